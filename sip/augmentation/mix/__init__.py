@@ -1,0 +1,1 @@
+"""Changes to a batch, or to its feature maps, while training."""

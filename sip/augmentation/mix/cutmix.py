@@ -1,0 +1,41 @@
+"""CutMix (Yun et al., ICCV 2019, arXiv 1905.04899), by torchvision (BSD).
+
+timm's `Mixup` does the same but takes even batches alone.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+
+class CutMix:
+    """A rectangle of every picture is replaced by its neighbour's, the targets in proportion.
+
+    Args:
+        alpha: Both parameters of the beta distribution of the share that stays; > 0.
+        prob: Probability that a batch is mixed, in [0, 1].
+    """
+
+    def __init__(self, alpha: float, prob: float) -> None:
+        self.alpha, self.prob = alpha, prob
+        self.transform = v2.CutMix(alpha=alpha)
+
+    def recipe(self) -> dict:
+        """Return everything that decides what is done."""
+        return {
+            "class": "sip.augmentation.mix.cutmix.CutMix",
+            "version": 1,
+            "alpha": self.alpha,
+            "prob": self.prob,
+        }
+
+    def __call__(
+        self, model: Callable[[Tensor], Tensor], pictures: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits of the mixed pictures, and the mixed targets."""
+        if self.prob < 1 and torch.rand(()) >= self.prob:
+            return model(pictures), targets
+        pictures, targets = self.transform(pictures, targets)
+        return model(pictures), targets

@@ -1,0 +1,21 @@
+"""Batches as they are."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class NoMix:
+    """Mixes nothing."""
+
+    def recipe(self) -> dict:
+        """Return everything that decides what is done."""
+        return {"class": "sip.augmentation.mix.none.NoMix", "version": 1}
+
+    def __call__(
+        self, model: "Callable[[Tensor], Tensor]", pictures: "Tensor", targets: "Tensor"
+    ) -> "tuple[Tensor, Tensor]":
+        """Return the logits of the pictures, and the targets themselves."""
+        return model(pictures), targets

@@ -1,0 +1,1 @@
+"""New pictures, made before training."""

@@ -1,0 +1,1 @@
+"""Changes to each picture while training."""

@@ -1,0 +1,1 @@
+"""Backbone room: a network without its head's training."""

@@ -1,0 +1,33 @@
+"""What the backbone room hands out: a classifier network, and how its input is made."""
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Backbone(Protocol):
+    """Makes networks from pictures (B, 3, input_size, input_size) to logits (B, num_classes)."""
+
+    input_size: int  # px
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, of pixels in [0, 1]; subtracted before the network."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Per channel; divided by before the network."""
+
+    def recipe(self) -> dict:
+        """Return everything that decides the network at the start of training."""
+
+    def require(self) -> None:
+        """Check that the weights are on this disk, without network.
+
+        Raises:
+            UserError: They are not.
+        """
+
+    def create(self, num_classes: int) -> "nn.Module":
+        """Return a network with a fresh head; random numbers come from torch's global generator."""

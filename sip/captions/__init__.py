@@ -1,0 +1,1 @@
+"""Captions room: pictures in, candidate captions out."""

@@ -1,0 +1,33 @@
+"""The trivial captioner: says the class name and needs no model.
+
+With it the whole pipeline runs where no captioner fits, and it is the floor for those that do.
+"""
+
+from collections.abc import Sequence
+
+from sip.common.errors import UserError
+from sip.dataset.base import Sample
+
+
+class ClassName:
+    """One caption a picture: `template` with the class name at `{label}`."""
+
+    def __init__(self, template: str) -> None:
+        if "{label}" not in template:
+            raise UserError(f"captions.template: expected {{label}} in it, came {template!r}")
+        self.template = template
+
+    def recipe(self) -> dict:
+        """Return everything that decides what is written."""
+        return {
+            "class": "sip.captions.class_name.ClassName",
+            "version": 1,
+            "template": self.template,
+        }
+
+    def load(self, device: str) -> None:
+        """Load nothing: there are no weights."""
+
+    def caption(self, samples: Sequence[Sample]) -> list[list[str]]:
+        """Return one caption a sample."""
+        return [[self.template.replace("{label}", sample.class_name)] for sample in samples]

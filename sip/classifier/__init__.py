@@ -1,0 +1,1 @@
+"""Classifier room: pictures and labels in, predictions out."""

@@ -1,0 +1,58 @@
+"""What the classifier room takes and hands out: pictures with labels in, a `Result` out."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Row(Protocol):
+    """A labelled picture; a dataset's `Sample` is one."""
+
+    @property
+    def sample_id(self) -> str:
+        """Unique within its split."""
+
+    @property
+    def path(self) -> str:
+        """Of the picture file."""
+
+    @property
+    def label(self) -> int:
+        """Class index."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A labelled picture that is no `Sample`: a drawn one."""
+
+    sample_id: str
+    path: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to.
+
+    Attributes:
+        best_step: Optimiser steps of the checkpoint that validation chose.
+        best_epoch: The same in passes over the training pictures.
+        steps: Optimiser steps taken.
+        num_train: Training pictures, real and drawn.
+        val_accuracy, test_accuracy: Top-1 of that checkpoint, in [0, 1].
+        seconds: Of training, validation and test.
+        history: A row a validation: `step`, `train/loss` (mean since the last), `val/loss`,
+            `val/accuracy`, `lr`.
+        checkpoint, predictions: Files in the run folder: the weights (safetensors), and a row a
+            picture of val and test with `sample_id`, `split`, `label`, `logits` (Parquet).
+    """
+
+    best_step: int
+    best_epoch: float
+    steps: int
+    num_train: int
+    val_accuracy: float
+    test_accuracy: float
+    seconds: float
+    history: list[dict[str, float]]
+    checkpoint: str
+    predictions: str

@@ -1,0 +1,80 @@
+"""What watches a training: the best checkpoint, the curve, the progress bar."""
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from sip.classifier.module import Classifier
+from sip.common.progress import progress
+
+
+class KeepBest(Callback):
+    """Keeps the weights with the highest validation accuracy in memory; ties: the earlier.
+
+    Attributes:
+        step: Optimiser steps at that validation.
+        accuracy: Top-1, in [0, 1]; -1 before the first validation.
+        weights: The network's state, on the CPU.
+        logits: (N, num_classes), float32, on val.
+        history: A row a validation, see `sip.classifier.base.Result`.
+    """
+
+    def __init__(self) -> None:
+        self.step, self.accuracy = 0, -1.0
+        self.weights: dict[str, Tensor] = {}
+        self.logits: list[Tensor] = []
+        self.history: list[dict[str, float]] = []
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the curve's row; copy the weights if they are better than all before."""
+        assert isinstance(module, Classifier)
+        shown = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        accuracy = shown["val/accuracy"]
+        self.history.append(
+            {
+                "step": trainer.global_step,
+                "train/loss": float(module.train_loss.compute()),
+                "val/loss": shown["val/loss"],
+                "val/accuracy": accuracy,
+                "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            }
+        )
+        module.train_loss.reset()
+        if accuracy > self.accuracy:
+            self.step, self.accuracy, self.logits = trainer.global_step, accuracy, module.logits
+            state = module.network.state_dict()
+            self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
+
+
+class Bar(Callback):
+    """The framework's own progress bar, a tick a step, with loss and best accuracy behind it."""
+
+    def __init__(self, best: KeepBest, every: int) -> None:
+        self.best, self.every = best, every  # steps between looks at the loss: each one waits
+        self.shown: dict[str, str] = {}
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Open the bar."""
+        self.bar = progress("classifier", int(trainer.max_steps), "step")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Advance by a step."""
+        if trainer.global_step % self.every == 0:
+            self.shown["loss"] = f"{float(outputs['loss']):.3f}"
+            if self.best.accuracy >= 0:
+                self.shown["val"] = f"{self.best.accuracy:.3f}"
+        self.bar.update(1, **self.shown)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
+        """Close the bar before the error is shown."""
+        if hasattr(self, "bar"):
+            self.bar.close()

@@ -1,0 +1,121 @@
+"""Pictures for training and evaluation: decoded once, kept in memory as bytes.
+
+The training stream is endless and indexed: position p holds a picture and its random changes as
+a function of the seed and p alone. So neither the number of pictures, nor worker processes, nor
+the batch size of another arm changes how many steps are taken or what a seed means.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sip.augmentation.base import SampleTransform
+from sip.classifier.base import Row
+from sip.classifier.recipe import Recipe
+from sip.common.images import read_rgb
+from sip.common.seeds import seed_of
+
+MEMORY_BYTES = 2 << 30  # a split that needs more is decoded anew at each use
+
+
+def decode(path: str, size: int) -> Tensor:
+    """Return a picture (3, size, size), uint8, cut to its central square."""
+    return torch.from_numpy(np.array(read_rgb(path, size))).permute(2, 0, 1).contiguous()
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Pictures (3, size, size), uint8, and labels, in the rows' order."""
+
+    def __init__(self, rows: Sequence[Row], size: int) -> None:
+        self.rows = rows
+        self.size = size
+        self.labels = [row.label for row in rows]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        """Return one picture and its label."""
+        if self.memory is not None:
+            return self.memory[position], self.labels[position]
+        return decode(self.rows[position].path, self.size), self.labels[position]
+
+    @cached_property
+    def memory(self) -> Tensor | None:
+        """All pictures (N, 3, size, size), uint8; None where they would not fit."""
+        if len(self.rows) * 3 * self.size**2 > MEMORY_BYTES or not self.rows:
+            return None
+        return torch.stack([decode(row.path, self.size) for row in self.rows])
+
+
+class Stream(Dataset[tuple[Tensor, int]]):
+    """`length` training pictures: one random order of all pictures after the other."""
+
+    def __init__(
+        self, pictures: Pictures, transform: SampleTransform, length: int, seed: int
+    ) -> None:
+        self.pictures, self.transform, self.length, self.seed = pictures, transform, length, seed
+
+    def __len__(self) -> int:
+        """Return the number of pictures that the budget of steps takes."""
+        return self.length
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        """Return the changed picture at a position of the stream, and its label."""
+        picture, label = self.pictures[int(self.order[position])]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self.seed, "sample", position))
+            return self.transform(picture), label
+
+    @cached_property
+    def order(self) -> Tensor:
+        """The picture at each position: (length,), int64."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, "order"))
+        num = len(self.pictures)
+        epochs = [torch.randperm(num, generator=generator) for _ in range(-(-self.length // num))]
+        return torch.cat(epochs)[: self.length]
+
+
+class Pool(LightningDataModule):
+    """The three splits of one run.
+
+    Args:
+        size: Side of the pictures, px.
+        transform: What is done to each training picture; val and test stay as they are.
+        num_workers: Processes that read training pictures; they change nothing but the speed.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[Row],
+        val: Sequence[Row],
+        test: Sequence[Row],
+        size: int,
+        transform: SampleTransform,
+        recipe: Recipe,
+        seed: int,
+        num_workers: int,
+    ) -> None:
+        super().__init__()
+        self.recipe, self.num_workers = recipe, num_workers
+        length = recipe.steps * recipe.batch_size
+        self.stream = Stream(Pictures(train, size), transform, length, seed)
+        self.val, self.test = Pictures(val, size), Pictures(test, size)
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the whole budget as one pass, in order."""
+        return DataLoader(self.stream, self.recipe.batch_size, num_workers=self.num_workers)
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the validation pictures."""
+        return DataLoader(self.val, self.recipe.batch_size)
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the test pictures."""
+        return DataLoader(self.test, self.recipe.batch_size)

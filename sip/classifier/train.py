@@ -1,0 +1,186 @@
+"""Train a classifier, choose its checkpoint on val, read test once, write what came out."""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import Logger
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sip.augmentation.base import Augmentation
+from sip.backbone.base import Backbone
+from sip.classifier.base import Result, Row
+from sip.classifier.callbacks import Bar, KeepBest
+from sip.classifier.data import Pool
+from sip.classifier.module import Classifier
+from sip.classifier.recipe import Recipe
+from sip.common.errors import UserError
+from sip.common.seeds import seed_of
+
+CHECKPOINT, PREDICTIONS = "classifier.safetensors", "predictions.parquet"
+LOG_EVERY = 10  # steps between points of the curves
+
+
+def train(
+    backbone: Backbone,
+    recipe: Recipe,
+    augmentation: Augmentation,
+    train_rows: Sequence[Row],
+    val_rows: Sequence[Row],
+    test_rows: Sequence[Row],
+    class_names: Sequence[str],
+    seed: int,
+    run_folder: str | Path,
+    trainer_kwargs: Mapping[str, Any],
+    loggers: Sequence[Logger],
+    num_workers: int = 0,
+) -> Result:
+    """Train one classifier for `recipe.steps` steps.
+
+    The weights at the start, the order of the pictures and all random changes are functions of
+    `seed`: on one kind of machine with one number of threads, the same seed gives the same bits.
+
+    Args:
+        train_rows: Real pictures, then the drawn ones.
+        run_folder: Gets the checkpoint and the predictions, at the very end.
+        trainer_kwargs: Of Lightning's Trainer: where the work is done (accelerator, devices, ...).
+        loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
+            test/accuracy.
+        num_workers: Processes that read training pictures.
+
+    Raises:
+        UserError: A split is empty.
+        ValueError: A picture cannot be read.
+    """
+    started = time.perf_counter()
+    for split, rows in (("train", train_rows), ("val", val_rows), ("test", test_rows)):
+        if not rows:
+            raise UserError(f"classifier: expected pictures in {split}, got none")
+    torch.manual_seed(seed_of(seed, "weights"))
+    module = Classifier(
+        backbone.create(len(class_names)),
+        recipe,
+        augmentation.mix,
+        len(class_names),
+        backbone.mean,
+        backbone.std,
+        seed,
+    )
+    data = Pool(
+        train_rows,
+        val_rows,
+        test_rows,
+        backbone.input_size,
+        augmentation.sample,
+        recipe,
+        seed,
+        num_workers,
+    )
+    best = KeepBest()
+    with quiet():
+        trainer = make_trainer(recipe, best, run_folder, trainer_kwargs, loggers)
+        trainer.fit(module, datamodule=data)
+        module.network.load_state_dict(best.weights)
+        # The one look at test, after the choice was made.
+        scores = trainer.test(module, datamodule=data, verbose=False)[0]
+    checkpoint, predictions = write(
+        Path(run_folder),
+        best.weights,
+        {"val": (val_rows, best.logits), "test": (test_rows, module.logits)},
+    )
+    return Result(
+        best_step=best.step,
+        best_epoch=best.step * recipe.batch_size / len(train_rows),
+        steps=trainer.global_step,
+        num_train=len(train_rows),
+        val_accuracy=best.accuracy,
+        test_accuracy=scores["test/accuracy"],
+        seconds=time.perf_counter() - started,
+        history=best.history,
+        checkpoint=str(checkpoint),
+        predictions=str(predictions),
+    )
+
+
+def make_trainer(
+    recipe: Recipe,
+    best: KeepBest,
+    run_folder: str | Path,
+    trainer_kwargs: Mapping[str, Any],
+    loggers: Sequence[Logger],
+) -> Trainer:
+    """Return a Trainer that takes exactly `recipe.steps` steps and prints nothing of its own."""
+    return Trainer(
+        max_steps=recipe.steps,
+        max_epochs=1,  # the stream is one pass
+        val_check_interval=recipe.val_every,
+        precision=recipe.precision,  # type: ignore[arg-type]
+        callbacks=[best, Bar(best, LOG_EVERY)],
+        logger=list(loggers) or False,
+        log_every_n_steps=LOG_EVERY,
+        default_root_dir=str(run_folder),
+        enable_checkpointing=False,  # `best` holds the weights
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **trainer_kwargs,
+    )
+
+
+def write(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    predictions: Mapping[str, tuple[Sequence[Row], Sequence[Tensor]]],
+) -> tuple[Path, Path]:
+    """Write checkpoint and predictions, each whole or not at all; return their paths.
+
+    Args:
+        predictions: By split, the rows and their logits in batches (B, num_classes).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    columns: dict[str, list] = {"sample_id": [], "split": [], "label": [], "logits": []}
+    for split, (rows, batches) in predictions.items():
+        columns["sample_id"] += [row.sample_id for row in rows]
+        columns["split"] += [split] * len(rows)
+        columns["label"] += [row.label for row in rows]
+        columns["logits"] += torch.cat(list(batches)).tolist()
+    logits = pa.array(columns["logits"], pa.list_(pa.float32()))
+    table = pa.table({**columns, "logits": logits})
+    with whole(folder / PREDICTIONS) as part:
+        pq.write_table(table, part)
+    with whole(folder / CHECKPOINT) as part:
+        save_file({name: value.contiguous() for name, value in weights.items()}, part)
+    return folder / CHECKPOINT, folder / PREDICTIONS
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which becomes `path` by one rename once all is written."""
+    part = path.with_name(f".{path.name}.part")
+    yield part
+    part.replace(path)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's remarks off the terminal; its errors are raised and stay."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning(\.|_|$)")
+            # Lightning itself still uses a name that torch renamed.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,243 @@
+"""The entry points' common part: command line -> configuration -> task, with one line an error.
+
+Nothing heavy is imported here, and tasks import what they need when they run: `--help` and a
+mistyped key answer at once. Exit codes: 0 done, 1 the task failed, 2 the command line is wrong,
+130 interrupted.
+"""
+
+import functools
+import importlib
+import os
+import re
+import string
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from sip.common.errors import UserError
+
+Task = Callable[[DictConfig], Any]
+
+USER_ERRORS = (UserError, InterpolationKeyError, MissingMandatoryValue)
+ADDITION = re.compile(r"\+{1,2}([^=@:]+)[^=]*=")  # +key=value, +group@package=choice
+NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'")
+NUM_NEAR = 3
+
+
+class ReportedError(Exception):
+    """A job of a multirun failed and has said why; the other jobs go on."""
+
+
+def main(task: Task, config_name: str = "config", conf: Path | None = None) -> NoReturn:
+    """Run `task` on the command line's configuration, or on each of a multirun, and exit.
+
+    Args:
+        task: A function of an importable module, so that launchers can send it elsewhere.
+        config_name: The primary configuration, a file of `conf` without its suffix.
+        conf: The folder of the configurations; SIP's own if None.
+    """
+    folder = conf or conf_folder()
+    command = _Command(folder, config_name, sys.argv[1:])
+    debug = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in command.overrides
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, in place of printing and exiting
+    job = Job(task)
+    run = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(job)
+    try:
+        if {"--help", "-h"} & set(sys.argv) and (text := command.help(job.name)):
+            print(text.rstrip())
+            sys.exit(0)
+        command.check_additions()
+        run()
+    except ReportedError:
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _say("interrupted: what was finished is kept; the same command goes on from there")
+        sys.exit(130)
+    except Exception as error:  # a task's errors do not come here: Hydra's, a launcher's
+        if debug:
+            traceback.print_exc()
+        _say(f"error: {command.explain(error)}")
+        sys.exit(2)
+    sys.exit(0)
+
+
+class Job:
+    """A task as Hydra calls it: it ends with one line where the user made a mistake."""
+
+    def __init__(self, task: Task) -> None:
+        # `python -m sip.train` calls its module __main__; other processes know it by its name.
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        if task.__module__ == "__main__" and spec is not None:
+            task = getattr(importlib.import_module(spec.name), task.__name__)
+        self.task = task
+        self.name = task.__module__.removesuffix(".__main__").rpartition(".")[2]
+        functools.update_wrapper(self, task)
+
+    def __call__(self, config: DictConfig) -> Any:
+        """Run the task.
+
+        Raises:
+            SystemExit: It failed, with code 1.
+            ReportedError: It failed as one of several jobs.
+        """
+        try:
+            return self.task(config)
+        except Exception as error:
+            if not isinstance(error, USER_ERRORS) or config.get("debug"):
+                traceback.print_exc()
+            job = HydraConfig.get()
+            several = job.mode == RunMode.MULTIRUN
+            where = f" in job {job.job.num} ({' '.join(job.overrides.task)})" if several else ""
+            text = str(error) if isinstance(error, UserError) else _one_line(error)
+            _say(f"error{where}: {text}")
+            raise (ReportedError() if several else SystemExit(1)) from None
+
+
+def conf_folder() -> Path:
+    """Return the folder of the configurations: beside the package, or in it once installed."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+class _Command:
+    """The command line, and what it could have meant."""
+
+    def __init__(self, folder: Path, config_name: str, arguments: list[str]) -> None:
+        self.folder = folder
+        self.config_name = config_name
+        self.overrides = [text for text in arguments if "=" in text and text[0] != "-"]
+
+    def check_additions(self) -> None:
+        """Refuse what `+` would add under a new name: Hydra takes it, and nothing reads it.
+
+        Raises:
+            UserError: Neither a group nor a key has that name.
+        """
+        if "--config-dir" in " ".join(sys.argv):  # it may bring other names
+            return
+        for override in self.overrides:
+            match = ADDITION.match(override)
+            if match is None:
+                continue
+            name = match[1]
+            first = name if "/" in name else name.split(".")[0]
+            known = {*self.groups(), *self._main_keys()}
+            if first not in known and not first.startswith("hydra"):
+                raise UserError(f"{override}: {_no_such('group or key', first, known)}")
+
+    def groups(self) -> list[str]:
+        """Return the configuration groups, such as "prompts/guidance"."""
+        folders = (path for path in self.folder.rglob("*") if path.is_dir())
+        return sorted(path.relative_to(self.folder).as_posix() for path in folders)
+
+    def help(self, job_name: str) -> str | None:
+        """Return the help text that the configuration chooses under hydra/help, if any.
+
+        Hydra would compose the same, in seconds that grow with the number of groups.
+        """
+        choice = self._main_defaults().get("override hydra/help")
+        if choice is None:
+            return None
+        text = OmegaConf.load(self.folder / "hydra" / "help" / f"{choice}.yaml")
+        config = OmegaConf.create({"hydra": {"help": text, "job": {"name": job_name}}})
+        return string.Template(config.hydra.help.template).safe_substitute(
+            APP_CONFIG_GROUPS="\n".join(self._choices())
+        )
+
+    def explain(self, error: Exception) -> str:
+        """Return one line on what is wrong with the command line, with the names that are near."""
+        match = NOT_OVERRIDDEN.search(str(error))
+        written = [text for text in self.overrides if match and text.startswith(match[1])]
+        if match and written:
+            return self._explain_key(match[1], written[0])
+        if isinstance(error, MissingConfigException) and error.options:
+            group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+            return f"{group}={choice}: {_no_such('choice', choice, error.options, show_all=True)}"
+        if isinstance(error, OverrideParseException):
+            return f"{error.override!r} should be key=value ({_one_line(error)})"
+        return _one_line(error)
+
+    def _explain_key(self, key: str, written: str) -> str:
+        groups = self.groups()
+        if key in groups:
+            return f"{written}: {key} has no default choice to override; write +{written}"
+        name = key.lstrip("+~")
+        return f"{written}: {_no_such('key', name, [*groups, *self._keys(name)])}"
+
+    def _keys(self, wrong: str) -> list[str]:
+        """Return all keys of the configuration as composed without the wrong override."""
+        right = [text for text in self.overrides if wrong not in text]
+        for overrides in (right, []):
+            try:
+                with hydra.initialize_config_dir(str(self.folder), version_base="1.3"):
+                    config = hydra.compose(self.config_name, overrides)
+                return list(_flat_keys(OmegaConf.to_container(config, resolve=False)))
+            except Exception:  # something else is wrong as well: fall back on the defaults alone
+                continue
+        return self._main_keys()
+
+    def _choices(self) -> Iterator[str]:
+        for group in self.groups():
+            options = sorted(file.stem for file in (self.folder / group).glob("*.yaml"))
+            if options and not group.startswith("hydra"):
+                yield f"{group}: {', '.join(options)}"
+
+    def _main(self) -> dict[str, Any]:
+        config = OmegaConf.load(self.folder / f"{self.config_name}.yaml")
+        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+
+    def _main_keys(self) -> list[str]:
+        return list(self._main())
+
+    def _main_defaults(self) -> dict[str, str]:
+        defaults = self._main().get("defaults", [])
+        return {k: v for entry in defaults if isinstance(entry, dict) for k, v in entry.items()}
+
+
+def _no_such(kind: str, name: str, known: Iterable[str], show_all: bool = False) -> str:
+    """Return that `name` is not known, and which of the known it may have been."""
+    known = sorted(set(known))
+    near = get_close_matches(name, known, NUM_NEAR, cutoff=0.75)
+    last = name.rpartition(".")[2]
+    if not near:  # the right key without the room in front of it, or in another room
+        near = [key for key in known if get_close_matches(last, [key.rpartition(".")[2]])]
+    texts = [f"no such {kind}"]
+    if near:
+        texts.append(f"did you mean {' or '.join(near[:NUM_NEAR])}?")
+    if show_all:
+        texts.append(f"there are {', '.join(known)}")
+    elif not near:
+        texts.append("--help lists the groups, --cfg job all keys")
+    return "; ".join(texts)
+
+
+def _flat_keys(values: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of nested dicts, those of inner nodes too."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield f"{prefix}{key}"
+            yield from _flat_keys(value, f"{prefix}{key}.")
+
+
+def _one_line(error: BaseException) -> str:
+    """Return an error's text, and that of its cause in OmegaConf, in one line."""
+    texts = [str(error) or type(error).__name__]
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        texts.append(str(error.__cause__))
+    lines = (line.strip() for text in texts for line in text.splitlines())
+    return "; ".join(line for line in lines if line)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

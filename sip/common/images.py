@@ -1,0 +1,77 @@
+"""Picture files to RGB and back, the same for all rooms."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_PIXELS = 89_478_485  # Pillow warns above it, a quarter GiB of RGB; here it is an error
+WIDE_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N"}  # Pillow's names for 16-bit grey
+
+
+def read_rgb(path: str | os.PathLike[str], size: int | None) -> Image.Image:
+    """Read any picture file as upright 8-bit RGB.
+
+    EXIF rotation is applied, transparency is laid on white, 16-bit grey is scaled down, and of an
+    animation the first frame is taken.
+
+    Args:
+        path: Any format Pillow reads.
+        size: In px; the largest central square is scaled (bicubic) to size x size. None leaves the
+            picture as it is.
+
+    Raises:
+        ValueError: The file is missing, broken, not a picture, or larger than `MAX_PIXELS`.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} px is more than {MAX_PIXELS} px")
+            image.load()
+            upright = _to_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # on damaged files Pillow raises RuntimeError and others too
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{Path(path)}: expected a readable picture: {reason}") from error
+    if size is None:
+        return upright
+    # `fit` scales only the square that stays: a 1 x 10,000 px picture costs no memory.
+    return ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in WIDE_MODES:
+        wide = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("pixels are floating-point numbers of unknown range")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
+    """Return RGB pictures of one size as (B, 3, H, W), float32, in [0, 1]."""
+    import torch
+
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+    return pixels.permute(0, 3, 1, 2).contiguous().float() / 255
+
+
+def to_png(pixels: "Tensor") -> bytes:
+    """Return a picture (3, H, W), in [0, 1], as PNG bytes, rounded to 8 bits.
+
+    Fast rather than small: zlib's lowest level costs a few per cent of space.
+    """
+    bytes_hwc = (pixels.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+    stream = io.BytesIO()
+    Image.fromarray(bytes_hwc.numpy()).save(stream, format="PNG", compress_level=1)
+    return stream.getvalue()

@@ -1,0 +1,24 @@
+"""Progress bars with rate and time left, on terminals and in log files alike."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Progress(tqdm):
+    """A tqdm bar whose `update` also takes what to show behind the rate."""
+
+    def update(self, n: float | None = 1, **shown: Any) -> bool | None:
+        """Advance by `n`; `shown` stands behind the rate."""
+        if shown:
+            self.set_postfix(shown, refresh=False)
+        return super().update(n)
+
+
+def progress(name: str, total: int, unit: str) -> Progress:
+    """Return a bar for one stage; outside a terminal it prints a line every 10 s at most."""
+    interval = 0.2 if sys.stderr.isatty() else 10.0
+    return Progress(
+        total=total, desc=f"{name:<12}", unit=unit, mininterval=interval, dynamic_ncols=True
+    )

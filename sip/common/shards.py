@@ -1,0 +1,185 @@
+"""A shard: a folder of finished rows that appears as a whole and never changes.
+
+`rows.parquet` holds the rows, sorted as they were asked for, and beside it lie the rows' files. A
+shard is written elsewhere on the same file system, brought to the disk with `fsync`, and then
+renamed into place: whoever looks sees all of it or nothing of it.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sip.common.errors import UserError
+
+ROWS_FILE = "rows.parquet"
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+class ShardWriter:
+    """Writes one shard; rows come one by one, their files go to the disk at once.
+
+    Args:
+        tmp: Where the shard grows, on the same file system as `shards`.
+        shards: Where it appears when it is finished.
+        owner: Stands in front of the unfinished folder's name, to tell whose it is.
+    """
+
+    def __init__(self, tmp: Path, shards: Path, owner: str) -> None:
+        # Names sort by time, so that a row made again stands behind the failed one before it.
+        self.name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._folder = tmp / f"{owner}--{self.name}"
+        self._shards = shards
+        with plain_disk_errors(self._folder):
+            self._folder.mkdir(parents=True)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take a finished row; its "payload" is stored as the file `<key><suffix>`.
+
+        A row that failed gives None as payload, so that it has the same columns as the others.
+        """
+        stored = {k: v for k, v in row.items() if k not in ("payload", "suffix")}
+        payload = row.get("payload")
+        if "payload" in row:
+            stored |= {"file": None, "file_sha256": None}
+        if payload is not None:
+            name = f"{row['key']}{row['suffix']}"
+            if not FILE_NAME.fullmatch(name):
+                raise ValueError(f"the key and suffix {name!r} make no file name")
+            with plain_disk_errors(self._folder):
+                (self._folder / name).write_bytes(payload)
+            stored["file"] = name
+            stored["file_sha256"] = hashlib.sha256(payload).hexdigest()
+        for column, value in stored.items():
+            _check_value(column, value)
+        self.rows[row["key"]] = stored
+
+    def commit(self, order: Sequence[str]) -> None:
+        """Make the shard visible, rows in the order of keys `order`.
+
+        A shard without rows leaves nothing behind, nor does one that cannot be written.
+        """
+        try:
+            self._commit(order)
+        except KeyboardInterrupt:  # these rows are finished: an interrupt must not cost them
+            self._commit(order)
+            raise
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Remove what is not committed."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _commit(self, order: Sequence[str]) -> None:
+        if not self.rows or (self._shards / self.name).exists():
+            self.discard()
+            return
+        with plain_disk_errors(self._shards):
+            rows = [self.rows[key] for key in order if key in self.rows]
+            pq.write_table(to_table(rows), self._folder / ROWS_FILE)
+            keep = {ROWS_FILE, *(row["file"] for row in rows if row.get("file"))}
+            for file in self._folder.iterdir():
+                if file.name in keep:
+                    _fsync(file)
+                else:  # a file whose writing was interrupted
+                    file.unlink()
+            _fsync(self._folder)
+            os.rename(self._folder, self._shards / self.name)
+            _fsync(self._shards)
+
+
+def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows as a table with the union of their columns; what a row lacks is null.
+
+    A column's type comes from all of its values, not from the first row; one without any value has
+    the null type, which joins any type when tables are read together.
+    """
+    columns = dict.fromkeys(column for row in rows for column in row)
+    arrays: dict[str, pa.Array] = {}
+    for column in columns:
+        values = [row.get(column) for row in rows]
+        try:
+            arrays[column] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            kinds = sorted({type(value).__name__ for value in values if value is not None})
+            raise TypeError(f"column {column!r} mixes {', '.join(kinds)}: {error}") from error
+    return pa.table(arrays)
+
+
+def read_columns(shard: Path, columns: list[str]) -> dict[str, list[Any]]:
+    """Return some columns of a shard; those that it lacks are left out."""
+    with _plain_read_errors(shard), pq.ParquetFile(shard / ROWS_FILE) as file:
+        there = [column for column in columns if column in file.schema_arrow.names]
+        return file.read(columns=there, use_threads=False).to_pydict()
+
+
+def read_rows(shard: Path, keys: set[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows with these keys; "file" is the absolute path."""
+    with _plain_read_errors(shard), pq.ParquetFile(shard / ROWS_FILE) as file:
+        table = file.read(use_threads=False)
+        if len(keys) < table.num_rows:
+            positions = [i for i, key in enumerate(table["key"].to_pylist()) if key in keys]
+            table = table.take(positions)
+        rows = table.to_pylist()
+    for row in rows:
+        if row.get("file"):
+            row["file"] = str(shard / row["file"])
+        yield row
+
+
+@contextmanager
+def plain_disk_errors(place: Path) -> Iterator[None]:
+    """Turn a full disk or a read-only folder into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        raise UserError(
+            f"cannot write to {place}: {error.strerror}; make room or give another folder "
+            "(paths.store=...), then start again: what is finished is kept"
+        ) from error
+
+
+@contextmanager
+def _plain_read_errors(shard: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(
+            f"{shard / ROWS_FILE} should hold rows and cannot be read ({error}); "
+            f"delete the folder {shard}, its rows will be made again"
+        ) from error
+
+
+def _check_value(column: str, value: Any) -> None:
+    if value is None or isinstance(value, str | int | float):  # bool is an int
+        return
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return
+    raise TypeError(
+        f"column {column!r} should hold str, int, float, bool, None or a list of them; "
+        f"came {type(value).__name__}: {str(value)[:80]}"
+    )
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

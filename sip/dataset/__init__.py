@@ -1,0 +1,1 @@
+"""Dataset room: pictures with labels in fixed splits out."""

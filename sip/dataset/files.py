@@ -1,0 +1,157 @@
+"""From what a split lists to `Sample` rows: opening, hashing and, where need be, writing pictures.
+
+A split is listed first (`Entry`) and opened after the subset is chosen, so that 5 shots of a large
+data set read, hash and write 5 pictures a class and no more.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from sip.common.errors import UserError
+from sip.common.progress import progress
+from sip.dataset.base import Sample, Split
+
+BAR_FROM = 1000  # fewer pictures are listed faster than one reads a progress bar
+ROTATED = (5, 6, 7, 8)  # values of the EXIF orientation that swap width and height
+EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file: absolute path, size in px (0 x 0 where unreadable), hash of its content."""
+
+    path: str
+    width: int
+    height: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture that a split lists; `open` is called only if the subset holds it."""
+
+    sample_id: str
+    label: int
+    open: Callable[[], Picture]
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file unless it is there, whole or not at all, whoever else writes it too."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def size_of(content: bytes) -> tuple[int, int]:
+    """Return (width, height) in px after EXIF rotation, (0, 0) if the header cannot be read.
+
+    An unreadable picture stays in the list: the room that needs its pixels names it and why.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            width, height = picture.size
+            rotated = picture.getexif().get(EXIF_ORIENTATION) in ROTATED
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0, 0
+    return (height, width) if rotated else (width, height)
+
+
+def from_file(path: Path) -> Picture:
+    """Open a picture that the data set ships as a file; the hash is of the file's bytes.
+
+    Raises:
+        UserError: The file is listed, but is not there or may not be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"expected the picture {path}, which the data set lists: {error.strerror}; "
+            "put the complete data set there"
+        ) from error
+    return Picture(str(path.resolve()), *size_of(content), hashlib.sha256(content).hexdigest())
+
+
+def from_pixels(path: Path, picture: Image.Image) -> Picture:
+    """Write a picture that the data set ships as an array; the hash is of its pixels."""
+    if not path.exists():
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG")
+        write_once(path, buffer.getvalue())
+    sha256 = hashlib.sha256(picture.tobytes()).hexdigest()
+    return Picture(str(path.resolve()), *picture.size, sha256)
+
+
+def from_bytes(folder: Path, content: bytes) -> Picture:
+    """Write an encoded picture, as it is, to a file named by its hash."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = folder / sha256[:2] / f"{sha256[:24]}{suffix_of(content)}"
+    write_once(path, content)
+    return Picture(str(path.resolve()), *size_of(content), sha256)
+
+
+def suffix_of(content: bytes) -> str:
+    """Return the file name's ending for an encoded picture, ".bin" if it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return f".{(picture.format or 'bin').lower()}"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ".bin"
+
+
+def to_samples(entries: Sequence[Entry], class_names: Sequence[str], split: Split) -> list[Sample]:
+    """Open the entries, in their order."""
+    bar = progress("dataset", len(entries), "picture") if len(entries) >= BAR_FROM else None
+    rows = []
+    for entry in entries:
+        picture = entry.open()
+        rows.append(
+            Sample(
+                sample_id=entry.sample_id,
+                path=picture.path,
+                label=entry.label,
+                class_name=class_names[entry.label],
+                split=split,
+                width=picture.width,
+                height=picture.height,
+                sha256=picture.sha256,
+            )
+        )
+        if bar is not None:
+            bar.update()
+    if bar is not None:
+        bar.close()
+    return rows
+
+
+def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the classes in words that fit a prompt: mapped, or with blanks for underscores.
+
+    Raises:
+        UserError: The mapping names a class that the data set does not have.
+    """
+    if unknown := sorted(set(prompt_names) - set(names)):
+        raise UserError(
+            f"dataset.prompt_names: expected names of classes, came {', '.join(unknown)}; "
+            f"the classes are {', '.join(names)}"
+        )
+    return tuple(prompt_names.get(name, " ".join(name.split("_")).strip()) for name in names)
+
+
+def require_part(split: str, parts: Collection[str]) -> None:
+    """Check that the data set has this part.
+
+    Raises:
+        UserError: It has not.
+    """
+    if split not in parts:
+        raise UserError(f"expected one of the parts {', '.join(parts)}, came {split!r}")

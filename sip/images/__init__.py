@@ -1,0 +1,1 @@
+"""Images room: the drawing list in, drawn pictures out."""

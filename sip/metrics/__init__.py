@@ -1,0 +1,1 @@
+"""Metrics room: predictions and pictures in, numbers out."""

@@ -1,0 +1,1 @@
+"""The small trained models of the embedded profile, and how they are made."""

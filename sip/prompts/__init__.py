@@ -1,0 +1,1 @@
+"""Prompts room: captions and scores in, the drawing list out."""

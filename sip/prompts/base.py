@@ -1,0 +1,87 @@
+"""What the prompts room hands out: the drawing list, one `Prompt` a picture to draw.
+
+Every choice is made here and written down; the images room only draws.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from sip.common.seeds import digest
+from sip.dataset.base import Sample
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a prompt with its weight (1 is plain text)."""
+
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A picture to draw.
+
+    Attributes:
+        sample_id, source, source_sha256, label, class_name: The original and its class.
+        variant: 0, 1, ...: which of the pictures drawn from this original.
+        spans: The prompt in order, with weights.
+        negative_prompt: Stands for "no text" in classifier-free guidance.
+        guidance_scale: Of this picture alone; 1 and below means no guidance.
+        noise_rate: Share of the noise schedule run, in [0, 1]; diffusers calls it `strength`.
+        seed: Of this picture's noise; the same for all noise rates and guidance scales.
+        caption, similarity: The kept caption and its cosine, for the record; None if not read.
+    """
+
+    sample_id: str
+    source: str
+    source_sha256: str
+    label: int
+    class_name: str
+    variant: int
+    spans: tuple[Span, ...]
+    negative_prompt: str
+    guidance_scale: float
+    noise_rate: float
+    seed: int
+    caption: str | None
+    similarity: float | None
+
+    @cached_property
+    def image_id(self) -> str:
+        """The key of the drawn picture: a hash of all that decides its pixels."""
+        return digest(
+            self.source_sha256,
+            [[span.text, span.weight] for span in self.spans],
+            self.negative_prompt,
+            self.guidance_scale,
+            self.noise_rate,
+            self.seed,
+        )[:24]
+
+    @property
+    def text(self) -> str:
+        """The prompt as one string."""
+        return "".join(span.text for span in self.spans)
+
+
+class PromptWriter(Protocol):
+    """Turns samples, and captions and similarities where it reads them, into a drawing list."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The rooms it needs, of {"captions", "scores"}."""
+
+    def recipe(self) -> dict:
+        """Return everything that decides the drawing list."""
+
+    def write(
+        self,
+        samples: Sequence[Sample],
+        captions: Sequence[Sequence[str]] | None,
+        similarities: Sequence[Sequence[float]] | None,
+        per_sample: int,
+    ) -> list[Prompt]:
+        """Return `per_sample` prompts a sample, in the order of the samples."""

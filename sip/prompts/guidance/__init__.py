@@ -1,0 +1,1 @@
+"""Guidance rules: similarity in, guidance scale out."""

@@ -1,0 +1,1 @@
+"""Weighting rules: spans with weights in, prompt embeddings out."""

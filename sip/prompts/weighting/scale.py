@@ -1,0 +1,31 @@
+"""Token embeddings times their weight, then the prompt's mean restored.
+
+Source: the rule of AUTOMATIC1111's stable-diffusion-webui ("Original" emphasis), written anew from
+its description. Ours: the mean is that of one prompt, never of the batch it is in.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from sip.prompts.weighting.base import Encode
+    from sip.prompts.weighting.tokens import Tokens
+
+
+class ScaleWeighting:
+    """z w mean(z) / mean(z w), means over a prompt's tokens and channels."""
+
+    def recipe(self) -> dict:
+        """Return everything that decides the embedding."""
+        return {"class": "sip.prompts.weighting.scale.ScaleWeighting", "version": 1}
+
+    def __call__(self, encode: "Encode", tokens: "Tokens") -> Tensor:
+        """Return embeddings (B, L, D), float32, one a prompt."""
+        hidden = encode(tokens.ids, torch.ones_like(tokens.ids)).float()
+        weights = tokens.weights[:, :, None].to(hidden.device)
+        scaled = hidden * weights
+        restored = scaled * (hidden.mean((1, 2), keepdim=True) / scaled.mean((1, 2), keepdim=True))
+        # An unweighted prompt stays as it is to the last bit.
+        return torch.where((weights == 1).all(1, keepdim=True), hidden, restored)

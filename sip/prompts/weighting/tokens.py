@@ -1,0 +1,71 @@
+"""Weighted prompts as tokens: which token belongs to which span, and what it weighs.
+
+Shapes: B prompts, L the tokenizer's `model_max_length`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from sip.prompts.base import Span
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Prompts cut to L tokens each: start, text, end, padding.
+
+    Attributes:
+        ids: (B, L), int64.
+        weights: (B, L), float32; 1 for start, end and padding.
+        empty: (1, L), int64: the prompt without text.
+        lowered: One (row, first, last, weight) for each span that weighs less than 1 and has
+            tokens in [first, last], 0 <= first <= last < L. As in compel 2.5, the end token
+            falls into a span that was cut off at L.
+    """
+
+    ids: Tensor
+    weights: Tensor
+    empty: Tensor
+    lowered: list[tuple[int, int, int, float]]
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Span]]) -> Tokens:
+    """Tokenize each span by itself and join the tokens; what is longer than L is cut off."""
+    ids, weights, lowered = [], [], []
+    room = tokenizer.model_max_length - 2
+    for row, spans in enumerate(prompts):
+        text_ids: list[int] = []
+        text_weights: list[float] = []
+        for span, span_ids in zip(spans, _span_ids(tokenizer, spans, room), strict=True):
+            first = 1 + len(text_ids)
+            text_ids += span_ids
+            text_weights += [span.weight] * len(span_ids)
+            if span.weight < 1 and span_ids and first <= room:
+                last = min(len(text_ids), room + 1)
+                lowered.append((row, first, last, span.weight))
+        ids.append(_framed(tokenizer, text_ids[:room]))
+        weights.append([1.0, *text_weights[:room], *[1.0] * (1 + max(0, room - len(text_ids)))])
+    return Tokens(
+        ids=torch.tensor(ids, dtype=torch.long),
+        weights=torch.tensor(weights, dtype=torch.float32),
+        empty=torch.tensor([_framed(tokenizer, [])], dtype=torch.long),
+        lowered=lowered,
+    )
+
+
+def _span_ids(
+    tokenizer: PreTrainedTokenizerBase, spans: Sequence[Span], room: int
+) -> list[list[int]]:
+    if not spans:
+        return []
+    texts = [span.text for span in spans]
+    encoded = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=room)
+    return encoded["input_ids"]
+
+
+def _framed(tokenizer: PreTrainedTokenizerBase, text_ids: list[int]) -> list[int]:
+    framed = [tokenizer.bos_token_id, *text_ids, tokenizer.eos_token_id]
+    return framed + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(framed))

@@ -1,0 +1,1 @@
+"""Scores room: pictures and captions in, cosines out."""

@@ -1,0 +1,1 @@
+"""Tables room: runs in, tables out."""

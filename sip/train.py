@@ -1,0 +1,24 @@
+"""The main job: `python -m sip.train +exp=resnet50_sip`."""
+
+from typing import TYPE_CHECKING
+
+from sip import cli
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def task(config: "DictConfig") -> float:
+    """Make what the classifier needs, train it, print the table; return its validation accuracy."""
+    from sip.runs import train
+
+    return train(config)
+
+
+def main() -> None:
+    """Run the main job on the command line's configuration."""
+    cli.main(task)
+
+
+if __name__ == "__main__":
+    main()

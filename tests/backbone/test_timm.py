@@ -1,0 +1,122 @@
+"""timm backbones: stems, local weights in the hub's layout, fresh heads, clear refusals."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from sip.backbone.timm import STEMS, Timm
+from sip.common.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf"
+TINY = {"img_size": 32, "patch_size": 8}
+
+
+def make(**changed) -> Timm:
+    values = {
+        "name": "test_resnet",
+        "weights": None,
+        "revision": None,
+        "stem": None,
+        "drop_path": 0.0,
+        "input_size": 32,
+        "mean": None,
+        "std": None,
+    }
+    return Timm(**{**values, **changed})
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> tuple[Path, torch.nn.Module]:
+    """A small ViT for ten classes in timm's own layout."""
+    folder = tmp_path_factory.mktemp("vit")
+    torch.manual_seed(1)
+    model = timm.create_model("test_vit", num_classes=10, **TINY)
+    timm.models.save_for_hf(
+        model, folder, model_args={**TINY, "num_classes": 10}, safe_serialization=True
+    )
+    return folder, model
+
+
+@pytest.mark.parametrize("choice", sorted(path.stem for path in (CONF / "backbone").glob("*.yaml")))
+def test_every_preset_composes(choice: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"backbone={choice}"])
+    backbone = instantiate(config.backbone, _convert_="all")
+    assert backbone.input_size == config.profile.image_size
+
+
+def test_resnet50_of_the_embedded_profile_sees_an_8x8_map() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", ["backbone=resnet50"])
+    model = instantiate(config.backbone, _convert_="all").create(10).eval()
+    shapes = {}
+    model.layer1.register_forward_hook(lambda m, i, out: shapes.update(map=out.shape[-2:]))
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+    assert shapes["map"] == (8, 8)
+
+
+@pytest.mark.parametrize(("stem", "side"), [("3x3_s1", 32), ("3x3_s2", 16), ("3x3_s2_pool", 8)])
+def test_stem_sets_the_size_of_the_first_map(stem: str, side: int) -> None:
+    assert sorted(STEMS) == ["3x3_s1", "3x3_s2", "3x3_s2_pool"]
+    model = make(name="resnet18", stem=stem).create(4).eval()
+    shapes = {}
+    model.layer1.register_forward_hook(lambda m, i, out: shapes.update(map=out.shape[-2:]))
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
+    assert shapes["map"] == (side, side)
+
+
+def test_local_weights_are_loaded_and_the_head_is_fresh(stored) -> None:
+    folder, model = stored
+    backbone = make(name="test_vit", weights=str(folder))
+    backbone.require()
+    torch.manual_seed(0)
+    loaded = backbone.create(10).state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded[name], value) != name.startswith("head."), name
+    assert backbone.mean == tuple(model.pretrained_cfg["mean"])
+    assert backbone.recipe()["weights"]["name"] == folder.name
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    states = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        states.append(make().create(5).state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_recipe_states_what_is_resolved() -> None:
+    recipe = make(mean=[0.5, 0.5, 0.5]).recipe()
+    assert recipe["mean"] == [0.5, 0.5, 0.5]
+    assert recipe["std"] == list(timm.get_pretrained_cfg("test_resnet").std)
+    assert recipe["weights"] is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"name": "resnet_50"}, r"no model 'resnet_50'; near names: .*resnet50"),
+        ({"stem": "small"}, r"expected null or one of \['3x3_s1'"),
+        ({"stem": "3x3_s1", "weights": "default"}, r"'3x3_s1' has no pre-trained weights"),
+        ({"name": "test_vit", "stem": "3x3_s1"}, r"expected a ResNet with conv1 and maxpool"),
+        (
+            {"name": "vit_base_patch16_224.augreg_in21k", "weights": "default"},
+            r"timm/vit_base_patch16_224.augreg_in21k",
+        ),
+    ],
+)
+def test_refusals_say_what_to_do(changed: dict, message: str, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=message):
+        make(**changed).create(3)
+
+
+def test_weights_of_another_model_are_refused(stored) -> None:
+    with pytest.raises(UserError, match="expected 'test_vit'"):
+        make(name="test_resnet", weights=str(stored[0])).create(3)

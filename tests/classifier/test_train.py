@@ -1,0 +1,187 @@
+"""Training: one budget, the checkpoint that val chose, one look at test, the same bits again."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from pytorch_lightning.loggers import CSVLogger
+from safetensors.torch import load_file
+
+from sip.augmentation.base import Augmentation
+from sip.augmentation.mix.cutmix import CutMix
+from sip.augmentation.mix.none import NoMix
+from sip.augmentation.offline.none import NoDrawn
+from sip.augmentation.sample.none import AsIs
+from sip.augmentation.sample.randaugment import RandAugment
+from sip.backbone.timm import Timm
+from sip.classifier import train as train_module
+from sip.classifier.base import Picture, Result
+from sip.classifier.module import Classifier
+from sip.classifier.recipe import Recipe
+from sip.classifier.train import train
+from sip.common.errors import UserError
+
+NAMES = ("dark", "middle", "bright")
+PLAIN = Augmentation(NoDrawn(), AsIs(), NoMix())
+BACKBONE = Timm("test_resnet", None, None, None, 0.0, 32, None, None)
+RECIPE = Recipe("adamw", 0.01, 0.9, 0.01, 12, 8, 2, 0.1, 3, "32-true")
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory) -> dict[str, list[Picture]]:
+    """Pictures whose class is their brightness: 9 train, 12 val, 15 test."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    made: dict[str, list[Picture]] = {"train": [], "val": [], "test": []}
+    for split, num in (("train", 9), ("val", 12), ("test", 15)):
+        for number in range(num):
+            path, label = folder / f"{split}{number}.png", number % 3
+            pixels = rng.integers(80 * label, 80 * label + 90, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(path)
+            made[split].append(Picture(path.stem, str(path), label))
+    return made
+
+
+def run(splits, folder: Path, loggers=(), train_rows=None, **changed) -> Result:
+    values = {"backbone": BACKBONE, "recipe": RECIPE, "augmentation": PLAIN, "seed": 0, **changed}
+    return train(
+        **values,
+        train_rows=splits["train"] if train_rows is None else train_rows,
+        val_rows=splits["val"],
+        test_rows=splits["test"],
+        class_names=NAMES,
+        run_folder=folder,
+        trainer_kwargs={"accelerator": "cpu", "devices": 1},
+        loggers=loggers,
+    )
+
+
+@pytest.fixture(scope="module")
+def done(splits, tmp_path_factory) -> tuple[Result, Path]:
+    folder = tmp_path_factory.mktemp("run")
+    logger = CSVLogger(str(folder), name="", version="")
+    return run(splits, folder, [logger]), folder
+
+
+def test_it_learns(done) -> None:
+    assert done[0].test_accuracy > 0.6
+
+
+def test_logged_curves_are_complete(done) -> None:
+    result, folder = done
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    filled = {name: [row[name] for row in rows if row[name]] for name in rows[0]}
+    assert len(filled["val/accuracy"]) == len(filled["val/loss"]) == 4
+    assert len(filled["test/accuracy"]) == 1  # one look
+    assert float(filled["test/accuracy"][0]) == pytest.approx(result.test_accuracy)
+    assert filled["train/loss"]
+    assert filled["lr"]
+    assert [row["step"] for row in result.history] == [3, 6, 9, 12]
+    assert set(result.history[0]) == {"step", "train/loss", "val/loss", "val/accuracy", "lr"}
+
+
+def test_the_earliest_of_the_best_checkpoints_is_chosen(done) -> None:
+    result = done[0]
+    best = max(row["val/accuracy"] for row in result.history)
+    steps = [row["step"] for row in result.history if row["val/accuracy"] == best]
+    assert (result.best_step, result.val_accuracy) == (steps[0], best)
+    assert result.best_epoch == pytest.approx(result.best_step * 8 / 9)
+
+
+def test_predictions_are_those_of_the_stored_checkpoint(done, splits) -> None:
+    result, folder = done
+    table = pd.read_parquet(folder / "predictions.parquet")
+    assert list(table.columns) == ["sample_id", "split", "label", "logits"]
+    network = BACKBONE.create(3)
+    network.load_state_dict(load_file(result.checkpoint))
+    module = Classifier(network, RECIPE, NoMix(), 3, BACKBONE.mean, BACKBONE.std, 0).eval()
+    for split, accuracy in (("val", result.val_accuracy), ("test", result.test_accuracy)):
+        rows = table[table.split == split]
+        assert list(rows.sample_id) == [row.sample_id for row in splits[split]]
+        logits = torch.tensor(np.stack(rows.logits))
+        assert accuracy == pytest.approx((logits.argmax(1).numpy() == rows.label).mean())
+        pixels = [np.array(Image.open(row.path)) for row in splits[split]]
+        pictures = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            torch.testing.assert_close(module(pictures), logits, atol=1e-4, rtol=1e-4)
+
+
+def test_test_pictures_do_not_choose(done, splits, tmp_path) -> None:
+    shuffled = [Picture(row.sample_id, row.path, (row.label + 1) % 3) for row in splits["test"]]
+    result = run({**splits, "test": shuffled}, tmp_path)
+    assert result.test_accuracy != done[0].test_accuracy
+    assert result.history == done[0].history
+    assert result.best_step == done[0].best_step
+
+
+ARMS = {
+    "randaugment": Augmentation(NoDrawn(), RandAugment(2, 9, 0), NoMix()),
+    "cutmix": Augmentation(NoDrawn(), AsIs(), CutMix(1.0, 1.0)),
+}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_same_seed_gives_the_same_bits(arm: str, splits, tmp_path) -> None:
+    results = [run(splits, tmp_path / name, augmentation=ARMS[arm]) for name in "ab"]
+    states = [load_file(result.checkpoint) for result in results]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert results[0].history == results[1].history
+    other = run(splits, tmp_path / "c", augmentation=ARMS[arm], seed=1)
+    assert other.history != results[0].history
+
+
+def test_every_arm_takes_the_same_steps(splits, tmp_path, monkeypatch) -> None:
+    sizes: list[list[int]] = []
+    real = Classifier.training_step
+
+    def counted(self, batch, number):
+        sizes[-1].append(len(batch[1]))
+        return real(self, batch, number)
+
+    monkeypatch.setattr(Classifier, "training_step", counted)
+    twice = [*splits["train"], *splits["train"]]
+    for rows, arm in ((splits["train"][:4], PLAIN), (twice, ARMS["cutmix"])):
+        sizes.append([])
+        result = run(splits, tmp_path, train_rows=rows, augmentation=arm)
+        assert (result.steps, result.num_train) == (12, len(rows))
+    assert sizes == [[8] * 12] * 2
+
+
+def test_arms_of_one_seed_start_from_the_same_weights(splits, tmp_path, monkeypatch) -> None:
+    starts = []
+    real = Classifier.__init__
+
+    def kept(self, network, *others):
+        starts.append({name: value.clone() for name, value in network.state_dict().items()})
+        real(self, network, *others)
+
+    monkeypatch.setattr(Classifier, "__init__", kept)
+    for arm in ARMS.values():
+        run(splits, tmp_path, augmentation=arm)
+    assert all(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
+
+
+def test_a_killed_run_leaves_no_result(splits, tmp_path, monkeypatch) -> None:
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(splits, tmp_path)
+    assert not (tmp_path / "classifier.safetensors").exists()
+
+
+def test_lightning_is_silent_and_the_bar_is_ours(splits, tmp_path, capfd) -> None:
+    run(splits, tmp_path)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.lstrip().startswith("classifier")
+    assert not any(word in err for word in ("Lightning", "GPU", "num_workers", "Warning"))
+
+
+def test_an_empty_split_is_refused(splits, tmp_path) -> None:
+    with pytest.raises(UserError, match="expected pictures in train, got none"):
+        run(splits, tmp_path, train_rows=[])

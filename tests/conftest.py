@@ -1,0 +1,41 @@
+"""Switches for the markers that are off by default, and an environment without network."""
+
+import os
+
+import pytest
+
+SWITCHES = {
+    "slow": "takes more than about 30 s",
+    "gpu": "needs a CUDA device",
+    "network": "needs the internet",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add one switch for each marker."""
+    for marker, why in SWITCHES.items():
+        parser.addoption(f"--run-{marker}", action="store_true", help=f"run what {why}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the environment before any test module imports a library that reads it."""
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",  # torch reads it on import; the cores are for pytest's workers
+        "MPLBACKEND": "Agg",
+        "TOKENIZERS_PARALLELISM": "false",
+        "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true",
+    }
+    if not config.getoption("--run-network"):
+        os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs a switch that is not given."""
+    for marker, why in SWITCHES.items():
+        if config.getoption(f"--run-{marker}"):
+            continue
+        skip = pytest.mark.skip(reason=f"{why}: --run-{marker}")
+        for item in items:
+            if marker in item.keywords:
+                item.add_marker(skip)

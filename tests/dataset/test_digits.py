@@ -1,0 +1,70 @@
+"""The digits: parts that do not overlap, files, shots."""
+
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sip.common.errors import UserError
+from sip.dataset.digits import SPLITS, Digits, checksum, enlarge, scans, split_indices
+
+
+def test_parts_do_not_overlap_and_keep_their_sizes() -> None:
+    parts = split_indices()
+    assert {part: len(rows) for part, rows in parts.items()} == {
+        "pretrain": 900,
+        "train": 260,
+        "val": 160,
+        "test": 477,
+    }
+    for one, other in combinations(SPLITS, 2):
+        assert set(parts[one]).isdisjoint(parts[other])
+
+
+def test_parts_share_no_identical_scan() -> None:
+    images, _ = scans()
+    parts = {part: {images[i].tobytes() for i in rows} for part, rows in split_indices().items()}
+    for one, other in combinations(SPLITS, 2):
+        assert parts[one].isdisjoint(parts[other])
+
+
+def test_checksum_sees_a_change() -> None:
+    rows = split_indices()["val"]
+    assert checksum(rows) != checksum(rows[::-1])
+
+
+def test_files_are_the_scans(tmp_path: Path) -> None:
+    dataset = Digits(str(tmp_path), 32, 1, 0)
+    rows = dataset.samples("train")
+    assert len(rows) == 10 == len(list(tmp_path.rglob("*.png")))
+    for row in rows:
+        index = int(row.sample_id.removeprefix("digits-"))
+        assert (row.width, row.height) == (32, 32)
+        assert row.class_name == dataset.class_names[row.label]
+        expected = np.asarray(enlarge(scans()[0][index], 32))
+        assert np.array_equal(np.asarray(Image.open(row.path)), expected)
+    assert Digits(str(tmp_path), 32, 1, 0).samples("train") == rows
+
+
+def test_shots_are_nested_by_seed(tmp_path: Path) -> None:
+    two, five = (Digits(str(tmp_path), 8, shots, 1).samples("train") for shots in (2, 5))
+    assert set(two) < set(five)
+    assert set(Counter(row.label for row in five).values()) == {5}
+    assert set(Digits(str(tmp_path), 8, 5, 2).samples("train")) != set(five)
+    assert len(Digits(str(tmp_path), 8, None, 0).samples("train")) == 260
+
+
+def test_recipe_names_shots_only_where_there_are(tmp_path: Path) -> None:
+    some, all_rows = (Digits(str(tmp_path), 32, shots, 7).recipe() for shots in (5, None))
+    assert some == all_rows | {"shots": 5, "seed": 7}
+    assert "seed" not in all_rows
+
+
+def test_wrong_use_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected at most 26.*came 27"):
+        Digits(str(tmp_path), 32, 27, 0).samples("train")
+    with pytest.raises(UserError, match="pretrain, train, val, test, came 'dev'"):
+        Digits(str(tmp_path), 32, 5, 0).samples("dev")

@@ -1,0 +1,116 @@
+"""Data sets through the package `datasets`, from local folders alone."""
+
+import hashlib
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sip.common.errors import UserError
+from sip.dataset.huggingface import HuggingFace
+
+
+def source(path: Path, root: Path, **changes: Any) -> HuggingFace:
+    """Return the data set with plain options."""
+    options: dict[str, Any] = {
+        "config": None,
+        "revision": None,
+        "splits": {"train": "train", "val": None, "test": "test"},
+        "image_column": "image",
+        "label_column": "label",
+        "val_fraction": 0.25,
+        "test_fraction": 0.2,
+        "split_seed": 0,
+        "prompt_names": {},
+        "shots": None,
+        "seed": 0,
+    }
+    return HuggingFace(path=str(path), root=str(root), **(options | changes))
+
+
+def encoded(value: int) -> bytes:
+    """Return a JPEG of 10 x 6 px."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (10, 6), (value, 0, 255 - value)).save(buffer, format="JPEG")
+    return buffer.getvalue()
+
+
+def save(path: Path, labels: Any, splits: dict[str, int]) -> None:
+    """Save a small data set as `save_to_disk` does; `labels` is its label feature."""
+    datasets = pytest.importorskip("datasets")
+    named = hasattr(labels, "names")
+    parts = {}
+    for start, (split, num) in enumerate(splits.items()):
+        rows = {
+            "image": [{"bytes": encoded(20 * i + start), "path": None} for i in range(num)],
+            "label": [i % 2 if named else ("old_dog", "cat")[i % 2] for i in range(num)],
+        }
+        features = datasets.Features({"image": datasets.Image(), "label": labels})
+        parts[split] = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict(parts).save_to_disk(str(path))
+
+
+def test_saved_folder(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.ClassLabel(names=["old_dog", "cat"]), {"train": 8, "test": 4})
+    dataset = source(tmp_path / "set", tmp_path)
+    assert dataset.class_names == ("old dog", "cat")
+    assert [len(dataset.samples(part)) for part in ("train", "val", "test")] == [6, 2, 4]
+    row = dataset.samples("test")[1]
+    assert (row.sample_id, row.label, row.class_name) == ("set/test/000001", 1, "cat")
+    assert (row.width, row.height) == (10, 6)
+    assert Path(row.path).read_bytes() == encoded(21) and row.path.endswith(".jpeg")
+    assert row.sha256 == hashlib.sha256(encoded(21)).hexdigest()
+
+
+def test_text_labels_and_made_parts(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.Value("string"), {"all": 12})
+    splits = {"train": "all", "val": None, "test": None}
+    dataset = source(tmp_path / "set", tmp_path, splits=splits, shots=2)
+    assert dataset.class_names == ("cat", "old dog")
+    # test: 0.2 of 6 a class is 1; val: 0.25 of the 5 left is 1
+    assert [len(dataset.samples(part)) for part in ("train", "val", "test")] == [4, 2, 2]
+    assert dataset.samples("test")[0].sample_id.startswith("set/train/")
+
+
+def test_parquet_folder(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = {
+        "img": [{"bytes": encoded(9 * i), "path": None} for i in range(8)],
+        "digit": [7, 11] * 4,
+    }
+    features = datasets.Features({"img": datasets.Image(), "digit": datasets.Value("int64")})
+    table = datasets.Dataset.from_dict(rows, features=features)
+    (tmp_path / "set").mkdir()
+    table.to_parquet(str(tmp_path / "set" / "train.parquet"))
+    dataset = source(
+        tmp_path / "set",
+        tmp_path,
+        splits={"train": "train", "val": None, "test": None},
+        image_column="img",
+        label_column="digit",
+    )
+    assert dataset.class_names == ("7", "11")
+    assert {row.label for row in dataset.samples("train")} == {0, 1}
+
+
+def test_wrong_names_list_the_known_ones(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.Value("string"), {"train": 8, "test": 4})
+    wrong = {"train": "training", "val": None, "test": "test"}
+    with pytest.raises(UserError, match="dataset.splits: expected one of train, test, came 'train"):
+        source(tmp_path / "set", tmp_path, splits=wrong).samples("train")
+    with pytest.raises(UserError, match="image_column: expected one of image, label, came 'img'"):
+        source(tmp_path / "set", tmp_path, image_column="img").samples("train")
+    with pytest.raises(UserError, match="dataset.path: expected a data set of the hub or a local"):
+        source(tmp_path / "nowhere", tmp_path).samples("train")
+
+
+def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"pip install 'sip-augmentation\[datasets\]'"):
+        source(tmp_path, tmp_path).samples("train")

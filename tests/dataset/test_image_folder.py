@@ -1,0 +1,110 @@
+"""Own pictures in folders, tidy and messy."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sip.common.errors import UserError
+from sip.dataset.files import EXIF_ORIENTATION
+from sip.dataset.image_folder import ImageFolder
+from tests.dataset.trees import picture
+
+
+def folder(root: Path, **changes: Any) -> ImageFolder:
+    """Return the data set with plain options."""
+    options: dict[str, Any] = {
+        "val_fraction": 0.2,
+        "test_fraction": 0.3,
+        "split_seed": 0,
+        "prompt_names": {},
+        "shots": None,
+        "seed": 0,
+    }
+    return ImageFolder(root=str(root), **(options | changes))
+
+
+def fill(root: Path, num: int, start: int = 0) -> None:
+    """Write `num` pictures for each of two classes."""
+    for label, name in enumerate(("grey_cat", "dog")):
+        for i in range(num):
+            picture(root / name / f"{i}.png", start + 100 * label + i)
+
+
+def test_given_parts_are_kept(tmp_path: Path) -> None:
+    for start, (part, num) in enumerate((("train", 4), ("val", 2), ("test", 3))):
+        fill(tmp_path / part, num, 1000 * start)
+    dataset = folder(tmp_path, shots=3)
+    assert dataset.class_names == ("dog", "grey cat")
+    assert [len(dataset.samples(part)) for part in ("train", "val", "test")] == [6, 4, 6]
+    row = dataset.samples("test")[0]
+    assert row.sample_id == "test/dog/0.png"
+    assert row.path == str(tmp_path / "test" / "dog" / "0.png")
+    assert (row.label, row.width, row.height) == (0, 12, 8)
+
+
+def test_parts_are_made_by_the_split_seed_alone(tmp_path: Path) -> None:
+    fill(tmp_path, 10)
+    dataset = folder(tmp_path)
+    parts = {part: dataset.samples(part) for part in ("train", "val", "test")}
+    # test: 3 of 10 first; val: 0.2 of the 7 left, rounded, is 1
+    assert {part: len(rows) for part, rows in parts.items()} == {"train": 12, "val": 2, "test": 6}
+    assert len({row.sha256 for rows in parts.values() for row in rows}) == 20
+    assert folder(tmp_path, seed=9).samples("test") == parts["test"]
+    assert folder(tmp_path, split_seed=1).samples("test") != parts["test"]
+
+
+def test_a_missing_val_is_taken_from_train(tmp_path: Path) -> None:
+    fill(tmp_path / "train", 10)
+    fill(tmp_path / "test", 2, 1000)
+    dataset = folder(tmp_path)
+    assert [len(dataset.samples(part)) for part in ("train", "val", "test")] == [16, 4, 4]
+
+
+def test_messy_folders(tmp_path: Path) -> None:
+    fill(tmp_path, 4)
+    picture(tmp_path / "dog" / "more" / "ünï cödé.JPG", 77)
+    (tmp_path / "dog" / "notes.txt").write_text("no picture")
+    (tmp_path / "dog" / "._0.png").write_bytes(b"stray")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "dog" / "broken.png").write_bytes(b"not a picture")
+    rotated = Image.new("RGB", (12, 8))
+    exif = rotated.getexif()
+    exif[EXIF_ORIENTATION] = 6
+    rotated.save(tmp_path / "dog" / "rotated.jpg", exif=exif)
+    dataset = folder(tmp_path)
+    rows = [row for part in ("train", "val", "test") for row in dataset.samples(part)]
+    sizes = {row.sample_id: (row.width, row.height) for row in rows}
+    assert len(sizes) == 11
+    assert sizes["dog/more/ünï cödé.JPG"] == (12, 8)
+    assert sizes["dog/rotated.jpg"] == (8, 12)
+    assert sizes["dog/broken.png"] == (0, 0)  # listed: the room that needs its pixels says why
+
+
+def test_prompt_names(tmp_path: Path) -> None:
+    fill(tmp_path, 4)
+    assert folder(tmp_path, prompt_names={"dog": "old dog"}).class_names == ("old dog", "grey cat")
+    with pytest.raises(UserError, match="came cow; the classes are dog, grey_cat"):
+        _ = folder(tmp_path, prompt_names={"cow": "x"}).class_names
+
+
+def test_wrong_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="looked for .*nowhere; say where it is with dataset.root"):
+        folder(tmp_path / "nowhere").samples("train")
+    with pytest.raises(UserError, match="expected a folder for each class in .*, found none"):
+        folder(tmp_path).samples("train")
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(UserError, match="in the class folder .*dog, found none; fill or remove"):
+        folder(tmp_path).samples("train")
+    (tmp_path / "test").mkdir()
+    with pytest.raises(UserError, match="expected the folder train beside test"):
+        folder(tmp_path).samples("train")
+
+
+def test_a_class_without_training_pictures_is_named(tmp_path: Path) -> None:
+    fill(tmp_path / "train", 2)
+    fill(tmp_path / "test", 2)
+    picture(tmp_path / "test" / "cow" / "0.png", 1)
+    with pytest.raises(UserError, match="came 'cow'; the classes are dog, grey_cat"):
+        folder(tmp_path).samples("test")

@@ -1,0 +1,155 @@
+"""The paper's seven data sets on small trees in their true form, through their own YAMLs."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+from torchvision import datasets
+
+from sip.common.errors import UserError
+from sip.dataset.torchvision import TorchVision
+from tests.dataset import trees
+
+
+def options(name: str, root: Path, **changes: Any) -> dict[str, Any]:
+    """Return the constructor's arguments as the YAML states them."""
+    changes = {"root": str(root), "seed": 0} | changes
+    node = OmegaConf.load(trees.CONF / f"{name}.yaml")
+    values = {key: value for key, value in node.items_ex(resolve=False) if key not in changes}
+    stated = OmegaConf.to_container(OmegaConf.create(values))
+    assert stated.pop("_target_") == "sip.dataset.torchvision.TorchVision"
+    return stated | changes
+
+
+@pytest.fixture
+def no_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torchvision's readers accept files that are not the original ones."""
+    for reader in (datasets.CIFAR10, datasets.CIFAR100):
+        for parts in ("train_list", "test_list"):
+            names = [[name, None] for name, _ in getattr(reader, parts)]
+            monkeypatch.setattr(reader, parts, names)
+        monkeypatch.setattr(reader, "meta", reader.meta | {"md5": None})
+    files = {key: (name, None) for key, (name, _) in datasets.Flowers102._file_dict.items()}
+    monkeypatch.setattr(datasets.Flowers102, "_file_dict", files)
+
+
+def write_tree(name: str, root: Path) -> None:
+    """Write the small tree of one data set, with the classes that its YAML names."""
+    known = list(OmegaConf.load(trees.CONF / f"{name}.yaml").prompt_names)
+    if name == "oxford_pets":
+        trees.oxford_pets(root, sorted([*known, "American Bulldog"]))
+    elif name in ("dtd", "caltech101"):
+        getattr(trees, name)(root, sorted(known))
+    else:
+        getattr(trees, name)(root)
+
+
+# classes; pictures a class in train, val, test
+EXPECTED = {
+    "cifar10": (10, 9, 1, 2),
+    "cifar100": (100, 2, 1, 1),
+    "caltech101": (23, 27, 3, 3),
+    "stanford_cars": (2, 4, 1, 2),
+    "flowers102": (102, 1, 1, 2),
+    "oxford_pets": (26, 3, 1, 2),
+    "dtd": (47, 2, 2, 2),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_splits_ids_names_and_files(name: str, tmp_path: Path, no_checksums: None) -> None:
+    write_tree(name, tmp_path)
+    dataset = TorchVision(**options(name, tmp_path))
+    num_classes, *per_class = EXPECTED[name]
+    assert len(dataset.class_names) == num_classes
+    assert len(set(dataset.class_names)) == num_classes
+    assert not any("_" in word for word in dataset.class_names)
+    ids: set[str] = set()
+    for split, num in zip(("train", "val", "test"), per_class, strict=True):
+        rows = dataset.samples(split)
+        assert Counter(row.label for row in rows) == dict.fromkeys(range(num_classes), num)
+        assert ids.isdisjoint(row.sample_id for row in rows)
+        ids |= {row.sample_id for row in rows}
+        for row in rows[:: max(1, len(rows) // 5)]:
+            assert row.split == split
+            assert row.class_name == dataset.class_names[row.label]
+            with Image.open(row.path) as file:
+                assert file.size == (row.width, row.height)
+        again = TorchVision(**options(name, tmp_path, seed=5))
+        assert again.samples(split) == rows  # the run's seed moves nothing without shots
+
+
+def test_shots_are_nested_and_leave_val_and_test(tmp_path: Path, no_checksums: None) -> None:
+    trees.cifar10(tmp_path)
+    sets = {
+        shots: TorchVision(**options("cifar10", tmp_path, shots=shots, seed=3))
+        for shots in (None, 2, 5)
+    }
+    ids = {key: {row.sample_id for row in sets[key].samples("train")} for key in sets}
+    assert ids[2] < ids[5] < ids[None]
+    assert len(ids[2]) == 20
+    assert sets[2].samples("val") == sets[None].samples("val")
+    assert sets[2].samples("test") == sets[None].samples("test")
+    other = TorchVision(**options("cifar10", tmp_path, shots=2, seed=4))
+    assert {row.sample_id for row in other.samples("train")} != ids[2]
+    assert sets[2].recipe() == sets[None].recipe() | {"shots": 2, "seed": 3}
+
+
+def test_cifar_pictures_are_written_only_where_asked_for(
+    tmp_path: Path, no_checksums: None
+) -> None:
+    trees.cifar10(tmp_path)
+    dataset = TorchVision(**options("cifar10", tmp_path, shots=1))
+    rows = dataset.samples("train")
+    assert len(list((tmp_path / "cifar10-png").rglob("*.png"))) == len(rows) == 10
+    original = datasets.CIFAR10(tmp_path, train=True)
+    row = rows[0]
+    index = int(row.sample_id.rsplit("/", 1)[1])
+    assert np.array_equal(np.asarray(Image.open(row.path)), original.data[index])
+    assert original.targets[index] == row.label
+
+
+def test_names_fit_a_prompt(tmp_path: Path, no_checksums: None) -> None:
+    trees.cifar100(tmp_path)
+    names = TorchVision(**options("cifar100", tmp_path)).class_names
+    assert "aquarium fish" in names and "ray fish" in names
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_missing_data_say_what_where_and_how(name: str, tmp_path: Path) -> None:
+    dataset = TorchVision(**options(name, tmp_path))
+    with pytest.raises(UserError) as error:
+        dataset.samples("train")
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.startswith(f"expected the data set {name} in {tmp_path / dataset.folder}")
+    assert ("dataset.download=true" in message) == (name != "stanford_cars")
+    assert "put" in message
+
+
+def test_rules_are_for_missing_parts_only(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"dataset.val_fraction: part 'val' of dtd is official"):
+        TorchVision(**options("dtd", tmp_path, val_fraction=0.2))
+    with pytest.raises(UserError, match=r"train_per_class: part 'test' of .* does not exist"):
+        TorchVision(**options("caltech101", tmp_path, train_per_class=None))
+    with pytest.raises(UserError, match=r"one of the parts train, val, test, came 'pretrain'"):
+        TorchVision(**options("dtd", tmp_path)).samples("pretrain")
+
+
+def test_a_listed_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    write_tree("dtd", tmp_path)
+    gone = tmp_path / "dtd" / "dtd" / "images" / "banded" / "banded_0001.jpg"
+    gone.unlink()
+    with pytest.raises(UserError, match=f"expected the picture {gone}"):
+        TorchVision(**options("dtd", tmp_path)).samples("train")
+
+
+def test_unknown_prompt_name_lists_the_classes(tmp_path: Path) -> None:
+    write_tree("dtd", tmp_path)
+    dataset = TorchVision(**options("dtd", tmp_path, prompt_names={"bandit": "x"}))
+    with pytest.raises(UserError, match=r"came bandit; the classes are banded, blotchy"):
+        _ = dataset.class_names

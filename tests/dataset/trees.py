@@ -1,0 +1,121 @@
+"""Small trees in the true on-disk form of each data set, without pictures of it."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+CONF = Path(__file__).parents[2] / "conf" / "dataset"
+
+
+def picture(path: Path, value: int, size: tuple[int, int] = (12, 8)) -> Path:
+    """Write a picture whose content depends on `value`; size is (width, height) in px."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    width, height = size
+    pixels = np.full((height, width, 3), value % 251, np.uint8)
+    pixels[0, 0] = (value // 251, 7, 9)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def pickled(path: Path, content: dict) -> None:
+    """Write a pickle as CIFAR's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content))
+
+
+def cifar10(root: Path, num: int = 20) -> None:
+    """Write five train batches and the test batch of `num` pictures each, and the names."""
+    folder = root / "cifar-10-batches-py"
+    rng = np.random.default_rng(0)
+    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        data = rng.integers(0, 256, (num, 3072), dtype=np.uint8)
+        pickled(folder / name, {"data": data, "labels": [i % 10 for i in range(num)]})
+    names = [
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ]
+    pickled(folder / "batches.meta", {"label_names": names})
+
+
+def cifar100(root: Path) -> None:
+    """Write train (3 a class) and test (1 a class) and the names of CIFAR-100."""
+    folder = root / "cifar-100-python"
+    rng = np.random.default_rng(0)
+    for name, num in (("train", 300), ("test", 100)):
+        data = rng.integers(0, 256, (num, 3072), dtype=np.uint8)
+        pickled(folder / name, {"data": data, "fine_labels": [i % 100 for i in range(num)]})
+    known = ["can", "mouse", "plain", "plate", "poppy", "ray", "seal", "tank", "aquarium_fish"]
+    names = sorted(known + [f"thing_{i:02d}" for i in range(91)])
+    pickled(folder / "meta", {"fine_label_names": names})
+
+
+def oxford_pets(root: Path, breeds: list[str]) -> None:
+    """Write 4 trainval and 2 test pictures a breed, lists as the original's."""
+    folder = root / "oxford-iiit-pet"
+    for part, numbers in (("trainval", range(1, 5)), ("test", range(5, 7))):
+        lines = []
+        for label, breed in enumerate(breeds, 1):
+            for number in numbers:
+                image_id = f"{breed.replace(' ', '_').lower()}_{number}"
+                lines.append(f"{image_id} {label} 1 1")
+                picture(folder / "images" / f"{image_id}.jpg", 10 * label + number)
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / "annotations" / f"{part}.txt").write_text("\n".join(lines) + "\n")
+
+
+def dtd(root: Path, names: list[str]) -> None:
+    """Write 2 pictures a class for each of train, val and test of partition 1."""
+    folder = root / "dtd" / "dtd"
+    (folder / "labels").mkdir(parents=True)
+    for offset, part in enumerate(("train", "val", "test")):
+        lines = []
+        for label, name in enumerate(names):
+            for number in (2 * offset + 1, 2 * offset + 2):
+                lines.append(f"{name}/{name}_{number:04d}.jpg")
+                picture(folder / "images" / lines[-1], 10 * label + number)
+        (folder / "labels" / f"{part}1.txt").write_text("\n".join(lines) + "\n")
+
+
+def flowers102(root: Path) -> None:
+    """Write one picture a class for train and val, two for test, and the two .mat files."""
+    folder = root / "flowers-102"
+    ids = np.arange(1, 409)
+    for image_id in ids:
+        picture(folder / "jpg" / f"image_{image_id:05d}.jpg", int(image_id))
+    savemat(folder / "imagelabels.mat", {"labels": (ids - 1) % 102 + 1})
+    parts = {"trnid": ids[:102], "valid": ids[102:204], "tstid": ids[204:]}
+    savemat(folder / "setid.mat", parts)
+
+
+def caltech101(root: Path, names: list[str]) -> None:
+    """Write 33 pictures a class and the background class."""
+    folder = root / "caltech101" / "101_ObjectCategories"
+    for label, name in enumerate([*names, "BACKGROUND_Google"]):
+        for number in range(1, 34):
+            picture(folder / name / f"image_{number:04d}.jpg", 40 * label + number, (4, 4))
+
+
+def stanford_cars(root: Path) -> None:
+    """Write 10 train and 4 test pictures of 2 models, and the three .mat files."""
+    folder = root / "stanford_cars"
+    kind = [("fname", object), ("class", np.uint8)]
+    for part, num in (("train", 10), ("test", 4)):
+        rows = [(f"{i:05d}.jpg", i % 2 + 1) for i in range(num)]
+        for i, (name, _) in enumerate(rows):
+            picture(folder / f"cars_{part}" / name, i + 100 * num)
+        path = {"train": "devkit/cars_train_annos", "test": "cars_test_annos_withlabels"}[part]
+        (folder / "devkit").mkdir(exist_ok=True)
+        savemat(folder / f"{path}.mat", {"annotations": np.array(rows, dtype=kind)})
+    names = np.array(["AM General Hummer SUV 2000", "Acura RL Sedan 2012"], dtype=object)
+    savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names})

@@ -1,0 +1,168 @@
+"""Only what is trusted is built, at any depth and by any path."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from sip import build as build_module
+from sip.build import TRUSTED, build
+from sip.common.errors import UserError
+
+
+@dataclass
+class Toy:
+    """Stands for a room."""
+
+    size: int
+    inner: Any = None
+
+
+def refuse(size: int) -> None:
+    """Refuse any value, as a constructor may."""
+    raise UserError(f"size={size} should be even")
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the toys into a module of the package."""
+    for toy in (Toy, refuse):
+        monkeypatch.setattr(toy, "__module__", "sip.build")
+        monkeypatch.setattr(build_module, toy.__name__, toy, raising=False)
+
+
+TOY = {"_target_": "sip.build.Toy", "size": 1}
+
+UNTRUSTED = [
+    "os.system",
+    "builtins.eval",
+    "subprocess.Popen",
+    "sipos.system",
+    "sip",
+    "sip.build.importlib.import_module",
+    "sip.build.inspect.os.system",
+    "sip.build.instantiate",
+    "sip.build.partial",
+    "sip.build.Toy.__init__.__globals__",
+    "sip.build.Toy.__subclasses__",
+    "sip.build.TRUSTED",
+    "torch.optim.optimizer.torch.load",
+    "torch.load",
+    "torch.optim.lr_scheduler.warnings.warn",
+    "sip..build",
+    "sip.build.Toy()",
+    "",
+    None,
+    5,
+    ["os.system"],
+]
+
+
+@pytest.mark.parametrize("target", UNTRUSTED)
+def test_other_targets_are_refused(target: Any) -> None:
+    with pytest.raises(UserError, match="_target_ .*torch.optim.*nothing was called"):
+        build({"_target_": target})
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda bad: TOY | {"inner": bad},
+        lambda bad: TOY | {"inner": [1, {"deep": [bad]}]},
+        lambda bad: TOY | {"_partial_": True, "inner": bad | {"_partial_": True}},
+        lambda bad: TOY | {"_args_": [bad]},
+        lambda bad: [TOY, bad],
+        lambda bad: {"a": {"b": bad}},
+        lambda bad: TOY | {"inner": TOY | {"_recursive_": False, "inner": bad}},
+        lambda bad: TOY | {"inner": bad | {"_convert_": "none"}},
+    ],
+)
+@pytest.mark.parametrize("target", ["os.system", "sip.build.importlib.import_module"])
+def test_they_are_refused_at_any_depth(wrap: Any, target: str) -> None:
+    bad = {"_target_": target, "_args_": ["true"]}
+    for config in (wrap(bad), OmegaConf.create({"x": wrap(bad)}).x):
+        with pytest.raises(UserError, match="nothing was called"):
+            build(config)
+
+
+def test_no_untrusted_module_is_imported() -> None:
+    code = (
+        "import sys; from sip.build import build\n"
+        "try: build({'_target_': 'antigravity.fly'})\n"
+        "except Exception as error: print(type(error).__name__, 'antigravity' in sys.modules,"
+        " 'torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["UserError", "False", "False"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "inner: '\\${oc.create:{_target_: os.system}}'",
+        "inner: ['\\${oc.env:HOME}']",
+    ],
+)
+def test_escaped_interpolations_are_refused(text: str) -> None:
+    config = OmegaConf.create(f"_target_: sip.build.Toy\nsize: 1\n{text}")
+    with pytest.raises(UserError, match="cannot stand in a value"):
+        build(config)
+
+
+def test_interpolations_are_followed() -> None:
+    config = OmegaConf.create({"bad": "os.system", "a": {"_target_": "${bad}"}, "n": 3})
+    with pytest.raises(UserError, match="_target_ os.system"):
+        build(config.a)
+    config.a = {"_target_": "sip.build.Toy", "size": "${n}"}
+    assert build(config.a) == Toy(3)
+
+
+def test_nested_nodes_become_objects_and_plain_containers() -> None:
+    built = build(OmegaConf.create(TOY | {"inner": [TOY, {"a": TOY, "b": [1, 2]}]}))
+    assert built == Toy(1, [Toy(1), {"a": Toy(1), "b": [1, 2]}])
+    assert type(built.inner) is list and type(built.inner[1]) is dict
+    assert build(None) is None
+    assert build([TOY, 5]) == [Toy(1), 5]
+
+
+def test_further_arguments_pass_as_they_are() -> None:
+    given = Toy(7, [object()])
+    built = build(OmegaConf.create({"_target_": "sip.build.Toy", "size": 1}), inner=given)
+    assert built.inner is given
+    half = build(TOY | {"_partial_": True}, inner=given)
+    assert isinstance(half, partial) and half().inner is given
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TOY | {"sise": 2}, "sip.build.Toy: unknown sise; it takes: size, inner"),
+        ({"_target_": "sip.build.Toy"}, "sip.build.Toy: needs a value for size"),
+        ({"_target_": "sip.build.Toi"}, "sip.build has no Toi; did you mean Toy?"),
+        ({"_target_": "sip.builds.Toy"}, "sip has no builds; did you mean build?"),
+        ({"_target_": "sip.common.errors"}, "expected a class or a function, came a module"),
+        ({"_target_": "sip.build.refuse", "size": 3}, "size=3 should be even"),
+        (TOY | {"inner": {"_target_": "sip.build.refuse", "size": 3}}, "size=3 should be even"),
+    ],
+)
+def test_mistakes_are_one_line(config: dict, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        build(config)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_every_trusted_package_can_be_used() -> None:
+    assert all(prefix.endswith(".") for prefix in TRUSTED)
+    classes = [
+        "torch.optim.SGD",
+        "torchvision.transforms.v2.RandAugment",
+        "pytorch_lightning.loggers.CSVLogger",
+        "timm.create_model",
+    ]
+    for target in classes:
+        built = build({"_target_": target, "_partial_": True})
+        assert built.func.__module__.startswith(target.rpartition(".")[0])

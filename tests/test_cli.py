@@ -1,0 +1,204 @@
+"""The command line: quick answers, one line for a mistake, jobs that fail alone."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sip
+from sip.cli import conf_folder
+
+ROOT = Path(sip.__file__).parents[1]
+
+CONF = {
+    "config": """
+        defaults:
+          - _self_
+          - room: blip
+          - room/rule: linear
+          - override hydra/help: toy
+          - override hydra/hydra_logging: none
+          - override hydra/job_logging: none
+        seed: 0
+        debug: false
+        mode: good
+        hydra:
+          output_subdir: null
+          run: {dir: .}
+          sweep: {dir: runs, subdir: .}
+        """,
+    "room/blip": "noise_rate: 0.5\nmissing: ???",
+    "room/blip_beam": "noise_rate: 0.7\nmissing: ???",
+    "room/rule/linear": "low: 1",
+    "exp/first": "# @package _global_\nseed: 7",
+    "hydra/help/toy": """
+        app_name: toy
+        header: A toy.
+        footer: That is all.
+        template: |
+          ${hydra.help.header} python -m sip.${hydra.job.name}
+          $APP_CONFIG_GROUPS
+          ${hydra.help.footer}
+        """,
+}
+TASK = """
+import os, sys, time
+from pathlib import Path
+
+def task(config):
+    from sip.common.errors import UserError
+
+    if config.mode == "user" or config.seed == 13:
+        raise UserError("expected good, came bad; do better")
+    if config.mode == "bug":
+        raise ValueError("a bug")
+    if config.mode == "missing":
+        config.room.missing
+    if config.mode == "slow":
+        print("ready", flush=True)
+        time.sleep(60)
+    print(f"seed {config.seed} noise {config.room.noise_rate}")
+    assert "torch" not in sys.modules
+
+if __name__ == "__main__":
+    from sip.cli import main
+    main(task, conf=Path(os.environ["TOY_CONF"]))
+"""
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the module `toyjob`; its configuration lies in `conf`."""
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "toyjob.py").write_text(TASK)
+    for name, text in CONF.items():
+        file = folder / "conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = text.strip("\n").splitlines()
+        indent = len(lines[0]) - len(lines[0].lstrip())
+        file.write_text("\n".join(line[indent:] for line in lines))
+    return folder
+
+
+def start(toy: Path, cwd: Path, *arguments: str) -> subprocess.Popen:
+    """Start the toy job in the folder `cwd`."""
+    path = os.pathsep.join([str(toy), str(ROOT)])
+    env = os.environ | {"PYTHONPATH": path, "TOY_CONF": str(toy / "conf")}
+    command = [sys.executable, "-m", "toyjob", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def run(toy: Path, cwd: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run the toy job; return its exit code and what it printed."""
+    process = start(toy, cwd, *arguments)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_a_good_command_runs_and_leaves_nothing_behind(toy: Path, tmp_path: Path) -> None:
+    code, out, err = run(toy, tmp_path, "+exp=first", "room=blip_beam")
+    assert (code, out, err) == (0, "seed 7 noise 0.7\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_lists_groups_and_choices(toy: Path, tmp_path: Path) -> None:
+    code, out, err = run(toy, tmp_path, "--help")
+    assert (code, err) == (0, "")
+    groups = ["exp: first", "room: blip, blip_beam", "room/rule: linear"]
+    assert out.splitlines() == ["A toy. python -m sip.toyjob", *groups, "That is all."]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("room.noise_rat=0.3", "room.noise_rat=0.3: no such key; did you mean room.noise_rate?"),
+        ("noise_rate=0.3", "noise_rate=0.3: no such key; did you mean room.noise_rate?"),
+        ("rooom=blip", "rooom=blip: no such key; did you mean room?"),
+        ("x=1", "x=1: no such key; --help lists the groups, --cfg job all keys"),
+        ("room=blipp", "room=blipp: no such choice; did you mean blip?; there are blip, blip_beam"),
+        ("+exp=frist", "exp=frist: no such choice; did you mean first?; there are first"),
+        ("+epx=first", "+epx=first: no such group or key; did you mean exp?"),
+        ("+room/rulee=x", "+room/rulee=x: no such group or key; did you mean room/rule?"),
+        ("exp=first", "exp=first: exp has no default choice to override; write +exp=first"),
+        ("+seed=1", "Could not append to config. An item is already at 'seed'"),
+        ("seed", "'seed' should be key=value"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(
+    toy: Path, tmp_path: Path, argument: str, message: str
+) -> None:
+    code, out, err = run(toy, tmp_path, argument)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}") and err.count("\n") == 1
+
+
+def test_it_is_one_line_in_a_multirun_too(toy: Path, tmp_path: Path) -> None:
+    code, _, err = run(toy, tmp_path, "-m", "seed=0,1", "room.noise_rat=0.3,0.7")
+    assert code == 2 and err.count("\n") == 1
+    assert err.startswith("error: room.noise_rat=0.3,0.7: no such key; did you mean room.noise_rat")
+
+
+def test_a_users_mistake_is_one_line(toy: Path, tmp_path: Path) -> None:
+    answer = (1, "", "error: expected good, came bad; do better\n")
+    assert run(toy, tmp_path, "mode=user") == answer
+    code, _, err = run(toy, tmp_path, "mode=user", "debug=true")
+    assert code == 1 and "Traceback" in err and err.endswith(answer[2])
+    code, _, err = run(toy, tmp_path, "mode=missing")
+    assert code == 1 and err.startswith("error: Missing mandatory value") and err.count("\n") == 1
+
+
+def test_a_bug_comes_with_its_traceback(toy: Path, tmp_path: Path) -> None:
+    code, _, err = run(toy, tmp_path, "mode=bug")
+    assert code == 1 and "Traceback" in err and err.endswith("error: a bug\n")
+    assert "hydra" not in err
+
+
+def test_an_interrupt_is_one_line(toy: Path, tmp_path: Path) -> None:
+    process = start(toy, tmp_path, "mode=slow")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "interrupted: what was finished is kept; the same command goes on from there\n"
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_job_of_a_multirun_fails_alone(toy: Path, tmp_path: Path, launcher: str) -> None:
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", exc_type=ImportError)
+    arguments = ["-m", f"hydra/launcher={launcher}", "seed=1,13,2", "+exp=first"]
+    if launcher == "joblib":
+        arguments.append("hydra.launcher.n_jobs=2")
+    code, out, err = run(toy, tmp_path, *arguments)
+    assert code == 1
+    assert sorted(out.splitlines()) == ["seed 1 noise 0.5", "seed 2 noise 0.5"]
+    message = "error in job 1 (seed=13 +exp=first): expected good, came bad; do better"
+    assert err.splitlines()[0] == message and "Traceback" not in err
+    assert [file.name for file in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["prompts.noise_rat=0.3"]])
+def test_the_main_job_answers_within_a_second(tmp_path: Path, arguments: list[str]) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "sip.train", *arguments]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+    if arguments == ["--help"]:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "augmentation/mix: cutmix, none\n" in done.stdout
+        assert done.stdout.count("python -m sip.train ") >= 5
+    else:
+        assert done.returncode == 2
+        assert "no such key; did you mean prompts.noise_rate?" in done.stderr
+
+
+def test_the_configuration_is_found_from_anywhere() -> None:
+    assert (conf_folder() / "config.yaml").is_file()
+    assert conf_folder().is_absolute()
