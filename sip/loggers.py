@@ -1,6 +1,5 @@
 """Where curves and results go: always local files, and W&B where it is chosen."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +41,21 @@ def _wandb(
             "logger.mode=online needs a W&B login, and there is none; run `wandb login`, or leave "
             "logger.mode=offline and upload later with `wandb sync`"
         )
-    os.environ.setdefault("WANDB_SILENT", "true")
-    logger = WandbLogger(
+    import wandb
+
+    run = wandb.init(
         name=name,
-        save_dir=str(folder),
+        dir=str(folder),
         id=run_id,
         project=config.project,
         entity=config.entity,
         group=group,
-        offline=config.mode == "offline",
-        resume="allow",
+        mode=config.mode,
+        resume="allow" if config.mode == "online" else None,
         config=values,
+        settings=wandb.Settings(silent=True),
     )
-    return logger
+    return WandbLogger(experiment=run)
 
 
 def _logged_in() -> bool:

@@ -104,7 +104,7 @@ class Offline:
             UserError: Some are missing; says which, where they were looked for, how to get them.
         """
         for room in (self.captioner, self.scorer, self.generator):
-            if room is not None and hasattr(room, "require"):
+            if room is not None:
                 room.require()
 
     def prompts(self, samples: Sequence[Sample], stages: Stages) -> tuple[list[Prompt], dict]:
@@ -167,6 +167,7 @@ class Offline:
 
         def make(missing: list[Sample], add: Add) -> None:
             captioner.load(self.device)
+            captioner.batch_size = size
             for start in range(0, len(missing), size):
                 for row in _caption_rows(captioner, missing[start : start + size]):
                     add(row)
@@ -190,6 +191,7 @@ class Offline:
 
         def make(missing: list[tuple[str, Sample, list[str]]], add: Add) -> None:
             scorer.load(self.device)
+            scorer.batch_size = size
             for start in range(0, len(missing), size):
                 batch = missing[start : start + size]
                 similarities = scorer.score([m[1] for m in batch], [m[2] for m in batch])
@@ -248,10 +250,12 @@ def _image_row(drawn: Drawn, prompt: Prompt) -> dict[str, Any]:
         "seconds": round(drawn.seconds, 4),
         "status": drawn.status,
         "error": drawn.error,
+        "payload": None,
+        "suffix": ".png",
     }
     if drawn.pixels is not None:
         height, width = drawn.pixels.shape[1:]
-        row.update(width=width, height=height, payload=to_png(drawn.pixels), suffix=".png")
+        row.update(width=width, height=height, payload=to_png(drawn.pixels))
     return row
 
 

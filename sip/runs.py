@@ -161,8 +161,7 @@ class Run:
     def _require(self) -> None:
         if self.offline:
             self.offline.require()
-        if hasattr(self.backbone, "require"):
-            self.backbone.require()
+        self.backbone.require()
 
     def _store(self) -> Path:
         return Path(self.config.paths.store)
@@ -273,7 +272,7 @@ def _write_pictures(
                 "split": "train",
                 "label": prompt.label,
                 "class_name": prompt.class_name,
-                "sha256": picture.row.get("sha256"),
+                "sha256": picture.row["file_sha256"],
                 "file": os.path.relpath(picture.row["file"], store),
                 "variant": prompt.variant,
                 "spans": json.dumps([[span.text, span.weight] for span in prompt.spans]),

@@ -20,7 +20,7 @@ from transformers import (
 from sip.common.errors import UserError
 from sip.common.images import read_rgb
 from sip.common.seeds import seed_of
-from sip.common.weights import load_transformer, weights_folder, weights_recipe
+from sip.common.weights import load_transformer, require, weights_folder, weights_recipe
 from sip.dataset.base import Sample
 
 SAMPLINGS = ("nucleus", "beam")
@@ -116,6 +116,14 @@ class Blip:
             "dtype": self.dtype,
             "weights": weights_recipe(self.model, self.revision),
         }
+
+    def require(self) -> None:
+        """Check that the weights are on this disk, without network.
+
+        Raises:
+            UserError: They are not.
+        """
+        require(self.model, self.revision)
 
     def load(self, device: str) -> None:
         """Load the weights and the processor."""

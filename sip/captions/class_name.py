@@ -12,6 +12,8 @@ from sip.dataset.base import Sample
 class ClassName:
     """One caption a picture: `template` with the class name at `{label}`."""
 
+    batch_size = 1024
+
     def __init__(self, template: str) -> None:
         if "{label}" not in template:
             raise UserError(f"captions.template: expected {{label}} in it, came {template!r}")
@@ -24,6 +26,9 @@ class ClassName:
             "version": 1,
             "template": self.template,
         }
+
+    def require(self) -> None:
+        """Ask for nothing: there are no weights."""
 
     def load(self, device: str) -> None:
         """Load nothing: there are no weights."""

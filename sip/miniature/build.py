@@ -39,7 +39,7 @@ def make_diffusion(folder: Path, steps: int) -> dict:
     from sip.miniature.diffusion import train_diffusion
     from sip.miniature.tokenizers import clip_tokenizer
 
-    vae = AutoencoderKL.from_pretrained(folder / "diffusion" / "vae", torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(folder / "diffusion" / "vae", dtype=torch.float32)
     pool = pretrain_pool(NUM_COPIES, SEED)
     pipeline, report = train_diffusion(
         vae.eval(), clip_tokenizer(), pool, steps, SEED, folder / "diffusion.ckpt"

@@ -141,7 +141,7 @@ class Drawer:
 
     def __init__(self, folder: Path, pool: Pool) -> None:
         self.pipe = StableDiffusionImg2ImgPipeline.from_pretrained(
-            folder, torch_dtype=torch.float32, safety_checker=None
+            folder, dtype=torch.float32, safety_checker=None
         )
         self.pipe.set_progress_bar_config(disable=True)
         self.pool = pool

@@ -9,8 +9,13 @@ from sip.dataset.base import Sample
 class Scorer(Protocol):
     """Measures the similarity of pictures and captions."""
 
+    batch_size: int  # pictures; outside of the recipe
+
     def recipe(self) -> dict:
         """Return everything that decides the scores."""
+
+    def require(self) -> None:
+        """Raise UserError if weights are missing on this disk; without network."""
 
     def load(self, device: str) -> None:
         """Load the weights, if there are any."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPProcessor
 
 from sip.common.images import read_rgb
-from sip.common.weights import load_transformer, weights_folder, weights_recipe
+from sip.common.weights import load_transformer, require, weights_folder, weights_recipe
 from sip.dataset.base import Sample
 
 DECIMALS = 4  # beyond them a cosine depends on the machine
@@ -40,6 +40,14 @@ class Clip:
             "dtype": self.dtype,
             "weights": weights_recipe(self.model, self.revision),
         }
+
+    def require(self) -> None:
+        """Check that the weights are on this disk, without network.
+
+        Raises:
+            UserError: They are not.
+        """
+        require(self.model, self.revision)
 
     def load(self, device: str) -> None:
         """Load the weights and the processor."""

@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 
 def stock(pipeline_class, folder):
     pipeline = pipeline_class.from_pretrained(
-        folder, safety_checker=None, requires_safety_checker=False
+        folder, dtype=torch.float32, safety_checker=None, requires_safety_checker=False
     )
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)

@@ -34,7 +34,7 @@ def test_all_weights_are_safetensors_and_at_most_16_mb() -> None:
 
 def test_models_load_with_the_large_models_classes() -> None:
     pipe = StableDiffusionImg2ImgPipeline.from_pretrained(
-        FOLDER / "diffusion", torch_dtype=torch.float32, safety_checker=None
+        FOLDER / "diffusion", dtype=torch.float32, safety_checker=None
     )
     assert type(pipe.unet).__name__ == "UNet2DConditionModel"
     assert type(pipe.scheduler).__name__ == "DDIMScheduler"
