@@ -21,9 +21,6 @@ def make_loggers(
         name: Shown in W&B.
         group: The experiment.
         values: The resolved configuration.
-
-    Raises:
-        UserError: W&B is wanted online without a login.
     """
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     if config.wandb:
@@ -34,13 +31,6 @@ def make_loggers(
 def _wandb(
     config: DictConfig, folder: Path, run_id: str, name: str, group: str | None, values: dict
 ) -> WandbLogger:
-    if config.mode not in ("offline", "online"):
-        raise UserError(f"logger.mode: expected offline or online, got {config.mode!r}")
-    if config.mode == "online" and not _logged_in():
-        raise UserError(
-            "logger.mode=online needs a W&B login, and there is none; run `wandb login`, or leave "
-            "logger.mode=offline and upload later with `wandb sync`"
-        )
     import wandb
 
     run = wandb.init(
@@ -58,10 +48,27 @@ def _wandb(
     return WandbLogger(experiment=run)
 
 
-def _logged_in() -> bool:
-    import wandb
+def require_logger(config: DictConfig) -> None:
+    """Check the `logger` node before any work.
 
-    return bool(wandb.api.api_key)
+    Raises:
+        UserError: W&B is wanted in a way that cannot be.
+    """
+    if not config.wandb:
+        return
+    if config.mode not in ("offline", "online"):
+        raise UserError(f"logger.mode: expected offline or online, got {config.mode!r}")
+    try:
+        import wandb
+    except ImportError as error:
+        raise UserError(
+            "logger=wandb: the package wandb is not installed; install it, or choose logger=csv"
+        ) from error
+    if config.mode == "online" and not wandb.login(prompt=False):
+        raise UserError(
+            "logger.mode=online needs a W&B login, and there is none; run `wandb login`, or leave "
+            "logger.mode=offline and upload later with `wandb sync`"
+        )
 
 
 def log_results(loggers: list[Logger], summary: dict[str, Any], sheet: Path | None) -> None:

@@ -24,7 +24,7 @@ from sip.dataset.base import Sample
 from sip.images.base import Drawn, Generator
 from sip.prompts.base import Prompt, PromptWriter
 from sip.scores.base import Scorer
-from sip.store import Filled, Store
+from sip.store import Filled, Room, Store
 
 Add = Callable[[dict[str, Any]], None]
 
@@ -156,7 +156,7 @@ class Offline:
             if rows[prompt.image_id]["status"] == "ok"
         ]
 
-    def _room(self, name: str, implementation: Any):
+    def _room(self, name: str, implementation: Any) -> Room:
         recipe = implementation.recipe()
         return self.store.room(name, recipe["class"].split(".")[-2], recipe)
 
@@ -175,7 +175,8 @@ class Offline:
         wanted = {sample.sha256: sample for sample in samples}
         room = self._room("captions", captioner)
         rows = stages.filled(
-            "captions", lambda: room.fill_pushed(wanted, make, self.runtime.shard_size, unit="image")
+            "captions",
+            lambda: room.fill_pushed(wanted, make, self.runtime.shard_size, unit="image"),
         )
         return [list(rows[sample.sha256]["captions"]) for sample in samples]
 
@@ -185,9 +186,7 @@ class Offline:
         scorer = self.scorer
         assert scorer is not None
         size = self.runtime.batch_size.scores
-        keys = [
-            digest(sample.sha256, said) for sample, said in zip(samples, captions, strict=True)
-        ]
+        keys = [digest(sample.sha256, said) for sample, said in zip(samples, captions, strict=True)]
 
         def make(missing: list[tuple[str, Sample, list[str]]], add: Add) -> None:
             scorer.load(self.device)

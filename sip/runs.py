@@ -1,13 +1,13 @@
 """A run: one arm with one seed, in a folder named by its fingerprint.
 
-    runs/<backbone>-<augmentation>-seed<seed>-<fingerprint>/
-        summary.json          the numbers; written last, so a run with it is finished
-        config.yaml           the resolved configuration
-        metrics.csv           the curves
-        pictures.parquet      every picture used: real ones, and drawn ones with their provenance
-        predictions.parquet   logits on val and test
-        classifier.safetensors
-        contact_sheet.png     only where pictures were drawn
+runs/<backbone>-<augmentation>-seed<seed>-<fingerprint>/
+summary.json          the numbers; written last, so a run with it is finished
+config.yaml           the resolved configuration
+metrics.csv           the curves
+pictures.parquet      every picture used: real ones, and drawn ones with their provenance
+predictions.parquet   logits on val and test
+classifier.safetensors
+contact_sheet.png     only where pictures were drawn
 """
 
 import json
@@ -21,6 +21,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from sip.build import build
+from sip.classifier.base import Picture as Row
 from sip.common.contact_sheet import Pair, contact_sheet
 from sip.common.seeds import digest
 from sip.dataset.base import Sample
@@ -101,6 +102,7 @@ class Run:
         (self.folder / "summary.json").unlink(missing_ok=True)
         _write_pictures(self.folder / "pictures.parquet", parts, pictures, self._store())
         values = OmegaConf.to_container(self.config, resolve=True)
+        assert isinstance(values, dict)
         OmegaConf.save(OmegaConf.create(values), self.folder / "config.yaml")
         sheet = self._contact_sheet(pictures, parts["train"])
         loggers = make_loggers(
@@ -159,6 +161,9 @@ class Run:
         return summary
 
     def _require(self) -> None:
+        from sip.loggers import require_logger
+
+        require_logger(self.config.logger)
         if self.offline:
             self.offline.require()
         self.backbone.require()
@@ -226,9 +231,7 @@ def write_json(path: Path, value: Any) -> None:
     part.replace(path)
 
 
-def _drawn_row(picture: Picture):
-    from sip.classifier.base import Picture as Row
-
+def _drawn_row(picture: Picture) -> Row:
     prompt = picture.prompt
     return Row(sample_id=prompt.image_id, path=picture.row["file"], label=prompt.label)
 
@@ -303,5 +306,3 @@ def _commit() -> str | None:
     command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
-
-

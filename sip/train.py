@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sip import cli
+import sip.cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,7 +17,7 @@ def task(config: "DictConfig") -> float:
 
 def main() -> None:
     """Run the main job on the command line's configuration."""
-    cli.main(task)
+    sip.cli.main(task)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import (
+    BertTokenizer,
     BlipConfig,
     BlipForConditionalGeneration,
     BlipImageProcessorPil,
@@ -28,7 +29,7 @@ def processor() -> BlipProcessor:
     return BlipProcessor(image_processor, bert_tokenizer())
 
 
-def captioner(tokenizer) -> BlipForConditionalGeneration:
+def captioner(tokenizer: BertTokenizer) -> BlipForConditionalGeneration:
     """Return an untrained BLIP: 4 vision and 3 text layers of width 96."""
     heads = {"num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 4 * WIDTH}
     return BlipForConditionalGeneration(

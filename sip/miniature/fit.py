@@ -82,14 +82,18 @@ def _rate(step: int, steps: int) -> float:
     return min((step + 1) / warmup, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _save(path: Path, step: int, model: nn.Module, average: nn.Module, optimizer) -> None:
+def _save(
+    path: Path, step: int, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     part = path.with_suffix(".part")
     states = [part_.state_dict() for part_ in (model, average, optimizer)]
     torch.save({"step": step, "states": states}, part)
     part.replace(path)
 
 
-def _resume(path: Path, model: nn.Module, average: nn.Module, optimizer) -> int:
+def _resume(
+    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
     if not path.exists():
         return 0
     saved = torch.load(path, weights_only=True)

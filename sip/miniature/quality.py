@@ -30,7 +30,7 @@ NUM_STEPS = 50
 BATCH = 140  # pictures
 
 
-def judge(seed: int = 1) -> nn.Module:
+def judge(seed: int = 1) -> nn.Sequential:
     """Train the independent judge of labels on the `pretrain` part, warped anew every epoch."""
     torch.manual_seed(seed)
     pool = pretrain_pool(0, seed)
@@ -92,7 +92,9 @@ def captioner_quality(folder: Path, pool: Pool) -> dict:
             tokens = model.generate(
                 pixel_values=pool.pixels(rows), do_sample=True, top_p=0.9, max_length=25
             )
-        for row, text in zip(rows, processor.batch_decode(tokens, skip_special_tokens=True), strict=True):
+        for row, text in zip(
+            rows, processor.batch_decode(tokens, skip_special_tokens=True), strict=True
+        ):
             said = claims(text)
             parsed.append(len(said) == 3)
             for attribute, level in said.items():

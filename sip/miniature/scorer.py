@@ -1,8 +1,9 @@
 """The miniature CLIP: how well a sentence fits a scan.
 
 Trained as CLIP is, with two differences, both ours: a text counts as true of every picture in the
-batch that it fits (digit and attributes), since few sentences are unique here; and the
-mean cosine of true pairs is held near 0.3, CLIP's own range, so that the paper's guidance rule meets similarities as it does at full size.
+batch that it fits (digit and attributes), since few sentences are unique here; and the mean cosine
+of true pairs is held near 0.3, CLIP's own range, so that the paper's guidance rule meets
+similarities as it does at full size.
 """
 
 import random

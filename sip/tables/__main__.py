@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sip import cli
+import sip.cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -42,7 +42,7 @@ def task(config: "DictConfig") -> None:
 
 def main() -> None:
     """Run on the command line's configuration."""
-    cli.main(task, config_name="tables")
+    sip.cli.main(task, config_name="tables")
 
 
 if __name__ == "__main__":

@@ -48,10 +48,16 @@ def arms(summaries: Iterable[dict[str, Any]]) -> list[Arm]:
             )
         group[summary["seed"]] = summary
     result = []
-    for (backbone, augmentation), runs in sorted(groups.items()):
+    for (backbone, augmentation), runs in sorted(groups.items(), key=_order):
         control = groups.get((backbone, CONTROL), {})
         result.append(_arm(backbone, augmentation, runs, control))
     return result
+
+
+def _order(group: tuple[tuple[str, str], Any]) -> tuple[str, bool, int, str]:
+    """Sort by backbone; the control first, then single methods, then combinations."""
+    backbone, augmentation = group[0]
+    return backbone, augmentation != CONTROL, augmentation.count("_"), augmentation
 
 
 def _arm(backbone: str, augmentation: str, runs: dict[int, dict], control: dict[int, dict]) -> Arm:

@@ -1,1 +1,0 @@
-"""Metrics room: predictions and pictures in, numbers out."""
