@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,8 @@ def _resume(
     if not path.exists():
         return 0
     saved = torch.load(path, weights_only=True)
-    for target, state in zip((model, average, optimizer), saved["states"], strict=True):
+    targets: tuple[Any, ...] = (model, average, optimizer)
+    for target, state in zip(targets, saved["states"], strict=True):
         target.load_state_dict(state)
     return saved["step"]
 
