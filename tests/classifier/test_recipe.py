@@ -37,7 +37,7 @@ def test_every_preset_composes(profile: str, choice: str) -> None:
 @pytest.mark.parametrize("profile", ["embedded", "paper"])
 @pytest.mark.parametrize(
     ("experiment", "choice"),
-    [("resnet50_sip", "default"), ("vit_sip", "finetune"), ("clip_vit_sip", "finetune")],
+    [("resnet50_sip", "default"), ("vit_sip", "finetune"), ("clip_vit_sip", "finetune_clip")],
 )
 def test_all_arms_of_a_backbone_share_one_recipe(
     profile: str, experiment: str, choice: str
