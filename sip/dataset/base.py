@@ -34,7 +34,9 @@ class Sample:
 class Dataset(Protocol):
     """A data set: its class names and the rows of each split."""
 
-    class_names: Sequence[str]
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The classes in words, by label."""
 
     def recipe(self) -> dict:
         """Return everything that decides which pictures the splits hold."""

@@ -15,8 +15,10 @@ from PIL import Image
 
 from sip.common.errors import UserError
 from sip.common.progress import progress
-from sip.dataset.base import Sample, Split
+from sip.common.seeds import digest
+from sip.dataset.base import Dataset, Sample, Split
 
+PARTS: tuple[Split, ...] = ("train", "val", "test")
 BAR_FROM = 1000  # fewer pictures are listed faster than one reads a progress bar
 ROTATED = (5, 6, 7, 8)  # values of the EXIF orientation that swap width and height
 EXIF_ORIENTATION = 0x0112
@@ -155,3 +157,14 @@ def require_part(split: str, parts: Collection[str]) -> None:
     """
     if split not in parts:
         raise UserError(f"expected one of the parts {', '.join(parts)}, came {split!r}")
+
+
+def content(dataset: Dataset) -> str:
+    """Return a hash of all rows of train, val and test: what a changed folder changes."""
+    return digest(
+        [
+            [split, sample.sample_id, sample.label, sample.sha256]
+            for split in PARTS
+            for sample in dataset.samples(split)
+        ]
+    )

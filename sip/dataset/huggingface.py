@@ -15,6 +15,7 @@ from sip.dataset.base import Sample, Split
 from sip.dataset.files import (
     Entry,
     Picture,
+    content,
     from_bytes,
     from_file,
     prompt_words,
@@ -84,10 +85,7 @@ class HuggingFace:
         self.seed = seed
 
     def recipe(self) -> dict:
-        """Return everything but the source's content that decides which pictures the splits hold.
-
-        The content speaks through the rows' `sha256`.
-        """
+        """Return everything that decides which pictures the splits hold, their content too."""
         recipe = {
             "class": "sip.dataset.huggingface.HuggingFace",
             "version": 1,
@@ -99,10 +97,15 @@ class HuggingFace:
             "fractions": self.fractions,
             "split_seed": self.split_seed,
             "prompt_names": self.prompt_names,
+            "content": self._content,
         }
         if self.shots is not None:
             recipe |= {"shots": self.shots, "seed": self.seed}
         return recipe
+
+    @cached_property
+    def _content(self) -> str:
+        return content(self)
 
     @property
     def class_names(self) -> Sequence[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sip.common.errors import UserError
 from sip.dataset.base import Sample, Split
-from sip.dataset.files import Entry, from_file, prompt_words, require_part, to_samples
+from sip.dataset.files import Entry, content, from_file, prompt_words, require_part, to_samples
 from sip.dataset.subsets import few_shot, hold_out
 
 PARTS = ("train", "val", "test")
@@ -76,10 +76,7 @@ class ImageFolder:
         self.seed = seed
 
     def recipe(self) -> dict:
-        """Return everything but the folder's content that decides which pictures the splits hold.
-
-        The content speaks through the rows' `sha256`.
-        """
+        """Return everything that decides which pictures the splits hold, their content too."""
         recipe = {
             "class": "sip.dataset.image_folder.ImageFolder",
             "version": 1,
@@ -88,10 +85,15 @@ class ImageFolder:
             "test_fraction": self.test_fraction,
             "split_seed": self.split_seed,
             "prompt_names": self.prompt_names,
+            "content": self._content,
         }
         if self.shots is not None:
             recipe |= {"shots": self.shots, "seed": self.seed}
         return recipe
+
+    @cached_property
+    def _content(self) -> str:
+        return content(self)
 
     @property
     def class_names(self) -> Sequence[str]:

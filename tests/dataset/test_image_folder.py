@@ -108,3 +108,12 @@ def test_a_class_without_training_pictures_is_named(tmp_path: Path) -> None:
     picture(tmp_path / "test" / "cow" / "0.png", 1)
     with pytest.raises(UserError, match="came 'cow'; the classes are dog, grey_cat"):
         folder(tmp_path).samples("test")
+
+
+def test_recipe_knows_the_content(tmp_path: Path) -> None:
+    fill(tmp_path, 10)
+    before = folder(tmp_path).recipe()
+    assert folder(tmp_path).recipe() == before
+    (changed, *_) = sorted(tmp_path.rglob("*.png"))
+    Image.new("RGB", (9, 9), "red").save(changed)
+    assert folder(tmp_path).recipe() != before
