@@ -98,14 +98,21 @@ class Offline:
         }
 
     def require(self) -> None:
-        """Check that all weights are there.
+        """Check before any work that the list can be drawn and that all weights are there.
 
         Raises:
             UserError: Some are missing; says which, where they were looked for, how to get them.
         """
+        self.generator.num_evaluations(_trial_prompt(self.writer.noise_rate))
+        missing = []
         for room in (self.captioner, self.scorer, self.generator):
-            if room is not None:
-                room.require()
+            try:
+                if room is not None:
+                    room.require()
+            except UserError as error:
+                missing.append(str(error))
+        if missing:
+            raise UserError("; ".join(missing))
 
     def prompts(self, samples: Sequence[Sample], stages: Stages) -> tuple[list[Prompt], dict]:
         """Return the drawing list, and sample_id -> candidate captions with cosines."""
@@ -236,6 +243,11 @@ def _caption_rows(captioner: Captioner, batch: list[Sample]) -> list[dict[str, A
             return [row(batch[0], [], str(error))]
         return [r for sample in batch for r in _caption_rows(captioner, [sample])]
     return [row(sample, said, None) for sample, said in zip(batch, captions, strict=True)]
+
+
+def _trial_prompt(noise_rate: float) -> Prompt:
+    """Return a prompt of nothing, on which the generator can refuse the noise rate."""
+    return Prompt("", "", "", 0, "", 0, (), "", 1.0, noise_rate, 0, None, None)
 
 
 def _image_row(drawn: Drawn, prompt: Prompt) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from sip.build import build
 from sip.classifier.base import Picture as Row
 from sip.common.contact_sheet import Pair, contact_sheet
+from sip.common.errors import UserError
 from sip.common.seeds import digest
 from sip.dataset.base import Sample
 from sip.pipeline import Offline, Picture, Stages, device, say
@@ -61,6 +62,8 @@ class Run:
     """
 
     def __init__(self, config: DictConfig) -> None:
+        if type(config.seed) is not int or config.seed < 0:
+            raise UserError(f"seed: expected a whole number >= 0, came {config.seed!r}")
         self.config = config
         self.dataset = build(config.dataset)
         self.augmentation = build(config.augmentation)
@@ -76,7 +79,11 @@ class Run:
             "offline": self.offline.recipe() if self.offline else None,
         }
         self.fingerprint = digest(self.recipe)[:10]
-        self.names = {room: choice(room) for room in ("dataset", "backbone", "augmentation")}
+        self.names = {
+            "dataset": choice("dataset"),
+            "backbone": choice("backbone"),
+            "augmentation": arm(),
+        }
         self.name = f"{self.names['backbone']}-{self.names['augmentation']}-seed{config.seed}"
         self.folder = Path(config.paths.runs) / f"{self.name}-{self.fingerprint}"
 
@@ -84,7 +91,11 @@ class Run:
         """Return the summary of the same run, if it was finished before, under whatever name."""
         for file in Path(self.config.paths.runs).glob(f"*-{self.fingerprint}/summary.json"):
             self.folder = file.parent
-            return json.loads(file.read_text())
+            summary = json.loads(file.read_text())
+            if self.config.experiment not in summary["experiments"]:
+                summary["experiments"].append(self.config.experiment)
+                write_json(file, summary)
+            return summary
         return None
 
     def make(self) -> dict[str, Any]:
@@ -97,6 +108,7 @@ class Run:
         with stages.stage("dataset") as row:
             parts = {split: self.dataset.samples(split) for split in ("train", "val", "test")}
             row["found"] = sum(len(samples) for samples in parts.values())
+            _refuse_unreadable([sample for samples in parts.values() for sample in samples])
         pictures = self.offline.pictures(parts["train"], stages) if self.offline else []
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "summary.json").unlink(missing_ok=True)
@@ -131,7 +143,7 @@ class Run:
         summary = {
             "name": self.name,
             "fingerprint": self.fingerprint,
-            "experiment": self.config.experiment,
+            "experiments": [self.config.experiment],
             **self.names,
             "seed": self.config.seed,
             "shots": self.config.dataset.get("shots"),
@@ -179,6 +191,12 @@ class Run:
         path = self.folder / "contact_sheet.png"
         contact_sheet(pairs, path)
         return path
+
+
+def arm() -> str:
+    """Return the name of the augmentation by its parts, such as "sip_cutmix"; "none" for none."""
+    parts = [choice(f"augmentation/{place}") for place in ("offline", "sample", "mix")]
+    return "_".join(dict.fromkeys(part for part in parts if part != "none")) or "none"
 
 
 def choice(group: str) -> str:
@@ -229,6 +247,20 @@ def write_json(path: Path, value: Any) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=2, default=str) + "\n")
     part.replace(path)
+
+
+def _refuse_unreadable(samples: list[Sample]) -> None:
+    """Refuse pictures whose header could not be read, before any work.
+
+    Raises:
+        UserError: There are some; names the first ones.
+    """
+    bad = [sample.path for sample in samples if sample.width == 0]
+    if bad:
+        raise UserError(
+            f"dataset: expected pictures, {len(bad)} of {len(samples)} files cannot be read "
+            f"({', '.join(bad[:5])}); mend or remove them"
+        )
 
 
 def _drawn_row(picture: Picture) -> Row:

@@ -1,6 +1,7 @@
 """The main job itself, shortened: every room, on the miniature models, end to end."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
+from sip.common.errors import UserError
 from sip.runs import Run, train
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -140,6 +142,69 @@ def test_plain_baseline_draws_nothing_and_ignores_prompt_settings(folder: Path) 
     other = Run(config(folder, "augmentation=none", "logger=csv", "prompts.noise_rate=0.9"))
     assert plain.offline is None
     assert plain.fingerprint == other.fingerprint
+
+
+def test_a_found_run_joins_another_experiment(folder: Path, first: tuple[dict, Path]) -> None:
+    train(sip(folder, "experiment=other"))
+    summary = json.loads((first[1] / "summary.json").read_text())
+    assert summary["experiments"] == ["resnet50_sip", "other"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=abc", "seed: expected a whole number >= 0, came 'abc'"),
+        ("images.num_steps=0", "images.num_steps: expected a number >= 1, came 0"),
+        ("images.per_sample=0", "images.per_sample: expected a number >= 1, came 0"),
+        ("prompts.noise_rate=0.1", "prompts.noise_rate: expected 0.25 to 1"),
+        ("prompts.noise_rate=2", "prompts.noise_rate: expected a number in"),
+    ],
+)
+def test_bad_values_are_refused_before_any_work(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        train(sip(tmp_path, override))
+    assert not (tmp_path / "store" / "captions").exists()
+    assert not (tmp_path / "runs").exists()
+
+
+def own_pictures(root: Path) -> None:
+    for label, name in enumerate(("red circle", "green_square")):
+        (root / name).mkdir(parents=True)
+        for number in range(8):
+            colour = (40 * label + number, 90, 30 * number)
+            Image.new("RGB", (40, 30), colour).save(root / name / f"{number}.png")
+
+
+def test_own_pictures_in_one_line(tmp_path: Path) -> None:
+    own_pictures(tmp_path / "own")
+    own = ["dataset=image_folder", f"dataset.root={tmp_path / 'own'}", "dataset.shots=2"]
+    job = sip(tmp_path, *own)
+    train(job)
+    run = Run(job)
+    summary = run.found()
+    assert summary is not None
+    assert (summary["num_real"], summary["num_drawn"]) == (4, 4)
+    used = pd.read_parquet(run.folder / "pictures.parquet")
+    assert set(used.class_name) == {"red circle", "green square"}
+    (tmp_path / "own" / "red circle" / "0.png").unlink()
+    assert Run(sip(tmp_path, *own)).fingerprint != summary["fingerprint"]
+
+
+def test_an_unreadable_picture_of_ones_own_is_named_before_any_work(tmp_path: Path) -> None:
+    own_pictures(tmp_path / "own")
+    (tmp_path / "own" / "red circle" / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="cannot be read .*bad.png"):
+        train(
+            sip(
+                tmp_path,
+                "dataset=image_folder",
+                f"dataset.root={tmp_path / 'own'}",
+                "dataset.shots=null",
+            )
+        )
+    assert not (tmp_path / "store" / "captions").exists()
 
 
 def test_fingerprint_knows_what_matters(folder: Path) -> None:

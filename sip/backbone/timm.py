@@ -179,7 +179,7 @@ class Timm:
     def _pretrained_cfg(self) -> dict[str, Any]:
         if self.weights in (None, "default"):
             return self._known().to_dict()
-        return read_config(weights_folder(str(self.weights), None))["pretrained_cfg"]
+        return read_config(weights_folder(str(self.weights), self.revision))["pretrained_cfg"]
 
 
 @cache

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from sip.augmentation.base import SampleTransform
 from sip.classifier.base import Row
 from sip.classifier.recipe import Recipe
+from sip.common.errors import UserError
 from sip.common.images import read_rgb
 from sip.common.seeds import seed_of
 
@@ -25,7 +26,11 @@ MEMORY_BYTES = 2 << 30  # a split that needs more is decoded anew at each use
 
 def decode(path: str, size: int) -> Tensor:
     """Return a picture (3, size, size), uint8, cut to its central square."""
-    return torch.from_numpy(np.array(read_rgb(path, size))).permute(2, 0, 1).contiguous()
+    try:
+        picture = read_rgb(path, size)
+    except ValueError as error:
+        raise UserError(f"classifier: {error}; mend or remove the file") from error
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):

@@ -69,6 +69,9 @@ class Engine(LightningModule, ABC):
         super().__init__()
         if dtype not in DTYPES:
             raise UserError(f"images.dtype: expected one of {', '.join(DTYPES)}, came {dtype!r}")
+        for name, value in (("num_steps", num_steps), ("size", size), ("per_sample", per_sample)):
+            if value < 1:
+                raise UserError(f"images.{name}: expected a number >= 1, came {value!r}")
         self.model = model
         self.revision = revision
         self.weights_dtype = dtype  # `dtype` is Lightning's

@@ -70,6 +70,8 @@ class Prompt:
 class PromptWriter(Protocol):
     """Turns samples, and captions and similarities where it reads them, into a drawing list."""
 
+    noise_rate: float  # of every prompt, in (0, 1]
+
     @property
     def reads(self) -> frozenset[str]:
         """The rooms it needs, of {"captions", "scores"}."""

@@ -17,7 +17,9 @@ def task(config: "DictConfig") -> None:
 
     files = sorted(Path(config.runs).glob("*/summary.json"))
     summaries = [json.loads(file.read_text()) for file in files]
-    chosen = [s for s in summaries if config.experiment in (None, s["experiment"])]
+    chosen = [
+        s for s in summaries if config.experiment is None or config.experiment in s["experiments"]
+    ]
     if not chosen:
         raise UserError(
             f"tables: expected finished runs of experiment {config.experiment!r} in "
