@@ -40,6 +40,7 @@ def make_diffusion(folder: Path, steps: int) -> dict:
     from sip.miniature.tokenizers import clip_tokenizer
 
     vae = AutoencoderKL.from_pretrained(folder / "diffusion" / "vae", dtype=torch.float32)
+    vae.register_to_config(_name_or_path="")  # else the folder's path would be saved
     pool = pretrain_pool(NUM_COPIES, SEED)
     pipeline, report = train_diffusion(
         vae.eval(), clip_tokenizer(), pool, steps, SEED, folder / "diffusion.ckpt"
