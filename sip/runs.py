@@ -1,13 +1,14 @@
 """A run: one arm with one seed, in a folder named by its fingerprint.
 
-runs/<backbone>-<augmentation>-seed<seed>-<fingerprint>/
-summary.json          the numbers; written last, so a run with it is finished
-config.yaml           the resolved configuration
-metrics.csv           the curves
-pictures.parquet      every picture used: real ones, and drawn ones with their provenance
-predictions.parquet   logits on val and test
-classifier.safetensors
-contact_sheet.png     only where pictures were drawn
+The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.runs`, and holds
+
+- `summary.json`: the numbers; written last, so a run with it is finished
+- `config.yaml`: the resolved configuration
+- `metrics.csv`: the curves
+- `pictures.parquet`: every picture used, the drawn ones with their provenance
+- `predictions.parquet`: logits on val and test
+- `classifier.safetensors`: the weights that validation chose
+- `contact_sheet.png`: only where pictures were drawn
 """
 
 import json
@@ -22,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sip.build import build
 from sip.classifier.base import Picture as Row
+from sip.common.claims import write_atomically
 from sip.common.contact_sheet import Pair, contact_sheet
 from sip.common.errors import UserError
 from sip.common.seeds import digest
@@ -94,7 +96,7 @@ class Run:
             summary = json.loads(file.read_text())
             if self.config.experiment not in summary["experiments"]:
                 summary["experiments"].append(self.config.experiment)
-                write_json(file, summary)
+                _write_summary(file, summary)
             return summary
         return None
 
@@ -112,11 +114,12 @@ class Run:
         pictures = self.offline.pictures(parts["train"], stages) if self.offline else []
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "summary.json").unlink(missing_ok=True)
-        _write_pictures(self.folder / "pictures.parquet", parts, pictures, self._store())
+        store = Path(self.config.paths.store)
+        _write_pictures(self.folder / "pictures.parquet", parts, pictures, store)
         values = OmegaConf.to_container(self.config, resolve=True)
         assert isinstance(values, dict)
         OmegaConf.save(OmegaConf.create(values), self.folder / "config.yaml")
-        sheet = self._contact_sheet(pictures, parts["train"])
+        sheet = self._contact_sheet(pictures)
         loggers = make_loggers(
             self.config.logger,
             self.folder,
@@ -169,7 +172,7 @@ class Run:
             {key: summary[key] for key in ("best_step", "val_accuracy", "test_accuracy")},
             sheet,
         )
-        write_json(self.folder / "summary.json", summary)
+        _write_summary(self.folder / "summary.json", summary)
         return summary
 
     def _require(self) -> None:
@@ -180,10 +183,7 @@ class Run:
             self.offline.require()
         self.backbone.require()
 
-    def _store(self) -> Path:
-        return Path(self.config.paths.store)
-
-    def _contact_sheet(self, pictures: list[Picture], samples: list[Sample]) -> Path | None:
+    def _contact_sheet(self, pictures: list[Picture]) -> Path | None:
         if not pictures:
             return None
         step = max(1, len(pictures) // NUM_PAIRS)
@@ -242,11 +242,8 @@ def table(summary: dict[str, Any], folder: Path, store: Path) -> str:
     return "\n".join([rule, *lines, rule])
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file by an atomic rename."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    part.replace(path)
+def _write_summary(path: Path, summary: dict[str, Any]) -> None:
+    write_atomically(path, json.dumps(summary, indent=2, default=str) + "\n")
 
 
 def _refuse_unreadable(samples: list[Sample]) -> None:
