@@ -2,13 +2,14 @@
 
 Nothing heavy is imported here, and tasks import what they need when they run: `--help` and a
 mistyped key answer at once. Exit codes: 0 done, 1 the task failed, 2 the command line is wrong,
-130 interrupted.
+130 and 143 stopped by SIGINT (Ctrl-C) and SIGTERM.
 """
 
 import functools
 import importlib
 import os
 import re
+import signal
 import string
 import sys
 import traceback
@@ -24,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from sip.common import progress
 from sip.common.errors import UserError
 
 Task = Callable[[DictConfig], Any]
@@ -60,9 +62,11 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         run()
     except ReportedError:
         sys.exit(1)
-    except KeyboardInterrupt:
-        _say("interrupted: what was finished is kept; the same command goes on from there")
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        if not progress.is_first:  # else Lightning kills the process that says it, in mid-batch
+            sys.exit(0)
+        _say("stopped: what was finished is kept; the same command goes on from there")
+        sys.exit(128 + getattr(stop, "signum", signal.SIGINT))
     except Exception as error:  # a task's errors do not come here: Hydra's, a launcher's
         if debug:
             traceback.print_exc()

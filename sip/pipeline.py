@@ -6,11 +6,9 @@ The classifier pulls: an arm that draws nothing builds no captioner, and nothing
 in its fingerprint. Every room is asked for rows; the store has them or they are made.
 """
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig
@@ -18,44 +16,18 @@ from omegaconf import DictConfig
 from sip.build import build
 from sip.captions.base import Captioner
 from sip.common.errors import UserError
-from sip.common.images import to_png
+from sip.common.progress import say
+from sip.common.runtime import Runtime
 from sip.common.seeds import digest
 from sip.dataset.base import Sample
-from sip.images.base import Drawn, Generator
+from sip.images.base import Generator
 from sip.prompts.base import Prompt, PromptWriter
 from sip.scores.base import Scorer
+from sip.stages import Stages, captions_maker, images_maker, scores_maker
 from sip.store import Filled, Room, Store
 
-Add = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class Stages:
-    """What each stage found and made, and how long it took; also printed as it happens."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[dict[str, Any]]:
-        """Time a stage; the caller fills in what was `found` and `made`."""
-        row: dict[str, Any] = {"stage": name, "found": 0, "made": 0}
-        started = time.monotonic()
-        yield row
-        row["seconds"] = round(time.monotonic() - started, 2)
-        self.rows.append(row)
-        say(name, f"found {row['found']}, made {row['made']}, {row['seconds']:.1f} s")
-
-    def filled(self, name: str, work: Callable[[], Filled]) -> dict[str, dict]:
-        """Run a stage that fills rows of the store; return the rows by key."""
-        with self.stage(name) as row:
-            filled = work()
-            row.update(found=filled.found + filled.waited, made=filled.made)
-        return filled.rows
-
-
-def say(name: str, text: str) -> None:
-    """Print one line about a stage, under the progress bars."""
-    print(f"{name:<12} {text}", file=sys.stderr, flush=True)
+CHUNK = 4096  # rows that are read from the store at a time
+Candidates = tuple[tuple[str, float], ...]  # captions with their cosines
 
 
 @dataclass(frozen=True)
@@ -64,7 +36,7 @@ class Picture:
 
     prompt: Prompt
     row: dict[str, Any]
-    candidates: tuple[tuple[str, float], ...]  # captions with their cosines
+    candidates: Candidates
 
 
 class Offline:
@@ -76,7 +48,6 @@ class Offline:
 
     def __init__(self, config: DictConfig) -> None:
         self.store = Store(config.paths.store)
-        self.runtime = config.runtime
         self.writer: PromptWriter = build(config.prompts)
         self.generator: Generator = build(config.images)
         self.captioner: Captioner | None = None
@@ -85,7 +56,12 @@ class Offline:
             self.captioner = build(config.captions)
         if "scores" in self.writer.reads:
             self.scorer = build(config.scores)
-        self.device = device(config.runtime.device)
+        self.runtime = Runtime.of(config.runtime)
+        self.batch_size = config.runtime.batch_size
+        self.shard_size = config.runtime.shard_size
+        if config.retry not in (None, "failed"):
+            raise UserError(f"retry: expected null or failed, came {config.retry!r}")
+        self.retry_failed = config.retry == "failed"
 
     def recipe(self) -> dict:
         """Return everything that decides what is drawn from a given sample."""
@@ -103,7 +79,6 @@ class Offline:
         Raises:
             UserError: Some are missing; says which, where they were looked for, how to get them.
         """
-        self.generator.num_evaluations(_trial_prompt(self.writer.noise_rate))
         missing = []
         for room in (self.captioner, self.scorer, self.generator):
             try:
@@ -113,176 +88,201 @@ class Offline:
                 missing.append(str(error))
         if missing:
             raise UserError("; ".join(missing))
+        self.generator.check([trial_prompt(self.writer.noise_rate)])
 
-    def prompts(self, samples: Sequence[Sample], stages: Stages) -> tuple[list[Prompt], dict]:
-        """Return the drawing list, and sample_id -> candidate captions with cosines."""
-        captions = None
-        if self.captioner:
-            captions = self._captions(samples, stages)
-            readable = [n for n, said in enumerate(captions) if said]
-            if len(readable) < len(samples):
-                say("captions", f"{len(samples) - len(readable)} failed; nothing is drawn of them")
-            samples = [samples[n] for n in readable]
-            captions = [captions[n] for n in readable]
-        scores = self._scores(samples, captions, stages) if self.scorer and captions else None
-        with stages.stage("prompts") as row:
-            prompts = self.writer.write(samples, captions, scores, self.generator.per_sample)
-            row["made"] = len(prompts)
-        candidates = {
-            sample.sample_id: tuple(zip(captions[n], scores[n], strict=True))
-            for n, sample in enumerate(samples)
-            if captions and scores
+    def room(self, name: str) -> Room:
+        """Return the store's room "captions", "scores" or "images" for this configuration."""
+        implementations = {
+            "captions": self.captioner,
+            "scores": self.scorer,
+            "images": self.generator,
         }
-        return prompts, candidates
-
-    def pictures(self, samples: Sequence[Sample], stages: Stages) -> list[Picture]:
-        """Draw what is missing; return the drawn pictures in the order of the drawing list."""
-        prompts, candidates = self.prompts(samples, stages)
-        wanted = {prompt.image_id: prompt for prompt in prompts}
-        room = self._room("images", self.generator)
-
-        def make(missing: list[Prompt], add: Add) -> None:
-            self.generator.load(self.device)
-            sources = {prompt.image_id: prompt for prompt in missing}
-
-            def sink(drawn: list[Drawn]) -> None:
-                for one in drawn:
-                    add(_image_row(one, sources[one.image_id]))
-
-            self.generator.draw(missing, self.runtime.batch_size.images, sink)
-
-        rows = stages.filled(
-            "images", lambda: room.fill_pushed(wanted, make, self.runtime.shard_size, unit="image")
-        )
-        failed = [row for row in rows.values() if row["status"] == "failed"]
-        if failed:
-            say("images", f"{len(failed)} failed, first: {failed[0]['error']}")
-        return [
-            Picture(prompt, rows[prompt.image_id], candidates.get(prompt.sample_id, ()))
-            for prompt in prompts
-            if rows[prompt.image_id]["status"] == "ok"
-        ]
-
-    def _room(self, name: str, implementation: Any) -> Room:
+        implementation = implementations[name]
+        assert implementation is not None
         recipe = implementation.recipe()
         return self.store.room(name, recipe["class"].split(".")[-2], recipe)
 
-    def _captions(self, samples: Sequence[Sample], stages: Stages) -> list[list[str]]:
-        captioner = self.captioner
-        assert captioner is not None
-        size = self.runtime.batch_size.captions
+    def prompts(
+        self, samples: Sequence[Sample], stages: Stages
+    ) -> tuple[list[Prompt], dict[str, Candidates]]:
+        """Return the drawing list, and sample_id -> candidate captions with cosines."""
+        captions: list[list[str]] | None = None
+        scores: list[list[float]] | None = None
+        if self.captioner:
+            captions = self._captions(samples, stages)
+            samples, captions = _where(captions, samples, captions)
+        if self.scorer and captions:
+            scores = self._scores(samples, captions, stages)
+            samples, captions, scores = _where(scores, samples, captions, scores)
+        with stages.stage("prompts") as row:
+            prompts = self.write(samples, captions, scores)
+            row["made"] = len(prompts)
+        return prompts, candidates(samples, captions, scores)
 
-        def make(missing: list[Sample], add: Add) -> None:
-            captioner.load(self.device)
-            captioner.batch_size = size
-            for start in range(0, len(missing), size):
-                for row in _caption_rows(captioner, missing[start : start + size]):
-                    add(row)
+    def write(
+        self,
+        samples: Sequence[Sample],
+        captions: Sequence[Sequence[str]] | None,
+        scores: Sequence[Sequence[float]] | None,
+    ) -> list[Prompt]:
+        """Return the drawing list of these samples."""
+        return self.writer.write(samples, captions, scores, self.generator.per_sample)
 
-        wanted = {sample.sha256: sample for sample in samples}
-        room = self._room("captions", captioner)
-        rows = stages.filled(
-            "captions",
-            lambda: room.fill_pushed(wanted, make, self.runtime.shard_size, unit="image"),
+    def draw(self, prompts: Sequence[Prompt], stages: Stages) -> Filled:
+        """Draw those pictures of the list that are missing."""
+        self.generator.check(prompts)
+        wanted = {prompt.image_id: prompt for prompt in prompts}
+        make = images_maker(self.generator, self.runtime, wanted, self.room("images"))
+        return stages.filled("images", lambda: self._fill("images", wanted, make, prompts))
+
+    def pictures(self, samples: Sequence[Sample], stages: Stages) -> list[Picture]:
+        """Draw what is missing; return the drawn pictures in the order of the drawing list."""
+        prompts, said = self.prompts(samples, stages)
+        self.draw(prompts, stages)
+        self.report_failures(prompts, samples)
+        return [picture for picture in self.drawn(prompts, said) if picture.row["status"] == "ok"]
+
+    def drawn(self, prompts: Sequence[Prompt], said: Mapping[str, Candidates]) -> Iterator[Picture]:
+        """Yield the pictures of the list, failed ones too; few are in memory at a time."""
+        room = self.room("images")
+        for start in range(0, len(prompts), CHUNK):
+            chunk = prompts[start : start + CHUNK]
+            rows = room.read(prompt.image_id for prompt in chunk)
+            for prompt in chunk:
+                yield Picture(prompt, rows[prompt.image_id], said.get(prompt.sample_id, ()))
+
+    def failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Counter[str]:
+        """Return how many pictures of these samples are missing, by reason."""
+        room = self.room("images")
+        keys = room.failed(dict.fromkeys(prompt.image_id for prompt in prompts))
+        reasons = Counter(row["reason"] for row in room.read(keys).values())
+        listed = {prompt.sample_id for prompt in prompts}
+        unread = sum(sample.sample_id not in listed for sample in samples)
+        if unread:
+            reasons["unreadable"] += unread * self.generator.per_sample
+        return reasons
+
+    def report_failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> None:
+        """Say how many pictures failed, and why.
+
+        Raises:
+            UserError: More than `images.max_failed` of them.
+        """
+        reasons = self.failures(prompts, samples)
+        num, total = sum(reasons.values()), len(samples) * self.generator.per_sample
+        if not num:
+            return
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        text = f"{num} of {total} pictures failed ({counts}); retry=failed tries them again"
+        if num > self.generator.max_failed * total:
+            raise UserError(
+                f"images: {text}; images.max_failed={self.generator.max_failed:g} is the share "
+                "that may fail; the others are kept"
+            )
+        say("images", text)
+
+    def size_of_batch(self, name: str, rows: Any) -> int:
+        """Return `runtime.batch_size` of a room; "auto" is found by trial on some of the rows.
+
+        Raises:
+            UserError: It is neither a number nor "auto".
+        """
+        size = self.batch_size[name]
+        if size == "auto":
+            from sip.trial import auto_size
+
+            return auto_size(self, name, rows)
+        if type(size) is not int or size < 1:
+            raise UserError(
+                f"runtime.batch_size.{name}: expected a number >= 1 or auto, came {size!r}"
+            )
+        return size
+
+    def _fill(self, name: str, wanted: Mapping[str, Any], make: Any, rows: Sequence) -> Filled:
+        """Have a room filled; `rows` are some or all of the inputs, to try batch sizes on."""
+        room = self.room(name)
+        missing = any(room.missing(wanted)) or (self.retry_failed and room.failed(wanted))
+        batches: int | list[list[str]] = 1
+        if missing:
+            batches = self.size_of_batch(name, rows)
+            if name == "images":  # the whole list, so that a restart finds the same batches
+                batches = _image_batches(wanted, batches, self.generator)
+        return room.fill(
+            wanted,
+            make,
+            batches,
+            self.shard_size,
+            storage=self.generator.storage if name == "images" else "files",
+            unit="image",
+            retry_failed=self.retry_failed,
         )
-        return [list(rows[sample.sha256]["captions"]) for sample in samples]
+
+    def _captions(self, samples: Sequence[Sample], stages: Stages) -> list[list[str]]:
+        """Return the candidates of each sample; none where it cannot be read."""
+        assert self.captioner is not None
+        wanted = {sample.sha256: sample for sample in samples}
+        make = captions_maker(self.captioner, self.runtime)
+        stages.filled("captions", lambda: self._fill("captions", wanted, make, samples))
+        self.captioner.clear()  # its memory is for the next model
+        return self.column("captions", [sample.sha256 for sample in samples], "captions")
 
     def _scores(
         self, samples: Sequence[Sample], captions: list[list[str]], stages: Stages
     ) -> list[list[float]]:
-        scorer = self.scorer
-        assert scorer is not None
-        size = self.runtime.batch_size.scores
-        keys = [digest(sample.sha256, said) for sample, said in zip(samples, captions, strict=True)]
+        """Return the cosines of each sample's candidates; none where it cannot be read."""
+        assert self.scorer is not None
+        keys = score_keys(samples, captions)
+        wanted = {item[0]: item for item in zip(keys, samples, captions, strict=True)}
+        make = scores_maker(self.scorer, self.runtime)
+        stages.filled("scores", lambda: self._fill("scores", wanted, make, samples))
+        self.scorer.clear()
+        return self.column("scores", keys, "similarities")
 
-        def make(missing: list[tuple[str, Sample, list[str]]], add: Add) -> None:
-            scorer.load(self.device)
-            scorer.batch_size = size
-            for start in range(0, len(missing), size):
-                batch = missing[start : start + size]
-                similarities = scorer.score([m[1] for m in batch], [m[2] for m in batch])
-                for (key, sample, said), cosines in zip(batch, similarities, strict=True):
-                    add(
-                        {
-                            "key": key,
-                            "sample_id": sample.sample_id,
-                            "captions": said,
-                            "similarities": cosines,
-                            "status": "ok",
-                            "error": None,
-                        }
-                    )
-
-        wanted = {
-            key: (key, sample, said)
-            for key, sample, said in zip(keys, samples, captions, strict=True)
-        }
-        room = self._room("scores", scorer)
-        rows = stages.filled(
-            "scores", lambda: room.fill_pushed(wanted, make, self.runtime.shard_size, unit="image")
-        )
-        return [list(rows[key]["similarities"]) for key in keys]
+    def column(self, name: str, keys: Sequence[str], column: str) -> list[list]:
+        """Return one column of a room, row by row; few whole rows are in memory at a time."""
+        room, values = self.room(name), []
+        for start in range(0, len(keys), CHUNK):
+            chunk = keys[start : start + CHUNK]
+            rows = room.read(chunk)
+            values += [list(rows[key][column]) for key in chunk]
+        return values
 
 
-def _caption_rows(captioner: Captioner, batch: list[Sample]) -> list[dict[str, Any]]:
-    """Caption a batch; if a picture cannot be read, that one fails and the others do not."""
-
-    def row(sample: Sample, captions: list[str], error: str | None) -> dict[str, Any]:
-        return {
-            "key": sample.sha256,
-            "sample_id": sample.sample_id,
-            "captions": captions,
-            "status": "failed" if error else "ok",
-            "error": error,
-        }
-
-    try:
-        captions = captioner.caption(batch)
-    except ValueError as error:
-        if len(batch) == 1:
-            return [row(batch[0], [], str(error))]
-        return [r for sample in batch for r in _caption_rows(captioner, [sample])]
-    return [row(sample, said, None) for sample, said in zip(batch, captions, strict=True)]
+def score_keys(samples: Sequence[Sample], captions: Sequence[Sequence[str]]) -> list[str]:
+    """Return the keys of the rows of scores."""
+    pairs = zip(samples, captions, strict=True)
+    return [digest(sample.sha256, list(said)) for sample, said in pairs]
 
 
-def _trial_prompt(noise_rate: float) -> Prompt:
+def candidates(
+    samples: Sequence[Sample],
+    captions: Sequence[Sequence[str]] | None,
+    scores: Sequence[Sequence[float]] | None,
+) -> dict[str, Candidates]:
+    """Return sample_id -> captions with their cosines; empty where they were not scored."""
+    if not captions or not scores:
+        return {}
+    return {
+        sample.sample_id: tuple(zip(captions[n], scores[n], strict=True))
+        for n, sample in enumerate(samples)
+    }
+
+
+def _image_batches(
+    wanted: Mapping[str, Prompt], batch_size: int, generator: Generator
+) -> list[list[str]]:
+    """Return the keys that are drawn together."""
+    from sip.images.batches import group_rows
+
+    batches = group_rows(wanted.values(), batch_size, generator.group)
+    return [[prompt.image_id for prompt in batch] for batch in batches]
+
+
+def _where(found: Sequence[Any], *columns: Sequence[Any]) -> list[list[Any]]:
+    """Return the columns without the rows for which nothing was found."""
+    return [[value for value, has in zip(c, found, strict=True) if has] for c in columns]
+
+
+def trial_prompt(noise_rate: float) -> Prompt:
     """Return a prompt of nothing, on which the generator can refuse the noise rate."""
     return Prompt("", "", "", 0, "", 0, (), "", 1.0, noise_rate, 0, None, None)
-
-
-def _image_row(drawn: Drawn, prompt: Prompt) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "key": drawn.image_id,
-        "sample_id": prompt.sample_id,
-        "label": prompt.label,
-        "width": None,
-        "height": None,
-        "unet_evaluations": drawn.unet_evaluations,
-        "seconds": round(drawn.seconds, 4),
-        "status": drawn.status,
-        "error": drawn.error,
-        "payload": None,
-        "suffix": ".png",
-    }
-    if drawn.pixels is not None:
-        height, width = drawn.pixels.shape[1:]
-        row.update(width=width, height=height, payload=to_png(drawn.pixels))
-    return row
-
-
-def device(choice: str) -> str:
-    """Return the torch device that `runtime.device` names.
-
-    Raises:
-        UserError: A GPU is asked for and there is none.
-    """
-    import torch
-
-    if choice == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if choice.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(
-            f"runtime.device={choice}: torch {torch.__version__} sees no GPU; use runtime.device="
-            "cpu, or install torch with the CUDA version of your driver"
-        )
-    return choice

@@ -12,40 +12,42 @@ The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.
 """
 
 import json
-import os
-import platform
-import subprocess
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sip import records
 from sip.build import build
 from sip.classifier.base import Picture as Row
-from sip.common.claims import write_atomically
-from sip.common.contact_sheet import Pair, contact_sheet
+from sip.common.devices import several
 from sip.common.errors import UserError
+from sip.common.progress import say
+from sip.common.runtime import device
 from sip.common.seeds import digest
 from sip.dataset.base import Sample
-from sip.pipeline import Offline, Picture, Stages, device, say
+from sip.pipeline import Offline, Picture
+from sip.plan import make_plan
+from sip.records import choice
+from sip.stages import Stages
 
-NUM_PAIRS = 12  # on the contact sheet
-LIBRARIES = ("torch", "diffusers", "transformers", "timm", "pytorch-lightning")
 
-
-def train(config: DictConfig) -> float:
+def train(config: DictConfig) -> float | None:
     """Make what the run needs and does not find, train, test once; print the table.
 
     Returns:
-        The validation accuracy, in [0, 1], for sweepers. The test accuracy is for people.
+        The validation accuracy, in [0, 1], for sweepers; None for `plan=true`. The test accuracy
+        is for people.
 
     Raises:
         UserError: Something is missing or wrong; before any costly work.
     """
     if config.runtime.num_threads:
-        _set_threads(config.runtime.num_threads)
+        set_threads(config.runtime.num_threads)
     run = Run(config)
+    if config.plan:
+        run.print_plan()
+        return None
     summary = run.found() if config.train.reuse else None
     if summary is None:
         summary = run.make()
@@ -66,6 +68,12 @@ class Run:
     def __init__(self, config: DictConfig) -> None:
         if type(config.seed) is not int or config.seed < 0:
             raise UserError(f"seed: expected a whole number >= 0, came {config.seed!r}")
+        if several(config.trainer):
+            raise UserError(
+                f"trainer.devices={config.trainer.devices}: the classifier is trained on one "
+                "device, expected 1; draw the pictures on several with python -m sip.generate and "
+                "the same arguments first, they will be found"
+            )
         self.config = config
         self.dataset = build(config.dataset)
         self.augmentation = build(config.augmentation)
@@ -96,9 +104,17 @@ class Run:
             summary = json.loads(file.read_text())
             if self.config.experiment not in summary["experiments"]:
                 summary["experiments"].append(self.config.experiment)
-                _write_summary(file, summary)
+                records.write_summary(file, summary)
             return summary
         return None
+
+    def print_plan(self) -> None:
+        """Print what would be drawn."""
+        if self.offline is None:
+            print("plan: this arm draws nothing; the classifier is trained on the real pictures")
+            return
+        self._require()
+        print(records.text_table(make_plan(self.offline, self.dataset.samples("train")).lines()))
 
     def make(self) -> dict[str, Any]:
         """Do the run."""
@@ -115,11 +131,9 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "summary.json").unlink(missing_ok=True)
         store = Path(self.config.paths.store)
-        _write_pictures(self.folder / "pictures.parquet", parts, pictures, store)
-        values = OmegaConf.to_container(self.config, resolve=True)
-        assert isinstance(values, dict)
-        OmegaConf.save(OmegaConf.create(values), self.folder / "config.yaml")
-        sheet = self._contact_sheet(pictures)
+        records.write_pictures(self.folder / "pictures.parquet", parts, pictures, store)
+        values = records.write_config(self.config, self.folder / "config.yaml")
+        sheet = records.write_contact_sheet(records.spread(pictures), self.folder)
         loggers = make_loggers(
             self.config.logger,
             self.folder,
@@ -162,9 +176,7 @@ class Run:
             "unet_evaluations": sum(picture.row["unet_evaluations"] for picture in pictures),
             "stages": stages.rows,
             "contact_sheet": sheet.name if sheet else None,
-            "versions": {name: version(name) for name in LIBRARIES},
-            "platform": platform.platform(),
-            "commit": _commit(),
+            **records.environment(),
             "recipe": self.recipe,
         }
         log_results(
@@ -172,7 +184,7 @@ class Run:
             {key: summary[key] for key in ("best_step", "val_accuracy", "test_accuracy")},
             sheet,
         )
-        _write_summary(self.folder / "summary.json", summary)
+        records.write_summary(self.folder / "summary.json", summary)
         return summary
 
     def _require(self) -> None:
@@ -183,29 +195,11 @@ class Run:
             self.offline.require()
         self.backbone.require()
 
-    def _contact_sheet(self, pictures: list[Picture]) -> Path | None:
-        if not pictures:
-            return None
-        step = max(1, len(pictures) // NUM_PAIRS)
-        pairs = [_pair(picture) for picture in pictures[::step][:NUM_PAIRS]]
-        path = self.folder / "contact_sheet.png"
-        contact_sheet(pairs, path)
-        return path
-
 
 def arm() -> str:
     """Return the name of the augmentation by its parts, such as "sip_cutmix"; "none" for none."""
     parts = [choice(f"augmentation/{place}") for place in ("offline", "sample", "mix")]
     return "_".join(dict.fromkeys(part for part in parts if part != "none")) or "none"
-
-
-def choice(group: str) -> str:
-    """Return the name of the choice for a configuration group, "custom" outside of Hydra."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
-        return "custom"
-    return str(HydraConfig.get().runtime.choices.get(group, "custom")).split("/")[-1]
 
 
 def trainer_kwargs(config: DictConfig) -> dict[str, Any]:
@@ -236,14 +230,7 @@ def table(summary: dict[str, Any], folder: Path, store: Path) -> str:
         if summary["contact_sheet"]
         else "none: nothing was drawn",
     }
-    width = max(map(len, rows))
-    rule = "-" * (width + 2 + max(map(len, rows.values())))
-    lines = [f"{key:<{width}}  {value}" for key, value in rows.items()]
-    return "\n".join([rule, *lines, rule])
-
-
-def _write_summary(path: Path, summary: dict[str, Any]) -> None:
-    write_atomically(path, json.dumps(summary, indent=2, default=str) + "\n")
+    return records.text_table(rows)
 
 
 def _refuse_unreadable(samples: list[Sample]) -> None:
@@ -265,73 +252,8 @@ def _drawn_row(picture: Picture) -> Row:
     return Row(sample_id=prompt.image_id, path=picture.row["file"], label=prompt.label)
 
 
-def _pair(picture: Picture) -> Pair:
-    prompt = picture.prompt
-    lines = [prompt.caption or "(no caption)"]
-    if prompt.similarity is not None:
-        lines.append(f"similarity {prompt.similarity:.3f}")
-    lines.append(f"guidance scale {prompt.guidance_scale:g}")
-    lines.append(f"noise rate {prompt.noise_rate:g}")
-    return Pair(Path(prompt.source), Path(picture.row["file"]), prompt.class_name, lines)
-
-
-def _write_pictures(
-    path: Path, parts: dict[str, list[Sample]], pictures: list[Picture], store: Path
-) -> None:
-    """List every picture of the run: what it is, where it comes from, how it was drawn."""
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = [
-        {
-            "kind": "real",
-            "id": sample.sample_id,
-            "sample_id": sample.sample_id,
-            "split": split,
-            "label": sample.label,
-            "class_name": sample.class_name,
-            "sha256": sample.sha256,
-        }
-        for split, samples in parts.items()
-        for sample in samples
-    ]
-    for picture in pictures:
-        prompt = picture.prompt
-        rows.append(
-            {
-                "kind": "drawn",
-                "id": prompt.image_id,
-                "sample_id": prompt.sample_id,
-                "split": "train",
-                "label": prompt.label,
-                "class_name": prompt.class_name,
-                "sha256": picture.row["file_sha256"],
-                "file": os.path.relpath(picture.row["file"], store),
-                "variant": prompt.variant,
-                "spans": json.dumps([[span.text, span.weight] for span in prompt.spans]),
-                "negative_prompt": prompt.negative_prompt,
-                "guidance_scale": prompt.guidance_scale,
-                "noise_rate": prompt.noise_rate,
-                "seed": prompt.seed,
-                "caption": prompt.caption,
-                "similarity": prompt.similarity,
-                "candidates": json.dumps(picture.candidates),
-                "unet_evaluations": picture.row["unet_evaluations"],
-            }
-        )
-    pd.DataFrame(rows).to_parquet(path)
-
-
-def _set_threads(num: int) -> None:
+def set_threads(num: int) -> None:
+    """Let torch use that many CPU threads."""
     import torch
 
     torch.set_num_threads(num)
-
-
-def _commit() -> str | None:
-    """Return the commit of the code, if it runs from a checkout."""
-    folder = Path(__file__).resolve().parents[1]
-    if not (folder / ".git").exists():
-        return None
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None

@@ -7,37 +7,29 @@
         claims/                who makes which keys at the moment
 
 The recipe says how rows are made, a row's key is a hash of that row's own inputs. A room is asked
-for rows: those that are there are read, the missing ones are made, each chunk of them becomes one
-shard. Where several processes need the same row, one makes it and the others wait and read.
+for rows: those that are there are found, the missing ones are made in batches, and some batches
+together become one shard. Where several processes need the same row, one makes it and the others
+wait and read.
 """
 
 import json
 import os
 import re
-import shutil
-import sys
-import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from tqdm import tqdm
-
-from sip.common.claims import Claims, readable, write_atomically
+from sip.common.claims import write_atomically
 from sip.common.errors import UserError
-from sip.common.progress import Progress, progress
 from sip.common.seeds import digest
-from sip.common.shards import ShardWriter, plain_disk_errors, read_columns, read_rows
+from sip.common.shards import plain_disk_errors, read_columns, read_rows
+from sip.common.work import Input, Make, Work, cut
 
 Row = dict[str, Any]
-Input = TypeVar("Input")
-Add = Callable[[Mapping[str, Any]], None]
 
 FAILED = "failed"  # the value of a row's "status" that says that its making failed
 FINGERPRINT_LENGTH = 10  # hex digits
-POLL_EVERY = 0.5  # s between two looks at what another process makes
 
 
 @dataclass(frozen=True)
@@ -45,16 +37,23 @@ class Filled:
     """What `Room.fill` returns.
 
     Attributes:
-        rows: Key -> row, in the order in which they were wanted.
+        room: Where the rows lie.
+        wanted: Their keys.
         found: Rows that were there before.
         made: Rows that this call made.
         waited: Rows that another process made meanwhile.
     """
 
-    rows: dict[str, Row]
+    room: "Room"
+    wanted: Mapping[str, Any]
     found: int
     made: int
     waited: int
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """Key -> row, in the order in which they were wanted; read anew at each access."""
+        return self.room.read(self.wanted)
 
 
 class Store:
@@ -81,14 +80,6 @@ class Store:
 
 
 @dataclass
-class _Entry:
-    """Where the newest row of a key lies."""
-
-    shard: str
-    failed: bool
-
-
-@dataclass
 class Room:
     """The rows that one recipe makes.
 
@@ -101,212 +92,112 @@ class Room:
     folder: Path
     name: str
     fingerprint: str
-    _index: dict[str, _Entry] = field(default_factory=dict, repr=False)
-    _indexed: set[str] = field(default_factory=set, repr=False)
+    # Key -> position of its newest row's shard in `names`; its complement where the row failed.
+    # A number a row is all that is kept: a room may hold millions.
+    index: dict[str, int] = field(default_factory=dict, repr=False)
+    names: list[str] = field(default_factory=list, repr=False)
 
     def keys(self) -> list[str]:
         """Return the keys of all rows that are there."""
-        self._refresh()
-        return list(self._index)
+        self.refresh()
+        return list(self.index)
+
+    def missing(self, keys: Iterable[str]) -> Iterator[str]:
+        """Yield those of `keys` that have no row."""
+        self.refresh()
+        return (key for key in keys if key not in self.index)
+
+    def failed(self, keys: Iterable[str]) -> list[str]:
+        """Return those of `keys` whose row says that its making failed."""
+        self.refresh()
+        return [key for key in keys if self.index.get(key, 0) < 0]
 
     def read(self, keys: Iterable[str]) -> dict[str, Row]:
         """Return those of the rows that are there, in the order of `keys`."""
         keys = list(dict.fromkeys(keys))
-        self._refresh()
+        self.refresh()
         by_shard: dict[str, set[str]] = {}
         for key in keys:
-            if key in self._index:
-                by_shard.setdefault(self._index[key].shard, set()).add(key)
+            if key in self.index:
+                by_shard.setdefault(self._shard_of(key), set()).add(key)
         rows: dict[str, Row] = {}
         for shard, inside in by_shard.items():
-            rows.update((row["key"], row) for row in read_rows(self._shards / shard, inside))
+            rows.update((row["key"], row) for row in read_rows(self.shards / shard, inside))
         return {key: rows[key] for key in keys if key in rows}
 
     def fill(
         self,
         wanted: Mapping[str, Input],
-        make: Callable[[list[Input]], Iterable[Mapping[str, Any]]],
-        chunk: int,
+        make: Make[Input],
+        batches: int | Iterable[Sequence[str]],
+        shard_size: int,
+        storage: str = "files",
         name: str | None = None,
         unit: str = "row",
         retry_failed: bool = False,
     ) -> Filled:
-        """Return the wanted rows: read those that are there, make the others.
+        """See that all wanted rows are there: find them, or have them made.
 
         Args:
             wanted: Key -> what `make` needs in order to make that row.
-            make: Yields a row, in any order, for each input of a list; each has its "key". Its
-                "payload" (bytes), if any, is stored as the file "<key><suffix>", whose absolute
-                path is the row's "file" when it is read. A row whose "status" is "failed" is kept.
-            chunk: Rows that are made and committed together; what a kill can cost at most.
+            make: Takes an iterator of batches, lists of inputs, and a function `add`; hands a row
+                for each input to `add`, in any order, from one thread at a time. The iterator may
+                be pulled from another thread; it claims rows as it goes. It ends early where a
+                stop was requested. A row has its "key"; its "payload" (bytes), if any, is stored,
+                and its "file" is where when it is read. One with "status" "failed" is kept too.
+            batches: Keys that are made together, or how many; a batch is committed as a whole, so
+                that a run that was killed goes on with the same batches as an unbroken one.
+            shard_size: Rows that are committed together, at least; what a kill can cost at most,
+                beside the batches at work.
+            storage: How payloads are stored: "files" or "webdataset".
             name: Stands in front of the progress bar; the room's name if None.
             unit: What a row is called in the progress bar.
             retry_failed: Make those rows again whose making failed.
 
         Raises:
-            Exception: What `make` raises, once the rows that it yielded before are committed.
+            Stopped: SIGINT or SIGTERM came; all rows that were made are committed.
+            Exception: What `make` raises, once the rows that it added before are committed.
         """
-
-        def push(inputs: list[Input], add: Add) -> None:
-            rows = make(inputs)
-            with closing(rows) if isinstance(rows, Generator) else nullcontext():
-                for row in rows:
-                    add(row)
-
-        return self.fill_pushed(wanted, push, chunk, name, unit, retry_failed)
-
-    def fill_pushed(
-        self,
-        wanted: Mapping[str, Input],
-        make: Callable[[list[Input], Add], None],
-        chunk: int,
-        name: str | None = None,
-        unit: str = "row",
-        retry_failed: bool = False,
-    ) -> Filled:
-        """Do what `fill` does with a `make` that hands each row to a function, its second argument.
-
-        For makers that another library drives, such as Lightning's Trainer.
-        """
-        self._refresh()
-        work = _Work(self, wanted, retry_failed)
-        found = len(wanted) - len(work.missing())
-        made = work.do(make, chunk, name or self.name, unit) if found < len(wanted) else 0
-        rows = self.read(wanted)
-        return Filled(rows, found, made, len(wanted) - found - made)
+        self.refresh()
+        if isinstance(batches, int):
+            batches = cut(list(wanted), batches)
+        work = Work(self, wanted, batches, shard_size, storage, retry_failed)
+        missing = work.num_missing
+        made = work.do(make, name or self.name, unit) if missing else 0
+        return Filled(self, wanted, len(wanted) - missing, made, missing - made)
 
     @property
-    def _shards(self) -> Path:
+    def shards(self) -> Path:
+        """Return the folder of the finished shards."""
         return self.folder / "shards"
 
     @property
-    def _tmp(self) -> Path:
+    def tmp(self) -> Path:
+        """Return the folder of the unfinished shards."""
         return self.folder / "tmp"
 
-    def _refresh(self) -> None:
+    def _shard_of(self, key: str) -> str:
+        position = self.index[key]
+        return self.names[~position if position < 0 else position]
+
+    def refresh(self) -> None:
         """Read the keys of the shards that came since the last look."""
-        names = set(os.listdir(self._shards)) if self._shards.is_dir() else set()
-        if not self._indexed <= names:  # someone cleaned up
-            self._index.clear()
-            self._indexed.clear()
-        for shard in sorted(names - self._indexed):
-            columns = read_columns(self._shards / shard, ["key", "status"])
+        there = set(os.listdir(self.shards)) if self.shards.is_dir() else set()
+        if not there.issuperset(self.names):  # someone cleaned up
+            self.index.clear()
+            self.names.clear()
+        for shard in sorted(there.difference(self.names)):
+            columns = read_columns(self.shards / shard, ["key", "status"])
             states = columns.get("status") or [None] * len(columns["key"])
-            for key, state in zip(columns["key"], states, strict=True):
-                old = self._index.get(key)
-                if old is None or old.failed:
-                    self._index[key] = _Entry(shard, state == FAILED)
-            self._indexed.add(shard)
+            self.remember(shard, zip(columns["key"], states, strict=True))
 
-
-@dataclass(frozen=True)
-class _Share:
-    """How the missing rows are shared out: what is ours now, and key -> owner for the others'."""
-
-    mine: list[str]
-    others: dict[str, str]
-    free: int
-
-
-class _Work(Generic[Input]):
-    """One call of `Room.fill`."""
-
-    def __init__(self, room: Room, wanted: Mapping[str, Input], retry_failed: bool) -> None:
-        self.room = room
-        self.wanted = wanted
-        # Where the failed rows lie that are to be made again; a newer one, though it failed, counts
-        self._outdated = {
-            key: entry.shard
-            for key in wanted
-            if retry_failed and (entry := room._index.get(key)) is not None and entry.failed
-        }
-        self._left = list(wanted)
-
-    def missing(self) -> list[str]:
-        """Return the wanted keys without a row, in order, as of the room's last look."""
-        index, outdated = self.room._index, self._outdated
-        self._left = [
-            key for key in self._left if key not in index or outdated.get(key) == index[key].shard
-        ]
-        return self._left
-
-    def do(self, make: Callable[[list[Input], Add], None], chunk: int, name: str, unit: str) -> int:
-        """Make the missing rows, or wait for who does; return how many were made here."""
-        self._prepare_folders()
-        self._claims = Claims(self.room.folder / "claims")
-        bar: Progress | None = None
-        made, told = 0, False
-        try:
-            while share := self._claim(chunk):
-                if share.mine:
-                    bar = bar or progress(name, share.free, unit)
-                    bar.total = made + share.free  # others take some, or leave some to us
-                    self._make_shard(make, share.mine, bar)
-                    made += len(share.mine)
-                    continue
-                if not told:
-                    who = ", ".join(sorted({readable(owner) for owner in share.others.values()}))
-                    tqdm.write(f"{name}: waiting for {len(share.others)} made by {who}", sys.stderr)
-                told = True
-                time.sleep(POLL_EVERY)
-        finally:
-            self._claims.release()
-            if bar is not None:
-                bar.close()
-        return made
-
-    def _claim(self, chunk: int) -> _Share | None:
-        """Claim up to `chunk` of the missing keys that nobody makes; None if no row is missing."""
-        with plain_disk_errors(self.room.folder), self._claims.locked():
-            claimed = self._claims.others()
-            self._remove_leftovers()
-            self.room._refresh()
-            missing = self.missing()
-            free = [key for key in missing if key not in claimed]
-            if free:
-                self._claims.take(free[:chunk])
-        if not free:
-            self._claims.release()
-        others = {key: claimed[key] for key in missing if key in claimed}
-        return _Share(free[:chunk], others, len(free)) if missing else None
-
-    def _make_shard(
-        self, make: Callable[[list[Input], Add], None], keys: list[str], bar: Progress
-    ) -> None:
-        """Make the rows of one chunk and commit them, or those of them that come before an error.
-
-        Raises:
-            ValueError: `make` gave a row twice, or one that it was not asked for.
-            RuntimeError: `make` ended and left rows out.
-        """
-        writer = ShardWriter(self.room._tmp, self.room._shards, self._claims.owner)
-        open_keys = set(keys)
-
-        def add(row: Mapping[str, Any]) -> None:
-            if row["key"] not in open_keys:
-                raise ValueError(f"make() gave the row {row['key']!r} twice or unasked")
-            writer.add(row)
-            open_keys.discard(row["key"])
-            bar.update(1)
-
-        try:
-            make([self.wanted[key] for key in keys], add)
-        finally:
-            writer.commit(keys)
-        if open_keys:
-            raise RuntimeError(f"make() gave no row for {len(open_keys)} of {len(keys)} keys")
-
-    def _prepare_folders(self) -> None:
-        for part in ("tmp", "claims", "shards"):
-            with plain_disk_errors(self.room.folder):
-                (self.room.folder / part).mkdir(parents=True, exist_ok=True)
-
-    def _remove_leftovers(self) -> None:
-        """Remove what owners that died have left unfinished. Must be called with the lock held."""
-        owners = self._claims.owners()
-        for unfinished in self.room._tmp.iterdir():
-            if unfinished.name.split("--")[0] not in owners:
-                shutil.rmtree(unfinished, ignore_errors=True)
+    def remember(self, shard: str, keys: Iterable[tuple[str, Any]]) -> None:
+        """Note the keys of a shard and the status of each."""
+        position = len(self.names)
+        self.names.append(shard)
+        for key, state in keys:
+            if self.index.get(key, -1) < 0:  # new, or failed before
+                self.index[key] = ~position if state == FAILED else position
 
 
 def _check_or_write_recipe(file: Path, recipe: Any) -> None:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def task(config: "DictConfig") -> float:
+def task(config: "DictConfig") -> float | None:
     """Make what the classifier needs, train it, print the table; return its validation accuracy."""
     from sip.runs import train
 

@@ -1,24 +1,41 @@
 """What the captions room hands out: candidate captions of a picture."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from sip.common.runtime import Runtime
 from sip.dataset.base import Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
 
 
 class Captioner(Protocol):
-    """Writes several captions a picture; one picture's never depend on the others'."""
+    """Writes several captions a picture; one picture's never depend on the others'.
 
-    batch_size: int  # pictures; outside of the recipe
+    `prepare` may run in background threads, beside `caption`, once `load` is through.
+    """
 
     def recipe(self) -> dict:
         """Return everything that decides what is written."""
 
     def require(self) -> None:
-        """Raise UserError if weights are missing on this disk; without network."""
+        """Raise UserError if the weights cannot be had; may download them."""
 
-    def load(self, device: str) -> None:
-        """Load the weights, if there are any."""
+    def load(self, runtime: Runtime) -> None:
+        """Load the weights, if there are any; does nothing where they are on the device."""
 
-    def caption(self, samples: Sequence[Sample]) -> list[list[str]]:
-        """Return the candidates of each sample, without repetitions."""
+    def clear(self) -> None:
+        """Let go of the weights, and of their memory on the device; `load` brings them back."""
+
+    def prepare(self, pictures: "Sequence[Image]") -> "Tensor":
+        """Return what `caption` needs to see of RGB pictures: a row each, on the CPU."""
+
+    def caption(self, samples: Sequence[Sample], pixels: "Tensor") -> list[list[str]]:
+        """Return the candidates of each sample, without repetitions: one batch of the device.
+
+        Args:
+            samples: As many as fit the device together.
+            pixels: What `prepare` made of their pictures.
+        """

@@ -5,14 +5,17 @@ With it the whole pipeline runs where no captioner fits, and it is the floor for
 
 from collections.abc import Sequence
 
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
 from sip.common.errors import UserError
+from sip.common.runtime import Runtime
 from sip.dataset.base import Sample
 
 
 class ClassName:
     """One caption a picture: `template` with the class name at `{label}`."""
-
-    batch_size = 1024
 
     def __init__(self, template: str) -> None:
         if "{label}" not in template:
@@ -30,9 +33,16 @@ class ClassName:
     def require(self) -> None:
         """Ask for nothing: there are no weights."""
 
-    def load(self, device: str) -> None:
+    def load(self, runtime: Runtime) -> None:
         """Load nothing: there are no weights."""
 
-    def caption(self, samples: Sequence[Sample]) -> list[list[str]]:
+    def clear(self) -> None:
+        """Let go of nothing: there are no weights."""
+
+    def prepare(self, pictures: Sequence[Image]) -> Tensor:
+        """Return (pictures, 0): nothing needs to be seen."""
+        return torch.empty(len(pictures), 0)
+
+    def caption(self, samples: Sequence[Sample], pixels: Tensor) -> list[list[str]]:
         """Return one caption a sample."""
         return [[self.template.replace("{label}", sample.class_name)] for sample in samples]

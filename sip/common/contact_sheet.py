@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from sip.common.images import read_rgb
+
 CELL = 176  # px, width of a picture
 GAP = 14  # px
 FONT_SIZE = 13  # px
@@ -19,8 +21,8 @@ COLUMNS = 6
 class Pair:
     """An original, what was drawn from it, and the lines under both."""
 
-    original: Path
-    drawn: Path
+    original: str
+    drawn: str
     title: str
     lines: Sequence[str]
 
@@ -52,9 +54,8 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
     part.replace(path)
 
 
-def _enlarged(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        rgb = picture.convert("RGB")
+def _enlarged(path: str) -> Image.Image:
+    rgb = read_rgb(path, None)
     small = max(rgb.size) <= CELL // 2
     return rgb.resize((CELL, CELL), Image.Resampling.NEAREST if small else Image.Resampling.BICUBIC)
 

@@ -1,9 +1,12 @@
-"""Progress bars with rate and time left, on terminals and in log files alike."""
+"""Progress bars with rate and time left, on terminals and in log files alike; lines beside them."""
 
 import sys
 from typing import Any
 
 from tqdm import tqdm
+
+# Of several processes of one job, only the first says anything; `devices.launch` sets it.
+is_first = True
 
 
 class Progress(tqdm):
@@ -20,5 +23,17 @@ def progress(name: str, total: int, unit: str) -> Progress:
     """Return a bar for one stage; outside a terminal it prints a line every 10 s at most."""
     interval = 0.2 if sys.stderr.isatty() else 10.0
     return Progress(
-        total=total, desc=f"{name:<12}", unit=unit, mininterval=interval, dynamic_ncols=True
+        total=total,
+        desc=f"{name:<12}",
+        unit=unit,
+        mininterval=interval,
+        dynamic_ncols=True,
+        disable=not is_first,
     )
+
+
+def say(name: str, text: str) -> None:
+    """Print one line about a stage, above the progress bars."""
+    if is_first:
+        tqdm.write(f"{name:<12} {text}", sys.stderr)
+        sys.stderr.flush()

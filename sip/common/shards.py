@@ -1,12 +1,15 @@
 """A shard: a folder of finished rows that appears as a whole and never changes.
 
-`rows.parquet` holds the rows, sorted as they were asked for, and beside it lie the rows' files. A
-shard is written elsewhere on the same file system, brought to the disk with `fsync`, and then
-renamed into place: whoever looks sees all of it or nothing of it.
+`rows.parquet` holds the rows, sorted as they were asked for, and beside it lie the rows' files:
+each as a file of its own ("files"), or all in one tar file ("webdataset") that the library of that
+name reads as it is, with each row as JSON behind its file. Either way the bytes are the same, and a
+row says where its own are. A shard is written elsewhere on the same file system, brought to the
+disk with `fsync`, and then renamed into place: whoever looks sees all of it or nothing of it.
 """
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -20,9 +23,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sip.common import tars
 from sip.common.errors import UserError
 
 ROWS_FILE = "rows.parquet"
+TAR_FILE = "pictures.tar"
+STORAGES = ("files", "webdataset")
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -34,19 +40,27 @@ class ShardWriter:
         tmp: Where the shard grows, on the same file system as `shards`.
         shards: Where it appears when it is finished.
         owner: Stands in front of the unfinished folder's name, to tell whose it is.
+        storage: One of `STORAGES`; for millions of files a file system prefers "webdataset".
+
+    Raises:
+        UserError: There is no such storage, or the folder cannot be written.
     """
 
-    def __init__(self, tmp: Path, shards: Path, owner: str) -> None:
+    def __init__(self, tmp: Path, shards: Path, owner: str, storage: str = "files") -> None:
+        if storage not in STORAGES:
+            raise UserError(f"storage: expected one of {', '.join(STORAGES)}, came {storage!r}")
         # Names sort by time, so that a row made again stands behind the failed one before it.
         self.name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
         self.rows: dict[str, dict[str, Any]] = {}
         self._folder = tmp / f"{owner}--{self.name}"
         self._shards = shards
+        self._in_tar = storage == "webdataset"
+        self._ends: dict[str, int] = {}  # key -> where its members end in the tar file
         with plain_disk_errors(self._folder):
             self._folder.mkdir(parents=True)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take a finished row; its "payload" is stored as the file `<key><suffix>`.
+        """Take a finished row; its "payload" is stored as the file, or member, `<key><suffix>`.
 
         A row that failed gives None as payload, so that it has the same columns as the others.
         """
@@ -54,17 +68,36 @@ class ShardWriter:
         payload = row.get("payload")
         if "payload" in row:
             stored |= {"file": None, "file_sha256": None}
+        for column, value in stored.items():
+            _check_value(column, value)
         if payload is not None:
             name = f"{row['key']}{row['suffix']}"
             if not FILE_NAME.fullmatch(name):
                 raise ValueError(f"the key and suffix {name!r} make no file name")
-            with plain_disk_errors(self._folder):
-                (self._folder / name).write_bytes(payload)
-            stored["file"] = name
             stored["file_sha256"] = hashlib.sha256(payload).hexdigest()
-        for column, value in stored.items():
-            _check_value(column, value)
+            store = self._add_member if self._in_tar else self._add_file
+            with plain_disk_errors(self._folder):
+                stored["file"] = store(name, payload, stored)
         self.rows[row["key"]] = stored
+
+    def _add_file(self, name: str, payload: bytes, row: dict[str, Any]) -> str:
+        (self._folder / name).write_bytes(payload)
+        return name
+
+    def _add_member(self, name: str, payload: bytes, row: dict[str, Any]) -> str:
+        """Write behind the last finished row's members, over those of an interrupted `add`."""
+        key = row["key"]
+        if "." in key:  # webdataset takes all before the first dot for the key
+            raise ValueError(f"the key {key!r} has a dot, which a tar shard's cannot have")
+        start = self._end()
+        text = json.dumps(row | {"file": name}, ensure_ascii=False).encode()
+        with open(self._folder / TAR_FILE, "r+b" if self._ends else "wb") as file:
+            file.seek(start)
+            file.write(tars.member(name, payload) + tars.member(f"{key}.json", text))
+            end = file.tell()
+        self._ends.pop(key, None)  # kept in the order of writing
+        self._ends[key] = end
+        return tars.reference(TAR_FILE, start, len(payload))
 
     def commit(self, order: Sequence[str]) -> None:
         """Make the shard visible, rows in the order of keys `order`.
@@ -92,6 +125,8 @@ class ShardWriter:
             rows = [self.rows[key] for key in order if key in self.rows]
             pq.write_table(to_table(rows), self._folder / ROWS_FILE)
             keep = {ROWS_FILE, *(row["file"] for row in rows if row.get("file"))}
+            if self._close_tar():
+                keep.add(TAR_FILE)
             for file in self._folder.iterdir():
                 if file.name in keep:
                     _fsync(file)
@@ -100,6 +135,19 @@ class ShardWriter:
             _fsync(self._folder)
             os.rename(self._folder, self._shards / self.name)
             _fsync(self._shards)
+
+    def _close_tar(self) -> bool:
+        """Cut the tar file behind the last finished row and end it; say whether there is one."""
+        if end := self._end():
+            with open(self._folder / TAR_FILE, "r+b") as file:
+                file.truncate(end)
+                file.seek(end)
+                file.write(tars.END)
+        return end > 0
+
+    def _end(self) -> int:
+        """Return where the last finished row's members end."""
+        return next((end for key, end in reversed(self._ends.items()) if key in self.rows), 0)
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -128,7 +176,10 @@ def read_columns(shard: Path, columns: list[str]) -> dict[str, list[Any]]:
 
 
 def read_rows(shard: Path, keys: set[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows with these keys; "file" is the absolute path."""
+    """Yield the rows with these keys; "file" is the absolute path, or a reference into a tar file.
+
+    `sip.common.tars.read_bytes` and `sip.common.images.read_rgb` take both.
+    """
     with _plain_read_errors(shard), pq.ParquetFile(shard / ROWS_FILE) as file:
         table = file.read(use_threads=False)
         if len(keys) < table.num_rows:

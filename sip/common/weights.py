@@ -1,15 +1,18 @@
 """Where model weights lie: a folder, or the local cache of the Hugging Face hub.
 
-Nothing here touches the network. A model that is not there is reported before any costly work
-starts, and it is for the user to download it.
+Only `require` may touch the network, before any costly work starts: what is not there is downloaded
+then, or reported in one line.
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sip.common import hub
 from sip.common.errors import UserError
+from sip.common.model_files import Parts, missing_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 DEFAULT_REVISION = "main"  # the hub's own default
-CONFIG_FILES = ("config.json", "model_index.json")  # of a transformers or timm, a diffusers model
-HASHED_SUFFIXES = {".safetensors", ".json", ".txt"}
+HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def resolve(path: str) -> str:
@@ -35,14 +38,16 @@ def resolve(path: str) -> str:
     return path
 
 
-def weights_recipe(path: str, revision: str | None) -> dict:
+def weights_recipe(path: str, revision: str | None, variant: str | None = None) -> dict:
     """Return what tells these weights from others, for a room's recipe.
 
-    A local folder is known by its content, wherever it lies; a hub model by name and revision.
+    A local folder is known by its content, wherever it lies; a hub model by name and revision, and
+    a vanished one by its first mirror's name, whichever of them this disk holds.
     """
+    chosen = {} if variant is None else {"variant": variant}
     folder = Path(resolve(path))
     if not folder.is_dir():
-        return {"name": path, "revision": revision or DEFAULT_REVISION}
+        return {"name": hub.canonical(path), "revision": revision or DEFAULT_REVISION, **chosen}
     files = [
         file
         for file in sorted(folder.rglob("*"))
@@ -55,37 +60,63 @@ def weights_recipe(path: str, revision: str | None) -> dict:
         status = file.stat()
         sha256.update(file.relative_to(folder).as_posix().encode() + b"\0")
         sha256.update(_file_sha256(file, status.st_size, status.st_mtime_ns))
-    return {"name": folder.name, "sha256": sha256.hexdigest()}
+    return {"name": folder.name, "sha256": sha256.hexdigest(), **chosen}
 
 
-def require(path: str, revision: str | None) -> None:
-    """Check that the weights are on this disk.
+def require(
+    path: str,
+    revision: str | None,
+    variant: str | None = None,
+    without: Sequence[str] = (),
+    file: str | None = None,
+) -> None:
+    """Make sure that complete weights are on this disk; download a hub model, unless offline.
+
+    Args:
+        path: Folder, or the hub's name.
+        revision: Of the hub model; None for its newest.
+        variant: Such as "fp16", of the weight files; None for the plain ones.
+        without: Components of a diffusers pipeline that are not needed.
+        file: The one safetensors file that is needed, such as a LoRA's, instead of a model.
 
     Raises:
         UserError: They are not; says what is missing, where it was looked for, how to get it.
     """
-    weights_folder(path, revision)
+    parts = Parts(variant, tuple(without), file)
+    if _local(path, parts) is None:
+        hub.fetch(path, revision or DEFAULT_REVISION, parts)
 
 
-def weights_folder(path: str, revision: str | None) -> Path:
+def weights_folder(
+    path: str,
+    revision: str | None,
+    variant: str | None = None,
+    without: Sequence[str] = (),
+    file: str | None = None,
+) -> Path:
     """Return the folder on this disk to load from: `path` itself, or the hub cache's snapshot.
 
-    `from_pretrained` of this folder never asks the network, not even for a newer revision.
+    Never asks the network, and `from_pretrained` of this folder does not either.
 
     Raises:
         UserError: As `require`.
     """
-    folder = Path(resolve(path)).expanduser()
-    if folder.is_dir():
-        _require_files(folder, "copy a complete model folder there, or set another model")
-        return folder
-    if not _may_be_on_hub(path):
-        places = dict.fromkeys([str(folder.absolute()), str(PACKAGE_PARENT / folder)])
-        raise UserError(
-            f"model {path!r}: expected a folder in the hub's layout at {' or '.join(places)}, "
-            f"found none; put it there, or set another model"
-        )
-    return _snapshot(path, revision or DEFAULT_REVISION)
+    parts = Parts(variant, tuple(without), file)
+    return _local(path, parts) or hub.cached(path, revision or DEFAULT_REVISION, parts)
+
+
+def check_dtype(key: str, dtype: str) -> None:
+    """Check the name of a torch type.
+
+    Args:
+        key: The configuration's key, for the message.
+        dtype: What it holds.
+
+    Raises:
+        UserError: There is no such type, or models cannot be run in it.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"{key}: expected one of {', '.join(DTYPES)}, came {dtype!r}")
 
 
 def load_transformer(
@@ -96,12 +127,13 @@ def load_transformer(
     The stored weights are converted to `dtype`, a torch type by name.
 
     Raises:
-        UserError: As `require`, or the weights do not fill the model, which transformers would
-            let pass with random numbers in their place.
+        UserError: As `require`; there is no such `dtype`; or the weights do not fill the model,
+            which transformers would let pass with random numbers in their place.
     """
     import torch
     from transformers.utils import logging
 
+    check_dtype("dtype", dtype)
     folder, had_bar = weights_folder(path, revision), logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -127,6 +159,25 @@ def _file_sha256(file: Path, size: int, modified: int) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
+def _local(path: str, parts: Parts) -> Path | None:
+    """Return the complete folder that `path` names; None if it may be a hub name."""
+    folder = Path(resolve(path)).expanduser()
+    if folder.is_dir():
+        if lacks := missing_file(folder, parts):
+            raise UserError(
+                f"model folder {folder}: expected {lacks}, found none; copy a complete model "
+                f"folder there, or set another model"
+            )
+        return folder
+    if _may_be_on_hub(path):
+        return None
+    places = dict.fromkeys([str(folder.absolute()), str(PACKAGE_PARENT / folder)])
+    raise UserError(
+        f"model {path!r}: expected a folder in the hub's layout at {' or '.join(places)}, "
+        f"found none; put it there, or set another model"
+    )
+
+
 def _may_be_on_hub(path: str) -> bool:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -136,28 +187,3 @@ def _may_be_on_hub(path: str) -> bool:
     except HFValidationError:
         return False
     return True
-
-
-def _snapshot(name: str, revision: str) -> Path:
-    """Return the hub cache's folder of one revision, by look-ups on the disk alone."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    command = f"get it with: hf download {name} --revision {revision}"
-    for config_file in CONFIG_FILES:
-        found = try_to_load_from_cache(name, config_file, revision=revision)
-        if isinstance(found, str):
-            folder = Path(found).parent
-            _require_files(folder, command)
-            return folder
-    raise UserError(
-        f"model {name!r}: revision {revision!r} is neither a folder nor in the hub's cache "
-        f"{HF_HUB_CACHE}; {command}"
-    )
-
-
-def _require_files(folder: Path, remedy: str) -> None:
-    if not any((folder / config_file).is_file() for config_file in CONFIG_FILES):
-        raise UserError(f"model folder {folder}: expected {' or '.join(CONFIG_FILES)}; {remedy}")
-    if not any(folder.rglob("*.safetensors")):
-        raise UserError(f"model folder {folder}: expected *.safetensors, found none; {remedy}")

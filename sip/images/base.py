@@ -1,13 +1,19 @@
 """What the images room hands out: one `Drawn` a prompt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from sip.common.runtime import Runtime
 from sip.prompts.base import Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from sip.images.batches import Batch
+
+# Why a picture may be missing: its source cannot be read, or what was drawn is no good.
+REASONS = ("unreadable", "not finite", "black", "flagged")
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class Drawn:
             with guidance. 0 if it failed before the first.
         seconds: This picture's share of its batch's time.
         status: "ok" or "failed".
-        error: The reason, where it failed.
+        reason: One of `REASONS`, where it failed.
+        error: The same in a line for people.
     """
 
     image_id: str
@@ -29,6 +36,7 @@ class Drawn:
     unet_evaluations: int
     seconds: float
     status: str = "ok"
+    reason: str | None = None
     error: str | None = None
 
 
@@ -40,28 +48,37 @@ class Generator(Protocol):
 
     Attributes:
         per_sample: Pictures drawn from each original; the pipeline hands it to the prompts.
-        trainer_kwargs: Settings of Lightning's Trainer beyond the device that `load` names:
-            devices, num_nodes, strategy.
+        max_failed: Share of the pictures that may fail before the run counts as failed.
+        format: File format of the pictures: "png", "jpeg" or "webp".
+        storage: "files" or "webdataset".
+        size: Height and width of the pictures, in px.
+        reads_source: Whether the original's pixels are needed.
     """
 
     per_sample: int
-    trainer_kwargs: dict[str, Any]
+    max_failed: float
+    format: str
+    storage: str
+    size: int
+    reads_source: bool
 
     def recipe(self) -> dict:
-        """Return everything but the prompt that decides the pixels."""
+        """Return everything but the prompt that decides the file."""
 
     def require(self) -> None:
-        """Raise `UserError` if the weights are not on this disk."""
+        """Raise `UserError` if the weights cannot be had."""
 
-    def load(self, device: str) -> None:
-        """Load the weights; `draw` runs on this device."""
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Raise `UserError` if a prompt cannot be drawn with these settings."""
+
+    def load(self, runtime: Runtime) -> None:
+        """Load the weights onto the device; does nothing where they are there."""
+
+    def group(self, prompt: Prompt) -> Hashable:
+        """Return what rows must share in order to be drawn in one batch."""
 
     def num_evaluations(self, prompt: Prompt) -> int:
         """Return what this picture will cost, in forward passes of the U-Net."""
 
-    def draw(self, prompts: Sequence[Prompt], batch_size: int, sink: Sink) -> None:
-        """Hand one `Drawn` a prompt to `sink`, in any order, batch by batch as they are done.
-
-        Raises:
-            UserError: A prompt cannot be drawn with these settings; before any work.
-        """
+    def predict_step(self, batch: "Batch") -> list[Drawn]:
+        """Draw one batch, rows of one group; return one `Drawn` a row."""

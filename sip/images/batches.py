@@ -1,10 +1,9 @@
-"""The drawing list as batches: rows that run the same U-Net steps, with their source pictures."""
+"""The drawing list as batches: rows that run the same U-Net calls, with their source pictures."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from sip.common.images import read_rgb, to_tensor
 from sip.prompts.base import Prompt
@@ -15,67 +14,50 @@ class Batch:
     """Rows that are drawn together.
 
     Attributes:
-        prompts: The rows; their guidance scales, texts and seeds differ freely.
-        first_step: Index of the first scheduler step that they run.
-        guided: Whether they run the unconditional half.
+        prompts: The rows, of one group; their guidance scales, texts and seeds differ freely.
         sources: Content hash -> (3, H, W), float32, in [0, 1]; empty if no source is read.
         unreadable: Content hash -> reason.
+        last_sources: Content hashes that no later batch needs.
     """
 
     prompts: list[Prompt]
-    first_step: int
-    guided: bool
     sources: dict[str, Tensor] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    last_sources: frozenset[str] = frozenset()
 
 
-def is_guided(prompt: Prompt) -> bool:
-    """Return whether classifier-free guidance changes this picture, as diffusers decides it."""
-    return prompt.guidance_scale > 1
+def group_rows(
+    prompts: Iterable[Prompt], batch_size: int, group: Callable[[Prompt], Hashable]
+) -> list[list[Prompt]]:
+    """Cut a drawing list into batches of one group each, all full but the last of each group.
 
-
-def batches(
-    prompts: Sequence[Prompt], batch_size: int, first_step: Callable[[Prompt], int]
-) -> list[Batch]:
-    """Group the rows by first step and guidance, and cut each group into batches.
-
-    Only the last batch of a group is short. Rows keep their order, so that the variants of one
-    original, which follow each other in the drawing list, mostly share a batch.
+    A batch is closed as soon as it is full, so the variants of one original, which follow each
+    other in the list, are drawn close to each other although their noise rates differ.
     """
-    groups: dict[tuple[int, bool], list[Prompt]] = {}
+    open_batches: dict[Hashable, list[Prompt]] = {}
+    full: list[list[Prompt]] = []
     for prompt in prompts:
-        groups.setdefault((first_step(prompt), is_guided(prompt)), []).append(prompt)
-    return [
-        Batch(rows[start : start + batch_size], step, guided)
-        for (step, guided), rows in groups.items()
-        for start in range(0, len(rows), batch_size)
-    ]
+        rows = open_batches.setdefault(group(prompt), [])
+        rows.append(prompt)
+        if len(rows) == batch_size:
+            full.append(rows)
+            del open_batches[group(prompt)]
+    return full + list(open_batches.values())
 
 
-class BatchReader(Dataset):
-    """Reads the source pictures of each batch.
+def read_batch(prompts: Sequence[Prompt], size: int | None) -> Batch:
+    """Return the rows with their source pictures.
 
     Args:
-        planned: Batches without sources.
+        prompts: The rows.
         size: In px, of the square that a source is cut to; None reads no sources.
     """
-
-    def __init__(self, planned: Sequence[Batch], size: int | None) -> None:
-        self.planned = planned
-        self.size = size
-
-    def __len__(self) -> int:
-        return len(self.planned)
-
-    def __getitem__(self, index: int) -> Batch:
-        batch = self.planned[index]
-        if self.size is None:
-            return batch
-        sources: dict[str, Tensor] = {}
-        unreadable: dict[str, str] = {}
-        for key, path in {row.source_sha256: row.source for row in batch.prompts}.items():
-            try:
-                sources[key] = to_tensor([read_rgb(path, self.size)])[0]
-            except ValueError as error:  # a bad picture costs its own rows and not the run
-                unreadable[key] = str(error)
-        return replace(batch, sources=sources, unreadable=unreadable)
+    batch = Batch(list(prompts))
+    if size is None:
+        return batch
+    for key, path in {row.source_sha256: row.source for row in prompts}.items():
+        try:
+            batch.sources[key] = to_tensor([read_rgb(path, size)])[0]
+        except ValueError as error:  # a bad picture costs its own rows and not the run
+            batch.unreadable[key] = str(error)
+    return batch

@@ -1,7 +1,7 @@
 """A bounded memory of tensors, so that nothing is computed twice and memory stays flat."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import torch
@@ -33,6 +33,14 @@ class Recent(Generic[Key]):
         while len(self._kept) > self.capacity:
             self._kept.popitem(last=False)
         return stacked
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def drop(self, keys: Collection[Key]) -> None:
+        """Forget these keys; those that are not kept are no mistake."""
+        for key in keys:
+            self._kept.pop(key, None)
 
     def clear(self) -> None:
         """Forget all."""

@@ -4,15 +4,15 @@ Every choice is made here and written down; the images room only draws.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sip.common.seeds import digest
 from sip.dataset.base import Sample
 
 
-@dataclass(frozen=True)
+# With slots, since a drawing list may hold millions of prompts.
+@dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of a prompt with its weight (1 is plain text)."""
 
@@ -20,7 +20,7 @@ class Span:
     weight: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """A picture to draw.
 
@@ -33,6 +33,7 @@ class Prompt:
         noise_rate: Share of the noise schedule run, in [0, 1]; diffusers calls it `strength`.
         seed: Of this picture's noise; the same for all noise rates and guidance scales.
         caption, similarity: The kept caption and its cosine, for the record; None if not read.
+        image_id: The key of the drawn picture: a hash of all that decides its pixels.
     """
 
     sample_id: str
@@ -48,18 +49,18 @@ class Prompt:
     seed: int
     caption: str | None
     similarity: float | None
+    image_id: str = field(init=False, repr=False, compare=False)
 
-    @cached_property
-    def image_id(self) -> str:
-        """The key of the drawn picture: a hash of all that decides its pixels."""
-        return digest(
+    def __post_init__(self) -> None:
+        key = digest(
             self.source_sha256,
             [[span.text, span.weight] for span in self.spans],
             self.negative_prompt,
             self.guidance_scale,
             self.noise_rate,
             self.seed,
-        )[:24]
+        )
+        object.__setattr__(self, "image_id", key[:24])
 
     @property
     def text(self) -> str:

@@ -6,6 +6,7 @@ prompts are presets of this class with other templates.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from string import Formatter
 
 from sip.common.errors import UserError
@@ -98,13 +99,20 @@ class LabelCaption:
                 if captions is None or similarities is None:
                     raise ValueError("this prompt reads captions and scores, and came without")
                 caption, similarity = _best(sample, captions[index], similarities[index])
+            spans = self._spans(sample.class_name, caption)
             prompts += [
-                self._prompt(sample, variant, caption, similarity) for variant in range(per_sample)
+                self._prompt(sample, variant, spans, caption, similarity)
+                for variant in range(per_sample)
             ]
         return prompts
 
     def _prompt(
-        self, sample: Sample, variant: int, caption: str | None, similarity: float | None
+        self,
+        sample: Sample,
+        variant: int,
+        spans: tuple[Span, ...],
+        caption: str | None,
+        similarity: float | None,
     ) -> Prompt:
         return Prompt(
             sample_id=sample.sample_id,
@@ -113,7 +121,7 @@ class LabelCaption:
             label=sample.label,
             class_name=sample.class_name,
             variant=variant,
-            spans=self._spans(sample.class_name, caption),
+            spans=spans,
             negative_prompt=self.negative_prompt,
             guidance_scale=round(float(self.guidance(similarity)), 3),
             noise_rate=self.noise_rate,
@@ -127,10 +135,14 @@ class LabelCaption:
         texts = {"label": label, "caption": caption or ""}
         spans = []
         for text, field in self.pieces:
-            spans.append(Span(text, 1.0))
+            spans.append(_shared_span(text, 1.0))
             if field is not None:
-                spans.append(Span(texts[field], self.weights[field]))
+                span = Span if field == "caption" else _shared_span
+                spans.append(span(texts[field], self.weights[field]))
         return tuple(span for span in spans if span.text)
+
+
+_shared_span = lru_cache(4096)(Span)  # the template's parts and the labels are the same in many
 
 
 def _cut(template: str) -> list[tuple[str, str | None]]:

@@ -1,26 +1,44 @@
 """What the scores room hands out: how well a caption fits its picture."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from sip.common.runtime import Runtime
 from sip.dataset.base import Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
 
 
 class Scorer(Protocol):
-    """Measures the similarity of pictures and captions."""
+    """Measures the similarity of pictures and captions; no pair's depends on the others.
 
-    batch_size: int  # pictures; outside of the recipe
+    `prepare` may run in background threads, beside `score`, once `load` is through.
+    """
 
     def recipe(self) -> dict:
         """Return everything that decides the scores."""
 
     def require(self) -> None:
-        """Raise UserError if weights are missing on this disk; without network."""
+        """Raise UserError if the weights cannot be had; may download them."""
 
-    def load(self, device: str) -> None:
-        """Load the weights, if there are any."""
+    def load(self, runtime: Runtime) -> None:
+        """Load the weights, if there are any; does nothing where they are on the device."""
+
+    def clear(self) -> None:
+        """Let go of the weights, and of their memory on the device; `load` brings them back."""
+
+    def prepare(self, pictures: "Sequence[Image]") -> "Tensor":
+        """Return what `score` needs to see of RGB pictures: a row each, on the CPU."""
 
     def score(
-        self, samples: Sequence[Sample], captions: Sequence[Sequence[str]]
+        self, samples: Sequence[Sample], captions: Sequence[Sequence[str]], pixels: "Tensor"
     ) -> list[list[float]]:
-        """Return the cosine in [-1, 1] of each caption with its sample, to 4 decimals."""
+        """Return the cosine in [-1, 1] of each caption with its sample, to 4 decimals.
+
+        Args:
+            samples: As many as fit the device together.
+            captions: Of each sample.
+            pixels: What `prepare` made of their pictures.
+        """

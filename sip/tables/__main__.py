@@ -16,7 +16,8 @@ def task(config: "DictConfig") -> None:
     from sip.tables.main import arms, markdown, write
 
     files = sorted(Path(config.runs).glob("*/summary.json"))
-    summaries = [json.loads(file.read_text()) for file in files]
+    read = [json.loads(file.read_text()) for file in files]
+    summaries = [summary for summary in read if "test_accuracy" in summary]
     chosen = [
         s for s in summaries if config.experiment is None or config.experiment in s["experiments"]
     ]

@@ -1,17 +1,18 @@
 """BLIP: a picture's captions are its own, nucleus and beams are transformers' own."""
 
-import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import BlipForConditionalGeneration, TopPLogitsWarper
+from transformers import BlipForConditionalGeneration
 
-from sip.captions.blip import Blip, NucleusDraw
-from sip.captions.class_name import ClassName
+from sip.captions.blip import Blip
 from sip.common.errors import UserError
+from sip.common.images import read_rgb
+from sip.common.runtime import Runtime
 from sip.dataset.base import Sample
+from tests.captions.pictures import captions_of, loaded, make_samples
 
 MIN_TOKENS, MAX_TOKENS = 3, 8
 
@@ -36,15 +37,7 @@ def model(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> list[Sample]:
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    rows = []
-    for number in range(7):
-        path = folder / f"{number}.png"
-        coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
-        coarse.resize((32, 32)).save(path)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows.append(Sample(f"s{number}", str(path), 1, "one", "train", 32, 32, sha256))
-    return rows
+    return make_samples(tmp_path_factory.mktemp("pictures"))
 
 
 def blip(model: str, **changed) -> Blip:
@@ -56,49 +49,81 @@ def blip(model: str, **changed) -> Blip:
     return Blip(**{**nucleus, **changed})
 
 
-def loaded(model: str, **changed) -> Blip:
-    captioner = blip(model, **changed)
-    captioner.load("cpu")
-    return captioner
-
-
 BEAM = {"sampling": "beam", "top_p": None, "num_beams": 3, "num_captions": 3}
 
 
 @pytest.mark.parametrize("choice", [{}, BEAM], ids=["nucleus", "beam"])
 def test_captions_do_not_depend_on_the_batch(model, samples, choice):
-    captioner = loaded(model, **choice)
-    alone = [captioner.caption([sample])[0] for sample in samples]
+    captioner = loaded(blip(model, **choice))
+    alone = captions_of(captioner, samples, batch=1)
     assert len({tuple(row) for row in alone}) == len(samples)  # the picture matters
-    assert captioner.caption(samples) == alone
-    assert captioner.caption(samples[::-1]) == alone[::-1]
-    captioner.batch_size = 3
-    assert captioner.caption(samples) == alone
-    assert captioner.caption(samples[2:6]) == alone[2:6]
+    assert captions_of(captioner, samples) == alone
+    assert captions_of(captioner, samples, batch=4) == alone
+    assert captions_of(captioner, samples[::-1], batch=3) == alone[::-1]
+    assert captions_of(captioner, []) == captioner.caption([], torch.empty(0, 3, 32, 32)) == []
 
 
 def test_the_global_random_state_plays_no_part(model, samples):
-    captioner = loaded(model)
+    captioner = loaded(blip(model))
     torch.manual_seed(1)
-    first, state = captioner.caption(samples[:2]), torch.get_rng_state()
+    first, state = captions_of(captioner, samples[:2]), torch.get_rng_state()
     torch.manual_seed(1)
     assert torch.equal(torch.get_rng_state(), state)  # and none of it is used up
     torch.manual_seed(2)
-    assert captioner.caption(samples[:2]) == first
+    assert captions_of(captioner, samples[:2]) == first
 
 
 def test_seed_and_candidate_matter(model, samples):
-    first = loaded(model).caption(samples)
-    assert loaded(model, seed=1).caption(samples) != first
+    first = captions_of(loaded(blip(model)), samples)
+    assert captions_of(loaded(blip(model, seed=1)), samples) != first
     assert all(len(row) > 1 for row in first)
     assert all(len(set(row)) == len(row) for row in first)
-    fewer = loaded(model, num_captions=2).caption(samples)
+    fewer = captions_of(loaded(blip(model, num_captions=2)), samples)
     assert all(row[: len(few)] == few for row, few in zip(first, fewer, strict=True))
 
 
 def test_candidates_are_without_repetitions(model, samples):
-    greedy = loaded(model, top_p=1e-6).caption(samples)  # every draw is the likeliest token
-    assert [len(row) for row in greedy] == [1] * len(samples)
+    greedy = loaded(blip(model, top_p=1e-6))  # every draw is the likeliest token
+    assert [len(row) for row in captions_of(greedy, samples)] == [1] * len(samples)
+
+
+def test_pictures_are_prepared_in_threads(model, samples):
+    captioner = loaded(blip(model))
+    pictures = [read_rgb(sample.path, None) for sample in samples]
+    expected = captioner.processor(images=pictures, return_tensors="pt").pixel_values
+    with ThreadPoolExecutor(8) as pool:
+        for prepared in pool.map(captioner.prepare, [pictures] * 40):
+            assert torch.equal(prepared, expected)
+
+
+def test_the_vision_model_runs_once_a_picture(model, samples):
+    captioner, seen = loaded(blip(model)), []
+    captioner.network.vision_model.register_forward_hook(
+        lambda module, args, output: seen.append(len(output.last_hidden_state))
+    )
+    first = captioner.network.text_decoder.bert.encoder.layer[0].crossattention.self.key
+    keys = []
+    first.register_forward_hook(lambda module, args, output: keys.append(len(output)))
+    captions_of(captioner, samples)
+    assert seen == keys == [len(samples)]  # and so do the keys of its patches
+
+
+def test_weights_are_loaded_once_and_let_go(model, samples):
+    captioner = loaded(blip(model))
+    network = captioner.network
+    captioner.load(Runtime.cpu())
+    assert captioner.network is network
+    first = captions_of(captioner, samples[:1])
+    captioner.clear()
+    assert captioner.network is None
+    assert captions_of(loaded(captioner), samples[:1]) == first
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_types_write_captions(model, samples, dtype):
+    captioner = loaded(blip(model, dtype=dtype))
+    assert captioner.network.dtype == getattr(torch, dtype)
+    assert all(all(row) for row in captions_of(captioner, samples))
 
 
 def stock(model: str, captioner: Blip, samples: list[Sample], **options) -> list[list[str]]:
@@ -114,37 +139,16 @@ def stock(model: str, captioner: Blip, samples: list[Sample], **options) -> list
 
 
 def test_beams_equal_stock_generate(model, samples):
-    captioner = loaded(model, **BEAM)
+    captioner = loaded(blip(model, **BEAM))
     expected = stock(model, captioner, samples, num_beams=3, num_return_sequences=3)
-    assert captioner.caption(samples) == expected
+    assert captions_of(captioner, samples) == expected
     assert any(len(row) == 3 for row in expected)
 
 
 def test_a_nucleus_of_one_token_equals_stock_greedy(model, samples):
-    captioner = loaded(model, top_p=1e-6)
+    captioner = loaded(blip(model, top_p=1e-6))
     expected = stock(model, captioner, samples, do_sample=False, num_beams=1)
-    assert captioner.caption(samples) == expected
-
-
-@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 1.0])
-def test_draws_follow_the_nucleus_distribution(top_p):
-    """Frequencies against transformers' own filter, by a chi-squared test a row of logits."""
-    from scipy.stats import chisquare
-
-    num_draws = 4000
-    for seed in range(3):
-        logits = 2 * torch.randn(1, 30, generator=torch.Generator().manual_seed(seed))
-        logits[0, 7] = -torch.inf  # as where the end token is not allowed yet
-        draw = NucleusDraw(top_p, range(seed * num_draws, (seed + 1) * num_draws))
-        drawn = draw(torch.zeros(num_draws, 1), logits.expand(num_draws, -1))
-        assert ((drawn == 0).sum(-1) == 1).all() and ((drawn == -torch.inf).sum(-1) == 29).all()
-        counts = drawn.argmax(-1).bincount(minlength=30)
-        expected = TopPLogitsWarper(top_p)(torch.zeros(1, 1), logits).softmax(-1)[0].double()
-        assert not counts[expected == 0].any()  # nothing outside the nucleus, ever
-        inside = expected > 0
-        frequencies = expected[inside] / expected[inside].sum() * num_draws
-        if inside.sum() > 1:
-            assert chisquare(counts[inside], frequencies).pvalue > 1e-4
+    assert captions_of(captioner, samples) == expected
 
 
 def test_recipe_holds_what_matters(model):
@@ -162,16 +166,9 @@ def test_recipe_holds_what_matters(model):
         ({"top_p": 1.5}, r"expected a number in \(0, 1\], came 1.5"),
         ({"top_p": None}, r"expected a number in \(0, 1\], came None"),
         ({**BEAM, "num_captions": 4}, "expected at most num_beams=3, came 4"),
+        ({"dtype": "int8"}, "captions.dtype: expected one of float32, .*, came 'int8'"),
     ],
 )
 def test_wrong_values_are_refused(model, changed, words):
     with pytest.raises(UserError, match=words):
         blip(model, **changed)
-
-
-def test_class_name(samples):
-    captioner = ClassName("a {label}")
-    captioner.load("cpu")
-    assert captioner.caption(samples[:2]) == [["a one"], ["a one"]]
-    with pytest.raises(UserError, match="expected {label} in it, came 'a thing'"):
-        ClassName("a thing")

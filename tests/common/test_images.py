@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sip.common.images import read_rgb, to_png, to_tensor
+from sip.common import tars
+from sip.common.errors import UserError
+from sip.common.images import ENCODERS, SUFFIXES, encode, read_rgb, to_tensor
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -40,6 +42,28 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
     assert np.array_equal(pixels(tmp_path / "a.png"), upright)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_exif_rotation_is_applied_in_lossy_formats(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the first row is the right side
+    stored = Image.new("RGB", (32, 16), WHITE)
+    stored.paste(RED, (0, 0, 32, 8))
+    stored.save(tmp_path / f"a.{suffix}", exif=exif, quality=100)
+    upright = pixels(tmp_path / f"a.{suffix}").astype(int)
+    assert upright.shape == (32, 16, 3)
+    assert np.abs(upright[:, 10:] - RED).max() < 20 and np.abs(upright[:, :6] - WHITE).max() < 20
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage!garbage!", "9"])
+def test_broken_exif_turns_nothing(tmp_path, suffix, exif):
+    if exif == "9":  # there are 1 to 8
+        exif = Image.Exif()
+        exif[0x0112] = 9
+    Image.new("RGB", (8, 6), RED).save(tmp_path / f"a.{suffix}", exif=exif)
+    assert pixels(tmp_path / f"a.{suffix}").shape == (6, 8, 3)
+
+
 def test_grey_and_bilevel(tmp_path):
     Image.fromarray(ramp()).save(tmp_path / "grey.png")
     assert np.array_equal(pixels(tmp_path / "grey.png"), ramp()[..., None].repeat(3, 2))
@@ -51,6 +75,23 @@ def test_grey_and_bilevel(tmp_path):
 def test_16_bit_grey_is_scaled_not_clipped(tmp_path, suffix):
     Image.fromarray(ramp().astype(np.uint16) * 257).save(tmp_path / f"a.{suffix}")
     assert np.array_equal(pixels(tmp_path / f"a.{suffix}")[..., 1], ramp())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bit_png_of_any_colour_type(tmp_path, channels):
+    wide = np.repeat(ramp().astype(np.uint16)[..., None] * 257, channels, axis=2)
+    if channels in (2, 4):
+        wide[..., -1] = 65535  # opaque
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in wide)
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    (tmp_path / "a.png").write_bytes(png((256, 4), 16, colour_type, rows))
+    assert np.array_equal(pixels(tmp_path / "a.png"), ramp()[..., None].repeat(3, 2))
+
+
+def test_big_endian_16_bit_grey(tmp_path):
+    wide = Image.frombytes("I;16B", (256, 4), (ramp().astype(">u2") * 257).tobytes())
+    wide.save(tmp_path / "a.tif")
+    assert np.array_equal(pixels(tmp_path / "a.tif")[..., 2], ramp())
 
 
 def test_transparency_is_laid_on_white(tmp_path):
@@ -101,15 +142,15 @@ def test_resize_keeps_the_centre(tmp_path):
     assert np.array_equal(pixels(tmp_path / "b.png", 7), np.asarray(expected))
 
 
-def bomb() -> bytes:
-    """A PNG of a few bytes that says it is 20,000 x 20,000 px."""
+def png(size: tuple[int, int], bits: int, colour_type: int, rows: bytes) -> bytes:
+    """Return a PNG file made by hand: width and height, rows with their filter bytes."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         crc = zlib.crc32(name + data)
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
 
-    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", *size, bits, colour_type, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -126,7 +167,8 @@ BROKEN = {
     "truncated.png": encoded("PNG")[:4000],
     "truncated.jpg": encoded("JPEG")[:2000],
     "truncated.webp": encoded("WEBP")[:1000],
-    "bomb.png": bomb(),
+    "truncated.gif": encoded("GIF")[:1000],
+    "bomb.png": png((20_000, 20_000), 8, 2, b"\0"),  # says so in a few bytes
 }
 
 
@@ -136,6 +178,24 @@ def test_broken_files_are_named_in_one_line(tmp_path, name):
     with pytest.raises(ValueError, match=f"{name}: expected a readable picture: .") as caught:
         read_rgb(tmp_path / name, 8)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_members_of_a_tar_file_are_named_in_one_line(tmp_path, name):
+    whole, tar = encoded("PNG"), tmp_path / "a.tar"
+    member = tars.member(name, BROKEN[name])
+    tar.write_bytes(member + tars.member("b.png", whole) + tars.END)
+    with pytest.raises(
+        ValueError, match=r"a\.tar::512:\d+: expected a readable picture: ."
+    ) as caught:
+        read_rgb(tars.reference(tar, 0, len(BROKEN[name])), 8)
+    assert "\n" not in str(caught.value)
+    assert read_rgb(tars.reference(tar, len(member), len(whole)), None).size == (64, 64)
+    tar.write_bytes(b"")
+    with pytest.raises(ValueError, match="expected a readable picture"):
+        read_rgb(tars.reference(tar, 0, 10), 8)
+    with pytest.raises(ValueError, match="No such file"):
+        read_rgb(f"{tmp_path}/none.tar::512:10", 8)
 
 
 def test_missing_files_and_unknown_ranges(tmp_path):
@@ -164,13 +224,38 @@ def test_damaged_files_give_a_picture_or_a_value_error(tmp_path):
                 assert "expected a readable picture" in str(error)
 
 
-def test_tensor_and_png_are_inverse(tmp_path):
+@pytest.mark.parametrize("file_format", ["png", "webp"])
+def test_tensor_and_file_are_inverse(tmp_path, file_format):
     values = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), np.uint8)
     tensor = to_tensor([Image.fromarray(image) for image in values])
     assert tensor.shape == (2, 3, 5, 7) and tensor.dtype == torch.float32
     assert tensor[1, 2, 3, 4].item() == pytest.approx(values[1, 3, 4, 2] / 255)
+    path = tmp_path / f"a{SUFFIXES[file_format]}"
     for picture, image in zip(tensor, values, strict=True):
-        (tmp_path / "a.png").write_bytes(to_png(picture))
-        assert np.array_equal(pixels(tmp_path / "a.png"), image)
-    (tmp_path / "a.png").write_bytes(to_png(torch.tensor([-1.0, 0.5, 2.0]).view(3, 1, 1)))
-    assert pixels(tmp_path / "a.png").tolist() == [[[0, 128, 255]]]
+        path.write_bytes(encode(picture, file_format))
+        assert np.array_equal(pixels(path), image)
+    path.write_bytes(encode(torch.tensor([-1.0, 0.5, 2.0]).view(3, 1, 1), file_format))
+    assert pixels(path).tolist() == [[[0, 128, 255]]]
+
+
+def test_jpeg_keeps_the_colours_resolution(tmp_path):
+    stripes = torch.zeros(3, 32, 32)
+    stripes[0, :, ::2], stripes[2, :, 1::2] = 1, 1  # red, blue, each 1 px wide
+    (tmp_path / "a.jpg").write_bytes(encode(stripes, "jpeg"))
+    assert np.abs(pixels(tmp_path / "a.jpg") / 255 - stripes.permute(1, 2, 0).numpy()).mean() < 0.02
+
+
+@pytest.mark.parametrize("file_format", SUFFIXES)
+def test_a_picture_is_the_same_bytes_each_time(file_format):
+    picture = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(0))
+    for dtype in (torch.float32, torch.float64):
+        assert encode(picture.to(dtype), file_format) == encode(picture, file_format)
+    with Image.open(io.BytesIO(encode(picture, file_format))) as image:
+        assert image.format == file_format.upper() and image.size == (24, 16)
+        assert Image.registered_extensions()[SUFFIXES[file_format]] == image.format
+
+
+def test_other_formats_are_refused():
+    assert set(ENCODERS) == set(SUFFIXES)
+    with pytest.raises(UserError, match="format: expected one of png, jpeg, webp, came 'gif'"):
+        encode(torch.zeros(3, 1, 1), "gif")

@@ -1,4 +1,7 @@
-"""Weights are found without the network, and what is missing is said in one line."""
+"""Weights are found without the network, and what is missing is said in one line.
+
+What is downloaded, and from where, is in test_hub.py.
+"""
 
 import json
 from pathlib import Path
@@ -65,6 +68,14 @@ def test_recipe_of_a_hub_model_is_its_revision():
     assert weights.weights_recipe("org/tiny", COMMIT)["revision"] == COMMIT
 
 
+def test_recipes_do_not_depend_on_which_mirror_is_on_this_disk(hub_cache):
+    gone, mirror = "runwayml/stable-diffusion-v1-5", "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    expected = {"name": mirror, "revision": "main"}
+    assert weights.weights_recipe(gone, None) == expected
+    assert weights.weights_recipe(mirror, None) == expected
+    assert weights.weights_recipe(mirror, None, "fp16") == {**expected, "variant": "fp16"}
+
+
 def test_hub_models_are_looked_up_on_disk(hub_cache):
     snapshot = in_cache(hub_cache)
     for revision in (None, "main", COMMIT):
@@ -104,6 +115,75 @@ def test_incomplete_folders_are_refused(tmp_path):
     (folder / "config.json").unlink()
     with pytest.raises(UserError, match=r"expected config\.json or model_index\.json"):
         weights.require(str(folder), None)
+
+
+def pipeline_folder(folder: Path) -> Path:
+    """Write a diffusers pipeline: a model in shards, one in a file, a scheduler, and a null."""
+    names = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
+             "scheduler": ["diffusers", "DDIMScheduler"], "safety_checker": [None, None],
+             "_class_name": "SomePipeline", "requires_safety_checker": False}  # fmt: skip
+    for name in ("unet", "vae", "scheduler"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").write_text("{}")
+    (folder / "model_index.json").write_text(json.dumps(names))
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"numbers")
+    shards = [f"diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for shard in shards:
+        (folder / "unet" / shard).write_bytes(b"numbers")
+    index = {"weight_map": {"a": shards[0], "b": shards[1]}}
+    index_file = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index_file.write_text(json.dumps(index))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        ("unet/diffusion_pytorch_model-00002-of-00002.safetensors",
+         "expected unet/diffusion_pytorch_model-00002-of-00002.safetensors, which .*index.json"),
+        ("unet/diffusion_pytorch_model.safetensors.index.json",
+         r"expected unet/\*.safetensors.index.json"),
+        ("vae/diffusion_pytorch_model.safetensors", r"expected vae/\*.safetensors, found none"),
+        ("vae/config.json", "expected vae/config.json, found none"),
+        ("scheduler", "expected scheduler/, which model_index.json names, found none"),
+    ],
+)  # fmt: skip
+def test_incomplete_pipelines_are_refused(tmp_path, gone, words):
+    folder = pipeline_folder(tmp_path / "sd")
+    weights.require(str(folder), None)
+    with pytest.raises(UserError, match=r"expected \*.fp16.safetensors, found none"):
+        weights.require(str(folder), None, "fp16")
+    (folder / "vae" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"numbers")
+    weights.require(str(folder), None, "fp16")  # as diffusers: the plain unet, which has no other
+    if gone == "scheduler":
+        (folder / gone / "config.json").unlink()
+        (folder / gone).rmdir()
+    else:
+        (folder / gone).unlink()
+    with pytest.raises(UserError, match=words):
+        weights.require(str(folder), None)
+    weights.require(str(folder), None, without=[gone.split("/")[0]])
+
+
+def test_a_broken_list_of_files_is_named(tmp_path):
+    folder = pipeline_folder(tmp_path / "sd")
+    (folder / "model_index.json").write_text('{"unet": [')
+    with pytest.raises(UserError, match="model_index.json: expected a JSON object, came Expecting"):
+        weights.require(str(folder), None)
+
+
+def test_a_single_file_can_be_all_that_is_needed(tmp_path):
+    (tmp_path / "lora.safetensors").write_bytes(b"numbers")
+    assert weights.weights_folder(str(tmp_path), None, file="lora.safetensors") == tmp_path
+    with pytest.raises(UserError, match="expected other.safetensors, found none"):
+        weights.require(str(tmp_path), None, file="other.safetensors")
+    with pytest.raises(UserError, match="'lora.bin': expected a name that ends in .safetensors"):
+        weights.require(str(tmp_path), None, file="lora.bin")
+
+
+def test_unknown_types_are_refused(tmp_path):
+    with pytest.raises(UserError, match="expected one of float32, .*, came 'int8'"):
+        weights.load_transformer(CLIPModel, str(model_folder(tmp_path)), None, "int8", "cpu")
 
 
 def test_loading_converts_and_never_fills_with_random_numbers(tmp_path, capfd):

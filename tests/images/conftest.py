@@ -5,51 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 
+from sip.common.runtime import Runtime
+from sip.images.base import Drawn
+from sip.images.batches import group_rows, read_batch
 from sip.images.img2img import Img2Img
 from sip.images.txt2img import Txt2Img
-from sip.miniature.diffusion import scheduler, text_encoder, unet
-from sip.miniature.tokenizers import clip_tokenizer
 from sip.prompts.base import Prompt, Span
 from sip.prompts.weighting.compel import CompelWeighting
+from tests.images import models
+from tests.images.models import SIZE
 
-SIZE = 32
 NUM_STEPS = 10
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    tokenizer = clip_tokenizer()
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(16, 32, 64),
-        layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=8,
-        sample_size=SIZE,
-        scaling_factor=0.7,
-    )
-    parts = {"text_encoder": text_encoder(tokenizer), "unet": unet(), "vae": vae}
-    with torch.no_grad():
-        vae.decoder.conv_out.weight.mul_(8)  # else all pictures are nearly grey
-        for name, weight in parts["unet"].named_parameters():
-            if "attn2.to_" in name:
-                weight.mul_(3)  # else the text hardly matters
-    pipeline = StableDiffusionPipeline(
-        **parts,
-        tokenizer=tokenizer,
-        scheduler=scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    folder = tmp_path_factory.mktemp("model") / "diffusion"
-    pipeline.save_pretrained(folder)
-    return folder
+    return models.save_sd(tmp_path_factory.mktemp("model") / "diffusion")
 
 
 @pytest.fixture(scope="session")
@@ -99,12 +72,20 @@ def settings(model_folder: Path, **changes) -> dict:
     values = {
         "model": str(model_folder),
         "revision": None,
+        "variant": None,
+        "lora": None,
         "dtype": "float32",
         "scheduler": "ddim",
         "num_steps": NUM_STEPS,
         "size": SIZE,
+        "guidance_interval": [0, 1],
+        "vae_tiling": False,
+        "safety_checker": False,
         "weighting": CompelWeighting(),
         "per_sample": 1,
+        "max_failed": 0.01,
+        "format": "png",
+        "storage": "files",
     }
     return values | changes
 
@@ -123,9 +104,14 @@ def make_txt2img(model_folder):
 def draw():
     """Draw a list and return the rows by image id."""
 
-    def draw_all(generator, prompts, batch_size: int = 4) -> dict:
-        rows: list = []
-        generator.draw(prompts, batch_size, rows.extend)
+    def draw_all(generator, prompts, batch_size: int = 4, runtime: Runtime | None = None) -> dict:
+        generator.check(prompts)
+        generator.load(runtime or Runtime.cpu())
+        size = generator.size if generator.reads_source else None
+        rows: list[Drawn] = []
+        with torch.inference_mode():
+            for batch in group_rows(prompts, batch_size, generator.group):
+                rows += generator.predict_step(read_batch(batch, size))
         by_id = {row.image_id: row for row in rows}
         assert len(by_id) == len(rows)
         return by_id

@@ -1,30 +1,16 @@
 """What the engine promises beside the pixels themselves."""
 
-import json
-import logging
 from collections import Counter
 
 import pytest
 import torch
 
 from sip.common.errors import UserError
-from sip.images.trainer import trainer_device
+from sip.common.runtime import Runtime
+from sip.images.batches import Batch, group_rows, read_batch
 from sip.prompts.base import Span
-from sip.prompts.weighting.compel import CompelWeighting
-from sip.prompts.weighting.scale import ScaleWeighting
 
 ONE_LEVEL = 1 / 255
-
-
-class BrokenFor(CompelWeighting):
-    """Gives NaN embeddings to the prompts that hold a word's token."""
-
-    token: int
-
-    def __call__(self, encode, tokens):
-        embedded = super().__call__(encode, tokens)
-        embedded[(tokens.ids == self.token).any(1)] = float("nan")
-        return embedded
 
 
 @pytest.fixture
@@ -33,6 +19,13 @@ def unlike(make_prompt):
         make_prompt(index, guidance_scale=1.0 + index % 4, noise_rate=(0.2, 0.3)[index % 2])
         for index in range(8)
     ]
+
+
+def count_rows(module):
+    """Return a list to which each forward pass adds its number of rows."""
+    rows = []
+    module.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    return rows
 
 
 def test_a_picture_does_not_depend_on_its_batch(make_img2img, unlike, draw):
@@ -48,22 +41,36 @@ def test_a_picture_does_not_depend_on_its_batch(make_img2img, unlike, draw):
 def test_the_same_seed_gives_the_same_noise_at_every_noise_rate(make_img2img, make_prompt, draw):
     generator, noises = make_img2img(), []
     noise = generator.noise
-    generator.noise = lambda generators: noises.append(noise(generators)) or noises[-1]
+    generator.noise = lambda *args: noises.append(noise(*args)) or noises[-1]
     draw(generator, [make_prompt(0, noise_rate=rate) for rate in (0.3, 0.7)])
-    sample_low, noise_low, sample_high, noise_high = noises
+    (sample_low, noise_low), (sample_high, noise_high) = noises
     assert torch.equal(sample_low, sample_high) and torch.equal(noise_low, noise_high)
     assert not torch.equal(sample_low, noise_low)
 
 
-def test_evaluations_are_those_that_the_unet_made(make_img2img, make_txt2img, unlike, draw):
-    for generator in (make_img2img(), make_txt2img()):
-        generator.load("cpu")
-        samples = []
-        generator.unet.register_forward_pre_hook(lambda _, args: samples.append(len(args[0])))  # noqa: B023
+def test_noise_is_that_of_the_rows_own_seed(make_img2img):
+    generator = make_img2img()
+    generator.load(Runtime.cpu())
+    first, second = generator.noise([7, 8], 2)
+    own = torch.Generator().manual_seed(8)
+    for drawn in (first, second):
+        assert torch.equal(drawn[1], torch.randn(4, 8, 8, generator=own))
+
+
+@pytest.mark.parametrize("interval", [[0, 1], [0.1, 0.25], [0.95, 1]])
+def test_evaluations_are_those_that_the_unet_made(
+    make_img2img, make_txt2img, unlike, draw, interval
+):
+    for generator in (
+        make_img2img(guidance_interval=interval),
+        make_txt2img(guidance_interval=interval),
+    ):
+        planned = [generator.num_evaluations(row) for row in unlike]  # nothing is loaded yet
+        generator.load(Runtime.cpu())
+        rows = count_rows(generator.models.denoiser)
         drawn = draw(generator, unlike)
-        assert sum(row.unet_evaluations for row in drawn.values()) == sum(samples)
-        for row in unlike:
-            assert drawn[row.image_id].unet_evaluations == generator.num_evaluations(row)
+        assert [drawn[row.image_id].unet_evaluations for row in unlike] == planned
+        assert sum(rows) == sum(planned)
 
 
 @pytest.mark.parametrize(
@@ -74,132 +81,55 @@ def test_evaluations_by_hand(make_img2img, make_prompt, draw, scale, rate, expec
     assert draw(make_img2img(), [row])[row.image_id].unet_evaluations == expected
 
 
+def test_evaluations_of_an_interval_by_hand(make_img2img, make_prompt):
+    generator = make_img2img(guidance_interval=[0.2, 0.5])
+    # Timesteps 401, 301, 201, 101, 1 of 1000: three of them lie in the interval.
+    row = make_prompt(0, noise_rate=0.5)
+    assert generator.num_evaluations(row) == 5 + 3
+    unguided = make_prompt(0, noise_rate=0.2, guidance_scale=5.0)  # 101 and 1: none does
+    assert generator.num_evaluations(unguided) == 2
+    assert generator.group(unguided) == generator.group(
+        make_prompt(1, noise_rate=0.2, guidance_scale=1.0)
+    )
+    assert generator.group(row) != generator.group(make_prompt(0, guidance_scale=1.0))
+
+
 def test_nothing_is_computed_twice(make_img2img, make_prompt, draw):
     generator = make_img2img()
-    generator.load("cpu")
+    generator.load(Runtime.cpu())
     counts: Counter[str] = Counter()
 
     def count(name):
         return lambda _, args: counts.update({name: len(args[0])})
 
-    generator.text_encoder.register_forward_pre_hook(count("texts"))
-    generator.vae.encoder.register_forward_pre_hook(count("originals"))
+    generator.models.text.encoder.register_forward_pre_hook(count("texts"))
+    generator.models.vae.encoder.register_forward_pre_hook(count("originals"))
     # 4 variants of each of 3 originals; each original has one prompt, with one lowered span.
     draw(generator, [make_prompt(index) for index in range(12)], batch_size=4)
-    assert counts["originals"] == 3
-    prompts, lowered = 3, 3
-    empties = 3  # one beside each call: two batches bring new prompts, one call embeds "no text"
-    assert counts["texts"] <= prompts + lowered + empties + 1
+    prompts, lowered, empty = 3, 3, 1
+    assert counts == {"originals": 3, "texts": prompts + lowered + empty}
 
 
-def test_the_sink_gets_each_row_once_and_batch_by_batch(make_img2img, unlike):
-    calls = []
-    make_img2img().draw(unlike, 2, calls.append)
-    assert all(1 <= len(rows) <= 2 for rows in calls)
-    ids = [row.image_id for rows in calls for row in rows]
-    assert sorted(ids) == sorted(row.image_id for row in unlike)
-
-
-def test_an_error_of_the_sink_ends_the_run(make_img2img, unlike):
-    def full(rows):
-        raise UserError("disk full")
-
-    with pytest.raises(UserError, match="disk full"):
-        make_img2img().draw(unlike, 2, full)
-
-
-def test_an_unreadable_source_fails_alone(make_img2img, make_prompt, draw, tmp_path):
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"not a picture")
-    bad = [
-        make_prompt(0, source=str(broken), source_sha256="broken", seed=1),
-        make_prompt(0, source=str(tmp_path / "gone.png"), source_sha256="gone", seed=2),
-    ]
-    good = [make_prompt(1), make_prompt(2)]
-    drawn = draw(make_img2img(), [bad[0], *good, bad[1]])
-    for row in good:
-        assert drawn[row.image_id].status == "ok"
-    for row, name in zip(bad, ("broken.png", "gone.png"), strict=True):
-        failed = drawn[row.image_id]
-        assert failed.status == "failed" and name in failed.error
-        assert failed.pixels is None and failed.unet_evaluations == 0
-
-
-def test_a_batch_of_unreadable_sources_fails(make_img2img, make_prompt, draw, tmp_path):
-    row = make_prompt(0, source=str(tmp_path / "gone.png"), source_sha256="gone")
-    assert draw(make_img2img(), [row])[row.image_id].status == "failed"
-
-
-def test_txt2img_needs_no_source(make_txt2img, make_prompt, draw, tmp_path):
-    row = make_prompt(0, source=str(tmp_path / "gone.png"), source_sha256="gone")
-    assert draw(make_txt2img(), [row])[row.image_id].status == "ok"
-
-
-def test_pixels_that_are_not_finite_fail_alone(make_img2img, make_prompt, draw):
-    weighting = BrokenFor()
-    generator = make_img2img(weighting=weighting)
-    generator.load("cpu")
-    weighting.token = generator.tokenizer("nine", add_special_tokens=False)["input_ids"][0]
-    rows = [make_prompt(index) for index in range(3)]
-    drawn = draw(generator, rows)
-    assert [drawn[row.image_id].status for row in rows] == ["ok", "ok", "failed"]
-    failed = drawn[rows[2].image_id]
-    assert failed.pixels is None and "not finite" in failed.error
-    assert failed.unet_evaluations == 10  # they were made, though in vain
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.05, 1.2])
-def test_a_noise_rate_without_steps_stops_before_any_work(make_img2img, make_prompt, draw, rate):
+def test_originals_that_no_row_needs_any_more_are_dropped(make_img2img, make_prompt):
     generator = make_img2img()
-    prompts = [make_prompt(0), make_prompt(1, noise_rate=rate)]
-    with pytest.raises(UserError, match=rf"noise_rate: expected 0.1 to 1, .* came {rate:g}"):
-        draw(generator, prompts)
-    assert generator.loaded_on is None
+    generator.load(Runtime.cpu())
+    batch = read_batch([make_prompt(0), make_prompt(1)], generator.size)
+    generator.predict_step(batch)
+    assert len(generator.posteriors) == 2
+    last = frozenset({"sha-0", "never seen"})
+    generator.predict_step(Batch(batch.prompts, batch.sources, {}, last))
+    assert len(generator.posteriors) == 1
 
 
-def test_wrong_settings_name_the_right_ones(make_img2img):
-    with pytest.raises(UserError, match="images.scheduler: expected one of ddim, came 'dim'"):
-        make_img2img(scheduler="dim")
-    with pytest.raises(UserError, match="images.dtype: expected one of float32, bfloat16"):
-        make_img2img(dtype="fp16")
-    with pytest.raises(UserError, match="images.size: expected a multiple of 4 px .* came 30"):
-        make_img2img(size=30).load("cpu")
-
-
-def test_missing_weights_are_named(make_img2img, tmp_path):
-    with pytest.raises(UserError, match="nowhere"):
-        make_img2img(model=str(tmp_path / "nowhere")).load("cpu")
-    with pytest.raises(UserError, match="nowhere"):
-        make_img2img(model=str(tmp_path / "nowhere")).require()
-    make_img2img().require()
-
-
-@pytest.mark.parametrize(
-    ("device", "expected"),
-    [
-        ("cpu", {"accelerator": "cpu", "devices": 1}),
-        ("cuda", {"accelerator": "cuda", "devices": [0]}),
-        ("cuda:1", {"accelerator": "cuda", "devices": [1]}),
-    ],
-)
-def test_lightning_runs_on_the_device_that_was_loaded_on(device, expected):
-    assert trainer_device(torch.device(device)) == expected
-
-
-@pytest.mark.gpu
-def test_the_gpu_draws_as_the_cpu_does(make_img2img, unlike, draw):
-    on_gpu = make_img2img()
-    on_gpu.load("cuda")
-    first, again = draw(on_gpu, unlike), draw(on_gpu, unlike)
-    for image_id, row in draw(make_img2img(), unlike).items():
-        assert (first[image_id].pixels - row.pixels).abs().max() < 0.02
-        assert torch.equal(first[image_id].pixels, again[image_id].pixels)
-
-
-def test_an_empty_list_draws_nothing(make_img2img):
+def test_rows_come_back_in_their_order(make_img2img, make_prompt):
     generator = make_img2img()
-    generator.draw([], 4, pytest.fail)
-    assert generator.loaded_on is None
+    generator.load(Runtime.cpu())
+    rows = [make_prompt(index) for index in (2, 0, 1)]
+    batch = read_batch(rows, generator.size)
+    batch.unreadable["sha-0"] = "broken"
+    drawn = generator.predict_step(batch)
+    assert [one.image_id for one in drawn] == [row.image_id for row in rows]
+    assert [one.status for one in drawn] == ["ok", "failed", "ok"]
 
 
 def test_no_text_at_all_can_be_drawn(make_img2img, make_prompt, draw):
@@ -218,30 +148,107 @@ def test_bfloat16_draws_nearly_the_same(make_img2img, make_prompt, draw):
     assert (half - full).abs().mean() < 0.02
 
 
-def test_the_recipe_holds_what_changes_pixels_and_nothing_else(make_img2img, make_txt2img):
-    recipe = make_img2img().recipe()
-    assert json.loads(json.dumps(recipe)) == recipe
-    for changes in ({"num_steps": 20}, {"size": 64}, {"dtype": "bfloat16"}):
-        assert make_img2img(**changes).recipe() != recipe
-    assert make_img2img(weighting=ScaleWeighting()).recipe() != recipe
-    assert make_txt2img().recipe() != recipe
-    several = make_img2img(per_sample=3)
-    several.trainer_kwargs = {"accelerator": "gpu", "devices": 2}
-    assert several.recipe() == recipe
-
-
-def test_lightning_keeps_quiet_and_the_safety_checker_is_mentioned(
-    make_img2img, make_prompt, draw, capfd, caplog
-):
-    with caplog.at_level(logging.INFO):
-        draw(make_img2img(), [make_prompt(0)])
-    assert capfd.readouterr() == ("", "")
-    assert [record.message for record in caplog.records] == [
-        "images: the safety checker is off, drawn pictures are not screened"
-    ]
-
-
 def test_weights_are_not_trained(make_img2img, make_prompt, draw):
     generator = make_img2img()
     draw(generator, [make_prompt(0, spans=(Span("nine", 1.0),))])
     assert not any(weight.requires_grad for weight in generator.parameters())
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05, 1.2])
+def test_a_noise_rate_without_steps_stops_before_any_work(make_img2img, make_prompt, rate):
+    for generator in (make_img2img(), make_img2img(model="not/here")):  # there or not
+        prompts = [make_prompt(0), make_prompt(1, noise_rate=rate)]
+        with pytest.raises(UserError, match=rf"noise_rate: expected 0.1 to 1, .* came {rate:g}"):
+            generator.check(prompts)
+        assert generator.family is None
+
+
+@pytest.mark.gpu
+def test_the_gpu_draws_as_the_cpu_does(make_img2img, unlike, draw):
+    on_gpu, gpu = make_img2img(), Runtime.cpu(device="cuda")
+    first = draw(on_gpu, unlike, runtime=gpu)
+    again = draw(on_gpu, unlike, runtime=gpu)
+    for image_id, row in draw(make_img2img(), unlike).items():
+        assert (first[image_id].pixels - row.pixels).abs().max() < 0.02
+        assert torch.equal(first[image_id].pixels, again[image_id].pixels)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpmpp_2m", "unipc", "lcm"])
+def test_no_step_waits_for_the_gpu(make_img2img, make_prompt, scheduler):
+    generator = make_img2img(scheduler=scheduler)
+    generator.load(Runtime.cpu(device="cuda"))
+    batch = read_batch([make_prompt(index) for index in range(4)], generator.size)
+    predict, decode = generator.models.predict, generator.models.decode
+
+    def strict(*args):
+        torch.cuda.set_sync_debug_mode("error")
+        return predict(*args)
+
+    def free(latents):
+        torch.cuda.set_sync_debug_mode("default")
+        return decode(latents)
+
+    with torch.inference_mode():
+        generator.predict_step(batch)  # what is done at the first call only
+        generator.models.predict, generator.models.decode = strict, free
+        try:
+            drawn = generator.predict_step(batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert all(one.status == "ok" for one in drawn)
+
+
+def test_short_batches_are_filled_up_where_calls_are_compiled(
+    make_img2img, make_prompt, draw, monkeypatch
+):
+    compiled = []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **kwargs: compiled.append((self, kwargs))
+    )
+    prompts = [make_prompt(index, guidance_scale=1.0 + index % 2) for index in range(13)]
+    generator, plain = make_img2img(), make_img2img()
+    generator.load(Runtime.cpu(compile=True))
+    family = generator.models
+    assert compiled == [
+        (part, {"dynamic": False})
+        for part in (family.denoiser, family.vae.encoder, family.vae.decoder)
+    ]
+    rows = count_rows(family.denoiser)
+    pictures, originals = count_rows(family.vae.decoder), count_rows(family.vae.encoder)
+    drawn = draw(generator, prompts, 4, Runtime.cpu(compile=True))
+    assert len(group_rows(prompts, 4, generator.group)) == 4
+    assert set(rows) == {4, 8} and set(pictures) == {4} and set(originals) == {3}
+    for row in prompts:  # the rows that fill up count for nothing
+        assert drawn[row.image_id].unet_evaluations == generator.num_evaluations(row)
+    for image_id, row in draw(plain, prompts, 4).items():
+        assert (drawn[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL
+
+
+def test_what_did_not_fit_into_memory_is_not_filled_up_to(make_img2img, make_prompt, monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **kwargs: None)
+    generator = make_img2img()
+    generator.load(Runtime.cpu(compile=True))
+    decode = generator.models.decode
+    rows = count_rows(generator.models.vae.decoder)
+
+    def limited(latents):
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return decode(latents)
+
+    generator.models.decode = limited
+    batches = [read_batch([make_prompt(n) for n in range(size)], 32) for size in (4, 2, 1)]
+    with pytest.raises(torch.OutOfMemoryError):
+        generator.predict_step(batches[0])
+    assert len(generator.predict_step(batches[1])) == 2
+    assert len(generator.predict_step(batches[2])) == 1
+    assert rows == [2, 2]
+
+
+@pytest.mark.slow
+def test_a_compiled_engine_draws_the_same(make_img2img, make_prompt, draw):
+    rows = [make_prompt(index) for index in range(4)]
+    compiled = draw(make_img2img(), rows, 3, Runtime.cpu(compile=True, channels_last=True))
+    for image_id, row in draw(make_img2img(), rows).items():
+        assert (compiled[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL

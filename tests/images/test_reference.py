@@ -1,48 +1,34 @@
 """The engine against diffusers' own pipelines and compel, called for one picture at a time."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from compel import Compel
-from compel.prompt_parser import Conjunction, FlattenedPrompt
-from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    LCMScheduler,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPipeline,
+    UniPCMultistepScheduler,
+)
 from PIL import Image
 
-from sip.common.images import read_rgb
+from tests.images import models
+from tests.images.stock import TOLERANCE, assert_equal, call, compel_texts, stock
+
+# numpy 2, about how diffusers makes arrays of tensors.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SCALES = [0.5, 1.1, 7.0, 1.0, 2.35]
-TOLERANCE = 1e-4
-
-
-def stock(pipeline_class, folder):
-    pipeline = pipeline_class.from_pretrained(
-        folder, dtype=torch.float32, safety_checker=None, requires_safety_checker=False
-    )
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def texts(pipeline, prompt):
-    """Embed with compel itself, without its parser."""
-    compel = Compel(pipeline.tokenizer, pipeline.text_encoder)
-    parts = [(span.text, span.weight) for span in prompt.spans]
-    with torch.no_grad():
-        positive, _ = compel.build_conditioning_tensor_for_conjunction(
-            Conjunction([FlattenedPrompt(parts)])
-        )
-        negative = pipeline.encode_prompt(prompt.negative_prompt, "cpu", 1, False)[0]
-    return {"prompt_embeds": positive, "negative_prompt_embeds": negative}
-
-
-def call(pipeline, prompt, **kwargs):
-    return pipeline(
-        **texts(pipeline, prompt),
-        guidance_scale=prompt.guidance_scale,
-        num_inference_steps=10,
-        generator=torch.Generator("cpu").manual_seed(prompt.seed),
-        output_type="pt",
-        **kwargs,
-    ).images[0]
+CLASSES = {
+    "ddim": DDIMScheduler,
+    "euler": EulerDiscreteScheduler,
+    "dpmpp_2m": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+    "lcm": LCMScheduler,
+}
 
 
 @pytest.fixture
@@ -60,47 +46,108 @@ def prompts(make_prompt):
     ]
 
 
-def test_img2img_equals_the_stock_pipeline(make_img2img, model_folder, prompts, draw):
-    drawn = draw(make_img2img(), prompts, batch_size=8)
-    pipeline = stock(StableDiffusionImg2ImgPipeline, model_folder)
-    expected = {
-        row.image_id: call(pipeline, row, image=read_rgb(row.source, 32), strength=row.noise_rate)
-        for row in prompts
-    }
-    assert drawn.keys() == expected.keys()
-    for image_id, pixels in expected.items():
-        assert drawn[image_id].pixels.dtype == torch.float32
-        torch.testing.assert_close(drawn[image_id].pixels, pixels, atol=TOLERANCE, rtol=0)
-    spread = torch.stack(list(expected.values()))
-    assert spread.std() > 0.1 and spread.std(0).mean() > 0.05  # the comparison is not of greys
+@pytest.fixture(scope="module")
+def v_folder(tmp_path_factory):
+    return models.save_sd(tmp_path_factory.mktemp("v") / "model", noise=models.v_prediction())
 
 
-def test_img2img_equals_the_stock_pipeline_with_50_steps(
-    make_img2img, model_folder, make_prompt, draw
+@pytest.mark.parametrize("name", CLASSES)
+def test_img2img_equals_the_stock_pipeline(make_img2img, model_folder, prompts, draw, name):
+    drawn = draw(make_img2img(scheduler=name), prompts, batch_size=8)
+    pipeline = stock(StableDiffusionImg2ImgPipeline, model_folder, CLASSES[name])
+    assert_equal(drawn, prompts, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_txt2img_equals_the_stock_pipeline(make_txt2img, model_folder, prompts, draw, name):
+    prompts = prompts[:3]
+    drawn = draw(make_txt2img(scheduler=name), prompts)
+    pipeline = stock(StableDiffusionPipeline, model_folder, CLASSES[name])
+    assert_equal(drawn, prompts, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_v_prediction_equals_the_stock_pipeline(make_img2img, v_folder, prompts, draw, name):
+    prompts = prompts[:3]
+    drawn = draw(make_img2img(model=str(v_folder), scheduler=name), prompts)
+    pipeline = stock(StableDiffusionImg2ImgPipeline, v_folder, CLASSES[name])
+    assert_equal(drawn, prompts, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace"])
+@pytest.mark.parametrize("name", ["ddim", "euler", "dpmpp_2m", "unipc"])
+def test_other_spacings_equal_the_stock_pipeline(
+    make_txt2img, prompts, draw, tmp_path, name, spacing
 ):
-    prompts = [make_prompt(0, noise_rate=0.3, guidance_scale=6.9)]
-    drawn = draw(make_img2img(num_steps=50), prompts)
-    pipeline = stock(StableDiffusionImg2ImgPipeline, model_folder)
-    for row in prompts:
-        expected = pipeline(
-            **texts(pipeline, row),
-            image=Image.open(row.source),
-            strength=row.noise_rate,
-            guidance_scale=row.guidance_scale,
-            num_inference_steps=50,
-            generator=torch.Generator("cpu").manual_seed(row.seed),
-            output_type="pt",
-        ).images[0]
-        torch.testing.assert_close(drawn[row.image_id].pixels, expected, atol=TOLERANCE, rtol=0)
+    noise = CLASSES[name].from_config(models.scheduler().config, timestep_spacing=spacing)
+    folder = models.save_sd(tmp_path / "model", noise=noise)
+    drawn = draw(make_txt2img(model=str(folder), scheduler=name, num_steps=4), prompts[:2])
+    pipeline = stock(StableDiffusionPipeline, folder)
+    assert_equal(
+        drawn,
+        prompts[:2],
+        lambda row: call(pipeline, row, num_steps=4, **compel_texts(pipeline, row)),
+    )
 
 
-def test_txt2img_equals_the_stock_pipeline(make_txt2img, model_folder, prompts, draw):
-    prompts = prompts[:5]
-    drawn = draw(make_txt2img(), prompts)
-    pipeline = stock(StableDiffusionPipeline, model_folder)
-    for row in prompts:
-        expected = call(pipeline, row, height=32, width=32)
-        torch.testing.assert_close(drawn[row.image_id].pixels, expected, atol=TOLERANCE, rtol=0)
+@pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "unipc"])
+def test_50_steps_and_a_picture_of_any_shape_equal_the_stock_pipeline(
+    make_img2img, model_folder, make_prompt, draw, name
+):
+    row = make_prompt(0, noise_rate=0.3, guidance_scale=6.9)
+    drawn = draw(make_img2img(num_steps=50, scheduler=name), [row])
+    pipeline = stock(StableDiffusionImg2ImgPipeline, model_folder, CLASSES[name])
+    expected = pipeline(
+        **compel_texts(pipeline, row),
+        image=Image.open(row.source),
+        strength=row.noise_rate,
+        guidance_scale=row.guidance_scale,
+        num_inference_steps=50,
+        generator=torch.Generator("cpu").manual_seed(row.seed),
+        output_type="pt",
+    ).images[0]
+    torch.testing.assert_close(drawn[row.image_id].pixels, expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("low_high", [(0.2, 0.5), (0.0, 0.31), (0.6, 0.9)])
+def test_a_guidance_interval_equals_the_stock_pipeline_that_switches(
+    make_img2img, model_folder, prompts, draw, low_high
+):
+    drawn = draw(make_img2img(guidance_interval=low_high), prompts, batch_size=8)
+
+    class Switching(StableDiffusionImg2ImgPipeline):
+        """Guides only inside the interval: `scale_model_input` is the first to see a timestep."""
+
+        @property
+        def guidance_scale(self):
+            part = self.scheduler.timesteps[self.done] / 1000
+            return self._guidance_scale if low_high[0] <= part <= low_high[1] else 1.0
+
+    pipeline = stock(Switching, model_folder, DDIMScheduler)
+
+    def count(pipeline, step, timestep, kwargs):
+        pipeline.done = min(pipeline.done + 1, len(pipeline.scheduler.timesteps) - 1)
+        return kwargs
+
+    def expected(row):
+        pipeline.done = 10 - int(10 * row.noise_rate)
+        texts = compel_texts(pipeline, row)
+        return call(pipeline, row, callback_on_step_end=count, **texts)
+
+    assert_equal(drawn, prompts, expected)
+
+
+def test_a_distilled_unet_reads_each_rows_guidance(make_img2img, prompts, draw, tmp_path):
+    torch.manual_seed(3)
+    folder = models.save_sd(tmp_path / "model", denoiser=models.distilled_unet())
+    generator = make_img2img(model=str(folder), scheduler="lcm", num_steps=4)
+    drawn = draw(generator, prompts, batch_size=8)
+    pipeline = stock(StableDiffusionImg2ImgPipeline, folder, LCMScheduler)
+    assert_equal(drawn, prompts, lambda row: call(pipeline, row, 4, **compel_texts(pipeline, row)))
+    for row in prompts:  # one evaluation a step, whatever the scale
+        assert drawn[row.image_id].unet_evaluations == int(4 * row.noise_rate)
+    changed = draw(generator, [replace(prompts[1], guidance_scale=6.0)])
+    assert (changed.popitem()[1].pixels - drawn[prompts[1].image_id].pixels).abs().max() > 1e-3
 
 
 def test_text_and_guidance_reach_the_picture(make_img2img, make_prompt, draw):

@@ -23,5 +23,13 @@ class Weighting(Protocol):
     def recipe(self) -> dict:
         """Return everything that decides the embedding."""
 
-    def __call__(self, encode: "Encode", tokens: "Tokens") -> "Tensor":
-        """Return embeddings (B, L, D), float32, one a prompt."""
+    def __call__(
+        self, encode: "Encode", tokens: "Tokens", empty: "Tensor | None" = None
+    ) -> "Tensor":
+        """Return embeddings (B, L, D), float32, one a prompt.
+
+        Args:
+            encode: Called once for all; the first B rows are the prompts, with nothing hidden.
+            tokens: The prompts.
+            empty: (1, L, D), float32, the empty prompt's hidden state; None encodes it too.
+        """

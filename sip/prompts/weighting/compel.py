@@ -27,19 +27,24 @@ class CompelWeighting:
         """Return everything that decides the embedding."""
         return {"class": "sip.prompts.weighting.compel.CompelWeighting", "version": 1}
 
-    def __call__(self, encode: "Encode", tokens: "Tokens") -> Tensor:
+    def __call__(self, encode: "Encode", tokens: "Tokens", empty: Tensor | None = None) -> Tensor:
         """Return embeddings (B, L, D), float32, one a prompt.
 
-        The B prompts, one row more for each lowered span, and the empty prompt are encoded at once.
+        The B prompts, one row more for each lowered span, and the empty prompt, if its hidden state
+        (1, L, D) is not given, are encoded at once.
         """
         num_prompts = len(tokens.ids)
         owners = torch.tensor([*range(num_prompts), *(row for row, *_ in tokens.lowered)])
-        mask = torch.ones(len(owners) + 1, tokens.ids.shape[1], dtype=torch.long)
+        ids = tokens.ids[owners]
+        if empty is None:
+            ids = torch.cat([ids, tokens.empty])
+        mask = torch.ones_like(ids)
         for row, (_, first, last, _) in enumerate(tokens.lowered, start=num_prompts):
             mask[row, first : last + 1] = 0
-        hidden = encode(torch.cat([tokens.ids[owners], tokens.empty]), mask).float()
+        hidden = encode(ids, mask).float()
 
-        variants, empty = hidden[:-1], hidden[-1:]
+        variants = hidden[: len(owners)]
+        empty = hidden[-1:] if empty is None else empty
         weights = tokens.weights[owners, :, None].to(hidden.device)
         moved = torch.where(weights == 1, variants, empty + (variants - empty) * weights)
 

@@ -21,8 +21,8 @@ class ScaleWeighting:
         """Return everything that decides the embedding."""
         return {"class": "sip.prompts.weighting.scale.ScaleWeighting", "version": 1}
 
-    def __call__(self, encode: "Encode", tokens: "Tokens") -> Tensor:
-        """Return embeddings (B, L, D), float32, one a prompt."""
+    def __call__(self, encode: "Encode", tokens: "Tokens", empty: Tensor | None = None) -> Tensor:
+        """Return embeddings (B, L, D), float32, one a prompt; the empty one is not read."""
         hidden = encode(tokens.ids, torch.ones_like(tokens.ids)).float()
         weights = tokens.weights[:, :, None].to(hidden.device)
         scaled = hidden * weights

@@ -56,6 +56,38 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Span
     )
 
 
+def tokenize_whole(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Span]], length: int
+) -> Tokens:
+    """Tokenize each prompt's whole text, for tokenizers to which a cut makes a new word (T5).
+
+    A token weighs what the span of its first letter weighs.
+
+    Args:
+        tokenizer: One that tells where its tokens stand in the text.
+        prompts: In spans.
+        length: L; what is longer is cut off.
+    """
+    texts = ["".join(span.text for span in spans) for spans in prompts]
+    settings = {"padding": "max_length", "max_length": length, "truncation": True}
+    encoded = tokenizer([*texts, ""], return_offsets_mapping=True, **settings)
+    ids = torch.tensor(encoded["input_ids"], dtype=torch.long)
+    weights = torch.ones(len(prompts), length)
+    lowered: list[tuple[int, int, int, float]] = []
+    for row, spans in enumerate(prompts):
+        starts = torch.tensor(encoded["offset_mapping"][row])[:, 0]
+        is_text = torch.tensor(encoded["offset_mapping"][row])[:, 1] > 0
+        begin = 0
+        for span in spans:
+            end = begin + len(span.text)
+            inside = (is_text & (starts >= begin) & (starts < end)).nonzero()[:, 0]
+            weights[row, inside] = span.weight
+            if span.weight < 1 and len(inside):
+                lowered.append((row, int(inside[0]), int(inside[-1]), span.weight))
+            begin = end
+    return Tokens(ids[:-1], weights, ids[-1:], lowered)
+
+
 def _span_ids(
     tokenizer: PreTrainedTokenizerBase, spans: Sequence[Span], room: int
 ) -> list[list[int]]:

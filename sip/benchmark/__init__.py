@@ -1,0 +1,1 @@
+"""Benchmark room: what drawing costs, against the floor; what formats and storage cost."""

@@ -1,0 +1,129 @@
+"""The floor under drawing: the bare forwards that a drawing list cannot do without.
+
+Same models, dtype, memory layout, compilation and batch shapes as the engine's; all inputs lie on
+the device. No scheduler, no texts, no noise, no files: what is slower than this is overhead.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sip.images.acceleration import attention
+from sip.images.engine import Engine
+from sip.prompts.base import Prompt
+
+
+class Call(NamedTuple):
+    """A forward of one model.
+
+    Attributes:
+        part: "encode", "denoise" or "decode".
+        rows: Of its batch; with guidance, both halves of the pictures.
+        step: Which of the schedule; 0 for the autoencoder.
+    """
+
+    part: str
+    rows: int
+    step: int = 0
+
+
+class Floor:
+    """The forwards of a drawing list.
+
+    Args:
+        engine: Loaded. Where it compiles, it must have drawn the list, so that it knows the shapes
+            that short batches are filled up to.
+        batches: As the engine draws them.
+    """
+
+    def __init__(self, engine: Engine, batches: Sequence[Sequence[Prompt]]) -> None:
+        assert engine.runtime is not None
+        self.engine = engine
+        self.attention = engine.runtime.attention
+        self.calls = calls_of(engine, batches)
+        with torch.inference_mode():
+            inputs = {
+                call: self._inputs(call, batches[0][0])
+                for call in dict.fromkeys(call._replace(step=0) for call in self.calls)
+            }
+            steps = engine.schedule.timesteps.to(engine.device).unbind()
+        self._forwards = {
+            call: self._forward(call, inputs[call._replace(step=0)], steps)
+            for call in dict.fromkeys(self.calls)
+        }
+
+    @property
+    def evaluations(self) -> int:
+        """Rows that the denoiser sees."""
+        return sum(call.rows for call in self.calls if call.part == "denoise")
+
+    def run(self) -> None:
+        """Do all forwards, one after the other; a GPU may still be at work afterwards."""
+        forwards = [self._forwards[call] for call in self.calls]
+        with torch.inference_mode(), attention(self.attention):
+            for forward in forwards:
+                forward()
+
+    def flops(self) -> int:
+        """Return the floating-point operations of one run, and run each shape once.
+
+        Source: torch's own counter, which counts products (matrices, convolutions, attention), a
+        multiplication and an addition as two.
+        """
+        total = 0
+        for call, times in Counter(call._replace(step=0) for call in self.calls).items():
+            forward = next(f for c, f in self._forwards.items() if c._replace(step=0) == call)
+            counter = FlopCounterMode(display=False)
+            # Eager: the counter does not see into compiled code.
+            with torch.no_grad(), torch.compiler.set_stance("force_eager"), counter:
+                forward()
+            total += times * counter.get_total_flops()
+        return total
+
+    def _inputs(self, call: Call, prompt: Prompt) -> tuple[Any, ...]:
+        """Return tensors on the device as the models take them."""
+        family = self.engine.models
+        if call.part == "encode":
+            shape: tuple[int, ...] = (3, self.engine.size, self.engine.size)
+        else:
+            shape = family.latent_shape
+        dtype = family.denoiser.dtype if call.part == "denoise" else family.vae.dtype
+        batch = torch.randn(call.rows, *shape).to(self.engine.device, dtype)
+        if call.part != "denoise":
+            return (batch,)
+        texts = self.engine.texts.positive([prompt]).repeat(call.rows, 1)
+        scales = torch.full((call.rows,), 2.0, device=self.engine.device)
+        return batch, family.conditioning(texts, scales)
+
+    def _forward(
+        self, call: Call, inputs: tuple[Any, ...], steps: Sequence[torch.Tensor]
+    ) -> Callable[[], Any]:
+        family = self.engine.models
+        if call.part == "encode":
+            return partial(family.vae.encode, *inputs)
+        if call.part == "decode":
+            return partial(family.vae.decode, *inputs, return_dict=False)
+        batch, conditioning = inputs
+        return partial(family.predict, batch, steps[call.step], conditioning)
+
+
+def calls_of(engine: Engine, batches: Sequence[Sequence[Prompt]]) -> list[Call]:
+    """Return the forwards that drawing these batches takes; each original is encoded once."""
+    assert engine.runtime is not None
+    fill = engine.shapes.full if engine.runtime.compile else lambda kind, num: num
+    calls: list[Call] = []
+    seen: set[str] = set()
+    for rows in batches:
+        new = {row.source_sha256 for row in rows} - seen
+        seen |= new
+        if new and engine.reads_source:
+            calls.append(Call("encode", fill("encode", len(new))))
+        num = fill(engine.group(rows[0])[1], len(rows))
+        steps = enumerate(engine.guided_steps(rows[0]), engine.first_step(rows[0]))
+        calls += [Call("denoise", num * (1 + guided), step) for step, guided in steps]
+        calls.append(Call("decode", num))
+    return calls

@@ -1,0 +1,217 @@
+"""How fast drawing is: against the bare forwards it is made of, and against the usual way.
+
+All three work by turns in one process, on one drawing list of mixed guidance scales and noise
+rates: (a) the floor (`floor.py`), (b) the engine, from picture files to a fresh store, with its
+weights loaded before, and (c) the stock pipeline (`rival.py`), on a sample of the list where all of
+it takes long.
+"""
+
+import copy
+import gc
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sip.benchmark.report import Report, Turn, settings, write
+from sip.common.errors import UserError
+from sip.common.progress import Progress, progress
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from sip.images.engine import Engine
+    from sip.pipeline import Offline
+    from sip.prompts.base import Prompt
+
+FULL_SIZE = 512  # px
+FULL_NAME = "Stable Diffusion 1.5's true size, random weights, 512 px"
+RIVAL_SECONDS = 30.0  # of one turn, about; the whole list where that is enough for it
+
+
+def run(config: "DictConfig") -> None:
+    """Measure the configured model, and the full-size one where that is asked for; print.
+
+    Raises:
+        UserError: A setting is wrong.
+    """
+    wants_full = _check(config)
+    if config.runtime.num_threads:
+        from sip.runs import set_threads
+
+        set_threads(config.runtime.num_threads)
+    # In the working directory: the store's disk, not one in memory, is what counts.
+    with tempfile.TemporaryDirectory(prefix="sip-generation-", dir=".") as folder:
+        reports = [_measure(config, f"{config.images.model}", Path(folder) / "chosen")]
+        if wants_full:
+            full = _full_size(config, Path(folder) / "full")
+            reports.append(_measure(full, FULL_NAME, Path(folder) / "full"))
+    write(reports, config.output)
+
+
+def _check(config: "DictConfig") -> bool:
+    """Return whether the full-size model is measured too.
+
+    Raises:
+        UserError: A setting is wrong.
+    """
+    from sip.common.runtime import device
+
+    for key in ("repeats", "num_images"):
+        if type(config[key]) is not int or config[key] < 1:
+            raise UserError(f"{key}: expected a number >= 1, came {config[key]!r}")
+    if config.full_size not in ("auto", True, False):
+        raise UserError(f"full_size: expected auto, true or false, came {config.full_size!r}")
+    if config.full_size == "auto":
+        return device(config.runtime.device) != "cpu"
+    return bool(config.full_size)
+
+
+def _full_size(config: "DictConfig", folder: Path) -> "DictConfig":
+    """Build the model; return the configuration that draws with it, on a GPU in 16 bits."""
+    from sip.benchmark.full_size import build_sd15
+    from sip.common.runtime import device
+
+    full = copy.deepcopy(config)
+    if device(config.runtime.device) != "cpu" and config.images.dtype == "float32":
+        full.images.dtype = "bfloat16"
+    full.images.update(model=str(folder / "model"), revision=None, variant=None, size=FULL_SIZE)
+    build_sd15(folder / "model", full.images.dtype)
+    return full
+
+
+def _measure(config: "DictConfig", name: str, folder: Path) -> Report:
+    """Return what one model does."""
+    from sip.benchmark.drawing_list import drawing_list
+    from sip.pipeline import Offline
+
+    config = copy.deepcopy(config)
+    config.paths.store = str(folder / "store")
+    offline = Offline(config)
+    offline.require()
+    if not offline.generator.reads_source:
+        raise UserError("images: expected an image-to-image model, such as images=img2img")
+    prompts = drawing_list(offline, config.num_images, folder / "pictures")
+    offline.generator.check(prompts)
+    bench = Bench(offline, prompts, folder)
+    report = bench.prepare(name)
+    total = config.repeats * (2 * len(prompts) + len(bench.sample))
+    with closing(progress("benchmark", total, "image")) as bar:
+        for _ in range(config.repeats):
+            bench.turns(report, bar)
+    return report
+
+
+class Bench:
+    """The three, ready to take turns.
+
+    Args:
+        offline: The rooms.
+        prompts: The drawing list.
+        folder: For all that is written; in here everything is removed by who made it.
+    """
+
+    def __init__(self, offline: "Offline", prompts: "list[Prompt]", folder: Path) -> None:
+        from sip.images.batches import group_rows
+
+        self.offline = offline
+        self.engine: Engine = offline.generator  # type: ignore[assignment]
+        self.prompts = prompts
+        self.folder = folder
+        self.batch_size = offline.size_of_batch("images", prompts)
+        self.batches = group_rows(prompts, self.batch_size, self.engine.group)
+        self.sample: list[Prompt] = []
+
+    def prepare(self, name: str) -> Report:
+        """Load and warm up all three; the peak memory is the engine's, before the others come."""
+        from sip.benchmark.floor import Floor
+        from sip.benchmark.report import peak_memory, reset_peak_memory
+        from sip.benchmark.rival import Rival
+
+        self.engine.load(self.offline.runtime)
+        reset_peak_memory(self.engine.device)
+        rows = self._draw(self.folder / "first")
+        memory = peak_memory(self.engine.device)
+        self.floor = Floor(self.engine, self.batches)
+        flops = self.floor.flops() / len(self.prompts)
+        self.floor.run()
+        self.rival = Rival(self.engine)
+        self.sample = self._sample()
+        return Report(
+            name=name,
+            settings=settings(self.engine, self.offline.runtime, self.batch_size),
+            evaluations={
+                "floor": self.floor.evaluations,
+                "engine": sum(row["unet_evaluations"] for row in rows),
+                "stock": sum(map(self.engine.num_evaluations, self.sample)),
+            },
+            num_failed=sum(row["status"] != "ok" for row in rows),
+            batch_sizes=[len(batch) for batch in self.batches],
+            flops=flops,
+            memory=memory,
+        )
+
+    def turns(self, report: Report, bar: Progress) -> None:
+        """Let each of the three work once."""
+        whole, sample = len(self.prompts), len(self.sample)
+        report.turns["floor"].append(self._timed(self.floor.run, whole))
+        bar.update(whole)
+        report.turns["engine"].append(self._timed(self._fill, whole))
+        bar.update(whole)
+        drawn = self.folder / "stock"
+        report.turns["stock"].append(
+            self._timed(lambda: self.rival.run(self.sample, drawn), sample)
+        )
+        bar.update(sample)
+        for written in (drawn, self.folder / "engine"):
+            shutil.rmtree(written)
+
+    def _fill(self) -> None:
+        self._draw(self.folder / "engine")
+
+    def _draw(self, store: Path) -> Sequence[dict[str, Any]]:
+        """Draw the list into a fresh store, texts included; return nothing before it is stored."""
+        from sip.images.batches import group_rows
+        from sip.stages import images_maker
+        from sip.store import Store
+
+        self.engine.clear()
+        wanted = {prompt.image_id: prompt for prompt in self.prompts}
+        room = Store(store).room("images", "benchmark", self.engine.recipe())
+        batches = group_rows(self.prompts, self.batch_size, self.engine.group)
+        filled = room.fill(
+            wanted,
+            images_maker(self.engine, self.offline.runtime, wanted, room),
+            [[prompt.image_id for prompt in batch] for batch in batches],
+            self.offline.shard_size,
+            storage=self.engine.storage,
+            unit="image",
+        )
+        return list(filled.rows.values())
+
+    def _sample(self) -> "list[Prompt]":
+        """Return the rows that the stock pipeline draws, as many as time allows."""
+        from sip.benchmark.drawing_list import sample_of
+
+        first = self.prompts[:1]
+        self.rival.run(first, self.folder / "warm")
+        turn = self._timed(lambda: self.rival.run(first, self.folder / "warm"), 1)
+        return sample_of(self.prompts, int(RIVAL_SECONDS / turn.seconds))
+
+    def _timed(self, work: Callable[[], None], num: int) -> Turn:
+        """Time some work on `num` pictures, to its end on the device."""
+        gc.collect()
+        self._synchronize()
+        started, cpu = time.perf_counter(), time.process_time()
+        work()
+        self._synchronize()
+        return Turn(num, time.perf_counter() - started, time.process_time() - cpu)
+
+    def _synchronize(self) -> None:
+        if self.engine.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self.engine.device)

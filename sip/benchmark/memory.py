@@ -1,0 +1,154 @@
+"""How a process grows with the number of rows: a generator that only passes pictures through.
+
+All but the models is real: the drawing list, the batches, the reading ahead, the encoding and
+storing behind, the store with its shards and claims. Each number of rows runs in a fresh process.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from sip.common.runtime import Runtime
+from sip.images.base import Drawn
+from sip.images.batches import Batch, group_rows
+from sip.prompts.base import Prompt, Span
+
+ROWS = (1_000, 100_000)
+BATCH_SIZE = 25
+SIZE = 32  # px
+
+
+class Passing:
+    """Hands each original through as the drawn picture."""
+
+    per_sample = 1
+    max_failed = 0.0
+    format = "png"
+    storage = "webdataset"
+    size = SIZE
+    reads_source = True
+
+    def recipe(self) -> dict:
+        """Return nothing of interest."""
+        return {"version": 1}
+
+    def require(self) -> None:
+        """Do nothing."""
+
+    def load(self, runtime: Runtime) -> None:
+        """Do nothing."""
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Do nothing."""
+
+    def group(self, prompt: Prompt) -> Hashable:
+        """Return one of three groups."""
+        return prompt.noise_rate
+
+    def num_evaluations(self, prompt: Prompt) -> int:
+        """Return 0."""
+        return 0
+
+    def predict_step(self, batch: Batch) -> list[Drawn]:
+        """Return the sources."""
+        return [
+            Drawn(row.image_id, batch.sources[row.source_sha256], 0, 0.0) for row in batch.prompts
+        ]
+
+
+def run(config: DictConfig) -> None:
+    """Print the growth for each row."""
+    figures = [_measure(num) for num in ROWS]
+    (few, before, _), (many, after, seconds) = figures
+    growth = (after - before) / (many - few)
+    lines = [
+        "| rows | peak memory, MB |",
+        "|---:|---:|",
+        *(f"| {num:,} | {peak / 1e6:.1f} |" for num, peak, _ in figures),
+        "",
+        f"Growth: {growth:.0f} bytes an image, of which the drawing list itself "
+        f"{_list_bytes():.0f}. {many / seconds:.0f} rows/s.",
+    ]
+    print("\n".join(lines))
+    if config.output:
+        Path(config.output).write_text("\n".join(lines) + "\n")
+
+
+def _measure(num: int) -> tuple[int, int, float]:
+    """Return rows, peak resident bytes and seconds of a fresh process."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "sip.benchmark.memory", str(num), folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak, seconds = json.loads(done.stdout)
+    return num, peak, seconds
+
+
+def _prompts(num: int, source: str) -> Iterator[Prompt]:
+    """Yield a drawing list as SIP's own, with texts and names of usual length."""
+    before, label, between = Span("a photo of a ", 1.0), Span("class name", 1.5), Span(", ", 1.0)
+    for number in range(num):
+        caption = f"a picture of thing number {number} that stands in front of something"
+        yield Prompt(
+            sample_id=f"train/class_name/picture_{number:08d}",
+            source=source,
+            source_sha256=f"{number:064x}",
+            label=number % 100,
+            class_name="class name",
+            variant=0,
+            spans=(before, label, between, Span(caption, 0.9)),
+            negative_prompt="",
+            guidance_scale=2 + (number % 997) / 200,
+            noise_rate=(0.3, 0.5, 0.7)[number % 3],
+            seed=(number * 2654435761) % 2**63,
+            caption=caption,
+            similarity=(number % 1000) / 1000,
+        )
+
+
+def _list_bytes(num: int = 10_000) -> float:
+    """Return bytes a row of the drawing list in memory."""
+    import tracemalloc
+
+    tracemalloc.start()
+    kept = list(_prompts(num, "source.png"))
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return used / len(kept)
+
+
+def _child(num: int, folder: Path) -> None:
+    """Draw `num` rows; print the peak memory in bytes and the seconds."""
+    import time
+
+    import torch
+
+    from sip.common.images import encode
+    from sip.stages import images_maker
+    from sip.store import Store
+
+    source = folder / "source.png"
+    source.write_bytes(encode(torch.rand(3, SIZE, SIZE), "png"))
+    started = time.perf_counter()
+    generator = Passing()
+    prompts = list(_prompts(num, str(source)))
+    wanted = {prompt.image_id: prompt for prompt in prompts}
+    room = Store(folder).room("images", "passing", {"version": 1})
+    batches = [
+        [prompt.image_id for prompt in batch]
+        for batch in group_rows(prompts, BATCH_SIZE, generator.group)
+    ]
+    make = images_maker(generator, Runtime.cpu(), wanted, room)
+    filled = room.fill(wanted, make, batches, shard_size=1000, storage=generator.storage)
+    assert filled.made == num
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps([peak, time.perf_counter() - started]))
+
+
+if __name__ == "__main__":
+    _child(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,59 @@
+"""What rivals do: the stock pipeline, called picture by picture, saved as Pillow saves by default.
+
+Their own loops do no less: eager, one row at a time, the text encoded for every picture.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoPipelineForImage2Image
+
+from sip.common.images import read_rgb
+from sip.images.engine import Engine
+from sip.images.loading import load_pipeline, quiet
+from sip.images.schedulers import SCHEDULERS
+from sip.prompts.base import Prompt
+
+
+class Rival:
+    """diffusers' image-to-image pipeline, `StableDiffusionImg2ImgPipeline` and its kin.
+
+    Args:
+        engine: Loaded; says which model, dtype, device, scheduler and number of steps. The pipeline
+            has weights of its own, so that it stays as it is loaded.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        loaded = load_pipeline(
+            engine.layout,
+            engine.family_class,
+            getattr(torch, engine.weights_dtype),
+            engine.variant,
+            engine.lora,
+            engine.safety_checker,
+        )
+        with quiet():
+            self.pipeline = AutoPipelineForImage2Image.from_pipe(loaded)
+        if engine.schedule.prediction != "flow":
+            scheduler, fixed = SCHEDULERS[engine.scheduler_name]
+            self.pipeline.scheduler = scheduler.from_config(self.pipeline.scheduler.config, **fixed)
+        self.pipeline.to(engine.device)
+        self.pipeline.set_progress_bar_config(disable=True)
+        self.num_steps = engine.num_steps
+        self.size = engine.size
+
+    def run(self, prompts: Sequence[Prompt], folder: Path) -> None:
+        """Draw the rows into a folder, made if it is not there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for prompt in prompts:
+            picture = self.pipeline(
+                prompt=prompt.text,
+                negative_prompt=prompt.negative_prompt,
+                image=read_rgb(prompt.source, self.size),
+                strength=prompt.noise_rate,
+                guidance_scale=prompt.guidance_scale,
+                num_inference_steps=self.num_steps,
+                generator=torch.Generator("cpu").manual_seed(prompt.seed),
+            ).images[0]
+            picture.save(folder / f"{prompt.image_id}.png")

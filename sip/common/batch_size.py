@@ -1,0 +1,86 @@
+"""The batch size that a device and a model like best, found once by trial and remembered."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sip.common.claims import write_atomically
+from sip.common.progress import say
+
+LARGEST = 256
+GAIN = 1.05  # a batch twice as large must bring at least that much more speed
+ENOUGH = 20.0  # s; where one batch takes longer, larger ones are not tried
+# What torch says where memory is short: on a GPU, on the CPU, and from its libraries.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def auto_batch_size(file: Path, model: str, device: str, trial: Callable[[int], None]) -> int:
+    """Return the number of rows at a time that is fastest, and fits.
+
+    Args:
+        file: JSON in which the answer is remembered, by device and model.
+        model: What tells the model and its settings from others.
+        device: A torch device.
+        trial: Runs that many rows.
+
+    Raises:
+        RuntimeError: Not even one row fits.
+    """
+    key = f"{_device_name(device)} {model}"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    if key not in known:
+        known[key] = _find(trial, device)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(known, indent=2) + "\n")
+        say("batch size", f"{known[key]} rows at a time, by trial; remembered in {file}")
+    return int(known[key])
+
+
+def _find(trial: Callable[[int], None], device: str) -> int:
+    trial(1)  # what is done at the first call only
+    best, best_rate, size = 1, 0.0, 1
+    while size <= LARGEST:
+        try:
+            seconds = _seconds(trial, size, device)
+        except RuntimeError as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            break
+        rate = size / seconds
+        if rate < best_rate * GAIN:
+            break
+        best, best_rate = size, rate
+        if seconds > ENOUGH:
+            break
+        size *= 2
+    return best
+
+
+def _seconds(trial: Callable[[int], None], size: int, device: str) -> float:
+    import torch
+
+    fastest = float("inf")
+    for _ in range(2):
+        started = time.perf_counter()
+        trial(size)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+        fastest = min(fastest, time.perf_counter() - started)
+    return fastest
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether torch ran out of memory, on whatever device."""
+    import torch
+
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(part in text for part in OUT_OF_MEMORY)

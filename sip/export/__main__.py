@@ -1,0 +1,42 @@
+"""Export of a finished set: `python -m sip.export run=runs/<name> output=<folder>`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sip.cli
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def task(config: "DictConfig") -> None:
+    """Write the pictures of a run in the format that is asked for."""
+    from sip.common.errors import UserError
+
+    for name, example in (("run", "runs/<name>"), ("output", "<a new folder>")):
+        if config[name] is None:
+            raise UserError(f"export: expected {name}, came none; say {name}={example}")
+
+    from sip.export.main import Options, export
+
+    options = Options(
+        run=Path(config.run),
+        output=Path(config.output),
+        format=config.format,
+        originals=config.originals,
+        link=config.link,
+        per_file=config.per_file,
+        store=None if config.store is None else Path(config.store),
+    )
+    source = export(options)
+    failed = f", {source.failed.total():,} failed ones left out" if source.failed else ""
+    print(f"{options.output}: {source.num:,} pictures as {options.format}{failed}")
+
+
+def main() -> None:
+    """Run on the command line's configuration."""
+    sip.cli.main(task, config_name="export")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""What a run used, as a list of pictures that can be read, checked and written elsewhere."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from omegaconf import OmegaConf
+
+from sip.common.errors import UserError
+from sip.common.seeds import digest
+from sip.common.tars import read_bytes, split_reference
+
+ROWS_AT_ONCE = 4096
+ID_LENGTH = 24  # hex digits, as of an image_id
+SIGNATURES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
+
+# Column -> (type, what it holds); the provenance of each picture, in every format.
+COLUMNS = {
+    "kind": ("string", "drawn, or real for an original"),
+    "id": ("string", "of the picture"),
+    "sample_id": ("string", "of the original in the source data set"),
+    "label": ("int64", "class index"),
+    "class_name": ("string", "class in words"),
+    "sha256": ("string", "of the picture's file"),
+    "source_sha256": ("string", "of the original's content"),
+    "variant": ("int64", "0, 1, ...: which of the pictures drawn from this original"),
+    "prompt": ("string", "the text that it was drawn with"),
+    "spans": ("string", "the same as JSON, [[text, weight], ...]; 1 is plain text"),
+    "negative_prompt": ("string", "in place of no text, in the guidance"),
+    "guidance_scale": ("float64", "of classifier-free guidance; 1 and below: none"),
+    "noise_rate": ("float64", "share of the noise schedule that was run, in [0, 1]"),
+    "seed": ("int64", "of this picture's noise"),
+    "caption": ("string", "of the original, the one that was kept"),
+    "similarity": ("float64", "of caption and original, cosine, in [-1, 1]"),
+    "candidates": ("string", "all captions with their similarities, JSON"),
+    "unet_evaluations": ("int64", "forward passes of the U-Net"),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to export.
+
+    Attributes:
+        name: File name without its ending; unique in the export.
+        file: Where it lies now: a path, or a reference into a tar file.
+        expected: SHA-256 of the file; None for originals, whose data set has just hashed them.
+        facts: One value for each of `COLUMNS`, with "sha256" still to be filled in for originals.
+    """
+
+    name: str
+    file: str
+    expected: str | None
+    facts: dict[str, Any]
+
+    def read(self) -> tuple[bytes, dict[str, Any]]:
+        """Return the file's bytes and the complete facts.
+
+        Raises:
+            UserError: The file is missing, or is not what was drawn.
+        """
+        try:
+            data = read_bytes(self.file)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"export: expected the picture {self.file}: {error}; {self._remedy()}"
+            ) from error
+        sha256 = hashlib.sha256(data).hexdigest()
+        if self.expected not in (None, sha256):
+            raise UserError(
+                f"export: the picture {self.file} is damaged: expected SHA-256 {self.expected}, "
+                f"came {sha256}; {self._remedy()}"
+            )
+        return data, self.facts | {"sha256": sha256}
+
+    def suffix(self, data: bytes) -> str:
+        """Return the ending of the file's name; members of tar files are known by their bytes."""
+        if split_reference(self.file) is None:
+            return Path(self.file).suffix.lower()
+        return next((suffix for start, suffix in SIGNATURES.items() if data.startswith(start)), "")
+
+    def _remedy(self) -> str:
+        if self.expected is None:
+            return "put the original back, or use originals=false"
+        tar = split_reference(self.file)
+        shard = Path(tar[0] if tar else self.file).parent
+        return f"delete the shard {shard} and draw it again: python -m sip.generate as for the run"
+
+
+class Source:
+    """A finished run.
+
+    Args:
+        run: Its folder.
+        store: Folder of the store; None for the one in the run's configuration.
+        originals: Also the real training pictures.
+
+    Attributes:
+        summary: Of the run.
+        num: Pictures to export.
+        counts: Pictures to export by label and kind.
+        failed: Pictures that could not be drawn, by reason.
+
+    Raises:
+        UserError: It is no finished run, or the store or the data set is not there.
+    """
+
+    def __init__(self, run: Path, store: Path | None, originals: bool) -> None:
+        for name in ("pictures.parquet", "summary.json", "config.yaml"):
+            if not (run / name).is_file():
+                raise UserError(
+                    f"export: expected a finished run's folder with {name}, came {run}; "
+                    "name one with run=runs/<name>"
+                )
+        self.run, self.originals = run, originals
+        self.summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
+        self.config: Any = OmegaConf.load(run / "config.yaml")
+        self.store = Path(store or self.config.paths.store).absolute()
+        self.counts: Counter[tuple[int, str]] = Counter()
+        self.failed: Counter[str] = Counter()
+        self._names: dict[int, str] = {}
+        self._hashes: dict[str, str] = {}  # of the originals, by sample_id
+        self._look()
+        if "failures" in self.summary:  # those too that never came onto the list
+            self.failed = Counter(self.summary["failures"])
+        if self.num == 0:
+            raise UserError(f"export: expected drawn pictures in {run}, found none")
+        if not self.store.is_dir():
+            raise UserError(
+                f"export: expected the store in {self.store}; say where it is with store=..."
+            )
+
+    @property
+    def num(self) -> int:
+        """Return the number of pictures to export."""
+        return self.counts.total()
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The classes in words, by label, each once; all that the run knows of."""
+        names: list[str] = []
+        for label in range(max(self._names) + 1):
+            name = self._names.get(label, f"class {label}")
+            names.append(f"{name} ({label})" if name in names else name)
+        return names
+
+    def pictures(self) -> Iterator[Picture]:
+        """Yield the pictures to export; few rows are in memory at a time."""
+        paths = self._original_paths() if self.originals else {}
+        used: Counter[str] = Counter()
+        for row in self._rows():
+            if not self._is_exported(row):
+                continue
+            real = row["kind"] == "real"
+            # A picture that a data set holds twice is drawn once and used twice.
+            name = f"real-{digest(row['id'])[:ID_LENGTH]}" if real else row["id"]
+            used[name] += 1
+            unique = name if used[name] == 1 else f"{name}-{used[name]}"
+            file = paths[row["id"]] if real else os.path.join(self.store, row["file"])
+            yield Picture(unique, file, None if real else row["sha256"], self._facts(row))
+
+    def _facts(self, row: dict[str, Any]) -> dict[str, Any]:
+        spans = json.loads(row["spans"]) if row.get("spans") else None
+        added = {
+            "source_sha256": self._hashes.get(row["sample_id"]),
+            "prompt": None if spans is None else "".join(text for text, _ in spans),
+        }
+        return {name: {**row, **added}.get(name) for name in COLUMNS}
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with pq.ParquetFile(self.run / "pictures.parquet") as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE, use_threads=False):
+                yield from batch.to_pylist()
+
+    def _is_exported(self, row: dict[str, Any]) -> bool:
+        if row["kind"] == "real":
+            return self.originals and row["split"] == "train"
+        return row.get("status", "ok") == "ok" and row["file"] is not None
+
+    def _look(self) -> None:
+        """Count, and learn the classes and the originals' hashes."""
+        for row in self._rows():
+            self._names.setdefault(row["label"], row["class_name"])
+            if row["kind"] == "real" and row["split"] == "train":
+                self._hashes[row["sample_id"]] = row["sha256"]
+            if self._is_exported(row):
+                self.counts[row["label"], row["kind"]] += 1
+            elif row["kind"] == "drawn":
+                self.failed[row.get("reason") or "failed"] += 1
+
+    def _original_paths(self) -> dict[str, str]:
+        """Return sample_id -> path, from the run's data set as it is now."""
+        from sip.build import build
+
+        samples = build(self.config.dataset).samples("train")
+        found = {sample.sample_id: sample.sha256 for sample in samples}
+        if changed := [key for key, sha256 in self._hashes.items() if found.get(key) != sha256]:
+            raise UserError(
+                f"export: {len(changed)} of {len(self._hashes)} originals are missing or have "
+                f"changed since the run, first {changed[0]}; put them back, or originals=false"
+            )
+        return {sample.sample_id: sample.path for sample in samples}

@@ -1,0 +1,140 @@
+"""Drawing a whole training set, on one device or many, without training on it.
+
+The pictures lie in the store. The folder `generate-<dataset>-<images>-<fingerprint>` under
+`paths.runs` says which they are: `pictures.parquet` with the provenance of each, `summary.json`,
+`config.yaml`, `contact_sheet.png`. `sip.export` makes a data set of it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from sip import records
+from sip.build import build
+from sip.common import progress
+from sip.common.devices import launch, num_processes
+from sip.common.progress import say
+from sip.common.seeds import digest
+from sip.dataset.base import Sample
+from sip.pipeline import Offline
+from sip.plan import Plan, make_plan, size
+from sip.prompts.base import Prompt
+from sip.stages import Stages
+
+
+def generate(config: DictConfig) -> None:
+    """Draw what is missing for the training part; with `plan=true` only say what that would be.
+
+    Raises:
+        UserError: Something is missing or wrong, before any costly work; or more pictures failed
+            than `images.max_failed`, after it.
+    """
+    work = Generation(config)
+    if config.plan:
+        print(records.text_table(work.plan().lines()))
+        return
+    work.run()
+
+
+class Generation:
+    """One drawing of a data set's training part.
+
+    Args:
+        config: The whole configuration.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        if config.runtime.num_threads:
+            from sip.runs import set_threads
+
+            set_threads(config.runtime.num_threads)
+        self.config = config
+        self.dataset = build(config.dataset)
+        self.offline = Offline(config)
+        self.offline.require()
+        self.recipe = {"dataset": self.dataset.recipe(), "offline": self.offline.recipe()}
+        self.fingerprint = digest(self.recipe)[:10]
+        self.name = f"generate-{records.choice('dataset')}-{records.choice('images')}"
+        self.folder = Path(config.paths.runs) / f"{self.name}-{self.fingerprint}"
+        self.stages = Stages()
+
+    def samples(self) -> list[Sample]:
+        """Return the originals: the training part."""
+        with self.stages.stage("dataset") as row:
+            samples: list[Sample] = self.dataset.samples("train")
+            row["found"] = len(samples)
+        return samples
+
+    def plan(self) -> Plan:
+        """Return what there is to do."""
+        return make_plan(self.offline, self.samples(), num_processes(self.config.trainer))
+
+    def run(self) -> None:
+        """Do it, with every process of the job; the first one writes the folder."""
+        offline = self.offline
+        device = launch(self.config.trainer, offline.runtime.device)
+        offline.runtime = replace(offline.runtime, device=device)
+        samples = self.samples()
+        if progress.is_first:
+            plan = make_plan(offline, samples, num_processes(self.config.trainer))
+            say("plan", plan.line())
+            plan.check_space(offline.store.root)
+        prompts, said = offline.prompts(samples, self.stages)
+        offline.draw(prompts, self.stages)
+        if not progress.is_first:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        records.write_pictures(
+            self.folder / "pictures.parquet",
+            {"train": samples},
+            offline.drawn(prompts, said),
+            offline.store.root,
+        )
+        records.write_config(self.config, self.folder / "config.yaml")
+        some = records.spread(prompts)
+        good = [one for one in offline.drawn(some, said) if one.row["status"] == "ok"]
+        sheet = records.write_contact_sheet(good, self.folder)
+        summary = self._summary(samples, prompts)
+        records.write_summary(self.folder / "summary.json", summary)
+        print(self._table(summary, sheet))
+        offline.report_failures(prompts, samples)
+
+    def _summary(self, samples: list[Sample], prompts: list[Prompt]) -> dict[str, Any]:
+        failures = self.offline.failures(prompts, samples)
+        room = self.offline.room("images")
+        rows = {prompt.image_id for prompt in prompts}
+        return {
+            "kind": "generate",
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "dataset": records.choice("dataset"),
+            "images": records.choice("images"),
+            "num_real": len(samples),
+            "num_drawn": len(rows) - len(room.failed(rows)),
+            "failures": dict(failures),
+            "unet_evaluations": sum(map(self.offline.generator.num_evaluations, prompts)),
+            "stages": self.stages.rows,
+            "room": room.folder.relative_to(self.offline.store.root).as_posix(),
+            **records.environment(),
+            "recipe": self.recipe,
+        }
+
+    def _table(self, summary: dict[str, Any], sheet: Path | None) -> str:
+        folder = self.offline.store.root / summary["room"]
+        used = sum(file.stat().st_size for file in folder.glob("shards/*/*"))
+        failed = ", ".join(f"{num} {reason}" for reason, num in summary["failures"].items())
+        return records.text_table(
+            {
+                "drawn": f"{summary['num_drawn']:,} pictures of {summary['num_real']:,} originals",
+                "failed": failed or "none",
+                "U-Net evaluations": f"{summary['unet_evaluations']:,}",
+                "seconds": ", ".join(f"{r['stage']} {r['seconds']:.1f}" for r in self.stages.rows),
+                "pictures in": f"{folder} ({size(used)})",
+                "list and provenance": str(self.folder / "pictures.parquet"),
+                "contact sheet": str(sheet) if sheet else "none: nothing was drawn",
+                "as a data set": f"python -m sip.export run={self.folder} format=image_folder "
+                "output=FOLDER",
+            }
+        )

@@ -1,0 +1,70 @@
+"""The device settings of a run, applied to a loaded model; none changes pixels beyond rounding."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sip.common.runtime import Runtime
+from sip.images.families.base import Family
+
+BACKENDS = {
+    "math": SDPBackend.MATH,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+}
+MOST_SHAPES = 64  # compiled for one model; the batch sizes that are tried are far fewer
+
+
+def accelerate(family: Family, runtime: Runtime) -> None:
+    """Lay out and compile the denoiser and the autoencoder, in place; may be called again."""
+    layout = torch.channels_last if runtime.channels_last else torch.contiguous_format
+    for model in (family.denoiser, family.vae):
+        model.to(memory_format=layout)
+    if runtime.vae_slicing:
+        family.vae.enable_slicing()
+    else:
+        family.vae.disable_slicing()
+    if runtime.device.startswith("cuda"):
+        torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = runtime.tf32
+    if runtime.compile:
+        torch._dynamo.config.recompile_limit = MOST_SHAPES
+        # The two halves and not the autoencoder: slicing and tiling stay what they are.
+        for part in (family.denoiser, family.vae.encoder, family.vae.decoder):
+            part.compile(dynamic=False)
+
+
+@contextmanager
+def attention(name: str) -> Iterator[None]:
+    """Use one of torch's attention kernels.
+
+    Args:
+        name: A key of `BACKENDS`, or "auto". Where the kernel cannot do a call, as with the wide
+            heads of the autoencoder, the plain one does it.
+    """
+    if name == "auto":
+        yield
+        return
+    with sdpa_kernel([BACKENDS[name], SDPBackend.MATH], set_priority=True):
+        yield
+
+
+class Shapes:
+    """Batch sizes that are compiled, so that a short batch can be filled up to one of them.
+
+    A size counts once it has run: what did not fit into memory is not used again.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: dict[object, set[int]] = {}
+
+    def full(self, kind: object, num: int) -> int:
+        """Return the smallest size of this kind that holds `num` rows; `num` if there is none."""
+        return min((size for size in self._sizes.get(kind, ()) if size >= num), default=num)
+
+    def ran(self, kind: object, num: int) -> None:
+        """Note that a batch of this kind and size ran."""
+        self._sizes.setdefault(kind, set()).add(num)

@@ -1,0 +1,133 @@
+"""The loop around a generator: sources are read ahead of it, pictures handed out behind it.
+
+The device waits for nothing but itself: files are read and decoded in background threads, what is
+drawn is encoded and stored in others, and the queues between them are bounded.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import torch
+
+from sip.common.background import Behind, prefetch
+from sip.common.batch_size import is_out_of_memory
+from sip.common.errors import UserError
+from sip.common.progress import say
+from sip.common.runtime import Runtime
+from sip.images.base import Drawn, Generator, Sink
+from sip.images.batches import Batch, read_batch
+from sip.prompts.base import Prompt
+
+AHEAD = 2  # batches that are read and wait
+BEHIND = 2  # batches that are drawn and wait to be stored
+
+
+def draw(
+    generator: Generator,
+    batches: Iterator[list[Prompt]],
+    sink: Sink,
+    runtime: Runtime,
+    last_use: "LastUse | None" = None,
+) -> None:
+    """Draw one batch after the other; `sink` gets the rows, from another thread, in order.
+
+    Ends after the batch at hand where a stop was requested.
+
+    Args:
+        generator: Loaded.
+        batches: Rows of one group each; pulled in another thread.
+        sink: Takes the rows of a batch.
+        runtime: Device settings.
+        last_use: Of all the rows, so that what no row needs any more is dropped.
+
+    Raises:
+        UserError: A single picture does not fit into the device's memory.
+        Exception: What reading, drawing or `sink` raises.
+    """
+    size = generator.size if generator.reads_source else None
+    fit = Fit(generator)
+
+    def read(rows: list[Prompt]) -> Batch:
+        return read_batch(rows, size)
+
+    with (
+        torch.inference_mode(),
+        prefetch(batches, read, runtime.num_workers, AHEAD) as ready,
+        Behind(sink, BEHIND) as behind,
+    ):
+        for _, batch in ready:
+            marked = last_use.mark(batch) if last_use else batch
+            for drawn in fit.draw(marked):
+                behind.put(drawn)
+
+
+class LastUse:
+    """Knows when an original is needed for the last time, so that its latents can go.
+
+    Args:
+        prompts: All rows that are to be drawn.
+    """
+
+    def __init__(self, prompts: Iterable[Prompt]) -> None:
+        seen: set[str] = set()
+        # Of those with several rows: how many are still to come. Mostly there are none.
+        self._rows: Counter[str] = Counter()
+        for prompt in prompts:
+            if prompt.source_sha256 in seen:
+                self._rows[prompt.source_sha256] += 1
+            seen.add(prompt.source_sha256)
+
+    def mark(self, batch: Batch) -> Batch:
+        """Return the batch with its `last_sources`."""
+        last = set()
+        for row in batch.prompts:
+            if self._rows[row.source_sha256] > 0:
+                self._rows[row.source_sha256] -= 1
+            else:
+                del self._rows[row.source_sha256]
+                last.add(row.source_sha256)
+        return replace(batch, last_sources=frozenset(last))
+
+
+class Fit:
+    """Draws batches in pieces that fit into the device's memory; it learns their size."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+        self.limit: int | None = None  # rows; None until a batch did not fit
+
+    def draw(self, batch: Batch) -> Iterator[list[Drawn]]:
+        """Yield the rows of the batch, at once or piece by piece.
+
+        Raises:
+            UserError: One row alone does not fit.
+        """
+        rows = batch.prompts
+        while rows:
+            piece = replace(batch, prompts=rows[: self.limit])
+            if len(piece.prompts) < len(rows):  # others of this batch may need its originals
+                piece = replace(piece, last_sources=frozenset())
+            drawn = self._try(piece)
+            if drawn is not None:
+                yield drawn
+                rows = rows[len(piece.prompts) :]
+
+    def _try(self, piece: Batch) -> list[Drawn] | None:
+        """Draw a piece; None if it does not fit, and then the limit is half of it."""
+        try:
+            return self.generator.predict_step(piece)
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if not is_out_of_memory(error):
+                raise
+            num = len(piece.prompts)
+            if num == 1:
+                raise UserError(
+                    "images: one picture alone does not fit into the device's memory; use a "
+                    "smaller images.size, images.dtype=bfloat16 or images.vae_tiling=true"
+                ) from None
+        self.limit = num // 2
+        say("images", f"{num} pictures at once do not fit into memory, going on with {num // 2}")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None

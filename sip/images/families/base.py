@@ -1,0 +1,135 @@
+"""What a family of diffusion models is to the engine: texts, latents and a denoiser, in rows.
+
+Every row has its own prompt, guidance scale and noise, and none depends on the others.
+Shapes: B rows; latents (B, C, h, w); pixels (B, 3, H, W), in [0, 1]; texts (B, F), flat.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sip.images.families.layout import Layout
+from sip.images.schedulers import Schedule, schedule
+from sip.prompts.base import Span
+from sip.prompts.weighting.base import Weighting
+
+Conditioning = Mapping[str, Any]
+
+
+class Family(nn.Module, ABC):
+    """One loaded model.
+
+    Args:
+        pipeline: Of one of the classes `pipelines`.
+        size: Of the pictures, in px.
+    """
+
+    pipelines: ClassVar[tuple[str, ...]]  # the first one loads them all
+    denoiser_part: ClassVar[str] = "unet"
+    can_be_screened: ClassVar[bool] = False  # whether there is a safety checker for them
+    optional: ClassVar[tuple[str, ...]] = ()  # parts that the folder may lack
+    texts_kept: ClassVar[int] = 512
+
+    def __init__(self, pipeline: Any, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.vae = pipeline.vae
+        self.denoiser = getattr(pipeline, self.denoiser_part)
+        if self.vae.config.force_upcast and self.vae.dtype == torch.float16:
+            self.vae.float()  # SDXL's gives NaN in float16
+        scale = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.latent_shape = (self.vae.config.latent_channels, size // scale, size // scale)
+
+    @staticmethod
+    def first_step(num_steps: int, noise_rate: float) -> int:
+        """Return the first step that is run, rounded as diffusers' img2img pipeline does."""
+        return num_steps - int(num_steps * noise_rate)
+
+    @staticmethod
+    def schedule(layout: Layout, name: str, num_steps: int, size: int) -> Schedule:
+        """Return the schedule of a model that is not loaded yet.
+
+        Raises:
+            UserError: The model is not meant for that scheduler.
+        """
+        return schedule(name, layout.config("scheduler"), num_steps)
+
+    @staticmethod
+    def size_unit(layout: Layout) -> int:
+        """Return the number of px that sizes are multiples of."""
+        return layout.vae_scale
+
+    @classmethod
+    def embeds_guidance(cls, layout: Layout) -> bool:
+        """Return whether the denoiser reads the guidance scale and runs no unconditional half."""
+        return layout.config(cls.denoiser_part).get("time_cond_proj_dim") is not None
+
+    @abstractmethod
+    def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
+        """Return the embeddings (B, F), one a prompt."""
+
+    @abstractmethod
+    def unconditional(self, weighting: Weighting) -> Tensor:
+        """Return the embedding (1, F) that stands for "no text"."""
+
+    @abstractmethod
+    def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
+        """Return what the denoiser is called with beside latents and timestep.
+
+        Args:
+            texts: (B, F), as `encode_texts` returns them.
+            scales: (B,), guidance scales, for denoisers that read them.
+        """
+
+    def predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """Return the denoiser's prediction (B, C, h, w) for one timestep () on the device."""
+        output: Tensor = self.denoiser(latents, timestep, return_dict=False, **conditioning)[0]
+        return output
+
+    def forget(self) -> None:
+        """Forget the embeddings that are kept; they lie on the device."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return the latent distributions (B, 2 C, h, w), float32: mean and log variance."""
+        posterior = self.vae.encode(pixels.to(self.vae.dtype) * 2 - 1).latent_dist
+        parameters: Tensor = posterior.parameters.float()
+        return parameters
+
+    def scaled(self, latents: Tensor) -> Tensor:
+        """Return the autoencoder's latents at the scale that the denoiser works at."""
+        mean, std = self._moments(latents)
+        return (latents - mean) * (self.vae.config.scaling_factor / std)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W), float32, in [0, 1] or not finite, for scaled latents."""
+        mean, std = self._moments(latents)
+        latents = latents * (std / self.vae.config.scaling_factor) + mean
+        pixels = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0]
+        return pixels.float().mul_(0.5).add_(0.5).clamp_(0, 1)  # NaN stays NaN
+
+    def _moments(self, latents: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        config = self.vae.config
+        if config.latents_mean is None or config.latents_std is None:
+            return float(config.shift_factor or 0.0), 1.0
+        mean, std = (
+            torch.tensor(values, device=latents.device).view(1, -1, 1, 1)
+            for values in (config.latents_mean, config.latents_std)
+        )
+        return mean, std
+
+
+def guidance_embedding(scales: Tensor, width: int) -> Tensor:
+    """Return sinusoidal embeddings (B, width) of guidance scales (B,), for distilled denoisers.
+
+    Source: `get_guidance_scale_embedding` of diffusers' pipelines (Apache 2.0).
+    """
+    half = width // 2
+    frequencies = torch.arange(half, dtype=torch.float32, device=scales.device)
+    frequencies = torch.exp(frequencies * (-math.log(10000.0) / (half - 1)))
+    angles = (scales.float() - 1)[:, None] * 1000 * frequencies[None]
+    embedded = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return nn.functional.pad(embedded, (0, width % 2))

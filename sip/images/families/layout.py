@@ -1,0 +1,49 @@
+"""What a model folder says about itself before anything is loaded."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sip.common.errors import UserError
+from sip.common.model_files import read_json
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A folder in the layout of diffusers: `model_index.json` and a subfolder for each part."""
+
+    folder: Path
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        """Part -> [library, class], and the pipeline's own settings."""
+        return self._read("model_index.json")
+
+    @property
+    def pipeline(self) -> str:
+        """Name of diffusers' pipeline class."""
+        return str(self.index.get("_class_name"))
+
+    @property
+    def vae_scale(self) -> int:
+        """Pixels of the picture along a pixel of the latents."""
+        levels: int = len(self.config("vae")["block_out_channels"])
+        return 2 ** (levels - 1)
+
+    def has(self, part: str) -> bool:
+        """Return whether the folder names this part and holds it."""
+        return bool((self.index.get(part) or [None])[0]) and (self.folder / part).is_dir()
+
+    def config(self, part: str) -> dict[str, Any]:
+        """Return a part's configuration."""
+        name = "scheduler_config.json" if part == "scheduler" else "config.json"
+        return self._read(f"{part}/{name}")
+
+    def _read(self, name: str) -> dict[str, Any]:
+        if not (self.folder / name).is_file():
+            raise UserError(
+                f"images.model: expected a diffusers pipeline with the file {name} in "
+                f"{self.folder}, found none; set another model"
+            )
+        return read_json(self.folder / name)

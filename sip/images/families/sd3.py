@@ -1,0 +1,119 @@
+"""Stable Diffusion 3 and 3.5: a transformer with flow matching.
+
+Equal, row by row, to diffusers' `StableDiffusion3Pipeline` and its img2img twin, called with their
+defaults. The T5 encoder may be missing from the folder; zeros stand in for it, as there.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sip.images.families.base import Conditioning, Family
+from sip.images.families.clip_text import ClipText, TextEncoder
+from sip.images.families.layout import Layout
+from sip.images.schedulers import Schedule, flow_schedule
+from sip.prompts.base import Span
+from sip.prompts.weighting.base import Weighting
+from sip.prompts.weighting.tokens import Tokens, tokenize_whole
+
+T5_LENGTH = 256  # tokens, the pipeline's default
+
+
+class T5Text(TextEncoder):
+    """The T5 encoder; it attends to padding, as it was trained to here."""
+
+    def tokens(self, prompts: Sequence[tuple[Span, ...]]) -> Tokens:
+        """Return the prompts as tokens, each cut from its whole text."""
+        return tokenize_whole(self.tokenizer, prompts, T5_LENGTH)
+
+    def _encode(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        device = next(self.encoder.parameters()).device
+        output = self.encoder(ids.to(device), attention_mask=mask.to(device))
+        return output.last_hidden_state, None
+
+
+class StableDiffusion3(Family):
+    """Two CLIP text encoders that pool, a T5 encoder, a transformer."""
+
+    pipelines: ClassVar[tuple[str, ...]] = (
+        "StableDiffusion3Pipeline",
+        "StableDiffusion3Img2ImgPipeline",
+    )
+    denoiser_part = "transformer"
+    optional = ("text_encoder_3", "tokenizer_3")
+    texts_kept = 128  # one takes 2.7 MB
+
+    def __init__(self, pipeline: Any, size: int) -> None:
+        super().__init__(pipeline, size)
+        self.text = ClipText(pipeline.tokenizer, pipeline.text_encoder, layer=-2)
+        self.text_2 = ClipText(pipeline.tokenizer_2, pipeline.text_encoder_2, layer=-2)
+        self.t5: T5Text | None = None
+        if pipeline.text_encoder_3 is not None:
+            self.t5 = T5Text(pipeline.tokenizer_3, pipeline.text_encoder_3)
+        self.width = int(self.denoiser.config.joint_attention_dim)
+        self.pooled_width = int(self.denoiser.config.pooled_projection_dim)
+
+    @staticmethod
+    def first_step(num_steps: int, noise_rate: float) -> int:
+        """Return the first step that is run; this pipeline rounds the steps that are run up."""
+        return int(max(num_steps - min(num_steps * noise_rate, num_steps), 0))
+
+    @staticmethod
+    def schedule(layout: Layout, name: str, num_steps: int, size: int) -> Schedule:
+        """Return the schedule of a model that is not loaded yet.
+
+        Raises:
+            UserError: The scheduler is not Euler's.
+        """
+        num_tokens = (size // StableDiffusion3.size_unit(layout)) ** 2
+        return flow_schedule(name, layout.config("scheduler"), num_steps, num_tokens)
+
+    @staticmethod
+    def size_unit(layout: Layout) -> int:
+        """Return the number of px that sizes are multiples of: that of a patch."""
+        patch: int = layout.config("transformer")["patch_size"]
+        return layout.vae_scale * patch
+
+    def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
+        """Return the embeddings (B, L D + P), one a prompt; the pooled part is not weighted."""
+        clips = [clip.embed(weighting, prompts) for clip in (self.text, self.text_2)]
+        t5 = self.t5.embed(weighting, prompts)[0] if self.t5 else None
+        return self._joined(clips, t5)
+
+    def unconditional(self, weighting: Weighting) -> Tensor:
+        """Return the embedding (1, L D + P) of the empty prompt."""
+        t5 = self.t5.empty()[0] if self.t5 else None
+        return self._joined([self.text.empty(), self.text_2.empty()], t5)
+
+    def forget(self) -> None:
+        """Forget the empty prompt."""
+        for text in (self.text, self.text_2, self.t5):
+            if text is not None:
+                text.forget()
+
+    def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
+        """Return what the transformer is called with beside latents and timestep."""
+        hidden, pooled = texts[:, : -self.pooled_width], texts[:, -self.pooled_width :]
+        return {
+            "encoder_hidden_states": hidden.unflatten(1, (-1, self.width)).contiguous(),
+            "pooled_projections": pooled.contiguous(),
+        }
+
+    def predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """Return the transformer's prediction (B, C, h, w) for one timestep () on the device."""
+        timesteps = timestep.expand(len(latents))
+        output: Tensor = self.denoiser(
+            hidden_states=latents, timestep=timesteps, return_dict=False, **conditioning
+        )[0]
+        return output
+
+    def _joined(self, clips: Sequence[tuple[Tensor, Tensor | None]], t5: Tensor | None) -> Tensor:
+        hidden = torch.cat([clip[0] for clip in clips], dim=-1)
+        pooled = torch.cat([clip[1].float() for clip in clips if clip[1] is not None], dim=-1)
+        hidden = nn.functional.pad(hidden, (0, self.width - hidden.shape[-1]))
+        if t5 is None:
+            t5 = hidden.new_zeros(len(hidden), T5_LENGTH, self.width)
+        hidden = torch.cat([hidden, t5.to(hidden.dtype)], dim=1)
+        return torch.cat([hidden.flatten(1), pooled], dim=1).to(self.denoiser.dtype)

@@ -1,0 +1,75 @@
+"""Model folders to loaded pipelines: safetensors alone, no network, no code from the folder."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import diffusers
+import diffusers.utils.logging
+import torch
+import transformers.utils.logging
+
+from sip.common.errors import UserError
+from sip.common.progress import say
+from sip.images.families.base import Family
+from sip.images.families.layout import Layout
+from sip.images.lora import Lora
+
+# diffusers' checker reports what it finds in a line of its own for every batch.
+CHECKER = "diffusers.pipelines.stable_diffusion.safety_checker"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the libraries' bars, notices and hints; ours is the only progress bar."""
+    names = ("diffusers", "transformers")
+    levels = {name: logging.getLogger(name).level for name in names}
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger(CHECKER).setLevel(logging.ERROR)
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def load_pipeline(
+    layout: Layout,
+    family: type[Family],
+    dtype: torch.dtype,
+    variant: str | None,
+    lora: Lora | None,
+    safety_checker: bool,
+) -> Any:
+    """Return diffusers' pipeline, on the CPU.
+
+    Args:
+        layout: The folder.
+        family: What it holds.
+        dtype: Of all parts.
+        variant: Of the weight files, such as "fp16"; None for the plain ones.
+        lora: Fused into the weights.
+        safety_checker: Whether its weights are loaded too.
+
+    Raises:
+        UserError: The folder does not hold what is asked for.
+    """
+    without: dict[str, Any] = {part: None for part in family.optional if not layout.has(part)}
+    if family.can_be_screened and not safety_checker:
+        without.update(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        say("images", "the safety checker is off: drawn pictures are not screened")
+    with quiet():
+        try:
+            pipeline = getattr(diffusers, family.pipelines[0]).from_pretrained(
+                layout.folder, dtype=dtype, variant=variant, use_safetensors=True, **without
+            )
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"images.model: {layout.folder} cannot be loaded: {reason}") from error
+        if lora:
+            lora.fuse(pipeline)
+    return pipeline

@@ -1,0 +1,56 @@
+"""Prompts as embeddings on the device, each distinct one made once, many in one call."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sip.images.families.base import Family
+from sip.images.recent import Recent
+from sip.prompts.base import Prompt, Span
+from sip.prompts.weighting.base import Weighting
+
+
+class Texts:
+    """The embeddings of the prompts that were asked for last, and that of "no text".
+
+    Args:
+        family: Encodes.
+        weighting: Turns weighted spans into embeddings.
+    """
+
+    def __init__(self, family: Family, weighting: Weighting) -> None:
+        self.family = family
+        self.weighting = weighting
+        self._kept: Recent[tuple[Span, ...]] = Recent(family.texts_kept)
+        self._unconditional: Tensor | None = None
+
+    def positive(self, rows: Sequence[Prompt]) -> Tensor:
+        """Return the embeddings (B, F) of the rows' prompts."""
+        return self._embed([row.spans for row in rows])
+
+    def negative(self, rows: Sequence[Prompt]) -> Tensor:
+        """Return the embeddings (B, F) that guidance leads away from."""
+        if self._unconditional is None:
+            self._unconditional = self.family.unconditional(self.weighting)
+        if not any(row.negative_prompt for row in rows):
+            return self._unconditional.expand(len(rows), -1)
+        texts = self._embed([plain(row.negative_prompt) for row in rows])
+        without = torch.tensor([not row.negative_prompt for row in rows], device=texts.device)
+        return torch.where(without[:, None], self._unconditional, texts)
+
+    def clear(self) -> None:
+        """Forget all; the embeddings lie on the device."""
+        self._kept.clear()
+        self._unconditional = None
+        self.family.forget()
+
+    def _embed(self, prompts: list[tuple[Span, ...]]) -> Tensor:
+        return self._kept.get(
+            prompts, lambda missing: self.family.encode_texts(self.weighting, missing)
+        )
+
+
+def plain(text: str) -> tuple[Span, ...]:
+    """Return a text without weights as spans."""
+    return (Span(text, 1.0),) if text else ()

@@ -1,0 +1,168 @@
+"""What a run writes down beside its numbers: every picture it used, and a look at some of them."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from sip.common.claims import write_atomically
+from sip.common.contact_sheet import Pair, contact_sheet
+from sip.dataset.base import Sample
+from sip.pipeline import Picture
+
+Row = TypeVar("Row")
+NUM_PAIRS = 12  # on a contact sheet
+CHUNK = 4096  # rows that are in memory at a time
+LIBRARIES = ("torch", "diffusers", "transformers", "timm", "pytorch-lightning")
+TEXT = (
+    *("kind", "id", "sample_id", "split", "class_name", "sha256", "file", "status", "reason"),
+    *("error", "spans", "negative_prompt", "caption", "candidates"),
+)
+WHOLE = ("label", "variant", "seed", "unet_evaluations")
+REAL = ("guidance_scale", "noise_rate", "similarity")
+
+
+def write_pictures(
+    path: Path, parts: Mapping[str, Sequence[Sample]], drawn: Iterable[Picture], store: Path
+) -> None:
+    """List every picture: what it is, where it comes from, how it was drawn.
+
+    Args:
+        path: The Parquet file.
+        parts: Split -> real pictures.
+        drawn: Drawn pictures, also failed ones; read one after the other.
+        store: The store's folder; a drawn picture's "file" is relative to it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields = [(name, pa.string()) for name in TEXT]
+    fields += [(name, pa.int64()) for name in WHOLE] + [(name, pa.float64()) for name in REAL]
+    schema = pa.schema(fields)
+    unfinished = path.with_name(f".{path.name}")
+    rows = _rows(parts, drawn, store)
+    with pq.ParquetWriter(unfinished, schema) as writer:
+        while chunk := list(islice(rows, CHUNK)):
+            writer.write_table(pa.Table.from_pylist(chunk, schema))
+    os.replace(unfinished, path)
+
+
+def _rows(
+    parts: Mapping[str, Sequence[Sample]], drawn: Iterable[Picture], store: Path
+) -> Iterator[dict[str, Any]]:
+    for split, samples in parts.items():
+        for sample in samples:
+            yield {
+                "kind": "real",
+                "id": sample.sample_id,
+                "sample_id": sample.sample_id,
+                "split": split,
+                "label": sample.label,
+                "class_name": sample.class_name,
+                "sha256": sample.sha256,
+                "status": "ok",
+            }
+    for picture in drawn:
+        prompt, row = picture.prompt, picture.row
+        yield {
+            "kind": "drawn",
+            "id": prompt.image_id,
+            "sample_id": prompt.sample_id,
+            "split": "train",
+            "label": prompt.label,
+            "class_name": prompt.class_name,
+            "sha256": row["file_sha256"],
+            "file": os.path.relpath(row["file"], store) if row["file"] else None,
+            "status": row["status"],
+            "reason": row["reason"],
+            "error": row["error"],
+            "variant": prompt.variant,
+            "spans": json.dumps([[span.text, span.weight] for span in prompt.spans]),
+            "negative_prompt": prompt.negative_prompt,
+            "guidance_scale": prompt.guidance_scale,
+            "noise_rate": prompt.noise_rate,
+            "seed": prompt.seed,
+            "caption": prompt.caption,
+            "similarity": prompt.similarity,
+            "candidates": json.dumps(picture.candidates),
+            "unet_evaluations": row["unet_evaluations"],
+        }
+
+
+def write_contact_sheet(pictures: Sequence[Picture], folder: Path) -> Path | None:
+    """Draw originals beside their pictures into the folder; None if there are none."""
+    if not pictures:
+        return None
+    path = folder / "contact_sheet.png"
+    contact_sheet([_pair(picture) for picture in pictures[:NUM_PAIRS]], path)
+    return path
+
+
+def spread(rows: Sequence[Row]) -> list[Row]:
+    """Return some rows from all over the list."""
+    return list(rows[:: max(1, len(rows) // NUM_PAIRS)][:NUM_PAIRS])
+
+
+def write_config(config: DictConfig, path: Path) -> dict[str, Any]:
+    """Write the resolved configuration and return it."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    OmegaConf.save(OmegaConf.create(values), path)
+    return {str(key): value for key, value in values.items()}
+
+
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Write the numbers of a run; a run with them is finished."""
+    write_atomically(path, json.dumps(summary, indent=2, default=str) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions, the platform and the code's commit that a run was made with."""
+    return {
+        "versions": {name: version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        "commit": _commit(),
+    }
+
+
+def choice(group: str) -> str:
+    """Return the name of the choice for a configuration group, "custom" outside of Hydra."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return "custom"
+    return str(HydraConfig.get().runtime.choices.get(group, "custom")).split("/")[-1]
+
+
+def text_table(rows: Mapping[str, str]) -> str:
+    """Return names and values in two columns between rules."""
+    width = max(map(len, rows))
+    rule = "-" * (width + 2 + max(map(len, rows.values())))
+    return "\n".join([rule, *(f"{key:<{width}}  {value}" for key, value in rows.items()), rule])
+
+
+def _pair(picture: Picture) -> Pair:
+    prompt = picture.prompt
+    lines = [prompt.caption or "(no caption)"]
+    if prompt.similarity is not None:
+        lines.append(f"similarity {prompt.similarity:.3f}")
+    lines.append(f"guidance scale {prompt.guidance_scale:g}")
+    lines.append(f"noise rate {prompt.noise_rate:g}")
+    return Pair(prompt.source, picture.row["file"], prompt.class_name, lines)
+
+
+def _commit() -> str | None:
+    """Return the commit of the code, if it runs from a checkout."""
+    folder = Path(__file__).resolve().parents[1]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None

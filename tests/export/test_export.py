@@ -1,0 +1,289 @@
+"""An export is whole or not there, names what is wrong, and tells nothing private."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from omegaconf import OmegaConf
+
+import sip
+from sip.cli import conf_folder
+from sip.common.errors import UserError
+from sip.common.interrupt import Stopped
+from sip.common.tars import split_reference
+from sip.export import main as main_module
+from sip.export.card import portable
+from sip.export.main import FORMATS, Options, export
+from sip.export.source import Picture, Source
+
+Make = Callable[..., Options]
+
+
+def change(run: Path, edit: Callable[[list[dict]], list[dict] | None]) -> None:
+    """Edit the rows of a run's list of pictures."""
+    table = pq.read_table(run / "pictures.parquet")
+    rows = table.to_pylist()
+    rows = edit(rows) or rows
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), run / "pictures.parquet")
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.exists() else []
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_no_private_path_in_any_file(options: Make, file_format: str, tmp_path: Path) -> None:
+    made = options(format=file_format, originals=True)
+    export(made)
+    for path in made.output.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            for private in (str(tmp_path), "/home/", str(Path.home()), "sip.store", "0123456789/"):
+                assert private.encode() not in content, path
+
+
+def test_the_card_says_what_how_and_how_many(options: Make) -> None:
+    export(options())
+    text = (options().output / "README.md").read_text()
+    header = OmegaConf.create(text.split("---")[1])
+    assert header.license == "unknown" and header.size_categories == ["n<1K"]
+    assert header.pretty_name == "resnet50-sip-seed3-abc"
+    assert "7 drawn pictures, of 2 classes" in text
+    assert "| 0 | zero | 4 | 0 |" in text and "| 1 | a/b: 犬 | 3 | 0 |" in text
+    assert "2 pictures could not be drawn and are not here: 2 black." in text
+    assert "noise_rate: 0.5" in text and "weights: sd15" in text and "num_steps: 50" in text
+    assert "not of pictures" not in text  # of the classifier's settings
+    assert "torch 2.15, commit c0ffee" in text
+    assert "## Licence" in text and "| `spans` | string |" in text
+
+
+def test_what_never_came_onto_the_list_counts_as_failed_too(options: Make, run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"failures": {"unreadable": 3}}))
+    assert export(options()).failed == {"unreadable": 3}
+    text = (options().output / "README.md").read_text()
+    assert "3 pictures could not be drawn and are not here: 3 unreadable." in text
+
+
+def test_originals_come_along_with_their_own_content(options: Make, run: Path) -> None:
+    source = export(options(originals=True))
+    assert Counter(kind for _, kind in source.counts.elements()) == {"drawn": 7, "real": 10}
+    listed = list(source.pictures())
+    assert len({picture.name for picture in listed}) == 17
+    real = [picture for picture in listed if picture.facts["kind"] == "real"]
+    assert all(picture.name.startswith("real-") for picture in real)
+    assert all(picture.read()[1]["sha256"] for picture in real)
+    assert len(list(options().output.rglob("*.png"))) == 17
+    config = OmegaConf.load(run / "config.yaml")
+    config.dataset.seed = 1
+    OmegaConf.save(config, run / "config.yaml")
+    with pytest.raises(UserError, match="of 10 originals are missing or have changed"):
+        export(options(originals=True, output=options().output.with_name("other")))
+
+
+def test_the_originals_hash_is_in_the_provenance(options: Make, run: Path) -> None:
+    hashes = {
+        row["sample_id"]: row["sha256"]
+        for row in pq.read_table(run / "pictures.parquet").to_pylist()
+        if row["kind"] == "real"
+    }
+    first = next(iter(hashes))
+    change(run, lambda rows: [row | {"sample_id": first} for row in rows if row["kind"] == "drawn"])
+    assert [p.facts["source_sha256"] for p in Source(run, None, False).pictures()] == [None] * 7
+    real = {"kind": "real", "id": first, "sample_id": first, "split": "train", "label": 0}
+    change(run, lambda rows: [real | {"class_name": "zero", "sha256": hashes[first]}, *rows])
+    found = [p.facts["source_sha256"] for p in Source(run, None, False).pictures()]
+    assert found == [hashes[first]] * 7
+
+
+def test_a_picture_used_twice_is_there_twice(options: Make, run: Path) -> None:
+    change(run, lambda rows: rows + [row for row in rows if row["id"] == f"{0:024x}"])
+    export(options())
+    names = sorted(path.stem for path in options().output.rglob("*.png"))
+    assert names[:2] == [f"{0:024x}", f"{0:024x}-2"] and len(names) == 8
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("in_tar", [False, True])
+def test_a_damaged_picture_is_named(
+    options: Make, run: Path, file_format: str, in_tar: bool
+) -> None:
+    wanted = Source(run, None, False).pictures()
+    picture = next(p for p in wanted if (split_reference(p.file) is not None) == in_tar)
+    path, offset, _ = split_reference(picture.file) or (picture.file, 0, 0)
+    content = bytearray(Path(path).read_bytes())
+    content[offset + 50] ^= 1
+    Path(path).write_bytes(content)
+    with pytest.raises(UserError, match="is damaged: expected SHA-256 .*; delete the shard") as got:
+        export(options(format=file_format))
+    assert picture.file in str(got.value) and "\n" not in str(got.value)
+    Path(path).unlink()
+    if not in_tar:
+        with pytest.raises(UserError, match="expected the picture .*No such file"):
+            export(options(format=file_format))
+    assert left_in(options().output.parent) == []
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_an_interrupt_leaves_nothing(
+    options: Make, file_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, calls = Picture.read, []
+
+    def interrupted(picture: Picture) -> tuple:
+        calls.append(picture)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return read(picture)
+
+    monkeypatch.setattr(Picture, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(options(format=file_format))
+    assert left_in(options().output.parent) == []
+    monkeypatch.undo()
+    export(options(format=file_format))
+    assert left_in(options().output.parent) == ["set"]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing(
+    options: Make, file_format: str, signum: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Picture.read
+
+    def signalled(picture: Picture) -> tuple:
+        monkeypatch.undo()
+        os.kill(os.getpid(), signum)
+        return read(picture)
+
+    monkeypatch.setattr(Picture, "read", signalled)
+    with pytest.raises(Stopped) as caught:
+        export(options(format=file_format))
+    assert caught.value.signum == signum
+    assert left_in(options().output.parent) == []
+
+
+def test_a_full_disk_is_one_line(options: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="cannot write to .*set: No space left on device; make"):
+        export(options())
+    assert left_in(options().output.parent) == []
+
+
+def test_the_output_must_be_new_or_empty(options: Make) -> None:
+    out = options().output
+    out.mkdir(parents=True)
+    export(options())
+    assert (out / "README.md").is_file()
+    with pytest.raises(UserError, match="output: expected a new or empty folder, .*name another"):
+        export(options())
+    (out.parent / ".other.unfinished").mkdir()
+    with pytest.raises(UserError, match="another export is writing it, or one was killed"):
+        export(options(output=out.with_name("other")))
+    assert (out.parent / ".other.unfinished").is_dir()
+
+
+def test_what_is_no_finished_run_is_refused(options: Make, run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected a finished run's folder with pictures.parquet"):
+        export(options(run=tmp_path))
+    with pytest.raises(UserError, match="expected the store in .*none; say where it is"):
+        export(options(store=tmp_path / "none"))
+    change(run, lambda rows: [row for row in rows if row["kind"] == "real"])
+    with pytest.raises(UserError, match="expected drawn pictures in .*, found none"):
+        export(options())
+    (run / "summary.json").unlink()
+    with pytest.raises(UserError, match=r"finished run's folder with summary\.json"):
+        export(options())
+
+
+def test_a_moved_store_is_found_where_one_says(options: Make, tmp_path: Path) -> None:
+    (tmp_path / "store").rename(tmp_path / "moved")
+    assert export(options(store=tmp_path / "moved")).num == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "zip"}, "format: expected one of image_folder, webdataset, datasets"),
+        ({"per_file": 0}, "per_file: expected a number >= 1, came 0"),
+        ({"link": True, "format": "datasets"}, "link=true goes with format=image_folder"),
+    ],
+)
+def test_wrong_options_are_refused(options: Make, changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        options(**changes)
+
+
+def test_gaps_and_doubles_among_the_classes_are_filled(run: Path) -> None:
+    change(run, lambda rows: [row | {"label": 3 * row["label"]} for row in rows[-9:]])
+    assert Source(run, None, False).class_names == ["zero", "class 1", "class 2", "a/b: 犬"]
+    change(run, lambda rows: [row | {"class_name": "same"} for row in rows])
+    assert Source(run, None, False).class_names == ["same", "class 1", "class 2", "same (3)"]
+
+
+def test_local_paths_are_cut_to_their_last_part() -> None:
+    values = {"a": ["/x/y/model", "~/z", "C:\\m\\n"], "b": {"c": "hub/name", "d": 1.5, "e": None}}
+    cut = {"a": ["model", "z", "n"], "b": {"c": "hub/name", "d": 1.5, "e": None}}
+    assert portable(values) == cut
+
+
+def test_the_configuration_states_the_options() -> None:
+    config = OmegaConf.load(conf_folder() / "export.yaml")
+    stated = {str(key) for key in config} - {"defaults", "hydra", "debug"}
+    assert stated == {field.name for field in fields(Options)}
+    assert config.format in FORMATS
+
+
+def test_the_bar_counts_the_pictures(
+    options: Make, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    progress = main_module.progress
+
+    def remember(*args: object) -> object:
+        made.append(progress(*args))
+        return made[-1]
+
+    monkeypatch.setattr(main_module, "progress", remember)
+    for file_format in FORMATS:
+        out = options().output.with_name(file_format)
+        export(options(format=file_format, output=out))
+    assert [(bar.n, bar.total) for bar in made] == [(7, 7)] * 3
+    assert "7/7" in capsys.readouterr().err
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    env = os.environ | {"PYTHONPATH": str(Path(sip.__file__).parents[1])}
+    line = [sys.executable, "-m", "sip.export", *arguments]
+    return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_command(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    run_is = f"run={run}"
+    done = command(run_is, "output=set", "format=datasets", cwd=tmp_path / "work")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "set: 7 pictures as datasets, 2 failed ones left out\n"
+    assert left_in(tmp_path / "work") == ["set"]
+    for arguments, line in (
+        ((run_is,), "error: export: expected output, came none; say output=<a new folder>\n"),
+        (("output=x",), "error: export: expected run, came none; say run=runs/<name>\n"),
+    ):
+        done = command(*arguments, cwd=tmp_path / "work")
+        assert (done.returncode, done.stderr) == (1, line)
+    done = command("--help", cwd=tmp_path)
+    assert done.returncode == 0 and "format=webdataset" in done.stdout
+    assert json.loads((run / "summary.json").read_text())["commit"] == "c0ffee"

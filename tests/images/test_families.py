@@ -1,0 +1,206 @@
+"""SDXL and SD3 against diffusers' own pipelines, on tiny models in the hub's layout."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import (
+    EulerDiscreteScheduler,
+    StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3Pipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
+)
+
+from sip.common.errors import UserError
+from sip.common.runtime import Runtime
+from sip.images.families import FAMILIES
+from sip.prompts.base import Span
+from sip.prompts.weighting.tokens import tokenize_whole
+from tests.images import models
+from tests.images.stock import assert_equal, call, compel_hidden, stock
+
+# numpy 2, about how diffusers makes arrays of tensors.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SCALES = [0.5, 1.1, 7.0, 2.35]
+
+
+@pytest.fixture(scope="module")
+def sdxl_folder(tmp_path_factory):
+    return models.save_sdxl(tmp_path_factory.mktemp("sdxl") / "model")
+
+
+@pytest.fixture(scope="module")
+def sd3_folder(tmp_path_factory):
+    return models.save_sd3(tmp_path_factory.mktemp("sd3") / "model")
+
+
+@pytest.fixture
+def weighted(make_prompt):
+    """Rows of mixed guidance; every fourth has a negative prompt."""
+    return [
+        make_prompt(
+            index,
+            guidance_scale=SCALES[index % 4],
+            noise_rate=(0.5, 0.75)[index % 2],
+            negative_prompt="" if index % 4 else "thin strokes",
+        )
+        for index in range(6)
+    ]
+
+
+@pytest.fixture
+def plain(weighted):
+    """The same without weights, so that the pipelines can embed the texts themselves."""
+    return [replace(row, spans=(Span(row.text.split(",")[0], 1.0),)) for row in weighted]
+
+
+def sdxl_negative(row):
+    """SDXL's pipeline gives zeros for None, which is what "no text" means there."""
+    return {"negative_prompt": row.negative_prompt or None}
+
+
+@pytest.mark.parametrize("paradigm", ["img2img", "txt2img"])
+def test_sdxl_equals_the_stock_pipeline(
+    make_img2img, make_txt2img, sdxl_folder, plain, draw, paradigm
+):
+    make, pipeline_class = {
+        "img2img": (make_img2img, StableDiffusionXLImg2ImgPipeline),
+        "txt2img": (make_txt2img, StableDiffusionXLPipeline),
+    }[paradigm]
+    generator = make(model=str(sdxl_folder), scheduler="euler", num_steps=4)
+    drawn = draw(generator, plain, batch_size=6)
+    pipeline = stock(pipeline_class, sdxl_folder, EulerDiscreteScheduler)
+    assert_equal(drawn, plain, lambda row: call(pipeline, row, 4, **sdxl_negative(row)))
+
+
+def test_sdxl_that_encodes_the_empty_prompt_equals_the_stock_pipeline(
+    make_txt2img, plain, draw, tmp_path
+):
+    folder = models.save_sdxl(tmp_path / "model", zeros_for_empty=False)
+    drawn = draw(make_txt2img(model=str(folder), num_steps=4), plain)
+    pipeline = stock(StableDiffusionXLPipeline, folder)
+    assert_equal(drawn, plain, lambda row: call(pipeline, row, 4))
+
+
+def test_sdxl_weights_spans_in_both_encoders_as_compel_does(
+    make_img2img, sdxl_folder, weighted, draw
+):
+    drawn = draw(make_img2img(model=str(sdxl_folder), num_steps=4), weighted, batch_size=6)
+    pipeline = stock(StableDiffusionXLImg2ImgPipeline, sdxl_folder)
+
+    def expected(row):
+        with torch.no_grad():
+            names = ("", "negative_", "pooled_", "negative_pooled_")
+            texts = pipeline.encode_prompt(row.text, device="cpu", **sdxl_negative(row))
+        texts = dict(zip((f"{name}prompt_embeds" for name in names), texts, strict=True))
+        texts = {
+            "prompt_embeds": texts["prompt_embeds"],
+            "negative_prompt_embeds": texts["negative_prompt_embeds"],
+            "pooled_prompt_embeds": texts["pooled_prompt_embeds"],
+            "negative_pooled_prompt_embeds": texts["negative_pooled_prompt_embeds"],
+        }
+        unweighted = texts["prompt_embeds"]
+        texts["prompt_embeds"] = torch.cat(
+            [
+                compel_hidden(pipeline.tokenizer, pipeline.text_encoder, row),
+                compel_hidden(pipeline.tokenizer_2, pipeline.text_encoder_2, row),
+            ],
+            dim=-1,
+        )
+        assert (texts["prompt_embeds"] - unweighted).abs().max() > 0.1
+        return call(pipeline, row, 4, **texts)
+
+    assert_equal(drawn, weighted, expected)
+
+
+@pytest.mark.parametrize("paradigm", ["img2img", "txt2img"])
+@pytest.mark.parametrize("with_t5", [True, False])
+def test_sd3_equals_the_stock_pipeline(
+    make_img2img, make_txt2img, plain, draw, tmp_path, paradigm, with_t5
+):
+    folder = models.save_sd3(tmp_path / "model", with_t5, dynamic_shift=not with_t5)
+    make, pipeline_class = {
+        "img2img": (make_img2img, StableDiffusion3Img2ImgPipeline),
+        "txt2img": (make_txt2img, StableDiffusion3Pipeline),
+    }[paradigm]
+    # 7 steps at rate 0.5: this pipeline runs 4 of them, the others would run 3.
+    generator = make(model=str(folder), scheduler="euler", num_steps=7)
+    drawn = draw(generator, plain, batch_size=6)
+    absent = {} if with_t5 else {"text_encoder_3": None, "tokenizer_3": None}
+    pipeline = stock(pipeline_class, folder, **absent)
+    assert_equal(drawn, plain, lambda row: call(pipeline, row, 7))
+
+
+def test_sd3_weights_spans_in_its_clip_encoders_as_compel_does(make_txt2img, sd3_folder, weighted):
+    generator = make_txt2img(model=str(sd3_folder), scheduler="euler")
+    generator.load(Runtime.cpu())
+    with torch.no_grad():
+        texts = generator.models.encode_texts(generator.weighting, [row.spans for row in weighted])
+    family = generator.models
+    hidden = texts[:, : -family.pooled_width].unflatten(1, (-1, family.width))
+    length = family.text.tokenizer.model_max_length
+    for number, text in enumerate((family.text, family.text_2)):
+        part = hidden[:, :length, number * models.WIDTH : (number + 1) * models.WIDTH]
+        for row, embedded in zip(weighted, part, strict=True):
+            expected = compel_hidden(text.tokenizer, text.encoder, row)
+            torch.testing.assert_close(embedded[None], expected, atol=1e-4, rtol=0)
+
+
+def test_t5_weighs_a_span_by_its_distance_from_the_empty_prompt(make_txt2img, sd3_folder):
+    generator = make_txt2img(model=str(sd3_folder), scheduler="euler")
+    generator.load(Runtime.cpu())
+    t5 = generator.models.t5
+    spans = (Span("a photo of a ", 1.0), Span("three", 1.5), Span(", bold lines", 1.0))
+    flat = tuple(Span(span.text, 1.0) for span in spans)
+    with torch.no_grad():
+        weighted, unweighted = (
+            t5.embed(generator.weighting, [text])[0][0] for text in (spans, flat)
+        )
+        empty = t5.empty()[0][0]
+    token = t5.tokenizer("three")["input_ids"][0]
+    (place,) = (t5.tokens([flat]).ids[0] == token).nonzero()[:, 0].tolist()
+    expected = unweighted.clone()
+    expected[place] = empty[place] + 1.5 * (unweighted[place] - empty[place])
+    torch.testing.assert_close(weighted, expected, atol=1e-5, rtol=0)
+
+
+def test_a_whole_text_is_not_cut_at_its_spans():
+    tokenizer = models.t5_tokenizer()
+    spans = (Span("a photo of a ", 1.0), Span("three", 1.5), Span(", bold", 0.9), Span("", 0.5))
+    tokens = tokenize_whole(tokenizer, [spans, ()], 16)
+    assert tokens.ids[0].tolist()[:9] == tokenizer("a photo of a three, bold")["input_ids"] + [0]
+    assert tokens.ids.shape == (2, 16) and torch.equal(tokens.ids[1:], tokens.empty)
+    assert tokens.weights[0].tolist() == pytest.approx([1.0] * 4 + [1.5, 0.9, 0.9] + [1.0] * 9)
+    assert tokens.lowered == [(0, 5, 6, 0.9)] and (tokens.weights[1] == 1).all()
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "lcm"])
+def test_sd3_refuses_other_schedulers(make_img2img, sd3_folder, scheduler):
+    generator = make_img2img(model=str(sd3_folder), scheduler=scheduler)
+    with pytest.raises(UserError, match=f"expected euler, .* came '{scheduler}'"):
+        generator.require()
+
+
+def test_sd3s_sizes_are_whole_patches(make_img2img, sd3_folder):
+    generator = make_img2img(model=str(sd3_folder), scheduler="euler", size=28)
+    with pytest.raises(UserError, match="expected a multiple of 8 px .* came 28"):
+        generator.require()
+
+
+def test_an_unknown_class_lists_the_known_ones(make_img2img, tmp_path):
+    folder = models.save_sd(tmp_path / "model")
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "FluxPipeline"))
+    with pytest.raises(UserError, match="holds a FluxPipeline; expected one of") as caught:
+        make_img2img(model=str(folder)).require()
+    assert all(name in str(caught.value) for name in FAMILIES)
+
+
+@pytest.mark.parametrize("folder", ["sdxl_folder", "sd3_folder"])
+def test_models_without_a_safety_checker_say_so(make_img2img, folder, request):
+    folder = str(request.getfixturevalue(folder))
+    generator = make_img2img(model=folder, scheduler="euler", safety_checker=True)
+    with pytest.raises(UserError, match="images.safety_checker: .* has none"):
+        generator.require()

@@ -1,0 +1,193 @@
+"""Settings: which are refused, what is in the recipe, variants and adapters of the weights."""
+
+import json
+from importlib.util import find_spec
+
+import pytest
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+
+from sip.common.errors import UserError
+from sip.common.runtime import Runtime
+from sip.images import lora as lora_module
+from sip.prompts.weighting.scale import ScaleWeighting
+from tests.images.stock import assert_equal, call, compel_texts, stock
+
+ONE_LEVEL = 1 / 255
+WRONG = {
+    "images.scheduler: expected one of ddim, euler, .* came 'dim'": {"scheduler": "dim"},
+    "images.dtype: expected one of float32, bfloat16": {"dtype": "fp16"},
+    "images.num_steps: expected a number >= 1, came 0": {"num_steps": 0},
+    r"images.guidance_interval: expected \[low, high\]": {"guidance_interval": [0.5, 0.2]},
+    "images.guidance_interval: .* came 0.5": {"guidance_interval": 0.5},
+    "images.max_failed: expected a share, 0 to 1, came 5": {"max_failed": 5},
+    "images.format: expected one of png, jpeg, webp, came 'gif'": {"format": "gif"},
+    "images.storage: expected one of files, webdataset, came 'zip'": {"storage": "zip"},
+    "images.lora: expected null or the keys model, .* came model": {"lora": {"model": "x"}},
+    "expected a name that ends in .safetensors": {
+        "lora": {"model": "x", "revision": None, "weight_name": "x.bin", "scale": 1.0}
+    },
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_wrong_settings_name_the_right_ones(make_img2img, message):
+    with pytest.raises(UserError, match=message):
+        make_img2img(**WRONG[message])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 30}, "images.size: expected a multiple of 4 px .* came 30"),
+        ({"scheduler": "lcm", "num_steps": 60}, "images.num_steps: 60 with scheduler lcm"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused_before_it_is_loaded(
+    make_img2img, make_prompt, changes, message
+):
+    generator = make_img2img(**changes)
+    for check in (generator.require, lambda: generator.check([make_prompt(0)])):
+        with pytest.raises(UserError, match=message):
+            check()
+    assert generator.family is None
+
+
+def test_missing_weights_are_named(make_img2img, tmp_path):
+    with pytest.raises(UserError, match="nowhere"):
+        make_img2img(model=str(tmp_path / "nowhere")).load(Runtime.cpu())
+    with pytest.raises(UserError, match="nowhere"):
+        make_img2img(model=str(tmp_path / "nowhere")).require()
+    make_img2img().require()
+
+
+CHANGES = [
+    {"num_steps": 20},
+    {"size": 64},
+    {"dtype": "bfloat16"},
+    {"scheduler": "euler"},
+    {"guidance_interval": [0.2, 1]},
+    {"vae_tiling": True},
+    {"safety_checker": True},
+    {"weighting": ScaleWeighting()},
+    {"format": "webp"},
+    {"variant": "fp16"},
+]
+
+
+def test_the_recipe_holds_what_changes_files_and_nothing_else(make_img2img, make_txt2img):
+    recipe = make_img2img().recipe()
+    assert json.loads(json.dumps(recipe)) == recipe
+    recipes = [make_img2img(**changes).recipe() for changes in CHANGES]
+    recipes += [recipe, make_txt2img().recipe()]
+    assert len({json.dumps(one) for one in recipes}) == len(CHANGES) + 2
+    same = make_img2img(
+        per_sample=3, max_failed=0.5, storage="webdataset", guidance_interval=[0.0, 1.0]
+    )
+    assert same.recipe() == recipe
+
+
+def test_a_variant_is_loaded_by_its_name(make_img2img, model_folder, make_prompt, draw, tmp_path):
+    pipeline = stock(StableDiffusionPipeline, model_folder)
+    pipeline.save_pretrained(tmp_path / "fp16", variant="fp16")
+    row = make_prompt(0)
+    drawn = draw(make_img2img(model=str(tmp_path / "fp16"), variant="fp16"), [row])
+    plain = draw(make_img2img(), [row])
+    assert torch.equal(drawn[row.image_id].pixels, plain[row.image_id].pixels)
+    with pytest.raises(UserError, match="safetensors"):
+        make_img2img(model=str(tmp_path / "fp16")).load(Runtime.cpu())
+    with pytest.raises(UserError, match="fp16"):
+        make_img2img(variant="fp16").load(Runtime.cpu())
+
+
+@pytest.fixture
+def lora(model_folder, tmp_path):
+    """An adapter of the U-Net's attention with random weights."""
+    if find_spec("peft") is None:
+        pytest.skip("peft is not installed")
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    torch.manual_seed(4)
+    pipeline = stock(StableDiffusionPipeline, model_folder)
+    pipeline.unet.add_adapter(
+        LoraConfig(r=2, lora_alpha=4, init_lora_weights=False, target_modules=["to_q", "to_v"])
+    )
+    StableDiffusionPipeline.save_lora_weights(
+        tmp_path / "lora", unet_lora_layers=get_peft_model_state_dict(pipeline.unet)
+    )
+    return {
+        "model": str(tmp_path / "lora"),
+        "revision": None,
+        "weight_name": "pytorch_lora_weights.safetensors",
+        "scale": 0.7,
+    }
+
+
+def test_a_lora_equals_the_stock_pipeline(make_img2img, model_folder, make_prompt, draw, lora):
+    rows = [make_prompt(index) for index in range(3)]
+    generator = make_img2img(lora=lora)
+    drawn = draw(generator, rows)
+    assert not any("lora" in name for name, _ in generator.named_parameters())  # fused
+    pipeline = stock(StableDiffusionImg2ImgPipeline, model_folder)
+    pipeline.load_lora_weights(lora["model"], weight_name=lora["weight_name"])
+    pipeline.fuse_lora(lora_scale=lora["scale"])
+    assert_equal(drawn, rows, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
+    plain = draw(make_img2img(), rows)
+    assert (plain[rows[0].image_id].pixels - drawn[rows[0].image_id].pixels).abs().max() > 0.01
+
+
+def test_a_lora_is_known_by_its_content_and_scale(make_img2img, lora, tmp_path):
+    recipe = make_img2img(lora=lora).recipe()
+    copied = tmp_path / "elsewhere"
+    copied.mkdir()
+    name = lora["weight_name"]
+    (copied / name).write_bytes((tmp_path / "lora" / name).read_bytes())
+    (copied / "other.safetensors").write_bytes(b"")
+    assert make_img2img(lora=lora | {"model": str(copied)}).recipe() == recipe
+    for changed in (lora | {"scale": 1.0}, lora | {"model": "some/name"}, None):
+        assert make_img2img(lora=changed).recipe() != recipe
+
+
+def test_a_lora_that_is_not_there_is_named(make_img2img, lora, tmp_path):
+    for changes in ({"model": str(tmp_path)}, {"model": "some/name"}):
+        with pytest.raises(UserError, match="pytorch_lora_weights.safetensors"):
+            make_img2img(lora=lora | changes).require()
+
+
+def test_without_peft_one_line_says_so(make_img2img, monkeypatch, tmp_path):
+    monkeypatch.setattr(lora_module, "find_spec", lambda name: None)
+    adapter = {"model": "x/y", "revision": None, "weight_name": "l.safetensors", "scale": 1.0}
+    with pytest.raises(UserError, match=r"needs the package peft; .*sip-augmentation\[lora\]"):
+        make_img2img(lora=adapter).require()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"channels_last": True}, {"vae_slicing": True}, {"attention": "math"}, {"attention": "flash"}],
+)
+def test_device_settings_change_nothing_beyond_rounding(make_img2img, make_prompt, draw, changes):
+    rows = [make_prompt(index) for index in range(3)]
+    drawn = draw(make_img2img(), rows, runtime=Runtime.cpu(**changes))
+    for image_id, row in draw(make_img2img(), rows).items():
+        assert (drawn[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL
+
+
+def test_loading_again_with_other_settings_applies_them(make_img2img):
+    generator = make_img2img()
+    generator.load(Runtime.cpu(channels_last=True, vae_slicing=True))
+    weights = generator.models
+    convolution = weights.denoiser.conv_in.weight
+    assert convolution.is_contiguous(memory_format=torch.channels_last)
+    assert weights.vae.use_slicing
+    generator.load(Runtime.cpu())
+    assert generator.models is weights
+    assert weights.denoiser.conv_in.weight.is_contiguous() and not weights.vae.use_slicing
+
+
+def test_large_pictures_can_be_decoded_in_tiles(make_img2img, make_prompt, draw):
+    row = make_prompt(0, noise_rate=0.2)
+    generator = make_img2img(size=64, vae_tiling=True)
+    generator.load(Runtime.cpu())
+    assert generator.models.vae.use_tiling
+    assert draw(generator, [row])[row.image_id].pixels.shape == (3, 64, 64)
