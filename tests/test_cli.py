@@ -164,7 +164,7 @@ def test_an_interrupt_is_one_line(toy: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "interrupted: what was finished is kept; the same command goes on from there\n"
+    assert err == "stopped: what was finished is kept; the same command goes on from there\n"
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])

@@ -28,13 +28,22 @@ def auto_batch_size(file: Path, model: str, device: str, trial: Callable[[int], 
         RuntimeError: Not even one row fits.
     """
     key = f"{_device_name(device)} {model}"
-    known = json.loads(file.read_text()) if file.exists() else {}
+    known = _read(file)
     if key not in known:
         known[key] = _find(trial, device)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(known, indent=2) + "\n")
         say("batch size", f"{known[key]} rows at a time, by trial; remembered in {file}")
     return int(known[key])
+
+
+def _read(file: Path) -> dict[str, int]:
+    """Return what is remembered; a garbled file is only a memory lost."""
+    try:
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _find(trial: Callable[[int], None], device: str) -> int:
@@ -47,7 +56,7 @@ def _find(trial: Callable[[int], None], device: str) -> int:
             if size == 1 or not is_out_of_memory(error):
                 raise
             break
-        rate = size / seconds
+        rate = size / max(seconds, 1e-9)
         if rate < best_rate * GAIN:
             break
         best, best_rate = size, rate
