@@ -14,12 +14,15 @@ from omegaconf import DictConfig
 from sip import records
 from sip.build import build
 from sip.common import progress
-from sip.common.devices import launch, num_processes
+from sip.common.devices import check, launched, num_processes
+from sip.common.interrupt import graceful, raise_if_stopped
 from sip.common.progress import say
+from sip.common.runtime import set_threads
 from sip.common.seeds import digest
+from sip.common.shards import plain_disk_errors
 from sip.dataset.base import Sample
-from sip.pipeline import Offline
-from sip.plan import Plan, make_plan, size
+from sip.pipeline import Candidates, Offline
+from sip.plan import Plan, make_plan
 from sip.prompts.base import Prompt
 from sip.stages import Stages
 
@@ -46,13 +49,11 @@ class Generation:
     """
 
     def __init__(self, config: DictConfig) -> None:
-        if config.runtime.num_threads:
-            from sip.runs import set_threads
-
-            set_threads(config.runtime.num_threads)
+        check(config.trainer)
         self.config = config
         self.dataset = build(config.dataset)
         self.offline = Offline(config)
+        set_threads(self.offline.runtime)
         self.offline.require()
         self.recipe = {"dataset": self.dataset.recipe(), "offline": self.offline.recipe()}
         self.fingerprint = digest(self.recipe)[:10]
@@ -69,23 +70,33 @@ class Generation:
 
     def plan(self) -> Plan:
         """Return what there is to do."""
-        return make_plan(self.offline, self.samples(), num_processes(self.config.trainer))
+        return make_plan(self.offline, self.samples(), self._num_processes())
 
     def run(self) -> None:
         """Do it, with every process of the job; the first one writes the folder."""
+        self._require_folder()
+        with graceful(), launched(self.config.trainer, self.offline.runtime.device) as device:
+            self.offline.runtime = replace(self.offline.runtime, device=device)
+            samples = self.samples()
+            if progress.is_first:
+                plan = make_plan(self.offline, samples, self._num_processes())
+                say("plan", plan.line())
+                plan.check_space(self.offline.store.root)
+            raise_if_stopped()
+            prompts, said = self.offline.prompts(samples, self.stages)
+            self.offline.draw(prompts, self.stages)
+            if progress.is_first:
+                self._write(samples, prompts, said)
+
+    def _write(
+        self, samples: list[Sample], prompts: list[Prompt], said: dict[str, Candidates]
+    ) -> None:
+        """Write down what was drawn; print it.
+
+        Raises:
+            UserError: Too many pictures failed.
+        """
         offline = self.offline
-        device = launch(self.config.trainer, offline.runtime.device)
-        offline.runtime = replace(offline.runtime, device=device)
-        samples = self.samples()
-        if progress.is_first:
-            plan = make_plan(offline, samples, num_processes(self.config.trainer))
-            say("plan", plan.line())
-            plan.check_space(offline.store.root)
-        prompts, said = offline.prompts(samples, self.stages)
-        offline.draw(prompts, self.stages)
-        if not progress.is_first:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
         records.write_pictures(
             self.folder / "pictures.parquet",
             {"train": samples},
@@ -101,10 +112,19 @@ class Generation:
         print(self._table(summary, sheet))
         offline.report_failures(prompts, samples)
 
+    def _require_folder(self) -> None:
+        with plain_disk_errors(self.folder, "paths.runs"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / ".writable").touch()
+            (self.folder / ".writable").unlink()
+
+    def _num_processes(self) -> int:
+        return num_processes(self.config.trainer, self.offline.runtime.device)
+
     def _summary(self, samples: list[Sample], prompts: list[Prompt]) -> dict[str, Any]:
         failures = self.offline.failures(prompts, samples)
         room = self.offline.room("images")
-        rows = {prompt.image_id for prompt in prompts}
+        rows = dict.fromkeys(prompt.image_id for prompt in prompts)
         return {
             "kind": "generate",
             "name": self.name,
@@ -114,7 +134,7 @@ class Generation:
             "num_real": len(samples),
             "num_drawn": len(rows) - len(room.failed(rows)),
             "failures": dict(failures),
-            "unet_evaluations": sum(map(self.offline.generator.num_evaluations, prompts)),
+            "unet_evaluations": sum(self.offline.column("images", list(rows), "unet_evaluations")),
             "stages": self.stages.rows,
             "room": room.folder.relative_to(self.offline.store.root).as_posix(),
             **records.environment(),
@@ -123,7 +143,6 @@ class Generation:
 
     def _table(self, summary: dict[str, Any], sheet: Path | None) -> str:
         folder = self.offline.store.root / summary["room"]
-        used = sum(file.stat().st_size for file in folder.glob("shards/*/*"))
         failed = ", ".join(f"{num} {reason}" for reason, num in summary["failures"].items())
         return records.text_table(
             {
@@ -131,7 +150,7 @@ class Generation:
                 "failed": failed or "none",
                 "U-Net evaluations": f"{summary['unet_evaluations']:,}",
                 "seconds": ", ".join(f"{r['stage']} {r['seconds']:.1f}" for r in self.stages.rows),
-                "pictures in": f"{folder} ({size(used)})",
+                "pictures in": str(folder),
                 "list and provenance": str(self.folder / "pictures.parquet"),
                 "contact sheet": str(sheet) if sheet else "none: nothing was drawn",
                 "as a data set": f"python -m sip.export run={self.folder} format=image_folder "

@@ -58,7 +58,10 @@ class Offline:
             self.scorer = build(config.scores)
         self.runtime = Runtime.of(config.runtime)
         self.batch_size = config.runtime.batch_size
-        self.shard_size = config.runtime.shard_size
+        for name in ("captions", "scores", "images"):
+            _check_size(f"batch_size.{name}", self.batch_size[name], "auto")
+        self.shard_size = _check_size("shard_size", config.runtime.shard_size)
+        self._rooms: dict[str, Room] = {}
         if config.retry not in (None, "failed"):
             raise UserError(f"retry: expected null or failed, came {config.retry!r}")
         self.retry_failed = config.retry == "failed"
@@ -99,8 +102,11 @@ class Offline:
         }
         implementation = implementations[name]
         assert implementation is not None
-        recipe = implementation.recipe()
-        return self.store.room(name, recipe["class"].split(".")[-2], recipe)
+        if name not in self._rooms:  # one of each, so that what it knows of the disk is kept
+            recipe = implementation.recipe()
+            choice = recipe["class"].split(".")[-2]
+            self._rooms[name] = self.store.room(name, choice, recipe)
+        return self._rooms[name]
 
     def prompts(
         self, samples: Sequence[Sample], stages: Stages
@@ -172,6 +178,10 @@ class Offline:
         num, total = sum(reasons.values()), len(samples) * self.generator.per_sample
         if not num:
             return
+        if reasons["unreadable"]:
+            listed = {prompt.sample_id for prompt in prompts}
+            paths = [sample.path for sample in samples if sample.sample_id not in listed]
+            say("images", f"unreadable: {', '.join(paths[:5])}; mend or remove before training")
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         text = f"{num} of {total} pictures failed ({counts}); retry=failed tries them again"
         if num > self.generator.max_failed * total:
@@ -182,21 +192,12 @@ class Offline:
         say("images", text)
 
     def size_of_batch(self, name: str, rows: Any) -> int:
-        """Return `runtime.batch_size` of a room; "auto" is found by trial on some of the rows.
-
-        Raises:
-            UserError: It is neither a number nor "auto".
-        """
-        size = self.batch_size[name]
-        if size == "auto":
+        """Return `runtime.batch_size` of a room; "auto" is found by trial on some of the rows."""
+        if self.batch_size[name] == "auto":
             from sip.trial import auto_size
 
             return auto_size(self, name, rows)
-        if type(size) is not int or size < 1:
-            raise UserError(
-                f"runtime.batch_size.{name}: expected a number >= 1 or auto, came {size!r}"
-            )
-        return size
+        return int(self.batch_size[name])
 
     def _fill(self, name: str, wanted: Mapping[str, Any], make: Any, rows: Sequence) -> Filled:
         """Have a room filled; `rows` are some or all of the inputs, to try batch sizes on."""
@@ -238,13 +239,13 @@ class Offline:
         self.scorer.clear()
         return self.column("scores", keys, "similarities")
 
-    def column(self, name: str, keys: Sequence[str], column: str) -> list[list]:
+    def column(self, name: str, keys: Sequence[str], column: str) -> list[Any]:
         """Return one column of a room, row by row; few whole rows are in memory at a time."""
         room, values = self.room(name), []
         for start in range(0, len(keys), CHUNK):
             chunk = keys[start : start + CHUNK]
             rows = room.read(chunk)
-            values += [list(rows[key][column]) for key in chunk]
+            values += [rows[key][column] for key in chunk]
         return values
 
 
@@ -276,6 +277,18 @@ def _image_batches(
 
     batches = group_rows(wanted.values(), batch_size, generator.group)
     return [[prompt.image_id for prompt in batch] for batch in batches]
+
+
+def _check_size(name: str, value: Any, *others: str) -> Any:
+    """Return a number of rows.
+
+    Raises:
+        UserError: It is none.
+    """
+    if value in others or (type(value) is int and value >= 1):
+        return value
+    expected = " or ".join(["a number >= 1", *others])
+    raise UserError(f"runtime.{name}: expected {expected}, came {value!r}")
 
 
 def _where(found: Sequence[Any], *columns: Sequence[Any]) -> list[list[Any]]:

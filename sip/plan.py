@@ -95,7 +95,7 @@ def make_plan(offline: "Offline", samples: Sequence[Sample], num_devices: int = 
     failed = room.failed(rows)
     to_make = {*room.missing(rows), *(failed if offline.retry_failed else ())}
     missing = [prompt for key, prompt in rows.items() if key in to_make]
-    coming = (to_caption or to_score) * offline.generator.per_sample
+    coming = (to_score if offline.scorer else to_caption) * offline.generator.per_sample
     evaluations = sum(map(offline.generator.num_evaluations, missing))
     evaluations += coming * offline.generator.num_evaluations(_assumed(offline))
     to_draw = len(missing) + coming
@@ -139,8 +139,9 @@ def _known(
     if offline.scorer and captions is not None:
         keys = score_keys(known, captions)
         missing = set(offline.room("scores").missing(keys))
-        to_score = to_caption + len(missing)
-        kept = [n for n, key in enumerate(keys) if key not in missing]
+        failed = set(offline.room("scores").failed(keys))
+        to_score = to_caption + len(missing | failed if offline.retry_failed else missing)
+        kept = [n for n, key in enumerate(keys) if key not in missing | failed]
         known, captions = [known[n] for n in kept], [captions[n] for n in kept]
         scores = offline.column("scores", [keys[n] for n in kept], "similarities")
     return known, captions, scores, to_caption, to_score

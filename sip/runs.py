@@ -23,7 +23,7 @@ from sip.classifier.base import Picture as Row
 from sip.common.devices import several
 from sip.common.errors import UserError
 from sip.common.progress import say
-from sip.common.runtime import device
+from sip.common.runtime import Runtime, device, set_threads
 from sip.common.seeds import digest
 from sip.dataset.base import Sample
 from sip.pipeline import Offline, Picture
@@ -42,13 +42,13 @@ def train(config: DictConfig) -> float | None:
     Raises:
         UserError: Something is missing or wrong; before any costly work.
     """
-    if config.runtime.num_threads:
-        set_threads(config.runtime.num_threads)
+    set_threads(Runtime.of(config.runtime))
     run = Run(config)
     if config.plan:
         run.print_plan()
         return None
-    summary = run.found() if config.train.reuse else None
+    reuse = config.train.reuse and config.retry is None  # failed pictures may come out now
+    summary = run.found() if reuse else None
     if summary is None:
         summary = run.make()
     else:
@@ -250,10 +250,3 @@ def _refuse_unreadable(samples: list[Sample]) -> None:
 def _drawn_row(picture: Picture) -> Row:
     prompt = picture.prompt
     return Row(sample_id=prompt.image_id, path=picture.row["file"], label=prompt.label)
-
-
-def set_threads(num: int) -> None:
-    """Let torch use that many CPU threads."""
-    import torch
-
-    torch.set_num_threads(num)

@@ -119,7 +119,7 @@ class Room:
         by_shard: dict[str, set[str]] = {}
         for key in keys:
             if key in self.index:
-                by_shard.setdefault(self._shard_of(key), set()).add(key)
+                by_shard.setdefault(self.shard_of(key), set()).add(key)
         rows: dict[str, Row] = {}
         for shard, inside in by_shard.items():
             rows.update((row["key"], row) for row in read_rows(self.shards / shard, inside))
@@ -176,7 +176,8 @@ class Room:
         """Return the folder of the unfinished shards."""
         return self.folder / "tmp"
 
-    def _shard_of(self, key: str) -> str:
+    def shard_of(self, key: str) -> str:
+        """Return the name of the shard with a key's newest row, as of the last look."""
         position = self.index[key]
         return self.names[~position if position < 0 else position]
 

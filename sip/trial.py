@@ -1,10 +1,10 @@
 """Short measurements before the work: the batch size that a device likes, and how fast it draws."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sip.common.batch_size import auto_batch_size
 from sip.common.errors import UserError
@@ -16,6 +16,7 @@ from sip.stages import reader
 if TYPE_CHECKING:
     from sip.pipeline import Offline
 
+Row = TypeVar("Row")
 RATES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0)  # noise rates; the smallest ones are quickest
 CPU_ROWS = 4  # a CPU is as fast, row by row, with few rows as with many
 
@@ -39,10 +40,15 @@ class Speed:
 def auto_size(offline: "Offline", name: str, rows: Any) -> int:
     """Return the batch size of a room for this device, by trial or from memory."""
     room = {"captions": offline.captioner, "scores": offline.scorer, "images": offline.generator}
-    first = next(iter(rows))
-    trial = _images_trial(offline, first)[0] if name == "images" else _trial(offline, name, first)
+    if name == "images":
+        reads = offline.generator.reads_source
+        first = _readable(rows, lambda row: row.source) if reads else next(iter(rows))
+        trial = _images_trial(offline, first)[0]
+    else:
+        trial = _trial(offline, name, _readable(rows, lambda row: row.path))
     recipe = room[name].recipe()  # type: ignore[union-attr]
-    model = f"{name} {recipe['class'].rpartition('.')[2]} {digest(recipe)[:10]}"
+    known = digest(recipe, asdict(replace(offline.runtime, device="")))[:10]
+    model = f"{name} {recipe['class'].rpartition('.')[2]} {known}"
     file = offline.store.root / "batch_sizes.json"
     return auto_batch_size(file, model, offline.runtime.device, trial)
 
@@ -53,7 +59,7 @@ def measure(offline: "Offline", samples: Sequence[Sample], rooms: set[str]) -> S
     Raises:
         UserError: None of the first pictures can be read.
     """
-    sample = _readable(samples)
+    sample = _readable(samples, lambda row: row.path)
     caption = score = evaluation = picture = 0.0
     if "captions" in rooms:
         caption = _per_row(offline, _trial(offline, "captions", sample), "captions", [sample])
@@ -163,13 +169,20 @@ def _seconds(offline: "Offline", work: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def _readable(samples: Sequence[Sample]) -> Sample:
+def _readable(rows: Iterable[Row], path: Callable[[Row], str]) -> Row:
+    """Return the first row whose picture can be read.
+
+    Raises:
+        UserError: There is none.
+    """
     from sip.common.images import read_rgb
 
-    for sample in samples[:10]:
+    num = 0
+    for row in rows:
         try:
-            read_rgb(sample.path, None)
+            read_rgb(path(row), None)
         except ValueError:
+            num += 1
             continue
-        return sample
-    raise UserError("dataset: expected readable pictures, none of the first 10 can be read")
+        return row
+    raise UserError(f"dataset: expected readable pictures, none of the {num} can be read")

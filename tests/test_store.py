@@ -399,3 +399,38 @@ def test_many_shards_are_read_quickly(room: Room) -> None:
     before = time.process_time()
     assert len(other.read(wanted(*range(300)))) == 300
     assert time.process_time() - before < 3
+
+
+def test_a_host_name_with_dashes_costs_nothing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims_module, "host_name", lambda: "job--worker--0.4026531836")
+
+    def make(batches: Iterator[list[int]], add: Add) -> None:
+        for batch in list(batches):  # all are claimed while the shard is open
+            for number in batch:
+                add({"key": f"k{number}", "payload": b"x", "suffix": ".bin"})
+
+    assert room.fill(wanted(*range(40)), make, 4, shard_size=8).made == 40
+
+
+def test_a_shard_that_is_gone_while_failed_rows_are_made_again(room: Room) -> None:
+    def failing(numbers: list[int]) -> Iterator[dict]:
+        for number in numbers:
+            yield {"key": f"k{number}", "status": "failed"}
+
+    def good(numbers: list[int]) -> Iterator[dict]:
+        if first := [folder for folder in room.shards.iterdir() if folder.name == doomed]:
+            shutil.rmtree(first[0])
+        for number in numbers:
+            yield {"key": f"k{number}", "status": "ok"}
+
+    fill(room, wanted(0), failing, chunk=1)
+    doomed = next(room.shards.iterdir()).name
+    fill(room, wanted(1, 2, 3), failing, chunk=1)
+    filled = fill(room, wanted(1, 2, 3), good, chunk=1, retry_failed=True)
+    assert filled.made == 3
+    assert {row["status"] for row in filled.rows.values()} == {"ok"}
+
+
+def test_a_shard_size_below_one_is_refused(room: Room) -> None:
+    with pytest.raises(ValueError, match="shard_size: expected 1 or more, came 0"):
+        room.fill(wanted(1), lambda batches, add: None, 1, shard_size=0)

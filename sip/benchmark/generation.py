@@ -39,16 +39,16 @@ def run(config: "DictConfig") -> None:
         UserError: A setting is wrong.
     """
     wants_full = _check(config)
-    if config.runtime.num_threads:
-        from sip.runs import set_threads
+    from sip.common.runtime import Runtime, set_threads
 
-        set_threads(config.runtime.num_threads)
+    set_threads(Runtime.of(config.runtime))
     # In the working directory: the store's disk, not one in memory, is what counts.
     with tempfile.TemporaryDirectory(prefix="sip-generation-", dir=".") as folder:
-        reports = [_measure(config, f"{config.images.model}", Path(folder) / "chosen")]
+        place = Path(folder).absolute()
+        reports = [_measure(config, str(config.images.model), place / "chosen")]
         if wants_full:
-            full = _full_size(config, Path(folder) / "full")
-            reports.append(_measure(full, FULL_NAME, Path(folder) / "full"))
+            full = _full_size(config, place / "full")
+            reports.append(_measure(full, FULL_NAME, place / "full"))
     write(reports, config.output)
 
 
@@ -121,6 +121,7 @@ class Bench:
         self.engine: Engine = offline.generator  # type: ignore[assignment]
         self.prompts = prompts
         self.folder = folder
+        self.recipe = offline.generator.recipe()  # reads all the weights, so not by the clock
         self.batch_size = offline.size_of_batch("images", prompts)
         self.batches = group_rows(prompts, self.batch_size, self.engine.group)
         self.sample: list[Prompt] = []
@@ -173,14 +174,14 @@ class Bench:
         self._draw(self.folder / "engine")
 
     def _draw(self, store: Path) -> Sequence[dict[str, Any]]:
-        """Draw the list into a fresh store, texts included; return nothing before it is stored."""
+        """Draw the list, texts included, into a fresh store; return its rows."""
         from sip.images.batches import group_rows
         from sip.stages import images_maker
         from sip.store import Store
 
         self.engine.clear()
         wanted = {prompt.image_id: prompt for prompt in self.prompts}
-        room = Store(store).room("images", "benchmark", self.engine.recipe())
+        room = Store(store).room("images", "benchmark", self.recipe)
         batches = group_rows(self.prompts, self.batch_size, self.engine.group)
         filled = room.fill(
             wanted,

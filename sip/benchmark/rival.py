@@ -6,8 +6,8 @@ Their own loops do no less: eager, one row at a time, the text encoded for every
 from collections.abc import Sequence
 from pathlib import Path
 
+import diffusers
 import torch
-from diffusers import AutoPipelineForImage2Image
 
 from sip.common.images import read_rgb
 from sip.images.engine import Engine
@@ -33,8 +33,11 @@ class Rival:
             engine.lora,
             engine.safety_checker,
         )
-        with quiet():
-            self.pipeline = AutoPipelineForImage2Image.from_pipe(loaded)
+        pipeline_class = getattr(diffusers, engine.family_class.pipelines[1])
+        with quiet():  # the loaded parts, and the settings of the folder
+            self.pipeline = pipeline_class.from_pretrained(
+                engine.layout.folder, **loaded.components, dtype=loaded.dtype
+            )
         if engine.schedule.prediction != "flow":
             scheduler, fixed = SCHEDULERS[engine.scheduler_name]
             self.pipeline.scheduler = scheduler.from_config(self.pipeline.scheduler.config, **fixed)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from sip.common.claims import write_atomically
@@ -31,9 +32,10 @@ def auto_batch_size(file: Path, model: str, device: str, trial: Callable[[int], 
     known = _read(file)
     if key not in known:
         known[key] = _find(trial, device)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps(known, indent=2) + "\n")
         say("batch size", f"{known[key]} rows at a time, by trial; remembered in {file}")
+        with suppress(OSError):  # only a memory; a disk that is full says so in a better place
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, json.dumps(known, indent=2) + "\n")
     return int(known[key])
 
 

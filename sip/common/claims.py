@@ -14,7 +14,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HEARTBEAT_EVERY = 10.0  # s
@@ -80,7 +80,7 @@ class Claims:
         """Give all claims back; does nothing where none is held."""
         if self._held:
             self._stop.set()
-            with self.locked():
+            with suppress(OSError), self.locked():  # a disk that is gone: the claim dies with us
                 self._file.unlink(missing_ok=True)
             self._held = []
 
@@ -112,11 +112,16 @@ def is_alive(claim: dict, silent_for: float) -> bool:
 
 
 def host_name() -> str:
-    """Return a name for the space in which process ids count: the machine, or the container."""
+    """Return a name for the space in which process ids count.
+
+    It is that of this machine since its last start, or of the container. The host's name alone
+    would not do: machines may share it, and the first space of every machine has the same number.
+    """
     try:
-        space = os.stat("/proc/self/ns/pid").st_ino
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        space = f"{boot}{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
-        space = 0
+        space = "0"
     return f"{socket.gethostname().replace('/', '_')}.{space}"
 
 

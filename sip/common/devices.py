@@ -5,33 +5,59 @@ store's claims, so that one that is lost costs its open shard alone, and a later
 number of processes goes on.
 """
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sip.common import interrupt, progress
 from sip.common.errors import UserError
 
+STRATEGIES = ("auto", "ddp")
+GRACE = 60.0  # s for the other processes to finish their batch when the first one fails
+
+
+def check(trainer: Mapping[str, Any]) -> None:
+    """Refuse settings that no machine could have.
+
+    Raises:
+        UserError: There are some.
+    """
+    for name, others in (("devices", ("auto",)), ("num_nodes", ())):
+        value = trainer[name]
+        if value not in others and (type(value) is not int or value < 1):
+            expected = " or ".join(["a number >= 1", *others])
+            raise UserError(f"trainer.{name}: expected {expected}, came {value!r}")
+    if trainer["strategy"] not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        raise UserError(f"trainer.strategy: expected one of {known}, came {trainer['strategy']!r}")
+
 
 def several(trainer: Mapping[str, Any]) -> bool:
-    """Return whether the settings name more than one device."""
-    return trainer["devices"] not in (1, "1") or int(trainer["num_nodes"]) > 1
+    """Return whether the settings name more than one device.
+
+    Raises:
+        UserError: As `check`.
+    """
+    check(trainer)
+    return trainer["devices"] != 1 or trainer["num_nodes"] > 1
 
 
-def num_processes(trainer: Mapping[str, Any]) -> int:
+def num_processes(trainer: Mapping[str, Any], device: str) -> int:
     """Return how many processes the settings ask for, on all machines together."""
     devices = trainer["devices"]
-    if isinstance(devices, str) and not devices.isdigit() or devices == -1:  # "auto", "0,1"
+    if devices == "auto":
         import torch
 
-        listed = isinstance(devices, str) and "," in devices
-        num = len(devices.split(",")) if listed else max(1, torch.cuda.device_count())
-    else:
-        num = len(devices) if isinstance(devices, list | tuple) else int(devices)
-    return num * int(trainer["num_nodes"])
+        devices = 1 if device == "cpu" else torch.cuda.device_count()
+    return devices * trainer["num_nodes"]
 
 
-def launch(trainer: Mapping[str, Any], device: str) -> str:
-    """Start the other processes of this job, if there are any; return this process's device.
+@contextmanager
+def launched(trainer: Mapping[str, Any], device: str) -> Iterator[str]:
+    """Start the other processes of this job, if there are any; yield this process's device.
+
+    Where the block fails, the other processes are asked to stop.
 
     Args:
         trainer: `devices`, `num_nodes` and `strategy`, as Lightning's Trainer takes them.
@@ -41,7 +67,36 @@ def launch(trainer: Mapping[str, Any], device: str) -> str:
         UserError: The settings cannot be had on this machine.
     """
     if not several(trainer):
-        return device
+        yield device
+        return
+    _refuse_multirun(trainer)
+    fabric = _fabric(trainer, device)
+    launcher = fabric.strategy.launcher
+    try:
+        fabric.launch()
+        progress.is_first = fabric.global_rank == 0
+        interrupt.forward += [child.send_signal for child in getattr(launcher, "procs", [])]
+        yield str(fabric.device)
+    except BaseException:
+        _end(getattr(launcher, "procs", []))
+        raise
+    finally:
+        interrupt.forward.clear()
+
+
+def _fabric(trainer: Mapping[str, Any], device: str) -> Any:
+    from lightning_fabric import Fabric
+
+    try:
+        return Fabric(accelerator="cpu" if device == "cpu" else "cuda", **trainer)
+    except (TypeError, ValueError, RuntimeError) as error:  # Lightning says what does not fit
+        raise UserError(
+            f"trainer: {' '.join(str(error).split())}; change trainer.devices, trainer.num_nodes, "
+            "trainer.strategy or runtime.device"
+        ) from error
+
+
+def _refuse_multirun(trainer: Mapping[str, Any]) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -52,24 +107,17 @@ def launch(trainer: Mapping[str, Any], device: str) -> str:
             "multirun on one machine; leave -m out, or send the jobs to SLURM with "
             "hydra/launcher=submitit_slurm"
         )
-    from lightning_fabric import Fabric
 
-    accelerator = "cpu" if device == "cpu" else "cuda"
-    try:
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=trainer["devices"],
-            num_nodes=int(trainer["num_nodes"]),
-            strategy=trainer["strategy"],
-        )
-    except (ValueError, RuntimeError) as error:  # Lightning says what does not fit
-        raise UserError(
-            f"trainer: {' '.join(str(error).split())}; change trainer.devices, trainer.num_nodes, "
-            "trainer.strategy or runtime.device"
-        ) from error
-    fabric.launch()
-    progress.is_first = fabric.global_rank == 0
-    launcher = fabric.strategy.launcher
-    children = getattr(launcher, "procs", [])
-    interrupt.forward += [child.send_signal for child in children]
-    return str(fabric.device)
+
+def _end(children: list[Any]) -> None:
+    """Ask the other processes to stop, once, and wait until they have."""
+    import subprocess
+
+    for child in children:
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+    for child in children:
+        try:
+            child.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            child.kill()

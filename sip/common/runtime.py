@@ -34,6 +34,13 @@ class Runtime:
     vae_slicing: bool
 
     def __post_init__(self) -> None:
+        for name in ("channels_last", "compile", "tf32", "vae_slicing"):
+            if type(getattr(self, name)) is not bool:
+                came = getattr(self, name)
+                raise UserError(f"runtime.{name}: expected true or false, came {came!r}")
+        threads = self.num_threads
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise UserError(f"runtime.num_threads: expected null, or 1 or more, came {threads!r}")
         if self.attention not in ATTENTION:
             raise UserError(
                 f"runtime.attention: expected one of {', '.join(ATTENTION)}, came "
@@ -75,3 +82,11 @@ def device(choice: str) -> str:
             "cpu, or install torch with the CUDA version of your driver"
         )
     return choice
+
+
+def set_threads(runtime: Runtime) -> None:
+    """Let torch use `num_threads` CPU threads, where the settings name a number."""
+    if runtime.num_threads is not None:
+        import torch
+
+        torch.set_num_threads(runtime.num_threads)

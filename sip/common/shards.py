@@ -193,16 +193,22 @@ def read_rows(shard: Path, keys: set[str]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def plain_disk_errors(place: Path) -> Iterator[None]:
-    """Turn a full disk or a read-only folder into one line."""
+def plain_disk_errors(place: Path, key: str = "paths.store") -> Iterator[None]:
+    """Turn a full disk or a read-only folder into one line; `key` is what sets the folder."""
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise UserError(
+                f"{place}: files vanished while they were written: someone removed them, or "
+                "another process took this one for dead, since it gave no sign of life for long; "
+                "start again: what is finished is kept"
+            ) from error
         if error.errno not in CANNOT_WRITE:
             raise
         raise UserError(
             f"cannot write to {place}: {error.strerror}; make room or give another folder "
-            "(paths.store=...), then start again: what is finished is kept"
+            f"({key}=...), then start again: what is finished is kept"
         ) from error
 
 

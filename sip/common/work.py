@@ -1,7 +1,6 @@
 """One filling of a room: batches are claimed, made by a function, and committed as shards."""
 
 import shutil
-import sys
 import threading
 import time
 from collections import deque
@@ -10,11 +9,9 @@ from contextlib import closing
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tqdm import tqdm
-
 from sip.common.claims import Claims, readable
 from sip.common.interrupt import graceful, stop_requested
-from sip.common.progress import progress
+from sip.common.progress import progress, say
 from sip.common.shards import ShardWriter, plain_disk_errors
 
 if TYPE_CHECKING:
@@ -56,9 +53,9 @@ class Work(Generic[Input]):
         self.storage = storage
         self.made = 0
         # Where the failed rows lie that are to be made again; a newer one, though it failed, counts
-        self._outdated: dict[str, int] = {}
+        self._outdated: dict[str, str] = {}
         if retry_failed:
-            self._outdated = {key: room.index[key] for key in room.failed(wanted)}
+            self._outdated = {key: room.shard_of(key) for key in room.failed(wanted)}
         self._queue = deque(batch for batch in batches if self._missing(batch))
         self.num_missing = sum(len(self._missing(batch)) for batch in self._queue)
         self._later: deque[Sequence[str]] = deque()
@@ -78,6 +75,8 @@ class Work(Generic[Input]):
         self._prepare_folders()
         self._claims = Claims(self.room.folder / "claims")
         told = False
+        if self.shard_size < 1:
+            raise ValueError(f"shard_size: expected 1 or more, came {self.shard_size}")
         with graceful(), closing(progress(name, self.num_missing, unit)) as self._bar:
             try:
                 while not stop_requested():
@@ -153,8 +152,12 @@ class Work(Generic[Input]):
 
     def _missing(self, batch: Sequence[str]) -> list[str]:
         """Return those keys of a batch that have no row, or only an outdated one."""
-        index, outdated = self.room.index, self._outdated
-        return [key for key in batch if key not in index or outdated.get(key) == index[key]]
+        room, outdated = self.room, self._outdated
+        return [
+            key
+            for key in batch
+            if key not in room.index or (key in outdated and outdated[key] == room.shard_of(key))
+        ]
 
     def _add(self, row: Mapping[str, Any]) -> None:
         """Take a finished row into the open shard.
@@ -201,7 +204,7 @@ class Work(Generic[Input]):
         if not told:
             who = ", ".join(sorted(map(readable, self._owners)))
             number = sum(len(self._missing(batch)) for batch in self._later)
-            tqdm.write(f"{name}: waiting for {number} made by {who}", sys.stderr)
+            say(name, f"waiting for {number} made by {who}")
         self._owners.clear()
         time.sleep(POLL_EVERY)
 
@@ -223,5 +226,5 @@ class Work(Generic[Input]):
         """Remove what owners that died have left unfinished. Must be called with the lock held."""
         owners = self._claims.owners()
         for unfinished in self.room.tmp.iterdir():
-            if unfinished.name.split("--")[0] not in owners:
+            if unfinished.name.rsplit("--", 1)[0] not in owners:
                 shutil.rmtree(unfinished, ignore_errors=True)

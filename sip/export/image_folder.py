@@ -58,7 +58,7 @@ def folder_names(class_names: Sequence[str]) -> list[str]:
         text = UNSAFE.sub("_", unicodedata.normalize("NFC", class_name)).strip()
         text = text.encode()[:MAX_BYTES].decode(errors="ignore")
         name = re.sub(r"^\.|\.$", "_", text)
-        if name.casefold() in used:
+        while name.casefold() in used:
             name = f"{name or 'class'}-{label}"
         used.add(name.casefold())
         names.append(name)
