@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sip.common.claims import write_atomically
 from sip.common.contact_sheet import Pair, contact_sheet
-from sip.dataset.base import Sample
+from sip.dataset.base import Sample, Split
 from sip.pipeline import Picture
 
 Row = TypeVar("Row")
@@ -30,7 +30,7 @@ REAL = ("guidance_scale", "noise_rate", "similarity")
 
 
 def write_pictures(
-    path: Path, parts: Mapping[str, Sequence[Sample]], drawn: Iterable[Picture], store: Path
+    path: Path, parts: Mapping[Split, Sequence[Sample]], drawn: Iterable[Picture], store: Path
 ) -> None:
     """List every picture: what it is, where it comes from, how it was drawn.
 
@@ -55,7 +55,7 @@ def write_pictures(
 
 
 def _rows(
-    parts: Mapping[str, Sequence[Sample]], drawn: Iterable[Picture], store: Path
+    parts: Mapping[Split, Sequence[Sample]], drawn: Iterable[Picture], store: Path
 ) -> Iterator[dict[str, Any]]:
     for split, samples in parts.items():
         for sample in samples:

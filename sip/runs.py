@@ -25,11 +25,15 @@ from sip.common.errors import UserError
 from sip.common.progress import say
 from sip.common.runtime import Runtime, device, set_threads
 from sip.common.seeds import digest
-from sip.dataset.base import Sample
+from sip.dataset import leaks
+from sip.dataset.base import Sample, Split
+from sip.dataset.reader import require_trainable
 from sip.pipeline import Offline, Picture
 from sip.plan import make_plan
 from sip.records import choice
 from sip.stages import Stages
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def train(config: DictConfig) -> float | None:
@@ -124,10 +128,13 @@ class Run:
         self._require()
         stages = Stages()
         with stages.stage("dataset") as row:
-            parts = {split: self.dataset.samples(split) for split in ("train", "val", "test")}
+            parts = {split: self.dataset.samples(split) for split in SPLITS}
             row["found"] = sum(len(samples) for samples in parts.values())
             _refuse_unreadable([sample for samples in parts.values() for sample in samples])
+            require_trainable(self.dataset.class_names, parts)
+        leaked = self._leaks(parts, stages)
         pictures = self.offline.pictures(parts["train"], stages) if self.offline else []
+        leaks.check_sources((picture.prompt for picture in pictures), parts["train"])
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "summary.json").unlink(missing_ok=True)
         store = Path(self.config.paths.store)
@@ -164,6 +171,7 @@ class Run:
             **self.names,
             "seed": self.config.seed,
             "shots": self.config.dataset.get("shots"),
+            "leaks": leaked,
             "num_real": len(parts["train"]),
             "num_drawn": len(pictures),
             "num_val": len(parts["val"]),
@@ -187,6 +195,17 @@ class Run:
         records.write_summary(self.folder / "summary.json", summary)
         return summary
 
+    def _leaks(self, parts: dict[Split, list[Sample]], stages: Stages) -> dict[str, Any]:
+        """Count and report what train shares with val and test, where `train.leaks` asks for it."""
+        if not self.config.train.leaks:
+            return {}
+        with stages.stage("leaks") as row:
+            found = leaks.find(parts, self.config.runtime.num_workers)
+            row["found"] = sum(leak.exact + leak.near for leak in found)
+        for leak in found:
+            say("leaks", leak.line())
+        return {leak.part: {"exact": leak.exact, "near": leak.near} for leak in found}
+
     def _require(self) -> None:
         from sip.loggers import require_logger
 
@@ -194,6 +213,8 @@ class Run:
         if self.offline:
             self.offline.require()
         self.backbone.require()
+        if self.offline:  # MoEx knows no place in some backbones: said before anything is drawn
+            self.augmentation.mix.require(self.backbone.create(2))
 
 
 def arm() -> str:
@@ -249,4 +270,4 @@ def _refuse_unreadable(samples: list[Sample]) -> None:
 
 def _drawn_row(picture: Picture) -> Row:
     prompt = picture.prompt
-    return Row(sample_id=prompt.image_id, path=picture.row["file"], label=prompt.label)
+    return Row(prompt.image_id, picture.row["file"], prompt.label, source=prompt.sample_id)

@@ -138,7 +138,8 @@ class Bench:
         memory = peak_memory(self.engine.device)
         self.floor = Floor(self.engine, self.batches)
         flops = self.floor.flops() / len(self.prompts)
-        self.floor.run()
+        if self.offline.runtime.compile:
+            self.floor.run()
         self.rival = Rival(self.engine)
         self.sample = self._sample()
         return Report(
@@ -194,12 +195,14 @@ class Bench:
         return list(filled.rows.values())
 
     def _sample(self) -> "list[Prompt]":
-        """Return the rows that the stock pipeline draws, as many as time allows."""
-        from sip.benchmark.drawing_list import sample_of
+        """Return the rows that the stock pipeline draws, as many as time allows; warm it up."""
+        from sip.benchmark.drawing_list import BLOCK, sample_of
 
-        first = self.prompts[:1]
-        self.rival.run(first, self.folder / "warm")
-        turn = self._timed(lambda: self.rival.run(first, self.folder / "warm"), 1)
+        typical, warm = self.prompts[1:2] or self.prompts, self.folder / "warm"
+        self.rival.run(typical, warm)
+        if len(self.prompts) <= BLOCK:
+            return self.prompts
+        turn = self._timed(lambda: self.rival.run(typical, warm), 1)
         return sample_of(self.prompts, int(RIVAL_SECONDS / turn.seconds))
 
     def _timed(self, work: Callable[[], None], num: int) -> Turn:

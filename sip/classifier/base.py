@@ -22,11 +22,16 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class Picture:
-    """A labelled picture that is no `Sample`: a drawn one."""
+    """A labelled picture that is no `Sample`: a drawn one.
+
+    Attributes:
+        source: The `sample_id` of its original.
+    """
 
     sample_id: str
     path: str
     label: int
+    source: str | None = None
 
 
 @dataclass(frozen=True)

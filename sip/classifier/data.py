@@ -14,7 +14,8 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sip.augmentation.base import SampleTransform
+from sip.augmentation.base import Offline, SampleTransform
+from sip.augmentation.offline.none import NoDrawn
 from sip.classifier.base import Row
 from sip.classifier.recipe import Recipe
 from sip.common.errors import UserError
@@ -59,32 +60,75 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return torch.stack([decode(row.path, self.size) for row in self.rows])
 
 
-class Stream(Dataset[tuple[Tensor, int]]):
-    """`length` training pictures: one random order of all pictures after the other."""
+def sources(rows: Sequence[Row]) -> list[int | None]:
+    """Return the position of each drawn picture's original, None for the real ones.
+
+    A drawn row has a `source`, its original's `sample_id`.
+
+    Raises:
+        UserError: An original is not among the rows: its picture would leak into the training.
+    """
+    names = [getattr(row, "source", None) for row in rows]
+    real = {
+        row.sample_id: position
+        for position, (row, name) in enumerate(zip(rows, names, strict=True))
+        if name is None
+    }
+    strangers = [
+        row.path
+        for row, name in zip(rows, names, strict=True)
+        if name is not None and name not in real
+    ]
+    if strangers:
+        raise UserError(
+            f"classifier: expected drawn pictures of pictures in train, {len(strangers)} are of "
+            f"others ({', '.join(strangers[:3])}); draw from the same split and subset"
+        )
+    return [None if name is None else real[name] for name in names]
+
+
+class Stream(Dataset[tuple[Tensor, int] | tuple[Tensor, int, Tensor]]):
+    """`length` training pictures: one random order of all pictures after the other.
+
+    Args:
+        offline: How drawn pictures enter; all are real if left out.
+    """
 
     def __init__(
-        self, pictures: Pictures, transform: SampleTransform, length: int, seed: int
+        self,
+        pictures: Pictures,
+        transform: SampleTransform,
+        length: int,
+        seed: int,
+        offline: Offline | None = None,
     ) -> None:
         self.pictures, self.transform, self.length, self.seed = pictures, transform, length, seed
+        self.offline = offline or NoDrawn()
+        self.sources = sources(pictures.rows)
+        self.weights = self.offline.weights(self.sources)
 
     def __len__(self) -> int:
         """Return the number of pictures that the budget of steps takes."""
         return self.length
 
-    def __getitem__(self, position: int) -> tuple[Tensor, int]:
-        """Return the changed picture at a position of the stream, and its label."""
-        picture, label = self.pictures[int(self.order[position])]
+    def __getitem__(self, position: int) -> tuple[Tensor, int] | tuple[Tensor, int, Tensor]:
+        """Return the changed picture at a position of the stream, its label, its weight if any."""
+        number = int(self.order[position])
+        picture, label = self.pictures[number]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed, "sample", position))
-            return self.transform(picture), label
+            changed = self.transform(picture)
+        return (changed, label) if self.weights is None else (changed, label, self.weights[number])
 
     @cached_property
     def order(self) -> Tensor:
         """The picture at each position: (length,), int64."""
-        generator = torch.Generator().manual_seed(seed_of(self.seed, "order"))
-        num = len(self.pictures)
-        epochs = [torch.randperm(num, generator=generator) for _ in range(-(-self.length // num))]
-        return torch.cat(epochs)[: self.length]
+        return self.offline.order(self.sources, self.length, self.seed)
+
+    @property
+    def pass_length(self) -> int:
+        """Positions that one pass takes, which with `ratio` or `replace` are not all pictures."""
+        return len(self.offline.pool(self.sources, self.seed))
 
 
 class Pool(LightningDataModule):
@@ -94,6 +138,7 @@ class Pool(LightningDataModule):
         size: Side of the pictures, px.
         transform: What is done to each training picture; val and test stay as they are.
         num_workers: Processes that read training pictures; they change nothing but the speed.
+        offline: How drawn pictures enter the training; all are real if left out.
     """
 
     def __init__(
@@ -106,11 +151,12 @@ class Pool(LightningDataModule):
         recipe: Recipe,
         seed: int,
         num_workers: int,
+        offline: Offline | None = None,
     ) -> None:
         super().__init__()
         self.recipe, self.num_workers = recipe, num_workers
         length = recipe.steps * recipe.batch_size
-        self.stream = Stream(Pictures(train, size), transform, length, seed)
+        self.stream = Stream(Pictures(train, size), transform, length, seed, offline)
         self.val, self.test = Pictures(val, size), Pictures(test, size)
 
     def train_dataloader(self) -> DataLoader:

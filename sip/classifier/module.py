@@ -17,7 +17,21 @@ from sip.augmentation.base import Mix
 from sip.classifier.recipe import Recipe
 from sip.common.seeds import seed_of
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # pictures, labels, weights if any
+
+
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    """Return the cross entropy, each row's divided by the sum of all rows' weights.
+
+    Args:
+        logits: (B, num_classes).
+        targets: (B, num_classes): probabilities times the row's weight, which is its sum, > 0.
+    """
+    weights = targets.sum(1)
+    losses = F.cross_entropy(
+        logits, targets / weights[:, None], label_smoothing=label_smoothing, reduction="none"
+    )
+    return (losses * weights).sum() / weights.sum()
 
 
 def schedule(step: int, steps: int, warmup_steps: int) -> float:
@@ -51,6 +65,7 @@ class Classifier(LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
+        mix.require(network)
         self.network, self.recipe, self.mix = network, recipe, mix
         self.num_classes, self.seed = num_classes, seed
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
@@ -71,12 +86,15 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         """Return the loss of a batch after `mix`."""
-        pictures, labels = batch
+        pictures, labels, *weights = batch
         targets = F.one_hot(labels, self.num_classes).float()
+        if weights:
+            targets = targets * weights[0][:, None]
         with self.seeded():
             pictures = self.normalise(pictures)
             logits, targets = self.mix(self.network, pictures, targets)
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
+        criterion = weighted_cross_entropy if weights else F.cross_entropy
+        loss = criterion(logits, targets, label_smoothing=self.recipe.label_smoothing)
         self.train_loss.update(loss.detach())
         self.log("train/loss", loss)
         self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
@@ -107,7 +125,7 @@ class Classifier(LightningModule):
         self._evaluate("test", self.test_accuracy, batch)
 
     def _evaluate(self, split: str, accuracy: MulticlassAccuracy, batch: Batch) -> None:
-        pictures, labels = batch
+        pictures, labels, *_ = batch
         logits = self(pictures).float()
         accuracy.update(logits, labels)
         self.log(f"{split}/loss", F.cross_entropy(logits, labels), batch_size=len(labels))

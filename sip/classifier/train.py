@@ -84,6 +84,7 @@ def train(
         recipe,
         seed,
         num_workers,
+        augmentation.offline,
     )
     best = KeepBest()
     with quiet():
@@ -99,7 +100,7 @@ def train(
     )
     return Result(
         best_step=best.step,
-        best_epoch=best.step * recipe.batch_size / len(train_rows),
+        best_epoch=best.step * recipe.batch_size / data.stream.pass_length,
         steps=trainer.global_step,
         num_train=len(train_rows),
         val_accuracy=best.accuracy,

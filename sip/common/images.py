@@ -83,8 +83,10 @@ def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
     """Return RGB pictures of one size as (B, 3, H, W), float32, in [0, 1]."""
     import torch
 
-    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-    return pixels.permute(0, 3, 1, 2).contiguous().float() / 255
+    # In numpy: a torch operation in a background thread starts threads of its own, which take the
+    # cores from the model's; measured with 2 cores, drawing took 1.3 times as long.
+    levels = np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.divide(levels, 255, dtype=np.float32, order="C"))
 
 
 def encode(pixels: "Tensor", format: str) -> bytes:
@@ -100,9 +102,10 @@ def encode(pixels: "Tensor", format: str) -> bytes:
     """
     if format not in ENCODERS:
         raise UserError(f"format: expected one of {', '.join(ENCODERS)}, came {format!r}")
-    bytes_hwc = (pixels.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+    values = np.asarray(pixels.detach().float().cpu())  # then in numpy, as in `to_tensor`
+    levels = np.rint(values.clip(0, 1) * np.float32(255)).astype(np.uint8)
     stream = io.BytesIO()
-    image = Image.fromarray(bytes_hwc.contiguous().numpy())
+    image = Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
     image.save(stream, format=format, **ENCODERS[format])
     return stream.getvalue()
 

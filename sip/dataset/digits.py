@@ -12,16 +12,17 @@ stratified by class and committed with checksums in `digits_split.json`:
 
 import hashlib
 import json
-from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from sip.dataset.base import Sample, Split
-from sip.dataset.files import Entry, Picture, from_pixels, require_part, to_samples
-from sip.dataset.subsets import few_shot
+from sip.dataset.base import Split
+from sip.dataset.files import Entry, Picture, from_pixels
+from sip.dataset.reader import Listing, Reader
+from sip.dataset.subsets import Subset
 
 SPLIT_FILE = Path(__file__).with_name("digits_split.json")
 SPLITS: tuple[Split, ...] = ("pretrain", "train", "val", "test")
@@ -68,51 +69,51 @@ def split_indices() -> dict[str, list[int]]:
     return committed["indices"]
 
 
-class Digits:
+class Digits(Reader):
     """The digits as PNG files of `image_size` px under `root`, written when first asked for.
 
     Args:
         root: Folder that holds the folder of the pictures.
         image_size: Side of the pictures, px.
-        shots: Training pictures a class; None for all.
-        seed: Chooses the shots.
+        shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
     """
 
-    class_names = CLASS_NAMES
+    splits = SPLITS
 
-    def __init__(self, root: str, image_size: int, shots: int | None, seed: int) -> None:
+    def __init__(
+        self,
+        root: str,
+        image_size: int,
+        shots: int | None,
+        fraction: float | None,
+        imbalance: float | None,
+        label_noise: float | None,
+        seed: int,
+    ) -> None:
+        super().__init__(Subset(shots, fraction, imbalance, label_noise, seed))
         self.folder = Path(root) / f"digits-{image_size}px"
         self.image_size = image_size
-        self.shots = shots
-        self.seed = seed
 
-    def recipe(self) -> dict:
-        """Return everything that decides which pictures the splits hold."""
-        recipe = {
+    def facts(self) -> dict[str, Any]:
+        """Return what decides the pictures of the whole splits."""
+        return {
             "class": "sip.dataset.digits.Digits",
             "version": 1,
             "image_size": self.image_size,
             "split_sha256": json.loads(SPLIT_FILE.read_text())["sha256"],
         }
-        if self.shots is not None:
-            recipe |= {"shots": self.shots, "seed": self.seed}
-        return recipe
 
-    def samples(self, split: Split) -> list[Sample]:
-        """Return the rows of one split, writing the picture files that are not there yet.
-
-        Raises:
-            UserError: There is no such split, or no such number of shots.
-        """
-        require_part(split, SPLITS)
+    def listing(self) -> Listing:
+        """Return the digits in words, and the entries; files that are not there are written."""
         labels = scans()[1]
-        rows: Sequence[Entry] = [
-            Entry(f"digits-{index:04d}", int(labels[index]), partial(self._open, index))
-            for index in split_indices()[split]
-        ]
-        if split == "train":
-            rows = few_shot(rows, self.shots, self.seed)
-        return to_samples(rows, CLASS_NAMES, split)
+        entries = {
+            split: [
+                Entry(f"digits-{index:04d}", int(labels[index]), partial(self._open, index))
+                for index in split_indices()[split]
+            ]
+            for split in SPLITS
+        }
+        return CLASS_NAMES, entries
 
     def _open(self, index: int) -> Picture:
         """Return one picture, enlarged and written to its file."""

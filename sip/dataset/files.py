@@ -159,6 +159,15 @@ def require_part(split: str, parts: Collection[str]) -> None:
         raise UserError(f"expected one of the parts {', '.join(parts)}, came {split!r}")
 
 
+def missing(name: str, folder: Path, reason: object, how_to_get: str) -> UserError:
+    """Return the error for a data set that is not there, or not whole; one line."""
+    said = " ".join(str(reason).split())[:200]
+    return UserError(
+        f"expected the data set {name} in {folder.resolve()}, not found whole ({said}); "
+        f"{' '.join(how_to_get.split())}"
+    )
+
+
 def content(dataset: Dataset) -> str:
     """Return a hash of all rows of train, val and test: what a changed folder changes."""
     return digest(

@@ -6,25 +6,16 @@ hash when first asked for.
 """
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sip.common.errors import UserError
-from sip.dataset.base import Sample, Split
-from sip.dataset.files import (
-    Entry,
-    Picture,
-    content,
-    from_bytes,
-    from_file,
-    prompt_words,
-    require_part,
-    to_samples,
-)
-from sip.dataset.subsets import few_shot, hold_out
+from sip.dataset.base import Split
+from sip.dataset.files import PARTS, Entry, Picture, content, from_bytes, from_file, prompt_words
+from sip.dataset.reader import Listing, Reader
+from sip.dataset.subsets import Subset, make_parts
 
-PARTS = ("train", "val", "test")
 SAVED = ("dataset_dict.json", "dataset_info.json")  # what `save_to_disk` leaves
 
 
@@ -36,7 +27,7 @@ def open_row(table: Any, index: int, column: str, folder: Path) -> Picture:
     return from_bytes(folder, value["bytes"])
 
 
-class HuggingFace:
+class HuggingFace(Reader):
     """A data set of the hub or in a local folder.
 
     Args:
@@ -48,11 +39,11 @@ class HuggingFace:
         image_column, label_column: Names of the columns; labels that are not `ClassLabel` are
             classes by their values, sorted.
         val_fraction, test_fraction: Share of each class of train that becomes val and test, in
-            (0, 1), where `splits` says None. The test part is taken first.
+            [0, 1), where `splits` says None. The test part is taken first. 0 for none, if pictures
+            are to be drawn and no classifier trained.
         split_seed: Chooses them.
         prompt_names: The source's class name -> words that fit a prompt, where they differ.
-        shots: Training pictures a class; None for all.
-        seed: Chooses the shots.
+        shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
     """
 
     def __init__(
@@ -69,76 +60,55 @@ class HuggingFace:
         split_seed: int,
         prompt_names: dict[str, str],
         shots: int | None,
+        fraction: float | None,
+        imbalance: float | None,
+        label_noise: float | None,
         seed: int,
     ) -> None:
+        super().__init__(Subset(shots, fraction, imbalance, label_noise, seed))
         self.path = path
         self.config = config
         self.revision = revision
         self.name = Path(path).resolve().name if Path(path).is_dir() else path
         self.folder = Path(root) / "huggingface" / self.name.replace("/", "--")
-        self.splits = splits
+        self.source_splits = splits
         self.columns = (image_column, label_column)
         self.fractions = {"test": test_fraction, "val": val_fraction}
         self.split_seed = split_seed
         self.prompt_names = prompt_names
-        self.shots = shots
-        self.seed = seed
 
-    def recipe(self) -> dict:
-        """Return everything that decides which pictures the splits hold, their content too."""
-        recipe = {
+    def facts(self) -> dict[str, Any]:
+        """Return what decides the pictures of the splits, their content too."""
+        return {
             "class": "sip.dataset.huggingface.HuggingFace",
             "version": 1,
             "name": self.name,
             "config": self.config,
             "revision": self.revision,
-            "splits": self.splits,
+            "splits": self.source_splits,
             "columns": list(self.columns),
             "fractions": self.fractions,
             "split_seed": self.split_seed,
             "prompt_names": self.prompt_names,
-            "content": self._content,
+            "content": content(self),
         }
-        if self.shots is not None:
-            recipe |= {"shots": self.shots, "seed": self.seed}
-        return recipe
 
-    @cached_property
-    def _content(self) -> str:
-        return content(self)
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """The classes in words that fit a prompt, in the order of the labels."""
-        return prompt_words(self._read[0], self.prompt_names)
-
-    def samples(self, split: Split) -> list[Sample]:
-        """Return the rows of one split.
+    def listing(self) -> Listing:
+        """Return the classes and the entries, in the source's order.
 
         Raises:
             UserError: The package, the data, a split or a column is missing.
         """
-        require_part(split, PARTS)
-        rows: Sequence[Entry] = self._read[1][split]
-        if split == "train":
-            rows = few_shot(rows, self.shots, self.seed)
-        return to_samples(rows, self.class_names, split)
-
-    @cached_property
-    def _read(self) -> tuple[list[str], dict[str, list[Entry]]]:
-        """Class names of the source, and the entries of train, val and test."""
         tables = self._tables()
         label_column = self.columns[1]
         names = getattr(tables["train"].features[label_column], "names", None)
         if names is None:
             names = [str(value) for value in sorted(set(tables["train"][label_column]))]
         entries = {part: self._entries(part, table, names) for part, table in tables.items()}
-        for part, share in self.fractions.items():
-            if part not in entries:
-                entries["train"], entries[part] = hold_out(entries["train"], share, self.split_seed)
-        return names, entries
+        make_parts(entries, self.fractions["test"], self.fractions["val"], self.split_seed)
+        return prompt_words(names, self.prompt_names), entries
 
-    def _tables(self) -> dict[str, Any]:
+    def _tables(self) -> dict[Split, Any]:
         """Return the source's table of each part that it has, pictures not decoded."""
         try:
             import datasets
@@ -160,9 +130,9 @@ class HuggingFace:
             ) from error
         if not isinstance(source, dict):
             source = {"train": source}
-        tables = {}
+        tables: dict[Split, Any] = {}
         for part in PARTS:
-            if (name := self.splits[part]) is not None:
+            if (name := self.source_splits[part]) is not None:
                 table = self._part(source, name)
                 tables[part] = table.cast_column(self.columns[0], datasets.Image(decode=False))
         return tables
@@ -194,7 +164,7 @@ class HuggingFace:
             if label is None or not 0 <= label < len(names):
                 raise UserError(
                     f"dataset.label_column: expected one of {len(names)} classes of the training "
-                    f"part in row {index} of {self.splits[part]}, came {value!r}"
+                    f"part in row {index} of {self.source_splits[part]}, came {value!r}"
                 )
             entries.append(
                 Entry(

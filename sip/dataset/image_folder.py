@@ -8,15 +8,16 @@ Pictures may lie in folders within a class folder; hidden and other files are pa
 """
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sip.common.errors import UserError
-from sip.dataset.base import Sample, Split
-from sip.dataset.files import Entry, content, from_file, prompt_words, require_part, to_samples
-from sip.dataset.subsets import few_shot, hold_out
+from sip.dataset.base import Split
+from sip.dataset.files import PARTS, Entry, content, from_file, prompt_words
+from sip.dataset.reader import Listing, Reader
+from sip.dataset.subsets import Subset, make_parts
 
-PARTS = ("train", "val", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -44,17 +45,17 @@ def pictures_in(folder: Path) -> list[Path]:
     return found
 
 
-class ImageFolder:
+class ImageFolder(Reader):
     """Pictures in class folders.
 
     Args:
         root: The folder.
-        val_fraction, test_fraction: Share of each class that becomes val and test, in (0, 1), if
-            there is no such folder. The test part is taken first, of all pictures.
+        val_fraction, test_fraction: Share of each class that becomes val and test, in [0, 1), if
+            there is no such folder. The test part is taken first, of all pictures. 0 for none, if
+            pictures are to be drawn and no classifier trained.
         split_seed: Chooses them.
         prompt_names: Class folder -> words that fit a prompt, where they differ.
-        shots: Training pictures a class; None for all.
-        seed: Chooses the shots.
+        shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
     """
 
     def __init__(
@@ -65,19 +66,21 @@ class ImageFolder:
         split_seed: int,
         prompt_names: dict[str, str],
         shots: int | None,
+        fraction: float | None,
+        imbalance: float | None,
+        label_noise: float | None,
         seed: int,
     ) -> None:
+        super().__init__(Subset(shots, fraction, imbalance, label_noise, seed))
         self.root = Path(root)
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.split_seed = split_seed
         self.prompt_names = prompt_names
-        self.shots = shots
-        self.seed = seed
 
-    def recipe(self) -> dict:
-        """Return everything that decides which pictures the splits hold, their content too."""
-        recipe = {
+    def facts(self) -> dict[str, Any]:
+        """Return what decides the pictures of the splits, their content too."""
+        return {
             "class": "sip.dataset.image_folder.ImageFolder",
             "version": 1,
             "root": self.root.resolve().name,
@@ -85,42 +88,21 @@ class ImageFolder:
             "test_fraction": self.test_fraction,
             "split_seed": self.split_seed,
             "prompt_names": self.prompt_names,
-            "content": self._content,
+            "content": content(self),
         }
-        if self.shots is not None:
-            recipe |= {"shots": self.shots, "seed": self.seed}
-        return recipe
 
-    @cached_property
-    def _content(self) -> str:
-        return content(self)
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """The classes in words that fit a prompt, in the order of the folders' names."""
-        return prompt_words(self._read[0], self.prompt_names)
-
-    def samples(self, split: Split) -> list[Sample]:
-        """Return the rows of one split.
+    def listing(self) -> Listing:
+        """Return the classes, in the order of the folders' names, and the entries.
 
         Raises:
             UserError: The folder is missing or not as described above.
         """
-        require_part(split, PARTS)
-        rows: Sequence[Entry] = self._read[1][split]
-        if split == "train":
-            rows = few_shot(rows, self.shots, self.seed)
-        return to_samples(rows, self.class_names, split)
-
-    @cached_property
-    def _read(self) -> tuple[list[str], dict[str, list[Entry]]]:
-        """The class folders' names, and the entries of train, val and test."""
         if not self.root.is_dir():
             raise UserError(
                 f"dataset.root: expected a folder of pictures, looked for {self.root.resolve()}; "
                 "say where it is with dataset.root=..."
             )
-        given = [part for part in PARTS if (self.root / part).is_dir()]
+        given: list[Split] = [part for part in PARTS if (self.root / part).is_dir()]
         if given and "train" not in given:
             raise UserError(
                 f"expected the folder train beside {' and '.join(given)} in {self.root.resolve()}; "
@@ -136,10 +118,8 @@ class ImageFolder:
         entries = {part: self._entries(self.root / part, names) for part in given}
         if not given:
             entries["train"] = self._entries(self.root, names)
-        for part, share in (("test", self.test_fraction), ("val", self.val_fraction)):
-            if part not in given:
-                entries["train"], entries[part] = hold_out(entries["train"], share, self.split_seed)
-        return names, entries
+        make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
+        return prompt_words(names, self.prompt_names), entries
 
     def _entries(self, folder: Path, names: Sequence[str]) -> list[Entry]:
         """Return the pictures of one part."""

@@ -4,14 +4,14 @@ A YAML names the reader of `torchvision.datasets`, the official parts with the a
 the reader for them, and a rule for each part that does not exist:
 
     no val    `val_fraction` of each class of train, chosen by `split_seed`
-    no test   `train_per_class` pictures a class stay for train (and val), the rest is test
+    no test   `train_per_class` pictures a class stay for train (and val), the rest is test;
+              or `test_fraction` of each class is test
 
 Both rules rank pictures by a hash (`sip.dataset.subsets`) and never see the run's seed, so that
 val and test are the same in all runs.
 """
 
-from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,10 @@ from PIL import Image
 from torchvision import datasets
 
 from sip.common.errors import UserError
-from sip.dataset.base import Sample, Split
-from sip.dataset.files import (
-    Entry,
-    from_file,
-    from_pixels,
-    prompt_words,
-    require_part,
-    to_samples,
-)
-from sip.dataset.subsets import few_shot, hold_out, per_class
+from sip.dataset.base import Split
+from sip.dataset.files import Entry, from_file, from_pixels, missing, prompt_words
+from sip.dataset.reader import Listing, Reader
+from sip.dataset.subsets import Subset, make_parts, per_class
 
 # Where readers keep (files, labels). torchvision has no common public name for them; the pictures
 # that `reader[i]` decodes would lose the file, which is the row's source.
@@ -52,6 +46,10 @@ def list_pictures(reader: Any) -> list[tuple[Path | np.ndarray, int]]:
         ]
     if isinstance(reader, datasets.StanfordCars):
         return [(Path(path), int(label)) for path, label in reader._samples]
+    if isinstance(reader, datasets.STL10):  # (N, 3, H, W)
+        return list(zip(reader.data.transpose(0, 2, 3, 1), map(int, reader.labels), strict=True))
+    if isinstance(reader, datasets.ImageFolder):  # EuroSAT is one
+        return [(Path(path), label) for path, label in reader.samples]
     for files, labels in FILE_ATTRIBUTES:
         if hasattr(reader, files):
             pairs = zip(getattr(reader, files), getattr(reader, labels), strict=True)
@@ -59,7 +57,7 @@ def list_pictures(reader: Any) -> list[tuple[Path | np.ndarray, int]]:
     raise TypeError(f"no rule to list the pictures of {type(reader).__name__}")
 
 
-class TorchVision:
+class TorchVision(Reader):
     """A data set of `torchvision.datasets`.
 
     Args:
@@ -71,12 +69,13 @@ class TorchVision:
         download: Whether the reader may fetch what is missing.
         how_to_get: Ends the message if data are missing.
         parts: Official part -> arguments of the reader.
-        val_fraction: Share of train that is val, in (0, 1); None where val is official.
-        train_per_class: Pictures a class that are not test; None where test is official.
-        split_seed: Of the two rules.
+        val_fraction: Share of train that is val, in [0, 1); None where val is official.
+        test_fraction: Share of all that is test, in (0, 1); None where test is official, or where
+            `train_per_class` makes it.
+        train_per_class: Pictures a class that are not test; None likewise.
+        split_seed: Of these rules.
         prompt_names: The reader's class name -> words that fit a prompt, where they differ.
-        shots: Training pictures a class; None for all.
-        seed: Chooses the shots.
+        shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
     """
 
     def __init__(
@@ -87,21 +86,29 @@ class TorchVision:
         folder: str,
         download: bool,
         how_to_get: str,
-        parts: dict[str, dict[str, Any]],
+        parts: dict[Split, dict[str, Any]],
         val_fraction: float | None,
+        test_fraction: float | None,
         train_per_class: int | None,
         split_seed: int,
         prompt_names: dict[str, str],
         shots: int | None,
+        fraction: float | None,
+        imbalance: float | None,
+        label_noise: float | None,
         seed: int,
     ) -> None:
-        for part, rule, value in (
-            ("val", "val_fraction", val_fraction),
-            ("test", "train_per_class", train_per_class),
-        ):
-            if (part in parts) == (value is not None):
-                state = "is official: expected null" if part in parts else "does not exist: set it"
-                raise UserError(f"dataset.{rule}: part {part!r} of {name} {state}, came {value}")
+        super().__init__(Subset(shots, fraction, imbalance, label_noise, seed))
+        rules = {
+            "val": {"val_fraction": val_fraction},
+            "test": {"test_fraction": test_fraction, "train_per_class": train_per_class},
+        }
+        for part, values in rules.items():
+            num = sum(value is not None for value in values.values())
+            if num != (part not in parts):
+                state = "is official: expected null" if part in parts else "does not exist: set one"
+                came = ", ".join(f"{rule}={value}" for rule, value in values.items())
+                raise UserError(f"dataset: part {part!r} of {name} {state}, came {came}")
         self.name = name
         self.reader = reader
         self.root = Path(root)
@@ -110,15 +117,14 @@ class TorchVision:
         self.how_to_get = how_to_get
         self.parts = parts
         self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
         self.train_per_class = train_per_class
         self.split_seed = split_seed
         self.prompt_names = prompt_names
-        self.shots = shots
-        self.seed = seed
 
-    def recipe(self) -> dict:
-        """Return everything that decides which pictures the splits hold."""
-        recipe = {
+    def facts(self) -> dict[str, Any]:
+        """Return what decides the pictures of the whole splits."""
+        facts = {
             "class": "sip.dataset.torchvision.TorchVision",
             "version": 1,
             "name": self.name,
@@ -129,31 +135,16 @@ class TorchVision:
             "split_seed": self.split_seed,
             "prompt_names": self.prompt_names,
         }
-        if self.shots is not None:
-            recipe |= {"shots": self.shots, "seed": self.seed}
-        return recipe
+        return (
+            facts if self.test_fraction is None else facts | {"test_fraction": self.test_fraction}
+        )
 
-    @property
-    def class_names(self) -> Sequence[str]:
-        """The classes in words that fit a prompt, in the order of the labels."""
-        return self._read[0]
-
-    def samples(self, split: Split) -> list[Sample]:
-        """Return the rows of one split.
+    def listing(self) -> Listing:
+        """Return the classes and the entries, in the reader's order.
 
         Raises:
-            UserError: The data are not there, or there is no such split.
+            UserError: The data are not there.
         """
-        require_part(split, ("train", "val", "test"))
-        class_names, entries = self._read
-        rows: Sequence[Entry] = entries[split]
-        if split == "train":
-            rows = few_shot(rows, self.shots, self.seed)
-        return to_samples(rows, class_names, split)
-
-    @cached_property
-    def _read(self) -> tuple[tuple[str, ...], dict[str, list[Entry]]]:
-        """Class names, and the entries of train, val and test."""
         readers = {part: self._open(arguments) for part, arguments in self.parts.items()}
         entries = {
             part: [
@@ -166,10 +157,7 @@ class TorchVision:
             entries["train"], entries["test"] = per_class(
                 entries["train"], self.train_per_class, self.split_seed
             )
-        if self.val_fraction is not None:
-            entries["train"], entries["val"] = hold_out(
-                entries["train"], self.val_fraction, self.split_seed
-            )
+        make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         train = readers["train"]
         raw = train.categories if hasattr(train, "categories") else train.classes
         return prompt_words(raw, self.prompt_names), entries
@@ -179,11 +167,8 @@ class TorchVision:
         reader = getattr(datasets, self.reader)
         try:
             return reader(str(self.root), download=self.download, **arguments)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise UserError(
-                f"expected the data set {self.name} in {(self.root / self.folder).resolve()}, "
-                f"not found whole ({' '.join(str(error).split())[:200]}); {self.how_to_get}"
-            ) from error
+        except (RuntimeError, OSError, ValueError, KeyError) as error:
+            raise missing(self.name, self.root / self.folder, error, self.how_to_get) from error
 
     def _entry(self, part: str, index: int, picture: Path | np.ndarray, label: int) -> Entry:
         """Name one picture: by its file, or by official part and place where there is none."""

@@ -7,7 +7,7 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-from sip.benchmark import generation
+from sip.benchmark import full_size, generation
 from sip.benchmark.drawing_list import BLOCK, drawing_list, sample_of
 from sip.benchmark.floor import Call, Floor
 from sip.benchmark.report import LABELS, Report, Turn
@@ -15,6 +15,7 @@ from sip.cli import conf_folder
 from sip.common.errors import UserError
 from sip.images.batches import group_rows
 from sip.pipeline import Offline
+from tests.images import models
 
 QUICK = ["runtime.device=cpu", "repeats=1", "num_images=6", "images.num_steps=4"]
 
@@ -97,6 +98,21 @@ def test_the_engine_is_timed_on_the_rows_that_it_stores(compose, tmp_path: Path)
     assert sum(seen) == report.evaluations["stock"] and set(seen) == {2}
     drawn = {path.stem for path in (tmp_path / "stock").glob("*.png")}
     assert drawn == {prompt.image_id for prompt in prompts}
+
+
+def test_the_full_size_is_measured_too(compose, monkeypatch, capsys) -> None:
+    built: list[str] = []
+
+    def build(folder: Path, dtype: str) -> None:
+        built.append(dtype)
+        models.save_sd(folder)
+
+    monkeypatch.setattr(full_size, "build_sd15", build)
+    monkeypatch.setattr(generation, "FULL_SIZE", models.SIZE)
+    generation.run(compose("full_size=true", "num_images=2"))
+    titles = [line for line in capsys.readouterr().out.splitlines() if line.startswith("## ")]
+    assert titles == ["## sip/miniature/diffusion", f"## {generation.FULL_NAME}"]
+    assert built == ["float32"] and list(Path().iterdir()) == []
 
 
 def test_samples_cost_what_the_list_costs(compose, tmp_path: Path) -> None:

@@ -12,6 +12,11 @@ from sip.common.errors import UserError
 from sip.dataset.digits import SPLITS, Digits, checksum, enlarge, scans, split_indices
 
 
+def digits(root: Path, image_size: int, shots: int | None, seed: int) -> Digits:
+    """Return the data set without the other subsets."""
+    return Digits(str(root), image_size, shots, None, None, None, seed)
+
+
 def test_parts_do_not_overlap_and_keep_their_sizes() -> None:
     parts = split_indices()
     assert {part: len(rows) for part, rows in parts.items()} == {
@@ -37,7 +42,7 @@ def test_checksum_sees_a_change() -> None:
 
 
 def test_files_are_the_scans(tmp_path: Path) -> None:
-    dataset = Digits(str(tmp_path), 32, 1, 0)
+    dataset = digits(tmp_path, 32, 1, 0)
     rows = dataset.samples("train")
     assert len(rows) == 10 == len(list(tmp_path.rglob("*.png")))
     for row in rows:
@@ -46,25 +51,25 @@ def test_files_are_the_scans(tmp_path: Path) -> None:
         assert row.class_name == dataset.class_names[row.label]
         expected = np.asarray(enlarge(scans()[0][index], 32))
         assert np.array_equal(np.asarray(Image.open(row.path)), expected)
-    assert Digits(str(tmp_path), 32, 1, 0).samples("train") == rows
+    assert digits(tmp_path, 32, 1, 0).samples("train") == rows
 
 
 def test_shots_are_nested_by_seed(tmp_path: Path) -> None:
-    two, five = (Digits(str(tmp_path), 8, shots, 1).samples("train") for shots in (2, 5))
+    two, five = (digits(tmp_path, 8, shots, 1).samples("train") for shots in (2, 5))
     assert set(two) < set(five)
     assert set(Counter(row.label for row in five).values()) == {5}
-    assert set(Digits(str(tmp_path), 8, 5, 2).samples("train")) != set(five)
-    assert len(Digits(str(tmp_path), 8, None, 0).samples("train")) == 260
+    assert set(digits(tmp_path, 8, 5, 2).samples("train")) != set(five)
+    assert len(digits(tmp_path, 8, None, 0).samples("train")) == 260
 
 
 def test_recipe_names_shots_only_where_there_are(tmp_path: Path) -> None:
-    some, all_rows = (Digits(str(tmp_path), 32, shots, 7).recipe() for shots in (5, None))
+    some, all_rows = (digits(tmp_path, 32, shots, 7).recipe() for shots in (5, None))
     assert some == all_rows | {"shots": 5, "seed": 7}
     assert "seed" not in all_rows
 
 
 def test_wrong_use_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected at most 26.*came 27"):
-        Digits(str(tmp_path), 32, 27, 0).samples("train")
+        digits(tmp_path, 32, 27, 0).samples("train")
     with pytest.raises(UserError, match="pretrain, train, val, test, came 'dev'"):
-        Digits(str(tmp_path), 32, 5, 0).samples("dev")
+        digits(tmp_path, 32, 5, 0).samples("dev")

@@ -26,6 +26,9 @@ def source(path: Path, root: Path, **changes: Any) -> HuggingFace:
         "split_seed": 0,
         "prompt_names": {},
         "shots": None,
+        "fraction": None,
+        "imbalance": None,
+        "label_noise": None,
         "seed": 0,
     }
     return HuggingFace(path=str(path), root=str(root), **(options | changes))

@@ -20,6 +20,9 @@ def folder(root: Path, **changes: Any) -> ImageFolder:
         "split_seed": 0,
         "prompt_names": {},
         "shots": None,
+        "fraction": None,
+        "imbalance": None,
+        "label_noise": None,
         "seed": 0,
     }
     return ImageFolder(root=str(root), **(options | changes))
@@ -117,3 +120,18 @@ def test_recipe_knows_the_content(tmp_path: Path) -> None:
     (changed, *_) = sorted(tmp_path.rglob("*.png"))
     Image.new("RGB", (9, 9), "red").save(changed)
     assert folder(tmp_path).recipe() != before
+
+
+def test_all_pictures_for_those_who_only_draw(tmp_path: Path) -> None:
+    fill(tmp_path, 3)
+    dataset = folder(tmp_path, val_fraction=0, test_fraction=0)
+    assert [len(dataset.samples(part)) for part in ("train", "val", "test")] == [6, 0, 0]
+
+
+def test_files_are_read_once(tmp_path: Path) -> None:
+    fill(tmp_path, 4)
+    dataset = folder(tmp_path)
+    rows = dataset.samples("train")
+    for file in tmp_path.rglob("*.png"):
+        file.unlink()
+    assert dataset.samples("train") == rows

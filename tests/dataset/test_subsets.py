@@ -1,66 +1,209 @@
-"""Subsets: nested, by seed, independent of order."""
+"""Subsets: nested, by seed, independent of order; held-out parts; what is refused."""
 
-from dataclasses import dataclass
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sip.common.errors import UserError
-from sip.dataset.subsets import few_shot, hold_out, per_class
+from sip.dataset.files import Entry, Picture
+from sip.dataset.reader import Listing, Reader, require_trainable
+from sip.dataset.subsets import Subset, frequency_groups, hold_out, make_parts, per_class
 
 
-@dataclass(frozen=True)
-class Fake:
-    sample_id: str
-    label: int
+def entry(sample_id: str, label: int) -> Entry:
+    """Return an entry whose picture is made up."""
+    return Entry(sample_id, label, lambda: Picture(f"/{sample_id}.png", 8, 8, sample_id))
 
 
-ROWS = [Fake(f"r{i}", i % 3) for i in range(60)]
+ROWS = [entry(f"r{i}", i % 3) for i in range(60)]
 
 
-def test_few_shot_is_nested_for_every_seed() -> None:
-    for seed in range(5):
-        parts = [set(few_shot(ROWS, shots, seed)) for shots in (1, 2, 5, 20)]
-        for smaller, larger in zip(parts, parts[1:], strict=False):
-            assert smaller < larger
-        assert [len(part) for part in parts] == [3, 6, 15, 60]
+def subset(seed: int = 0, **options: Any) -> Subset:
+    """Return a subset with these options alone."""
+    names = ("shots", "fraction", "imbalance", "label_noise")
+    values: dict[str, Any] = dict.fromkeys(names) | options
+    return Subset(**values, seed=seed)
 
 
-def test_few_shot_depends_on_seed_and_not_on_order_or_other_rows() -> None:
-    chosen = few_shot(ROWS, 4, 0)
-    assert chosen == [row for row in ROWS if row in chosen]  # old order
-    assert set(few_shot(ROWS[::-1], 4, 0)) == set(chosen)
-    assert set(few_shot(ROWS, 4, 1)) != set(chosen)
-    others = [Fake("new", 3), Fake("newer", 3), Fake("newest", 3), Fake("last", 3)]
-    assert set(few_shot([*others, *ROWS], 4, 0)) >= set(chosen)
-
-
-def test_few_shot_none_is_all() -> None:
-    assert few_shot(ROWS, None, 0) == ROWS
+def ids(rows: list[Entry]) -> set[str]:
+    return {row.sample_id for row in rows}
 
 
 @pytest.mark.parametrize(
-    ("shots", "message"), [(0, "expected a number >= 1"), (21, "expected at most 20.*came 21")]
+    ("option", "values", "sizes"),
+    [
+        ("shots", (1, 2, 5, 20), (3, 6, 15, 60)),
+        ("fraction", (0.01, 0.1, 0.5, 1), (3, 6, 30, 60)),
+        ("imbalance", (100, 10, 2, 1), (20 + 2 + 1, 20 + 6 + 2, 20 + 14 + 10, 60)),
+    ],
 )
-def test_few_shot_refuses(shots: int, message: str) -> None:
+def test_smaller_sets_are_part_of_larger_ones(
+    option: str, values: tuple[float, ...], sizes: tuple[int, ...]
+) -> None:
+    for seed in range(3):
+        parts = [ids(subset(seed, **{option: value}).choose(ROWS, 3)) for value in values]
+        for smaller, larger in zip(parts, parts[1:], strict=False):
+            assert smaller < larger
+        assert tuple(len(part) for part in parts) == sizes
+
+
+def test_options_share_one_order() -> None:
+    five = subset(shots=5).choose(ROWS, 3)
+    assert five == subset(fraction=0.25).choose(ROWS, 3)
+    assert ids(subset(fraction=0.5, imbalance=10).choose(ROWS, 3)) < ids(
+        subset(imbalance=10).choose(ROWS, 3)
+    )
+
+
+def test_choice_depends_on_seed_and_not_on_order_or_other_rows() -> None:
+    chosen = subset(shots=4).choose(ROWS, 3)
+    assert chosen == [row for row in ROWS if row in chosen]  # old order
+    assert ids(subset(shots=4).choose(ROWS[::-1], 3)) == ids(chosen)
+    assert ids(subset(1, shots=4).choose(ROWS, 3)) != ids(chosen)
+    others = [entry(name, 3) for name in ("new", "newer", "newest", "last")]
+    assert ids(subset(shots=4).choose([*others, *ROWS], 4)) >= ids(chosen)
+
+
+def test_no_option_changes_nothing_and_is_not_in_the_recipe() -> None:
+    for nothing in (subset(), subset(7, fraction=1.0, imbalance=1, label_noise=0)):
+        assert nothing.choose(ROWS, 3) == ROWS
+        assert nothing.options() == {}
+    assert subset(7, shots=5).options() == {"shots": 5, "seed": 7}
+    assert subset(7, label_noise=0.2).options() == {"label_noise": 0.2, "seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("largest", "num_classes", "factor", "total"),
+    [(5000, 10, 100, 12406), (500, 100, 100, 10847), (500, 100, 10, 19573), (5000, 10, 10, 20431)],
+)
+def test_long_tails_have_the_published_sizes(
+    largest: int, num_classes: int, factor: float, total: int
+) -> None:
+    """CIFAR-10-LT and CIFAR-100-LT, as Cui et al. 2019 and those after them count them."""
+    sizes = subset(imbalance=factor).sizes(dict.fromkeys(range(num_classes), largest), num_classes)
+    assert sum(sizes.values()) == total
+    assert sizes[0] == largest and sizes[num_classes - 1] == largest // factor
+    assert list(sizes.values()) == sorted(sizes.values(), reverse=True)
+
+
+def test_long_tail_of_unequal_classes() -> None:
+    assert subset(imbalance=4).sizes({0: 10, 1: 100, 2: 1}, 3) == {0: 10, 1: 50, 2: 1}
+    assert subset(imbalance=1000).sizes({0: 10, 1: 10}, 2) == {0: 10, 1: 1}
+    assert subset(imbalance=5).sizes({0: 10}, 1) == {0: 10}
+
+
+def test_head_middle_and_tail() -> None:
+    labels = [0] * 5 + [1] * 9 + [2] * 5 + [4]
+    assert frequency_groups(labels, 5) == {"head": (0, 1), "middle": (2, 4), "tail": (3,)}
+    parts = frequency_groups(range(100), 100)
+    assert [len(classes) for classes in parts.values()] == [34, 33, 33]
+    assert frequency_groups([], 1) == {"head": (0,), "middle": (), "tail": ()}
+
+
+def test_label_noise_is_symmetric_and_nested() -> None:
+    rows = [entry(f"r{i}", i % 4) for i in range(4000)]
+    true = {row.sample_id: row.label for row in rows}
+    some, more = (subset(label_noise=share).choose(rows, 4) for share in (0.2, 0.5))
+    wrong = {row.sample_id: row.label for row in some if row.label != true[row.sample_id]}
+    assert len(wrong) == 800 and [row.sample_id for row in some] == [row.sample_id for row in rows]
+    assert wrong.items() <= {row.sample_id: row.label for row in more}.items()
+    pairs = Counter((true[key], label) for key, label in wrong.items())
+    assert len(pairs) == 12 and all(35 < num < 100 for num in pairs.values())  # 67 expected
+    everything = subset(label_noise=1).choose(rows, 4)
+    assert all(row.label != true[row.sample_id] for row in everything)
+    assert subset(1, label_noise=0.2).choose(rows, 4) != some
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shots": 0}, "dataset.shots: expected a number >= 1 or null, came 0"),
+        ({"shots": 2.5}, "dataset.shots: expected .* came 2.5"),
+        ({"shots": 21}, "expected at most 20.*came 21"),
+        ({"fraction": 0}, "dataset.fraction: expected a number above 0 and up to 1 or null, came"),
+        ({"fraction": 1.2}, "dataset.fraction: expected .* came 1.2"),
+        ({"fraction": "half"}, "dataset.fraction: expected .* came half"),
+        ({"imbalance": 0.5}, "dataset.imbalance: expected a number >= 1 or null, came 0.5"),
+        ({"imbalance": float("nan")}, "dataset.imbalance: expected .* came nan"),
+        ({"label_noise": -0.1}, "dataset.label_noise: expected a number from 0 to 1 or null, came"),
+        ({"shots": 5, "imbalance": 10}, "shots=5 and dataset.imbalance both .*shots=null"),
+        ({"shots": 5, "fraction": 0.5}, "shots=5 and dataset.fraction both say"),
+    ],
+)
+def test_wrong_values_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        few_shot(ROWS, shots, 0)
+        subset(**options).choose(ROWS, 3)
+
+
+def test_noise_needs_another_class() -> None:
+    with pytest.raises(UserError, match="label_noise: expected two classes"):
+        subset(label_noise=0.1).choose([entry("a", 0)], 1)
 
 
 def test_hold_out_is_stratified_and_keeps_single_rows() -> None:
-    kept, held = hold_out([*ROWS, Fake("single", 3)], 0.1, 0)
+    single = entry("single", 3)
+    kept, held = hold_out([*ROWS, single], 0.1, 0)
     assert sorted(row.label for row in held) == [0, 0, 1, 1, 2, 2]
-    assert Fake("single", 3) in kept
-    assert len(kept) + len(held) == 61 and set(kept).isdisjoint(held)
+    assert single in kept
+    assert len(kept) + len(held) == 61 and ids(kept).isdisjoint(ids(held))
     assert hold_out(ROWS, 0.1, 1)[1] != held
+    assert hold_out(ROWS, 0, 0) == (ROWS, [])
 
 
-@pytest.mark.parametrize("share", [0, 1, 1.5])
-def test_hold_out_refuses(share: float) -> None:
+@pytest.mark.parametrize("share", [1, 1.5, -0.1, None])
+def test_hold_out_refuses(share: Any) -> None:
     with pytest.raises(UserError, match="between 0 and 1, came"):
         hold_out(ROWS, share, 0)
+
+
+def test_parts_that_are_there_are_kept() -> None:
+    entries: dict[Any, list[Entry]] = {"train": ROWS, "val": ROWS[:3]}
+    make_parts(entries, 0.1, 0.5, 0)
+    assert [len(entries[part]) for part in ("train", "val", "test")] == [54, 3, 6]
 
 
 def test_per_class_takes_and_leaves() -> None:
     taken, rest = per_class(ROWS, 15, 0)
     assert (len(taken), len(rest)) == (45, 15)
-    assert set(taken) | set(rest) == set(ROWS)
+    assert ids(taken) | ids(rest) == ids(ROWS)
+
+
+class MadeUp(Reader):
+    """What a new reader has to state, and no more."""
+
+    def __init__(self, subset: Subset, labels: list[int]) -> None:
+        super().__init__(subset)
+        self.labels = labels
+
+    def facts(self) -> dict[str, Any]:
+        return {"labels": self.labels}
+
+    def listing(self) -> Listing:
+        rows = [entry(f"r{i}", label) for i, label in enumerate(self.labels)]
+        return ("cat", "dog"), {"train": rows, "val": rows[:1], "test": []}
+
+
+def test_a_new_reader_has_the_subsets_for_free(tmp_path: Path) -> None:
+    plain, noisy = (MadeUp(subset(label_noise=share), [0, 0, 1, 1]) for share in (None, 1))
+    assert noisy.recipe() == plain.recipe() | {"label_noise": 1, "seed": 0}
+    assert [row.class_name for row in plain.samples("train")] == ["cat", "cat", "dog", "dog"]
+    assert [row.class_name for row in noisy.samples("train")] == ["dog", "dog", "cat", "cat"]
+    assert noisy.samples("val") == plain.samples("val")
+    with pytest.raises(UserError, match="expected labels from 0 to 1, .* came 2 for r1; mend"):
+        MadeUp(subset(), [0, 2]).samples("val")
+
+
+def test_what_training_needs() -> None:
+    def samples(labels: list[int]) -> list[Any]:
+        return MadeUp(subset(), labels).samples("train")
+
+    both, one = samples([0, 1]), samples([0])
+    require_trainable(("cat", "dog"), {"train": both, "val": one, "test": one})
+    with pytest.raises(UserError, match="expected two classes at least .* came cat alone"):
+        require_trainable(("cat",), {"train": one, "val": one, "test": one})
+    with pytest.raises(UserError, match="training picture in each of 2 classes.*for 1 .dog."):
+        require_trainable(("cat", "dog"), {"train": one, "val": both, "test": both})
+    with pytest.raises(UserError, match="expected pictures in part val, came none"):
+        require_trainable(("cat", "dog"), {"train": both, "val": [], "test": both})

@@ -1,4 +1,4 @@
-"""The paper's seven data sets on small trees in their true form, through their own YAMLs."""
+"""torchvision's data sets on small trees in their true form, through their own YAMLs."""
 
 from collections import Counter
 from pathlib import Path
@@ -33,6 +33,9 @@ def no_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
             names = [[name, None] for name, _ in getattr(reader, parts)]
             monkeypatch.setattr(reader, parts, names)
         monkeypatch.setattr(reader, "meta", reader.meta | {"md5": None})
+    for parts in ("train_list", "test_list"):
+        names = [[name, None] for name, _ in getattr(datasets.STL10, parts)]
+        monkeypatch.setattr(datasets.STL10, parts, names)
     files = {key: (name, None) for key, (name, _) in datasets.Flowers102._file_dict.items()}
     monkeypatch.setattr(datasets.Flowers102, "_file_dict", files)
 
@@ -42,7 +45,9 @@ def write_tree(name: str, root: Path) -> None:
     known = list(OmegaConf.load(trees.CONF / f"{name}.yaml").prompt_names)
     if name == "oxford_pets":
         trees.oxford_pets(root, sorted([*known, "American Bulldog"]))
-    elif name in ("dtd", "caltech101"):
+    elif name == "food101":
+        trees.food101(root, sorted([*known, "apple_pie"]))
+    elif name in ("dtd", "caltech101", "fgvc_aircraft", "eurosat"):
         getattr(trees, name)(root, sorted(known))
     else:
         getattr(trees, name)(root)
@@ -57,6 +62,10 @@ EXPECTED = {
     "flowers102": (102, 1, 1, 2),
     "oxford_pets": (26, 3, 1, 2),
     "dtd": (47, 2, 2, 2),
+    "food101": (3, 9, 1, 3),
+    "fgvc_aircraft": (100, 1, 1, 1),
+    "eurosat": (10, 7, 1, 2),
+    "stl10": (10, 4, 1, 2),
 }
 
 
@@ -117,6 +126,28 @@ def test_names_fit_a_prompt(tmp_path: Path, no_checksums: None) -> None:
     trees.cifar100(tmp_path)
     names = TorchVision(**options("cifar100", tmp_path)).class_names
     assert "aquarium fish" in names and "ray fish" in names
+    for name, expected in (
+        ("fgvc_aircraft", {"Boeing 707-320 aircraft", "Embraer Legacy 600 aircraft"}),
+        ("eurosat", {"annual crop land", "sea or lake"}),
+        ("food101", {"apple pie", "pho noodle soup"}),
+    ):
+        write_tree(name, tmp_path)
+        assert expected <= set(TorchVision(**options(name, tmp_path)).class_names)
+
+
+def test_stl10_pictures_are_upright(tmp_path: Path, no_checksums: None) -> None:
+    trees.stl10(tmp_path)
+    row = TorchVision(**options("stl10", tmp_path)).samples("test")[3]
+    image, label = datasets.STL10(tmp_path, split="test")[3]
+    assert np.array_equal(np.asarray(Image.open(row.path)), np.asarray(image))
+    assert (row.label, row.class_name) == (label, "cat")
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    write_tree("eurosat", tmp_path)
+    (tmp_path / "eurosat" / "2750" / "Desert").mkdir()
+    with pytest.raises(UserError, match="not found whole .*Desert"):
+        TorchVision(**options("eurosat", tmp_path)).samples("train")
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -132,10 +163,14 @@ def test_missing_data_say_what_where_and_how(name: str, tmp_path: Path) -> None:
 
 
 def test_rules_are_for_missing_parts_only(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"dataset.val_fraction: part 'val' of dtd is official"):
+    with pytest.raises(
+        UserError, match=r"part 'val' of dtd is official: expected null, came val_fraction"
+    ):
         TorchVision(**options("dtd", tmp_path, val_fraction=0.2))
-    with pytest.raises(UserError, match=r"train_per_class: part 'test' of .* does not exist"):
+    with pytest.raises(UserError, match=r"part 'test' of .* does not exist: set one, came .*=None"):
         TorchVision(**options("caltech101", tmp_path, train_per_class=None))
+    with pytest.raises(UserError, match="came test_fraction=0.2, train_per_class=30"):
+        TorchVision(**options("caltech101", tmp_path, test_fraction=0.2))
     with pytest.raises(UserError, match=r"one of the parts train, val, test, came 'pretrain'"):
         TorchVision(**options("dtd", tmp_path)).samples("pretrain")
 

@@ -1,5 +1,6 @@
 """Small trees in the true on-disk form of each data set, without pictures of it."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -119,3 +120,97 @@ def stanford_cars(root: Path) -> None:
         savemat(folder / f"{path}.mat", {"annotations": np.array(rows, dtype=kind)})
     names = np.array(["AM General Hummer SUV 2000", "Acura RL Sedan 2012"], dtype=object)
     savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names})
+
+
+def food101(root: Path, names: list[str]) -> None:
+    """Write 10 train and 3 test pictures a dish, and the two lists."""
+    folder = root / "food-101"
+    (folder / "meta").mkdir(parents=True)
+    for part, numbers in (("train", range(10)), ("test", range(10, 13))):
+        lists = {
+            name: [f"{name}/{1000 * label + number}" for number in numbers]
+            for label, name in enumerate(names)
+        }
+        for file in (file for files in lists.values() for file in files):
+            picture(folder / "images" / f"{file}.jpg", int(file.rpartition("/")[2]))
+        (folder / "meta" / f"{part}.json").write_text(json.dumps(lists))
+
+
+def fgvc_aircraft(root: Path, names: list[str]) -> None:
+    """Write one picture a variant for each of train, val and test, and the lists."""
+    data = root / "fgvc-aircraft-2013b" / "data"
+    data.mkdir(parents=True)
+    (data / "variants.txt").write_text("".join(f"{name}\n" for name in names))
+    for place, part in enumerate(("train", "val", "test")):
+        lines = []
+        for label, name in enumerate(names):
+            number = f"{1000 * place + label:07d}"
+            lines.append(f"{number} {name}\n")
+            picture(data / "images" / f"{number}.jpg", int(number))
+        (data / f"images_variant_{part}.txt").write_text("".join(lines))
+
+
+def eurosat(root: Path, names: list[str]) -> None:
+    """Write 10 pictures a kind of land."""
+    for label, name in enumerate(names):
+        for number in range(1, 11):
+            file = root / "eurosat" / "2750" / name / f"{name}_{number}.jpg"
+            picture(file, 20 * label + number, (64, 64))
+
+
+def stl10(root: Path) -> None:
+    """Write 5 train and 2 test pictures a class as STL-10's binary files, labels from 1."""
+    folder = root / "stl10_binary"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for part, num in (("train", 50), ("test", 20)):
+        rng.integers(0, 256, (num, 3, 96, 96), dtype=np.uint8).tofile(folder / f"{part}_X.bin")
+        (np.arange(num, dtype=np.uint8) % 10 + 1).tofile(folder / f"{part}_y.bin")
+    (folder / "unlabeled_X.bin").write_bytes(b"")
+    names = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
+    (folder / "class_names.txt").write_text("".join(f"{name}\n" for name in names))
+    folds = [" ".join(map(str, range(5 * fold, 5 * fold + 5))) for fold in range(10)]
+    (folder / "fold_indices.txt").write_text("".join(f"{fold} \n" for fold in folds))
+
+
+def cub200(root: Path, names: list[str]) -> None:
+    """Write 4 train and 2 test pictures a bird, and the four lists, numbers from 1."""
+    folder = root / "CUB_200_2011"
+    classes, images, labels, split = [], [], [], []
+    for label, name in enumerate(names, 1):
+        classes.append(f"{label} {label:03d}.{name}")
+        for number in range(1, 7):
+            image = len(images) + 1
+            file = f"{label:03d}.{name}/{name.title()}_{number:04d}_{1000 + image}.jpg"
+            picture(folder / "images" / file, 10 * label + number)
+            images.append(f"{image} {file}")
+            labels.append(f"{image} {label}")
+            split.append(f"{image} {int(number not in (2, 5))}")
+    for list_name, lines in (
+        ("classes", classes),
+        ("images", images),
+        ("image_class_labels", labels),
+        ("train_test_split", split),
+    ):
+        (folder / f"{list_name}.txt").write_text("".join(f"{line}\n" for line in lines))
+
+
+def stanford_dogs(root: Path, names: list[str]) -> None:
+    """Write 4 train and 2 test pictures a breed, annotations' folders and the two .mat lists."""
+    folder = root / "stanford_dogs"
+    parts: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
+    for label, name in enumerate(names, 1):
+        synset = f"n{2085000 + label:08d}"
+        (folder / "Annotation" / f"{synset}-{name}").mkdir(parents=True)
+        for number in range(1, 7):
+            file = f"{synset}-{name}/{synset}_{number}.jpg"
+            picture(folder / "Images" / file, 10 * label + number)
+            parts["test" if number in (2, 5) else "train"].append((file, label))
+    for part, rows in parts.items():
+        cells = np.empty((len(rows), 1), object)  # MATLAB's columns of cells
+        annotations = np.empty((len(rows), 1), object)
+        cells[:, 0] = [file for file, _ in rows]
+        annotations[:, 0] = [file.removesuffix(".jpg") for file, _ in rows]
+        labels = np.array([[label] for _, label in rows], np.uint8)
+        lists = {"file_list": cells, "annotation_list": annotations, "labels": labels}
+        savemat(folder / f"{part}_list.mat", lists)

@@ -76,7 +76,7 @@ def make_run(tmp_path: Path) -> Path:
     rows = drawn_rows(store, "files", range(4)) + drawn_rows(store, "webdataset", range(4, 7))
     failed = {**rows[0], "sha256": None, "file": None, "status": "failed"}
     rows += [{**failed, "id": f"failed{n}", "reason": "black", "error": "/x"} for n in range(2)]
-    dataset = Digits(str(tmp_path / "data"), 8, 1, 0)
+    dataset = Digits(str(tmp_path / "data"), 8, 1, None, None, None, 0)
     real = [
         {
             "kind": "real",
@@ -107,6 +107,9 @@ def make_run(tmp_path: Path) -> Path:
             "root": str(tmp_path / "data"),
             "image_size": 8,
             "shots": 1,
+            "fraction": None,
+            "imbalance": None,
+            "label_noise": None,
             "seed": 0,
         },
     }

@@ -5,12 +5,14 @@ timm's `Mixup` does the same but takes even batches alone.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from sip.augmentation.base import Mix
+from sip.augmentation.mix.chance import happens
 
-class CutMix:
+
+class CutMix(Mix):
     """A rectangle of every picture is replaced by its neighbour's, the targets in proportion.
 
     Args:
@@ -35,7 +37,6 @@ class CutMix:
         self, model: Callable[[Tensor], Tensor], pictures: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the logits of the mixed pictures, and the mixed targets."""
-        if self.prob < 1 and torch.rand(()) >= self.prob:
-            return model(pictures), targets
-        pictures, targets = self.transform(pictures, targets)
+        if happens(self.prob):
+            pictures, targets = self.transform(pictures, targets)
         return model(pictures), targets

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sip.augmentation.base import Mix
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class NoMix:
+class NoMix(Mix):
     """Mixes nothing."""
 
     def recipe(self) -> dict:

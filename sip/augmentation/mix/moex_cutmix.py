@@ -1,0 +1,81 @@
+"""CutMix, then MoEx with the same partner, as in the authors' code (main_moex_cutmix.py).
+
+With lambda_c of CutMix and lambda_m of MoEx the target of a picture a, whose partner is b and whose
+partner's partner is c, is lambda_m (lambda_c a + (1 - lambda_c) b) + (1 - lambda_m) (lambda_c b +
+(1 - lambda_c) c). The authors' partners are a random order; torchvision's CutMix, and so this,
+takes the neighbour in a batch that is in random order already.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from sip.augmentation.base import Mix
+from sip.augmentation.mix.chance import happens
+from sip.augmentation.mix.moex import MoEx
+from sip.augmentation.mix.moments import place
+
+
+class MoExCutMix(Mix):
+    """CutMix and MoEx, each with its probability.
+
+    Args:
+        lam: Of MoEx, as in `moex`.
+        moex_prob: Probability that a batch's moments are exchanged, in [0, 1].
+        epsilon: Of MoEx, as in `moex`.
+        cutmix_alpha: Of CutMix, as in `cutmix`.
+        cutmix_prob: Probability that a batch is mixed by CutMix, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        lam: float,
+        moex_prob: float,
+        epsilon: float,
+        cutmix_alpha: float,
+        cutmix_prob: float,
+    ) -> None:
+        self.moex = MoEx(lam, moex_prob, epsilon)
+        self.cutmix_alpha, self.cutmix_prob = cutmix_alpha, cutmix_prob
+        self.cutmix = v2.CutMix(alpha=cutmix_alpha)
+
+    def recipe(self) -> dict:
+        """Return everything that decides what is done."""
+        return {
+            "class": "sip.augmentation.mix.moex_cutmix.MoExCutMix",
+            "version": 1,
+            "lam": self.moex.lam,
+            "moex_prob": self.moex.prob,
+            "epsilon": self.moex.epsilon,
+            "cutmix_alpha": self.cutmix_alpha,
+            "cutmix_prob": self.cutmix_prob,
+        }
+
+    def require(self, network: nn.Module) -> None:
+        """Check that the place after the stem is known.
+
+        Raises:
+            UserError: It is not.
+        """
+        place(network)
+
+    def __call__(
+        self, model: Callable[[Tensor], Tensor], pictures: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits and the mixed targets.
+
+        Raises:
+            UserError: As `require`.
+        """
+        network = cast(nn.Module, model)  # it must have modules to look into
+        if not network.training:
+            return model(pictures), targets
+        if happens(self.cutmix_prob):
+            pictures, targets = self.cutmix(pictures, targets)
+        if not happens(self.moex.prob):
+            return model(pictures), targets
+        order = torch.arange(len(pictures), device=pictures.device).roll(1)
+        return self.moex.exchanged(network, pictures, targets, order)

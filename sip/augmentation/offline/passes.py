@@ -1,0 +1,22 @@
+"""The order in which pictures are seen: one random order of a pool after the other."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sip.common.seeds import seed_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def passes(pool: Sequence[int], length: int, seed: int) -> "Tensor":
+    """Return `length` members of the pool, each once a pass: (length,), int64.
+
+    A longer order begins with the shorter one of the same seed.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed_of(seed, "order"))
+    num = len(pool)
+    orders = [torch.randperm(num, generator=generator) for _ in range(-(-length // num))]
+    return torch.tensor(pool)[torch.cat(orders)[:length]]

@@ -1,0 +1,53 @@
+"""AugMix (Hendrycks et al., ICLR 2020, arXiv 1912.02781), by torchvision (BSD).
+
+The pictures alone: the paper's consistency loss between three views of a picture, which costs three
+forward passes a step, is left out, so that all arms keep one loss and one cost.
+"""
+
+from torch import Tensor
+from torchvision.transforms import v2
+
+
+class AugMix:
+    """A picture mixed with several chains of operations on it.
+
+    Args:
+        severity: Highest magnitude of the operations, in [1, 10].
+        mixture_width: Chains.
+        chain_depth: Operations in a chain; -1 for a random number of 1 to 3.
+        alpha: Of the Dirichlet and the beta distribution of the weights; > 0.
+        all_ops: Also brightness, contrast, colour and sharpness.
+        fill: Grey level, in [0, 255], of what a shift or a turn lays bare.
+    """
+
+    def __init__(
+        self,
+        severity: int,
+        mixture_width: int,
+        chain_depth: int,
+        alpha: float,
+        all_ops: bool,
+        fill: int,
+    ) -> None:
+        self.values = {
+            "severity": severity,
+            "mixture_width": mixture_width,
+            "chain_depth": chain_depth,
+            "alpha": alpha,
+            "all_ops": all_ops,
+        }
+        self.fill = fill
+        self.transform = v2.AugMix(**self.values, fill=[fill] * 3)
+
+    def recipe(self) -> dict:
+        """Return everything that decides what is done."""
+        return {
+            "class": "sip.augmentation.sample.augmix.AugMix",
+            "version": 1,
+            **self.values,
+            "fill": self.fill,
+        }
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """Return a changed picture: (3, H, W), uint8."""
+        return self.transform(picture)

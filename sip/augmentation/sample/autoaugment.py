@@ -1,0 +1,46 @@
+"""AutoAugment (Cubuk et al., CVPR 2019, arXiv 1805.09501), by torchvision (BSD).
+
+The policies are the ones that the authors' search found for three data sets; a picture gets one of
+a policy's 25 pairs of operations. Flips and cropping are not part of it.
+"""
+
+from torch import Tensor
+from torchvision.transforms import v2
+
+from sip.common.errors import UserError
+
+POLICIES = {policy.value: policy for policy in v2.AutoAugmentPolicy}
+
+
+class AutoAugment:
+    """A pair of operations of a policy that was found by search.
+
+    Args:
+        policy: "imagenet", "cifar10" or "svhn": the data that it was found on.
+        fill: Grey level, in [0, 255], of what a shift or a turn lays bare.
+
+    Raises:
+        UserError: No such policy.
+    """
+
+    def __init__(self, policy: str, fill: int) -> None:
+        if policy not in POLICIES:
+            raise UserError(
+                f"augmentation.sample.policy: expected one of {', '.join(sorted(POLICIES))}, "
+                f"came {policy!r}"
+            )
+        self.policy, self.fill = policy, fill
+        self.transform = v2.AutoAugment(POLICIES[policy], fill=[fill] * 3)
+
+    def recipe(self) -> dict:
+        """Return everything that decides what is done."""
+        return {
+            "class": "sip.augmentation.sample.autoaugment.AutoAugment",
+            "version": 1,
+            "policy": self.policy,
+            "fill": self.fill,
+        }
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """Return a changed picture: (3, H, W), uint8."""
+        return self.transform(picture)

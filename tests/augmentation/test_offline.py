@@ -1,0 +1,127 @@
+"""How drawn pictures enter the training: counts seen, weights, determinism, and what is refused."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from sip.augmentation.offline.drawn import Drawn
+from sip.augmentation.offline.none import NoDrawn
+from sip.common.errors import UserError
+
+# Four real pictures, then two drawn ones of each of the first three.
+SOURCES = [None] * 4 + [0, 1, 2] * 2
+
+
+def drawn(mode: str, p: float = 0.5, weight: float = 0.5, ratio: float | None = None) -> Drawn:
+    return Drawn(mode, p, weight, ratio)
+
+
+def order(offline, length: int = 40, seed: int = 0) -> list[int]:
+    return offline.order(SOURCES, length, seed).tolist()
+
+
+@pytest.mark.parametrize("mode", ["concat", "weighted"])
+def test_a_pass_holds_every_picture_once(mode: str) -> None:
+    seen = order(drawn(mode), 25)
+    assert Counter(seen[:10]) == Counter(seen[10:20]) == Counter(range(10))
+    assert seen == order(NoDrawn(), 25)  # the order that all pictures have without a choice
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(0.5, 2), (1, 4), (1.25, 5), (1.5, 6), (99, 6)])
+def test_ratio_bounds_the_drawn_pictures(ratio: float, kept: int) -> None:
+    pool = drawn("concat", ratio=ratio).pool(SOURCES, 0)
+    assert pool[:4] == [0, 1, 2, 3]
+    assert len(pool) == 4 + kept
+    assert set(order(drawn("concat", ratio=ratio))) == set(pool)
+    variants = Counter(SOURCES[number] for number in pool[4:])
+    assert max(variants.values()) - min(variants.values()) <= 1  # no original is preferred
+
+
+def test_what_a_smaller_ratio_keeps_a_larger_one_keeps_too() -> None:
+    pools = [set(drawn("concat", ratio=r).pool(SOURCES, 0)) for r in (0.25, 0.5, 1, 1.25, 1.5)]
+    assert all(less < more for less, more in zip(pools, pools[1:], strict=False))
+    halves = {tuple(drawn("concat", ratio=0.25).pool(SOURCES, seed)) for seed in range(20)}
+    assert len(halves) == 3  # the seed chooses the original
+
+
+def test_replace_shows_an_original_or_one_of_its_own() -> None:
+    plain, seen = order(NoDrawn_of_real(), 4000), order(drawn("replace", p=0.3), 4000)
+    for real, shown in zip(plain, seen, strict=True):
+        assert shown == real or SOURCES[shown] == real
+    shares = Counter(shown == real for real, shown in zip(plain, seen, strict=True) if real != 3)
+    assert 0.27 < shares[False] / shares.total() < 0.33
+    variants = Counter(shown for shown in seen if shown >= 4)
+    assert set(variants) == set(range(4, 10))
+    assert max(variants.values()) < 1.4 * min(variants.values())
+    assert 3 in seen  # it has no variant and is always itself
+
+
+class NoDrawn_of_real(NoDrawn):  # noqa: N801
+    """The plain arm of the same four real pictures."""
+
+    def pool(self, sources, seed):
+        return [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("p", "least", "most"), [(0.0, 0, 0), (1.0, 30, 30)])
+def test_replace_at_its_ends(p: float, least: int, most: int) -> None:
+    seen = order(drawn("replace", p=p))
+    assert least <= sum(number >= 4 for number in seen) <= most
+    if p == 0:
+        assert seen == order(NoDrawn_of_real())
+
+
+def test_replace_heeds_the_ratio() -> None:
+    kept = set(drawn("concat", ratio=1 / 2).pool(SOURCES, 0)[4:])
+    assert {number for number in order(drawn("replace", 1.0, ratio=1 / 2)) if number >= 4} == kept
+    assert drawn("replace").pool(SOURCES, 0) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("mode", ["concat", "replace", "weighted"])
+def test_the_order_is_a_function_of_the_seed(mode: str) -> None:
+    offline = drawn(mode, ratio=1)
+    torch.manual_seed(1)
+    first = order(offline)
+    torch.manual_seed(2)
+    assert order(offline) == first
+    assert order(offline, 60)[:40] == first  # a longer training begins with the shorter
+    assert order(offline, seed=1) != first
+
+
+def test_weights() -> None:
+    assert NoDrawn().weights(SOURCES) is drawn("concat").weights(SOURCES) is None
+    assert drawn("replace").weights(SOURCES) is None
+    assert drawn("weighted", weight=0.25).weights(SOURCES).tolist() == [1.0] * 4 + [0.25] * 6
+
+
+def test_recipes_hold_what_counts_and_no_more() -> None:
+    assert drawn("concat").recipe() == drawn("concat", p=0.1, weight=3).recipe()
+    recipes = [
+        drawn("concat"),
+        drawn("concat", ratio=1),
+        drawn("replace"),
+        drawn("replace", p=0.1),
+        drawn("weighted"),
+        drawn("weighted", weight=0.1),
+    ]
+    assert len({str(offline.recipe()) for offline in recipes}) == len(recipes)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (("mix", 0.5, 0.5, None), "mixing.mode: expected one of concat, replace, weighted, came"),
+        (("replace", 1.5, 0.5, None), r"mixing.p: expected a probability in \[0, 1\], came 1.5"),
+        (("weighted", 0.5, 0, None), "mixing.weight: expected a number > 0, came 0"),
+        (("concat", 0.5, 0.5, 0), "mixing.ratio: expected null or a number > 0, came 0"),
+    ],
+)
+def test_wrong_values_are_refused(values: tuple, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Drawn(*values)
+
+
+def test_replace_needs_real_pictures() -> None:
+    with pytest.raises(UserError, match="expected real pictures in train, came none"):
+        drawn("replace").pool([], 0)

@@ -1,0 +1,141 @@
+"""Changes to single pictures are those of torchvision, or of the papers' formulas in numpy."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from sip.augmentation.sample.augmix import AugMix
+from sip.augmentation.sample.autoaugment import AutoAugment
+from sip.augmentation.sample.color_jitter import ColorJitter
+from sip.augmentation.sample.cutout import Cutout
+from sip.augmentation.sample.flip_crop import FlipCrop
+from sip.augmentation.sample.gridmask import GridMask
+from sip.augmentation.sample.randaugment import RandAugment
+from sip.augmentation.sample.random_erasing import RandomErasing
+from sip.augmentation.sample.trivialaugment import TrivialAugment
+from sip.common.errors import UserError
+
+PICTURE = torch.randint(256, (3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
+WHITE = torch.full((3, 32, 32), 255, dtype=torch.uint8)
+
+TORCHVISIONS = {
+    "randaugment": (RandAugment(2, 9, 0), v2.RandAugment(2, 9, fill=0)),
+    "autoaugment": (AutoAugment("imagenet", 0), v2.AutoAugment(fill=0)),
+    "autoaugment_svhn": (
+        AutoAugment("svhn", 0),
+        v2.AutoAugment(v2.AutoAugmentPolicy.SVHN, fill=0),
+    ),
+    "trivialaugment": (TrivialAugment(31, 0), v2.TrivialAugmentWide(fill=0)),
+    "augmix": (AugMix(3, 3, -1, 1.0, False, 0), v2.AugMix(all_ops=False, fill=0)),
+    "color_jitter": (ColorJitter(0.4, 0.4, 0.4, 0.1), v2.ColorJitter(0.4, 0.4, 0.4, 0.1)),
+    "random_erasing": (RandomErasing(0.5, 0.02, 0.33, 0.3, 3.3, 0), v2.RandomErasing(0.5)),
+    "flip_crop": (
+        FlipCrop(0.5, 0.08, 1.0, 3 / 4, 4 / 3),
+        v2.Compose([v2.RandomResizedCrop(32), v2.RandomHorizontalFlip(0.5)]),
+    ),
+}
+
+
+def seeded(transform, seed: int, picture=PICTURE) -> torch.Tensor:
+    torch.manual_seed(seed)
+    return transform(picture.clone())
+
+
+@pytest.mark.parametrize("name", TORCHVISIONS)
+def test_it_is_torchvisions_with_the_same_random_numbers(name: str) -> None:
+    ours, theirs = TORCHVISIONS[name]
+    pairs = [(seeded(ours, seed), seeded(theirs, seed)) for seed in range(25)]
+    assert all(torch.equal(*pair) for pair in pairs)
+    assert any(not torch.equal(changed, PICTURE) for changed, _ in pairs)
+
+
+def test_policies_never_mirror_and_fill_with_black() -> None:
+    spaces = (v2.RandAugment, v2.AutoAugment, v2.TrivialAugmentWide, v2.AugMix)
+    names = {name.lower() for space in spaces for name in space._AUGMENTATION_SPACE}
+    assert not any("flip" in name for name in names)
+    for ours in (RandAugment(2, 9, 0), TrivialAugment(31, 0)):
+        least = min(int(seeded(ours, seed, WHITE).min()) for seed in range(30))
+        assert least == 0
+
+
+def test_pictures_are_mirrored_with_their_probability_or_never() -> None:
+    mirrored = PICTURE.flip(-1)
+    for prob, low, high in ((0.0, 0, 0), (0.5, 70, 130), (1.0, 200, 200)):
+        flip = FlipCrop(prob, 1.0, 1.0, 1.0, 1.0)
+        assert low <= sum(torch.equal(seeded(flip, s), mirrored) for s in range(200)) <= high
+
+
+def literal_cutout(picture: np.ndarray, length: int, row: int, column: int) -> np.ndarray:
+    """Cutout as the paper's code states it: a mask of ones, a clipped square of zeros."""
+    height, width = picture.shape[1:]
+    mask = np.ones((height, width), picture.dtype)
+    y1, y2 = np.clip(row - length // 2, 0, height), np.clip(row + length // 2, 0, height)
+    x1, x2 = np.clip(column - length // 2, 0, width), np.clip(column + length // 2, 0, width)
+    mask[y1:y2, x1:x2] = 0
+    return picture * mask
+
+
+def test_cutout_is_the_papers_formula() -> None:
+    for seed in range(50):
+        cut = seeded(Cutout(0.5, 0), seed)
+        torch.manual_seed(seed)
+        row, column = int(torch.randint(32, ())), int(torch.randint(32, ()))
+        np.testing.assert_array_equal(cut, literal_cutout(PICTURE.numpy(), 16, row, column))
+
+
+def test_cutout_may_leave_the_picture_and_fills_with_its_grey() -> None:
+    areas = {int((seeded(Cutout(0.5, 7), seed, WHITE)[0] == 7).sum()) for seed in range(100)}
+    assert max(areas) == 16 * 16
+    assert min(areas) < 16 * 16
+
+
+def literal_gridmask(size: int, period: int, ratio: float, begin: tuple, angle: int) -> np.ndarray:
+    """The authors' mask with mode 1, in numpy and PIL: 1 is kept."""
+    canvas = int(1.5 * size)
+    stripe = int(period * ratio + 0.5)
+    mask = np.ones((canvas, canvas), np.float32)
+    for number in range(-1, canvas // period + 1):
+        for axis in (0, 1):
+            start = period * number + begin[axis]
+            lines = slice(max(min(start, canvas), 0), max(min(start + stripe, canvas), 0))
+            mask[(lines, slice(None)) if axis == 0 else (slice(None), lines)] = 0
+    turned = np.asarray(Image.fromarray(np.uint8(mask)).rotate(angle))
+    corner = (canvas - size) // 2
+    return 1 - turned[corner : corner + size, corner : corner + size]
+
+
+@pytest.mark.parametrize("max_angle", [1, 360])
+def test_gridmask_is_the_authors(max_angle: int) -> None:
+    grid = GridMask(1.0, 96 / 224, 1.0, 0.6, max_angle, 0)
+    for seed in range(40):
+        torch.manual_seed(seed)
+        kept = ~grid.mask(64, 64).numpy()
+        torch.manual_seed(seed)
+        period = int(torch.randint(27, 64, ()))
+        shift = torch.randint(period, (2,)).tolist()
+        angle = int(torch.randint(max_angle, ()))
+        # The authors count from the canvas's corner, ours from the centre, 48 px away.
+        begin = tuple((48 - number) % period for number in shift)
+        expected = literal_gridmask(64, period, 0.6, begin, angle)
+        # PIL rounds a turned pixel differently here and there.
+        assert (kept != expected).mean() <= (0.0 if max_angle == 1 else 0.01)
+
+
+def test_gridmask_keeps_its_share_and_has_its_probability() -> None:
+    grid = GridMask(0.8, 96 / 224, 1.0, 0.6, 360, 0)
+    seen = [seeded(grid, seed, WHITE) for seed in range(300)]
+    changed = [float((picture == 255).float().mean()) for picture in seen if picture.min() == 0]
+    assert 0.72 < len(changed) / len(seen) <= 0.85
+    assert abs(np.mean(changed) - 0.6 * (2 - 0.6)) < 0.02
+
+
+def test_erasing_fills_with_its_grey() -> None:
+    erased = seeded(RandomErasing(1.0, 0.02, 0.33, 0.3, 3.3, 9), 0, WHITE)
+    assert set(erased.unique().tolist()) == {9, 255}
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(UserError, match="expected one of cifar10, imagenet, svhn, came 'digits'"):
+        AutoAugment("digits", 0)

@@ -1,0 +1,139 @@
+"""Leaks between the parts: hashes against scipy, search against all pairs, and what is said."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.fft import dctn
+from scipy.ndimage import gaussian_filter
+
+from sip.common.errors import UserError
+from sip.dataset.base import Sample, Split
+from sip.dataset.digits import Digits
+from sip.dataset.leaks import THRESHOLD as MOST
+from sip.dataset.leaks import (
+    check_sources,
+    find,
+    hash_pictures,
+    nearest_within,
+    perceptual,
+    report,
+)
+
+
+def scene(number: int, size: int = 96) -> Image.Image:
+    """Return a smooth random picture."""
+    noise = np.random.default_rng(number).normal(size=(size, size, 3))
+    smooth = gaussian_filter(noise, (size / 12, size / 12, 0))
+    pixels = np.clip(128 + 60 * smooth / smooth.std(), 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def sample(path: Path, split: Split) -> Sample:
+    """Return a row for a picture file."""
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Sample(path.stem, str(path), 0, "cat", split, 96, 96, sha256)
+
+
+def write(path: Path, picture: Image.Image, **options: int) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def test_hash_is_the_signs_of_scipys_cosine_transform() -> None:
+    rng = np.random.default_rng(0)
+    grey = [rng.integers(0, 256, (32, 32), dtype=np.uint8) for _ in range(20)]
+    for pixels, ours in zip(grey, perceptual(grey), strict=True):
+        low = dctn(pixels.astype(float), type=2)[:8, :8].ravel()
+        low[0] = 0
+        bits = low > np.median(low)
+        assert [bool(int(ours) >> i & 1) for i in range(64)] == bits.tolist()
+    assert perceptual([np.full((32, 32), 77, np.uint8)]).tolist() == [0]
+
+
+@pytest.mark.parametrize("most", [0, 4, 9])
+def test_search_equals_all_pairs(most: int) -> None:
+    rng = np.random.default_rng(most)
+    known = rng.integers(0, 2**64, 3000, dtype=np.uint64)
+    asked = known[rng.integers(0, 3000, 500)]
+    for _ in range(6):  # flip up to six bits, some of them twice
+        asked = asked ^ (np.uint64(1) << rng.integers(0, 64, 500, dtype=np.uint64))
+    known[1::7], asked[::9] = known[0], known[0]  # many equal ones
+    bits = np.bitwise_count(asked[:, None] ^ known[None]).astype(int)
+    nearest, found = nearest_within(known, asked, most)
+    near = bits.min(axis=1) <= most
+    assert near.any() and (~near).any()
+    assert np.array_equal(nearest, np.where(near, bits.argmin(axis=1), -1))
+    assert np.array_equal(found[near], bits.min(axis=1)[near])
+
+
+def test_search_of_nothing() -> None:
+    nothing = np.zeros(0, np.uint64)
+    assert nearest_within(nothing, np.zeros(2, np.uint64), MOST)[0].tolist() == [-1, -1]
+    assert nearest_within(nothing, nothing, MOST)[0].tolist() == []
+
+
+def test_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
+    scenes = [scene(number) for number in range(30)]
+    train = [write(tmp_path / f"a{i}.png", picture) for i, picture in enumerate(scenes)]
+    test = [
+        write(tmp_path / "same.png", scenes[3]),
+        write(tmp_path / "worse.jpg", scenes[4], quality=30),
+        write(tmp_path / "smaller.png", scenes[5].resize((40, 40))),
+        write(tmp_path / "darker.png", scenes[6].point(lambda value: value * 0.6)),
+        *(write(tmp_path / f"b{i}.png", scene(100 + i)) for i in range(30)),
+    ]
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    parts: dict[Split, list[Sample]] = {
+        "train": [sample(path, "train") for path in (*train, tmp_path / "broken.png")],
+        "val": [],
+        "test": [sample(path, "test") for path in test],
+    }
+    (leak,) = find(parts, 2)
+    assert (leak.part, leak.num, leak.exact, leak.near) == ("test", 34, 1, 3)
+    assert [pair[:2] for pair in leak.pairs] == [
+        ("same", "a3"),
+        ("worse", "a4"),
+        ("smaller", "a5"),
+        ("darker", "a6"),
+    ]
+    assert leak.pairs[0][2] == 0
+    assert report(parts, 1) == [
+        "test: 1 exact and 3 near duplicates of training pictures, of 34 "
+        "(same = a3, worse = a4, smaller = a5, ...)"
+    ]
+
+
+def test_jpeg_is_read_small_and_hashes_the_same(tmp_path: Path) -> None:
+    files = []
+    for i in range(8):
+        picture = scene(i, 400)
+        files += [write(tmp_path / f"{i}.png", picture), write(tmp_path / f"{i}.jpg", picture)]
+    hashes, readable = hash_pictures([str(file) for file in files], 2)
+    assert readable.all()
+    assert (np.bitwise_count(hashes[::2] ^ hashes[1::2]) <= MOST).all()
+
+
+def test_false_alarms_on_digits_are_rare(tmp_path: Path) -> None:
+    dataset = Digits(str(tmp_path), 32, None, None, None, None, 0)
+    val, test = find({part: dataset.samples(part) for part in ("train", "val", "test")}, 2)
+    assert (val.exact, test.exact) == (0, 0)
+    assert val.near <= 1 and test.near <= 6
+
+
+@dataclass(frozen=True)
+class Drawn:
+    sample_id: str
+    source_sha256: str
+
+
+def test_sources_outside_train_are_refused(tmp_path: Path) -> None:
+    inside = sample(write(tmp_path / "a.png", scene(0)), "train")
+    check_sources([Drawn("a", inside.sha256)], [inside])
+    with pytest.raises(UserError, match="from the training part alone, 1 are not .* first b; draw"):
+        check_sources([Drawn("a", inside.sha256), Drawn("b", "x")], [inside])
+    with pytest.raises(UserError, match="1 are not in it or have changed, first a"):
+        check_sources([Drawn("a", "x")], [inside])
