@@ -132,7 +132,7 @@ class Run:
             row["found"] = sum(len(samples) for samples in parts.values())
             _refuse_unreadable([sample for samples in parts.values() for sample in samples])
             require_trainable(self.dataset.class_names, parts)
-        leaked = self._leaks(parts, stages)
+            leaked = self._leaks(parts)
         pictures = self.offline.pictures(parts["train"], stages) if self.offline else []
         leaks.check_sources((picture.prompt for picture in pictures), parts["train"])
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -195,13 +195,11 @@ class Run:
         records.write_summary(self.folder / "summary.json", summary)
         return summary
 
-    def _leaks(self, parts: dict[Split, list[Sample]], stages: Stages) -> dict[str, Any]:
+    def _leaks(self, parts: dict[Split, list[Sample]]) -> dict[str, Any]:
         """Count and report what train shares with val and test, where `train.leaks` asks for it."""
         if not self.config.train.leaks:
             return {}
-        with stages.stage("leaks") as row:
-            found = leaks.find(parts, self.config.runtime.num_workers)
-            row["found"] = sum(leak.exact + leak.near for leak in found)
+        found = leaks.find(parts, self.config.runtime.num_workers)
         for leak in found:
             say("leaks", leak.line())
         return {leak.part: {"exact": leak.exact, "near": leak.near} for leak in found}
