@@ -192,7 +192,8 @@ def test_the_main_job_answers_within_a_second(tmp_path: Path, arguments: list[st
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
     if arguments == ["--help"]:
         assert (done.returncode, done.stderr) == (0, "")
-        assert "augmentation/mix: cutmix, none\n" in done.stdout
+        mixes = "cutmix, mixup, mixup_cutmix, moex, moex_cutmix, none"
+        assert f"augmentation/mix: {mixes}\n" in done.stdout
         assert done.stdout.count("python -m sip.train ") >= 5
     else:
         assert done.returncode == 2

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.kills import contents
+from sip.common.errors import UserError
+from tests.kills import Generation, configuration, contents
 
 ROOT = Path(__file__).parents[1]
 QUICK = (
@@ -197,9 +198,18 @@ def test_bad_pictures_fail_alone_and_are_tried_again(tmp_path: Path, own: Path) 
     assert json.loads((folder / "summary.json").read_text())["failures"] == {"unreadable": 3}
 
 
-def test_retry_says_what_it_takes(tmp_path: Path) -> None:
-    told = generate(tmp_path, "retry=all", code=1).stderr
-    assert "retry: expected null or failed, came 'all'" in told
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("retry=all", "retry: expected null or failed, came 'all'"),
+        ("runtime.shard_size=0", "runtime.shard_size: expected a number >= 1, came 0"),
+        ("runtime.batch_size.images=abc", "images: expected a number >= 1 or auto, came 'abc'"),
+        ("trainer.devices=0", "trainer.devices: expected a number >= 1 or auto, came 0"),
+    ],
+)
+def test_wrong_settings_are_refused(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Generation(configuration(tmp_path, override))
 
 
 def test_slurm_is_found_and_its_processes_share_the_work(tmp_path: Path) -> None:
