@@ -42,6 +42,7 @@ class Result:
         best_step: Optimiser steps of the checkpoint that validation chose.
         best_epoch: The same in passes over the training pictures.
         steps: Optimiser steps taken.
+        epochs: The same in passes over the training pictures.
         num_train: Training pictures, real and drawn.
         val_accuracy, test_accuracy: Top-1 of that checkpoint, in [0, 1].
         seconds: Of training, validation and test.
@@ -54,6 +55,7 @@ class Result:
     best_step: int
     best_epoch: float
     steps: int
+    epochs: float
     num_train: int
     val_accuracy: float
     test_accuracy: float

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from sip.classifier.module import Classifier
 from sip.common.progress import progress
+
+KEPT = ("step", "accuracy", "weights", "logits", "history")
 
 
 class KeepBest(Callback):
@@ -23,7 +26,7 @@ class KeepBest(Callback):
     def __init__(self) -> None:
         self.step, self.accuracy = 0, -1.0
         self.weights: dict[str, Tensor] = {}
-        self.logits: list[Tensor] = []
+        self.logits = torch.empty(0)
         self.history: list[dict[str, float]] = []
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -46,6 +49,14 @@ class KeepBest(Callback):
             state = module.network.state_dict()
             self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it, for a checkpoint."""
+        return {name: getattr(self, name) for name in KEPT}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        vars(self).update(state_dict)
+
 
 class Bar(Callback):
     """The framework's own progress bar, a tick a step, with loss and best accuracy behind it."""
@@ -57,6 +68,7 @@ class Bar(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Open the bar."""
         self.bar = progress("classifier", int(trainer.max_steps), "step")
+        self.bar.update(trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, *_: Any

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from sip.augmentation.base import Offline, SampleTransform
 from sip.augmentation.offline.none import NoDrawn
 from sip.classifier.base import Row
+from sip.classifier.positions import SplitPositions, StreamPositions
 from sip.classifier.recipe import Recipe
 from sip.common.errors import UserError
 from sip.common.images import read_rgb
@@ -139,6 +140,7 @@ class Pool(LightningDataModule):
         transform: What is done to each training picture; val and test stay as they are.
         num_workers: Processes that read training pictures; they change nothing but the speed.
         offline: How drawn pictures enter the training; all are real if left out.
+        start: Optimiser steps that were taken before.
     """
 
     def __init__(
@@ -152,21 +154,38 @@ class Pool(LightningDataModule):
         seed: int,
         num_workers: int,
         offline: Offline | None = None,
+        start: int = 0,
     ) -> None:
         super().__init__()
-        self.recipe, self.num_workers = recipe, num_workers
+        self.recipe, self.num_workers, self.start = recipe, num_workers, start
         length = recipe.steps * recipe.batch_size
         self.stream = Stream(Pictures(train, size), transform, length, seed, offline)
         self.val, self.test = Pictures(val, size), Pictures(test, size)
 
     def train_dataloader(self) -> DataLoader:
-        """Return the whole budget as one pass, in order."""
-        return DataLoader(self.stream, self.recipe.batch_size, num_workers=self.num_workers)
+        """Return what is left of the budget as one pass, in order."""
+        rank, world_size = self._place()
+        steps, batch_size = self.recipe.steps, self.recipe.batch_size
+        positions = StreamPositions(steps, batch_size, self.start, rank, world_size)
+        return DataLoader(
+            self.stream,
+            batch_size // world_size,
+            sampler=positions,
+            num_workers=self.num_workers,
+        )
 
     def val_dataloader(self) -> DataLoader:
-        """Return the validation pictures."""
-        return DataLoader(self.val, self.recipe.batch_size)
+        """Return this process's share of the validation pictures."""
+        return self._split(self.val)
 
     def test_dataloader(self) -> DataLoader:
-        """Return the test pictures."""
-        return DataLoader(self.test, self.recipe.batch_size)
+        """Return this process's share of the test pictures."""
+        return self._split(self.test)
+
+    def _split(self, pictures: Pictures) -> DataLoader:
+        positions = SplitPositions(len(pictures), *self._place())
+        return DataLoader(pictures, self.recipe.batch_size, sampler=positions)
+
+    def _place(self) -> tuple[int, int]:
+        """Return this process's rank and the number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from sip.augmentation.base import Mix
 from sip.classifier.recipe import Recipe
@@ -23,6 +23,8 @@ Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # pictures, label
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
     """Return the cross entropy, each row's divided by the sum of all rows' weights.
 
+    On several devices the sum is the mean of theirs: their gradients are averaged afterwards.
+
     Args:
         logits: (B, num_classes).
         targets: (B, num_classes): probabilities times the row's weight, which is its sum, > 0.
@@ -31,7 +33,11 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: flo
     losses = F.cross_entropy(
         logits, targets / weights[:, None], label_smoothing=label_smoothing, reduction="none"
     )
-    return (losses * weights).sum() / weights.sum()
+    total = weights.sum()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(total)
+        total = total / dist.get_world_size()
+    return (losses * weights).sum() / total
 
 
 def schedule(step: int, steps: int, warmup_steps: int) -> float:
@@ -70,11 +76,10 @@ class Classifier(LightningModule):
         self.num_classes, self.seed = num_classes, seed
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        # "micro" is plain top-1 accuracy; torchmetrics' own default averages over classes.
-        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.train_loss = MeanMetric()  # since the last validation
-        self.logits: list[Tensor] = []  # of the evaluation that runs or ran last
+        self.train_loss.persistent(True)  # a resumed training goes on with it
+        self.logits = torch.empty(0)  # (N, num_classes), float32, CPU: of the last evaluation
+        self._seen: list[tuple[Tensor, Tensor]] = []  # logits and labels of the one that runs
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return logits (B, num_classes) of pictures (B, 3, H, W), uint8."""
@@ -108,29 +113,39 @@ class Classifier(LightningModule):
             torch.manual_seed(seed_of(self.seed, "step", self.global_step, self.global_rank))
             yield
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the last validation's logits."""
-        self.logits = []
-
-    def on_test_epoch_start(self) -> None:
-        """Forget the validation's logits."""
-        self.logits = []
-
     def validation_step(self, batch: Batch, batch_number: int) -> None:
-        """Update accuracy and loss on val."""
-        self._evaluate("val", self.val_accuracy, batch)
-
-    def test_step(self, batch: Batch, batch_number: int) -> None:
-        """Update accuracy and loss on test."""
-        self._evaluate("test", self.test_accuracy, batch)
-
-    def _evaluate(self, split: str, accuracy: MulticlassAccuracy, batch: Batch) -> None:
+        """Collect the logits of a batch of val."""
         pictures, labels, *_ = batch
-        logits = self(pictures).float()
-        accuracy.update(logits, labels)
-        self.log(f"{split}/loss", F.cross_entropy(logits, labels), batch_size=len(labels))
-        self.log(f"{split}/accuracy", accuracy, batch_size=len(labels))
-        self.logits.append(logits.cpu())
+        self._seen.append((self(pictures).float(), labels))
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracy and loss on val."""
+        self._evaluate("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log accuracy and loss on test."""
+        self._evaluate("test")
+
+    def _evaluate(self, split: str) -> None:
+        """Log accuracy and loss of what was collected, over all processes."""
+        logits = self._gathered(torch.cat([logits for logits, _ in self._seen]))
+        labels = self._gathered(torch.cat([labels for _, labels in self._seen]))
+        self._seen = []
+        self.log(f"{split}/loss", F.cross_entropy(logits, labels))
+        self.log(f"{split}/accuracy", (logits.argmax(1) == labels).float().mean())
+        self.logits = logits.cpu()
+
+    def _gathered(self, rows: Tensor) -> Tensor:
+        """Return the rows of all processes in the split's order; rank r has every W-th from r on."""
+        if self.trainer.world_size == 1:
+            return rows
+        lengths = self.all_gather(torch.tensor(len(rows), device=self.device))
+        longest = int(lengths.max())
+        padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+        dealt = self.all_gather(padded).transpose(0, 1)  # (longest, W, ...)
+        return dealt.reshape(-1, *rows.shape[1:])[: int(lengths.sum())]
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule by steps."""

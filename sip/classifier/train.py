@@ -4,14 +4,15 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,11 +21,13 @@ from sip.augmentation.base import Augmentation
 from sip.backbone.base import Backbone
 from sip.classifier.base import Result, Row
 from sip.classifier.callbacks import Bar, KeepBest
-from sip.classifier.data import Pool
+from sip.classifier.data import Pool, sources
 from sip.classifier.module import Classifier
 from sip.classifier.recipe import Recipe
+from sip.classifier.resume import Checkpoints, StopTrainingError
 from sip.common.errors import UserError
-from sip.common.seeds import seed_of
+from sip.common.interrupt import graceful, raise_if_stopped
+from sip.common.seeds import digest, seed_of
 
 CHECKPOINT, PREDICTIONS = "classifier.safetensors", "predictions.parquet"
 LOG_EVERY = 10  # steps between points of the curves
@@ -47,7 +50,8 @@ def train(
     """Train one classifier for `recipe.steps` steps.
 
     The weights at the start, the order of the pictures and all random changes are functions of
-    `seed`: on one kind of machine with one number of threads, the same seed gives the same bits.
+    `seed`: on one kind of machine with one number of threads, the same seed gives the same bits,
+    also where the training was killed in between (see `sip.classifier.resume`).
 
     Args:
         train_rows: Real pictures, then the drawn ones.
@@ -58,13 +62,15 @@ def train(
         num_workers: Processes that read training pictures.
 
     Raises:
-        UserError: A split is empty.
-        ValueError: A picture cannot be read.
+        UserError: A split is empty, or a picture cannot be read.
+        Stopped: A stop was asked for; the next start goes on from here.
     """
     started = time.perf_counter()
     for split, rows in (("train", train_rows), ("val", val_rows), ("test", test_rows)):
         if not rows:
             raise UserError(f"classifier: expected pictures in {split}, got none")
+    pool = augmentation.offline.pool(sources(train_rows), seed)
+    recipe = recipe.resolved(len(pool))
     torch.manual_seed(seed_of(seed, "weights"))
     module = Classifier(
         backbone.create(len(class_names)),
@@ -75,6 +81,8 @@ def train(
         backbone.std,
         seed,
     )
+    kept = Checkpoints(Path(run_folder), digest([[row.sample_id, row.label] for row in train_rows]))
+    start = kept.found()
     data = Pool(
         train_rows,
         val_rows,
@@ -85,23 +93,29 @@ def train(
         seed,
         num_workers,
         augmentation.offline,
+        start,
     )
     best = KeepBest()
-    with quiet():
-        trainer = make_trainer(recipe, best, run_folder, trainer_kwargs, loggers)
-        trainer.fit(module, datamodule=data)
+    with quiet(), graceful():
+        trainer = make_trainer(recipe, best, kept, run_folder, trainer_kwargs, loggers)
+        with suppress(StopTrainingError):  # `graceful` turns it into Stopped
+            trainer.fit(
+                module, datamodule=data, ckpt_path=kept.path if start else None, weights_only=True
+            )
+        raise_if_stopped()
         module.network.load_state_dict(best.weights)
         # The one look at test, after the choice was made.
         scores = trainer.test(module, datamodule=data, verbose=False)[0]
-    checkpoint, predictions = write(
-        Path(run_folder),
-        best.weights,
-        {"val": (val_rows, best.logits), "test": (test_rows, module.logits)},
-    )
+    logits = {"val": (val_rows, best.logits), "test": (test_rows, module.logits)}
+    checkpoint, predictions = Path(run_folder) / CHECKPOINT, Path(run_folder) / PREDICTIONS
+    if trainer.is_global_zero:
+        write(Path(run_folder), best.weights, logits)
+        kept.remove()
     return Result(
         best_step=best.step,
-        best_epoch=best.step * recipe.batch_size / data.stream.pass_length,
-        steps=trainer.global_step,
+        best_epoch=best.step * recipe.batch_size / len(pool),
+        steps=best.history[-1]["step"],
+        epochs=best.history[-1]["step"] * recipe.batch_size / len(pool),
         num_train=len(train_rows),
         val_accuracy=best.accuracy,
         test_accuracy=scores["test/accuracy"],
@@ -115,17 +129,23 @@ def train(
 def make_trainer(
     recipe: Recipe,
     best: KeepBest,
+    kept: Checkpoints,
     run_folder: str | Path,
     trainer_kwargs: Mapping[str, Any],
     loggers: Sequence[Logger],
 ) -> Trainer:
-    """Return a Trainer that takes exactly `recipe.steps` steps and prints nothing of its own."""
+    """Return a Trainer that takes `recipe.steps` steps at most and prints nothing of its own."""
+    callbacks: list[Callback] = [best, kept, Bar(best, LOG_EVERY)]
+    if recipe.patience is not None:
+        callbacks.append(
+            EarlyStopping("val/accuracy", mode="max", patience=recipe.patience, min_delta=0)
+        )
     return Trainer(
         max_steps=recipe.steps,
         max_epochs=1,  # the stream is one pass
         val_check_interval=recipe.val_every,
         precision=recipe.precision,  # type: ignore[arg-type]
-        callbacks=[best, Bar(best, LOG_EVERY)],
+        callbacks=callbacks,
         logger=list(loggers) or False,
         log_every_n_steps=LOG_EVERY,
         default_root_dir=str(run_folder),
@@ -133,6 +153,7 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the data module deals out the batches itself
         **trainer_kwargs,
     )
 
@@ -140,27 +161,26 @@ def make_trainer(
 def write(
     folder: Path,
     weights: Mapping[str, Tensor],
-    predictions: Mapping[str, tuple[Sequence[Row], Sequence[Tensor]]],
-) -> tuple[Path, Path]:
-    """Write checkpoint and predictions, each whole or not at all; return their paths.
+    predictions: Mapping[str, tuple[Sequence[Row], Tensor]],
+) -> None:
+    """Write checkpoint and predictions, each whole or not at all.
 
     Args:
-        predictions: By split, the rows and their logits in batches (B, num_classes).
+        predictions: By split, the rows and their logits (N, num_classes).
     """
     folder.mkdir(parents=True, exist_ok=True)
     columns: dict[str, list] = {"sample_id": [], "split": [], "label": [], "logits": []}
-    for split, (rows, batches) in predictions.items():
+    for split, (rows, values) in predictions.items():
         columns["sample_id"] += [row.sample_id for row in rows]
         columns["split"] += [split] * len(rows)
         columns["label"] += [row.label for row in rows]
-        columns["logits"] += torch.cat(list(batches)).tolist()
+        columns["logits"] += values.tolist()
     logits = pa.array(columns["logits"], pa.list_(pa.float32()))
     table = pa.table({**columns, "logits": logits})
     with whole(folder / PREDICTIONS) as part:
         pq.write_table(table, part)
     with whole(folder / CHECKPOINT) as part:
         save_file({name: value.contiguous() for name, value in weights.items()}, part)
-    return folder / CHECKPOINT, folder / PREDICTIONS
 
 
 @contextmanager

@@ -68,6 +68,13 @@ def graceful() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def reclaim() -> None:
+    """Take the signals back from a library that has put its own handlers in their place."""
+    if _active:
+        for number in SIGNALS:
+            signal.signal(number, _on_signal)
+
+
 def raise_if_stopped() -> None:
     """Raise `Stopped` where a stop was requested."""
     if _requested is not None:

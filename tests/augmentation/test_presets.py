@@ -193,7 +193,7 @@ def step(augmentation: Augmentation, rows: list[Row], name: str) -> float:
     given = rows if augmentation.offline.draws else rows[:6]
     pictures = Pictures(given, SIZE)
     stream = Stream(pictures, augmentation.sample, BATCH, 0, augmentation.offline)
-    recipe = Recipe("sgd", 1e-4, 0.9, 0.0, 1, BATCH, 0, 0.1, 1, "32-true")
+    recipe = Recipe("sgd", 1e-4, 0.9, 0.0, "steps", 1, None, BATCH, 0, 0.1, 1, None, "32-true")
     grey = (0.5, 0.5, 0.5)
     module = Classifier(network(name), recipe, augmentation.mix, NUM_CLASSES, grey, grey, 0)
     trainer = Trainer(

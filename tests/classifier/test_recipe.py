@@ -16,11 +16,14 @@ GOOD = {
     "lr": 0.1,
     "momentum": 0.9,
     "weight_decay": 0.0,
+    "budget": "steps",
     "steps": 8,
+    "epochs": None,
     "batch_size": 4,
     "warmup_steps": 2,
     "label_smoothing": 0.1,
     "val_every": 4,
+    "patience": None,
     "precision": "32-true",
 }
 

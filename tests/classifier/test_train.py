@@ -17,46 +17,16 @@ from sip.augmentation.mix.none import NoMix
 from sip.augmentation.offline.none import NoDrawn
 from sip.augmentation.sample.none import AsIs
 from sip.augmentation.sample.randaugment import RandAugment
-from sip.backbone.timm import Timm
 from sip.classifier import train as train_module
 from sip.classifier.base import Picture, Result
 from sip.classifier.module import Classifier
-from sip.classifier.recipe import Recipe
-from sip.classifier.train import train
 from sip.common.errors import UserError
-
-NAMES = ("dark", "middle", "bright")
-PLAIN = Augmentation(NoDrawn(), AsIs(), NoMix())
-BACKBONE = Timm("test_resnet", None, None, None, 0.0, 32, None, None)
-RECIPE = Recipe("adamw", 0.01, 0.9, 0.01, 12, 8, 2, 0.1, 3, "32-true")
+from tests.classifier.made_up import BACKBONE, PLAIN, RECIPE, Splits, make_splits, run
 
 
 @pytest.fixture(scope="module")
-def splits(tmp_path_factory) -> dict[str, list[Picture]]:
-    """Pictures whose class is their brightness: 9 train, 12 val, 15 test."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    made: dict[str, list[Picture]] = {"train": [], "val": [], "test": []}
-    for split, num in (("train", 9), ("val", 12), ("test", 15)):
-        for number in range(num):
-            path, label = folder / f"{split}{number}.png", number % 3
-            pixels = rng.integers(80 * label, 80 * label + 90, (32, 32, 3), np.uint8)
-            Image.fromarray(pixels).save(path)
-            made[split].append(Picture(path.stem, str(path), label))
-    return made
-
-
-def run(splits, folder: Path, loggers=(), train_rows=None, **changed) -> Result:
-    values = {"backbone": BACKBONE, "recipe": RECIPE, "augmentation": PLAIN, "seed": 0, **changed}
-    return train(
-        **values,
-        train_rows=splits["train"] if train_rows is None else train_rows,
-        val_rows=splits["val"],
-        test_rows=splits["test"],
-        class_names=NAMES,
-        run_folder=folder,
-        trainer_kwargs={"accelerator": "cpu", "devices": 1},
-        loggers=loggers,
-    )
+def splits(tmp_path_factory) -> Splits:
+    return make_splits(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,101 @@
+"""A training that was killed goes on at the step of its last checkpoint, to the same weights.
+
+A checkpoint is written before a batch, never within one, so that it holds a whole number of steps:
+weights, optimiser, schedule, the best weights so far and their curve. The pictures and all random
+numbers are functions of the seed and the step. It is a file in the run folder, removed once the
+results are written. Lightning's own file format, read with `weights_only=True`.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from sip.common.interrupt import reclaim, stop_requested
+from sip.common.progress import say
+
+NAME = ".unfinished.ckpt"
+EVERY = 60.0  # s between checkpoints
+SHARE = 0.02  # of the time that writing them may take, where it takes long
+AGREE_EVERY = 10  # steps between questions to the first process, where there are several
+
+
+class StopTrainingError(Exception):
+    """A stop was asked for, and the checkpoint is written."""
+
+
+class Checkpoints(Callback):
+    """Writes a checkpoint now and then, and at once where a stop is asked for.
+
+    Args:
+        folder: The run folder.
+        rows: A digest of the training pictures; another one's checkpoint is not gone on from.
+    """
+
+    def __init__(self, folder: Path, rows: str) -> None:
+        self.path, self.rows = folder / NAME, rows
+        self.every, self.last = EVERY, time.monotonic()
+
+    def found(self) -> int:
+        """Return the number of steps of the checkpoint that is there; 0 for none that fits."""
+        if not self.path.exists():
+            return 0
+        try:
+            stored = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
+            steps, rows = int(stored["global_step"]), stored["callbacks"][self.state_key]["rows"]
+        except Exception as error:  # cut off by a crash of the machine, or not a checkpoint
+            say("classifier", f"{self.path} cannot be read ({type(error).__name__}); from step 0")
+            return 0
+        if rows != self.rows:
+            say("classifier", "the training pictures are others than the checkpoint's; from step 0")
+            return 0
+        say("classifier", f"going on from step {steps}")
+        return steps
+
+    def remove(self) -> None:
+        """Remove the checkpoint."""
+        self.path.unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `found` compares."""
+        return {"rows": self.rows}
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Undo Lightning's handler of SIGTERM, which would end the process within a batch."""
+        reclaim()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_number: int
+    ) -> None:
+        """Write a checkpoint where it is time.
+
+        Raises:
+            StopTrainingError: A stop was asked for.
+        """
+        # Lightning counts one step too many after a restart, for its loggers alone.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+        stop, due = stop_requested(), time.monotonic() - self.last >= self.every
+        if trainer.world_size > 1:
+            if batch_number % AGREE_EVERY:
+                return
+            stop, due = trainer.strategy.broadcast((stop, due))
+        if not trainer.global_step or not (stop or due):
+            if stop:
+                raise StopTrainingError
+            return
+        started = time.monotonic()
+        self.write(trainer)
+        self.last = time.monotonic()
+        self.every = max(self.every, (self.last - started) / SHARE)
+        if stop:
+            raise StopTrainingError
+
+    def write(self, trainer: Trainer) -> None:
+        """Write it, whole or not at all; all processes must call it."""
+        part = self.path.with_name(f"{NAME}.part")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            os.replace(part, self.path)
