@@ -7,11 +7,13 @@ The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.
 - `metrics.csv`: the curves
 - `pictures.parquet`: every picture used, the drawn ones with their provenance
 - `predictions.parquet`: logits on val and test
+- `per_class.csv`, `confusion.png`: of test
 - `classifier.safetensors`: the weights that validation chose
 - `contact_sheet.png`: only where pictures were drawn
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from sip import records
 from sip.build import build
 from sip.classifier.base import Picture as Row
-from sip.common.devices import several
+from sip.common import progress
+from sip.common.devices import check, launched
 from sip.common.errors import UserError
 from sip.common.progress import say
 from sip.common.runtime import Runtime, device, set_threads
@@ -28,6 +31,7 @@ from sip.common.seeds import digest
 from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
 from sip.dataset.reader import require_trainable
+from sip.evaluation import evaluate, shown
 from sip.pipeline import Offline, Picture
 from sip.plan import make_plan
 from sip.records import choice
@@ -58,7 +62,8 @@ def train(config: DictConfig) -> float | None:
     else:
         for stage in summary["stages"]:
             say(stage["stage"], f"found {stage['found'] + stage['made']}")
-    print(table(summary, run.folder, Path(config.paths.store)))
+    if progress.is_first:
+        print(table(summary, run.folder, Path(config.paths.store)))
     return summary["val_accuracy"]
 
 
@@ -72,12 +77,7 @@ class Run:
     def __init__(self, config: DictConfig) -> None:
         if type(config.seed) is not int or config.seed < 0:
             raise UserError(f"seed: expected a whole number >= 0, came {config.seed!r}")
-        if several(config.trainer):
-            raise UserError(
-                f"trainer.devices={config.trainer.devices}: the classifier is trained on one "
-                "device, expected 1; draw the pictures on several with python -m sip.generate and "
-                "the same arguments first, they will be found"
-            )
+        check(config.trainer)
         self.config = config
         self.dataset = build(config.dataset)
         self.augmentation = build(config.augmentation)
@@ -121,34 +121,27 @@ class Run:
         print(records.text_table(make_plan(self.offline, self.dataset.samples("train")).lines()))
 
     def make(self) -> dict[str, Any]:
-        """Do the run."""
-        from sip.classifier.train import train as train_classifier
-        from sip.loggers import log_results, make_loggers
-
+        """Do the run, with every process of the job; the first one writes the folder."""
         self._require()
+        device_name = device(self.config.runtime.device)
+        with launched(self.config.trainer, device_name) as own:
+            if self.offline:
+                self.offline.runtime = replace(self.offline.runtime, device=own)
+            return self._make()
+
+    def _make(self) -> dict[str, Any]:
+        from sip.classifier.train import train as train_classifier
+
         stages = Stages()
         with stages.stage("dataset") as row:
             parts = {split: self.dataset.samples(split) for split in SPLITS}
             row["found"] = sum(len(samples) for samples in parts.values())
             _refuse_unreadable([sample for samples in parts.values() for sample in samples])
             require_trainable(self.dataset.class_names, parts)
-            leaked = self._leaks(parts)
+            leaked = self._leaks(parts) if progress.is_first else {}
         pictures = self.offline.pictures(parts["train"], stages) if self.offline else []
         leaks.check_sources((picture.prompt for picture in pictures), parts["train"])
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "summary.json").unlink(missing_ok=True)
-        store = Path(self.config.paths.store)
-        records.write_pictures(self.folder / "pictures.parquet", parts, pictures, store)
-        values = records.write_config(self.config, self.folder / "config.yaml")
-        sheet = records.write_contact_sheet(records.spread(pictures), self.folder)
-        loggers = make_loggers(
-            self.config.logger,
-            self.folder,
-            run_id=self.fingerprint,
-            name=self.name,
-            group=self.config.experiment,
-            values=values,
-        )
+        loggers, sheet = self._open(parts, pictures) if progress.is_first else ([], None)
         with stages.stage("classifier") as row:
             result = train_classifier(
                 backbone=self.backbone,
@@ -177,6 +170,7 @@ class Run:
             "num_val": len(parts["val"]),
             "num_test": len(parts["test"]),
             "steps": result.steps,
+            "epochs": round(result.epochs, 2),
             "best_step": result.best_step,
             "best_epoch": result.best_epoch,
             "val_accuracy": result.val_accuracy,
@@ -187,13 +181,40 @@ class Run:
             **records.environment(),
             "recipe": self.recipe,
         }
-        log_results(
-            loggers,
-            {key: summary[key] for key in ("best_step", "val_accuracy", "test_accuracy")},
-            sheet,
-        )
-        records.write_summary(self.folder / "summary.json", summary)
+        if progress.is_first:
+            summary["metrics"] = evaluate(self.folder)
+            self._close(summary, loggers, sheet)
         return summary
+
+    def _open(
+        self, parts: dict[Split, list[Sample]], pictures: list[Picture]
+    ) -> tuple[list[Any], Path | None]:
+        """Write what is known before the training; return the loggers and the contact sheet."""
+        from sip.loggers import make_loggers
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "summary.json").unlink(missing_ok=True)
+        store = Path(self.config.paths.store)
+        records.write_pictures(self.folder / "pictures.parquet", parts, pictures, store)
+        values = records.write_config(self.config, self.folder / "config.yaml")
+        sheet = records.write_contact_sheet(records.spread(pictures), self.folder)
+        loggers = make_loggers(
+            self.config.logger,
+            self.folder,
+            run_id=self.fingerprint,
+            name=self.name,
+            group=self.config.experiment,
+            values=values,
+        )
+        return loggers, sheet
+
+    def _close(self, summary: dict[str, Any], loggers: list[Any], sheet: Path | None) -> None:
+        """Write the results; with them the run is finished."""
+        from sip.loggers import log_results
+
+        shown = {key: summary[key] for key in ("best_step", "val_accuracy", "test_accuracy")}
+        log_results(loggers, shown | summary["metrics"], sheet)
+        records.write_summary(self.folder / "summary.json", summary)
 
     def _leaks(self, parts: dict[Split, list[Sample]]) -> dict[str, Any]:
         """Count and report what train shares with val and test, where `train.leaks` asks for it."""
@@ -237,10 +258,12 @@ def table(summary: dict[str, Any], folder: Path, store: Path) -> str:
         "arm": f"{summary['backbone']} + {summary['augmentation']}, seed {summary['seed']}",
         "dataset": summary["dataset"] + (f", {shots} shots a class" if shots else ""),
         "training images": f"{summary['num_real']} real + {summary['num_drawn']} drawn",
-        "steps": f"{summary['steps']} optimiser steps",
+        "budget": f"{summary['steps']} optimiser steps, {summary['epochs']:.1f} passes over the "
+        "training images",
         "best epoch": f"{summary['best_epoch']:.0f} (step {summary['best_step']}), by validation: "
         f"{summary['val_accuracy']:.3f} on {summary['num_val']} images",
         "test top-1": f"{summary['test_accuracy']:.3f} on {summary['num_test']} images",
+        "test, further": shown(summary["metrics"]),
         "seconds": seconds,
         "U-Net evaluations": f"{summary['unet_evaluations']:,}",
         "run": str(folder),

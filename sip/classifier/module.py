@@ -138,7 +138,7 @@ class Classifier(LightningModule):
         self.logits = logits.cpu()
 
     def _gathered(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes in the split's order; rank r has every W-th from r on."""
+        """Return the rows of all processes in the split's order; rank r has r, r + W, ..."""
         if self.trainer.world_size == 1:
             return rows
         lengths = self.all_gather(torch.tensor(len(rows), device=self.device))

@@ -63,7 +63,7 @@ class Checkpoints(Callback):
         """Return what `found` compares."""
         return {"rows": self.rows}
 
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Undo Lightning's handler of SIGTERM, which would end the process within a batch."""
         reclaim()
 

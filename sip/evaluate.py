@@ -1,0 +1,25 @@
+"""Metrics of finished runs from their stored predictions: `python -m sip.evaluate runs=runs`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sip.cli
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def task(config: "DictConfig") -> None:
+    """Compute all metrics anew and write them into each run's summary."""
+    from sip.evaluation import refresh
+
+    print(f"{refresh(Path(config.runs))} runs in {config.runs} have all metrics")
+
+
+def main() -> None:
+    """Run on the command line's configuration."""
+    sip.cli.main(task, config_name="evaluate")
+
+
+if __name__ == "__main__":
+    main()
