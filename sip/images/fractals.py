@@ -10,19 +10,22 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 NUM_MAPS = (3, 7)  # contractions of a fractal, the second excluded
 LARGEST, SMALLEST = (0.5, 0.85), (0.25, 0.5)  # singular values of a contraction
 POINTS = 2048  # that jump side by side
 BURN_IN = 16  # jumps before a point has reached the fractal
 VISITS = 8  # a pixel
+FINEST = 256  # px, of the picture that is drawn; larger ones are scaled up
+FIRST = 32768  # points that the frame is laid around
 TRIM = 1.0  # %, of the points on each side, that lie outside the picture
 KEPT = 256
 
 
 @lru_cache(KEPT)
 def fractal(seed: int, size: int) -> NDArray[np.uint8]:
-    """Return the fractal of a number as a picture (3, size, size), uint8, in [0, 255].
+    """Return the fractal of a number as a picture (3, size, size), uint8.
 
     Args:
         seed: Any number >= 0.
@@ -35,8 +38,12 @@ def fractal(seed: int, size: int) -> NDArray[np.uint8]:
     colours = rng.uniform(0, 1, (num, 3))
     background = rng.uniform(0, 1, 3)
     area = np.abs(np.linalg.det(linear)) + 0.05  # a larger part is visited more often
-    places, shades = _jump(rng, linear, shift, colours, area / area.sum(), VISITS * size * size)
-    return _picture(places, shades, background, size)
+    drawn = min(size, FINEST)
+    visits = max(FIRST, VISITS * drawn * drawn)
+    places, shades = _jump(rng, linear, shift, colours, area / area.sum(), visits)
+    picture = Image.fromarray(_picture(places, shades, background, drawn))
+    scaled = picture.resize((size, size), Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(scaled).transpose(2, 0, 1))
 
 
 def _contractions(rng: np.random.Generator, num: int) -> NDArray[np.float64]:
@@ -80,13 +87,14 @@ def _picture(
     background: NDArray[np.float64],
     size: int,
 ) -> NDArray[np.uint8]:
-    low, high = np.percentile(places, [TRIM, 100 - TRIM], axis=0)
+    """Return the visited places as a picture (size, size, 3), uint8."""
+    low, high = np.percentile(places[:FIRST], [TRIM, 100 - TRIM], axis=0)
     cells = np.floor((places - low) / np.maximum(high - low, 1e-9) * size).astype(np.int64)
     inside = ((cells >= 0) & (cells < size)).all(1)
     index = cells[inside, 1] * size + cells[inside, 0]
     visits = np.bincount(index, minlength=size * size)
     sums = [np.bincount(index, shades[inside, c], minlength=size * size) for c in range(3)]
-    mean = np.stack(sums) / np.maximum(visits, 1)
-    density = np.log1p(visits) / np.log1p(max(visits.max(), 1))
-    pixels = background[:, None] * (1 - density) + mean * density
-    return np.rint(pixels * 255).astype(np.uint8).reshape(3, size, size)
+    mean = np.stack(sums, axis=1) / np.maximum(visits, 1)[:, None]
+    density = (np.log1p(visits) / np.log1p(max(visits.max(), 1)))[:, None]
+    pixels = background * (1 - density) + mean * density
+    return np.rint(pixels * 255).astype(np.uint8).reshape(size, size, 3)

@@ -26,20 +26,25 @@ from sip.prompts.guidance.base import GuidanceRule
 from sip.prompts.varied import Choice, Varied, checked_template
 from sip.prompts.weighting.base import Weighting
 
-# Where the subject ends. Not at "of": "a field of flowers" is one thing. Nor at "in the background",
-# which says where the phrase before it is.
-OPENERS = (
-    "above against among at behind below beneath beside between by during from in inside near next "
-    "on outside over surrounded through under while with without"
-).split(" ")
+# Where the subject ends. Not at "of": "a field of flowers" is one thing. Nor at "in the
+# background", which says where the phrase before it is.
+OPENERS = {
+    *("above", "against", "among", "at", "behind", "below", "beneath", "beside", "between", "by"),
+    *("during", "from", "in", "inside", "near", "next", "on", "outside", "over", "surrounded"),
+    *("through", "under", "while", "with", "without"),
+}
 COMMA = re.compile(r"[,;.]\s*")
+# Not within "an inside view" either.
+NOT_HERE = r"(?<!\ba)(?<!\ban)(?<!\bthe)"
 CUT = re.compile(
-    rf"\s+and\s+|\s+(?=(?:{'|'.join(OPENERS)})\b)(?!in the (?:background|foreground)\b)"
+    rf"\s+and\s+|{NOT_HERE}\s+(?=(?:{'|'.join(sorted(OPENERS))})\b)"
+    r"(?!in the (?:background|foreground)\b)"
 )
 # Words that alone say nothing, and make no class's name.
-EMPTY = frozenset(
-    "a an and are as at by for in is it its of on or that the there this to".split(" ")
-)
+EMPTY = {
+    *("a", "an", "and", "are", "as", "at", "by", "for", "in", "is", "it", "its", "of", "on", "or"),
+    *("that", "the", "there", "this", "to"),
+}
 
 
 class AliaLike(Varied):
@@ -123,7 +128,7 @@ def phrases(caption: str) -> list[str]:
     """Cut a caption into phrases; without its subject, and without those that say nothing."""
     subject, *others = COMMA.split(caption.lower())
     parts = [" ".join(part.split()) for part in [*CUT.split(subject)[1:], *others]]
-    return [part for part in parts if set(_words(part)) - EMPTY - set(OPENERS)]
+    return [part for part in parts if set(_words(part)) - EMPTY - OPENERS]
 
 
 def _words(text: str) -> list[str]:
