@@ -91,7 +91,7 @@ class Offline:
                 missing.append(str(error))
         if missing:
             raise UserError("; ".join(missing))
-        self.generator.check([trial_prompt(self.writer.noise_rate)])
+        self.generator.check([trial_prompt(rate) for rate in self.writer.noise_rates])
 
     def room(self, name: str) -> Room:
         """Return the store's room "captions", "scores" or "images" for this configuration."""

@@ -150,7 +150,7 @@ def _known(
 def _assumed(offline: "Offline") -> Prompt:
     from sip.pipeline import trial_prompt
 
-    return replace(trial_prompt(offline.writer.noise_rate), guidance_scale=ASSUMED_GUIDANCE)
+    return replace(trial_prompt(max(offline.writer.noise_rates)), guidance_scale=ASSUMED_GUIDANCE)
 
 
 def _bytes_a_picture(offline: "Offline", samples: Sequence[Sample]) -> float:

@@ -150,7 +150,8 @@ def text_table(rows: Mapping[str, str]) -> str:
 
 def _pair(picture: Picture) -> Pair:
     prompt = picture.prompt
-    lines = [prompt.caption or "(no caption)"]
+    has_caption = any(span.text == prompt.caption for span in prompt.spans)
+    lines = [(prompt.caption if has_caption else prompt.text) or "(no text)"]
     if prompt.similarity is not None:
         lines.append(f"similarity {prompt.similarity:.3f}")
     lines.append(f"guidance scale {prompt.guidance_scale:g}")

@@ -72,7 +72,8 @@ def measure(offline: "Offline", samples: Sequence[Sample], rooms: set[str]) -> S
 
 def _per_evaluation(offline: "Offline", sample: Sample) -> tuple[float, float]:
     """Return s an evaluation, and s for the rest of a picture, from a short and a longer run."""
-    prompt = offline.write([sample], [["a picture"]], [[0.3]])[0]
+    thing = replace(sample, class_name="thing")  # whose name is in no caption
+    prompt = offline.write([thing], [["a picture, with a frame"]], [[0.3]])[0]
     short, few = _images_trial(offline, prompt)
     num = _num_rows(offline, "images", [prompt])
     short(num)

@@ -12,7 +12,7 @@ Shapes: B pictures; latents (B, C, h, w); text embeddings (B, F); guidance scale
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -106,7 +106,7 @@ class Engine(Settings):
         if rows:
             painted = self.paint(replace(batch, prompts=rows))
             reasons = judge(painted, self.checker)
-            pixels = list(_on_host(painted))
+            pixels = list(_on_host(self.finish(rows, batch.sources, painted)))
         self.drop(batch)
         seconds = (time.perf_counter() - begin) / max(len(rows), 1)
         drawn = {
@@ -117,6 +117,18 @@ class Engine(Settings):
 
     def drop(self, batch: Batch) -> None:
         """Forget what no later batch needs."""
+
+    def finish(
+        self, rows: Sequence[Prompt], sources: Mapping[str, Tensor], pixels: Tensor
+    ) -> Tensor:
+        """Return the pictures that are handed out, of drawn ones (B, 3, H, W) that were judged.
+
+        Args:
+            rows: Their prompts.
+            sources: As in `Batch`.
+            pixels: In [0, 1], or not finite in a row that fails.
+        """
+        return pixels
 
     def paint(self, batch: Batch) -> Tensor:
         """Return pictures (B, 3, H, W), float32, in [0, 1] or not finite."""

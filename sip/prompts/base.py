@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sip.common.seeds import digest
+from sip.common.errors import UserError
+from sip.common.seeds import digest, seed_of
 from sip.dataset.base import Sample
 
 
@@ -71,7 +72,9 @@ class Prompt:
 class PromptWriter(Protocol):
     """Turns samples, and captions and similarities where it reads them, into a drawing list."""
 
-    noise_rate: float  # of every prompt, in (0, 1]
+    @property
+    def noise_rates(self) -> tuple[float, ...]:
+        """The lowest and the highest noise rate that a prompt can have, in (0, 1]."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -88,3 +91,64 @@ class PromptWriter(Protocol):
         per_sample: int,
     ) -> list[Prompt]:
         """Return `per_sample` prompts a sample, in the order of the samples."""
+
+
+def prompt_of(
+    sample: Sample,
+    variant: int,
+    generation_seed: int,
+    *,
+    spans: tuple[Span, ...],
+    negative_prompt: str,
+    guidance_scale: float,
+    noise_rate: float,
+    caption: str | None,
+    similarity: float | None,
+) -> Prompt:
+    """Return the prompt of one variant of a sample; its noise comes from these three alone.
+
+    Arms that differ in noise rate, guidance or text share their noise.
+    """
+    return Prompt(
+        sample_id=sample.sample_id,
+        source=sample.path,
+        source_sha256=sample.sha256,
+        label=sample.label,
+        class_name=sample.class_name,
+        variant=variant,
+        spans=spans,
+        negative_prompt=negative_prompt,
+        guidance_scale=round(float(guidance_scale), 3),
+        noise_rate=noise_rate,
+        seed=seed_of(generation_seed, sample.sha256, variant),
+        caption=caption,
+        similarity=similarity,
+    )
+
+
+def best_caption(
+    sample: Sample, captions: Sequence[str], similarities: Sequence[float]
+) -> tuple[str, float]:
+    """Return the caption with the highest similarity, the first of equals, and its cosine.
+
+    Raises:
+        ValueError: There is none, or a caption has no similarity.
+    """
+    if not captions or len(captions) != len(similarities):
+        raise ValueError(
+            f"{sample.sample_id}: expected captions with a similarity each, came {len(captions)} "
+            f"captions and {len(similarities)} similarities"
+        )
+    best = max(range(len(captions)), key=lambda index: similarities[index])
+    return captions[best], similarities[best]
+
+
+def checked_noise_rate(value: float) -> float:
+    """Return `prompts.noise_rate` as a float: 1 and 1.0 are one key.
+
+    Raises:
+        UserError: It is not in (0, 1].
+    """
+    if not 0 < value <= 1:
+        raise UserError(f"prompts.noise_rate: expected a number in (0, 1], came {value}")
+    return float(value)

@@ -10,9 +10,8 @@ from functools import lru_cache
 from string import Formatter
 
 from sip.common.errors import UserError
-from sip.common.seeds import seed_of
 from sip.dataset.base import Sample
-from sip.prompts.base import Prompt, Span
+from sip.prompts.base import Prompt, Span, best_caption, checked_noise_rate, prompt_of
 from sip.prompts.guidance.base import GuidanceRule
 from sip.prompts.weighting.base import Weighting
 
@@ -47,16 +46,19 @@ class LabelCaption:
         guidance: GuidanceRule,
         weighting: Weighting,
     ) -> None:
-        if not 0 < noise_rate <= 1:
-            raise UserError(f"prompts.noise_rate: expected a number in (0, 1], came {noise_rate}")
         self.template = template
         self.pieces = _cut(template)
         self.weights = {"label": float(label_weight), "caption": float(caption_weight)}
         self.negative_prompt = negative_prompt
-        self.noise_rate = float(noise_rate)  # 1 and 1.0 are one key
+        self.noise_rate = checked_noise_rate(noise_rate)
         self.seed = seed
         self.guidance = guidance
         self.weighting = weighting
+
+    @property
+    def noise_rates(self) -> tuple[float, ...]:
+        """The one that all prompts have."""
+        return (self.noise_rate,)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -98,38 +100,24 @@ class LabelCaption:
             if self.reads:
                 if captions is None or similarities is None:
                     raise ValueError("this prompt reads captions and scores, and came without")
-                caption, similarity = _best(sample, captions[index], similarities[index])
+                caption, similarity = best_caption(sample, captions[index], similarities[index])
             spans = self._spans(sample.class_name, caption)
+            scale = self.guidance(similarity)
             prompts += [
-                self._prompt(sample, variant, spans, caption, similarity)
+                prompt_of(
+                    sample,
+                    variant,
+                    self.seed,
+                    spans=spans,
+                    negative_prompt=self.negative_prompt,
+                    guidance_scale=scale,
+                    noise_rate=self.noise_rate,
+                    caption=caption,
+                    similarity=similarity,
+                )
                 for variant in range(per_sample)
             ]
         return prompts
-
-    def _prompt(
-        self,
-        sample: Sample,
-        variant: int,
-        spans: tuple[Span, ...],
-        caption: str | None,
-        similarity: float | None,
-    ) -> Prompt:
-        return Prompt(
-            sample_id=sample.sample_id,
-            source=sample.path,
-            source_sha256=sample.sha256,
-            label=sample.label,
-            class_name=sample.class_name,
-            variant=variant,
-            spans=spans,
-            negative_prompt=self.negative_prompt,
-            guidance_scale=round(float(self.guidance(similarity)), 3),
-            noise_rate=self.noise_rate,
-            # Neither noise rate nor guidance: arms that differ in them share their noise.
-            seed=seed_of(self.seed, sample.sha256, variant),
-            caption=caption,
-            similarity=similarity,
-        )
 
     def _spans(self, label: str, caption: str | None) -> tuple[Span, ...]:
         texts = {"label": label, "caption": caption or ""}
@@ -158,16 +146,3 @@ def _cut(template: str) -> list[tuple[str, str | None]]:
                 f"came {{{field}}} in {template!r}"
             )
     return [(text, field) for text, field, _, _ in parsed]
-
-
-def _best(
-    sample: Sample, captions: Sequence[str], similarities: Sequence[float]
-) -> tuple[str, float]:
-    """Return the caption with the highest similarity, the first of equals, and its cosine."""
-    if not captions or len(captions) != len(similarities):
-        raise ValueError(
-            f"{sample.sample_id}: expected captions with a similarity each, came {len(captions)} "
-            f"captions and {len(similarities)} similarities"
-        )
-    best = max(range(len(captions)), key=lambda index: similarities[index])
-    return captions[best], similarities[best]

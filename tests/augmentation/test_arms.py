@@ -1,0 +1,137 @@
+"""What the arms draw: the rooms that an offline choice names, and who wins over it."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from sip.build import build
+from sip.common.errors import UserError
+from sip.common.seeds import digest
+from sip.generation import Generation
+from sip.pipeline import Offline
+from sip.runs import Run, arm
+from sip.stages import Stages
+
+CONF = Path(__file__).parents[2] / "conf"
+# What an arm draws with: captions, prompts, images.
+ROOMS = {
+    "sip": ("blip", "label_caption", "img2img"),
+    "sip_label": ("blip", "label", "img2img"),
+    "sip_caption": ("blip", "caption", "img2img"),
+    "txt2img": ("blip", "label_caption", "txt2img"),
+    "real_guidance": ("blip", "real_guidance", "img2img"),
+    "diffusemix_like": ("blip", "diffusemix_like", "diffusemix_like"),
+    "dalda_like": ("class_name", "dalda_like", "img2img"),
+    "alia_like": ("blip", "alia_like", "img2img"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("arms")
+
+
+def configuration(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides), return_hydra_config=True)
+
+
+@cache
+def offline(*overrides: str) -> Offline:
+    return Offline(configuration(*overrides))
+
+
+def made_by(*overrides: str) -> str:
+    return digest(offline(*overrides).recipe())
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_an_arm_chooses_its_rooms_in_any_combination(name: str) -> None:
+    sample = "augmentation/sample=randaugment"
+    chosen = configuration("augmentation=combo", f"augmentation/offline={name}", sample)
+    rooms = chosen.hydra.runtime.choices
+    assert tuple(rooms[room] for room in ("captions", "prompts", "images")) == ROOMS[name]
+    assert rooms["augmentation/sample"] == "randaugment"
+
+
+def test_all_arms_draw_something_else() -> None:
+    assert len({made_by(f"augmentation={name}") for name in ROOMS}) == len(ROOMS)
+
+
+def test_combinations_draw_what_their_arm_draws() -> None:
+    place = "augmentation/offline=alia_like"
+    assert made_by("augmentation=combo", place) == made_by("augmentation=alia_like")
+    assert made_by("prompts=real_guidance") == made_by("augmentation=real_guidance")
+    assert made_by("+exp=real_guidance") == made_by("augmentation=real_guidance")
+    assert made_by("augmentation=sip", "prompts=label") == made_by("augmentation=sip_label")
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_the_command_line_wins(name: str) -> None:
+    own = ("prompts.noise_rate=0.7", "images=sd15", "captions=blip_beam")
+    chosen = configuration(*own, f"augmentation={name}")
+    rooms = chosen.hydra.runtime.choices
+    assert (rooms["images"], rooms["captions"]) == ("sd15", "blip_beam")
+    assert chosen.images.model.startswith("stable-diffusion-v1-5/")
+    assert build(chosen.prompts).recipe()["noise_rate"] == 0.7
+
+
+def test_other_prompts_win_over_an_arms_own() -> None:
+    own = ("prompts=caption", "captions=blip", "augmentation=dalda_like")
+    assert made_by(*own) == made_by("augmentation=sip_caption")
+
+
+@pytest.mark.parametrize("name", ["alia_like", "dalda_like", "real_guidance"])
+def test_arms_share_the_room_of_their_pictures(name: str) -> None:
+    ours, sips = offline(f"augmentation={name}"), offline("augmentation=sip")
+    assert ours.room("images").folder == sips.room("images").folder
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["augmentation=diffusemix_like"], "diffusemix_like"),
+        (["augmentation=sip_label"], "sip_label"),
+        (
+            [
+                "augmentation=combo",
+                "augmentation/offline=diffusemix_like",
+                "augmentation/sample=randaugment",
+                "augmentation/mix=cutmix",
+            ],
+            "diffusemix_like_randaugment_cutmix",
+        ),
+        (["+exp=real_guidance"], "real_guidance"),
+    ],
+)
+def test_runs_are_named_by_their_places(overrides: list[str], expected: str) -> None:
+    HydraConfig.instance().set_config(configuration(*overrides))
+    try:
+        assert arm() == expected
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+@pytest.mark.parametrize("name", ["diffusemix_like", "alia_like"])
+def test_what_the_drawing_job_drew_training_finds(name: str, folder: Path) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = [f"augmentation={name}", "dataset.shots=1", "images.num_steps=4"]
+        overrides += ["runtime.num_threads=1", "runtime.batch_size.images=5"]
+        overrides += [f"paths.{place}={folder}/{place}" for place in ("store", "runs", "data")]
+        config = compose("config", overrides)
+    Generation(config).run()
+    run, stages = Run(config), Stages()
+    assert run.offline is not None
+    pictures = run.offline.pictures(run.dataset.samples("train"), stages)
+    assert len(pictures) == 10
+    (row,) = (row for row in stages.rows if row["stage"] == "images")
+    assert (row["found"], row["made"]) == (10, 0)
+
+
+def test_few_steps_do_not_fit_the_lowest_noise_rate() -> None:
+    with pytest.raises(UserError, match=r"prompts.noise_rate: expected 0.25 to 1, .* came 0.1"):
+        offline("augmentation=dalda_like", "images.num_steps=4").require()

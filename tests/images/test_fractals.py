@@ -1,0 +1,34 @@
+"""Fractals: each its own, the same every time, in every size, and with something to see."""
+
+import numpy as np
+import pytest
+
+from sip.images.fractals import FINEST, fractal
+
+
+@pytest.mark.parametrize("size", [8, 32, FINEST + 8])
+def test_shape_and_type(size):
+    picture = fractal(0, size)
+    assert picture.shape == (3, size, size)
+    assert picture.dtype == np.uint8
+
+
+def test_a_fractal_is_a_function_of_its_number():
+    first = fractal(3, 32).copy()
+    fractal.cache_clear()
+    np.random.seed(1)  # noqa: NPY002  the global generator has no part in it
+    np.testing.assert_array_equal(fractal(3, 32), first)
+    assert len({fractal(number, 32).tobytes() for number in range(10)}) == 10
+
+
+def test_they_are_more_than_a_plain_colour():
+    for number in range(10):
+        picture = fractal(number, 32).reshape(3, -1)
+        assert len(np.unique(picture, axis=1).T) > 50
+        assert picture.std(axis=1).max() > 8
+
+
+def test_a_larger_one_shows_the_same():
+    small, large = fractal(3, 32).astype(float), fractal(3, 64).astype(float)
+    shrunk = large.reshape(3, 32, 2, 32, 2).mean((2, 4))
+    assert np.corrcoef(small.ravel(), shrunk.ravel())[0, 1] > 0.9

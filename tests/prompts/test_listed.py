@@ -1,0 +1,100 @@
+"""Prompts from a list: which picture gets which, what is read, what is refused."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from sip.common.errors import UserError
+from sip.prompts.guidance.constant import Constant
+from sip.prompts.guidance.quadratic import Quadratic
+from sip.prompts.listed import Listed
+from tests.prompts.varied import COMMON, SAMPLES
+
+STYLES = ["autumn", "snowy", "a {label} at sunset"]
+
+
+def make(**changes) -> Listed:
+    return Listed(**({"templates": STYLES} | COMMON | changes))
+
+
+def texts(per_sample: int = 1, **changes) -> list[str]:
+    return [row.text for row in make(**changes).write(SAMPLES, None, None, per_sample)]
+
+
+def test_variants_go_through_the_list_and_start_anywhere():
+    said = texts(3)
+    firsts = Counter()
+    for number, sample in enumerate(SAMPLES):
+        own = said[3 * number : 3 * number + 3]
+        assert set(own) == {"autumn", "snowy", f"a {sample.class_name} at sunset"}
+        firsts[own[0] if own[0] in STYLES else STYLES[2]] += 1
+    assert set(firsts) == set(STYLES)
+    again = texts(7)
+    assert again[3] == again[0] != again[1]  # the fourth is the first again
+
+
+def test_what_one_picture_is_told_depends_on_it_alone():
+    assert texts(1) == texts(3)[::3]
+    alone = [make().write([sample], None, None, 1)[0].text for sample in SAMPLES]
+    assert alone == texts(1)
+    assert texts(1, seed=1) != texts(1)
+    assert texts(1, noise_rate=0.7, guidance=Constant(1.0)) == texts(1)
+
+
+def test_rows_are_complete():
+    row = make(noise_rate=0.7, negative_prompt="blurred").write(SAMPLES, None, None, 1)[1]
+    assert (row.sample_id, row.source_sha256, row.class_name) == ("s1", "sha1", "race car")
+    assert (row.negative_prompt, row.noise_rate, row.guidance_scale) == ("blurred", 0.7, 4.0)
+    assert (row.caption, row.similarity, row.variant) == (None, None, 0)
+    assert [span.weight for span in row.spans] == [1.0]
+    assert make(templates=[""]).write(SAMPLES, None, None, 1)[0].spans == ()
+
+
+def test_captions_are_read_where_the_guidance_needs_them():
+    assert make().reads == frozenset()
+    guided = make(guidance=Quadratic(4.0, 2.0, 1.0, "clipscore"))
+    assert guided.reads == {"captions", "scores"}
+    row = guided.write(SAMPLES[:1], [["a cat", "a tabby"]], [[0.1, 0.4]], 1)[0]
+    assert (row.caption, row.similarity, row.guidance_scale) == ("a tabby", 0.4, 7.0)
+    with pytest.raises(ValueError, match="this prompt reads captions and scores, and came without"):
+        guided.write(SAMPLES, None, None, 1)
+
+
+def test_no_samples_no_prompts():
+    assert make().write([], [], [], 1) == []
+
+
+def test_braces_in_a_class_name_are_text():
+    odd = replace(SAMPLES[0], class_name="{label} {x}")
+    assert make(templates=["a {label}"]).write([odd], None, None, 1)[0].text == "a {label} {x}"
+
+
+def test_the_recipe_holds_what_decides_the_list():
+    recipe = make().recipe()
+    assert json.loads(json.dumps(recipe)) == recipe
+    changes = [
+        {"templates": STYLES[:2]},
+        {"negative_prompt": "blurred"},
+        {"noise_rate": 0.7},
+        {"seed": 1},
+        {"guidance": Constant(1.0)},
+    ]
+    assert all(make(**change).recipe() != recipe for change in changes)
+    assert make(noise_rate=1).noise_rates == (1.0,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"templates": []}, r"prompts.templates: expected a list of texts, came \[\]"),
+        ({"templates": "autumn"}, "prompts.templates: expected a list of texts, came 'autumn'"),
+        ({"templates": ["{lable}"]}, r"no fields but \{label\}, came 'lable' in '\{lable\}'"),
+        ({"templates": [3]}, "prompts.templates: expected a text .* came 3 in 3"),
+        ({"noise_rate": 0}, r"prompts.noise_rate: expected a number in \(0, 1\], came 0"),
+    ],
+)
+def test_wrong_values_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        make(**changes)
