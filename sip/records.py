@@ -96,18 +96,19 @@ def _rows(
         }
 
 
-def write_contact_sheet(pictures: Sequence[Picture], folder: Path) -> Path | None:
+def write_contact_sheet(
+    pictures: Sequence[Picture], folder: Path, name: str = "contact_sheet.png"
+) -> Path | None:
     """Draw originals beside their pictures into the folder; None if there are none."""
     if not pictures:
         return None
-    path = folder / "contact_sheet.png"
-    contact_sheet([_pair(picture) for picture in pictures[:NUM_PAIRS]], path)
-    return path
+    contact_sheet([_pair(picture) for picture in pictures], folder / name)
+    return folder / name
 
 
-def spread(rows: Sequence[Row]) -> list[Row]:
-    """Return some rows from all over the list."""
-    return list(rows[:: max(1, len(rows) // NUM_PAIRS)][:NUM_PAIRS])
+def spread(rows: Sequence[Row], num: int = NUM_PAIRS) -> list[Row]:
+    """Return `num` rows at most, from all over the list."""
+    return list(rows[:: max(1, len(rows) // num)][:num])
 
 
 def write_config(config: DictConfig, path: Path) -> dict[str, Any]:
@@ -151,6 +152,8 @@ def text_table(rows: Mapping[str, str]) -> str:
 def _pair(picture: Picture) -> Pair:
     prompt = picture.prompt
     lines = [prompt.caption or "(no caption)"]
+    if picture.row["status"] != "ok":
+        lines = [str(picture.row["reason"]), str(picture.row["error"])]
     if prompt.similarity is not None:
         lines.append(f"similarity {prompt.similarity:.3f}")
     lines.append(f"guidance scale {prompt.guidance_scale:g}")
