@@ -154,7 +154,7 @@ def _pair(picture: Picture) -> Pair:
     lines = [prompt.caption or "(no caption)"]
     if picture.row["status"] != "ok":
         lines = [str(picture.row["reason"]), str(picture.row["error"])]
-    if prompt.similarity is not None:
+    elif prompt.similarity is not None:
         lines.append(f"similarity {prompt.similarity:.3f}")
     lines.append(f"guidance scale {prompt.guidance_scale:g}")
     lines.append(f"noise rate {prompt.noise_rate:g}")

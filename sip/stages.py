@@ -90,9 +90,12 @@ class Read(Generic[Item]):
     errors: list[tuple[Item, str]]
 
 
+Reader = Callable[[Sequence[Item]], Read[Item]]
+
+
 def reader(
     sample_of: Callable[[Item], HasPath], prepare: Callable[[list["Image"]], "Tensor"]
-) -> Callable[[Sequence[Item]], Read[Item]]:
+) -> Reader[Item]:
     """Return a function that reads the pictures of a batch and prepares them for a model."""
 
     def read(items: Sequence[Item]) -> Read[Item]:
@@ -113,9 +116,7 @@ def captions_maker(captioner: Captioner, runtime: Runtime) -> Make[Sample]:
 
     def make(batches: Iterator[list[Sample]], add: Add) -> None:
         captioner.load(runtime)
-        read: Callable[[Sequence[Sample]], Read[Sample]] = reader(
-            lambda one: one, captioner.prepare
-        )
+        read: Reader[Sample] = reader(lambda one: one, captioner.prepare)
         with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:
             for _, batch in ready:
                 for sample, error in batch.errors:
@@ -155,7 +156,7 @@ def embeddings_maker(scorer: Scorer, runtime: Runtime) -> Make[ToEmbed]:
 
     def make(batches: Iterator[list[ToEmbed]], add: Add) -> None:
         scorer.load(runtime)
-        read: Callable[[Sequence[ToEmbed]], Read[ToEmbed]] = reader(lambda one: one, scorer.prepare)
+        read: Reader[ToEmbed] = reader(lambda one: one, scorer.prepare)
         with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:
             for _, batch in ready:
                 for item, error in batch.errors:

@@ -80,7 +80,7 @@ class Similarity:
             reason, least = "not in its class's best", f"not in the best {self.keep:.0%}"
             kept = self._best(drawn, cosines)
         return [
-            KEPT if row in kept else Verdict(reason, f"similarity {cosine:.3f}, {least}")
+            KEPT if row in kept else Verdict(reason, f"{cosine:.3f} to its label, {least}")
             for row, cosine in enumerate(cosines)
         ]
 
