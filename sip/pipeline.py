@@ -223,7 +223,7 @@ class Offline:
         say("images", text)
 
     def embed(self, pictures: Mapping[str, str], stages: Stages) -> None:
-        """See that the unit vectors of pictures are in the store.
+        """See that the unit vectors of pictures are in the store; the embedder may stay loaded.
 
         Args:
             pictures: Hash of the content (`Sample.sha256`, or "file_sha256" of a row of images) ->
@@ -236,7 +236,6 @@ class Offline:
         make = embeddings_maker(self.embedder, self.runtime)
         rows = list(wanted.values())
         stages.filled("embeddings", lambda: self._fill("embeddings", wanted, make, rows))
-        self.embedder.clear()
         if bad := self.room("embeddings").failed(wanted):
             raise UserError(
                 f"embeddings: {len(bad)} of {len(wanted)} pictures could not be read, first "

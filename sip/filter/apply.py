@@ -87,9 +87,7 @@ class OfflineFacts:
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return the scorer's unit vectors, (N, D), float32, of texts."""
         self.offline.embedder.load(self.offline.runtime)
-        vectors = self.offline.embedder.embed_texts(texts).numpy()
-        self.offline.embedder.clear()
-        return vectors
+        return self.offline.embedder.embed_texts(texts).numpy()
 
     def control(self, paths: Sequence[str]) -> np.ndarray:
         """Return the probabilities, (N, classes), float32, by a classifier of the originals."""
@@ -129,6 +127,8 @@ def verdicts(
         row["made"] = len(found)
         row["rejected"] = sum(verdict.reason is not None for verdict in found)
         row["kept"] = row["made"] - row["rejected"]
+    if "embeddings" in chosen.reads:
+        offline.embedder.clear()  # its memory is the classifier's
     _report(chosen, candidates, found)
     return found
 

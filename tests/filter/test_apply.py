@@ -14,12 +14,14 @@ from omegaconf import DictConfig
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
+from sip.build import build
 from sip.classifier.control import Control, checkpoint_of, recipe_of
 from sip.common.errors import UserError
 from sip.common.runtime import Runtime
 from sip.common.seeds import digest
 from sip.export.source import Source
 from sip.generation import Generation
+from sip.pipeline import Offline
 from sip.runs import Run, train
 from sip.stages import Stages
 
@@ -225,3 +227,23 @@ def test_the_drawing_job_leaves_to_training_what_needs_a_classifier(
     generation = Generation(config(folder, "filter=agreement"))
     assert "filter       needs a classifier: sip.train applies it" in capfd.readouterr().err
     assert generation.fingerprint == Generation(config(folder, "filter=none")).fingerprint
+
+
+def test_vectors_are_the_same_in_batches_found_by_trial_and_bad_pictures_are_named(
+    folder: Path, tmp_path: Path, similar: tuple[dict, Path]
+) -> None:
+    first = Offline(config(folder, "filter=similarity"))
+    auto = ("runtime.batch_size.scores=auto", f"paths.store={tmp_path}")
+    other = Offline(config(folder, "filter=similarity", *auto))
+    samples = build(config(folder).dataset).samples("train")
+    pictures = {sample.sha256: sample.path for sample in samples}
+    stages = Stages()
+    for offline in (first, other):
+        offline.embed(pictures, stages)
+    assert [(row["found"], row["made"]) for row in stages.rows] == [(10, 0), (0, 10)]
+    vectors = first.embeddings(list(pictures))
+    assert vectors.dtype == np.float32 and vectors.shape[0] == 10
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-6)
+    assert other.embeddings(list(pictures)) == pytest.approx(vectors, abs=1e-5)
+    with pytest.raises(UserError, match="embeddings: 1 of 11 pictures could not be read, first /x"):
+        other.embed(pictures | {"nothing": "/x"}, stages)
