@@ -2,7 +2,8 @@
 
 The pictures lie in the store. The folder `generate-<dataset>-<images>-<fingerprint>` under
 `paths.runs` says which they are: `pictures.parquet` with the provenance of each, `summary.json`,
-`config.yaml`, `contact_sheet.png`. `sip.export` makes a data set of it.
+`config.yaml`, `contact_sheet.png`, `rejected.png` where a filter rejected some. `sip.export` makes
+a data set of what is kept. A filter that needs a classifier is applied by `sip.train` alone.
 """
 
 from dataclasses import replace
@@ -21,6 +22,8 @@ from sip.common.runtime import set_threads
 from sip.common.seeds import digest
 from sip.common.shards import plain_disk_errors
 from sip.dataset.base import Sample
+from sip.filter import apply
+from sip.filter.base import KEPT, Verdict
 from sip.pipeline import Candidates, Offline
 from sip.plan import Plan, make_plan
 from sip.prompts.base import Prompt
@@ -53,6 +56,9 @@ class Generation:
         self.config = config
         self.dataset = build(config.dataset)
         self.offline = Offline(config)
+        if self.offline.filter is not None and "control" in self.offline.filter.reads:
+            say("filter", "needs a classifier: sip.train applies it, here every picture is kept")
+            self.offline.filter = None
         set_threads(self.offline.runtime)
         self.offline.require()
         self.recipe = {"dataset": self.dataset.recipe(), "offline": self.offline.recipe()}
@@ -97,20 +103,39 @@ class Generation:
             UserError: Too many pictures failed.
         """
         offline = self.offline
+        found: list[Verdict] | None = None
+        if offline.filter is not None:
+            names = self.dataset.class_names
+            found = apply.verdicts(offline, offline.drawn(prompts, said), names, self.stages)
         records.write_pictures(
             self.folder / "pictures.parquet",
             {"train": samples},
-            offline.drawn(prompts, said),
+            apply.mark(offline.drawn(prompts, said), found),
             offline.store.root,
         )
         records.write_config(self.config, self.folder / "config.yaml")
-        some = records.spread(prompts)
-        good = [one for one in offline.drawn(some, said) if one.row["status"] == "ok"]
-        sheet = records.write_contact_sheet(good, self.folder)
-        summary = self._summary(samples, prompts)
+        sheet = self._write_sheets(prompts, said, found)
+        summary = self._summary(samples, prompts, found)
         records.write_summary(self.folder / "summary.json", summary)
         print(self._table(summary, sheet))
         offline.report_failures(prompts, samples)
+
+    def _write_sheets(
+        self,
+        prompts: list[Prompt],
+        said: dict[str, Candidates],
+        found: list[Verdict] | None,
+    ) -> Path | None:
+        """Draw some of the pictures, and some of the rejected ones; return the first sheet."""
+        failed = set(self.offline.room("images").failed(prompt.image_id for prompt in prompts))
+        good = [prompt for prompt in prompts if prompt.image_id not in failed]
+        judged = list(zip(good, [KEPT] * len(good) if found is None else found, strict=True))
+        rejected = [one for one in judged if one[1].reason is not None]
+        some = records.spread(rejected, apply.NUM_ON_SHEET)
+        drawn = self.offline.drawn([prompt for prompt, _ in some], said)
+        apply.write_sheet(apply.mark(drawn, [verdict for _, verdict in some]), self.folder)
+        kept = records.spread([prompt for prompt, verdict in judged if verdict.reason is None])
+        return records.write_contact_sheet(list(self.offline.drawn(kept, said)), self.folder)
 
     def _require_folder(self) -> None:
         with plain_disk_errors(self.folder, "paths.runs"):
@@ -121,10 +146,14 @@ class Generation:
     def _num_processes(self) -> int:
         return num_processes(self.config.trainer, self.offline.runtime.device)
 
-    def _summary(self, samples: list[Sample], prompts: list[Prompt]) -> dict[str, Any]:
+    def _summary(
+        self, samples: list[Sample], prompts: list[Prompt], found: list[Verdict] | None
+    ) -> dict[str, Any]:
         failures = self.offline.failures(prompts, samples)
         room = self.offline.room("images")
         rows = dict.fromkeys(prompt.image_id for prompt in prompts)
+        sieve = {} if found is None else {"filter": apply.counts(found)}
+        num_drawn = len(rows) - len(room.failed(rows))
         return {
             "kind": "generate",
             "name": self.name,
@@ -132,7 +161,8 @@ class Generation:
             "dataset": records.choice("dataset"),
             "images": records.choice("images"),
             "num_real": len(samples),
-            "num_drawn": len(rows) - len(room.failed(rows)),
+            "num_drawn": num_drawn if found is None else sieve["filter"]["kept"],
+            **sieve,
             "failures": dict(failures),
             "unet_evaluations": sum(self.offline.column("images", list(rows), "unet_evaluations")),
             "stages": self.stages.rows,
@@ -148,6 +178,7 @@ class Generation:
             {
                 "drawn": f"{summary['num_drawn']:,} pictures of {summary['num_real']:,} originals",
                 "failed": failed or "none",
+                **({"filter": apply.line(summary["filter"])} if "filter" in summary else {}),
                 "U-Net evaluations": f"{summary['unet_evaluations']:,}",
                 "seconds": ", ".join(f"{r['stage']} {r['seconds']:.1f}" for r in self.stages.rows),
                 "pictures in": str(folder),

@@ -1,6 +1,6 @@
 """Which room reads which; makes only what the classifier needs and does not find.
 
-    dataset -> captions -> scores -> prompts -> images -> classifier
+    dataset -> captions -> scores -> prompts -> images -> filter -> classifier
 
 The classifier pulls: an arm that draws nothing builds no captioner, and nothing of the prompts is
 in its fingerprint. Every room is asked for rows; the store has them or they are made.
@@ -9,8 +9,10 @@ in its fingerprint. Every room is asked for rows; the store has them or they are
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from sip.build import build
@@ -20,10 +22,18 @@ from sip.common.progress import say
 from sip.common.runtime import Runtime
 from sip.common.seeds import digest
 from sip.dataset.base import Sample
+from sip.filter.base import Filter
 from sip.images.base import Generator
 from sip.prompts.base import Prompt, PromptWriter
 from sip.scores.base import Scorer
-from sip.stages import Stages, captions_maker, images_maker, scores_maker
+from sip.stages import (
+    Stages,
+    ToEmbed,
+    captions_maker,
+    embeddings_maker,
+    images_maker,
+    scores_maker,
+)
 from sip.store import Filled, Room, Store
 
 CHUNK = 4096  # rows that are read from the store at a time
@@ -56,6 +66,9 @@ class Offline:
             self.captioner = build(config.captions)
         if "scores" in self.writer.reads:
             self.scorer = build(config.scores)
+        self._scores_node = config.scores
+        chosen: Filter = build(config.filter)
+        self.filter = chosen if chosen.filters else None
         self.runtime = Runtime.of(config.runtime)
         self.batch_size = config.runtime.batch_size
         for name in ("captions", "scores", "images"):
@@ -69,12 +82,23 @@ class Offline:
     def recipe(self) -> dict:
         """Return everything that decides what is drawn from a given sample."""
         rooms = {"captions": self.captioner, "scores": self.scorer}
+        sieve = {}
+        if self.filter is not None:
+            sieve["filter"] = self.filter.recipe()
+            if "embeddings" in self.filter.reads:
+                sieve["embeddings"] = self.embedder.recipe()
         return {
             **{name: room.recipe() for name, room in rooms.items() if room is not None},
             "prompts": self.writer.recipe(),
             "images": self.generator.recipe(),
             "per_sample": self.generator.per_sample,
+            **sieve,
         }
+
+    @cached_property
+    def embedder(self) -> Scorer:
+        """The scorer whose unit vectors filters and metrics read, also where prompts need none."""
+        return self.scorer or build(self._scores_node)
 
     def require(self) -> None:
         """Check before any work that the list can be drawn and that all weights are there.
@@ -83,7 +107,12 @@ class Offline:
             UserError: Some are missing; says which, where they were looked for, how to get them.
         """
         missing = []
-        for room in (self.captioner, self.scorer, self.generator):
+        rooms: list[Any] = [self.captioner, self.scorer, self.generator]
+        if self.filter is not None:
+            self.filter.check(self.generator.per_sample)
+            if self.scorer is None and "embeddings" in self.filter.reads:
+                rooms.append(self.embedder)
+        for room in rooms:
             try:
                 if room is not None:
                     room.require()
@@ -94,19 +123,21 @@ class Offline:
         self.generator.check([trial_prompt(rate) for rate in self.writer.noise_rates])
 
     def room(self, name: str) -> Room:
-        """Return the store's room "captions", "scores" or "images" for this configuration."""
-        implementations = {
-            "captions": self.captioner,
-            "scores": self.scorer,
-            "images": self.generator,
-        }
-        implementation = implementations[name]
-        assert implementation is not None
+        """Return the store's room "captions", "scores", "embeddings" or "images"."""
+        implementation = self.implementation(name)
         if name not in self._rooms:  # one of each, so that what it knows of the disk is kept
             recipe = implementation.recipe()
             choice = recipe["class"].split(".")[-2]
             self._rooms[name] = self.store.room(name, choice, recipe)
         return self._rooms[name]
+
+    def implementation(self, name: str) -> Any:
+        """Return what makes the rows of a room; the scorer makes those of two."""
+        if name == "embeddings":
+            return self.embedder
+        rooms = {"captions": self.captioner, "scores": self.scorer, "images": self.generator}
+        assert rooms[name] is not None
+        return rooms[name]
 
     def prompts(
         self, samples: Sequence[Sample], stages: Stages
@@ -191,13 +222,38 @@ class Offline:
             )
         say("images", text)
 
+    def embed(self, pictures: Mapping[str, str], stages: Stages) -> None:
+        """See that the unit vectors of pictures are in the store; the embedder may stay loaded.
+
+        Args:
+            pictures: Hash of the content (`Sample.sha256`, or "file_sha256" of a row of images) ->
+                path of the file.
+
+        Raises:
+            UserError: Some cannot be read.
+        """
+        wanted = {key: ToEmbed(key, path) for key, path in pictures.items()}
+        make = embeddings_maker(self.embedder, self.runtime)
+        rows = list(wanted.values())
+        stages.filled("embeddings", lambda: self._fill("embeddings", wanted, make, rows))
+        if bad := self.room("embeddings").failed(wanted):
+            raise UserError(
+                f"embeddings: {len(bad)} of {len(wanted)} pictures could not be read, first "
+                f"{pictures[bad[0]]}; mend them, and use retry=failed"
+            )
+
+    def embeddings(self, keys: Sequence[str]) -> np.ndarray:
+        """Return the unit vectors, (N, D), float32, of pictures that `embed` has seen to."""
+        return np.array(self.column("embeddings", keys, "embedding"), np.float32)
+
     def size_of_batch(self, name: str, rows: Any) -> int:
         """Return `runtime.batch_size` of a room; "auto" is found by trial on some of the rows."""
-        if self.batch_size[name] == "auto":
+        size = self.batch_size["scores" if name == "embeddings" else name]
+        if size == "auto":
             from sip.trial import auto_size
 
             return auto_size(self, name, rows)
-        return int(self.batch_size[name])
+        return int(size)
 
     def _fill(self, name: str, wanted: Mapping[str, Any], make: Any, rows: Sequence) -> Filled:
         """Have a room filled; `rows` are some or all of the inputs, to try batch sizes on."""

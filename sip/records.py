@@ -96,18 +96,19 @@ def _rows(
         }
 
 
-def write_contact_sheet(pictures: Sequence[Picture], folder: Path) -> Path | None:
+def write_contact_sheet(
+    pictures: Sequence[Picture], folder: Path, name: str = "contact_sheet.png"
+) -> Path | None:
     """Draw originals beside their pictures into the folder; None if there are none."""
     if not pictures:
         return None
-    path = folder / "contact_sheet.png"
-    contact_sheet([_pair(picture) for picture in pictures[:NUM_PAIRS]], path)
-    return path
+    contact_sheet([_pair(picture) for picture in pictures], folder / name)
+    return folder / name
 
 
-def spread(rows: Sequence[Row]) -> list[Row]:
-    """Return some rows from all over the list."""
-    return list(rows[:: max(1, len(rows) // NUM_PAIRS)][:NUM_PAIRS])
+def spread(rows: Sequence[Row], num: int = NUM_PAIRS) -> list[Row]:
+    """Return `num` rows at most, from all over the list."""
+    return list(rows[:: max(1, len(rows) // num)][:num])
 
 
 def write_config(config: DictConfig, path: Path) -> dict[str, Any]:
@@ -152,7 +153,9 @@ def _pair(picture: Picture) -> Pair:
     prompt = picture.prompt
     has_caption = any(span.text == prompt.caption for span in prompt.spans)
     lines = [(prompt.caption if has_caption else prompt.text) or "(no text)"]
-    if prompt.similarity is not None:
+    if picture.row["status"] != "ok":
+        lines = [str(picture.row["reason"]), str(picture.row["error"])]
+    elif prompt.similarity is not None:
         lines.append(f"similarity {prompt.similarity:.3f}")
     lines.append(f"guidance scale {prompt.guidance_scale:g}")
     lines.append(f"noise rate {prompt.noise_rate:g}")

@@ -10,18 +10,22 @@ The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.
 - `per_class.csv`, `confusion.png`: of test
 - `classifier.safetensors`: the weights that validation chose
 - `contact_sheet.png`: only where pictures were drawn
+- `rejected.png`: some of those that a filter rejected
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from sip import records
+from sip.augmentation.base import Augmentation
 from sip.build import build
 from sip.classifier.base import Picture as Row
+from sip.classifier.base import Result
 from sip.common import progress
 from sip.common.devices import check, launched
 from sip.common.errors import UserError
@@ -32,12 +36,20 @@ from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
 from sip.dataset.reader import require_trainable
 from sip.evaluation import evaluate, shown
+from sip.filter.apply import SHEET, Sifted, sift, write_sheet
+from sip.filter.apply import line as filter_line
 from sip.pipeline import Offline, Picture
 from sip.plan import make_plan
 from sip.records import choice
 from sip.stages import Stages
 
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+    from sip.classifier.control import Control
+
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+BROUGHT = {"gif_like": "guided"}  # offline choice -> the filter that it chooses itself
 
 
 def train(config: DictConfig) -> float | None:
@@ -130,8 +142,6 @@ class Run:
             return self._make()
 
     def _make(self) -> dict[str, Any]:
-        from sip.classifier.train import train as train_classifier
-
         stages = Stages()
         with stages.stage("dataset") as row:
             parts = {split: self.dataset.samples(split) for split in SPLITS}
@@ -141,21 +151,10 @@ class Run:
             leaked = self._leaks(parts) if progress.is_first else {}
         pictures = self.offline.pictures(parts["train"], stages) if self.offline else []
         leaks.check_sources((picture.prompt for picture in pictures), parts["train"])
-        loggers, sheet = self._open(parts, pictures) if progress.is_first else ([], None)
+        sifted = self._sift(pictures, parts, stages)
+        loggers, sheet = self._open(parts, sifted) if progress.is_first else ([], None)
         with stages.stage("classifier") as row:
-            result = train_classifier(
-                backbone=self.backbone,
-                recipe=self.classifier,
-                augmentation=self.augmentation,
-                train_rows=[*parts["train"], *(_drawn_row(picture) for picture in pictures)],
-                val_rows=parts["val"],
-                test_rows=parts["test"],
-                class_names=self.dataset.class_names,
-                seed=self.config.seed,
-                run_folder=self.folder,
-                trainer_kwargs=trainer_kwargs(self.config),
-                loggers=loggers,
-            )
+            result = self._train(self.augmentation, sifted.kept, parts, self.folder, loggers)
             row["made"] = 1
         summary = {
             "name": self.name,
@@ -166,7 +165,8 @@ class Run:
             "shots": self.config.dataset.get("shots"),
             "leaks": leaked,
             "num_real": len(parts["train"]),
-            "num_drawn": len(pictures),
+            "num_drawn": len(sifted.kept),
+            **sifted.summary,
             "num_val": len(parts["val"]),
             "num_test": len(parts["test"]),
             "steps": result.steps,
@@ -187,17 +187,18 @@ class Run:
         return summary
 
     def _open(
-        self, parts: dict[Split, list[Sample]], pictures: list[Picture]
-    ) -> tuple[list[Any], Path | None]:
+        self, parts: dict[Split, list[Sample]], sifted: Sifted
+    ) -> tuple[list["Logger"], Path | None]:
         """Write what is known before the training; return the loggers and the contact sheet."""
         from sip.loggers import make_loggers
 
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "summary.json").unlink(missing_ok=True)
         store = Path(self.config.paths.store)
-        records.write_pictures(self.folder / "pictures.parquet", parts, pictures, store)
+        records.write_pictures(self.folder / "pictures.parquet", parts, sifted.pictures, store)
         values = records.write_config(self.config, self.folder / "config.yaml")
-        sheet = records.write_contact_sheet(records.spread(pictures), self.folder)
+        sheet = records.write_contact_sheet(records.spread(sifted.kept), self.folder)
+        write_sheet(sifted.pictures, self.folder)
         loggers = make_loggers(
             self.config.logger,
             self.folder,
@@ -208,13 +209,54 @@ class Run:
         )
         return loggers, sheet
 
-    def _close(self, summary: dict[str, Any], loggers: list[Any], sheet: Path | None) -> None:
+    def _close(self, summary: dict[str, Any], loggers: list["Logger"], sheet: Path | None) -> None:
         """Write the results; with them the run is finished."""
         from sip.loggers import log_results
 
         shown = {key: summary[key] for key in ("best_step", "val_accuracy", "test_accuracy")}
         log_results(loggers, shown | summary["metrics"], sheet)
         records.write_summary(self.folder / "summary.json", summary)
+
+    def _train(
+        self,
+        augmentation: Augmentation,
+        drawn: Sequence[Picture],
+        parts: dict[Split, list[Sample]],
+        folder: Path,
+        loggers: Sequence["Logger"],
+    ) -> Result:
+        from sip.classifier.train import train as train_classifier
+
+        return train_classifier(
+            backbone=self.backbone,
+            recipe=self.classifier,
+            augmentation=augmentation,
+            train_rows=[*parts["train"], *(_drawn_row(picture) for picture in drawn)],
+            val_rows=parts["val"],
+            test_rows=parts["test"],
+            class_names=self.dataset.class_names,
+            seed=self.config.seed,
+            run_folder=folder,
+            trainer_kwargs=trainer_kwargs(self.config),
+            loggers=loggers,
+        )
+
+    def _sift(
+        self, pictures: list[Picture], parts: dict[Split, list[Sample]], stages: Stages
+    ) -> Sifted:
+        """Return the drawn pictures as the filter leaves them; all are kept where there is none."""
+
+        def control() -> "Control":
+            from sip.classifier.control import PLAIN, Control, checkpoint_of
+
+            places = Path(self.config.paths.runs), Path(self.config.paths.store)
+            checkpoint = checkpoint_of(
+                self.recipe, *places, lambda to: self._train(PLAIN, [], parts, to, []), stages
+            )
+            runtime = Runtime.of(self.config.runtime)
+            return Control(checkpoint, self.backbone, len(self.dataset.class_names), runtime)
+
+        return sift(self.offline, pictures, self.dataset.class_names, stages, control)
 
     def _leaks(self, parts: dict[Split, list[Sample]]) -> dict[str, Any]:
         """Count and report what train shares with val and test, where `train.leaks` asks for it."""
@@ -237,8 +279,16 @@ class Run:
 
 
 def arm() -> str:
-    """Return the name of the augmentation by its parts, such as "sip_cutmix"; "none" for none."""
-    parts = [choice(f"augmentation/{place}") for place in ("offline", "sample", "mix")]
+    """Return the name of the augmentation by its parts, such as "sip_cutmix"; "none" for none.
+
+    A filter of what is drawn is a part, unless the offline choice brings it along.
+    """
+    places = ("offline", "sample", "mix")
+    offline, *others = [choice(f"augmentation/{place}") for place in places]
+    sieve = choice("filter")
+    if offline == "none" or BROUGHT.get(offline) == sieve:
+        sieve = "none"
+    parts = [offline, sieve, *others]
     return "_".join(dict.fromkeys(part for part in parts if part != "none")) or "none"
 
 
@@ -254,12 +304,15 @@ def table(summary: dict[str, Any], folder: Path, store: Path) -> str:
     """Return the table that a run ends with."""
     shots = summary["shots"]
     seconds = ", ".join(f"{row['stage']} {row['seconds']:.1f}" for row in summary["stages"])
+    sieve = summary.get("filter")
     rows = {
         "arm": f"{summary['backbone']} + {summary['augmentation']}, seed {summary['seed']}",
         "dataset": summary["dataset"] + (f", {shots} shots a class" if shots else ""),
         "training images": f"{summary['num_real']} real + {summary['num_drawn']} drawn",
         "budget": f"{summary['steps']} optimiser steps, {summary['epochs']:.1f} passes over the "
         "training images",
+        **({"filter": filter_line(sieve)} if sieve else {}),
+        **({"rejected": str(folder / SHEET)} if sieve and sieve["rejected"] else {}),
         "best epoch": f"{summary['best_epoch']:.0f} (step {summary['best_step']}), by validation: "
         f"{summary['val_accuracy']:.3f} on {summary['num_val']} images",
         "test top-1": f"{summary['test_accuracy']:.3f} on {summary['num_test']} images",

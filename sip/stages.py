@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from sip.captions.base import Captioner
 from sip.common.background import prefetch
@@ -32,6 +32,22 @@ ToScore = tuple[str, Sample, list[str]]  # key, sample, its captions
 AHEAD = 2  # batches of pictures that are read and wait
 
 
+class HasPath(Protocol):
+    """What lies in a picture file; a `Sample` is one."""
+
+    @property
+    def path(self) -> str:
+        """Of the picture file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToEmbed:
+    """A picture, real or drawn, by the hash of its content."""
+
+    sha256: str
+    path: str
+
+
 @dataclass
 class Stages:
     """What each stage found and made, and how long it took; also printed as it happens."""
@@ -46,7 +62,10 @@ class Stages:
         yield row
         row["seconds"] = round(time.monotonic() - started, 2)
         self.rows.append(row)
-        say(name, f"found {row['found']}, made {row['made']}, {row['seconds']:.1f} s")
+        did = f"found {row['found']}, made {row['made']}"
+        if "kept" in row:
+            did = f"kept {row['kept']}, rejected {row['rejected']}"
+        say(name, f"{did}, {row['seconds']:.1f} s")
 
     def filled(self, name: str, work: Callable[[], Filled]) -> Filled:
         """Run a stage that fills rows of the store."""
@@ -71,9 +90,12 @@ class Read(Generic[Item]):
     errors: list[tuple[Item, str]]
 
 
+Reader = Callable[[Sequence[Item]], Read[Item]]
+
+
 def reader(
-    sample_of: Callable[[Item], Sample], prepare: Callable[[list["Image"]], "Tensor"]
-) -> Callable[[Sequence[Item]], Read[Item]]:
+    sample_of: Callable[[Item], HasPath], prepare: Callable[[list["Image"]], "Tensor"]
+) -> Reader[Item]:
     """Return a function that reads the pictures of a batch and prepares them for a model."""
 
     def read(items: Sequence[Item]) -> Read[Item]:
@@ -94,7 +116,7 @@ def captions_maker(captioner: Captioner, runtime: Runtime) -> Make[Sample]:
 
     def make(batches: Iterator[list[Sample]], add: Add) -> None:
         captioner.load(runtime)
-        read = reader(lambda sample: sample, captioner.prepare)
+        read: Reader[Sample] = reader(lambda one: one, captioner.prepare)
         with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:
             for _, batch in ready:
                 for sample, error in batch.errors:
@@ -125,6 +147,23 @@ def scores_maker(scorer: Scorer, runtime: Runtime) -> Make[ToScore]:
                     cosines = scorer.score(samples, captions, batch.pixels)
                     for item, found in zip(batch.good, cosines, strict=True):
                         add(_score_row(item, found, None))
+
+    return make
+
+
+def embeddings_maker(scorer: Scorer, runtime: Runtime) -> Make[ToEmbed]:
+    """Return what makes rows of unit vectors; a picture that cannot be read fails alone."""
+
+    def make(batches: Iterator[list[ToEmbed]], add: Add) -> None:
+        scorer.load(runtime)
+        read: Reader[ToEmbed] = reader(lambda one: one, scorer.prepare)
+        with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:
+            for _, batch in ready:
+                for item, error in batch.errors:
+                    add(_embedding_row(item, None, error))
+                if batch.pixels is not None:
+                    for item, vector in zip(batch.good, scorer.embed(batch.pixels), strict=True):
+                        add(_embedding_row(item, vector, None))
 
     return make
 
@@ -193,6 +232,15 @@ def _score_row(item: ToScore, cosines: list[float], error: str | None) -> dict[s
         "sample_id": sample.sample_id,
         "captions": captions,
         "similarities": cosines,
+        "status": "failed" if error else "ok",
+        "error": error,
+    }
+
+
+def _embedding_row(item: ToEmbed, vector: "Tensor | None", error: str | None) -> dict[str, Any]:
+    return {
+        "key": item.sha256,
+        "embedding": None if vector is None else vector.numpy(),
         "status": "failed" if error else "ok",
         "error": error,
     }

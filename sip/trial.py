@@ -39,14 +39,13 @@ class Speed:
 
 def auto_size(offline: "Offline", name: str, rows: Any) -> int:
     """Return the batch size of a room for this device, by trial or from memory."""
-    room = {"captions": offline.captioner, "scores": offline.scorer, "images": offline.generator}
     if name == "images":
         reads = offline.generator.reads_source
         first = _readable(rows, lambda row: row.source) if reads else next(iter(rows))
         trial = _images_trial(offline, first)[0]
     else:
         trial = _trial(offline, name, _readable(rows, lambda row: row.path))
-    recipe = room[name].recipe()  # type: ignore[union-attr]
+    recipe = offline.implementation(name).recipe()
     known = digest(recipe, asdict(replace(offline.runtime, device="")))[:10]
     model = f"{name} {recipe['class'].rpartition('.')[2]} {known}"
     file = offline.store.root / "batch_sizes.json"
@@ -130,19 +129,20 @@ def _quick(offline: "Offline", prompt: Prompt, factor: int) -> Prompt:
 
 
 def _trial(offline: "Offline", name: str, sample: Sample) -> Callable[[int], None]:
-    """Return a function that captions, or scores, one picture some times over."""
-    room = offline.captioner if name == "captions" else offline.scorer
-    assert room is not None
+    """Return a function that captions, scores or embeds one picture some times over."""
+    room = offline.implementation(name)
     room.load(offline.runtime)
 
     def trial(num: int) -> None:
         read = reader(lambda one: one, room.prepare)([sample] * num)
         assert read.pixels is not None
         if name == "captions":
-            room.caption(read.good, read.pixels)  # type: ignore[union-attr]
+            room.caption(read.good, read.pixels)
+        elif name == "embeddings":
+            room.embed(read.pixels)
         else:
             said = [["a picture of something", "another picture"]] * num
-            room.score(read.good, said, read.pixels)  # type: ignore[union-attr]
+            room.score(read.good, said, read.pixels)
 
     return trial
 

@@ -12,11 +12,21 @@ import pytest
 
 import sip
 
-SHORT = (
-    "+exp=vit_sip dataset.shots=1 images.num_steps=4 classifier.steps=4 classifier.val_every=2 "
-    "classifier.warmup_steps=1 classifier.batch_size=6 logger=csv train.leaks=false "
-    "mixing.mode=weighted backbone.drop_path=0 runtime.device=cpu runtime.num_threads=1"
-).split()
+SHORT = [
+    "+exp=vit_sip",
+    "dataset.shots=1",
+    "images.num_steps=4",
+    "classifier.steps=4",
+    "classifier.val_every=2",
+    "classifier.warmup_steps=1",
+    "classifier.batch_size=6",
+    "logger=csv",
+    "train.leaks=false",
+    "mixing.mode=weighted",
+    "backbone.drop_path=0",
+    "runtime.device=cpu",
+    "runtime.num_threads=1",
+]
 
 
 def train(folder: Path, *more: str) -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sip
@@ -177,12 +178,21 @@ def test_values_come_back_as_they_went_in(room: Room) -> None:
     assert reopened(room).read(values) == {key: {"key": key} | row for key, row in values.items()}
 
 
+def test_vectors_keep_their_bits_and_half_the_space(room: Room) -> None:
+    vector = np.random.default_rng(0).normal(size=5).astype(np.float32)
+    rows = [{"key": "k1", "a": vector}, {"key": "k2", "a": None}]
+    fill(room, wanted(1, 2), lambda _: rows, chunk=2)
+    read = room.read(["k1", "k2"])
+    assert np.array_equal(np.array(read["k1"]["a"], np.float32), vector) and read["k2"]["a"] is None
+    assert str(to_table(rows[::-1]).schema.field("a").type.value_type) == "float"
+
+
 def test_a_column_has_one_type_whatever_its_first_row_holds() -> None:
     rows = [{"a": None, "b": [], "c": None}, {"a": 1.5, "b": ["x"], "c": None}]
     assert to_table(rows).schema.equals(to_table(rows[::-1]).schema)
 
 
-@pytest.mark.parametrize("value", [{"a": 1}, b"x", [b"x"], [[1.0]], object()])
+@pytest.mark.parametrize("value", [{"a": 1}, b"x", [b"x"], [[1.0]], object(), np.ones(2)])
 def test_other_values_are_refused(room: Room, value: object) -> None:
     with pytest.raises(TypeError, match="column 'a' should hold str"):
         fill(room, wanted(1), lambda _: [{"key": "k1", "a": value}], chunk=1)

@@ -111,6 +111,7 @@ def train(
     if trainer.is_global_zero:
         write(Path(run_folder), best.weights, logits)
         kept.remove()
+    trainer.strategy.barrier()  # the other processes may read it
     return Result(
         best_step=best.step,
         best_epoch=best.step * recipe.batch_size / len(pool),

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -228,8 +229,11 @@ def _check_value(column: str, value: Any) -> None:
         return
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == np.float32:
+        return  # a vector, in half of the space of a list of floats; it is read as such a list
     raise TypeError(
-        f"column {column!r} should hold str, int, float, bool, None or a list of them; "
+        f"column {column!r} should hold str, int, float, bool, None, a list of them or a float32 "
+        f"vector; "
         f"came {type(value).__name__}: {str(value)[:80]}"
     )
 

@@ -30,6 +30,8 @@ def task(config: "DictConfig") -> None:
     )
     source = export(options)
     failed = f", {source.failed.total():,} failed ones left out" if source.failed else ""
+    if source.rejected:
+        failed += f", {source.rejected.total():,} rejected ones left out"
     print(f"{options.output}: {source.num:,} pictures as {options.format}{failed}")
 
 

@@ -42,7 +42,7 @@ def card(source: Source, file_format: str, per_file: int) -> str:
         "The `label` column is the class index of the source data set; the order of folders' names "
         "may be another. Train on it, and test on real pictures alone.",
         "## Counts\n\n" + _counts(source),
-        "## Failed\n\n" + _failed(source),
+        "## Failed\n\n" + _failed(source) + _rejected(source),
         "## Columns\n\n" + _columns(),
         "## How the pictures were made\n\n"
         "Source data set and settings of every step, as recorded by the run; anything not in "
@@ -110,6 +110,14 @@ def _failed(source: Source) -> str:
         return "The run's list names no picture that failed."
     reasons = ", ".join(f"{num:,} {reason}" for reason, num in source.failed.most_common())
     return f"{source.failed.total():,} pictures could not be drawn and are not here: {reasons}."
+
+
+def _rejected(source: Source) -> str:
+    if not source.rejected:
+        return ""
+    reasons = ", ".join(f"{num:,} {reason}" for reason, num in source.rejected.most_common())
+    total = source.rejected.total()
+    return f"\n\n{total:,} drawn pictures were rejected by a filter and are not here: {reasons}."
 
 
 def _columns() -> str:

@@ -107,6 +107,7 @@ class Source:
         num: Pictures to export.
         counts: Pictures to export by label and kind.
         failed: Pictures that could not be drawn, by reason.
+        rejected: Pictures that the run's filter took out, by reason.
 
     Raises:
         UserError: It is no finished run, or the store or the data set is not there.
@@ -125,6 +126,7 @@ class Source:
         self.store = Path(store or self.config.paths.store).absolute()
         self.counts: Counter[tuple[int, str]] = Counter()
         self.failed: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
         self._names: dict[int, str] = {}
         self._hashes: dict[str, str] = {}  # of the originals, by sample_id
         self._look()
@@ -192,6 +194,8 @@ class Source:
                 self._hashes[row["sample_id"]] = row["sha256"]
             if self._is_exported(row):
                 self.counts[row["label"], row["kind"]] += 1
+            elif row["kind"] == "drawn" and row.get("status") == "rejected":
+                self.rejected[row["reason"]] += 1
             elif row["kind"] == "drawn":
                 self.failed[row.get("reason") or "failed"] += 1
 

@@ -1,4 +1,8 @@
-"""What the scores room hands out: how well a caption fits its picture."""
+"""What the scores room hands out: how well a caption fits its picture.
+
+The unit vectors behind that are a room of the store by themselves, `embeddings`, for originals and
+drawn pictures alike: a row a picture, by the hash of its content, made by the same recipe.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -42,3 +46,9 @@ class Scorer(Protocol):
             captions: Of each sample.
             pixels: What `prepare` made of their pictures.
         """
+
+    def embed(self, pixels: "Tensor") -> "Tensor":
+        """Return unit vectors (pictures, D), float32, on the CPU, of what `prepare` returned."""
+
+    def embed_texts(self, texts: Sequence[str]) -> "Tensor":
+        """Return unit vectors (texts, D), float32, on the CPU; of one text at least."""

@@ -105,6 +105,20 @@ class TwoTowers(ABC):
             scores[row].append(round(cosine, DECIMALS))
         return scores
 
+    @torch.inference_mode()
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Return unit vectors (pictures, D), float32, on the CPU.
+
+        Args:
+            pixels: (pictures, 3, H, W), of `prepare`.
+        """
+        return self._unit_pictures(pixels).cpu()
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return unit vectors (texts, D), float32, on the CPU; there is one text at least."""
+        return self._unit_texts(list(texts)).cpu()
+
     def _unit_pictures(self, pixels: Tensor) -> Tensor:
         """Return unit vectors (pictures, D), float32."""
         seen = pixels.to(self.network.device, self.network.dtype, non_blocking=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -72,6 +73,19 @@ def test_what_never_came_onto_the_list_counts_as_failed_too(options: Make, run: 
     assert export(options()).failed == {"unreadable": 3}
     text = (options().output / "README.md").read_text()
     assert "3 pictures could not be drawn and are not here: 3 unreadable." in text
+
+
+def test_what_a_filter_rejected_is_left_out_and_counted(options: Make, run: Path) -> None:
+    file = run / "pictures.parquet"
+    rows = pd.read_parquet(file, dtype_backend="pyarrow")
+    first = rows.index[rows.kind == "drawn"][0]
+    rows.loc[first, ["status", "reason"]] = ["rejected", "contradicted"]
+    rows.to_parquet(file)
+    source = export(options())
+    assert (source.num, source.failed, source.rejected) == (6, {"black": 2}, {"contradicted": 1})
+    text = (options().output / "README.md").read_text()
+    line = "1 drawn pictures were rejected by a filter and are not here: 1 contradicted."
+    assert line in text and "2 pictures could not be drawn" in text
 
 
 def test_originals_come_along_with_their_own_content(options: Make, run: Path) -> None:

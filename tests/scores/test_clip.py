@@ -134,3 +134,18 @@ def test_recipe_holds_what_matters(model):
     assert Clip("org/clip", "v1", "float32").recipe()["weights"]["revision"] == "v1"
     with pytest.raises(UserError, match="scores.dtype: expected one of .*, came 'int8'"):
         Clip(model, None, "int8")
+
+
+def test_embeddings_are_the_stock_models_unit_vectors(model, samples, clip):
+    reference = CLIPModel.from_pretrained(model, dtype=torch.float32).eval()
+    processor = CLIPProcessor.from_pretrained(model, backend="pil")
+    pictures, texts = [read_rgb(sample.path, None) for sample in samples], ["a digit", "upright"]
+    inputs = processor(images=pictures, text=texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        output = reference(**inputs)  # it divides by the norm itself
+    embedded, said = clip.embed(clip.prepare(pictures)), clip.embed_texts(texts)
+    assert embedded.dtype == said.dtype == torch.float32 and embedded.device.type == "cpu"
+    torch.testing.assert_close(embedded, output.image_embeds, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(said, output.text_embeds, atol=1e-5, rtol=1e-4)
+    scores = clip.score(samples, [texts] * len(samples), clip.prepare(pictures))
+    torch.testing.assert_close(embedded @ said.T, torch.tensor(scores), atol=6e-5, rtol=0)

@@ -1,0 +1,197 @@
+"""What each filter keeps, against the rule written out again; and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from sip.build import build
+from sip.common.errors import UserError
+from sip.filter import duplicate
+from sip.filter.agreement import Agreement
+from sip.filter.base import Candidate, Filter
+from sip.filter.duplicate import Duplicate, copies
+from sip.filter.guided import Guided
+from sip.filter.similarity import Similarity
+from tests.filter.facts import Known, candidates, random_facts
+
+CONF = Path(__file__).parents[2] / "conf"
+TEMPLATE = "a photo of a {label}"
+CHOICES = sorted(path.stem for path in (CONF / "filter").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module", params=CHOICES)
+def chosen(request: pytest.FixtureRequest) -> Filter:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return build(compose(f"filter/{request.param}").filter)
+
+
+def kept(verdicts: list) -> list[int]:
+    return [row for row, verdict in enumerate(verdicts) if verdict.reason is None]
+
+
+def test_every_choice_keeps_the_contract(chosen: Filter) -> None:
+    drawn = candidates([0, 1, 2, 1], per_sample=3)
+    facts = random_facts(drawn)
+    chosen.check(3)
+    verdicts = chosen.judge(drawn, facts)
+    assert len(verdicts) == len(drawn)
+    assert all((verdict.reason is None) == (verdict.detail is None) for verdict in verdicts)
+    assert chosen.judge(drawn, facts) == verdicts
+    assert json.loads(json.dumps(chosen.recipe())) == chosen.recipe()
+    assert chosen.reads <= {"embeddings", "control"}
+    assert chosen.filters == (type(chosen).__name__ != "KeepAll")
+    assert chosen.filters or verdicts == [verdicts[0]] * len(drawn)
+
+
+def cosines(drawn: list[Candidate], facts: Known) -> list[float]:
+    pairs = [
+        (facts.vectors[one.sha256], facts.vectors[f"a photo of a {one.class_name}"])
+        for one in drawn
+    ]
+    return [round(float(np.dot(*pair)), 4) for pair in pairs]
+
+
+@pytest.mark.parametrize(("keep", "nums"), [(0.5, (3, 1)), (0.6, (3, 2)), (1, (5, 2))])
+def test_the_best_share_of_each_class_is_kept(keep: float, nums: tuple[int, int]) -> None:
+    drawn = candidates([0, 1, 0, 0, 1, 0, 0])
+    facts = random_facts(drawn)
+    found = kept(Similarity(keep, None, TEMPLATE).judge(drawn, facts))
+    values = cosines(drawn, facts)
+    for label, num in zip((0, 1), nums, strict=True):
+        rows = [row for row, one in enumerate(drawn) if one.label == label]
+        best = sorted(rows, key=lambda row: values[row], reverse=True)[:num]
+        assert sorted(best) == [row for row in found if drawn[row].label == label]
+
+
+def test_of_equals_the_first_is_kept_and_a_share_is_no_matter_of_rounding() -> None:
+    drawn = candidates([0] * 10)
+    facts = random_facts(drawn)
+    facts.vectors |= {one.sha256: facts.vectors["drawn0-0"] for one in drawn}
+    assert kept(Similarity(0.7, None, TEMPLATE).judge(drawn, facts)) == list(range(7))
+    assert kept(Similarity(0.29, None, TEMPLATE).judge(drawn, facts)) == [0, 1, 2]
+
+
+def test_the_threshold_belongs_to_what_is_kept() -> None:
+    drawn = candidates([0, 1, 2, 0, 1, 2])
+    facts = random_facts(drawn)
+    values = cosines(drawn, facts)
+    threshold = sorted(values)[2]
+    verdicts = Similarity(None, threshold, TEMPLATE).judge(drawn, facts)
+    assert kept(verdicts) == [row for row, value in enumerate(values) if value >= threshold]
+    assert len(kept(verdicts)) == 4
+    (worst,) = [row for row, value in enumerate(values) if value == min(values)]
+    assert verdicts[worst].reason == "below the threshold"
+    assert f"{values[worst]:.3f}" in str(verdicts[worst].detail)
+
+
+def test_only_confident_contradictions_are_rejected() -> None:
+    drawn = candidates([0, 0, 0, 1])
+    seen = [[0.6, 0.3, 0.1], [0.25, 0.5, 0.25], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0]]
+    facts = Known(probabilities={one.path: row for one, row in zip(drawn, seen, strict=True)})
+    verdicts = Agreement(0.5).judge(drawn, facts)
+    assert kept(verdicts) == [0, 1, 3]  # row 1 contradicts with just the confidence
+    assert (verdicts[2].reason, verdicts[2].detail) == ("contradicted", "seen as ox with 0.70")
+    assert kept(Agreement(0).judge(drawn, facts)) == [0, 3]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Candidate]:
+    """Pictures: 0 and 3 differ; 1 is a copy of its original, 2 of 0, 4 nearly of 3."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+
+    def save(name: str, seed: int, **options: int) -> str:
+        coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+        picture = Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)
+        path = folder / name
+        picture.save(path, **options)
+        return str(path)
+
+    drawn = []
+    seeds = {0: (1, 11), 1: (2, 2), 2: (1, 13), 3: (4, 14), 4: (4, 15)}
+    for number, (own, source) in seeds.items():
+        name = f"{number}.jpg" if number == 4 else f"{number}.png"
+        options = {"quality": 90} if number == 4 else {}
+        sha256 = f"content{own}" + ("jpg" if number == 4 else "")
+        path, original = save(name, own, **options), save(f"real{number}.jpg", source, quality=80)
+        one = candidates([0])[0]
+        values = (f"image{number}", f"sample{number}", 0, "cat")
+        drawn.append(type(one)(*values, path, sha256, original, f"real{rng.integers(1 << 30)}"))
+    return drawn
+
+
+def test_copies_are_rejected_with_their_reason(files: list[Candidate]) -> None:
+    verdicts = Duplicate(4, None).judge(files, Known())
+    assert [verdict.reason for verdict in verdicts] == [
+        None, "copy of its original", "copy of another", None, "copy of another",
+    ]  # fmt: skip
+    assert verdicts[4].detail == "of one drawn from sample3"
+    assert kept(Duplicate(None, None).judge(files, Known())) == [0, 1, 3, 4]  # by content alone
+
+
+def test_a_cosine_above_the_threshold_makes_a_copy() -> None:
+    drawn = candidates([0, 1, 2])
+    facts = random_facts(drawn, size=4)
+    facts.vectors |= {one.source_sha256: np.eye(4, dtype=np.float32)[3] for one in drawn}
+    first, near, far = [1, 0, 0, 0], [0.96, 0.28, 0, 0], [0.6, 0.8, 0, 0]
+    for one, vector in zip(drawn, (first, near, far), strict=True):
+        facts.vectors[one.sha256] = np.array(vector, np.float32)
+    assert kept(Duplicate(None, 0.95).judge(drawn, facts)) == [0, 2]
+    assert kept(Duplicate(None, 0.97).judge(drawn, facts)) == [0, 1, 2]
+    facts.vectors["real0"] = np.array(near, np.float32)
+    assert kept(Duplicate(None, 0.95).judge(drawn, facts)) == [1, 2]  # 0 is kept no more
+    assert Duplicate(None, 0.95).reads == {"embeddings"} and not Duplicate(4, None).reads
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_picture_is_compared_with_the_kept_ones_before_it(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicate, "BLOCK", 3)
+    alike = np.random.default_rng(seed).random((20, 20)) < 0.15
+    alike |= alike.T | np.eye(20, dtype=bool)
+    rows = [row for row in range(20) if row % 7]
+    found = copies(rows, lambda some, others: alike[np.ix_(some, others)])
+    expected: dict[int, int] = {}
+    for row in rows:
+        before = [one for one in rows if one < row and one not in expected and alike[row, one]]
+        if before:
+            expected[row] = before[0]
+    assert found == expected and expected
+
+
+REFUSED: dict[str, Callable[[], object]] = {
+    "filter=similarity: expected one of filter.keep .* came keep=0.8 and threshold=0.2": (
+        lambda: Similarity(0.8, 0.2, TEMPLATE)
+    ),
+    "came keep=None and threshold=None": lambda: Similarity(None, None, TEMPLATE),
+    r"filter.keep: expected a share in \(0, 1\], came 0$": lambda: Similarity(0, None, TEMPLATE),
+    "filter.keep: expected a share .* came '80%'": lambda: Similarity("80%", None, TEMPLATE),  # type: ignore[arg-type]
+    "filter.threshold: expected a cosine in .* came 1.5": lambda: Similarity(None, 1.5, TEMPLATE),
+    "filter.template: expected the field {label} alone, came 'x'": (
+        lambda: Similarity(0.8, None, "x")
+    ),
+    "filter.template: expected .* came '{label} {caption}'": (
+        lambda: Similarity(0.8, None, "{label} {caption}")
+    ),
+    r"filter.template: '{label': expected '}'": lambda: Similarity(0.8, None, "{label"),
+    r"filter.confidence: expected a probability in \[0, 1\), came 1$": lambda: Agreement(1),
+    "filter.bits: expected null or a number of 0 to 63, came 64": lambda: Duplicate(64, None),
+    "filter.cosine: expected null or a cosine in .* came True": lambda: Duplicate(4, True),
+    "filter.num: expected a number >= 1, came 0": lambda: Guided(0, 1, 100, TEMPLATE),
+    "filter.diversity: expected a number >= 0, came -1": lambda: Guided(1, -1, 100, TEMPLATE),
+    "filter.logit_scale: expected a number > 0, came 0": lambda: Guided(1, 1, 0, TEMPLATE),
+    "filter.num: expected at most images.per_sample=2, .* came 3": (
+        lambda: Guided(3, 1, 100, TEMPLATE).check(2)
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_values_out_of_range_are_refused(message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        REFUSED[message]()
