@@ -1,11 +1,21 @@
 """How a classifier is trained: one recipe and one budget of steps for all arms of a backbone."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 
+from torch import nn
+
+from sip.backbone.base import Backbone
+from sip.classifier.optimizers import known_optimizers, require_layers
+from sip.classifier.schedule.base import Schedule
+from sip.classifier.schedule.cosine import Cosine
+from sip.classifier.tuning.base import Tuning
+from sip.classifier.tuning.full import Full
 from sip.common.errors import UserError
 
-OPTIMIZERS = ("sgd", "adamw")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+# What came later is left out of a recipe at these values, so that older runs are found again.
+NEUTRAL = {"layer_decay": 1.0, "ema_decay": None, "gradient_clip": None}
 
 
 @dataclass(frozen=True)
@@ -13,9 +23,9 @@ class Recipe:
     """Values of one training.
 
     Attributes:
-        optimizer: "sgd" (Nesterov) or "adamw".
-        lr: Highest learning rate; from 0 up to it over the warm-up, then a cosine down to 0.
-        momentum: Of SGD; AdamW's first beta.
+        optimizer: "sgd" (Nesterov), "adamw" (both torch's), or another name of `timm.optim`.
+        lr: Highest learning rate; from 0 up to it over the warm-up, then as `schedule` says.
+        momentum: Of SGD and its like; AdamW's first beta. Other betas are timm's.
         weight_decay: Of matrices and kernels; norms and biases have none.
         steps: Optimiser steps, the same for all arms.
         batch_size: Pictures a step.
@@ -23,6 +33,13 @@ class Recipe:
         label_smoothing: In [0, 1].
         val_every: Steps between validations; divides `steps`.
         precision: Lightning's name: "32-true", "bf16-mixed" or "16-mixed".
+        schedule: Of the learning rate after the warm-up.
+        layer_decay: Factor of the learning rate from a layer to the one before it, in (0, 1]; 1 is
+            the same for all.
+        ema_decay: Of the moving average of weights and buffers, in (0, 1), which is evaluated and
+            kept; after step t at most 1 - t^(-2/3), as timm warms it up. None: no average.
+        gradient_clip: Highest L2 norm of all gradients together; None: any.
+        tuning: Which weights are trained.
     """
 
     optimizer: str
@@ -35,6 +52,11 @@ class Recipe:
     label_smoothing: float
     val_every: int
     precision: str
+    schedule: Schedule
+    layer_decay: float
+    ema_decay: float | None
+    gradient_clip: float | None
+    tuning: Tuning
 
     def __post_init__(self) -> None:
         """Check what would fail late or change the budget in silence.
@@ -42,12 +64,16 @@ class Recipe:
         Raises:
             UserError: A value is out of its range.
         """
-        for name, value, known in (
-            ("optimizer", self.optimizer, OPTIMIZERS),
-            ("precision", self.precision, PRECISIONS),
-        ):
-            if value not in known:
-                raise UserError(f"classifier.{name}: expected one of {known}, got {value!r}")
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"classifier.precision: expected one of {PRECISIONS}, got {self.precision!r}"
+            )
+        if self.optimizer not in (known := known_optimizers()):
+            near = get_close_matches(self.optimizer, known)
+            raise UserError(
+                f"classifier.optimizer: expected sgd, adamw or another of timm.optim, got "
+                f"{self.optimizer!r}; near names: {', '.join(near) or 'none'}"
+            )
         if self.steps < 1 or self.val_every < 1 or self.steps % self.val_every:
             raise UserError(
                 f"classifier.steps: expected a multiple of classifier.val_every "
@@ -58,7 +84,54 @@ class Recipe:
                 f"classifier.warmup_steps: expected 0 to {self.steps - 1} (less than "
                 f"classifier.steps), got {self.warmup_steps}"
             )
+        self._check_later_values()
+
+    def _check_later_values(self) -> None:
+        for name in ("schedule", "tuning"):
+            if isinstance(given := getattr(self, name), str):
+                raise UserError(
+                    f"classifier.{name}: expected a choice with a slash, "
+                    f"classifier/{name}={given}, came classifier.{name}={given}"
+                )
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(
+                f"classifier.layer_decay: expected above 0 to 1 (none), got {self.layer_decay}"
+            )
+        if self.layer_decay != 1 and self.tuning.recipe() is not None:
+            raise UserError(
+                f"classifier.layer_decay: expected 1 where not all layers are trained, got "
+                f"{self.layer_decay}; set it to 1 or classifier/tuning=full"
+            )
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise UserError(
+                f"classifier.ema_decay: expected null or between 0 and 1, got {self.ema_decay}"
+            )
+        if self.gradient_clip is not None and not self.gradient_clip > 0:
+            raise UserError(
+                f"classifier.gradient_clip: expected null or above 0, got {self.gradient_clip}"
+            )
 
     def recipe(self) -> dict:
         """Return everything that decides the training but the pictures and the network."""
-        return {"class": "sip.classifier.recipe.Recipe", "version": 1, **asdict(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        schedule, tuning = values.pop("schedule"), values.pop("tuning")
+        values = {k: v for k, v in values.items() if k not in NEUTRAL or v != NEUTRAL[k]}
+        if not isinstance(schedule, Cosine):
+            values["schedule"] = schedule.recipe()
+        if not isinstance(tuning, Full):
+            values["tuning"] = tuning.recipe()
+        return {"class": "sip.classifier.recipe.Recipe", "version": 1, **values}
+
+    def require(self, backbone: Backbone, network: nn.Module) -> None:
+        """Check that a network can be trained like this, before any costly work.
+
+        Args:
+            network: One of the backbone's; it is not to be used after that.
+
+        Raises:
+            UserError: It cannot.
+        """
+        if self.layer_decay != 1:
+            require_layers(network)
+        self.tuning.check(backbone)
+        self.tuning.apply(network)

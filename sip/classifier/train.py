@@ -21,6 +21,7 @@ from sip.backbone.base import Backbone
 from sip.classifier.base import Result, Row
 from sip.classifier.callbacks import Bar, KeepBest
 from sip.classifier.data import Pool
+from sip.classifier.features import FeaturePool, can_be_kept, feature_pool
 from sip.classifier.module import Classifier
 from sip.classifier.recipe import Recipe
 from sip.common.errors import UserError
@@ -43,6 +44,7 @@ def train(
     trainer_kwargs: Mapping[str, Any],
     loggers: Sequence[Logger],
     num_workers: int = 0,
+    store: str | Path | None = None,
 ) -> Result:
     """Train one classifier for `recipe.steps` steps.
 
@@ -56,15 +58,17 @@ def train(
         loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
             test/accuracy.
         num_workers: Processes that read training pictures.
+        store: Folder of the store, where a linear probe keeps features; None: in the run folder.
 
     Raises:
-        UserError: A split is empty.
+        UserError: A split is empty, or the recipe does not fit the backbone.
         ValueError: A picture cannot be read.
     """
     started = time.perf_counter()
     for split, rows in (("train", train_rows), ("val", val_rows), ("test", test_rows)):
         if not rows:
             raise UserError(f"classifier: expected pictures in {split}, got none")
+    recipe.tuning.check(backbone)
     torch.manual_seed(seed_of(seed, "weights"))
     module = Classifier(
         backbone.create(len(class_names)),
@@ -75,22 +79,28 @@ def train(
         backbone.std,
         seed,
     )
-    data = Pool(
-        train_rows,
-        val_rows,
-        test_rows,
-        backbone.input_size,
-        augmentation.sample,
-        recipe,
-        seed,
-        num_workers,
-        augmentation.offline,
-    )
+    data: Pool | FeaturePool
+    if can_be_kept(recipe, augmentation):
+        module.to("cuda" if trainer_kwargs.get("accelerator") == "gpu" else "cpu")
+        splits = (train_rows, val_rows, test_rows)
+        data = feature_pool(module, backbone, augmentation, splits, seed, store or run_folder)
+    else:
+        data = Pool(
+            train_rows,
+            val_rows,
+            test_rows,
+            backbone.input_size,
+            augmentation.sample,
+            recipe,
+            seed,
+            num_workers,
+            augmentation.offline,
+        )
     best = KeepBest()
     with quiet():
         trainer = make_trainer(recipe, best, run_folder, trainer_kwargs, loggers)
         trainer.fit(module, datamodule=data)
-        module.network.load_state_dict(best.weights)
+        module.load_weights(best.weights)
         # The one look at test, after the choice was made.
         scores = trainer.test(module, datamodule=data, verbose=False)[0]
     checkpoint, predictions = write(
@@ -125,6 +135,7 @@ def make_trainer(
         max_epochs=1,  # the stream is one pass
         val_check_interval=recipe.val_every,
         precision=recipe.precision,  # type: ignore[arg-type]
+        gradient_clip_val=recipe.gradient_clip,
         callbacks=[best, Bar(best, LOG_EVERY)],
         logger=list(loggers) or False,
         log_every_n_steps=LOG_EVERY,
