@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: computed once for each picture, kept in the store, read ever after.
+"""Features of a frozen backbone: computed once for each picture and kept in the store.
 
     store/features/<model>-<recipe>/    a row a picture, its features (D,) float32 as an .npy file
 

@@ -116,8 +116,12 @@ class Classifier(LightningModule):
     def seeded(self) -> Iterator[None]:
         """Make random numbers inside depend on the seed, the step and the process rank alone."""
         devices = [self.device] if self.device.type == "cuda" else []
+        seed = seed_of(self.seed, "step", self.global_step, self.global_rank)
         with torch.random.fork_rng(devices):
-            torch.manual_seed(seed_of(self.seed, "step", self.global_step, self.global_rank))
+            # Not torch.manual_seed, which keeps a stack trace for each GPU that is not in use yet.
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed(seed)
             yield
 
     def on_validation_epoch_start(self) -> None:

@@ -21,14 +21,14 @@ from sip.backbone.timm import Timm
 from sip.classifier import train as train_module
 from sip.classifier.base import Picture, Result
 from sip.classifier.module import Classifier
-from sip.classifier.recipe import Recipe
 from sip.classifier.train import train
 from sip.common.errors import UserError
+from tests.classifier.recipes import recipe
 
 NAMES = ("dark", "middle", "bright")
 PLAIN = Augmentation(NoDrawn(), AsIs(), NoMix())
-BACKBONE = Timm("test_resnet", None, None, None, 0.0, 32, None, None)
-RECIPE = Recipe("adamw", 0.01, 0.9, 0.01, 12, 8, 2, 0.1, 3, "32-true")
+BACKBONE = Timm("test_resnet", None, None, None, None, 0.0, 32, None, None)
+RECIPE = recipe()
 
 
 @pytest.fixture(scope="module")

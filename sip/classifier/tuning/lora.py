@@ -108,7 +108,7 @@ class LoRA:
                 "pip install 'sip-augmentation[lora]'"
             )
 
-    def apply(self, network: nn.Module) -> nn.Module:
+    def apply(self, network: Any) -> nn.Module:
         """Return the network with adapters.
 
         Raises:
@@ -119,13 +119,13 @@ class LoRA:
         targets = self._targets(network)
         config = LoraConfig(
             r=self.rank,
-            lora_alpha=self.alpha,  # type: ignore[arg-type]  # a scale: any number will do
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  # any number will do
             lora_dropout=self.dropout,
             target_modules=targets,
-            modules_to_save=[network.pretrained_cfg["classifier"]],  # type: ignore[index]
+            modules_to_save=[network.pretrained_cfg["classifier"]],
         )
         try:
-            return Adapted(get_peft_model(network, config))  # type: ignore[arg-type]
+            return Adapted(get_peft_model(network, config))
         except ValueError as error:
             raise self._refusal(network, str(error)) from error
 
@@ -140,9 +140,8 @@ class LoRA:
 
     def _refusal(self, network: nn.Module, reason: str) -> UserError:
         """Return an error that names some layers that could be meant."""
-        names = [
-            name for name, part in network.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)
-        ]
+        kinds = (nn.Linear, nn.Conv2d)
+        names = [name for name, part in network.named_modules() if isinstance(part, kinds)]
         return UserError(
             f"classifier.tuning.targets: {_short(reason)}; expected ends of names of a "
             f"{type(network).__name__}'s layers, such as "
