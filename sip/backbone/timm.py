@@ -169,7 +169,10 @@ class Timm:
             )
         config = stored["pretrained_cfg"]
         # The stored head is read too; `create` puts a fresh one in its place.
-        options = self._options(config["input_size"], config)
+        made_for = stored.get("model_args", {}).get("img_size")
+        if made_for is not None:  # timm's own note of a fixed size is lost on such a model
+            config = {**config, "fixed_input_size": True}
+        options = self._options(made_for or config["input_size"], config)
         try:
             return timm.create_model(f"local-dir:{folder}", pretrained=True, **options)
         except (RuntimeError, ValueError, SafetensorError) as error:
