@@ -239,6 +239,7 @@ class Run:
             run_folder=folder,
             trainer_kwargs=trainer_kwargs(self.config),
             loggers=loggers,
+            store=self.config.paths.store,
         )
 
     def _sift(
@@ -273,9 +274,12 @@ class Run:
         require_logger(self.config.logger)
         if self.offline:
             self.offline.require()
+        self.classifier.tuning.check(self.backbone)
         self.backbone.require()
-        if self.offline:  # MoEx knows no place in some backbones: said before anything is drawn
-            self.augmentation.mix.require(self.backbone.create(2))
+        if self.offline:  # what does not fit the backbone is said before anything is drawn
+            network = self.backbone.create(2)
+            self.augmentation.mix.require(network)
+            self.classifier.require(self.backbone, network)
 
 
 def arm() -> str:

@@ -19,6 +19,10 @@ class Backbone(Protocol):
     def std(self) -> tuple[float, ...]:
         """Per channel; divided by before the network."""
 
+    @property
+    def pretrained(self) -> bool:
+        """False: from scratch."""
+
     def recipe(self) -> dict:
         """Return everything that decides the network at the start of training."""
 

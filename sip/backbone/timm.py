@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from safetensors import SafetensorError
 from torch import nn
 
 from sip.common.errors import UserError
 from sip.common.weights import require, weights_folder, weights_recipe
+
+MAX_REASON = 200  # characters of a library's error that are passed on
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,14 @@ class Timm:
             hub's local cache), or a folder in timm's hub layout.
         revision: Of the weights on the hub; None for their newest.
         stem: One of `STEMS` in place of a ResNet's own, or None.
+        patch_size: Side of a ViT's patches, px, in place of the model's own, or None.
         drop_path: Rate of stochastic depth while training, in [0, 1].
         input_size: Side of the pictures, px.
         mean: Per channel, of pixels in [0, 1]; None for what the weights were trained with.
         std: As `mean`.
 
     Raises:
-        UserError: No such stem, or a stem on pre-trained weights.
+        UserError: No such stem, or a stem or a patch size on pre-trained weights.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Timm:
         weights: str | None,
         revision: str | None,
         stem: str | None,
+        patch_size: int | None,
         drop_path: float,
         input_size: int,
         mean: Sequence[float] | None,
@@ -67,18 +72,26 @@ class Timm:
     ) -> None:
         if stem is not None and stem not in STEMS:
             raise UserError(f"backbone.stem: expected null or one of {sorted(STEMS)}, got {stem!r}")
-        if stem is not None and weights is not None:
-            raise UserError(
-                f"backbone.stem: {stem!r} has no pre-trained weights; set stem or weights to null"
-            )
+        for key, value in (("stem", stem), ("patch_size", patch_size)):
+            if value is not None and weights is not None:
+                raise UserError(
+                    f"backbone.{key}: {value!r} has no pre-trained weights; set {key} or weights "
+                    "to null"
+                )
         self.name = name
         self.weights = weights
         self.revision = revision
         self.stem = stem
+        self.patch_size = patch_size
         self.drop_path = drop_path
         self.input_size = input_size
         self._mean = mean
         self._std = std
+
+    @property
+    def pretrained(self) -> bool:
+        """False: from scratch."""
+        return self.weights is not None
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -98,6 +111,7 @@ class Timm:
             "version": 1,
             "name": self.name,
             "stem": self.stem,
+            **({} if self.patch_size is None else {"patch_size": self.patch_size}),
             "drop_path": self.drop_path,
             "input_size": self.input_size,
             "mean": list(self.mean),
@@ -119,19 +133,28 @@ class Timm:
         """Return the network with a fresh head of `num_classes`.
 
         Raises:
-            UserError: As `require`; or the stem does not fit the model.
+            UserError: As `require`; or weights, stem or picture size do not fit the model.
         """
         source = self._source()
         model = self._from_folder(source) if source else self._from_scratch(num_classes)
         if source:
             model.reset_classifier(num_classes)  # type: ignore[operator]
+        require_whole_patches(model, self.input_size)
         return model
 
     def _from_scratch(self, num_classes: int) -> nn.Module:
         config = self._pretrained_cfg()
-        model = timm.create_model(
-            self.name, num_classes=num_classes, **self._options(config["input_size"], config)
-        )
+        options = self._options(config["input_size"], config)
+        if self.patch_size is not None:
+            options["patch_size"] = self.patch_size
+        try:
+            model = timm.create_model(self.name, num_classes=num_classes, **options)
+        except TypeError as error:  # of a constructor without that argument
+            if self.patch_size is None:
+                raise
+            raise UserError(
+                f"backbone.patch_size: {self.name} has none to change ({error}); set it to null"
+            ) from error
         if self.stem is not None:
             replace_stem(model, self.stem)
         return model
@@ -146,9 +169,18 @@ class Timm:
             )
         config = stored["pretrained_cfg"]
         # The stored head is read too; `create` puts a fresh one in its place.
-        return timm.create_model(
-            f"local-dir:{folder}", pretrained=True, **self._options(config["input_size"], config)
-        )
+        made_for = stored.get("model_args", {}).get("img_size")
+        if made_for is not None:  # timm's own note of a fixed size is lost on such a model
+            config = {**config, "fixed_input_size": True}
+        options = self._options(made_for or config["input_size"], config)
+        try:
+            return timm.create_model(f"local-dir:{folder}", pretrained=True, **options)
+        except (RuntimeError, ValueError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:MAX_REASON]
+            raise UserError(
+                f"backbone.weights: the weights in {folder} are not those of the model that its "
+                f"config.json states ({reason}); copy a complete folder there, or set others"
+            ) from error
 
     def _options(self, input_size: Sequence[int], config: dict) -> dict[str, Any]:
         options: dict[str, Any] = {}
@@ -186,6 +218,24 @@ class Timm:
 def read_config(folder: Path) -> dict[str, Any]:
     """Return a folder's `config.json`."""
     return json.loads((folder / "config.json").read_text())
+
+
+def require_whole_patches(model: nn.Module, input_size: int) -> None:
+    """Check that a ViT's patches fill the picture; timm would leave out a margin without a word.
+
+    Raises:
+        UserError: They do not.
+    """
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    if not isinstance(patch, tuple) or not any(input_size % side for side in patch):
+        return
+    side = max(patch)
+    less = input_size // side * side
+    sizes = f"{less} or {less + side}" if less else f"{side}"
+    raise UserError(
+        f"backbone.input_size: expected a multiple of the patches' {side} px, got {input_size}; "
+        f"set backbone.input_size={sizes}, or, from scratch, another backbone.patch_size"
+    )
 
 
 def replace_stem(model: nn.Module, stem: str) -> None:

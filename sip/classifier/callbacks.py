@@ -46,7 +46,7 @@ class KeepBest(Callback):
         module.train_loss.reset()
         if accuracy > self.accuracy:
             self.step, self.accuracy, self.logits = trainer.global_step, accuracy, module.logits
-            state = module.network.state_dict()
+            state = module.weights()
             self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def state_dict(self) -> dict[str, Any]:

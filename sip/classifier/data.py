@@ -7,6 +7,7 @@ the batch size of another arm changes how many steps are taken or what a seed me
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +133,35 @@ class Stream(Dataset[tuple[Tensor, int] | tuple[Tensor, int, Tensor]]):
         return len(self.offline.pool(self.sources, self.seed))
 
 
-class Pool(LightningDataModule):
+class Parted(LightningDataModule):
+    """Val and test, dealt out among the processes.
+
+    Attributes:
+        val, test: Data sets of (picture, label).
+    """
+
+    recipe: Recipe
+    val: Any
+    test: Any
+
+    def val_dataloader(self) -> DataLoader:
+        """Return this process's share of the validation pictures."""
+        return self._split(self.val)
+
+    def test_dataloader(self) -> DataLoader:
+        """Return this process's share of the test pictures."""
+        return self._split(self.test)
+
+    def place(self) -> tuple[int, int]:
+        """Return this process's rank and the number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _split(self, pictures: Any) -> DataLoader:
+        positions = SplitPositions(len(pictures), *self.place())
+        return DataLoader(pictures, self.recipe.batch_size, sampler=positions)
+
+
+class Pool(Parted):
     """The three splits of one run.
 
     Args:
@@ -164,7 +193,7 @@ class Pool(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return what is left of the budget as one pass, in order."""
-        rank, world_size = self._place()
+        rank, world_size = self.place()
         steps, batch_size = self.recipe.steps, self.recipe.batch_size
         positions = StreamPositions(steps, batch_size, self.start, rank, world_size)
         return DataLoader(
@@ -173,19 +202,3 @@ class Pool(LightningDataModule):
             sampler=positions,
             num_workers=self.num_workers,
         )
-
-    def val_dataloader(self) -> DataLoader:
-        """Return this process's share of the validation pictures."""
-        return self._split(self.val)
-
-    def test_dataloader(self) -> DataLoader:
-        """Return this process's share of the test pictures."""
-        return self._split(self.test)
-
-    def _split(self, pictures: Pictures) -> DataLoader:
-        positions = SplitPositions(len(pictures), *self._place())
-        return DataLoader(pictures, self.recipe.batch_size, sampler=positions)
-
-    def _place(self) -> tuple[int, int]:
-        """Return this process's rank and the number of processes."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -1,7 +1,6 @@
 """The classifier as a LightningModule: cross entropy to soft targets, top-1 accuracy."""
 
-import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,11 +8,12 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
-from timm.optim import param_groups_weight_decay
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from sip.augmentation.base import Mix
+from sip.classifier.optimizers import make_optimizer, make_scheduler
 from sip.classifier.recipe import Recipe
 from sip.common.seeds import seed_of
 
@@ -40,18 +40,13 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: flo
     return (losses * weights).sum() / total
 
 
-def schedule(step: int, steps: int, warmup_steps: int) -> float:
-    """Return the share of the highest learning rate at a step: linear up, then half a cosine."""
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps)))
-
-
 class Classifier(LightningModule):
     """A network with its training.
 
+    All that a training changes is in the `state_dict`, the moving average of the weights as well.
+
     Args:
-        network: From normalised pictures to logits.
+        network: From normalised pictures to logits, fresh; the recipe's tuning is applied to it.
         mix: What is done to each training batch.
         mean, std: Per channel, of pixels in [0, 1].
         seed: Of the random numbers of `mix`.
@@ -72,7 +67,8 @@ class Classifier(LightningModule):
     ) -> None:
         super().__init__()
         mix.require(network)
-        self.network, self.recipe, self.mix = network, recipe, mix
+        self.network, self.recipe, self.mix = recipe.tuning.apply(network), recipe, mix
+        self.average = moving_average(self.network, recipe.ema_decay)
         self.num_classes, self.seed = num_classes, seed
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
@@ -82,12 +78,28 @@ class Classifier(LightningModule):
         self._seen: list[tuple[Tensor, Tensor]] = []  # logits and labels of the one that runs
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return logits (B, num_classes) of pictures (B, 3, H, W), uint8."""
-        return self.network(self.normalise(pictures))
+        """Return logits (B, num_classes) of pictures (B, 3, H, W), uint8, or of their features."""
+        return self.evaluated(self.normalise(pictures))
 
     def normalise(self, pictures: Tensor) -> Tensor:
-        """Return float32 pictures with mean and std removed."""
+        """Return float32 pictures with mean and std removed; a probe's features as they are."""
+        if pictures.dim() == 2:
+            return pictures
         return (pictures.float() / 255 - self.mean) / self.std
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated and kept: the moving average where there is one."""
+        return self.network if self.average is None else self.average.module
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the evaluated network's state, as a plain network of the backbone takes it."""
+        return self.recipe.tuning.weights(self.evaluated)
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Evaluate what `weights` gave from now on; the training is over."""
+        self.network = self.recipe.tuning.load(self.evaluated, weights)
+        self.average = None
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         """Return the loss of a batch after `mix`."""
@@ -109,8 +121,12 @@ class Classifier(LightningModule):
     def seeded(self) -> Iterator[None]:
         """Make random numbers inside depend on the seed, the step and the process rank alone."""
         devices = [self.device] if self.device.type == "cuda" else []
+        seed = seed_of(self.seed, "step", self.global_step, self.global_rank)
         with torch.random.fork_rng(devices):
-            torch.manual_seed(seed_of(self.seed, "step", self.global_step, self.global_rank))
+            # Not torch.manual_seed, which keeps a stack trace for each GPU that is not in use yet.
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed(seed)
             yield
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
@@ -147,25 +163,29 @@ class Classifier(LightningModule):
         dealt = self.all_gather(padded).transpose(0, 1)  # (longest, W, ...)
         return dealt.reshape(-1, *rows.shape[1:])[: int(lengths.sum())]
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step, and the average with it, so that no hook sees one without the other."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:  # Lightning counts the step only after this
+            self.average.update(self.network, self.global_step + 1)
+
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule by steps."""
-        recipe = self.recipe
-        undecayed: Collection[str] = getattr(self.network, "no_weight_decay", tuple)()
-        groups = param_groups_weight_decay(
-            self.network, recipe.weight_decay, no_weight_decay_list=tuple(undecayed)
-        )
-        optimizer: torch.optim.Optimizer
-        if recipe.optimizer == "sgd":
-            optimizer = torch.optim.SGD(
-                groups, recipe.lr, momentum=recipe.momentum, nesterov=True, fused=True
-            )
-        else:
-            betas = (recipe.momentum, 0.999)
-            optimizer = torch.optim.AdamW(groups, recipe.lr, betas=betas, fused=True)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: schedule(step, recipe.steps, recipe.warmup_steps)
-        )
+        optimizer = make_optimizer(self.network, self.recipe)
+        scheduler = make_scheduler(optimizer, self.recipe)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+
+def moving_average(network: nn.Module, decay: float | None) -> ModelEmaV3 | None:
+    """Return timm's moving average of a network, None without a decay; it takes no gradients.
+
+    With its warm-up, without which it would be the starting weights for 1 / (1 - decay) steps.
+    """
+    if decay is None:
+        return None
+    average = ModelEmaV3(network, decay, use_warmup=True)
+    average.requires_grad_(False)
+    return average

@@ -7,6 +7,19 @@ from torch.utils.data import Sampler
 from sip.common.errors import UserError
 
 
+def check_share(batch_size: int, world_size: int) -> None:
+    """Check that a batch can be dealt out evenly.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if batch_size % world_size:
+        raise UserError(
+            f"classifier.batch_size: expected a multiple of the {world_size} devices, came "
+            f"{batch_size}"
+        )
+
+
 class StreamPositions(Sampler[int]):
     """The positions of a training from a step on, this process's share of each batch.
 
@@ -26,11 +39,7 @@ class StreamPositions(Sampler[int]):
     def __init__(
         self, steps: int, batch_size: int, start: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
-        if batch_size % world_size:
-            raise UserError(
-                f"classifier.batch_size: expected a multiple of the {world_size} devices, came "
-                f"{batch_size}"
-            )
+        check_share(batch_size, world_size)
         self.steps, self.batch_size, self.start = steps, batch_size, start
         self.rank, self.world_size = rank, world_size
 

@@ -22,6 +22,7 @@ from sip.backbone.base import Backbone
 from sip.classifier.base import Result, Row
 from sip.classifier.callbacks import Bar, KeepBest
 from sip.classifier.data import Pool, sources
+from sip.classifier.features import FeaturePool, can_be_kept, feature_pool
 from sip.classifier.module import Classifier
 from sip.classifier.recipe import Recipe
 from sip.classifier.resume import Checkpoints, StopTrainingError
@@ -46,6 +47,7 @@ def train(
     trainer_kwargs: Mapping[str, Any],
     loggers: Sequence[Logger],
     num_workers: int = 0,
+    store: str | Path | None = None,
 ) -> Result:
     """Train one classifier for `recipe.steps` steps.
 
@@ -60,15 +62,18 @@ def train(
         loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
             test/accuracy.
         num_workers: Processes that read training pictures.
+        store: Folder of the store, where a linear probe keeps features; None: in the run folder.
 
     Raises:
-        UserError: A split is empty, or a picture cannot be read.
+        UserError: A split is empty, a picture cannot be read, or the recipe does not fit the
+            backbone.
         Stopped: A stop was asked for; the next start goes on from here.
     """
     started = time.perf_counter()
     for split, rows in (("train", train_rows), ("val", val_rows), ("test", test_rows)):
         if not rows:
             raise UserError(f"classifier: expected pictures in {split}, got none")
+    recipe.tuning.check(backbone)
     pool = augmentation.offline.pool(sources(train_rows), seed)
     recipe = recipe.resolved(len(pool))
     torch.manual_seed(seed_of(seed, "weights"))
@@ -83,18 +88,25 @@ def train(
     )
     kept = Checkpoints(Path(run_folder), digest([[row.sample_id, row.label] for row in train_rows]))
     start = kept.found()
-    data = Pool(
-        train_rows,
-        val_rows,
-        test_rows,
-        backbone.input_size,
-        augmentation.sample,
-        recipe,
-        seed,
-        num_workers,
-        augmentation.offline,
-        start,
-    )
+    data: Pool | FeaturePool
+    if can_be_kept(recipe, augmentation):
+        module.to("cuda" if trainer_kwargs.get("accelerator") == "gpu" else "cpu")
+        splits = (train_rows, val_rows, test_rows)
+        where = store or run_folder
+        data = feature_pool(module, backbone, augmentation, splits, seed, where, start=start)
+    else:
+        data = Pool(
+            train_rows,
+            val_rows,
+            test_rows,
+            backbone.input_size,
+            augmentation.sample,
+            recipe,
+            seed,
+            num_workers,
+            augmentation.offline,
+            start,
+        )
     best = KeepBest()
     with quiet(), graceful():
         trainer = make_trainer(recipe, best, kept, run_folder, trainer_kwargs, loggers)
@@ -103,7 +115,7 @@ def train(
                 module, datamodule=data, ckpt_path=kept.path if start else None, weights_only=True
             )
         raise_if_stopped()
-        module.network.load_state_dict(best.weights)
+        module.load_weights(best.weights)
         # The one look at test, after the choice was made.
         scores = trainer.test(module, datamodule=data, verbose=False)[0]
     logits = {"val": (val_rows, best.logits), "test": (test_rows, module.logits)}
@@ -146,6 +158,7 @@ def make_trainer(
         max_epochs=1,  # the stream is one pass
         val_check_interval=recipe.val_every,
         precision=recipe.precision,  # type: ignore[arg-type]
+        gradient_clip_val=recipe.gradient_clip,
         callbacks=callbacks,
         logger=list(loggers) or False,
         log_every_n_steps=LOG_EVERY,

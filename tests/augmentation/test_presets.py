@@ -20,9 +20,9 @@ from sip.augmentation.offline.drawn import Drawn
 from sip.build import build
 from sip.classifier.data import Pictures, Stream
 from sip.classifier.module import Classifier
-from sip.classifier.recipe import Recipe
 from sip.classifier.train import quiet
 from sip.common.errors import UserError
+from tests.classifier.recipes import recipe
 
 CONF = Path(__file__).parents[2] / "conf"
 SIZE, NUM_CLASSES, BATCH = 32, 3, 5  # an odd batch
@@ -208,9 +208,17 @@ def step(augmentation: Augmentation, rows: list[Row], name: str) -> float:
     given = rows if augmentation.offline.draws else rows[:6]
     pictures = Pictures(given, SIZE)
     stream = Stream(pictures, augmentation.sample, BATCH, 0, augmentation.offline)
-    recipe = Recipe("sgd", 1e-4, 0.9, 0.0, "steps", 1, None, BATCH, 0, 0.1, 1, None, "32-true")
+    values = recipe(
+        optimizer="sgd",
+        lr=1e-4,
+        weight_decay=0.0,
+        steps=1,
+        batch_size=BATCH,
+        warmup_steps=0,
+        val_every=1,
+    )
     grey = (0.5, 0.5, 0.5)
-    module = Classifier(network(name), recipe, augmentation.mix, NUM_CLASSES, grey, grey, 0)
+    module = Classifier(network(name), values, augmentation.mix, NUM_CLASSES, grey, grey, 0)
     trainer = Trainer(
         max_steps=1,
         accelerator="cpu",

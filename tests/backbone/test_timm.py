@@ -1,5 +1,6 @@
 """timm backbones: stems, local weights in the hub's layout, fresh heads, clear refusals."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import timm
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from safetensors.torch import load_file, save_file
 
 from sip.backbone.timm import STEMS, Timm
 from sip.common.errors import UserError
@@ -21,6 +23,7 @@ def make(**changed) -> Timm:
         "weights": None,
         "revision": None,
         "stem": None,
+        "patch_size": None,
         "drop_path": 0.0,
         "input_size": 32,
         "mean": None,
@@ -39,14 +42,6 @@ def stored(tmp_path_factory) -> tuple[Path, torch.nn.Module]:
         model, folder, model_args={**TINY, "num_classes": 10}, safe_serialization=True
     )
     return folder, model
-
-
-@pytest.mark.parametrize("choice", sorted(path.stem for path in (CONF / "backbone").glob("*.yaml")))
-def test_every_preset_composes(choice: str) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"backbone={choice}"])
-    backbone = instantiate(config.backbone, _convert_="all")
-    assert backbone.input_size == config.profile.image_size
 
 
 def test_resnet50_of_the_embedded_profile_sees_an_8x8_map() -> None:
@@ -105,6 +100,12 @@ def test_recipe_states_what_is_resolved() -> None:
         ({"stem": "small"}, r"expected null or one of \['3x3_s1'"),
         ({"stem": "3x3_s1", "weights": "default"}, r"'3x3_s1' has no pre-trained weights"),
         ({"name": "test_vit", "stem": "3x3_s1"}, r"expected a ResNet with conv1 and maxpool"),
+        ({"patch_size": 8, "weights": "default"}, r"backbone.patch_size: 8 has no pre-trained"),
+        ({"patch_size": 8}, r"backbone.patch_size: test_resnet has none to change"),
+        (
+            {"name": "test_vit", "input_size": 40},
+            r"multiple of the patches' 16 px, got 40; .*32 or 48",
+        ),
         (
             {"name": "vit_base_patch16_224.augreg_in21k", "weights": "default"},
             r"timm/vit_base_patch16_224.augreg_in21k",
@@ -115,6 +116,52 @@ def test_refusals_say_what_to_do(changed: dict, message: str, monkeypatch, tmp_p
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=message):
         make(**changed).create(3)
+
+
+def test_patches_of_another_size_fill_small_pictures() -> None:
+    backbone = make(name="test_vit", patch_size=8)
+    model = backbone.create(3).eval()
+    assert model.patch_embed.num_patches == 16
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    assert backbone.recipe()["patch_size"] == 8
+    assert "patch_size" not in make(name="test_vit").recipe()  # as older runs have it
+
+
+def test_position_embeddings_follow_the_size_of_the_pictures(stored) -> None:
+    model = make(name="test_vit", weights=str(stored[0]), input_size=48).create(3).eval()
+    assert model.pos_embed.shape[1] == (48 // 8) ** 2 + model.num_prefix_tokens
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 3, 48, 48)).shape == (1, 3)
+    with pytest.raises(UserError, match=r"multiple of the patches' 8 px, got 28; .*=24 or 32"):
+        make(name="test_vit", weights=str(stored[0]), input_size=28).create(3)
+
+
+def damage_head(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["head.weight"] = torch.zeros(12, weights["head.weight"].shape[1])
+    save_file(weights, folder / "model.safetensors")
+
+
+def cut_short(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def leave_out(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["patch_embed.proj.weight"]
+    save_file(weights, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("damage", [damage_head, cut_short, leave_out])
+def test_weights_that_do_not_fit_are_refused_in_one_line(stored, tmp_path, damage) -> None:
+    folder = tmp_path / "vit"
+    shutil.copytree(stored[0], folder)
+    damage(folder)
+    with pytest.raises(UserError, match=r"backbone.weights: the weights in .*vit are not") as error:
+        make(name="test_vit", weights=str(folder)).create(10)
+    assert "\n" not in str(error.value)
 
 
 def test_weights_of_another_model_are_refused(stored) -> None:

@@ -12,13 +12,13 @@ from sip.augmentation.offline.none import NoDrawn
 from sip.augmentation.sample.none import AsIs
 from sip.backbone.timm import Timm
 from sip.classifier.base import Picture, Result
-from sip.classifier.recipe import Recipe
 from sip.classifier.train import train
+from tests.classifier.recipes import recipe
 
 NAMES = ("dark", "middle", "bright")
 PLAIN = Augmentation(NoDrawn(), AsIs(), NoMix())
-BACKBONE = Timm("test_resnet", None, None, None, 0.0, 32, None, None)
-RECIPE = Recipe("adamw", 0.01, 0.9, 0.01, "steps", 12, None, 8, 2, 0.1, 3, None, "32-true")
+BACKBONE = Timm("test_resnet", None, None, None, None, 0.0, 32, None, None)
+RECIPE = recipe()
 
 Splits = dict[str, list[Picture]]
 

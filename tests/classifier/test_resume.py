@@ -20,12 +20,15 @@ from sip.classifier.base import Result
 from sip.classifier.module import Classifier
 from sip.common.interrupt import Stopped
 from tests.classifier.made_up import RECIPE, Splits, make_splits, run
+from tests.classifier.recipes import recipe
 
 STEPS = RECIPE.steps
-# Dropout and stochastic depth draw from torch's generator inside of the network.
+# The average of the weights is part of the state; stochastic depth draws random numbers inside of
+# the network.
 CHANGED = {
     "augmentation": Augmentation(NoDrawn(), RandAugment(2, 9, 0), CutMix(1.0, 0.5)),
-    "backbone": Timm("test_vit", None, None, None, 0.2, 32, None, None),
+    "recipe": recipe(ema_decay=0.9, gradient_clip=1.0),
+    "backbone": Timm("test_vit", None, None, None, None, 0.2, 32, None, None),
 }
 
 

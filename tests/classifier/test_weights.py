@@ -7,9 +7,9 @@ from torch.nn import functional as F
 from sip.augmentation.mix.cutmix import CutMix
 from sip.augmentation.mix.none import NoMix
 from sip.classifier.module import Classifier, weighted_cross_entropy
-from sip.classifier.recipe import Recipe
+from tests.classifier.recipes import recipe
 
-RECIPE = Recipe("sgd", 0.1, 0.9, 0.0, "steps", 2, None, 4, 0, 0.1, 1, None, "32-true")
+RECIPE = recipe(optimizer="sgd", lr=0.1, steps=2, warmup_steps=0, val_every=1)
 LABELS = torch.tensor([0, 2, 1, 0])
 WEIGHTS = torch.tensor([1.0, 0.5, 0.25, 1.0])
 PICTURES = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8, generator=torch.manual_seed(0))

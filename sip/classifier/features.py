@@ -1,0 +1,227 @@
+"""Features of a frozen backbone: computed once for each picture and kept in the store.
+
+    store/features/<model>-<recipe>/    a row a picture, its features (D,) float32 as an .npy file
+
+The recipe is the backbone's own, the key the picture's content: runs with other seeds, subsets,
+heads and classes share them. They are computed in float32 whatever the training's precision, and
+depend on batch size and device by rounding alone.
+"""
+
+import hashlib
+import io
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sip.augmentation.base import Augmentation
+from sip.augmentation.mix.none import NoMix
+from sip.augmentation.sample.none import AsIs
+from sip.backbone.base import Backbone
+from sip.classifier.base import Row
+from sip.classifier.data import Parted, decode, sources
+from sip.classifier.module import Classifier
+from sip.classifier.positions import StreamPositions, check_share
+from sip.classifier.recipe import Recipe
+from sip.classifier.tuning.probe import Probed
+from sip.common.background import prefetch
+from sip.common.errors import UserError
+from sip.common.progress import say
+from sip.common.tars import read_bytes
+from sip.common.work import Add
+from sip.store import Store
+
+SHARD_SIZE = 4096  # rows that are committed together
+CHUNK = 4096  # rows that are read at a time
+AHEAD = 2  # batches of pictures that are read and wait
+Splits = tuple[Sequence[Row], Sequence[Row], Sequence[Row]]  # train, val, test
+
+
+def can_be_kept(recipe: Recipe, augmentation: Augmentation) -> bool:
+    """Return whether pictures go through a frozen backbone unchanged; says so where they do not."""
+    if not recipe.tuning.frozen:
+        return False
+    changes = []
+    if not isinstance(augmentation.sample, AsIs):
+        changes.append("augmentation.sample")
+    if not isinstance(augmentation.mix, NoMix):
+        changes.append("augmentation.mix")
+    if changes:
+        text = " and ".join(changes)
+        say("features", f"not kept, since {text} changes pictures: computed anew at each step")
+    return not changes
+
+
+def feature_pool(
+    module: Classifier,
+    backbone: Backbone,
+    augmentation: Augmentation,
+    splits: Splits,
+    seed: int,
+    store: str | Path,
+    num_workers: int = 2,
+    start: int = 0,
+) -> "FeaturePool":
+    """Return the three splits as features, made where the store has none.
+
+    Args:
+        module: With a network for a linear probe, on the device that is to compute.
+        splits: Pictures of train, val and test.
+        store: Folder of the store.
+        num_workers: Threads that read pictures.
+        start: Optimiser steps that were taken before.
+
+    Raises:
+        UserError: A picture cannot be read, or the network is not its features and one layer.
+    """
+    started = time.monotonic()
+    recipe = {"class": "sip.classifier.features.Features", "version": 1}
+    named = str(backbone.recipe().get("name", type(backbone).__name__))
+    room = Store(store).room("features", named, {**recipe, "backbone": backbone.recipe()})
+    keys = [[content_key(row) for row in rows] for rows in splits]
+    paths = {
+        key: row.path
+        for rows, names in zip(splits, keys, strict=True)
+        for row, key in zip(rows, names, strict=True)
+    }
+
+    def read(batch: Sequence[tuple[str, str]]) -> Tensor:
+        return torch.stack([decode(path, backbone.input_size) for _, path in batch])
+
+    def make(batches: Iterator[list[tuple[str, str]]], add: Add) -> None:
+        with prefetch(batches, read, num_workers, AHEAD) as ready:
+            for batch, pictures in ready:
+                found = compute(module, pictures)
+                for (key, _), values in zip(batch, found.numpy(), strict=True):
+                    add({"key": key, "payload": npy(values), "suffix": ".npy"})
+
+    wanted = {key: (key, path) for key, path in paths.items()}
+    size = module.recipe.batch_size
+    filled = room.fill(wanted, make, size, SHARD_SIZE, storage="webdataset", unit="picture")
+    numbers = {key: number for number, key in enumerate(wanted)}
+    table: list[np.ndarray] = []
+    for start in range(0, len(wanted), CHUNK):
+        rows = room.read(list(wanted)[start : start + CHUNK])
+        table += [np.load(io.BytesIO(read_bytes(row["file"]))) for row in rows.values()]
+    features = torch.from_numpy(np.stack(table))
+    seconds = time.monotonic() - started
+    say("features", f"found {filled.found + filled.waited}, made {filled.made}, {seconds:.1f} s")
+    parts = [features[[numbers[key] for key in names]] for names in keys]
+    return FeaturePool(parts, splits, augmentation, module.recipe, seed, start)
+
+
+def content_key(row: Row) -> str:
+    """Return what a row's picture is known by: a hash of its content."""
+    known = getattr(row, "sha256", None)
+    return known or hashlib.sha256(read_bytes(row.path)).hexdigest()
+
+
+def compute(module: Classifier, pictures: Tensor) -> Tensor:
+    """Return the features (B, D), float32, of pictures (B, 3, H, W), uint8.
+
+    Raises:
+        UserError: The network does something else between them and its logits than one layer.
+    """
+    network = cast(Probed, module.network)
+    with torch.inference_mode():
+        given = module.normalise(pictures.to(module.device))
+        features = network.features(given)
+        if not torch.allclose(network(features[:1]), network.model(given[:1]), 1e-2, 1e-3):
+            raise UserError(
+                f"classifier/tuning=probe: a {type(network.model).__name__} is more than features "
+                "and one linear layer; choose another backbone, or classifier=finetune"
+            )
+        return features.float().cpu()
+
+
+def npy(values: np.ndarray) -> bytes:
+    """Return an array as the bytes of an .npy file."""
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
+
+
+class FeatureStream(Dataset[tuple[Tensor, ...]]):
+    """The training's batches, in order: features, labels, and weights where there are some.
+
+    Attributes:
+        rank, world_size: This process, whose share of each batch is given, and their number.
+    """
+
+    rank, world_size = 0, 1
+
+    def __init__(
+        self,
+        features: Tensor,
+        rows: Sequence[Row],
+        augmentation: Augmentation,
+        recipe: Recipe,
+        seed: int,
+    ) -> None:
+        self.features, self.recipe, self.seed = features, recipe, seed
+        self.labels = torch.tensor([row.label for row in rows])
+        self.offline, self.sources = augmentation.offline, sources(rows)
+        self.weights = self.offline.weights(self.sources)
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return self.recipe.steps
+
+    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
+        """Return the batch of a step: (B, D) float32, (B,) int64 and (B,) float32 if any."""
+        size = self.recipe.batch_size
+        chosen = self.order[step * size : (step + 1) * size][self.rank :: self.world_size]
+        batch = self.features[chosen], self.labels[chosen]
+        return batch if self.weights is None else (*batch, self.weights[chosen])
+
+    @cached_property
+    def order(self) -> Tensor:
+        """The picture at each position of the training: (steps * batch_size,), int64."""
+        length = self.recipe.steps * self.recipe.batch_size
+        return self.offline.order(self.sources, length, self.seed)
+
+    @property
+    def pass_length(self) -> int:
+        """Positions that one pass takes."""
+        return len(self.offline.pool(self.sources, self.seed))
+
+
+class FeaturePool(Parted):
+    """As `sip.classifier.data.Pool`, with features in the place of pictures, in the same order.
+
+    Args:
+        features: (N, D), float32, of train, val and test.
+        splits: Their pictures.
+        start: Optimiser steps that were taken before.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[Tensor],
+        splits: Splits,
+        augmentation: Augmentation,
+        recipe: Recipe,
+        seed: int,
+        start: int = 0,
+    ) -> None:
+        super().__init__()
+        self.recipe, self.start = recipe, start
+        self.stream = FeatureStream(features[0], splits[0], augmentation, recipe, seed)
+        self.val, self.test = (
+            list(zip(found, [row.label for row in rows], strict=True))
+            for found, rows in zip(features[1:], splits[1:], strict=True)
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Return what is left of the budget as one pass, a batch an item."""
+        self.stream.rank, self.stream.world_size = self.place()
+        # One position a step; the batch's size is checked for this number of processes.
+        check_share(self.recipe.batch_size, self.stream.world_size)
+        steps = StreamPositions(self.recipe.steps, 1, self.start)
+        return DataLoader(self.stream, batch_size=None, sampler=steps)

@@ -1,0 +1,1 @@
+"""How the learning rate goes over the budget of steps, once it is warm."""

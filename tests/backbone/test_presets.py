@@ -1,0 +1,101 @@
+"""Every YAML of the room: a network whose logits have the right shape, in either profile.
+
+Large networks are made on torch's meta device: shapes without numbers, in no time.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from sip.backbone.timm import Timm
+from sip.classifier.optimizers import make_optimizer
+from sip.common.errors import UserError
+from tests.classifier.recipes import recipe
+
+CONF = Path(__file__).parents[2] / "conf"
+PRESETS = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
+OLD_KEYS = {"class", "version", "name", "stem", "drop_path", "input_size", "mean", "std", "weights"}
+
+
+@cache
+def composed(*overrides: str) -> Any:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def preset(choice: str, *overrides: str) -> Timm:
+    return instantiate(composed(f"backbone={choice}", *overrides).backbone, _convert_="all")
+
+
+@pytest.mark.parametrize("choice", PRESETS)
+def test_two_pictures_give_logits_in_the_embedded_profile(choice: str) -> None:
+    backbone = preset(choice)
+    backbone.require()
+    assert backbone.input_size == 32
+    device = "cpu" if backbone.pretrained else "meta"
+    with torch.device(device):
+        model = backbone.create(5).eval()
+        assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("choice", PRESETS)
+def test_the_paper_profile_names_weights_of_timm(choice: str) -> None:
+    backbone = preset(choice, "profile=paper")
+    known = timm.get_pretrained_cfg(backbone.name)
+    assert backbone.input_size == 224
+    assert (backbone.mean, backbone.std) == (known.mean, known.std)
+    assert backbone.pretrained == (choice not in ("resnet50", "resnet18", "timm"))
+    if backbone.pretrained:
+        assert backbone.recipe()["weights"]["name"] == known.hf_hub_id
+        assert backbone.name.split(".")[1] == known.tag  # the weights are named, not left to timm
+
+
+@pytest.mark.parametrize("choice", ["convnext_tiny", "deit_small", "dinov2_small"])
+def test_architectures_of_the_paper_profile_take_its_pictures(choice: str) -> None:
+    backbone = preset(choice, "profile=paper")
+    backbone.weights = None
+    with torch.device("meta"):
+        model = backbone.create(5).eval()
+        assert model(torch.zeros(2, 3, 224, 224)).shape == (2, 5)
+
+
+def test_dinov2_in_patches_of_its_own_needs_a_multiple_of_14() -> None:
+    backbone = preset("dinov2_small")
+    backbone.patch_size = None
+    with torch.device("meta"):
+        with pytest.raises(UserError, match="multiple of the patches' 14 px, got 32; .*=28 or 42"):
+            backbone.create(5)
+        backbone.input_size = 28
+        assert backbone.create(5).patch_embed.num_patches == 4
+
+
+@pytest.mark.parametrize("choice", PRESETS)
+def test_recipes_of_older_runs_have_the_same_keys(choice: str) -> None:
+    more = {"patch_size"} if choice in ("deit_small", "dinov2_small") else set()
+    assert set(preset(choice).recipe()) == OLD_KEYS | more
+
+
+@pytest.mark.parametrize("choice", PRESETS)
+def test_layer_decay_knows_the_layers(choice: str) -> None:
+    with torch.device("meta"):
+        backbone = preset(choice)
+        backbone.weights = None
+        model = backbone.create(5)
+    rates = [group["lr"] for group in make_optimizer(model, recipe(layer_decay=0.5)).param_groups]
+    assert rates[0] == max(rates) == 0.01
+    assert len(set(rates)) > 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "classifier"),
+    [("resnet18", "scratch"), ("timm", "scratch"), ("dinov2_small", "finetune")],
+)
+def test_backbones_choose_their_recipe(choice: str, classifier: str) -> None:
+    chosen = composed(f"backbone={choice}").classifier
+    assert chosen == composed(f"classifier={classifier}").classifier
