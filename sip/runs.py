@@ -122,6 +122,7 @@ class Run:
 
     def make(self) -> dict[str, Any]:
         """Do the run."""
+        from sip.classifier.loading import Loading
         from sip.classifier.train import train as train_classifier
         from sip.loggers import log_results, make_loggers
 
@@ -162,6 +163,7 @@ class Run:
                 run_folder=self.folder,
                 trainer_kwargs=trainer_kwargs(self.config),
                 loggers=loggers,
+                loading=Loading.of(self.config.runtime),
             )
             row["made"] = 1
         summary = {

@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from sip.augmentation.base import Mix
 from sip.classifier.recipe import Recipe
-from sip.common.seeds import seed_of
+from sip.common.seeds import seed_of, seeded
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # pictures, labels, weights if any
 
@@ -73,8 +73,14 @@ class Classifier(LightningModule):
         # "micro" is plain top-1 accuracy; torchmetrics' own default averages over classes.
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self.train_loss = MeanMetric()  # since the last validation
+        # Since the last validation. A look for NaN would wait for the device at each step.
+        self.train_loss = MeanMetric(nan_strategy="disable")
         self.logits: list[Tensor] = []  # of the evaluation that runs or ran last
+
+    def setup(self, stage: str) -> None:
+        """Lay the network out as NHWC on a GPU, whose convolutions are made for it."""
+        if self.trainer.strategy.root_device.type == "cuda":
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return logits (B, num_classes) of pictures (B, 3, H, W), uint8."""
@@ -97,15 +103,14 @@ class Classifier(LightningModule):
         loss = criterion(logits, targets, label_smoothing=self.recipe.label_smoothing)
         self.train_loss.update(loss.detach())
         self.log("train/loss", loss)
-        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # copied to the device
+            self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return loss
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
         """Make random numbers inside depend on the seed, the step and the process rank alone."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed_of(self.seed, "step", self.global_step, self.global_rank))
+        with seeded(seed_of(self.seed, "step", self.global_step, self.global_rank), self.device):
             yield
 
     def on_validation_epoch_start(self) -> None:

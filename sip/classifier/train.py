@@ -21,6 +21,7 @@ from sip.backbone.base import Backbone
 from sip.classifier.base import Result, Row
 from sip.classifier.callbacks import Bar, KeepBest
 from sip.classifier.data import Pool
+from sip.classifier.loading import Loading
 from sip.classifier.module import Classifier
 from sip.classifier.recipe import Recipe
 from sip.common.errors import UserError
@@ -42,7 +43,7 @@ def train(
     run_folder: str | Path,
     trainer_kwargs: Mapping[str, Any],
     loggers: Sequence[Logger],
-    num_workers: int = 0,
+    loading: Loading | None = None,
 ) -> Result:
     """Train one classifier for `recipe.steps` steps.
 
@@ -55,7 +56,7 @@ def train(
         trainer_kwargs: Of Lightning's Trainer: where the work is done (accelerator, devices, ...).
         loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
             test/accuracy.
-        num_workers: Processes that read training pictures.
+        loading: How pictures are read; changes nothing but the speed.
 
     Raises:
         UserError: A split is empty.
@@ -83,7 +84,7 @@ def train(
         augmentation.sample,
         recipe,
         seed,
-        num_workers,
+        loading or Loading(),
         augmentation.offline,
     )
     best = KeepBest()
