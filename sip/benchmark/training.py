@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from sip.augmentation.base import Augmentation
-    from sip.backbone.base import Backbone
     from sip.benchmark.training_loops import Case
     from sip.benchmark.training_report import Row
     from sip.classifier.recipe import Recipe

@@ -1,4 +1,4 @@
-"""The pictures of the training benchmark: JPEG files like photographs, and drawn ones beside them."""
+"""The pictures of the training benchmark: JPEG files like photographs, and drawn ones beside."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +54,9 @@ def drawn_beside(rows: Sequence[Picture], folder: Path) -> list[Picture]:
         path = folder / Path(row.path).name
         with Image.open(row.path) as picture:
             factor = rng.uniform(*BRIGHTNESS)
-            options = {"quality": QUALITY} if picture.format == "JPEG" else {}
-            picture.point(lambda level, factor=factor: int(level * factor)).save(path, **options)
+            # A PNG file takes no notice of the quality.
+            picture.point(lambda level, factor=factor: int(level * factor)).save(
+                path, quality=QUALITY
+            )
         drawn.append(Picture(f"drawn-{row.sample_id}", str(path), row.label, row.sample_id))
     return drawn

@@ -190,7 +190,7 @@ def _loop(case: Case, module: Classifier, batches: Iterator[tuple[Tensor, Tensor
     """Time the plainest training there is."""
     network, recipe = module.network.to(case.device).train(), case.recipe
     if case.device.type == "cuda":
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
     made = module.configure_optimizers()
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     clock = Clock(case)

@@ -47,7 +47,7 @@ class Loading:
             raise UserError(
                 f"runtime.loader_workers: expected auto, or 0 or more, came {workers!r}"
             )
-        if memory != AUTO and (type(memory) not in (int, float) or not 0 <= float(memory)):
+        if memory != AUTO and (type(memory) not in (int, float) or float(memory) < 0):
             raise UserError(f"runtime.memory_gib: expected auto, or 0 or more, came {memory!r}")
 
     @classmethod

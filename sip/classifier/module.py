@@ -19,6 +19,8 @@ from sip.common.seeds import seed_of, seeded
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # pictures, labels, weights if any
 
+LOG_EVERY = 10  # steps between points of the curves
+
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
     """Return the cross entropy, each row's divided by the sum of all rows' weights.
@@ -80,7 +82,7 @@ class Classifier(LightningModule):
     def setup(self, stage: str) -> None:
         """Lay the network out as NHWC on a GPU, whose convolutions are made for it."""
         if self.trainer.strategy.root_device.type == "cuda":
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network.to(memory_format=torch.channels_last)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return logits (B, num_classes) of pictures (B, 3, H, W), uint8."""
@@ -102,8 +104,8 @@ class Classifier(LightningModule):
         criterion = weighted_cross_entropy if weights else F.cross_entropy
         loss = criterion(logits, targets, label_smoothing=self.recipe.label_smoothing)
         self.train_loss.update(loss.detach())
-        self.log("train/loss", loss)
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # copied to the device
+        if (self.global_step + 1) % LOG_EVERY == 0:  # each call costs time, the second a copy
+            self.log("train/loss", loss)
             self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return loss
 

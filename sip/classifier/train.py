@@ -22,13 +22,12 @@ from sip.classifier.base import Result, Row
 from sip.classifier.callbacks import Bar, KeepBest
 from sip.classifier.data import Pool
 from sip.classifier.loading import Loading
-from sip.classifier.module import Classifier
+from sip.classifier.module import LOG_EVERY, Classifier
 from sip.classifier.recipe import Recipe
 from sip.common.errors import UserError
 from sip.common.seeds import seed_of
 
 CHECKPOINT, PREDICTIONS = "classifier.safetensors", "predictions.parquet"
-LOG_EVERY = 10  # steps between points of the curves
 
 
 def train(
