@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice, repeat
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -232,6 +234,6 @@ class _Files:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, position: int) -> tuple[BinaryIO, int]:
+    def __getitem__(self, position: int) -> tuple[BytesIO, int]:
         row = self.rows[position]
-        return open(row.path, "rb"), row.label
+        return BytesIO(Path(row.path).read_bytes()), row.label

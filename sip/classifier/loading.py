@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Loading:
             raise UserError(
                 f"runtime.loader_workers: expected auto, or 0 or more, came {workers!r}"
             )
-        if memory != AUTO and (type(memory) not in (int, float) or float(memory) < 0):
+        if memory != AUTO and not (type(memory) in (int, float) and 0 <= float(memory) < inf):
             raise UserError(f"runtime.memory_gib: expected auto, or 0 or more, came {memory!r}")
 
     @classmethod
