@@ -225,6 +225,7 @@ class Run:
         folder: Path,
         loggers: Sequence["Logger"],
     ) -> Result:
+        from sip.classifier.loading import Loading
         from sip.classifier.train import train as train_classifier
 
         return train_classifier(
@@ -240,6 +241,7 @@ class Run:
             trainer_kwargs=trainer_kwargs(self.config),
             loggers=loggers,
             store=self.config.paths.store,
+            loading=Loading.of(self.config.runtime),
         )
 
     def _sift(

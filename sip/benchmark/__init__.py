@@ -1,1 +1,1 @@
-"""Benchmark room: what drawing costs, against the floor; what formats and storage cost."""
+"""Benchmark room: what drawing and training cost, against their floors; formats and storage."""

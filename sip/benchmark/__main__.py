@@ -1,4 +1,4 @@
-"""What it costs: `python -m sip.benchmark generation`."""
+"""What it costs: `python -m sip.benchmark generation`, or another of `BENCHMARKS`."""
 
 import sys
 from importlib import import_module
@@ -9,7 +9,7 @@ import sip.cli
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-BENCHMARKS = ("generation", "formats", "storage", "memory")
+BENCHMARKS = ("generation", "training", "formats", "storage", "memory")
 
 
 def task(config: "DictConfig") -> None:

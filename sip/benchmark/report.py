@@ -106,8 +106,8 @@ class Report:
             "|---|" + "---:|" * (len(HEADER) - 1),
             *(self._row(key) for key in LABELS),
             "",
-            f"**b/a {_spread(self.ratios('engine', 'floor'), 3)}, "
-            f"b/c {_spread(self.ratios('engine', 'stock'), 2)}** (ratios of images/s).",
+            f"**b/a {spread(self.ratios('engine', 'floor'), 3)}, "
+            f"b/c {spread(self.ratios('engine', 'stock'), 2)}** (ratios of images/s).",
             "",
             *(f"- {name}: {value}" for name, value in facts.items()),
         ]
@@ -120,7 +120,7 @@ class Report:
         held = [(turn.cpu_seconds if is_cpu else turn.seconds) / turn.images for turn in turns]
         cells = (
             LABELS[key],
-            _spread([turn.rate for turn in turns], 4),
+            spread([turn.rate for turn in turns], 4),
             f"{median(turn.rate for turn in turns) * per_image:,.1f}",
             f"{median(1 / turn.rate for turn in turns):.4g}",
             f"{median(held):.4g}",
@@ -182,22 +182,23 @@ def write(reports: Sequence[Report], output: str | None) -> None:
     """Print the reports, and write them to a file where one is named."""
     repeats = len(reports[0].turns["floor"])
     legend = LEGEND.format(repeats="1 repeat" if repeats == 1 else f"{repeats} repeats")
-    lines = ["# The speed of drawing", "", f"**Command.** `{_command()}`", "", legend]
+    lines = ["# The speed of drawing", "", f"**Command.** `{command('generation')}`", "", legend]
     text = "\n".join([*lines, *("\n".join([*report.lines(), ""]) for report in reports)])
     print(text)
     if output:
         Path(output).write_text(text)
 
 
-def _command() -> str:
+def command(benchmark: str) -> str:
+    """Return the command line that runs this."""
     from hydra.core.hydra_config import HydraConfig
 
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     words = [word for word in given if not word.startswith("benchmark=")]
-    return " ".join(["python -m sip.benchmark generation", *words])
+    return " ".join([f"python -m sip.benchmark {benchmark}", *words])
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
+def spread(values: Sequence[float], digits: int) -> str:
     """Return median, smallest and largest."""
     low, middle, high = (
         f"{value:#.{digits}g}" for value in (min(values), median(values), max(values))

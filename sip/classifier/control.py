@@ -18,7 +18,7 @@ from sip.augmentation.mix.none import NoMix
 from sip.augmentation.offline.none import NoDrawn
 from sip.augmentation.sample.none import AsIs
 from sip.backbone.base import Backbone
-from sip.classifier.data import decode
+from sip.classifier.loading import decode
 from sip.classifier.train import CHECKPOINT
 from sip.common.runtime import Runtime
 from sip.common.seeds import digest
@@ -58,7 +58,8 @@ class Control:
     def _batches(self, paths: Sequence[str]) -> Iterator[np.ndarray]:
         with ThreadPoolExecutor(self.runtime.num_workers) as threads:
             for batch in cut(paths, BATCH):
-                pixels = torch.stack(list(threads.map(lambda path: decode(path, self.size), batch)))
+                found = threads.map(lambda path: decode(path, self.size), batch)
+                pixels = torch.from_numpy(np.stack(list(found)))
                 seen = (pixels.float() / 255 - self.mean) / self.std
                 logits = self.network(seen.to(self.runtime.device)).float()
                 yield logits.softmax(1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Pictures for training and evaluation: decoded once, kept in memory as bytes.
+"""Pictures for training and evaluation: decoded once and kept as bytes where they fit in memory.
 
 The training stream is endless and indexed: position p holds a picture and its random changes as
 a function of the seed and p alone. So neither the number of pictures, nor worker processes, nor
@@ -9,40 +9,37 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sip.augmentation.base import Offline, SampleTransform
 from sip.augmentation.offline.none import NoDrawn
+from sip.augmentation.sample.none import AsIs
 from sip.classifier.base import Row
+from sip.classifier.loading import Loading, decode, decode_all
 from sip.classifier.positions import SplitPositions, StreamPositions
 from sip.classifier.recipe import Recipe
 from sip.common.errors import UserError
-from sip.common.images import read_rgb
-from sip.common.seeds import seed_of
-
-MEMORY_BYTES = 2 << 30  # a split that needs more is decoded anew at each use
-
-
-def decode(path: str, size: int) -> Tensor:
-    """Return a picture (3, size, size), uint8, cut to its central square."""
-    try:
-        picture = read_rgb(path, size)
-    except ValueError as error:
-        raise UserError(f"classifier: {error}; mend or remove the file") from error
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+from sip.common.seeds import seed_of, seeded
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """Pictures (3, size, size), uint8, and labels, in the rows' order."""
+    """Pictures (3, size, size), uint8, and labels, in the rows' order.
 
-    def __init__(self, rows: Sequence[Row], size: int) -> None:
+    Args:
+        max_bytes: What they may take in memory, decoded; if it is less than all of them need, each
+            is decoded anew at each use. None for half of the free memory.
+    """
+
+    def __init__(self, rows: Sequence[Row], size: int, max_bytes: int | None = None) -> None:
         self.rows = rows
         self.size = size
         self.labels = [row.label for row in rows]
+        most = Loading().num_bytes() if max_bytes is None else max_bytes
+        self.num_bytes = len(rows) * 3 * size**2
+        self.kept = 0 < self.num_bytes <= most
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -52,14 +49,13 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         """Return one picture and its label."""
         if self.memory is not None:
             return self.memory[position], self.labels[position]
-        return decode(self.rows[position].path, self.size), self.labels[position]
+        pixels = torch.from_numpy(decode(self.rows[position].path, self.size))
+        return pixels, self.labels[position]
 
     @cached_property
     def memory(self) -> Tensor | None:
-        """All pictures (N, 3, size, size), uint8; None where they would not fit."""
-        if len(self.rows) * 3 * self.size**2 > MEMORY_BYTES or not self.rows:
-            return None
-        return torch.stack([decode(row.path, self.size) for row in self.rows])
+        """All pictures (N, 3, size, size), uint8; None where they are not kept."""
+        return decode_all(self.rows, self.size) if self.kept else None
 
 
 def sources(rows: Sequence[Row]) -> list[int | None]:
@@ -117,10 +113,10 @@ class Stream(Dataset[tuple[Tensor, int] | tuple[Tensor, int, Tensor]]):
         """Return the changed picture at a position of the stream, its label, its weight if any."""
         number = int(self.order[position])
         picture, label = self.pictures[number]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.seed, "sample", position))
-            changed = self.transform(picture)
-        return (changed, label) if self.weights is None else (changed, label, self.weights[number])
+        if not isinstance(self.transform, AsIs):  # which needs no random numbers
+            with seeded(seed_of(self.seed, "sample", position)):
+                picture = self.transform(picture)
+        return (picture, label) if self.weights is None else (picture, label, self.weights[number])
 
     @cached_property
     def order(self) -> Tensor:
@@ -167,7 +163,7 @@ class Pool(Parted):
     Args:
         size: Side of the pictures, px.
         transform: What is done to each training picture; val and test stay as they are.
-        num_workers: Processes that read training pictures; they change nothing but the speed.
+        loading: How they are read, which changes nothing but the speed.
         offline: How drawn pictures enter the training; all are real if left out.
         start: Optimiser steps that were taken before.
     """
@@ -181,24 +177,52 @@ class Pool(Parted):
         transform: SampleTransform,
         recipe: Recipe,
         seed: int,
-        num_workers: int,
+        loading: Loading,
         offline: Offline | None = None,
         start: int = 0,
     ) -> None:
         super().__init__()
-        self.recipe, self.num_workers, self.start = recipe, num_workers, start
+        self.recipe, self.loading, self.start = recipe, loading, start
+        left = loading.num_bytes()
+        splits = []
+        for rows in (train, val, test):
+            splits.append(Pictures(rows, size, left))
+            left -= splits[-1].num_bytes if splits[-1].kept else 0
+        self.train, self.val, self.test = splits
         length = recipe.steps * recipe.batch_size
-        self.stream = Stream(Pictures(train, size), transform, length, seed, offline)
-        self.val, self.test = Pictures(val, size), Pictures(test, size)
+        self.stream = Stream(self.train, transform, length, seed, offline)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is; the CPU before there is a trainer."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    def setup(self, stage: str) -> None:
+        """Decode what is kept, before the worker processes start, which then share it."""
+        for pictures in (self.train, self.val) if stage == "fit" else (self.test,):
+            _ = pictures.memory
 
     def train_dataloader(self) -> DataLoader:
         """Return what is left of the budget as one pass, in order."""
         rank, world_size = self.place()
         steps, batch_size = self.recipe.steps, self.recipe.batch_size
         positions = StreamPositions(steps, batch_size, self.start, rank, world_size)
+        workers = self.loading.num_workers(self.train.kept, self.device)
+        return self._loader(self.stream, batch_size // world_size, positions, workers)
+
+    def _split(self, pictures: Pictures) -> DataLoader:
+        positions = SplitPositions(len(pictures), *self.place())
+        workers = 0 if pictures.kept else self.loading.num_workers(False, self.device)
+        return self._loader(pictures, self.recipe.batch_size, positions, workers)
+
+    def _loader(
+        self, pictures: Dataset, batch_size: int, positions: Sampler[int], num_workers: int
+    ) -> DataLoader:
         return DataLoader(
-            self.stream,
-            batch_size // world_size,
+            pictures,
+            batch_size,
             sampler=positions,
-            num_workers=self.num_workers,
+            num_workers=num_workers,
+            pin_memory=self.device.type == "cuda",
+            persistent_workers=num_workers > 0,  # val is read many times
         )

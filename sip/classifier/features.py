@@ -25,7 +25,8 @@ from sip.augmentation.mix.none import NoMix
 from sip.augmentation.sample.none import AsIs
 from sip.backbone.base import Backbone
 from sip.classifier.base import Row
-from sip.classifier.data import Parted, decode, sources
+from sip.classifier.data import Parted, sources
+from sip.classifier.loading import decode
 from sip.classifier.module import Classifier
 from sip.classifier.positions import StreamPositions, check_share
 from sip.classifier.recipe import Recipe
@@ -92,7 +93,8 @@ def feature_pool(
     }
 
     def read(batch: Sequence[tuple[str, str]]) -> Tensor:
-        return torch.stack([decode(path, backbone.input_size) for _, path in batch])
+        pictures = [decode(path, backbone.input_size) for _, path in batch]
+        return torch.from_numpy(np.stack(pictures))
 
     def make(batches: Iterator[list[tuple[str, str]]], add: Add) -> None:
         with prefetch(batches, read, num_workers, AHEAD) as ready:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -15,9 +15,11 @@ from torchmetrics import MeanMetric
 from sip.augmentation.base import Mix
 from sip.classifier.optimizers import make_optimizer, make_scheduler
 from sip.classifier.recipe import Recipe
-from sip.common.seeds import seed_of
+from sip.common.seeds import seed_of, seeded
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # pictures, labels, weights if any
+
+LOG_EVERY = 10  # steps between points of the curves
 
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
@@ -72,10 +74,16 @@ class Classifier(LightningModule):
         self.num_classes, self.seed = num_classes, seed
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.train_loss = MeanMetric()  # since the last validation
+        # Since the last validation. A look for NaN would wait for the device at each step.
+        self.train_loss = MeanMetric(nan_strategy="disable")
         self.train_loss.persistent(True)  # a resumed training goes on with it
         self.logits = torch.empty(0)  # (N, num_classes), float32, CPU: of the last evaluation
         self._seen: list[tuple[Tensor, Tensor]] = []  # logits and labels of the one that runs
+
+    def setup(self, stage: str) -> None:
+        """Lay the network out as NHWC on a GPU, whose convolutions are made for it."""
+        if self.trainer.strategy.root_device.type == "cuda":
+            self.to(memory_format=torch.channels_last)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return logits (B, num_classes) of pictures (B, 3, H, W), uint8, or of their features."""
@@ -113,20 +121,15 @@ class Classifier(LightningModule):
         criterion = weighted_cross_entropy if weights else F.cross_entropy
         loss = criterion(logits, targets, label_smoothing=self.recipe.label_smoothing)
         self.train_loss.update(loss.detach())
-        self.log("train/loss", loss)
-        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        if (self.global_step + 1) % LOG_EVERY == 0:  # each call costs time, the second a copy
+            self.log("train/loss", loss)
+            self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return loss
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
         """Make random numbers inside depend on the seed, the step and the process rank alone."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        seed = seed_of(self.seed, "step", self.global_step, self.global_rank)
-        with torch.random.fork_rng(devices):
-            # Not torch.manual_seed, which keeps a stack trace for each GPU that is not in use yet.
-            torch.default_generator.manual_seed(seed)
-            if devices:
-                torch.cuda.manual_seed(seed)
+        with seeded(seed_of(self.seed, "step", self.global_step, self.global_rank), self.device):
             yield
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
@@ -157,10 +160,10 @@ class Classifier(LightningModule):
         """Return the rows of all processes in the split's order; rank r has r, r + W, ..."""
         if self.trainer.world_size == 1:
             return rows
-        lengths = self.all_gather(torch.tensor(len(rows), device=self.device))
+        lengths = cast(Tensor, self.all_gather(torch.tensor(len(rows), device=self.device)))
         longest = int(lengths.max())
         padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
-        dealt = self.all_gather(padded).transpose(0, 1)  # (longest, W, ...)
+        dealt = cast(Tensor, self.all_gather(padded)).transpose(0, 1)  # (longest, W, ...)
         return dealt.reshape(-1, *rows.shape[1:])[: int(lengths.sum())]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -23,7 +23,8 @@ from sip.classifier.base import Result, Row
 from sip.classifier.callbacks import Bar, KeepBest
 from sip.classifier.data import Pool, sources
 from sip.classifier.features import FeaturePool, can_be_kept, feature_pool
-from sip.classifier.module import Classifier
+from sip.classifier.loading import Loading
+from sip.classifier.module import LOG_EVERY, Classifier
 from sip.classifier.recipe import Recipe
 from sip.classifier.resume import Checkpoints, StopTrainingError
 from sip.common.errors import UserError
@@ -31,7 +32,6 @@ from sip.common.interrupt import graceful, raise_if_stopped
 from sip.common.seeds import digest, seed_of
 
 CHECKPOINT, PREDICTIONS = "classifier.safetensors", "predictions.parquet"
-LOG_EVERY = 10  # steps between points of the curves
 
 
 def train(
@@ -46,8 +46,8 @@ def train(
     run_folder: str | Path,
     trainer_kwargs: Mapping[str, Any],
     loggers: Sequence[Logger],
-    num_workers: int = 0,
     store: str | Path | None = None,
+    loading: Loading | None = None,
 ) -> Result:
     """Train one classifier for `recipe.steps` steps.
 
@@ -61,8 +61,8 @@ def train(
         trainer_kwargs: Of Lightning's Trainer: where the work is done (accelerator, devices, ...).
         loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
             test/accuracy.
-        num_workers: Processes that read training pictures.
         store: Folder of the store, where a linear probe keeps features; None: in the run folder.
+        loading: How pictures are read; changes nothing but the speed.
 
     Raises:
         UserError: A split is empty, a picture cannot be read, or the recipe does not fit the
@@ -103,13 +103,13 @@ def train(
             augmentation.sample,
             recipe,
             seed,
-            num_workers,
+            loading or Loading(),
             augmentation.offline,
             start,
         )
     best = KeepBest()
     with quiet(), graceful():
-        trainer = make_trainer(recipe, best, kept, run_folder, trainer_kwargs, loggers)
+        trainer = make_trainer(recipe, best, run_folder, trainer_kwargs, loggers, kept)
         with suppress(StopTrainingError):  # `graceful` turns it into Stopped
             trainer.fit(
                 module, datamodule=data, ckpt_path=kept.path if start else None, weights_only=True
@@ -124,11 +124,12 @@ def train(
         write(Path(run_folder), best.weights, logits)
         kept.remove()
     trainer.strategy.barrier()  # the other processes may read it
+    steps = int(best.history[-1]["step"])
     return Result(
         best_step=best.step,
         best_epoch=best.step * recipe.batch_size / len(pool),
-        steps=best.history[-1]["step"],
-        epochs=best.history[-1]["step"] * recipe.batch_size / len(pool),
+        steps=steps,
+        epochs=steps * recipe.batch_size / len(pool),
         num_train=len(train_rows),
         val_accuracy=best.accuracy,
         test_accuracy=scores["test/accuracy"],
@@ -142,13 +143,17 @@ def train(
 def make_trainer(
     recipe: Recipe,
     best: KeepBest,
-    kept: Checkpoints,
     run_folder: str | Path,
     trainer_kwargs: Mapping[str, Any],
     loggers: Sequence[Logger],
+    *others: Callback,
 ) -> Trainer:
-    """Return a Trainer that takes `recipe.steps` steps at most and prints nothing of its own."""
-    callbacks: list[Callback] = [best, kept, Bar(best, LOG_EVERY)]
+    """Return a Trainer that takes `recipe.steps` steps at most and prints nothing of its own.
+
+    Args:
+        others: Further callbacks.
+    """
+    callbacks: list[Callback] = [best, *others, Bar(best, LOG_EVERY)]
     if recipe.patience is not None:
         callbacks.append(
             EarlyStopping("val/accuracy", mode="max", patience=recipe.patience, min_delta=0)

@@ -19,8 +19,12 @@ class Progress(tqdm):
         return super().update(n)
 
 
-def progress(name: str, total: int, unit: str) -> Progress:
-    """Return a bar for one stage; outside a terminal it prints a line every 10 s at most."""
+def progress(name: str, total: int, unit: str, delay: float = 0) -> Progress:
+    """Return a bar for one stage; outside a terminal it prints a line every 10 s at most.
+
+    Args:
+        delay: Seconds until it is shown at all.
+    """
     interval = 0.2 if sys.stderr.isatty() else 10.0
     return Progress(
         total=total,
@@ -28,6 +32,7 @@ def progress(name: str, total: int, unit: str) -> Progress:
         unit=unit,
         mininterval=interval,
         dynamic_ncols=True,
+        delay=delay,
         disable=not is_first,
     )
 

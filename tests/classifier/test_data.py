@@ -11,10 +11,21 @@ from PIL import Image
 from sip.augmentation.offline.drawn import Drawn
 from sip.augmentation.sample.none import AsIs
 from sip.augmentation.sample.randaugment import RandAugment
-from sip.classifier import data
+from sip.classifier import loading
 from sip.classifier.base import Picture
-from sip.classifier.data import Pictures, Stream, sources
+from sip.classifier.data import Pictures, Pool, Stream, sources
+from sip.classifier.loading import Loading
 from sip.common.errors import UserError
+from sip.common.seeds import seed_of
+from tests.classifier.recipes import recipe
+
+
+def count_reads(monkeypatch) -> list[str]:
+    """Return the list that the path of each picture read from now on goes into."""
+    calls: list[str] = []
+    real = loading.read_rgb
+    monkeypatch.setattr(loading, "read_rgb", lambda *a: calls.append(a[0]) or real(*a))
+    return calls
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +72,7 @@ def test_reading_leaves_the_global_random_state_alone(rows) -> None:
 
 
 def test_pictures_are_bytes_decoded_once(rows, monkeypatch) -> None:
-    calls = []
-    real = data.decode
-    monkeypatch.setattr(data, "decode", lambda *a: calls.append(a) or real(*a))
+    calls = count_reads(monkeypatch)
     pictures = Pictures(rows, 16)
     seen = [pictures[position] for position in (0, 1, 1, 4)]
     assert len(calls) == len(rows)
@@ -73,11 +82,79 @@ def test_pictures_are_bytes_decoded_once(rows, monkeypatch) -> None:
 
 
 def test_pictures_that_do_not_fit_are_read_one_by_one(rows, monkeypatch) -> None:
-    kept = [Pictures(rows, 16)[position][0] for position in range(5)]
-    monkeypatch.setattr(data, "MEMORY_BYTES", 100)
-    pictures = Pictures(rows, 16)
-    assert pictures.memory is None
-    assert all(torch.equal(pictures[position][0], kept[position]) for position in range(5))
+    needed = 5 * 3 * 16 * 16
+    kept, pictures = Pictures(rows, 16, needed), Pictures(rows, 16, needed - 1)
+    assert kept.memory is not None and pictures.memory is None
+    assert all(torch.equal(pictures[n][0], kept[n][0]) for n in range(5))
+    calls = count_reads(monkeypatch)
+    for _ in range(3):
+        assert pictures[2][0].is_contiguous()
+    assert calls == [rows[2].path] * 3
+
+
+def test_kept_pictures_are_those_of_the_files_in_their_order(rows) -> None:
+    many = [rows[number % 5] for number in range(37)]  # several threads, a last short chunk
+    expected = [np.array(Image.open(row.path).convert("RGB").crop((0, 4, 16, 20))) for row in many]
+    memory = Pictures(many, 16).memory
+    assert memory is not None
+    assert np.array_equal(memory.permute(0, 2, 3, 1).numpy(), np.stack(expected))
+
+
+def test_a_broken_file_is_named_from_its_thread(rows, tmp_path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(UserError, match="classifier: .*broken.png: .*; mend or remove the file"):
+        _ = Pictures([*rows, Picture("b", str(broken), 0)], 16).memory
+
+
+def pool(rows, workers, memory, transform=None, offline=None) -> Pool:
+    values = recipe(steps=3, batch_size=4, warmup_steps=0, val_every=3)
+    settings = Loading(workers, memory)
+    transform = transform or AsIs()
+    return Pool(rows, rows[:2], rows[:1], 16, transform, values, 7, settings, offline)
+
+
+@pytest.mark.parametrize("memory", [0, 1.0])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_and_memory_change_nothing(rows, workers, memory) -> None:
+    transform, seen = RandAugment(2, 9, 0), stream(rows, length=12, seed=7).order.tolist()
+    expected = []
+    for position, number in enumerate(seen):  # the definition, written out
+        torch.manual_seed(seed_of(7, "sample", position))
+        cut = np.array(Image.open(rows[number].path).convert("RGB").crop((0, 4, 16, 20)))
+        expected.append(transform(torch.from_numpy(cut).permute(2, 0, 1)))
+    made = pool(rows, workers, memory, transform)
+    made.setup("fit")
+    assert made.train.kept == bool(memory)
+    batches = list(made.train_dataloader())
+    assert torch.equal(torch.cat([batch[0] for batch in batches]), torch.stack(expected))
+    assert torch.cat([batch[1] for batch in batches]).tolist() == [rows[n].label for n in seen]
+
+
+def test_workers_share_what_was_decoded_before_they_started(rows, monkeypatch) -> None:
+    made = pool(rows, 2, 1.0)
+    made.setup("fit")
+
+    def refuse(*_) -> None:
+        raise AssertionError("decoded twice")
+
+    monkeypatch.setattr(loading, "read_rgb", refuse)
+    assert sum(len(batch[0]) for batch in made.train_dataloader()) == 12
+    assert sum(len(batch[0]) for batch in made.val_dataloader()) == 2
+
+
+def test_the_bound_is_for_all_splits_together(rows) -> None:
+    one = 3 * 16 * 16 / 2**30
+    for pictures, expected in (  # of which there are 5, 2 and 1
+        (4.9, [False, True, True]),
+        (5, [True, False, False]),
+        (6.5, [True, False, True]),
+        (7, [True, True, False]),
+        (8, [True, True, True]),
+    ):
+        made = pool(rows, 0, pictures * one)
+        assert [made.train.kept, made.val.kept, made.test.kept] == expected
+    assert pool(rows, "auto", "auto").test.kept
 
 
 @dataclass(frozen=True)

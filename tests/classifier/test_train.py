@@ -19,6 +19,7 @@ from sip.augmentation.sample.none import AsIs
 from sip.augmentation.sample.randaugment import RandAugment
 from sip.classifier import train as train_module
 from sip.classifier.base import Picture, Result
+from sip.classifier.loading import Loading
 from sip.classifier.module import Classifier
 from sip.common.errors import UserError
 from tests.classifier.made_up import BACKBONE, PLAIN, RECIPE, Splits, make_splits, run
@@ -101,6 +102,15 @@ def test_the_same_seed_gives_the_same_bits(arm: str, splits, tmp_path) -> None:
     assert results[0].history == results[1].history
     other = run(splits, tmp_path / "c", augmentation=ARMS[arm], seed=1)
     assert other.history != results[0].history
+
+
+def test_workers_and_memory_do_not_change_a_training(splits, tmp_path) -> None:
+    arm = ARMS["randaugment"]
+    kept = run(splits, tmp_path / "kept", augmentation=arm, loading=Loading(0, 1))
+    read = run(splits, tmp_path / "read", augmentation=arm, loading=Loading(2, 0))
+    assert read.history == kept.history
+    states = [load_file(result.checkpoint) for result in (kept, read)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_every_arm_takes_the_same_steps(splits, tmp_path, monkeypatch) -> None:

@@ -1,0 +1,62 @@
+"""The pictures of the training benchmark: JPEG files like photographs, and drawn ones beside."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sip.classifier.base import Picture
+
+SIZE = (500, 375)  # px, width and height: as ImageNet's pictures are on average
+NUM_CLASSES = 10
+QUALITY = 90
+BRIGHTNESS = (0.7, 1.3)  # of which a drawn picture differs from its original
+
+
+def photographs(folder: Path, num: int) -> list[Picture]:
+    """Write `num` JPEG files and return their rows.
+
+    They are cut at random, and mirrored, from the two photographs that scikit-learn ships, so
+    that a decoder has the texture of real ones to work through.
+
+    Args:
+        folder: For the files; made if it is not there.
+    """
+    from sklearn.datasets import load_sample_images
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(num):
+        whole = sources[number % len(sources)]
+        left = int(rng.integers(whole.width - SIZE[0] + 1))
+        top = int(rng.integers(whole.height - SIZE[1] + 1))
+        picture = whole.crop((left, top, left + SIZE[0], top + SIZE[1]))
+        if rng.random() < 0.5:
+            picture = ImageOps.mirror(picture)
+        path = folder / f"{number:05d}.jpg"
+        picture.save(path, quality=QUALITY)
+        rows.append(Picture(path.stem, str(path), number % NUM_CLASSES))
+    return rows
+
+
+def drawn_beside(rows: Sequence[Picture], folder: Path) -> list[Picture]:
+    """Write one further file for each picture, of its format and size, and return their rows.
+
+    They stand for drawn ones, which are ordinary files too: the originals, brighter or darker.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    drawn = []
+    for row in rows:
+        path = folder / Path(row.path).name
+        with Image.open(row.path) as picture:
+            factor = rng.uniform(*BRIGHTNESS)
+            # A PNG file takes no notice of the quality.
+            picture.point(lambda level, factor=factor: int(level * factor)).save(
+                path, quality=QUALITY
+            )
+        drawn.append(Picture(f"drawn-{row.sample_id}", str(path), row.label, row.sample_id))
+    return drawn

@@ -1,0 +1,34 @@
+"""How much memory this process may still take."""
+
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def available() -> int:
+    """Return the free memory in bytes: the machine's, or what a container or job may still use."""
+    import psutil
+
+    return min([psutil.virtual_memory().available, *_limits()])
+
+
+def _limits() -> list[int]:
+    """Return what each control group (version 2) around this process leaves, in bytes.
+
+    Files that the system only remembers count as free, as they do in the machine's own figure.
+    """
+    if not OWN_CGROUP.exists():  # not Linux
+        return []
+    own = [line[3:] for line in OWN_CGROUP.read_text().splitlines() if line.startswith("0::")]
+    folders = [CGROUPS / name.strip("/") for name in own]
+    left = []
+    for folder in [group for inner in folders for group in (inner, *inner.parents)]:
+        try:
+            limit = int((folder / "memory.max").read_text())
+            used = int((folder / "memory.current").read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):  # no such group here, or its limit is the word "max"
+            continue
+        left.append(max(0, limit - used + int(stat.get("inactive_file", 0))))
+    return left
