@@ -2,7 +2,8 @@
 
 The pictures lie in the store. The folder `generate-<dataset>-<images>-<fingerprint>` under
 `paths.runs` says which they are: `pictures.parquet` with the provenance of each, `summary.json`,
-`config.yaml`, `contact_sheet.png`. `sip.export` makes a data set of it.
+`config.yaml`, `contact_sheet.png`, and `quality.parquet` with each one's similarity to its label,
+caption and original. `sip.export` makes a data set of it.
 """
 
 from dataclasses import replace
@@ -21,6 +22,7 @@ from sip.common.runtime import set_threads
 from sip.common.seeds import digest
 from sip.common.shards import plain_disk_errors
 from sip.dataset.base import Sample
+from sip.metrics import drawn
 from sip.pipeline import Candidates, Offline
 from sip.plan import Plan, make_plan
 from sip.prompts.base import Prompt
@@ -107,10 +109,19 @@ class Generation:
         some = records.spread(prompts)
         good = [one for one in offline.drawn(some, said) if one.row["status"] == "ok"]
         sheet = records.write_contact_sheet(good, self.folder)
-        summary = self._summary(samples, prompts)
+        summary = self._summary(samples, prompts) | self._quality(prompts, said)
         records.write_summary(self.folder / "summary.json", summary)
         print(self._table(summary, sheet))
         offline.report_failures(prompts, samples)
+
+    def _quality(self, prompts: list[Prompt], said: dict[str, Candidates]) -> dict[str, Any]:
+        """Measure the drawn set, without a reference: only the training part was read."""
+        chosen = drawn.evenly(prompts, drawn.MAX_PICTURES)
+        good = [one for one in self.offline.drawn(chosen, said) if one.row["status"] == "ok"]
+        class_names = self.dataset.class_names
+        quality = drawn.measure(self.config, self.offline, good, [], class_names, self.stages)
+        quality.write(self.folder)
+        return quality.summary()
 
     def _require_folder(self) -> None:
         with plain_disk_errors(self.folder, "paths.runs"):

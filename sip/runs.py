@@ -9,6 +9,7 @@ The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.
 - `predictions.parquet`: logits on val and test
 - `classifier.safetensors`: the weights that validation chose
 - `contact_sheet.png`: only where pictures were drawn
+- `quality.parquet`: how similar each of them is to its label, caption and original
 """
 
 import json
@@ -28,6 +29,7 @@ from sip.common.seeds import digest
 from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
 from sip.dataset.reader import require_trainable
+from sip.metrics import drawn
 from sip.pipeline import Offline, Picture
 from sip.plan import make_plan
 from sip.records import choice
@@ -135,10 +137,17 @@ class Run:
             leaked = self._leaks(parts)
         pictures = self.offline.pictures(parts["train"], stages) if self.offline else []
         leaks.check_sources((picture.prompt for picture in pictures), parts["train"])
+        quality = drawn.NOTHING
+        if self.offline:
+            classes = self.dataset.class_names
+            quality = drawn.measure(
+                self.config, self.offline, pictures, parts["val"], classes, stages
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "summary.json").unlink(missing_ok=True)
         store = Path(self.config.paths.store)
         records.write_pictures(self.folder / "pictures.parquet", parts, pictures, store)
+        quality.write(self.folder)
         values = records.write_config(self.config, self.folder / "config.yaml")
         sheet = records.write_contact_sheet(records.spread(pictures), self.folder)
         loggers = make_loggers(
@@ -182,6 +191,7 @@ class Run:
             "val_accuracy": result.val_accuracy,
             "test_accuracy": result.test_accuracy,
             "unet_evaluations": sum(picture.row["unet_evaluations"] for picture in pictures),
+            **quality.summary(),
             "stages": stages.rows,
             "contact_sheet": sheet.name if sheet else None,
             **records.environment(),
