@@ -1,4 +1,4 @@
-"""Distances of distributions against scipy's matrix root, torchmetrics, and sklearn's neighbours."""
+"""Against scipy's matrix root, torchmetrics' kernel, and loops over sklearn's neighbours."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def frechet_by_matrix_root(first: np.ndarray, second: np.ndarray) -> float:
-    """Return equation 6 word by word."""
+    """Return the formula word by word."""
     s, t = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
     root = scipy.linalg.sqrtm(s @ t)
     gap = first.mean(0) - second.mean(0)
