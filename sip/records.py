@@ -135,14 +135,18 @@ def environment() -> dict[str, Any]:
     }
 
 
-def command() -> str | None:
-    """Return the command line that makes this run alone; None outside of Hydra."""
+def command(job_name: str | None = None) -> str | None:
+    """Return the command line that makes this run alone; None outside of Hydra.
+
+    Args:
+        job_name: Of the module below `sip`; None for the one that Hydra knows.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():
         return None
     job = HydraConfig.get()
-    return shlex.join(["python", "-m", f"sip.{job.job.name}", *job.overrides.task])
+    return shlex.join(["python", "-m", f"sip.{job_name or job.job.name}", *job.overrides.task])
 
 
 def choice(group: str) -> str:

@@ -35,7 +35,7 @@ def task(config: "DictConfig") -> None:
         figures=Path(config.figures) if config.figures else folder,
         max_pictures=config.max_pictures,
         thumbnail_size=config.thumbnail_size,
-        command=command(),
+        command=command("report"),
     )
     output = Path(config.output)
     with plain_disk_errors(output, "output"):

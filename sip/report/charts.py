@@ -39,14 +39,14 @@ class Scale:
         raw = (self.high - self.low) / NUM_TICKS
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(s * power for s in (1, 2, 5, 10) if s * power >= raw)
-        first = math.ceil(self.low / step)
-        return [n * step for n in range(first, math.floor(self.high / step) + 1)]
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        return [n * step for n in range(first, last + 1) if 0 <= n * step <= 100]
 
 
 def interval(arm: Arm) -> tuple[float, float]:
-    """Return the ends of an arm's interval; twice its mean where it has none."""
+    """Return the ends of an arm's interval within [0, 100]; twice its mean where it has none."""
     half = arm.accuracy.half_width or 0.0
-    return arm.accuracy.mean - half, arm.accuracy.mean + half
+    return max(0.0, arm.accuracy.mean - half), min(100.0, arm.accuracy.mean + half)
 
 
 def row(arm: Arm, scale: Scale, control: Arm | None) -> Html:

@@ -6,7 +6,7 @@ import html
 import json
 from typing import Any
 
-VOID = {"img", "meta", "br", "line", "circle", "rect"}
+VOID = {"img", "meta", "br"}
 UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 

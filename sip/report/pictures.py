@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sip.report.runs import Run
+from sip.report.runs import Run, without_places
 from sip.report.thumbnails import Thumbnails
 
 Item = TypeVar("Item")
@@ -16,7 +16,7 @@ LEFT_OUT_SHARE = 0.25  # of the pictures on the page, at most
 WORST_SHARE = 0.25
 # What is copied from a row as it is.
 FACTS = (
-    *("id", "sample_id", "class_name", "status", "reason", "error", "variant", "seed"),
+    *("id", "sample_id", "class_name", "status", "reason", "variant"),
     *("guidance_scale", "noise_rate", "negative_prompt", "caption", "similarity"),
     *("label_similarity", "caption_similarity", "original_distance", "zero_shot"),
     "unet_evaluations",
@@ -83,10 +83,11 @@ def choose(drawn: Sequence[Drawn], at_most: int) -> list[Drawn]:
     judged.sort(key=lambda one: one.row["label_similarity"])
     num_worst = min(int(at_most * WORST_SHARE), -(-len(judged) // 4))
     worst = judged[:num_worst]
-    spread = _in_turn(used)[: at_most - len(left_out) - len(worst)]
     chosen: dict[int, Drawn] = {}
-    for view, members in (("left out", left_out), ("worst", worst), ("spread", spread)):
+    for view, members in (("left out", left_out), ("worst", worst), ("spread", _in_turn(used))):
         for one in members:
+            if id(one) not in chosen and len(chosen) >= at_most:
+                break
             chosen[id(one)] = one
             one.views.append(view)
     return sorted(chosen.values(), key=lambda one: (one.row["label"], one.row["sample_id"]))
@@ -112,6 +113,8 @@ def page_data(chosen: Sequence[Drawn], thumbnails: Thumbnails) -> list[dict[str,
     return [
         {
             **{name: _plain(one.row.get(name)) for name in FACTS},
+            "error": without_places(one.row.get("error") or ""),
+            "seed": str(one.row["seed"]),  # JavaScript's numbers do not hold it
             "drawn": thumbnails.key(one.file),
             "original": thumbnails.key(one.original),
             "spans": json.loads(one.row.get("spans") or "[]"),

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 
 from sip.cli import conf_folder
 from sip.common.errors import UserError
-from sip.export.card import ABSOLUTE
 
 CONTROL = "none"
+ABSOLUTE = re.compile(r"(?:(?<=[\s=\[({,'\"])|^)(?:~?/|[A-Za-z]:[\\/])[^\s,'\"\])}]*")
 HEADER = re.compile(r"#\s*(Question|Command|Cost|Expected):\s*(.*)")
 IN_README = re.compile(r"^\*\*Question\.\*\*\s*(.+?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -111,7 +111,7 @@ def _leaves(recipe: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _short(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{value:g}" if isinstance(value, float) else without_places(str(value))
     return text if len(text) <= 24 else f"{text[:23]}…"
 
 
@@ -159,11 +159,9 @@ def _header(text: str) -> dict[str, str]:
     return {key: ("\n" if key == "Command" else " ").join(lines) for key, lines in said.items()}
 
 
-def without_places(command: str) -> str:
-    """Return a command with absolute paths cut down to their last part: they are nobody's."""
-    words = []
-    for word in command.split(" "):
-        key, equals, value = word.rpartition("=")
-        bare = value.strip("'\"")
-        words.append(f"{key}{equals}{PurePath(bare).name}" if ABSOLUTE.match(bare) else word)
-    return " ".join(words)
+def without_places(text: str) -> str:
+    """Return a text with absolute paths cut down to their last part: where things lay is private.
+
+    What stands behind "://" is no path of this machine.
+    """
+    return ABSOLUTE.sub(lambda match: PurePath(match[0].replace("\\", "/")).name, text)

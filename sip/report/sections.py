@@ -37,8 +37,8 @@ def result(groups: Mapping[str, Sequence[Arm]]) -> Html:
     """Return the table of arms with its plot, for each backbone and data set."""
     note = (
         "Test top-1 in %: dots are seeds, the bar is the Student-t 95 % interval of their mean, "
-        "the dashed line is the mean without augmentation. Filled: the paired interval against none "
-        "leaves out 0. No interval under three seeds; no correction for the number of arms."
+        "the dashed line is the mean without augmentation. Filled: the paired interval against "
+        "none leaves out 0. No interval under three seeds; no correction for the number of arms."
     )
     parts = [_group(name, arms) for name, arms in groups.items()]
     return section("result", "Result", *parts, tag("p", note, class_="note"))
@@ -186,7 +186,8 @@ def cost(groups: Mapping[str, Sequence[Arm]]) -> Html:
     table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body))
     note = (
         "Counts are means over runs. Drawing is what the runs of an arm spent together on "
-        "captions, scores and pictures that were not there yet: what another run had drawn costs nothing."
+        "captions, scores and pictures that were not there yet: what another run had drawn costs "
+        "nothing."
     )
     return section("cost", "Cost", _scrolled(table, "Cost"), tag("p", note, class_="note"))
 
@@ -215,7 +216,7 @@ def environment(runs: Sequence[Run]) -> Html:
     facts: dict[str, dict[str, None]] = {}
     for run in runs:
         told = {**run.summary["versions"], "platform": run.summary["platform"]}
-        told["commit"] = run.summary["commit"] or "not recorded"
+        told["commit"] = (run.summary["commit"] or "not recorded")[:12]
         for name, value in told.items():
             facts.setdefault(name, {})[str(value)] = None
     listed = [
