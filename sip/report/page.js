@@ -74,6 +74,7 @@
           element("b", {}, one.class_name),
           element("span", { title: "similarity to the label" }, similarity),
         ),
+        element("small", {}, `noise ${plain(one.noise_rate)} · guidance ${number(one.guidance_scale, 1)}`),
         left ? element("span", { class: "badge" }, reason(one)) : null,
       ),
     );

@@ -90,7 +90,13 @@ def choose(drawn: Sequence[Drawn], at_most: int) -> list[Drawn]:
                 break
             chosen[id(one)] = one
             one.views.append(view)
-    return sorted(chosen.values(), key=lambda one: (one.row["label"], one.row["sample_id"]))
+    return sorted(chosen.values(), key=_place_on_page)
+
+
+def _place_on_page(one: Drawn) -> tuple[Any, ...]:
+    """Sort by class and original, then from the least change to the most."""
+    row = one.row
+    return row["label"], row["sample_id"], row["noise_rate"], row["variant"]
 
 
 def _in_turn(drawn: Sequence[Drawn]) -> list[Drawn]:

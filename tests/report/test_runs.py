@@ -63,8 +63,8 @@ def test_absolute_paths_lose_their_place(text: str, told: str) -> None:
 
 
 def drawn(number: int, status: str, label: int, arm: str) -> Drawn:
-    row = {"id": f"{number:03d}", "status": status, "label": label, "sample_id": f"{number}",
-           "label_similarity": number / 1000}  # fmt: skip
+    row = {"id": f"{number:03d}", "sample_id": f"{number}", "status": status, "label": label}
+    row |= {"noise_rate": 0.5, "variant": 0, "label_similarity": number / 1000}
     return Drawn(row, None, None, {arm: None})
 
 
