@@ -34,7 +34,7 @@ def _centred_root(rows: np.ndarray) -> np.ndarray:
     """Return A with A^T A the unbiased covariance of the rows, of at most D rows."""
     centred = _float(rows) - _float(rows).mean(0)
     root = centred / np.sqrt(len(rows) - 1)
-    return np.linalg.qr(root, mode="r") if len(root) > root.shape[1] else root
+    return np.asarray(np.linalg.qr(root, mode="r")) if len(root) > root.shape[1] else root
 
 
 def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:

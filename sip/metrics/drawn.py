@@ -3,7 +3,7 @@
 Rows go into the summary; `quality.parquet` in the run's folder says the same picture by picture.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -161,7 +161,7 @@ def embed_files(scorer: Any, files: Iterable[str], runtime: Runtime) -> dict[str
         return Sample("", file, 0, "", "train", 0, 0, "")
 
     vectors: dict[str, np.ndarray] = {}
-    batches: Iterator[list[str]] = iter(cut(list(dict.fromkeys(files)), BATCH))
+    batches = (list(batch) for batch in cut(list(dict.fromkeys(files)), BATCH))
     read = reader(as_sample, scorer.prepare)
     with prefetch(batches, read, runtime.num_workers, AHEAD) as ready, torch.inference_mode():
         for _, batch in ready:

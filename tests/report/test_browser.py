@@ -70,6 +70,15 @@ def test_filters_and_views_work(browser: Browser, page: Path) -> None:
     assert browser.errors == []
 
 
+def test_filters_with_nothing_to_choose_are_hidden(browser: Browser, tmp_path: Path) -> None:
+    make_run(tmp_path, "sip", 0)
+    browser.open(write_page(tmp_path), 1280)
+    visible = "[...document.querySelectorAll('.tools label')].filter((l) => l.offsetParent)"
+    assert browser.run(f"{visible}.map((l) => l.querySelector('select').id)") == [
+        "by-class", "by-status", "order",
+    ]  # fmt: skip
+
+
 def test_a_click_shows_all_of_a_picture_and_keys_go_on(browser: Browser, page: Path) -> None:
     browser.open(page, 1280)
     choose(browser, "by-class", HARM)
