@@ -120,7 +120,7 @@ def test_second_start_makes_nothing(
     train(sip(folder))
     printed = capfd.readouterr()
     lines = [line for line in printed.err.splitlines() if "found" in line]
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert "made" not in printed.err
     assert f"{first[0]['test_accuracy']:.3f}" in printed.out
 
