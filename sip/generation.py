@@ -2,8 +2,9 @@
 
 The pictures lie in the store. The folder `generate-<dataset>-<images>-<fingerprint>` under
 `paths.runs` says which they are: `pictures.parquet` with the provenance of each, `summary.json`,
-`config.yaml`, `contact_sheet.png`, `rejected.png` where a filter rejected some. `sip.export` makes
-a data set of what is kept. A filter that needs a classifier is applied by `sip.train` alone.
+`config.yaml`, `contact_sheet.png`, `rejected.png` where a filter rejected some, and
+`quality.parquet` with each kept one's similarity to its label, caption and original. `sip.export`
+makes a data set of what is kept. A filter that needs a classifier is applied by `sip.train` alone.
 """
 
 from dataclasses import replace
@@ -24,6 +25,7 @@ from sip.common.shards import plain_disk_errors
 from sip.dataset.base import Sample
 from sip.filter import apply
 from sip.filter.base import KEPT, Verdict
+from sip.metrics import drawn
 from sip.pipeline import Candidates, Offline
 from sip.plan import Plan, make_plan
 from sip.prompts.base import Prompt
@@ -114,28 +116,43 @@ class Generation:
             offline.store.root,
         )
         records.write_config(self.config, self.folder / "config.yaml")
-        sheet = self._write_sheets(prompts, said, found)
-        summary = self._summary(samples, prompts, found)
+        judged = self._judged(prompts, found)
+        kept = [prompt for prompt, verdict in judged if verdict.reason is None]
+        sheet = self._write_sheets(kept, judged, said)
+        summary = self._summary(samples, prompts, found) | self._quality(kept, said)
         records.write_summary(self.folder / "summary.json", summary)
         print(self._table(summary, sheet))
         offline.report_failures(prompts, samples)
 
-    def _write_sheets(
-        self,
-        prompts: list[Prompt],
-        said: dict[str, Candidates],
-        found: list[Verdict] | None,
-    ) -> Path | None:
-        """Draw some of the pictures, and some of the rejected ones; return the first sheet."""
+    def _judged(
+        self, prompts: list[Prompt], found: list[Verdict] | None
+    ) -> list[tuple[Prompt, Verdict]]:
+        """Return what was drawn without failure, with the filter's verdicts if there is one."""
         failed = set(self.offline.room("images").failed(prompt.image_id for prompt in prompts))
         good = [prompt for prompt in prompts if prompt.image_id not in failed]
-        judged = list(zip(good, [KEPT] * len(good) if found is None else found, strict=True))
+        return list(zip(good, [KEPT] * len(good) if found is None else found, strict=True))
+
+    def _write_sheets(
+        self,
+        kept: list[Prompt],
+        judged: list[tuple[Prompt, Verdict]],
+        said: dict[str, Candidates],
+    ) -> Path | None:
+        """Draw some of the pictures, and some of the rejected ones; return the first sheet."""
         rejected = [one for one in judged if one[1].reason is not None]
         some = records.spread(rejected, apply.NUM_ON_SHEET)
-        drawn = self.offline.drawn([prompt for prompt, _ in some], said)
-        apply.write_sheet(apply.mark(drawn, [verdict for _, verdict in some]), self.folder)
-        kept = records.spread([prompt for prompt, verdict in judged if verdict.reason is None])
-        return records.write_contact_sheet(list(self.offline.drawn(kept, said)), self.folder)
+        pictures = self.offline.drawn([prompt for prompt, _ in some], said)
+        apply.write_sheet(apply.mark(pictures, [verdict for _, verdict in some]), self.folder)
+        first = list(self.offline.drawn(records.spread(kept), said))
+        return records.write_contact_sheet(first, self.folder)
+
+    def _quality(self, kept: list[Prompt], said: dict[str, Candidates]) -> dict[str, Any]:
+        """Measure the kept ones, without a reference: only the training part was read."""
+        chosen = list(self.offline.drawn(drawn.evenly(kept, drawn.MAX_PICTURES), said))
+        class_names = self.dataset.class_names
+        quality = drawn.measure(self.config, self.offline, chosen, [], class_names, self.stages)
+        quality.write(self.folder)
+        return quality.summary()
 
     def _require_folder(self) -> None:
         with plain_disk_errors(self.folder, "paths.runs"):

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -38,7 +39,7 @@ def write_pictures(
         path: The Parquet file.
         parts: Split -> real pictures.
         drawn: Drawn pictures, also failed ones; read one after the other.
-        store: The store's folder; a drawn picture's "file" is relative to it.
+        store: The store's folder; every "file" is relative to it.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -67,6 +68,7 @@ def _rows(
                 "label": sample.label,
                 "class_name": sample.class_name,
                 "sha256": sample.sha256,
+                "file": os.path.relpath(sample.path, store),
                 "status": "ok",
             }
     for picture in drawn:
@@ -125,12 +127,27 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Return the versions, the platform and the code's commit that a run was made with."""
+    """Return the command, the versions, the platform and the commit that a run was made with."""
     return {
+        "command": command(),
         "versions": {name: version(name) for name in LIBRARIES},
         "platform": platform.platform(),
         "commit": _commit(),
     }
+
+
+def command(job_name: str | None = None) -> str | None:
+    """Return the command line that makes this run alone; None outside of Hydra.
+
+    Args:
+        job_name: Of the module below `sip`; None for the one that Hydra knows.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return None
+    job = HydraConfig.get()
+    return shlex.join(["python", "-m", f"sip.{job_name or job.job.name}", *job.overrides.task])
 
 
 def choice(group: str) -> str:

@@ -11,6 +11,7 @@ The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.
 - `classifier.safetensors`: the weights that validation chose
 - `contact_sheet.png`: only where pictures were drawn
 - `rejected.png`: some of those that a filter rejected
+- `quality.parquet`: how similar each of them is to its label, caption and original
 """
 
 import json
@@ -38,6 +39,7 @@ from sip.dataset.reader import require_trainable
 from sip.evaluation import evaluate, shown
 from sip.filter.apply import SHEET, Sifted, sift, write_sheet
 from sip.filter.apply import line as filter_line
+from sip.metrics import drawn
 from sip.pipeline import Offline, Picture
 from sip.plan import make_plan
 from sip.records import choice
@@ -152,7 +154,17 @@ class Run:
         pictures = self.offline.pictures(parts["train"], stages) if self.offline else []
         leaks.check_sources((picture.prompt for picture in pictures), parts["train"])
         sifted = self._sift(pictures, parts, stages)
-        loggers, sheet = self._open(parts, sifted) if progress.is_first else ([], None)
+        quality = drawn.NOTHING
+        loggers: list[Logger] = []
+        sheet = None
+        if progress.is_first:
+            if self.offline:
+                classes = self.dataset.class_names
+                quality = drawn.measure(
+                    self.config, self.offline, sifted.kept, parts["val"], classes, stages
+                )
+            loggers, sheet = self._open(parts, sifted)
+            quality.write(self.folder)
         with stages.stage("classifier") as row:
             result = self._train(self.augmentation, sifted.kept, parts, self.folder, loggers)
             row["made"] = 1
@@ -176,13 +188,14 @@ class Run:
             "val_accuracy": result.val_accuracy,
             "test_accuracy": result.test_accuracy,
             "unet_evaluations": sum(picture.row["unet_evaluations"] for picture in pictures),
+            **quality.summary(),
             "stages": stages.rows,
             "contact_sheet": sheet.name if sheet else None,
             **records.environment(),
             "recipe": self.recipe,
         }
         if progress.is_first:
-            summary["metrics"] = evaluate(self.folder)
+            summary["metrics"] |= evaluate(self.folder)
             self._close(summary, loggers, sheet)
         return summary
 

@@ -53,7 +53,8 @@ def first(folder: Path) -> tuple[dict, Path]:
 def test_every_stage_did_its_work(first: tuple[dict, Path]) -> None:
     made = {row["stage"]: row["made"] for row in first[0]["stages"]}
     assert made == {
-        "dataset": 0, "captions": 10, "scores": 10, "prompts": 10, "images": 10, "classifier": 1,
+        "dataset": 0, "captions": 10, "scores": 10, "prompts": 10, "images": 10, "metrics": 11,
+        "classifier": 1,
     }  # fmt: skip
     assert first[0]["num_real"] == first[0]["num_drawn"] == 10
 
@@ -80,13 +81,30 @@ def test_run_folder_holds_what_it_says(first: tuple[dict, Path]) -> None:
     names = {file.name for file in first[1].iterdir()}
     assert {
         "summary.json", "config.yaml", "metrics.csv", "pictures.parquet", "predictions.parquet",
-        "classifier.safetensors", "contact_sheet.png",
+        "classifier.safetensors", "contact_sheet.png", "quality.parquet",
     } <= names  # fmt: skip
     with Image.open(first[1] / "contact_sheet.png") as sheet:
         assert sheet.width > 1000
     predictions = pd.read_parquet(first[1] / "predictions.parquet").query("split == 'test'")
     hits = [row.logits.argmax() == row.label for row in predictions.itertuples()]
     assert sum(hits) / len(hits) == pytest.approx(first[0]["test_accuracy"], abs=1e-6)
+
+
+def test_what_was_drawn_is_measured(first: tuple[dict, Path]) -> None:
+    summary, folder = first
+    rows = pd.read_parquet(folder / "quality.parquet")
+    drawn = pd.read_parquet(folder / "pictures.parquet").query("kind == 'drawn'")
+    assert sorted(rows.id) == sorted(drawn.id)
+    names = {row["metric"]: row for row in summary["quality"]}
+    assert names["drawn/coverage"]["split"] == "val" and len(names) == len(summary["metrics"]) == 11
+    mean = rows.label_similarity.mean()
+    assert summary["metrics"]["drawn/consistency_label"] == pytest.approx(mean)
+
+
+def test_real_pictures_are_found_beside_the_store(folder: Path, first: tuple[dict, Path]) -> None:
+    real = pd.read_parquet(first[1] / "pictures.parquet").query("kind == 'real'")
+    assert all((folder / "store" / file).is_file() for file in real.file)
+    assert not any(Path(file).is_absolute() for file in real.file)
 
 
 def test_wandb_holds_the_accuracy_offline(first: tuple[dict, Path]) -> None:
@@ -102,7 +120,7 @@ def test_second_start_makes_nothing(
     train(sip(folder))
     printed = capfd.readouterr()
     lines = [line for line in printed.err.splitlines() if "found" in line]
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert "made" not in printed.err
     assert f"{first[0]['test_accuracy']:.3f}" in printed.out
 

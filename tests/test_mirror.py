@@ -44,7 +44,10 @@ def node_of(name: str) -> Any:
             if "Could not override" not in str(error):  # else: a group that no default names
                 raise
             config = compose("config", [f"+{group}={choice}"])
-    return OmegaConf.select(config, group.replace("/", "."))
+    node = OmegaConf.select(config, group.replace("/", "."))
+    # A group of which several are chosen, such as metrics, holds each under its own name.
+    alone = isinstance(node, DictConfig) and "_target_" not in node and list(node) == [choice]
+    return node[choice] if alone else node
 
 
 def targets(node: Any) -> Iterator[str]:

@@ -1,0 +1,162 @@
+"""Is the drawn set distributed like real pictures that nothing was drawn from?
+
+All on unit embeddings of the scorer in place of Inception's features, so no value can be compared
+with a published FID or KID; arms of one experiment can be compared with each other, for one n.
+
+Sources: Frechet distance: Heusel et al., NeurIPS 2017 (arXiv 1706.08500), section 3. Kernel
+distance: Binkowski et al., ICLR 2018 (arXiv 1801.01401), section 3, the unbiased estimate.
+Precision and recall: Kynkaanniemi et al., NeurIPS 2019 (arXiv 1904.06991), equations 1 and 2.
+Density and coverage: Naeem et al., ICML 2020 (arXiv 2002.09797), section 3. The code is ours.
+"""
+
+import numpy as np
+
+from sip.metrics.base import DrawnSet, Row
+
+CHUNK = 2048  # rows of a matrix of distances that are in memory at a time
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the squared Frechet distance of two Gaussians fitted to (N, D) and (M, D); >= 0.
+
+    0 for equal means and covariances. Biased upwards for few rows: compare equal numbers only.
+    """
+    one, other = _centred_root(first), _centred_root(second)
+    means = np.square(_float(first).mean(0) - _float(second).mean(0)).sum()
+    traces = np.square(one).sum() + np.square(other).sum()
+    # tr((S1 S2)^(1/2)) is the sum of the singular values of A B^T, where S1 = A^T A, S2 = B^T B:
+    # no root of a product that rounding makes indefinite, as there is with fewer rows than columns.
+    cross = np.linalg.svd(one @ other.T, compute_uv=False).sum()
+    return max(0.0, float(means + traces - 2 * cross))
+
+
+def _centred_root(rows: np.ndarray) -> np.ndarray:
+    """Return A with A^T A the unbiased covariance of the rows, of at most D rows."""
+    centred = _float(rows) - _float(rows).mean(0)
+    root = centred / np.sqrt(len(rows) - 1)
+    return np.asarray(np.linalg.qr(root, mode="r")) if len(root) > root.shape[1] else root
+
+
+def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the unbiased squared maximum mean discrepancy of (N, D) and (M, D).
+
+    The kernel is (cosine + 1)^3: that of the paper, (x y / D + 1)^3, for vectors of length sqrt(D),
+    which is about the length of its features. In [-8, 16]; 0 is expected for two samples of one
+    distribution, so small values below 0 occur.
+    """
+    num, others = len(first), len(second)
+    within_first = _kernel_sum(first, first) - _kernel_diagonal(first)
+    within_second = _kernel_sum(second, second) - _kernel_diagonal(second)
+    between = _kernel_sum(first, second)
+    return (
+        within_first / (num * (num - 1))
+        + within_second / (others * (others - 1))
+        - 2 * between / (num * others)
+    )
+
+
+def _kernel_sum(first: np.ndarray, second: np.ndarray) -> float:
+    other = _float(second).T
+    chunks = (_float(first[start : start + CHUNK]) for start in range(0, len(first), CHUNK))
+    return float(sum(((chunk @ other + 1) ** 3).sum() for chunk in chunks))
+
+
+def _kernel_diagonal(rows: np.ndarray) -> float:
+    return float(((np.square(_float(rows)).sum(1) + 1) ** 3).sum())
+
+
+def neighbour_radii(rows: np.ndarray, num_neighbours: int) -> np.ndarray:
+    """Return the squared distance of each row (N, D) to its k-th nearest other row -> (N,)."""
+    radii = []
+    for start in range(0, len(rows), CHUNK):
+        distances = _squared_distances(rows[start : start + CHUNK], rows)
+        own = np.arange(len(distances))
+        distances[own, start + own] = np.inf
+        radii.append(np.partition(distances, num_neighbours - 1, axis=1)[:, num_neighbours - 1])
+    return np.concatenate(radii)
+
+
+def balls_holding(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Return in how many of the balls (C, D), with squared radii (C,), each point lies -> (P,)."""
+    counts = [
+        (_squared_distances(points[start : start + CHUNK], centres) <= radii).sum(1)
+        for start in range(0, len(points), CHUNK)
+    ]
+    return np.concatenate(counts)
+
+
+def precision_recall(
+    real: np.ndarray, drawn: np.ndarray, num_neighbours: int
+) -> tuple[float, float]:
+    """Return precision and recall, both in [0, 1].
+
+    Precision is the share of drawn pictures in the real manifold, recall that of real ones in the
+    drawn manifold; a manifold is the union of balls around its pictures, each as large as to reach
+    its k-th neighbour.
+    """
+    in_real = balls_holding(drawn, real, neighbour_radii(real, num_neighbours))
+    in_drawn = balls_holding(real, drawn, neighbour_radii(drawn, num_neighbours))
+    return float((in_real > 0).mean()), float((in_drawn > 0).mean())
+
+
+def density_coverage(
+    real: np.ndarray, drawn: np.ndarray, num_neighbours: int
+) -> tuple[float, float]:
+    """Return density, in [0, N / k] and about 1 for equal distributions, and coverage, in [0, 1].
+
+    Density is the number of real pictures' balls that a drawn one lies in, over k; coverage the
+    share of real pictures with a drawn one in their ball.
+    """
+    radii = neighbour_radii(real, num_neighbours)
+    density = balls_holding(drawn, real, radii).mean() / num_neighbours
+    nearest = np.concatenate(
+        [
+            _squared_distances(real[start : start + CHUNK], drawn).min(1)
+            for start in range(0, len(real), CHUNK)
+        ]
+    )
+    return float(density), float((nearest <= radii).mean())
+
+
+def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (N, M) for unit vectors (N, D) and (M, D)."""
+    return np.maximum(2 - 2 * (_float(first) @ _float(second).T), 0)
+
+
+def _float(rows: np.ndarray) -> np.ndarray:
+    return rows.astype(np.float64, copy=False)
+
+
+class Distribution:
+    """Frechet and kernel distance, precision and recall, density and coverage.
+
+    Args:
+        precision_neighbours: k of precision and recall; the paper's is 3.
+        coverage_neighbours: k of density and coverage; the paper's is 5.
+    """
+
+    def __init__(self, precision_neighbours: int, coverage_neighbours: int) -> None:
+        self.precision_neighbours = precision_neighbours
+        self.coverage_neighbours = coverage_neighbours
+
+    def measure(self, drawn: DrawnSet) -> list[Row]:
+        """Return the rows; none without a reference, and none that the sets are too small for."""
+        real = drawn.reference
+        if real is None or min(len(real), len(drawn.drawn)) < 2:
+            return []
+        found = [
+            ("frechet", frechet_distance(real, drawn.drawn), "squared distance", False),
+            ("kernel_distance", kernel_distance(real, drawn.drawn), "squared distance", False),
+        ]
+        smaller = min(len(real), len(drawn.drawn))
+        if smaller > self.precision_neighbours:
+            precision, recall = precision_recall(real, drawn.drawn, self.precision_neighbours)
+            found += [("precision", precision, "share", True), ("recall", recall, "share", True)]
+        if smaller > self.coverage_neighbours:
+            density, coverage = density_coverage(real, drawn.drawn, self.coverage_neighbours)
+            found += [("density", density, "ratio", True), ("coverage", coverage, "share", True)]
+        num = len(drawn.drawn)
+        return [
+            Row(f"drawn/{name}", value, unit, better, drawn.reference_split, num)
+            for name, value, unit, better in found
+        ]

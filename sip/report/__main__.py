@@ -1,0 +1,53 @@
+"""The page of an experiment: `python -m sip.report experiment=main output=report.html`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sip.cli
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def task(config: "DictConfig") -> None:
+    """Read the finished runs of an experiment and write their page."""
+    from sip.common.claims import write_atomically
+    from sip.common.errors import UserError
+    from sip.common.shards import plain_disk_errors
+    from sip.records import command
+    from sip.report.page import page
+    from sip.report.runs import find_runs, header_of
+
+    for name, least in (("max_pictures", 0), ("thumbnail_size", 16)):
+        if type(config[name]) is not int or config[name] < least:
+            raise UserError(f"{name}: expected {least} or more, came {config[name]!r}")
+    store = None if config.store is None else Path(config.store)
+    runs = find_runs(Path(config.runs), config.experiment, store)
+    title = config.experiment or "all runs"
+    folder = Path(config.experiments) / title
+    header = header_of(config.experiment, folder)
+    if config.question is not None:
+        header["Question"] = config.question
+    text = page(
+        runs,
+        title,
+        header,
+        figures=Path(config.figures) if config.figures else folder,
+        max_pictures=config.max_pictures,
+        thumbnail_size=config.thumbnail_size,
+        command=command("report"),
+    )
+    output = Path(config.output)
+    with plain_disk_errors(output, "output"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output, text)
+    print(f"{output}: {len(runs)} runs, {len(text.encode()) / 1e6:.1f} MB")
+
+
+def main() -> None:
+    """Run on the command line's configuration."""
+    sip.cli.main(task, config_name="report")
+
+
+if __name__ == "__main__":
+    main()

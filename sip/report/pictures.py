@@ -1,0 +1,142 @@
+"""Which drawn pictures the page shows, and all that it says of each."""
+
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sip.report.runs import Run, without_places
+from sip.report.thumbnails import Thumbnails
+
+Item = TypeVar("Item")
+LEFT_OUT_SHARE = 0.25  # of the pictures on the page, at most
+WORST_SHARE = 0.25
+# What is copied from a row as it is.
+FACTS = (
+    *("id", "sample_id", "class_name", "status", "reason", "variant"),
+    *("guidance_scale", "noise_rate", "negative_prompt", "caption", "similarity"),
+    *("label_similarity", "caption_similarity", "original_distance", "zero_shot"),
+    "unet_evaluations",
+)
+
+
+@dataclass
+class Drawn:
+    """A drawn picture, with all runs that used it.
+
+    Attributes:
+        row: Of `pictures.parquet` and `quality.parquet`.
+        file, original: Where the two pictures lie; None where that is not known.
+        arms: Names with their groups, each once.
+        runs: Fingerprints.
+        views: Of "spread", "worst" and "left out", those that show it.
+    """
+
+    row: dict[str, Any]
+    file: str | None
+    original: str | None
+    arms: dict[str, None] = field(default_factory=dict)
+    runs: dict[str, None] = field(default_factory=dict)
+    views: list[str] = field(default_factory=list)
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it was not trained on."""
+        return bool(self.row["status"] != "ok")
+
+
+def collect(runs: Iterable[Run]) -> list[Drawn]:
+    """Return the drawn pictures of all runs; one that several share stands once."""
+    found: dict[tuple[Any, ...], Drawn] = {}
+    for run in runs:
+        originals = {
+            row["id"]: _place(run, row.get("file")) for row in run.pictures if row["kind"] == "real"
+        }
+        for row in run.pictures:
+            if row["kind"] != "drawn":
+                continue
+            one = found.setdefault(
+                (row["id"], row["status"], row.get("reason")),
+                Drawn(row, _place(run, row["file"]), originals.get(row["sample_id"])),
+            )
+            one.arms[run.title] = None
+            one.runs[run.summary["fingerprint"]] = None
+    return list(found.values())
+
+
+def choose(drawn: Sequence[Drawn], at_most: int) -> list[Drawn]:
+    """Return those for the page, noting for each why it is there.
+
+    A quarter may be left-out ones, a quarter the least similar to their label, the rest is spread
+    over arms and classes.
+
+    Args:
+        drawn: All of them.
+        at_most: Pictures on the page.
+    """
+    left_out = _evenly([one for one in drawn if one.is_left_out], int(at_most * LEFT_OUT_SHARE))
+    used = [one for one in drawn if not one.is_left_out]
+    judged = [one for one in used if one.row.get("label_similarity") is not None]
+    judged.sort(key=lambda one: one.row["label_similarity"])
+    num_worst = min(int(at_most * WORST_SHARE), -(-len(judged) // 4))
+    worst = judged[:num_worst]
+    chosen: dict[int, Drawn] = {}
+    for view, members in (("left out", left_out), ("worst", worst), ("spread", _in_turn(used))):
+        for one in members:
+            if id(one) not in chosen and len(chosen) >= at_most:
+                break
+            chosen[id(one)] = one
+            one.views.append(view)
+    return sorted(chosen.values(), key=_place_on_page)
+
+
+def _place_on_page(one: Drawn) -> tuple[Any, ...]:
+    """Sort by class and original, then from the least change to the most."""
+    row = one.row
+    return row["label"], row["sample_id"], row["noise_rate"], row["variant"]
+
+
+def _in_turn(drawn: Sequence[Drawn]) -> list[Drawn]:
+    """Return one of each set of arms and class, then a second of each, and so on."""
+    piles: dict[Any, list[Drawn]] = defaultdict(list)
+    for one in sorted(drawn, key=lambda one: (one.row["label"], one.row["id"])):
+        piles[tuple(one.arms), one.row["label"]].append(one)
+    turns = range(max(map(len, piles.values()), default=0))
+    return [pile[turn] for turn in turns for pile in piles.values() if turn < len(pile)]
+
+
+def _evenly(items: Sequence[Item], at_most: int) -> list[Item]:
+    if len(items) <= at_most:
+        return list(items)
+    return [items[number * len(items) // at_most] for number in range(at_most)]
+
+
+def page_data(chosen: Sequence[Drawn], thumbnails: Thumbnails) -> list[dict[str, Any]]:
+    """Return what the page's script is told of each picture; plain JSON types."""
+    return [
+        {
+            **{name: _plain(one.row.get(name)) for name in FACTS},
+            "error": without_places(one.row.get("error") or ""),
+            "seed": str(one.row["seed"]),  # JavaScript's numbers do not hold it
+            "drawn": thumbnails.key(one.file),
+            "original": thumbnails.key(one.original),
+            "spans": json.loads(one.row.get("spans") or "[]"),
+            "candidates": json.loads(one.row.get("candidates") or "[]"),
+            "arms": list(one.arms),
+            "runs": list(one.runs),
+            "views": one.views,
+        }
+        for one in chosen
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Return None for a number that JSON cannot hold."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _place(run: Run, file: str | None) -> str | None:
+    return None if file is None else os.path.join(run.store, file)

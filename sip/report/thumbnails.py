@@ -1,0 +1,64 @@
+"""Small copies of pictures, as texts that stand in the page itself."""
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from sip.common.images import read_rgb
+
+LOSSLESS = 96  # px; up to this size pixels are kept as they are
+QUALITY = 82  # of JPEG
+
+
+class Thumbnails:
+    """Copies of picture files, each file once.
+
+    Args:
+        size: Longer side of a copy, in px; smaller pictures keep their size.
+
+    Attributes:
+        sources: Key -> "data:" address.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.sources: dict[str, str] = {}
+        self._keys: dict[str, str | None] = {}
+
+    def key(self, file: str | None) -> str | None:
+        """Return the key of a file's copy; None where there is no picture that can be read."""
+        if file is None:
+            return None
+        if file not in self._keys:
+            try:
+                source = data_address(read_rgb(file, None), self.size)
+            except ValueError:
+                self._keys[file] = None
+            else:
+                self._keys[file] = key = f"p{len(self.sources)}"
+                self.sources[key] = source
+        return self._keys[file]
+
+
+def data_address(picture: Image.Image, size: int) -> str:
+    """Return a copy of an RGB picture, of `size` px at most, as a "data:" address."""
+    small = picture.copy()
+    small.thumbnail((size, size), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    if max(small.size) <= LOSSLESS:
+        small.save(stream, format="PNG", optimize=True)
+        return _address("image/png", stream.getvalue())
+    small.save(stream, format="JPEG", quality=QUALITY, optimize=True)
+    return _address("image/jpeg", stream.getvalue())
+
+
+def file_address(file: Path) -> str:
+    """Return a PNG or SVG file as a "data:" address; shown as <img>, an SVG cannot run anything."""
+    kind = {".png": "image/png", ".svg": "image/svg+xml"}[file.suffix]
+    return _address(kind, file.read_bytes())
+
+
+def _address(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

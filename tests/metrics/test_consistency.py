@@ -1,0 +1,44 @@
+"""Similarity to texts against scipy's cosine distance, agreement against plain loops."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cosine
+from sklearn.metrics import accuracy_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from sip.metrics.consistency import Consistency, label_similarity, zero_shot_labels
+from tests.metrics.sets import drawn_set
+
+
+def test_rows_equal_scipy_and_sklearn() -> None:
+    drawn = drawn_set()
+    rows = {row.metric: row for row in Consistency().measure(drawn)}
+    to_label = [
+        1 - cosine(picture, drawn.label_texts[label])
+        for picture, label in zip(drawn.drawn.astype(float), drawn.labels, strict=True)
+    ]
+    to_caption = [
+        1 - cosine(picture, text)
+        for picture, text in zip(drawn.drawn.astype(float), drawn.caption_texts, strict=True)
+    ]
+    nearest = KNeighborsClassifier(1, metric="cosine").fit(drawn.label_texts, [0, 1, 2])
+    agreement = accuracy_score(drawn.labels, nearest.predict(drawn.drawn))
+    assert rows["drawn/consistency_label"].value == pytest.approx(np.mean(to_label), abs=1e-6)
+    assert rows["drawn/consistency_caption"].value == pytest.approx(np.mean(to_caption), abs=1e-6)
+    assert rows["drawn/label_agreement"].value == pytest.approx(agreement)
+    assert 0.1 < agreement < 0.9  # else it would compare nothing
+    assert all((row.n, row.split, row.higher_is_better) == (40, "train", True) for row in
+               rows.values())  # fmt: skip
+
+
+def test_a_picture_that_is_its_label_has_similarity_1() -> None:
+    texts = np.eye(3, 5)
+    labels = np.array([2, 0, 1])
+    assert label_similarity(texts[labels], texts, labels).tolist() == [1, 1, 1]
+    assert label_similarity(-texts[labels], texts, labels).tolist() == [-1, -1, -1]
+    assert zero_shot_labels(texts[labels], texts).tolist() == [2, 0, 1]
+
+
+def test_without_captions_there_is_no_row_of_them() -> None:
+    names = [row.metric for row in Consistency().measure(drawn_set(caption_texts=None))]
+    assert names == ["drawn/consistency_label", "drawn/label_agreement"]

@@ -1,0 +1,50 @@
+"""Distances against scipy's pdist, the Vendi score against its definition and its package's way."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+from scipy.spatial.distance import cosine, pdist
+from scipy.stats import entropy
+
+from sip.metrics.diversity import Diversity, distance_within_class, vendi_score
+from tests.metrics.sets import drawn_set, unit
+
+
+def vendi_by_definition(vectors: np.ndarray) -> float:
+    """Return it as the package vendi-score does: eigenvalues of K / n, then scipy's entropy."""
+    kernel = vectors.astype(float) @ vectors.astype(float).T
+    values = scipy.linalg.eigvalsh(kernel / len(kernel))
+    return float(np.exp(entropy(values[values > 1e-12])))
+
+
+def test_rows_equal_scipy() -> None:
+    drawn = drawn_set()
+    rows = {row.metric: row.value for row in Diversity().measure(drawn)}
+    away = [
+        cosine(picture, drawn.originals[source])
+        for picture, source in zip(drawn.drawn.astype(float), drawn.sources, strict=True)
+    ]
+    within = [pdist(drawn.drawn[drawn.labels == label], "cosine").mean() for label in range(3)]
+    assert rows["drawn/diversity_original"] == pytest.approx(np.mean(away), abs=1e-6)
+    assert rows["drawn/diversity_class"] == pytest.approx(np.mean(within), abs=1e-6)
+    assert rows["drawn/vendi"] == pytest.approx(vendi_by_definition(drawn.drawn), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7, 30), (30, 30), (200, 9)])
+def test_vendi_score_both_ways_round(shape: tuple[int, int]) -> None:
+    vectors = unit(np.random.default_rng(1), *shape)
+    assert vendi_score(vectors) == pytest.approx(vendi_by_definition(vectors), rel=1e-6)
+
+
+def test_vendi_score_counts_different_pictures() -> None:
+    assert vendi_score(np.eye(6)) == pytest.approx(6)
+    assert vendi_score(np.tile(np.eye(6)[:1], (6, 1))) == pytest.approx(1)
+    assert vendi_score(np.repeat(np.eye(3, 8), 4, axis=0)) == pytest.approx(3)
+
+
+def test_a_class_with_one_picture_has_no_pairs() -> None:
+    pair = np.array([[1.0, 0], [0, 1.0], [0, 1.0]])
+    assert distance_within_class(pair, np.array([0, 0, 1])) == pytest.approx(1)
+    assert distance_within_class(pair, np.array([0, 1, 2])) is None
+    lonely = drawn_set(num=2, labels=np.array([0, 1]))
+    assert "drawn/diversity_class" not in {row.metric for row in Diversity().measure(lonely)}

@@ -1,0 +1,34 @@
+"""The page of made-up runs."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from sip.cli import conf_folder
+from sip.report.__main__ import task
+from tests.report.made_up import make_runs
+
+
+def write_page(root: Path, *overrides: str) -> Path:
+    """Write the page as the command would, and return its file."""
+    output = root / "out" / "report.html"
+    given = [f"runs={root}/runs", f"output={output}", f"experiments={root}/none", *overrides]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        task(compose("report", given))
+    return output
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with runs, a store and figures."""
+    root = tmp_path_factory.mktemp("report")
+    make_runs(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def page(root: Path) -> Path:
+    """Return the page of the runs."""
+    question = "question='Does it help, \"really\" <b>?'"
+    return write_page(root, "experiment=trial", question)

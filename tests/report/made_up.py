@@ -1,0 +1,122 @@
+"""Made-up runs: folders as `sip.train` leaves them, with names and captions that mean harm."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sip.dataset.base import Sample
+from sip.metrics.base import Row
+from sip.metrics.drawn import Quality
+from sip.pipeline import Picture
+from sip.prompts.base import Prompt, Span
+from sip.records import write_pictures
+
+HARM = """<script>alert("1")</script>'&amp;"""
+CLASSES = ("cat", HARM, "dog")
+CAPTION = f"</script><img src=x onerror=alert(1)> {HARM}"
+ACCURACY = {"none": 0.70, "sip": 0.80, "sip_cutmix": 0.71}
+SPREAD = (0.0, 0.02, 0.01)  # of the seeds, the same for all arms but the last
+SEED = 834002377442979301  # more than JavaScript's numbers hold
+
+
+def picture_file(file: Path, size: int, seed: int) -> str:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    levels = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+    Image.fromarray(levels).resize((size, size), Image.Resampling.BICUBIC).save(file)
+    return str(file)
+
+
+def samples(root: Path) -> list[Sample]:
+    """Return two pictures a class; larger than the page shows them."""
+    return [
+        Sample(
+            f"{number:03d}", picture_file(root / "data" / f"{number}.png", 300, number),
+            number % 3, CLASSES[number % 3], "train", 300, 300, f"{number:064x}",
+        )
+        for number in range(6)
+    ]  # fmt: skip
+
+
+def pictures(root: Path) -> list[Picture]:
+    """Return two drawn pictures an original, small ones; the last two failed or were rejected."""
+    made = []
+    for number, sample in enumerate(samples(root) * 2):
+        spans = (Span("a photo of a ", 1.0), Span(sample.class_name, 1.5), Span(CAPTION, 0.9))
+        prompt = Prompt(
+            sample.sample_id, sample.path, sample.sha256, sample.label, sample.class_name,
+            number // 6, spans, "", 4.5, 0.5, SEED + number, CAPTION, 0.3,
+        )  # fmt: skip
+        file = picture_file(root / "store" / "images" / f"{number}.png", 32, 100 + number)
+        row = {"file": file, "file_sha256": "0" * 64, "status": "ok", "unet_evaluations": 50}
+        row |= {"reason": None, "error": None}
+        if number == 10:
+            row |= {"status": "failed", "reason": "black", "file": None, "file_sha256": None}
+            row["error"] = f"{root}/secret/0.png: all of it is black"
+        if number == 11:
+            row |= {"status": "rejected", "reason": "similarity"}
+        made.append(Picture(prompt, row, ((CAPTION, 0.3), ("a dog", 0.2), ("a cow", -0.1))))
+    return made
+
+
+def make_run(root: Path, arm: str, seed: int, **changes) -> Path:
+    """Write the folder of a run of ResNet-50; return it."""
+    folder = root / "runs" / f"resnet50-{arm}-seed{seed}"
+    folder.mkdir(parents=True)
+    drawn = [] if arm == "none" else pictures(root)
+    write_pictures(folder / "pictures.parquet", {"train": samples(root)}, drawn, root / "store")
+    numbers: list[Row] = []
+    if drawn:
+        judged = [one for one in drawn if one.row["status"] == "ok"]
+        columns = {
+            "id": [one.prompt.image_id for one in judged],
+            "label_similarity": [0.2 + number / 100 for number in range(len(judged))],
+            "caption_similarity": [0.3] * len(judged),
+            "original_distance": [0.5 - number / 100 for number in range(len(judged))],
+            "zero_shot": ["cat"] * len(judged),
+        }
+        numbers = [
+            Row("drawn/vendi", 4.25 + seed, "pictures", True, "train", 10),
+            Row("drawn/frechet", 0.5, "squared distance", False, "val", 10),
+            Row("drawn/own", 1.5, "apples", True, "train", 10),
+        ]
+        Quality(numbers, columns).write(folder)
+    noise = SPREAD[-1 - seed] if arm == "sip_cutmix" else SPREAD[seed]
+    summary = {
+        "name": folder.name,
+        "fingerprint": f"{arm}{seed}",
+        "experiments": ["trial"],
+        "dataset": "pets",
+        "backbone": "resnet50",
+        "augmentation": arm,
+        "seed": seed,
+        "shots": 2,
+        "num_real": 6,
+        "num_drawn": len(drawn),
+        "steps": 100,
+        "val_accuracy": 0.75,
+        "test_accuracy": ACCURACY[arm] + noise,
+        "unet_evaluations": 50 * len(drawn),
+        **Quality(numbers, {}).summary(),
+        "stages": [
+            {"stage": "images", "found": 0, "made": len(drawn), "seconds": 2.5 * len(drawn)},
+            {"stage": "classifier", "found": 0, "made": 1, "seconds": 10.0 + seed},
+        ],
+        "versions": {"torch": "2.15.0"},
+        "platform": "Linux",
+        "commit": "c0ffee" * 6,
+        "command": f"python -m sip.train seed={seed} paths.store={root}/store",
+        "recipe": {"seed": seed, "dataset": {"class": "Pets", "seed": seed}, "offline": None},
+    }
+    (folder / "summary.json").write_text(json.dumps({**summary, **changes}))
+    (folder / "config.yaml").write_text(f"paths:\n  store: {root}/store\n")
+    return folder
+
+
+def make_runs(root: Path) -> Path:
+    """Write three arms of three seeds each; return the folder of the runs."""
+    for arm in ACCURACY:
+        for seed in range(3):
+            make_run(root, arm, seed)
+    return root / "runs"

@@ -1,0 +1,140 @@
+"""The page's text: complete, self-contained, harmless, and silent about where things lie."""
+
+import html
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from sip.common.errors import UserError
+from sip.report.html import csp_hash, join, script_json, tag
+from tests.report.conftest import write_page
+from tests.report.made_up import CAPTION, HARM, SEED, make_run
+
+
+@pytest.fixture(scope="module")
+def text(page: Path) -> str:
+    return page.read_text()
+
+
+def data_of(text: str) -> dict:
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_question_table_cost_commands_and_environment_are_there(text: str) -> None:
+    assert "Does it help, &quot;really&quot; &lt;b&gt;?" in text
+    assert "71.00 ± 2.48" in text and "81.00 ± 2.48" in text
+    assert "<b>+10.00" in text  # its interval leaves out 0
+    assert "+1.00 ± 2.48" in text and "<b>+1.00" not in text
+    assert "Vendi score" in text and "5.250" in text and "drawn/own" in text
+    assert "sip, sip_cutmix" in text  # one column: they train on the same pictures
+    assert ">90.0<" in text and ">11.0<" in text  # seconds of drawing, and of training a run
+    assert "python -m sip.train seed=2 paths.store=store" in text
+    assert "2.15.0" in text and "c0ffeec0ffee" in text
+
+
+def test_every_picture_says_how_it_was_drawn(text: str) -> None:
+    data = data_of(text)
+    assert data["total"] == len(data["pictures"]) == 12
+    first = next(p for p in data["pictures"] if p["sample_id"] == "001" and p["variant"] == 0)
+    assert first["class_name"] == HARM and first["seed"] == str(SEED + 1)
+    assert first["spans"][1] == [HARM, 1.5] and first["candidates"][0] == [CAPTION, 0.3]
+    assert first["arms"] == ["resnet50 + sip", "resnet50 + sip_cutmix"] and len(first["runs"]) == 6
+    assert first["label_similarity"] == pytest.approx(0.21)
+    assert (first["guidance_scale"], first["noise_rate"]) == (4.5, 0.5)
+    assert all(p["original"] in data["images"] for p in data["pictures"])
+    left = [p for p in data["pictures"] if "left out" in p["views"]]
+    assert {(p["status"], p["reason"]) for p in left} == {
+        ("failed", "black"), ("rejected", "similarity")
+    }  # fmt: skip
+    assert next(p for p in left if p["status"] == "failed")["drawn"] is None
+    worst = [p["label_similarity"] for p in data["pictures"] if "worst" in p["views"]]
+    assert sorted(worst) == pytest.approx([0.2, 0.21, 0.22])
+
+
+def test_originals_are_made_smaller_and_stand_there_once(text: str) -> None:
+    images = data_of(text)["images"]
+    assert len(images) == 6 + 11 == len(set(images.values()))
+    kinds = [address.partition(";")[0] for address in images.values()]
+    assert (kinds.count("data:image/jpeg"), kinds.count("data:image/png")) == (6, 11)
+
+
+def test_nothing_of_the_data_is_html(text: str) -> None:
+    assert "<script>alert" not in text and "<img src=x" not in text
+    opened = re.findall(r"<script[^>]*>", text)
+    assert opened == ['<script type="application/json" id="data">', "<script>"]
+    assert text.count("</script>") == 2
+
+
+def test_only_its_own_script_and_style_are_allowed_and_nothing_is_loaded(text: str) -> None:
+    policy = html.unescape(re.search(r'Content-Security-Policy" content="(.*?)"', text)[1])
+    script, style = (re.search(rf"<{t}>(.*?)</{t}>", text, re.DOTALL)[1] for t in
+                     ("script", "style"))  # fmt: skip
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+    assert f"script-src {csp_hash(script)};" in policy and f"style-src {csp_hash(style)};" in policy
+    assert "unsafe" not in policy and "eval(" not in script and "innerHTML" not in script
+    assert not re.search(r'(src|href)="(?!data:|#)', text) and "url(" not in style
+    assert not re.search(r'<[^>]* style="', text)  # the policy would drop it
+
+
+def test_no_place_of_this_machine_is_told(text: str, root: Path) -> None:
+    assert str(root) not in text and root.name not in text
+    assert "0.png: all of it is black" in text
+
+
+def test_the_number_of_pictures_is_bounded(root: Path) -> None:
+    data = data_of(write_page(root, "max_pictures=8", "thumbnail_size=64").read_text())
+    assert len(data["pictures"]) == 8 and data["total"] == 12
+    assert [sum(view in p["views"] for p in data["pictures"]) for view in
+            ("left out", "worst")] == [2, 2]  # fmt: skip
+    assert all(address.startswith("data:image/png") for address in data["images"].values())
+
+
+def test_an_experiment_that_draws_nothing_has_no_gallery(tmp_path: Path) -> None:
+    make_run(tmp_path, "none", 0, quality=[])
+    text = write_page(tmp_path).read_text()
+    assert 'id="pictures"' not in text and "70.00" in text
+    assert "There is no arm without" not in text or "compare" in text
+
+
+def test_pictures_that_are_gone_leave_a_gap(tmp_path: Path) -> None:
+    make_run(tmp_path, "sip", 0)
+    for file in (tmp_path / "store").rglob("*.png"):
+        file.unlink()
+    data = data_of(write_page(tmp_path).read_text())
+    assert all(p["drawn"] is None and p["original"] for p in data["pictures"])
+
+
+def test_the_experiments_own_words_and_figures_are_found(tmp_path: Path) -> None:
+    make_run(tmp_path, "none", 0)
+    folder = tmp_path / "experiments" / "trial"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("# T\n\n**Question.** Is it\nso?\n\n**Command.** x\n")
+    (folder / "curve_one.svg").write_text("<svg onload='alert(1)'></svg>")
+    own = f"experiments={tmp_path}/experiments"
+    text = write_page(tmp_path, own, "experiment=trial").read_text()
+    assert "Is it so?" in text
+    assert 'alt="Figure: curve_one"' in text and "onload" not in text
+    assert "data:image/svg+xml;base64," in text
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("experiment=other", "finished runs of experiment 'other' in .*, found 9 of other"),
+        ("max_pictures=-1", "max_pictures: expected 0 or more, came -1"),
+        ("thumbnail_size=a", "thumbnail_size: expected 16 or more, came 'a'"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(root: Path, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        write_page(root, override)
+
+
+def test_texts_are_escaped_unless_they_are_html() -> None:
+    made = tag("a", "<b>", tag("i", "&"), None, title='"x"', hidden=True, lang=None, class_="c")
+    assert made == '<a title="&quot;x&quot;" hidden class="c">&lt;b&gt;<i>&amp;</i></a>'
+    assert join("'", 3) == "&#x27;3"
+    assert "</script" not in script_json("d", ["</script>", "\u2028"])[:-9]
+    assert json.loads(script_json("d", [HARM])[39:-9]) == [HARM]
