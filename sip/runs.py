@@ -182,9 +182,11 @@ class Run:
             "val_accuracy": result.val_accuracy,
             "test_accuracy": result.test_accuracy,
             "unet_evaluations": sum(picture.row["unet_evaluations"] for picture in pictures),
+            "draw_seconds": sum(picture.row["seconds"] for picture in pictures),
             "stages": stages.rows,
             "contact_sheet": sheet.name if sheet else None,
             **records.environment(),
+            **records.command_line(),
             "recipe": self.recipe,
         }
         log_results(
