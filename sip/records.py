@@ -142,7 +142,7 @@ def choice(group: str) -> str:
 
 
 def command_line() -> dict[str, Any]:
-    """Return what the command line set and the choice for every group; outside of Hydra, nothing."""
+    """Return what the command line set and the choice for every group."""
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():

@@ -82,9 +82,9 @@ def document(runs: Iterable[Run], layout: Layout, experiment: str | None = None)
         if any(one.block == block for one in compared):
             result.grids.append(_comparisons(block, compared, layout, found))
     result.notes += _legend(layout, compared)
-    result.notes += [
-        f"Chosen on validation: {c.line(layout.select, layout.select_by)}" for c in choices
-    ]
+    for choice in choices:
+        line = choice.line(layout.select, layout.select_by)
+        result.notes.append(f"Chosen on validation: {line}")
     result.notes += _gains(found, layout)
     used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
     result.notes += budget_notes(found)
@@ -114,7 +114,8 @@ def _values(
         line += [Text(_also(also, name)) for name in layout.also if len(columns) == 1]
         rows.append(line)
     also_names = layout.also if len(columns) == 1 else ()
-    header = [", ".join(layout.rows), *columns, *also_names]
+    values = [column or layout.value for column in columns]
+    header = [", ".join(layout.rows), *values, *also_names]
     return Grid(f"{layout.block}: {block}" if block else layout.title, header, rows)
 
 
@@ -240,6 +241,6 @@ def _runs_note(runs: Sequence[Run]) -> str:
     names = {name for run in runs for name in run.summary["experiments"] if name}
     of = f" of {', '.join(sorted(names))}" if names else ""
     return (
-        f"{len(runs)} runs{of}, commit {', '.join(commits)}; checkpoints chosen on validation, test "
-        "read once a run."
+        f"{len(runs)} runs{of}, commit {', '.join(commits)}; checkpoints chosen on validation, "
+        "test read once a run."
     )

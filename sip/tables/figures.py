@@ -13,7 +13,7 @@ MARKERS = "osD^vPX*<>hp"
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.4  # inches
 LEGEND_WIDTH = 0.085  # inches a character
 DPI = 200  # of the PNG
-STYLE = {
+STYLE: Any = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -66,7 +66,7 @@ def make(found: Sequence[Point], figure: Figure) -> Any:
         if figure.pareto:
             _draw_front(axis, [p for p in here if p.x is not None], figure.pareto)
         if figure.log_x:
-            _log(axis, sorted({p.x for p in here if p.x is not None}))
+            _log(axis, sorted({p.x for p in here if p.x is not None}), own=not figure.points)
         axis.set_xlabel(figure.x_label)
         axis.set_title(panel)
     axes[0].set_ylabel(figure.y_label)
@@ -115,13 +115,12 @@ def _draw_front(axis: Any, here: Sequence[Point], better: Any) -> None:
     axis.step(xs, ys, where=where, color="0.4", linestyle=":", zorder=1)
 
 
-def _log(axis: Any, xs: Sequence[float]) -> None:
-    """Make x logarithmic; few values get their own ticks, many get matplotlib's."""
+def _log(axis: Any, xs: Sequence[float], own: bool) -> None:
+    """Make x logarithmic, with the values' own ticks or with those of 1, 2 and 5."""
     from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
 
     axis.set_xscale("log")
-    few = len(xs) <= 8 and all(b / a > 1.2 for a, b in zip(xs, xs[1:], strict=False))
-    if few and all(x == int(x) for x in xs):
+    if own:
         axis.xaxis.set_major_locator(FixedLocator(xs))
         axis.xaxis.set_minor_locator(FixedLocator([]))
     else:

@@ -4,6 +4,7 @@ import csv
 import re
 from pathlib import Path
 
+from sip.tables.cells import Comparison
 from sip.tables.document import Document, Grid, Text
 from sip.tables.reading import plain
 
@@ -100,7 +101,8 @@ def rows(document: Document, metric: str) -> list[list[str]]:
         first: list[object] = [*place, metric, value.mean, value.half_width, value.num]
         first.append(" ".join(map(str, cell.seeds)))
         prints = " ".join(run.fingerprint for _, run in sorted(cell.runs.items()))
-        for one in mine or [None]:
+        several: list[Comparison | None] = [*mine] or [None]
+        for one in several:
             rest: list[object] = [None] * 10
             if one is not None:
                 over, images = one.difference, one.images

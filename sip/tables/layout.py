@@ -84,8 +84,8 @@ class Layout:
         return ", ".join(plain(run.value(key)) for key in self.rows)
 
     def column_of(self, run: Run) -> str:
-        """Return the name of a run's column."""
-        return plain(run.value(self.columns)) if self.columns else self.value
+        """Return the name of a run's column; "" where there is one."""
+        return plain(run.value(self.columns)) if self.columns else ""
 
     def block_of(self, run: Run) -> str:
         """Return the name of a run's block; "" where there is one table."""

@@ -55,7 +55,7 @@ class Run:
         return OmegaConf.load(file) if file.is_file() else OmegaConf.create()
 
     def value(self, key: str) -> Any:
-        """Return the value of a key of the summary, a group's choice, or a key of the configuration.
+        """Return the value of a key of the summary or the configuration, or a group's choice.
 
         Returns:
             A scalar; None where the run has none, or where it plays no part in the run, such as

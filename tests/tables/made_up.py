@@ -106,7 +106,8 @@ def _right(accuracy: float, seed: int) -> np.ndarray:
 def _write_predictions(file: Path, right: np.ndarray, ids: str) -> None:
     names = [f"{ids}/{number}" for number in range(NUM_IMAGES)]
     labels = [number % 2 for number in range(NUM_IMAGES)]
-    logits = [[1.0, 0.0] if (label == 0) == ok else [0.0, 1.0] for label, ok in zip(labels, right)]
+    pairs = zip(labels, right, strict=True)
+    logits = [[1.0, 0.0] if (label == 0) == ok else [0.0, 1.0] for label, ok in pairs]
     columns = {
         "sample_id": [*names, "val/0"],
         "split": ["test"] * NUM_IMAGES + ["val"],
