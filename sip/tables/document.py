@@ -90,7 +90,7 @@ def document(runs: Iterable[Run], layout: Layout, experiment: str | None = None)
     result.notes += budget_notes(found)
     result.notes.append(_runs_note(used))
     result.notes += [gap.line() for gap in lacking]
-    result.commands = [(gap.line(), gap.command) for gap in lacking if gap.command]
+    result.commands = [(gap.line(), gap.command) for gap in lacking]
     result.fingerprints = [run.fingerprint for run in used]
     return result
 

@@ -54,7 +54,7 @@ def make(found: Sequence[Point], figure: Figure) -> Any:
     panels = sorted({point.panel for point in found})
     series = list(dict.fromkeys(point.series for point in found))
     looks = {name: _look(number) for number, name in enumerate(sorted(series, key=_by_number))}
-    shapes = _shapes(found, figure)
+    shapes = _shapes(found)
     labels = [*looks, *shapes]
     width = PANEL_WIDTH * len(panels) + LEGEND_WIDTH * max(map(len, labels), default=0) + 0.6
     canvas = Canvas(figsize=(width, PANEL_HEIGHT + 0.3), layout="constrained")
@@ -70,8 +70,9 @@ def make(found: Sequence[Point], figure: Figure) -> Any:
         axis.set_xlabel(figure.x_label)
         axis.set_title(panel)
     axes[0].set_ylabel(figure.y_label)
-    canvas.suptitle(figure.title)
-    _legend(canvas, looks, shapes, figure)
+    canvas.suptitle(figure.title, x=0.01, horizontalalignment="left")
+    level = {point.series for point in found if point.x is None}
+    _legend(canvas, looks, shapes, level, figure)
     return canvas
 
 
@@ -82,11 +83,10 @@ def _look(number: int) -> dict[str, Any]:
     }
 
 
-def _shapes(found: Sequence[Point], figure: Figure) -> dict[str, str]:
+def _shapes(found: Sequence[Point]) -> dict[str, str]:
     """Return point name -> marker, where the series alone does not tell the points apart."""
-    names = sorted({point.name for point in found} - {point.series for point in found})
-    own = set(figure.points) - set(figure.series)
-    return {name: MARKERS[n % len(MARKERS)] for n, name in enumerate(names)} if own else {}
+    names = sorted({point.name for point in found} - {""}, key=_by_number)
+    return {name: MARKERS[n % len(MARKERS)] for n, name in enumerate(names)}
 
 
 def _draw_series(
@@ -130,15 +130,21 @@ def _log(axis: Any, xs: Sequence[float], own: bool) -> None:
 
 
 def _legend(
-    canvas: Any, looks: dict[str, dict[str, Any]], shapes: dict[str, str], figure: Figure
+    canvas: Any,
+    looks: dict[str, dict[str, Any]],
+    shapes: dict[str, str],
+    level: set[str],
+    figure: Figure,
 ) -> None:
     """Put one legend to the right of the panels."""
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], color=look["color"], marker="" if shapes else look["marker"], label=name)
-        for name, look in looks.items()
-    ]
+    handles = []
+    for name, look in looks.items():
+        plain_line = bool(shapes) or name in level
+        shown = look | ({"marker": ""} if plain_line else {})
+        style: Any = "--" if name in level else "-"
+        handles.append(Line2D([], [], linestyle=style, label=name, **shown))
     handles += [
         Line2D([], [], color="0.3", marker=marker, linestyle="", label=name)
         for name, marker in shapes.items()
@@ -151,6 +157,6 @@ def _legend(
 def _by_number(name: str) -> tuple[float, str]:
     """Sort series by the numbers in their names, then by name."""
     try:
-        return float(name.rpartition(", ")[2]), name
+        return float(name.split(" ")[-1]), name
     except ValueError:
         return -1.0, name

@@ -24,13 +24,13 @@ class Gap:
         place: Block, row and column.
         seeds: That are missing; all of the block's where the cell is empty.
         whole: Whether the cell is empty.
-        command: That makes them; None where no finished run says how.
+        command: That makes them.
     """
 
     place: Place
     seeds: tuple[int, ...]
     whole: bool
-    command: str | None
+    command: str
 
     def line(self) -> str:
         """Return the gap in one line, without its command."""
@@ -62,14 +62,13 @@ def gaps(
 
 def command(
     place: Place, seeds: Iterable[int], runs: list[Run], layout: Layout, experiment: str | None
-) -> str | None:
-    """Return the command that makes a cell's runs; None where a key's value is not known."""
+) -> str:
+    """Return the command that makes a cell's runs."""
     block, row, column = place
     wanted = dict(zip(layout.rows, row.split(", "), strict=True))
     wanted |= {layout.block: block} if layout.block else {}
     wanted |= {layout.columns: column} if layout.columns else {}
-    if "-" in wanted.values():
-        return None
+    wanted = {key: value for key, value in wanted.items() if value != "-"}  # plays no part there
 
     def near(run: Run) -> tuple[bool, bool, bool, int]:
         places = layout.block_of(run), layout.row_of(run), layout.column_of(run)

@@ -67,7 +67,7 @@ class Point:
     Attributes:
         x: None where the run has no x: it is drawn as a level line.
         y: Mean and interval.
-        name: Of the point within its series, such as "prompts.noise_rate 0.5"; "" where x says it.
+        name: Of the point within its series, such as "noise_rate 0.5"; "" where x says it.
     """
 
     panel: str
@@ -93,7 +93,7 @@ def points(runs: Iterable[Run], figure: Figure) -> list[Point]:
     for run in runs:
         if run.metric(figure.y) is None or (is_metric and run.metric(figure.x) is None):
             continue
-        name = ", ".join(f"{key.split('.')[-1]} {plain(run.value(key))}" for key in figure.points)
+        name = _names(run, [key for key in figure.points if key not in figure.series])
         x = "" if is_metric else plain(run.value(figure.x))
         series = _names(run, figure.series if x != "-" else (*figure.series, *figure.level))
         place = _panel(run, figure), series, x, name
@@ -115,8 +115,14 @@ def _panel(run: Run, figure: Figure) -> str:
 
 
 def _names(run: Run, keys: Iterable[str]) -> str:
-    values = [plain(run.value(key)) for key in keys]
-    return ", ".join(value for value in values if value != "-") or "-"
+    """Return the values of keys, numbers with the last word of their key in front."""
+    texts = []
+    for key in keys:
+        value = run.value(key)
+        if value is not None:
+            is_number = isinstance(value, int | float)
+            texts.append(f"{key.split('.')[-1]} {plain(value)}" if is_number else plain(value))
+    return ", ".join(texts)
 
 
 def _point(place: tuple[str, ...], runs: Sequence[Run], figure: Figure, is_metric: bool) -> Point:

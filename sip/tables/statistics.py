@@ -7,6 +7,7 @@ difference that neither kind can explain is worth a sentence.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -48,8 +49,13 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
     mean = sum(values) / len(values)
     if len(values) < MIN_SEEDS:
         return Estimate(mean, None, len(values))
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
+    half = _t_limit(level, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return Estimate(mean, float(half), len(values))
+
+
+@cache
+def _t_limit(level: float, freedom: int) -> float:
+    return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 @dataclass(frozen=True)
