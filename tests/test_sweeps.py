@@ -11,12 +11,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 import sip
 from sip.cli import conf_folder
 from sip.common import failures
+from sip.records import command_line
 from sip.runs import Run
 from sip.sweeps import list_jobs, survey
 
@@ -113,3 +115,20 @@ def test_finished_runs_are_counted_and_time_the_others(tmp_path: Path) -> None:
     assert found.to_draw == len(subsets[0] | subsets[1]) <= 40
     assert found.seconds == pytest.approx(5 * 90.0 + 2.0 * found.to_draw)
     assert found.line().startswith(f"6 runs, 1 found, 5 to do, {found.to_draw} pictures to draw")
+
+
+def test_a_run_writes_down_its_command_and_choices() -> None:
+    assert command_line() == {"overrides": [], "choices": {}}
+    overrides = ["prompts/guidance=constant", "seed=3"]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("config", overrides, return_hydra_config=True)
+    config.hydra.overrides.task = overrides
+    HydraConfig.instance().set_config(config)
+    try:
+        written = command_line()
+    finally:
+        HydraConfig.instance().cfg = None
+    assert written["overrides"] == overrides
+    assert written["choices"]["prompts/guidance"] == "constant"
+    assert written["choices"]["augmentation/offline"] == "none"
+    assert not [key for key in written["choices"] if key.startswith("hydra")]
