@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from sip.common import progress
+from sip.common import failures, progress
 from sip.common.errors import UserError
 
 Task = Callable[[DictConfig], Any]
@@ -37,7 +37,15 @@ NUM_NEAR = 3
 
 
 class ReportedError(Exception):
-    """A job of a multirun failed and has said why; the other jobs go on."""
+    """A job of a multirun failed and has said why; the other jobs go on.
+
+    Args:
+        notes: File that names the sweep's failed jobs, a line each; jobs may run elsewhere.
+    """
+
+    def __init__(self, notes: str) -> None:
+        super().__init__(notes)
+        self.notes = Path(notes)
 
 
 def main(task: Task, config_name: str = "config", conf: Path | None = None) -> NoReturn:
@@ -51,6 +59,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
     folder = conf or conf_folder()
     command = _Command(folder, config_name, sys.argv[1:])
     debug = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in command.overrides
+    failures.begin()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, in place of printing and exiting
     job = Job(task)
     run = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(job)
@@ -60,7 +69,10 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
             sys.exit(0)
         command.check_additions()
         run()
-    except ReportedError:
+    except ReportedError as error:
+        failed = failures.read(error.notes)
+        _say(f"{len(failed)} jobs failed; the same command runs them again, and only them:")
+        _say("\n".join(f"  {line}" for line in failed))
         sys.exit(1)
     except KeyboardInterrupt as stop:
         if not progress.is_first:  # else Lightning kills the process that says it, in mid-batch
@@ -101,10 +113,14 @@ class Job:
                 traceback.print_exc()
             job = HydraConfig.get()
             several = job.mode == RunMode.MULTIRUN
-            where = f" in job {job.job.num} ({' '.join(job.overrides.task)})" if several else ""
             text = str(error) if isinstance(error, UserError) else _one_line(error)
-            _say(f"error{where}: {text}")
-            raise (ReportedError() if several else SystemExit(1)) from None
+            if not several:
+                _say(f"error: {text}")
+                raise SystemExit(1) from None
+            where = f"job {job.job.num} ({' '.join(job.overrides.task)})"
+            _say(f"error in {where}: {text}")
+            notes = failures.note(Path(job.sweep.dir), job.job.num, f"{where}: {text}")
+            raise ReportedError(str(notes)) from None
 
 
 def conf_folder() -> Path:

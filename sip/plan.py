@@ -87,7 +87,7 @@ def make_plan(offline: "Offline", samples: Sequence[Sample], num_devices: int = 
     """Look up what is there and measure a few rows of what is not."""
     from sip.trial import measure
 
-    known, captions, scores, to_caption, to_score = _known(offline, samples)
+    known, captions, scores, to_caption, to_score = known_rows(offline, samples)
     prompts = offline.write(known, captions, scores) if known else []
     offline.generator.check(prompts)
     room = offline.room("images")
@@ -121,7 +121,7 @@ def make_plan(offline: "Offline", samples: Sequence[Sample], num_devices: int = 
     )
 
 
-def _known(
+def known_rows(
     offline: "Offline", samples: Sequence[Sample]
 ) -> tuple[list[Sample], list[list[str]] | None, list[list[float]] | None, int, int]:
     """Return the samples whose prompts can be written now, and how many wait for which room."""

@@ -159,6 +159,17 @@ def choice(group: str) -> str:
     return str(HydraConfig.get().runtime.choices.get(group, "custom")).split("/")[-1]
 
 
+def command_line() -> dict[str, Any]:
+    """Return what the command line set and the choice for every group."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return {"overrides": [], "choices": {}}
+    job = HydraConfig.get()
+    choices = {str(k): v for k, v in job.runtime.choices.items() if not str(k).startswith("hydra")}
+    return {"overrides": list(job.overrides.task), "choices": choices}
+
+
 def text_table(rows: Mapping[str, str]) -> str:
     """Return names and values in two columns between rules."""
     width = max(map(len, rows))

@@ -189,9 +189,11 @@ class Run:
             "test_accuracy": result.test_accuracy,
             "unet_evaluations": sum(picture.row["unet_evaluations"] for picture in pictures),
             **quality.summary(),
+            "draw_seconds": sum(picture.row["seconds"] for picture in pictures),
             "stages": stages.rows,
             "contact_sheet": sheet.name if sheet else None,
             **records.environment(),
+            **records.command_line(),
             "recipe": self.recipe,
         }
         if progress.is_first:

@@ -1,6 +1,5 @@
-"""The table of arms: `python -m sip.tables runs=runs output=experiments/main/table`."""
+"""Tables and figures: `python -m sip.tables table=main output=experiments/main/table`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,36 +10,31 @@ if TYPE_CHECKING:
 
 
 def task(config: "DictConfig") -> None:
-    """Read the finished runs of an experiment; print the table and write it."""
-    from sip.common.errors import UserError
-    from sip.tables.main import arms, markdown, write
+    """Read finished runs; print and write a table of them, or draw a figure."""
+    from sip.tables.reading import read_runs
 
-    files = sorted(Path(config.runs).glob("*/summary.json"))
-    read = [json.loads(file.read_text()) for file in files]
-    summaries = [summary for summary in read if "test_accuracy" in summary]
-    chosen = [
-        s for s in summaries if config.experiment is None or config.experiment in s["experiments"]
-    ]
-    if not chosen:
-        raise UserError(
-            f"tables: expected finished runs of experiment {config.experiment!r} in "
-            f"{config.runs}, found {len(summaries)} of other experiments; name them with runs= "
-            "and experiment="
-        )
-    try:
-        rows = arms(chosen)
-    except ValueError as error:
-        raise UserError(f"tables: {error}") from error
-    commits = sorted({str(s["commit"])[:10] for s in chosen})
-    prints = ", ".join(s["fingerprint"] for s in chosen)
-    footer = (
-        f"{len(chosen)} runs, commit {', '.join(commits)}. Same number of optimiser steps for all "
-        f"arms of a backbone; checkpoint chosen on validation; test read once a run.\n\n"
-        f"<details><summary>Fingerprints</summary>{prints}</details>"
-    )
-    print(markdown(rows, footer))
+    if config.get("figure"):
+        from sip.records import choice
+        from sip.tables.figures import Figure, draw
+
+        figure = Figure.of(config.figure)
+        runs = read_runs(Path(config.runs), config.experiment, figure.where)
+        if not any(run.metric(figure.x) is not None or run.value(figure.x) for run in runs):
+            print(f"figure skipped: none of {len(runs)} runs has {figure.x}")
+            return
+        files = draw(runs, figure, Path(config.output or choice("figure")))
+        print(f"figure: {', '.join(map(str, files))}")
+        return
+    from sip.tables.document import document
+    from sip.tables.formats import markdown, write
+    from sip.tables.layout import Layout
+
+    layout = Layout.of(config.table)
+    runs = read_runs(Path(config.runs), config.experiment, layout.where)
+    made = document(runs, layout, config.experiment)
+    print(markdown(made))
     if config.output:
-        write(rows, footer, Path(config.output))
+        write(made, layout.value, Path(config.output))
 
 
 def main() -> None:

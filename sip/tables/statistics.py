@@ -1,11 +1,21 @@
-"""Statistics of an arm over seeds: thin glue over scipy."""
+"""Statistics of a table: thin glue over scipy.
 
-from collections.abc import Sequence
+Two kinds of chance are kept apart. *Seeds* (subset, weights, order) are judged by Student's t over
+the seeds; the *test images* by a paired bootstrap and by McNemar's test on stored predictions. A
+difference that neither kind can explain is worth a sentence.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 from scipy import stats
 
 MIN_SEEDS = 3  # fewer give no interval
+LEVEL = 0.95  # of every interval; tests are two-sided at 1 - LEVEL
+NUM_RESAMPLES = 5000
+MAX_SEEDS = 10_000  # more are not worth counting
 
 
 @dataclass(frozen=True)
@@ -22,8 +32,13 @@ class Estimate:
     half_width: float | None
     num: int
 
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether there is an interval and 0 is outside it."""
+        return self.half_width is not None and abs(self.mean) > self.half_width
 
-def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
+
+def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
     """Return mean and two-sided Student-t interval of independent values (seeds).
 
     Raises:
@@ -34,8 +49,13 @@ def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
     mean = sum(values) / len(values)
     if len(values) < MIN_SEEDS:
         return Estimate(mean, None, len(values))
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
+    half = _t_limit(level, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return Estimate(mean, float(half), len(values))
+
+
+@cache
+def _t_limit(level: float, freedom: int) -> float:
+    return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 @dataclass(frozen=True)
@@ -45,10 +65,12 @@ class Difference:
     Attributes:
         estimate: Mean difference, treated minus control, with its interval.
         p_value: Of the paired t-test; None for fewer than 3 pairs.
+        spread: Standard deviation of the differences; None for fewer than 3 pairs.
     """
 
     estimate: Estimate
     p_value: float | None
+    spread: float | None
 
 
 def paired_difference(treated: Sequence[float], control: Sequence[float]) -> Difference:
@@ -65,7 +87,133 @@ def paired_difference(treated: Sequence[float], control: Sequence[float]) -> Dif
     differences = [t - c for t, c in zip(treated, control, strict=True)]
     result = estimate(differences)
     if result.half_width is None:
-        return Difference(result, None)
+        return Difference(result, None, None)
     if max(differences) - min(differences) < 1e-9:  # no spread: scipy's t is 0/0 or infinite
-        return Difference(result, 1.0 if abs(result.mean) < 1e-9 else 0.0)
-    return Difference(result, float(stats.ttest_rel(treated, control).pvalue))
+        return Difference(result, 1.0 if abs(result.mean) < 1e-9 else 0.0, 0.0)
+    p_value = float(stats.ttest_rel(treated, control).pvalue)
+    return Difference(result, p_value, float(np.std(differences, ddof=1)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values: below 0.05 keeps the chance of any false find below 5 %.
+
+    Source: Holm, Scand. J. Statist. 6 (1979): the k-th smallest of m times m - k + 1, made
+    monotonous, at most 1.
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, p_values[position] * (len(p_values) - rank)))
+        adjusted[position] = largest
+    return adjusted
+
+
+def seeds_needed(spread: float, effect: float, power: float = 0.8, level: float = LEVEL) -> int:
+    """Return how many seeds a paired t-test needs to see a difference.
+
+    Args:
+        spread: Standard deviation of the paired differences, in the effect's unit; > 0.
+        effect: The difference that is to be seen; > 0.
+        power: The chance to see it.
+
+    Returns:
+        The smallest number with that power, at least 3; `MAX_SEEDS` where it would be more.
+    """
+    low, high = MIN_SEEDS - 1, MAX_SEEDS  # power grows with the number: bisect
+    while high - low > 1:
+        middle = (low + high) // 2
+        if power_of(middle, spread, effect, level) >= power:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def power_of(num: int, spread: float, effect: float, level: float = LEVEL) -> float:
+    """Return the chance that a two-sided paired t-test over `num` seeds sees `effect`."""
+    if spread < 1e-9:
+        return 1.0
+    noncentral = effect / spread * np.sqrt(num)
+    if noncentral > 30:  # scipy's noncentral t is nan far out, where the answer is known
+        return 1.0
+    limit = stats.t.ppf((1 + level) / 2, num - 1)
+    upper = stats.nct.sf(limit, num - 1, noncentral)
+    lower = stats.nct.cdf(-limit, num - 1, noncentral)
+    return float(upper + np.nan_to_num(lower))  # the far tail is 0, or nan in some versions
+
+
+@dataclass(frozen=True)
+class OverImages:
+    """A paired difference between two arms over the test images.
+
+    Attributes:
+        low, high: Of the bootstrap's percentile interval, in points.
+        p_value: McNemar's, over all seeds: twice the median of the seeds' exact p-values, which is
+            a p-value however the seeds depend on each other (Rueger 1978).
+    """
+
+    low: float
+    high: float
+    p_value: float
+
+
+def over_images(
+    treated: Mapping[int, np.ndarray], control: Mapping[int, np.ndarray], seed: int = 0
+) -> OverImages:
+    """Compare two arms image by image, over the seeds both have.
+
+    Args:
+        treated, control: Seed -> whether each test image was right, (images,) bool, same order.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: They share no seed.
+    """
+    shared = sorted(treated.keys() & control.keys())
+    if not shared:
+        raise ValueError("over_images: expected arms that share a seed, got none")
+    pairs = [(treated[s].astype(bool), control[s].astype(bool)) for s in shared]
+    low, high = paired_bootstrap([t for t, _ in pairs], [c for _, c in pairs], seed)
+    p_values = [mcnemar(t, c) for t, c in pairs]
+    return OverImages(low, high, min(1.0, 2 * float(np.median(p_values))))
+
+
+def paired_bootstrap(
+    treated: Sequence[np.ndarray], control: Sequence[np.ndarray], seed: int = 0
+) -> tuple[float, float]:
+    """Return the percentile interval of the accuracy's difference, in points.
+
+    Images are drawn with replacement, each with its results of all seeds and of both arms, so what
+    the seeds share of an image is not counted twice.
+
+    Args:
+        treated, control: A seed each, (images,) bool, same order of seeds and images.
+        seed: Of the resampling.
+    """
+    difference = np.mean(treated, axis=0) - np.mean(control, axis=0)  # (images,)
+    if np.ptp(difference) == 0:
+        return 100 * float(difference[0]), 100 * float(difference[0])
+    result = stats.bootstrap(
+        (100 * difference,),
+        np.mean,
+        n_resamples=NUM_RESAMPLES,
+        batch=max(1, 10**7 // len(difference)),
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def mcnemar(treated: np.ndarray, control: np.ndarray) -> float:
+    """Return the exact p-value of McNemar's test: are the images that one alone gets even?
+
+    Source: McNemar, Psychometrika 12 (1947), with the binomial in place of its limit.
+
+    Args:
+        treated, control: Whether each image was right, (images,) bool, same order.
+    """
+    gained = int(np.sum(treated & ~control))
+    lost = int(np.sum(~treated & control))
+    if gained + lost == 0:
+        return 1.0
+    return float(stats.binomtest(gained, gained + lost, 0.5).pvalue)

@@ -1,10 +1,23 @@
-"""Statistics against scipy and by simulation."""
+"""Statistics against scipy and statsmodels, and by simulation."""
 
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
-from sip.tables.statistics import estimate, paired_difference
+from sip.tables.statistics import (
+    MAX_SEEDS,
+    NUM_RESAMPLES,
+    estimate,
+    holm,
+    mcnemar,
+    over_images,
+    paired_bootstrap,
+    paired_difference,
+    seeds_needed,
+)
 
 
 def test_interval_is_scipys() -> None:
@@ -45,3 +58,110 @@ def test_paired_p_value_is_scipys() -> None:
 def test_unequal_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="got 2 and 1"):
         paired_difference([1.0, 2.0], [1.0])
+
+
+def test_interval_of_a_difference_covers_93_to_97_percent_at_five_seeds() -> None:
+    rng = np.random.default_rng(1)
+    shared = rng.normal(0, 5, (1200, 5))  # the seeds' own, which pairing takes out
+    treated = shared + 1.0 + rng.normal(0, 1, (1200, 5))
+    hits = 0
+    for one, other in zip(treated, shared, strict=True):
+        result = paired_difference(one.tolist(), other.tolist()).estimate
+        assert result.half_width is not None
+        hits += abs(result.mean - 1.0) <= result.half_width
+    assert 0.93 <= hits / 1200 <= 0.97
+
+
+def test_no_spread_is_told_without_a_division_by_zero() -> None:
+    assert paired_difference([0.5] * 3, [0.5] * 3).p_value == 1.0
+    assert paired_difference([0.75] * 3, [0.5] * 3).p_value == 0.0
+
+
+@pytest.mark.parametrize(
+    "p_values", [[0.01, 0.04, 0.03, 0.005], [0.5], [], [0.02, 0.02, 0.9], [0.6, 0.7, 0.001]]
+)
+def test_holm_is_statsmodels(p_values: list[float]) -> None:
+    expected = multipletests(p_values, method="holm")[1] if p_values else []
+    assert holm(p_values) == pytest.approx(list(expected))
+
+
+def test_holm_keeps_the_chance_of_any_false_find_at_5_percent() -> None:
+    rng = np.random.default_rng(2)
+    p_values = stats.ttest_1samp(rng.normal(size=(2000, 6, 5)), 0, axis=2).pvalue
+    false = [min(holm(row.tolist())) < 0.05 for row in p_values]
+    assert 0.035 <= np.mean(false) <= 0.065
+    assert np.mean(p_values.min(axis=1) < 0.05) > 0.2  # without the correction
+
+
+@pytest.mark.parametrize(("spread", "effect"), [(0.5, 0.33), (1.0, 0.33), (0.2, 0.33), (4.0, 2.0)])
+def test_seeds_needed_is_statsmodels(spread: float, effect: float) -> None:
+    expected = TTestPower().solve_power(effect / spread, alpha=0.05, power=0.8)
+    assert seeds_needed(spread, effect) == max(3, int(np.ceil(expected)))
+
+
+def test_that_many_seeds_see_the_effect_in_four_of_five_trials() -> None:
+    num = seeds_needed(0.5, 0.33)
+    rng = np.random.default_rng(3)
+    seen = stats.ttest_1samp(rng.normal(0.33, 0.5, (4000, num)), 0, axis=1).pvalue < 0.05
+    assert 0.78 <= np.mean(seen) <= 0.83
+
+
+def test_extreme_spreads_need_few_or_countless_seeds() -> None:
+    assert seeds_needed(0.0, 0.33) == seeds_needed(1e-6, 0.33) == 3
+    assert seeds_needed(1e3, 0.33) == MAX_SEEDS
+
+
+def flips(rng: np.random.Generator, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return two arms on the same images; the first is right on 5 % more of them."""
+    hard = rng.random(num)
+    control = hard + rng.normal(0, 0.1, num) < 0.7
+    return hard + rng.normal(0, 0.1, num) < 0.75, control
+
+
+def test_mcnemar_is_statsmodels() -> None:
+    treated, control = flips(np.random.default_rng(4), 300)
+    both = [[np.sum(t & c) for c in (control, ~control)] for t in (treated, ~treated)]
+    expected = statsmodels_mcnemar(both, exact=True).pvalue
+    assert mcnemar(treated, control) == pytest.approx(expected)
+    assert mcnemar(control, control) == 1.0
+
+
+def test_bootstrap_is_scipys_paired_one() -> None:
+    treated, control = flips(np.random.default_rng(5), 400)
+
+    def difference(t: np.ndarray, c: np.ndarray, axis: int) -> np.ndarray:
+        return 100 * (np.mean(t, axis=axis) - np.mean(c, axis=axis))
+
+    expected = stats.bootstrap(
+        (treated.astype(float), control.astype(float)),
+        difference,
+        paired=True,
+        method="percentile",
+        n_resamples=NUM_RESAMPLES,
+        rng=np.random.default_rng(7),
+    ).confidence_interval
+    assert paired_bootstrap([treated], [control]) == pytest.approx(tuple(expected), abs=0.4)
+
+
+def test_bootstrap_over_images_covers_the_true_difference() -> None:
+    rng = np.random.default_rng(6)
+    true = 100 * np.subtract(*[np.mean(arm) for arm in flips(rng, 500_000)])
+    hits = 0
+    for _ in range(100):
+        low, high = paired_bootstrap(*([arm] for arm in flips(rng, 300)))
+        hits += low <= true <= high
+    assert 0.89 <= hits / 100 <= 0.99
+
+
+def test_seeds_are_not_independent_images() -> None:
+    # Five copies of one seed say no more than one.
+    treated, control = flips(np.random.default_rng(8), 300)
+    one = over_images({0: treated}, {0: control})
+    five = over_images(dict.fromkeys(range(5), treated), dict.fromkeys(range(5), control))
+    assert five == one
+    assert one.p_value == pytest.approx(min(1, 2 * mcnemar(treated, control)))
+
+
+def test_arms_without_a_common_seed_are_refused() -> None:
+    with pytest.raises(ValueError, match="share a seed, got none"):
+        over_images({0: np.array([True])}, {1: np.array([True])})

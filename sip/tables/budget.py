@@ -1,0 +1,54 @@
+"""What the cells of a table were given: steps and pictures; unequal ones are said."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from sip.tables.cells import Cell, Place
+from sip.tables.reading import Run
+
+Group = dict[tuple[int, ...], list[str]]
+
+
+def budget_notes(found: Mapping[Place, Cell]) -> list[str]:
+    """Return a line on the budget of each block's column, and one where its rows' differ."""
+    columns: dict[tuple[str, str], dict[str, list[Run]]] = defaultdict(dict)
+    for (block, row, column), cell in found.items():
+        if cell.runs:
+            columns[block, column][row] = list(cell.runs.values())
+    lines: list[str] = []
+    equal: dict[str, list[str]] = defaultdict(list)
+    for (block, column), rows in sorted(columns.items()):
+        name = " × ".join(part for part in (block, column) if part)
+        steps = _by(rows, "steps")
+        real = _by(rows, "num_real")
+        if len(steps) == 1 and len(real) == 1:
+            pictures = f"{_numbers(next(iter(real)))} real pictures"
+            equal[f"{_numbers(next(iter(steps)))} steps, {pictures}"].append(name)
+        for what, group in (("steps", steps), ("real pictures", real)):
+            if len(group) > 1:
+                texts = [f"{_numbers(n)} ({', '.join(r)})" for n, r in sorted(group.items())]
+                lines.append(f"UNEQUAL BUDGET, {name}: {what} {'; '.join(texts)}.")
+    lines = [f"Budget of {', '.join(names)}: {text}." for text, names in equal.items()] + lines
+    drawn: dict[str, Group] = {}
+    for block in sorted({block for block, _ in columns}):
+        here = [rows for (b, _), rows in columns.items() if b == block]
+        drawn[block] = _by({row: r for rows in here for row, r in rows.items()}, "num_drawn")
+    for block, group in drawn.items():
+        texts = [
+            f"{_numbers(n)} ({', '.join(sorted(r))})" for n, r in sorted(group.items()) if any(n)
+        ]
+        if texts:
+            lines.append(f"Drawn pictures{f', {block}' if block else ''}: {'; '.join(texts)}.")
+    return lines
+
+
+def _by(rows: Mapping[str, list[Run]], key: str) -> Group:
+    """Return the values of a summary's key over a row's runs -> the rows that have them."""
+    groups: Group = defaultdict(list)
+    for row, runs in rows.items():
+        groups[tuple(sorted({run.summary[key] for run in runs}))].append(row)
+    return groups
+
+
+def _numbers(values: tuple[int, ...]) -> str:
+    return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"

@@ -1,0 +1,235 @@
+"""Runs in, cells out: mean, interval and n over seeds, and paired comparisons with the control."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from sip.common.errors import UserError
+from sip.tables.layout import MEAN, Layout
+from sip.tables.reading import Run, plain
+from sip.tables.statistics import (
+    LEVEL,
+    Difference,
+    Estimate,
+    OverImages,
+    estimate,
+    holm,
+    over_images,
+    paired_difference,
+    seeds_needed,
+)
+
+EFFECT = 0.33  # points; the paper's gain on ViT, and the yardstick of what a table can see
+IMAGE_METRICS = {"test/top1": "test", "val/top1": "val"}  # what predictions hold image by image
+NAMED = ("dataset", "backbone", "augmentation")  # in every summary; more telling than their keys
+Place = tuple[str, str, str]  # block, row, column
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row in one column.
+
+    Attributes:
+        runs: Seed -> run; empty for a mean over columns.
+        values: Seed -> the table's metric.
+    """
+
+    block: str
+    row: str
+    column: str
+    runs: Mapping[int, Run]
+    values: Mapping[int, float]
+
+    @property
+    def estimate(self) -> Estimate:
+        """Mean and interval over the seeds."""
+        return estimate([self.values[seed] for seed in sorted(self.values)])
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, in order."""
+        return tuple(sorted(self.values))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row against another one in the same column.
+
+    Attributes:
+        difference: Over the seeds both have.
+        holm_p: Of its t-test, corrected for all comparisons of the block's column; None for fewer
+            than 3 pairs.
+        images: Over the test images; None where predictions are missing, or for means.
+        seeds_needed: To see 0.33 points with this spread; None for fewer than 3 pairs.
+        checked: Whether the predictions show that both were tested on the same pictures.
+    """
+
+    block: str
+    row: str
+    column: str
+    against: str
+    difference: Difference
+    holm_p: float | None
+    images: OverImages | None
+    seeds_needed: int | None
+    checked: bool
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out 0 and the corrected p-value is below 5 %."""
+        significant = self.holm_p is not None and self.holm_p < 1 - LEVEL
+        return self.difference.estimate.excludes_zero and significant
+
+
+def cells(runs: Iterable[Run], layout: Layout) -> dict[Place, Cell]:
+    """Group runs into cells, means over columns included.
+
+    Raises:
+        UserError: Two runs are of one cell and seed, but were not made alike.
+    """
+    groups: dict[Place, dict[int, Run]] = defaultdict(dict)
+    for run in runs:
+        place = layout.block_of(run), layout.row_of(run), layout.column_of(run)
+        if layout.row_values is not None and place[1] not in layout.row_values:
+            continue
+        if layout.column_values is not None and place[2] not in layout.column_values:
+            continue
+        if run.metric(layout.value) is None:
+            continue
+        other = groups[place].setdefault(run.seed, run)
+        if other is not run:
+            raise UserError(_ambiguous(place, other, run))
+    result = {place: _cell(place, group, layout) for place, group in groups.items()}
+    if layout.mean and layout.columns:
+        result |= _means(result, layout)
+    return result
+
+
+def _cell(place: Place, runs: Mapping[int, Run], layout: Layout) -> Cell:
+    values = {seed: run.metric(layout.value) for seed, run in runs.items()}
+    return Cell(*place, runs, {seed: v for seed, v in values.items() if v is not None})
+
+
+def _means(found: Mapping[Place, Cell], layout: Layout) -> dict[Place, Cell]:
+    """Return the means over the columns, seed by seed; none for a row with a column missing."""
+    result = {}
+    for block in {block for block, _, _ in found}:
+        here = {place: cell for place, cell in found.items() if place[0] == block}
+        columns = layout.column_order(column for _, _, column in here)
+        for row in {row for _, row, _ in here}:
+            line = [here.get((block, row, column)) for column in columns]
+            whole = [cell for cell in line if cell is not None]
+            if len(whole) < len(line):
+                continue
+            seeds = set.intersection(*(set(cell.values) for cell in whole))
+            if seeds:
+                means = {s: sum(c.values[s] for c in whole) / len(whole) for s in seeds}
+                result[block, row, MEAN] = Cell(block, row, MEAN, {}, means)
+    return result
+
+
+def comparisons(found: Mapping[Place, Cell], layout: Layout) -> list[Comparison]:
+    """Compare every cell with its controls; Holm's correction within each block's column."""
+    result = []
+    families: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
+    for (block, row, column), cell in found.items():
+        rows = [r for b, r, c in found if (b, c) == (block, column)]
+        for control in layout.controls(row, rows):
+            other = found[block, control, column]
+            if compared := compare(cell, other, layout.value):
+                families[block, column].append(compared)
+    for family in families.values():
+        tested = [one for one in family if one.difference.p_value is not None]
+        adjusted = holm([one.difference.p_value or 0.0 for one in tested])
+        result += [replace(one, holm_p=p) for one, p in zip(tested, adjusted, strict=True)]
+        result += [one for one in family if one.difference.p_value is None]
+    return result
+
+
+def compare(cell: Cell, control: Cell, metric: str) -> Comparison | None:
+    """Compare two cells of one column over the seeds both have; None if they share none.
+
+    Raises:
+        UserError: Their predictions are of other pictures.
+    """
+    shared = sorted(cell.values.keys() & control.values.keys())
+    if not shared:
+        return None
+    difference = paired_difference(
+        [cell.values[seed] for seed in shared], [control.values[seed] for seed in shared]
+    )
+    pairs = {s: (cell.runs[s], control.runs[s]) for s in shared if s in cell.runs}
+    split = IMAGE_METRICS.get(metric)
+    checked = bool(pairs) and all(_same_pictures(*pair) for pair in pairs.values())
+    images = _over_images(pairs, split) if checked and split else None
+    spread = difference.spread
+    return Comparison(
+        cell.block,
+        cell.row,
+        cell.column,
+        control.row,
+        difference,
+        holm_p=difference.p_value,
+        images=images,
+        seeds_needed=None if spread is None else seeds_needed(spread, EFFECT),
+        checked=checked,
+    )
+
+
+def _same_pictures(run: Run, control: Run) -> bool:
+    """Return whether two runs predicted the same pictures; False where that is not stored.
+
+    Raises:
+        UserError: They did not.
+    """
+    for split in ("val", "test"):
+        said, other = run.predictions(split), control.predictions(split)
+        if said is None or other is None:
+            return False
+        if said.ids != other.ids:
+            raise UserError(
+                f"tables: expected the same {split} pictures in {run.folder} and {control.folder}, "
+                f"came {len(set(said.ids) ^ set(other.ids))} that only one of them has; compare "
+                "runs of one split of the data (table.where)"
+            )
+    return True
+
+
+def _over_images(pairs: Mapping[int, tuple[Run, Run]], split: str) -> OverImages | None:
+    """Compare image by image, over those seeds that have the first seed's pictures."""
+    treated: dict[int, np.ndarray] = {}
+    control: dict[int, np.ndarray] = {}
+    ids: Sequence[str] | None = None
+    for seed, (run, other) in pairs.items():
+        said, said_too = run.predictions(split), other.predictions(split)
+        assert said is not None and said_too is not None
+        ids = said.ids if ids is None else ids
+        if said.ids == ids:
+            treated[seed], control[seed] = said.right, said_too.right
+    return over_images(treated, control)
+
+
+def _ambiguous(place: Place, one: Run, other: Run) -> str:
+    name = " × ".join(part for part in place if part)
+    keys = [key for key in NAMED if one.summary.get(key) != other.summary.get(key)]
+    keys += _differing(OmegaConf.to_container(one.config), OmegaConf.to_container(other.config))
+    named = [key for key in keys if key.split(".")[0] not in ("experiment", "paths", "runtime")]
+    what = ", ".join(named[:4]) or "their recipes"
+    key = named[0] if named else "KEY"
+    return (
+        f"tables: two runs of {name}, seed {one.seed}, differ in {what} ({one.fingerprint} and "
+        f"{other.fingerprint}); keep one with +table.where.{key}={plain(one.value(key))}, or make "
+        "the key a row or a column"
+    )
+
+
+def _differing(one: Any, other: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {**one, **other}:
+            yield from _differing(one.get(key), other.get(key), f"{prefix}{key}.")
+    elif one != other:
+        yield prefix.removesuffix(".")

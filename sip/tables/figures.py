@@ -1,0 +1,162 @@
+"""Figures of finished runs, as PDF and PNG, in colours that colour-blind readers can tell apart."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sip.tables.points import Figure, Point, front, points
+from sip.tables.reading import Run
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color), yellow left out: it is faint on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX*<>hp"
+PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.4  # inches
+LEGEND_WIDTH = 0.085  # inches a character
+DPI = 200  # of the PNG
+STYLE: Any = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "grid.alpha": 0.3,
+    "pdf.fonttype": 42,  # text stays text: journals ask for it
+    "svg.fonttype": "none",
+}
+
+
+def draw(runs: Iterable[Run], figure: Figure, path: Path) -> list[Path]:
+    """Draw a figure; write `<path>.pdf` and `<path>.png`.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: A key or metric that it needs is in no run.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    found = points(runs, figure)
+    with matplotlib.rc_context(STYLE):
+        canvas = make(found, figure)
+        FigureCanvasAgg(canvas)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("pdf", "png")]
+        for file in files:
+            metadata = {"CreationDate": None} if file.suffix == ".pdf" else {}
+            canvas.savefig(file, dpi=DPI, metadata=metadata)
+    return files
+
+
+def make(found: Sequence[Point], figure: Figure) -> Any:
+    """Return the matplotlib figure of these points: a panel beside the other, one legend."""
+    from matplotlib.figure import Figure as Canvas
+
+    panels = sorted({point.panel for point in found})
+    series = list(dict.fromkeys(point.series for point in found))
+    looks = {name: _look(number) for number, name in enumerate(sorted(series, key=_by_number))}
+    shapes = _shapes(found)
+    labels = [*looks, *shapes]
+    width = PANEL_WIDTH * len(panels) + LEGEND_WIDTH * max(map(len, labels), default=0) + 0.6
+    canvas = Canvas(figsize=(width, PANEL_HEIGHT + 0.3), layout="constrained")
+    axes = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, panel in zip(axes, panels, strict=True):
+        here = [point for point in found if point.panel == panel]
+        for name in looks:
+            _draw_series(axis, [p for p in here if p.series == name], looks[name], shapes, figure)
+        if figure.pareto:
+            _draw_front(axis, [p for p in here if p.x is not None], figure.pareto)
+        if figure.log_x:
+            _log(axis, sorted({p.x for p in here if p.x is not None}), own=not figure.points)
+        axis.set_xlabel(figure.x_label)
+        axis.set_title(panel)
+    axes[0].set_ylabel(figure.y_label)
+    canvas.suptitle(figure.title, x=0.01, horizontalalignment="left")
+    level = {point.series for point in found if point.x is None}
+    _legend(canvas, looks, shapes, level, figure)
+    return canvas
+
+
+def _look(number: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+    }
+
+
+def _shapes(found: Sequence[Point]) -> dict[str, str]:
+    """Return point name -> marker, where the series alone does not tell the points apart."""
+    names = sorted({point.name for point in found} - {""}, key=_by_number)
+    return {name: MARKERS[n % len(MARKERS)] for n, name in enumerate(names)}
+
+
+def _draw_series(
+    axis: Any, mine: Sequence[Point], look: dict[str, Any], shapes: dict[str, str], figure: Figure
+) -> None:
+    """Draw the points of one series with their intervals; points without x as level bands."""
+    for point in mine:
+        half = point.y.half_width or 0.0
+        if point.x is None:
+            axis.axhline(point.y.mean, color=look["color"], linestyle="--")
+            low, high = point.y.mean - half, point.y.mean + half
+            axis.axhspan(low, high, color=look["color"], alpha=0.12, linewidth=0)
+            continue
+        shown = look | ({"marker": shapes[point.name]} if point.name in shapes else {})
+        axis.errorbar(point.x, point.y.mean, yerr=half or None, capsize=3, linestyle="", **shown)
+    placed = [(point.x, point.y.mean) for point in mine if point.x is not None]
+    if figure.lines and len(placed) > 1:
+        axis.plot(*zip(*placed, strict=True), color=look["color"])
+
+
+def _draw_front(axis: Any, here: Sequence[Point], better: Any) -> None:
+    """Draw the Pareto front as steps."""
+    best = front(here, better)
+    where = "pre" if better == "max" else "post"
+    xs, ys = [point.x for point in best], [point.y.mean for point in best]
+    axis.step(xs, ys, where=where, color="0.4", linestyle=":", zorder=1)
+
+
+def _log(axis: Any, xs: Sequence[float], own: bool) -> None:
+    """Make x logarithmic, with the values' own ticks or with those of 1, 2 and 5."""
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_xscale("log")
+    if own:
+        axis.xaxis.set_major_locator(FixedLocator(xs))
+        axis.xaxis.set_minor_locator(FixedLocator([]))
+    else:
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend(
+    canvas: Any,
+    looks: dict[str, dict[str, Any]],
+    shapes: dict[str, str],
+    level: set[str],
+    figure: Figure,
+) -> None:
+    """Put one legend to the right of the panels."""
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for name, look in looks.items():
+        plain_line = bool(shapes) or name in level
+        shown = look | ({"marker": ""} if plain_line else {})
+        style: Any = "--" if name in level else "-"
+        handles.append(Line2D([], [], linestyle=style, label=name, **shown))
+    handles += [
+        Line2D([], [], color="0.3", marker=marker, linestyle="", label=name)
+        for name, marker in shapes.items()
+    ]
+    if figure.pareto:
+        handles.append(Line2D([], [], color="0.4", linestyle=":", label="Pareto front"))
+    canvas.legend(handles=handles, loc="outside right upper", frameon=False)
+
+
+def _by_number(name: str) -> tuple[float, str]:
+    """Sort series by the numbers in their names, then by name."""
+    try:
+        return float(name.split(" ")[-1]), name
+    except ValueError:
+        return -1.0, name

@@ -1,0 +1,153 @@
+"""What a table shows: which keys are its blocks, rows and columns, which metric its value."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from sip.common.errors import UserError
+from sip.tables.reading import Run, plain
+
+PARTS = "parts"  # as control: the arms that a combination is made of
+MEAN = "mean"  # the column of means
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table's shape.
+
+    Attributes:
+        title: In one line.
+        block: Key; a table of its own for each value. None: one table.
+        rows: Keys; a row for each combination of values, written "a, b".
+        columns: Key; a column for each value. None: one column.
+        value: Metric that is compared.
+        also: Metrics shown beside it as plain means, where there is one column.
+        control: Row that the others are compared with; "parts": those whose names, joined by "_",
+            are the row's; None: nothing is compared.
+        mean: Whether a column holds the mean over the columns.
+        row_values, column_values: What there should be, in this order; None: what is found.
+        where: Key -> value: only such runs.
+        select: Keys whose values are chosen on validation, for each cell by itself.
+        select_by: The metric, of the validation part, that chooses.
+        arm, baselines: Row that is set against the best of these rows; None, ().
+        quoted: Block -> the paper's gain of `arm` over its best baseline, in points.
+    """
+
+    title: str
+    block: str | None
+    rows: tuple[str, ...]
+    columns: str | None
+    value: str
+    also: tuple[str, ...] = ()
+    control: str | None = None
+    mean: bool = False
+    row_values: tuple[str, ...] | None = None
+    column_values: tuple[str, ...] | None = None
+    where: Mapping[str, Any] = field(default_factory=dict)
+    select: tuple[str, ...] = ()
+    select_by: str = "val/top1"
+    arm: str | None = None
+    baselines: tuple[str, ...] = ()
+    quoted: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise UserError("table.rows: expected a key or a list of keys, came none")
+        if self.select and not self.select_by.startswith("val/"):
+            raise UserError(
+                f"table.select_by: expected a metric of the validation part, such as val/top1, "
+                f"came {self.select_by}; nothing is chosen on test"
+            )
+
+    @classmethod
+    def of(cls, node: DictConfig) -> "Layout":
+        """Return the layout that a configuration's `table` describes."""
+        values: Any = OmegaConf.to_container(node, resolve=True)
+        for name in ("rows", "also", "select", "baselines", "row_values", "column_values"):
+            values[name] = names(values[name])
+        for name in ("rows", "also", "select", "baselines"):
+            values[name] = values[name] or ()
+        values["where"] = dict(flat(values["where"] or {}))
+        values["quoted"] = values["quoted"] or {}
+        return cls(**values)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys that make a cell."""
+        one = (self.block, *self.rows, self.columns)
+        return tuple(key for key in one if key is not None)
+
+    def row_of(self, run: Run) -> str:
+        """Return the name of a run's row."""
+        return ", ".join(plain(run.value(key)) for key in self.rows)
+
+    def column_of(self, run: Run) -> str:
+        """Return the name of a run's column; "" where there is one."""
+        return plain(run.value(self.columns)) if self.columns else ""
+
+    def block_of(self, run: Run) -> str:
+        """Return the name of a run's block; "" where there is one table."""
+        return plain(run.value(self.block)) if self.block else ""
+
+    def order(self, found: Iterable[str]) -> list[str]:
+        """Return row names in the table's order: as stated, or the control, singles, combinations.
+
+        Stated rows that were not found are in it.
+        """
+        there = set(found)
+        if self.row_values is not None:
+            return list(self.row_values)
+        if all(_is_number(name) for name in there):
+            return sorted(there, key=float)
+        singles = there - {name for name in there if parts(name, there)}
+        return sorted(there, key=lambda n: (n != self.control, n != "none", n not in singles, n))
+
+    def column_order(self, found: Iterable[str]) -> list[str]:
+        """Return column names in the table's order, those that were stated and not found too."""
+        if self.column_values is not None:
+            return list(self.column_values)
+        there = set(found)
+        return sorted(there, key=float) if all(map(_is_number, there)) else sorted(there)
+
+    def controls(self, row: str, rows: Iterable[str]) -> list[str]:
+        """Return the rows that a row is compared with."""
+        rows = list(rows)
+        if self.control == PARTS:
+            return parts(row, rows)
+        return [self.control] if self.control in rows and row != self.control else []
+
+
+def parts(row: str, rows: Iterable[str]) -> list[str]:
+    """Return the two rows whose names joined by "_" are this row's; none if there are none."""
+    known, words = set(rows), row.split("_")
+    for cut in range(1, len(words)):
+        pair = ["_".join(words[:cut]), "_".join(words[cut:])]
+        if known.issuperset(pair):
+            return pair
+    return []
+
+
+def names(value: Any) -> tuple[str, ...] | None:
+    """Return a name or a list of names as a tuple."""
+    if value is None:
+        return None
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield dotted key -> value of nested mappings."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""Cells that are not there, or lack seeds, and the command that fills each of them.
+
+A command is that of the nearest finished run, changed by the cell's keys. A run that was made
+before runs wrote their command down gives the choices that its summary names.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sip.tables.cells import Cell, Place
+from sip.tables.layout import MEAN, Layout
+from sip.tables.reading import Run, plain
+
+GROUPS = ("dataset", "backbone", "augmentation")  # that every summary names
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What a cell lacks.
+
+    Attributes:
+        place: Block, row and column.
+        seeds: That are missing; all of the block's where the cell is empty.
+        whole: Whether the cell is empty.
+        command: That makes them.
+    """
+
+    place: Place
+    seeds: tuple[int, ...]
+    whole: bool
+    command: str
+
+    def line(self) -> str:
+        """Return the gap in one line, without its command."""
+        where = " × ".join(part for part in self.place if part)
+        if self.whole:
+            return f"{where}: missing"
+        return f"{where}: lacks seeds {', '.join(map(str, self.seeds))}"
+
+
+def gaps(
+    found: Mapping[Place, Cell], runs: Iterable[Run], layout: Layout, experiment: str | None
+) -> list[Gap]:
+    """Return the gaps of a table: its blocks' rows times their columns, times the seeds found."""
+    runs, result = list(runs), []
+    whole = {place: cell for place, cell in found.items() if place[2] != MEAN}
+    for block in sorted({block for block, _, _ in whole}):
+        here = [place for place in whole if place[0] == block]
+        seeds = {seed for place in here for seed in whole[place].values}
+        for row in layout.order(row for _, row, _ in here):
+            for column in layout.column_order(column for _, _, column in here):
+                cell = whole.get((block, row, column))
+                lacks = seeds - set(cell.values) if cell else seeds
+                if lacks:
+                    place = block, row, column
+                    done = command(place, sorted(lacks), runs, layout, experiment)
+                    result.append(Gap(place, tuple(sorted(lacks)), cell is None, done))
+    return result
+
+
+def command(
+    place: Place, seeds: Iterable[int], runs: list[Run], layout: Layout, experiment: str | None
+) -> str:
+    """Return the command that makes a cell's runs."""
+    block, row, column = place
+    wanted = dict(zip(layout.rows, row.split(", "), strict=True))
+    wanted |= {layout.block: block} if layout.block else {}
+    wanted |= {layout.columns: column} if layout.columns else {}
+    wanted = {key: value for key, value in wanted.items() if value != "-"}  # plays no part there
+
+    def near(run: Run) -> tuple[bool, bool, bool, int]:
+        places = layout.block_of(run), layout.row_of(run), layout.column_of(run)
+        alike = [mine == theirs for mine, theirs in zip(places, place, strict=True)]
+        return alike[1], alike[0], alike[2], -run.seed  # the row first: an arm has most settings
+
+    nearest = max(runs, key=near)
+    changes: list[str] = []
+    for key, value in wanted.items():
+        donors = [run for run in runs if plain(run.value(key)) == value]
+        changes += _changes(key, value, donors[0] if donors else None)
+    names = {_name(change) for change in [*changes, "seed=", "experiment=", "+sweep="]}
+    kept = [text for text in overrides(nearest) if not _replaced(_name(text), names)]
+    kept += [f"experiment={experiment}"] if experiment else []
+    listed = ",".join(map(str, seeds))
+    several = ["-m"] if "," in listed else []
+    words = ["python", "-m", "sip.train", *several, *kept, *changes, f"seed={listed}"]
+    return shlex.join(words)
+
+
+def overrides(run: Run) -> list[str]:
+    """Return what a run's command line set; the summary's own choices for older runs."""
+    stored = run.summary.get("overrides")
+    if stored is not None:
+        return [str(text) for text in stored]
+    values = {group: run.summary.get(group) for group in GROUPS}
+    texts = [text for group, value in values.items() for text in _changes(group, str(value), None)]
+    shots = run.summary.get("shots")
+    return texts + ([f"dataset.shots={shots}"] if shots else [])
+
+
+def _changes(key: str, value: str, donor: Run | None) -> list[str]:
+    """Return the overrides that set a key, as a run with that value wrote them where one did."""
+    if key == "augmentation":  # its summary name is that of its parts, not that of a preset
+        return _augmentation(value, donor)
+    return [f"{key}={value}"]
+
+
+def _augmentation(arm: str, donor: Run | None) -> list[str]:
+    choices = donor.summary.get("choices", {}) if donor else {}
+    preset = choices.get("augmentation", arm)
+    if preset != "combo" and _is_preset(preset):
+        return [f"augmentation={preset}"]
+    parts = [f"augmentation/{place}" for place in ("offline", "sample", "mix")]
+    return ["augmentation=combo", *(f"{part}={choices.get(part, 'none')}" for part in parts)]
+
+
+def _is_preset(name: str) -> bool:
+    from sip.cli import conf_folder
+
+    return (conf_folder() / "augmentation" / f"{Path(name).name}.yaml").is_file()
+
+
+def _name(override: str) -> str:
+    return override.lstrip("+~").split("=")[0]
+
+
+def _replaced(name: str, changed: set[str]) -> bool:
+    """Return whether an override is of a changed key, or of a part of a changed group."""
+    return any(name == one or name.startswith((f"{one}/", f"{one}.")) for one in changed)

@@ -1,0 +1,159 @@
+"""From runs to the points of a figure: means over seeds with their intervals, and Pareto fronts."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+
+from sip.common.errors import UserError
+from sip.tables.layout import flat, names
+from sip.tables.reading import Run, plain, require_keys, require_metric
+from sip.tables.statistics import Estimate, estimate
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a figure shows.
+
+    Attributes:
+        title: In one line.
+        panel: Key; a panel for each value. None: one panel.
+        series: Keys; a colour for each combination of values.
+        level: Further keys that name what has no x, and so is drawn as a level line.
+        x: Key with numbers, or a metric (its mean over seeds is taken).
+        y: Metric; more is better.
+        points: Keys; a point for each combination of values, where x is a metric.
+        lines: Whether the points of a series are joined.
+        pareto: Which side of x is better; the front is drawn. None: no front.
+        log_x: Whether x is on a logarithmic axis.
+        x_label, y_label: With units.
+        where: Key -> value: only such runs.
+    """
+
+    title: str
+    panel: str | None
+    series: tuple[str, ...]
+    level: tuple[str, ...]
+    x: str
+    y: str
+    points: tuple[str, ...]
+    lines: bool
+    pareto: Literal["max", "min"] | None
+    log_x: bool
+    x_label: str
+    y_label: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.pareto not in (None, "max", "min"):
+            raise UserError(f"figure.pareto: expected null, max or min, came {self.pareto!r}")
+
+    @classmethod
+    def of(cls, node: DictConfig) -> "Figure":
+        """Return the figure that a configuration's `figure` describes."""
+        values: Any = OmegaConf.to_container(node, resolve=True)
+        for name in ("series", "level", "points"):
+            values[name] = names(values[name]) or ()
+        values["where"] = dict(flat(values["where"] or {}))
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean over seeds.
+
+    Attributes:
+        x: None where the run has no x: it is drawn as a level line.
+        y: Mean and interval.
+        name: Of the point within its series, such as "noise_rate 0.5"; "" where x says it.
+    """
+
+    panel: str
+    series: str
+    x: float | None
+    y: Estimate
+    name: str
+
+
+def points(runs: Iterable[Run], figure: Figure) -> list[Point]:
+    """Group runs into points, in the order of panels, series and x.
+
+    Raises:
+        UserError: A key or metric is in no run, x is no number, or two runs are of one point and
+            seed.
+    """
+    runs = list(runs)
+    require_metric(runs, figure.y)
+    is_metric = any(run.metric(figure.x) is not None for run in runs)
+    keys = [key for key in (figure.panel, *figure.series, *figure.points) if key]
+    require_keys(runs, keys if is_metric else [*keys, figure.x])
+    groups: dict[tuple[str, ...], dict[int, Run]] = defaultdict(dict)
+    for run in runs:
+        if run.metric(figure.y) is None or (is_metric and run.metric(figure.x) is None):
+            continue
+        name = _names(run, [key for key in figure.points if key not in figure.series])
+        x = "" if is_metric else plain(run.value(figure.x))
+        series = _names(run, figure.series if x != "-" else (*figure.series, *figure.level))
+        place = _panel(run, figure), series, x, name
+        other = groups[place].setdefault(run.seed, run)
+        if other is not run:
+            raise UserError(
+                f"figure: two runs of {' × '.join(filter(None, place))}, seed {run.seed} "
+                f"({other.fingerprint}, {run.fingerprint}); tell them apart with figure.series, "
+                "figure.points or +figure.where.KEY="
+            )
+    found = [
+        _point(place, list(seeds.values()), figure, is_metric) for place, seeds in groups.items()
+    ]
+    return sorted(found, key=lambda p: (p.panel, p.series, p.x is not None, p.x or 0.0, p.name))
+
+
+def _panel(run: Run, figure: Figure) -> str:
+    return plain(run.value(figure.panel)) if figure.panel else ""
+
+
+def _names(run: Run, keys: Iterable[str]) -> str:
+    """Return the values of keys, numbers with the last word of their key in front."""
+    texts = []
+    for key in keys:
+        value = run.value(key)
+        if value is not None:
+            is_number = isinstance(value, int | float)
+            texts.append(f"{key.split('.')[-1]} {plain(value)}" if is_number else plain(value))
+    return ", ".join(texts)
+
+
+def _point(place: tuple[str, ...], runs: Sequence[Run], figure: Figure, is_metric: bool) -> Point:
+    panel, series, text, name = place
+    y = estimate([run.metric(figure.y) or 0.0 for run in runs])
+    if is_metric:
+        x = estimate([run.metric(figure.x) or 0.0 for run in runs]).mean
+        return Point(panel, series, x, y, name)
+    if text == "-":
+        return Point(panel, series, None, y, name)
+    try:
+        return Point(panel, series, float(text), y, name)
+    except ValueError:
+        raise UserError(f"figure.x={figure.x}: expected numbers, came {text!r}") from None
+
+
+def front(found: Sequence[Point], better: Literal["max", "min"]) -> list[Point]:
+    """Return the points that no other one beats on both axes, by rising x.
+
+    Args:
+        found: Points with an x; of equal ones all stay.
+        better: The better side of x; of y it is always more.
+    """
+    sign = 1 if better == "max" else -1
+
+    def beaten(one: Point) -> bool:
+        for other in found:
+            assert one.x is not None and other.x is not None
+            gain_x, gain_y = sign * (other.x - one.x), other.y.mean - one.y.mean
+            if gain_x >= 0 and gain_y >= 0 and gain_x + gain_y > 0:
+                return True
+        return False
+
+    return sorted((one for one in found if not beaten(one)), key=lambda p: (p.x or 0.0, p.y.mean))

@@ -1,0 +1,97 @@
+"""Settings chosen on validation, for each cell by itself: noise rate, sampling of captions, ...
+
+What chooses sees validation numbers only: `choose` is given no run and no test number.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sip.common.errors import UserError
+from sip.tables.layout import Layout
+from sip.tables.reading import Run, plain
+
+Setting = tuple[str, ...]  # the values of the chosen keys, as tables write them
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What validation chose in one cell.
+
+    Attributes:
+        place: Block, row and column.
+        setting: The values of the layout's `select` keys.
+        value: Its validation metric, the mean over `num_seeds` seeds.
+        num_candidates: Settings that it was chosen from.
+        num_seeds: Seeds that all candidates have.
+    """
+
+    place: tuple[str, str, str]
+    setting: Setting
+    value: float
+    num_candidates: int
+    num_seeds: int
+
+    def line(self, keys: Iterable[str], metric: str) -> str:
+        """Return the choice in one line."""
+        values = ", ".join(f"{k}={v}" for k, v in zip(keys, self.setting, strict=True))
+        where = " × ".join(part for part in self.place if part)
+        return (
+            f"{where}: {values} of {self.num_candidates} candidates ({metric} {self.value:.2f} "
+            f"over {self.num_seeds} seeds)"
+        )
+
+
+def select(runs: Iterable[Run], layout: Layout) -> tuple[list[Run], list[Choice]]:
+    """Keep of each cell the runs of the setting that is best on validation.
+
+    Returns:
+        The kept runs, and the choices of those cells that had more than one candidate.
+
+    Raises:
+        UserError: The candidates of a cell share no seed, or have no validation number.
+    """
+    groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[layout.block_of(run), layout.row_of(run), layout.column_of(run)].append(run)
+    kept, choices = [], []
+    for place, group in sorted(groups.items()):
+        candidates: dict[Setting, dict[int, float]] = defaultdict(dict)
+        for run in group:
+            value = run.metric(layout.select_by)
+            if value is None:
+                raise UserError(f"table.select_by: {run.folder} has no {layout.select_by}")
+            candidates[_setting(run, layout)][run.seed] = value
+        setting, value, num_seeds = choose(candidates, " × ".join(place))
+        kept += [run for run in group if _setting(run, layout) == setting]
+        if len(candidates) > 1:
+            choices.append(Choice(place, setting, value, len(candidates), num_seeds))
+    return kept, choices
+
+
+def choose(
+    candidates: Mapping[Setting, Mapping[int, float]], name: str
+) -> tuple[Setting, float, int]:
+    """Return the setting with the best mean validation number over the seeds that all have.
+
+    Args:
+        candidates: Setting -> seed -> validation number. Of equals, the first by name is taken.
+        name: Of the cell, for the error.
+
+    Raises:
+        UserError: There is no seed that all have.
+    """
+    shared = set.intersection(*(set(values) for values in candidates.values()))
+    if not shared:
+        listed = "; ".join(f"{', '.join(s)}: {sorted(v)}" for s, v in sorted(candidates.items()))
+        raise UserError(
+            f"tables: {name}: expected candidates with a seed in common, came {listed}; run the "
+            "missing ones, or leave settings out with table.where"
+        )
+    means = {s: sum(v[seed] for seed in shared) / len(shared) for s, v in candidates.items()}
+    best = min(sorted(means), key=lambda setting: -means[setting])
+    return best, means[best], len(shared)
+
+
+def _setting(run: Run, layout: Layout) -> Setting:
+    return tuple(plain(run.value(key)) for key in layout.select)

@@ -1,0 +1,117 @@
+"""Made-up run folders, as `sip.train` writes them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import OmegaConf
+
+from sip.common.seeds import digest
+
+NUM_IMAGES = 200
+
+
+def write_run(
+    folder: Path,
+    augmentation: str = "none",
+    seed: int = 0,
+    accuracy: float = 0.7,
+    backbone: str = "resnet50",
+    dataset: str = "digits",
+    config: Mapping[str, Any] | None = None,
+    choices: Mapping[str, str] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    predictions: bool = True,
+    ids: str = "test",
+    **summary: Any,
+) -> Path:
+    """Write one run; return its folder.
+
+    Args:
+        folder: Of all runs.
+        accuracy: On test, rounded to the made-up images; on val too, unless `summary` says so.
+        config: Dotted key -> value.
+        choices: Beside those of data set, backbone and augmentation.
+        metrics: Further ones.
+        predictions: Whether they are stored.
+        ids: How the names of the test images begin.
+        summary: Further keys.
+    """
+    draws = augmentation.startswith("sip")
+    keys = {"prompts.noise_rate": 0.5, "captions.sampling": "nucleus", "seed": seed}
+    keys |= dict(config or {})
+    named = {"dataset": dataset, "backbone": backbone, "augmentation": augmentation}
+    recipe = {"named": named, "keys": keys, "offline": {"prompts": {}} if draws else None}
+    fingerprint = digest([recipe, ids])[:10]
+    run = folder / f"{backbone}-{augmentation}-seed{seed}-{fingerprint}"
+    run.mkdir(parents=True)
+    tree = OmegaConf.create()
+    for key, value in keys.items():
+        OmegaConf.update(tree, key, value, force_add=True)
+    OmegaConf.save(tree, run / "config.yaml")
+    right = _right(accuracy, seed)
+    accuracy = float(right.mean())
+    num_drawn = 50 if draws else 0
+    stages = [{"stage": "classifier", "found": 0, "made": 1, "seconds": 10.0 + seed}]
+    overrides = [f"{key}={value}" for key, value in {**named, **(config or {})}.items()]
+    whole = {
+        "name": f"{backbone}-{augmentation}-seed{seed}",
+        "fingerprint": fingerprint,
+        "experiments": ["main"],
+        **named,
+        "seed": seed,
+        "shots": 5,
+        "num_real": 50,
+        "num_drawn": num_drawn,
+        "num_test": NUM_IMAGES,
+        "steps": 250,
+        "val_accuracy": accuracy,
+        "test_accuracy": accuracy,
+        "unet_evaluations": 50 * num_drawn,
+        "draw_seconds": 0.5 * num_drawn,
+        "stages": stages,
+        "commit": "0123456789abcdef",
+        "recipe": recipe,
+        "overrides": [*overrides, f"seed={seed}"],
+        "choices": {**named, "prompts": "label_caption", "images": "img2img", **(choices or {})},
+        "metrics": {"test/top1": accuracy, **(metrics or {})},
+        **summary,
+    }
+    whole["metrics"].setdefault("val/top1", whole["val_accuracy"])
+    (run / "summary.json").write_text(json.dumps(whole))
+    if predictions:
+        _write_predictions(run / "predictions.parquet", right, ids)
+    return run
+
+
+def write_arms(
+    folder: Path, accuracies: Mapping[str, float], num_seeds: int = 5, **rest: Any
+) -> None:
+    """Write an arm with every accuracy, whose seeds differ by a point or two."""
+    noise = np.random.default_rng(0).normal(0, 0.01, (len(accuracies), num_seeds))
+    for (arm, accuracy), row in zip(accuracies.items(), noise, strict=True):
+        for seed in range(num_seeds):
+            write_run(folder, arm, seed, accuracy + float(row[seed]), **rest)
+
+
+def _right(accuracy: float, seed: int) -> np.ndarray:
+    order = np.random.default_rng(seed).permutation(NUM_IMAGES)
+    return order < round(accuracy * NUM_IMAGES)  # the same images first, in every arm of a seed
+
+
+def _write_predictions(file: Path, right: np.ndarray, ids: str) -> None:
+    names = [f"{ids}/{number}" for number in range(NUM_IMAGES)]
+    labels = [number % 2 for number in range(NUM_IMAGES)]
+    pairs = zip(labels, right, strict=True)
+    logits = [[1.0, 0.0] if (label == 0) == ok else [0.0, 1.0] for label, ok in pairs]
+    columns = {
+        "sample_id": [*names, "val/0"],
+        "split": ["test"] * NUM_IMAGES + ["val"],
+        "label": [*labels, 0],
+        "logits": pa.array([*logits, [1.0, 0.0]], pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(columns), file)

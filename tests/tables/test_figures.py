@@ -1,0 +1,179 @@
+"""Figures of made-up runs: their points, the front, the files, no text upon another."""
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from PIL import Image
+
+from sip.cli import conf_folder
+from sip.common.errors import UserError
+from sip.tables.figures import COLOURS, draw, make
+from sip.tables.points import Figure, Point, front, points
+from sip.tables.reading import read_runs
+from sip.tables.statistics import Estimate
+from tests.tables.made_up import write_arms, write_run
+
+FIGURES = sorted(file.stem for file in (conf_folder() / "figure").glob("*.yaml"))
+WHERE = {
+    "noise_rate": "+figure.where.dataset=rates",
+    "noise_x_guidance": "+figure.where.dataset=grid",
+    "tradeoff": "+figure.where.dataset=grid",
+    "guidance": "+figure.where.dataset=rules",
+    "shots": "+figure.where.dataset=shots",
+    "cost": "+figure.where.dataset=arms",
+}
+
+
+def figure_of(*overrides: str) -> Figure:
+    """Return the figure of a command line."""
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return Figure.of(compose("tables", list(overrides)).figure)
+
+
+@pytest.fixture(scope="module")
+def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return runs for all figures; each has its own made-up data set."""
+    folder = tmp_path_factory.mktemp("figures")
+    write_arms(folder, {"none": 0.68, "sip": 0.72}, 3, dataset="rates")
+    for rate in (0.3, 0.7, 0.9):
+        config = {"prompts.noise_rate": rate}
+        write_arms(folder, {"sip": 0.76 - 0.1 * rate}, 3, dataset="rates", config=config)
+    for scale in (1.0, 3.0, 7.5):
+        for rate in (0.3, 0.5, 0.7, 0.9):
+            config = {"prompts.noise_rate": rate, "prompts.guidance.scale": scale}
+            metrics = {"drawn/diversity": 0.2 * rate + 0.01 * scale}
+            arms = {"sip": 0.8 - 0.1 * rate**2 - 0.005 * scale}
+            write_arms(folder, arms, 3, dataset="grid", config=config, metrics=metrics)
+        config = {"prompts.guidance.scale": scale}
+        chosen = {"prompts/guidance": "constant"}
+        arms = {"sip": 0.7 - 0.01 * scale}
+        write_arms(folder, arms, 3, dataset="rules", config=config, choices=chosen)
+    write_arms(folder, {"sip": 0.72}, 3, dataset="rules", choices={"prompts/guidance": "quadratic"})
+    for shots in (1, 2, 4, 8, 16):
+        arms = {"none": 0.4 + 0.1 * np.log2(shots), "sip": 0.5 + 0.08 * np.log2(shots)}
+        for backbone in ("resnet50", "clip_vit"):
+            config = {"dataset.shots": shots}
+            write_arms(folder, arms, 3, dataset="shots", config=config, backbone=backbone)
+    names = "none randaugment cutmix moex mixup augmix sip sip_randaugment sip_cutmix sip_moex"
+    arms = {name: 0.65 + 0.02 * n for n, name in enumerate(names.split())}
+    write_arms(folder, arms, 3, dataset="arms")
+    return folder
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_lies_upon_another_or_outside(
+    runs_folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes: list[tuple[str, Bbox]] = []
+    draw_text = Text.draw
+
+    def note(self: Text, renderer: Any) -> None:
+        if self.get_visible() and self.get_text().strip():
+            boxes.append((self.get_text(), self.get_window_extent(renderer)))
+        draw_text(self, renderer)
+
+    figure = figure_of(f"figure={name}", WHERE[name])
+    canvas = make(points(read_runs(runs_folder, None, figure.where), figure), figure)
+    monkeypatch.setattr(Text, "draw", note)
+    FigureCanvasAgg(canvas).draw()
+    assert len(boxes) > 8
+    legend = canvas.legends[0].get_window_extent()
+    inside_legend = {text.get_text() for text in canvas.legends[0].get_texts()}
+    for text, box in boxes:
+        assert text in inside_legend or not box.overlaps(legend), f"{text!r} lies upon the legend"
+    width, height = canvas.get_size_inches() * canvas.dpi
+    for text, box in boxes:
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+        assert inside, f"{text!r} is cut off"
+    for (one, box), (other, other_box) in combinations(boxes, 2):
+        assert not box.overlaps(other_box), f"{one!r} lies upon {other!r}"
+
+
+def test_files_are_a_pdf_and_a_png(runs_folder: Path, tmp_path: Path) -> None:
+    figure = figure_of("figure=noise_rate", WHERE["noise_rate"])
+    files = draw(read_runs(runs_folder, None, figure.where), figure, tmp_path / "out" / "a.b")
+    assert [file.name for file in files] == ["a.b.pdf", "a.b.png"]
+    assert files[0].read_bytes().startswith(b"%PDF")
+    with Image.open(files[1]) as picture:
+        assert len(picture.getcolors(2**24) or []) > 10
+    again = draw(read_runs(runs_folder, None, figure.where), figure, tmp_path / "again")
+    assert again[0].read_bytes() == files[0].read_bytes()
+
+
+def test_what_has_no_x_is_a_level_line(runs_folder: Path) -> None:
+    figure = figure_of("figure=noise_rate", WHERE["noise_rate"])
+    found = points(read_runs(runs_folder, None, figure.where), figure)
+    assert [(p.series, p.x) for p in found] == [
+        ("none", None),
+        *(("sip", rate) for rate in (0.3, 0.5, 0.7, 0.9)),
+    ]
+    assert found[0].y.num == 3 and found[0].y.half_width
+    figure = figure_of("figure=guidance", WHERE["guidance"])
+    found = points(read_runs(runs_folder, None, figure.where), figure)
+    assert [p.series for p in found if p.x is None] == ["sip, quadratic"]
+
+
+def test_a_metric_on_x_is_a_mean_over_seeds(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "sip", seed, metrics={"drawn/diversity": 0.1 * seed})
+    figure = figure_of("figure=tradeoff")
+    (point,) = points(
+        read_runs(tmp_path),
+        figure_of("figure=tradeoff", "figure.points=augmentation", "figure.series=augmentation"),
+    )
+    assert point.x == pytest.approx(0.1)
+    assert figure.pareto == "max"
+
+
+def at(x: float, y: float) -> Point:
+    """Return a point."""
+    return Point("", "", x, Estimate(y, None, 1), f"{x},{y}")
+
+
+@pytest.mark.parametrize("better", ["max", "min"])
+def test_the_front_is_what_no_point_beats(better: str) -> None:
+    rng = np.random.default_rng(0)
+    found = [at(*xy) for xy in rng.integers(0, 8, (60, 2)).tolist()]
+    sign = 1 if better == "max" else -1
+    xs = np.array([sign * (p.x or 0) for p in found])
+    ys = np.array([p.y.mean for p in found])
+    expected = [
+        not np.any((xs >= x) & (ys >= y) & ((xs > x) | (ys > y)))
+        for x, y in zip(xs, ys, strict=True)
+    ]
+    chosen = front(found, better)  # type: ignore[arg-type]
+    assert sorted(p.name for p in chosen) == sorted(
+        p.name for p, keep in zip(found, expected, strict=True) if keep
+    )
+
+
+def test_two_runs_of_one_point_are_refused(tmp_path: Path) -> None:
+    for shots in (1, 2):
+        write_run(tmp_path, "sip", 0, config={"dataset.shots": shots})
+    with pytest.raises(UserError, match="two runs of resnet50 × sip × 0.5, seed 0"):
+        points(read_runs(tmp_path), figure_of("figure=noise_rate"))
+
+
+def test_words_on_x_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, "sip", 0)
+    with pytest.raises(UserError, match="figure.x=prompts: expected numbers, came 'label_caption'"):
+        points(read_runs(tmp_path), figure_of("figure=noise_rate", "figure.x=prompts"))
+
+
+def test_colours_stay_apart_for_the_colour_blind() -> None:
+    # Machado et al. 2009, full deuteranopia and protanopia, on linear RGB.
+    deutan = "0.367322 0.860646 -0.227968 0.280085 0.672501 0.047413 -0.011820 0.042940 0.968881"
+    protan = "0.152286 1.052583 -0.204868 0.114503 0.786281 0.099216 -0.003882 -0.048116 1.051998"
+    blind = [np.array(text.split(), float).reshape(3, 3) for text in (deutan, protan)]
+    rgb = np.array([[int(c[n : n + 2], 16) / 255 for n in (1, 3, 5)] for c in COLOURS])
+    for matrix in blind:
+        seen = np.clip(rgb**2.2 @ matrix.T, 0, 1) ** (1 / 2.2)
+        for one, other in combinations(range(len(COLOURS)), 2):
+            assert np.linalg.norm(seen[one] - seen[other]) > 0.12, (COLOURS[one], COLOURS[other])

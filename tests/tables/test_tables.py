@@ -1,0 +1,339 @@
+"""Tables from made-up runs: cells, comparisons, gaps, budgets, choices."""
+
+import csv
+import json
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from sip.cli import conf_folder
+from sip.common.errors import UserError
+from sip.tables.__main__ import task
+from sip.tables.document import Document, document
+from sip.tables.formats import latex, markdown, write
+from sip.tables.layout import Layout, parts
+from sip.tables.reading import Run, read_runs
+from tests.tables.made_up import write_arms, write_run
+
+ARMS = {"none": 0.7, "randaugment": 0.8, "sip": 0.74, "sip_randaugment": 0.82}
+
+
+def layout(*overrides: str) -> Layout:
+    """Return the layout of a command line."""
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return Layout.of(compose("tables", list(overrides)).table)
+
+
+def made(folder: Path, *overrides: str) -> Document:
+    """Return the table of all runs in a folder."""
+    shape = layout(*overrides)
+    return document(read_runs(folder, None, shape.where), shape)
+
+
+def fields(one: Document, grid: int = 0) -> list[list[str]]:
+    """Return the texts of a grid; bold ones between asterisks."""
+    rows = one.grids[grid].rows
+    return [[f"*{text.text}*" if text.bold else text.text for text in row] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def two_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return runs of four arms on two data sets, all but sip on the second, and one seed less."""
+    folder = tmp_path_factory.mktemp("two")
+    write_arms(folder, ARMS, dataset="digits")
+    others = {arm: accuracy - 0.2 for arm, accuracy in ARMS.items() if arm != "sip"}
+    write_arms(folder, others, dataset="dtd")
+    last = next(folder.glob("resnet50-randaugment-seed4-*"))
+    shutil.rmtree(last)
+    return folder
+
+
+def test_the_mean_column_is_of_seeds_that_all_columns_have(two_sets: Path) -> None:
+    table = made(two_sets, "table=main")
+    by_name = {row[0]: row for row in fields(table)}
+    assert list(table.grids[0].header) == ["augmentation", "digits", "dtd", "mean"]
+    assert list(by_name) == ["none", "randaugment", "sip", "sip_randaugment"]
+    assert by_name["sip"][2:] == ["missing", "missing"]
+    assert by_name["randaugment"][3].strip("*").endswith("(4)")
+    cell = table.found["resnet50", "none", "mean"]
+    digits, dtd = (table.found["resnet50", "none", c].values for c in ("digits", "dtd"))
+    assert dict(cell.values) == pytest.approx({s: (digits[s] + dtd[s]) / 2 for s in range(5)})
+
+
+def test_gaps_are_named_with_the_command_that_fills_them(two_sets: Path) -> None:
+    table = made(two_sets, "table=main")
+    lacking = dict(table.commands)
+    empty = "resnet50 × sip × dtd: missing"
+    assert empty in lacking and empty in table.notes
+    words = shlex.split(lacking[empty])
+    assert words[:4] == ["python", "-m", "sip.train", "-m"]
+    assert sorted(words[4:]) == [
+        "augmentation=sip",
+        "backbone=resnet50",
+        "dataset=dtd",
+        "seed=0,1,2,3,4",
+    ]
+    incomplete = [name for name in lacking if "lacks seeds 4" in name]
+    assert len(incomplete) == 1 and "seed=4" in lacking[incomplete[0]]
+    assert " -m augmentation" not in lacking[incomplete[0]]
+
+
+def test_a_filling_command_composes_for_an_arm_without_a_preset(tmp_path: Path) -> None:
+    combo = {f"augmentation/{place}": "none" for place in ("offline", "sample", "mix")}
+    combo |= {"augmentation": "combo", "augmentation/sample": "cutout"}
+    combo |= {"augmentation/mix": "cutmix"}
+    set_by_hand = ["augmentation=combo", "augmentation/sample=cutout", "augmentation/mix=cutmix"]
+    for dataset in ("digits", "eurosat"):
+        write_run(tmp_path, "none", 0, dataset=dataset)
+    texts = [*set_by_hand, "seed=0", "+sweep=arms", "dataset.shots=2", "dataset=digits"]
+    write_run(tmp_path, "cutout_cutmix", 0, choices=combo, overrides=texts)
+    (line,) = [text for _, text in made(tmp_path, "table=main").commands]
+    words = shlex.split(line)[3:]
+    assert "+sweep=arms" not in words and "dataset=eurosat" in words
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("config", words)
+    assert config.augmentation.sample._target_.endswith("Cutout")
+    assert config.augmentation.mix._target_.endswith("CutMix")
+    assert "dataset.shots=2" not in words  # it belonged to the other data set
+
+
+def test_a_difference_is_bold_only_where_its_interval_leaves_out_0(tmp_path: Path) -> None:
+    write_arms(tmp_path, {"none": 0.7, "sip": 0.9})
+    for seed, accuracy in enumerate([0.6, 0.95, 0.7, 0.8, 0.66]):
+        write_run(tmp_path, "cutmix", seed, accuracy)
+    table = made(tmp_path)
+    bold = {row[0]: row[1].startswith("*") for row in fields(table)}
+    assert bold == {"none": False, "cutmix": False, "sip": True}
+    for one in table.compared:
+        low = one.difference.estimate.mean - (one.difference.estimate.half_width or 0)
+        assert (low > 0) == (one.row == "sip") == one.is_clear
+    assert "**+" in markdown(table)
+
+
+def test_what_the_correction_takes_away_is_not_bold(tmp_path: Path) -> None:
+    # Alone the arm is clear; among twenty arms it could be luck.
+    gains = [0.01, 0.05, 0.02, 0.06, 0.04]
+    for seed, gain in enumerate(gains):
+        write_run(tmp_path, "none", seed, 0.5)
+        write_run(tmp_path, "cutmix", seed, 0.5 + gain)
+    assert fields(made(tmp_path))[1][1].startswith("*")
+    for arm in range(8):
+        for seed in range(5):
+            write_run(tmp_path, f"arm{arm}", seed, 0.5 + 0.05 * (-1) ** (seed + arm))
+    table = made(tmp_path)
+    (cutmix,) = [one for one in table.compared if one.row == "cutmix"]
+    assert cutmix.difference.estimate.excludes_zero and not cutmix.is_clear
+    assert cutmix.holm_p == pytest.approx(9 * (cutmix.difference.p_value or 0))
+
+
+def test_fewer_than_three_seeds_give_no_interval_and_no_bold(tmp_path: Path) -> None:
+    write_arms(tmp_path, {"none": 0.5, "sip": 0.9}, num_seeds=2)
+    text = "\n".join(" ".join(row) for row in fields(made(tmp_path)))
+    assert "±" not in text and "*" not in text and "(2)" in text
+
+
+def test_pairs_of_other_test_pictures_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, "none", 0)
+    write_run(tmp_path, "sip", 0, ids="other")
+    with pytest.raises(UserError, match="expected the same test pictures in .* came 400 that only"):
+        made(tmp_path)
+
+
+def test_pairs_without_predictions_are_told(tmp_path: Path) -> None:
+    write_run(tmp_path, "none", 0, predictions=False)
+    write_run(tmp_path, "sip", 0)
+    table = made(tmp_path)
+    assert table.compared[0].images is None
+    assert any(note.startswith("1 comparisons: no stored predictions") for note in table.notes)
+
+
+def test_two_runs_of_one_cell_are_refused_with_the_key_that_differs(tmp_path: Path) -> None:
+    for rate in (0.3, 0.7):
+        write_run(tmp_path, "sip", 0, config={"prompts.noise_rate": rate})
+    with pytest.raises(UserError, match=r"differ in prompts.noise_rate .* \+table.where.prompts"):
+        made(tmp_path)
+    table = made(tmp_path, "+table.where.prompts.noise_rate=0.7")
+    assert len(table.fingerprints) == 1
+    assert fields(made(tmp_path, "table.rows=prompts.noise_rate"))[0][0] == "0.3"
+
+
+def test_unequal_budgets_within_a_column_are_said(tmp_path: Path) -> None:
+    write_run(tmp_path, "none", 0)
+    write_run(tmp_path, "sip", 0, steps=500)
+    (note,) = [note for note in made(tmp_path).notes if "UNEQUAL" in note]
+    assert note == "UNEQUAL BUDGET, resnet50: steps 250 (none); 500 (sip)."
+
+
+def test_the_papers_gain_stands_beside_ours_and_is_marked(tmp_path: Path) -> None:
+    write_arms(tmp_path, {"none": 0.7, "cutmix": 0.72, "sip": 0.75})
+    write_arms(tmp_path, {"none": 0.7, "sip": 0.75}, backbone="convnext")
+    notes = [note for note in made(tmp_path, "table=main").notes if "best baseline" in note]
+    assert "(cutmix)" in notes[1] and "the paper: +1.72 (arXiv 2302.02070" in notes[1]
+    assert "quoted and not ours" in notes[1] and "the paper" not in notes[0]
+
+
+def test_combinations_are_compared_with_both_of_their_parts(two_sets: Path) -> None:
+    table = made(two_sets, "table=combinations", "+table.where.dataset=digits")
+    pairs = {(one.row, one.against) for one in table.compared if one.column == "digits"}
+    assert pairs == {("sip_randaugment", "sip"), ("sip_randaugment", "randaugment")}
+    assert parts("sip_random_erasing", ["sip", "random_erasing"]) == ["sip", "random_erasing"]
+    assert parts("real_guidance", ["real", "sip"]) == []
+
+
+def test_cost_counts_drawing_whoever_did_it(tmp_path: Path) -> None:
+    write_run(tmp_path, "sip", 0, draw_seconds=30.0)
+    table = made(tmp_path, "table=cost")
+    row = dict(zip(table.grids[0].header, fields(table)[0], strict=True))
+    assert (row["seconds/draw"], row["seconds/train"], row["seconds/total"]) == ("30", "10", "40")
+
+
+def test_what_plays_no_part_in_a_run_is_no_value_of_it(tmp_path: Path) -> None:
+    write_run(tmp_path, "none", 0)
+    write_run(tmp_path, "sip", 0)
+    none, sip = sorted(read_runs(tmp_path), key=lambda run: run.summary["augmentation"])
+    assert (none.value("prompts.noise_rate"), sip.value("prompts.noise_rate")) == (None, 0.5)
+    assert (none.value("prompts"), sip.value("prompts")) == (None, "label_caption")
+    assert none.metric("test/top1") == pytest.approx(70.0)
+
+
+def rates(folder: Path, rng: np.random.Generator) -> None:
+    """Write sip at three noise rates with unlike validation and test numbers."""
+    for rate in (0.3, 0.5, 0.7):
+        for seed in range(3):
+            val = 0.5 + 0.1 * (rate == 0.5) + 0.01 * seed
+            write_run(
+                folder,
+                "sip",
+                seed,
+                float(rng.uniform(0.3, 0.9)),
+                config={"prompts.noise_rate": rate},
+                val_accuracy=val,
+            )
+
+
+def test_validation_chooses_and_test_cannot(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rates(tmp_path, rng)
+    write_arms(tmp_path, {"none": 0.5}, num_seeds=3)
+    first = made(tmp_path, "table=selected")
+    chosen = [note for note in first.notes if note.startswith("Chosen on validation")]
+    assert len(chosen) == 1 and "prompts.noise_rate=0.5" in chosen[0]
+    assert "of 3 candidates (val/top1 61.00 over 3 seeds)" in chosen[0]
+    files = sorted(tmp_path.glob("*/summary.json"))
+    texts = [json.loads(file.read_text()) for file in files]
+    for _ in range(5):
+        order = rng.permutation(len(files))
+        for file, text, source in zip(files, texts, order, strict=True):
+            value = texts[source]["metrics"]["test/top1"]
+            metrics = text["metrics"] | {"test/top1": value}
+            changed = text | {"test_accuracy": value, "metrics": metrics}
+            file.write_text(json.dumps(changed))
+        again = made(tmp_path, "table=selected")
+        assert again.fingerprints == first.fingerprints
+        assert [note for note in again.notes if note.startswith("Chosen")] == chosen
+
+
+def test_nothing_is_chosen_on_test(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="select_by: expected a metric of the validation part"):
+        layout("table=selected", "table.select_by=test/top1")
+
+
+def test_candidates_are_compared_over_the_seeds_they_share(tmp_path: Path) -> None:
+    for rate, seeds in ((0.3, (0, 1)), (0.7, (1, 2))):
+        for seed in seeds:
+            config = {"prompts.noise_rate": rate}
+            val = {0: 0.99, 1: 0.5 + rate / 10, 2: 0.1}[seed]
+            write_run(tmp_path, "sip", seed, config=config, val_accuracy=val)
+    assert any("noise_rate=0.7" in note for note in made(tmp_path, "table=selected").notes)
+    shutil.rmtree(next(p for p in tmp_path.iterdir() if rate_and_seed(p) == (0.7, 1)))
+    with pytest.raises(UserError, match="expected candidates with a seed in common"):
+        made(tmp_path, "table=selected")
+
+
+def rate_and_seed(folder: Path) -> tuple[float, int]:
+    """Return a run's noise rate and seed."""
+    run = Run(folder, json.loads((folder / "summary.json").read_text()))
+    return run.value("prompts.noise_rate"), run.seed
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("table.rows=prompts.noise_rte", "no run has the key 'prompts.noise_rte'"),
+        ("table.value=test/top7", "no run has the metric 'test/top7'; there are test/top1, val"),
+        (
+            "+table.where.backbone=vgg",
+            "table.where.backbone=vgg: no run has it; there are resnet50",
+        ),
+        ("table.rows=[]", "table.rows: expected a key or a list of keys"),
+    ],
+)
+def test_a_wrong_name_is_one_line(tmp_path: Path, override: str, message: str) -> None:
+    write_run(tmp_path, "none", 0)
+    with pytest.raises(UserError, match=message):
+        made(tmp_path, override)
+
+
+def test_no_runs_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected finished runs of experiment 'x'"):
+        read_runs(tmp_path, "x")
+
+
+def test_what_comes_from_data_is_escaped(tmp_path: Path) -> None:
+    nasty = "a_b & 50% {#1} $x$ \\input|<b>"
+    write_run(tmp_path, "none", 0, dataset=nasty)
+    table = made(tmp_path, "table=main")
+    tex, text = latex(table), markdown(table)
+    assert r"a\_b \& 50\% \{\#1\} \$x\$ \textbackslash{}input\textbar{}\textless{}b" in tex
+    assert "\\|&lt;b" in text and "<b>" not in text
+
+
+def test_files_hold_the_same_numbers(two_sets: Path, tmp_path: Path) -> None:
+    table = made(two_sets, "table=main")
+    files = write(table, "test/top1", tmp_path / "out" / "table.v1")
+    assert [file.name for file in files] == ["table.v1.md", "table.v1.csv", "table.v1.tex"]
+    with files[1].open() as file:
+        rows = list(csv.DictReader(file))
+    (row,) = [r for r in rows if (r["row"], r["column"]) == ("sip", "digits")]
+    shown = next(line for line in fields(table) if line[0] == "sip")[1].strip("*")
+    assert shown == f"{float(row['mean']):.2f} ± {float(row['half_width']):.2f} ({row['n']})"
+    assert shown.replace("±", "$\\pm$") in files[2].read_text() and shown in files[0].read_text()
+    assert float(row["p_mcnemar"]) <= 1 and row["against"] == "none"
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles(two_sets: Path, tmp_path: Path) -> None:
+    body = latex(made(two_sets, "table=main"))
+    head = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
+    (tmp_path / "t.tex").write_text(f"{head}\n{body}\n\\end{{document}}")
+    command = ["pdflatex", "-halt-on-error", "t.tex"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
+TABLES = sorted(file.stem for file in (conf_folder() / "table").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_preset_makes_a_table(two_sets: Path, name: str) -> None:
+    table = made(two_sets, f"table={name}", "+table.where.dataset=digits")
+    assert table.grids[0].rows and "runs of main, commit 0123456789" in markdown(table)
+
+
+def test_the_command_prints_and_writes_a_table_and_a_figure(
+    two_sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    common = [f"runs={two_sets}", f"output={tmp_path / 'out'}", "experiment=main"]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        task(compose("tables", [*common, "+table.where.dataset=digits"]))
+        assert "| sip_randaugment | " in capsys.readouterr().out
+        task(compose("tables", [*common, "figure=cost", "+figure.where.dataset=digits"]))
+        assert capsys.readouterr().out.startswith("figure: ")
+        task(compose("tables", [*common, "figure=tradeoff"]))
+        assert capsys.readouterr().out == "figure skipped: none of 34 runs has drawn/diversity\n"
+    written = sorted(file.suffix for file in tmp_path.iterdir())
+    assert written == [".csv", ".md", ".pdf", ".png", ".tex"]
