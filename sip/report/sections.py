@@ -106,7 +106,8 @@ def difference(arm: Arm) -> Html:
         return Html("–")
     text = join(_signed(found.estimate))
     if found.p_value is not None:
-        text = join(text, tag("small", f" p = {found.p_value:.3f}"))
+        p = "< 0.001" if found.p_value < 0.0005 else f"= {found.p_value:.3f}"
+        text = join(text, tag("small", f" p {p}"))
     return tag("b", text) if arm.is_clear else text
 
 

@@ -25,7 +25,7 @@ def data_of(text: str) -> dict:
 def test_question_table_cost_commands_and_environment_are_there(text: str) -> None:
     assert "Does it help, &quot;really&quot; &lt;b&gt;?" in text
     assert "71.00 ± 2.48" in text and "81.00 ± 2.48" in text
-    assert "<b>+10.00" in text  # its interval leaves out 0
+    assert "<b>+10.00 ± 0.00<small> p &lt; 0.001" in text  # its interval leaves out 0
     assert "+1.00 ± 2.48" in text and "<b>+1.00" not in text
     assert "Vendi score" in text and "5.250" in text and "drawn/own" in text
     assert "sip, sip_cutmix" in text  # one column: they train on the same pictures
