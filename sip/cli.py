@@ -34,6 +34,11 @@ USER_ERRORS = (UserError, InterpolationKeyError, MissingMandatoryValue)
 ADDITION = re.compile(r"\+{1,2}([^=@:]+)[^=]*=")  # +key=value, +group@package=choice
 NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'")
 NUM_NEAR = 3
+EXTRAS = {  # choices that packages bring -> the extra that installs them
+    "hydra/sweeper/optuna": "search",
+    "hydra/launcher/joblib": "sweep",
+    "hydra/launcher/submitit_slurm": "slurm",
+}
 
 
 class ReportedError(Exception):
@@ -182,6 +187,9 @@ class _Command:
         if match and written:
             return self._explain_key(match[1], written[0])
         if isinstance(error, MissingConfigException) and error.options:
+            if extra := EXTRAS.get(error.missing_cfg_file or ""):
+                wanted = "=".join(str(error.missing_cfg_file).rsplit("/", 1))
+                return f"{wanted} is not installed; pip install 'sip-augmentation[{extra}]'"
             group, _, choice = (error.missing_cfg_file or "").rpartition("/")
             return f"{group}={choice}: {_no_such('choice', choice, error.options, show_all=True)}"
         if isinstance(error, OverrideParseException):

@@ -1,16 +1,27 @@
 """Where curves and results go: always local files, and W&B where it is chosen."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
+from sip import drawn_sets, wandb_runs
 from sip.common.errors import UserError
+from sip.drawn_sets import DrawnSet
+from sip.pipeline import Picture
 
 
 def make_loggers(
-    config: DictConfig, folder: Path, *, run_id: str, name: str, group: str | None, values: dict
+    config: DictConfig,
+    folder: Path,
+    *,
+    run_id: str,
+    name: str,
+    group: str | None,
+    values: Mapping[str, Any],
+    drawn: DrawnSet | None = None,
 ) -> list[Logger]:
     """Return Lightning loggers: `metrics.csv` in the run folder, and W&B if `config.wandb`.
 
@@ -20,32 +31,29 @@ def make_loggers(
         run_id: The run's fingerprint; the same run is the same W&B run.
         name: Shown in W&B.
         group: The experiment.
-        values: The resolved configuration.
+        values: The resolved configuration, and whatever else was known before the training.
+        drawn: What is trained on beside the originals; becomes an artefact where
+            `config.log_artifacts` asks for it.
     """
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     if config.wandb:
-        loggers.append(_wandb(config, folder, run_id, name, group, values))
+        made = None
+        if drawn is not None and config.log_artifacts:
+            made = drawn_sets.publish(drawn, config, folder, group)
+            values = {**values, "drawn_set": drawn.name}
+        run = wandb_runs.start(
+            config,
+            folder,
+            run_id=run_id,
+            name=name,
+            group=group,
+            job_type="classifier",
+            values=values,
+        )
+        if drawn is not None and made is not None:
+            drawn_sets.use(run, drawn, made)
+        loggers.append(WandbLogger(experiment=run))
     return loggers
-
-
-def _wandb(
-    config: DictConfig, folder: Path, run_id: str, name: str, group: str | None, values: dict
-) -> WandbLogger:
-    import wandb
-
-    run = wandb.init(
-        name=name,
-        dir=str(folder),
-        id=run_id,
-        project=config.project,
-        entity=config.entity,
-        group=group,
-        mode=config.mode,
-        resume="allow" if config.mode == "online" else None,
-        config=values,
-        settings=wandb.Settings(silent=True),
-    )
-    return WandbLogger(experiment=run)
 
 
 def require_logger(config: DictConfig) -> None:
@@ -58,6 +66,10 @@ def require_logger(config: DictConfig) -> None:
         return
     if config.mode not in ("offline", "online"):
         raise UserError(f"logger.mode: expected offline or online, got {config.mode!r}")
+    if type(config.max_pictures) is not int or config.max_pictures < 0:
+        raise UserError(
+            f"logger.max_pictures: expected a whole number >= 0, came {config.max_pictures!r}"
+        )
     try:
         import wandb
     except ImportError as error:
@@ -71,13 +83,26 @@ def require_logger(config: DictConfig) -> None:
         )
 
 
-def log_results(loggers: list[Logger], summary: dict[str, Any], sheet: Path | None) -> None:
-    """Write the final numbers and the contact sheet, and close W&B."""
+def log_results(
+    config: DictConfig,
+    loggers: Sequence[Logger],
+    summary: Mapping[str, Any],
+    folder: Path,
+    pictures: Sequence[Picture],
+) -> None:
+    """Write the final numbers, the run folder's sheets and a table of pictures; close W&B.
+
+    Args:
+        config: The `logger` node.
+        loggers: Of `make_loggers`.
+        summary: Numbers by name.
+        folder: The run folder.
+        pictures: Drawn ones; `config.max_pictures` of them are shown.
+    """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            if sheet is not None:
-                logger.log_image("contact_sheet", [str(sheet)])
-            logger.experiment.summary.update(summary)
-            import wandb
-
-            wandb.finish()
+            run = logger.experiment
+            wandb_runs.log_sheets(run, folder)
+            wandb_runs.log_pictures(run, pictures, config.max_pictures)
+            run.summary.update(dict(summary))
+            run.finish()

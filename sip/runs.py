@@ -40,6 +40,7 @@ from sip.evaluation import evaluate, shown
 from sip.filter.apply import SHEET, Sifted, sift, write_sheet
 from sip.filter.apply import line as filter_line
 from sip.metrics import drawn
+from sip.objectives import Objectives
 from sip.pipeline import Offline, Picture
 from sip.plan import make_plan
 from sip.records import choice
@@ -54,18 +55,19 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 BROUGHT = {"gif_like": "guided"}  # offline choice -> the filter that it chooses itself
 
 
-def train(config: DictConfig) -> float | None:
+def train(config: DictConfig) -> float | tuple[float, ...] | None:
     """Make what the run needs and does not find, train, test once; print the table.
 
     Returns:
-        The validation accuracy, in [0, 1], for sweepers; None for `plan=true`. The test accuracy
-        is for people.
+        The metrics of `train.objectives`, for sweepers; None for `plan=true`. The test accuracy is
+        for people.
 
     Raises:
         UserError: Something is missing or wrong; before any costly work.
     """
     set_threads(Runtime.of(config.runtime))
     run = Run(config)
+    goals = Objectives(config, run.offline is not None)
     if config.plan:
         run.print_plan()
         return None
@@ -78,7 +80,7 @@ def train(config: DictConfig) -> float | None:
             say(stage["stage"], f"found {stage['found'] + stage['made']}")
     if progress.is_first:
         print(table(summary, run.folder, Path(config.paths.store)))
-    return summary["val_accuracy"]
+    return goals.of(summary)
 
 
 class Run:
@@ -198,13 +200,14 @@ class Run:
         }
         if progress.is_first:
             summary["metrics"] |= evaluate(self.folder)
-            self._close(summary, loggers, sheet)
+            self._close(summary, loggers, sifted.kept)
         return summary
 
     def _open(
         self, parts: dict[Split, list[Sample]], sifted: Sifted
     ) -> tuple[list["Logger"], Path | None]:
         """Write what is known before the training; return the loggers and the contact sheet."""
+        from sip.drawn_sets import DrawnSet
         from sip.loggers import make_loggers
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -212,6 +215,10 @@ class Run:
         store = Path(self.config.paths.store)
         records.write_pictures(self.folder / "pictures.parquet", parts, sifted.pictures, store)
         values = records.write_config(self.config, self.folder / "config.yaml")
+        found = None
+        if self.offline and sifted.kept:
+            room = self.offline.room("images").fingerprint
+            found = DrawnSet(sifted.kept, self.offline.recipe(), room)
         sheet = records.write_contact_sheet(records.spread(sifted.kept), self.folder)
         write_sheet(sifted.pictures, self.folder)
         loggers = make_loggers(
@@ -221,15 +228,19 @@ class Run:
             name=self.name,
             group=self.config.experiment,
             values=values,
+            drawn=found,
         )
         return loggers, sheet
 
-    def _close(self, summary: dict[str, Any], loggers: list["Logger"], sheet: Path | None) -> None:
+    def _close(
+        self, summary: dict[str, Any], loggers: list["Logger"], kept: Sequence[Picture]
+    ) -> None:
         """Write the results; with them the run is finished."""
         from sip.loggers import log_results
 
         shown = {key: summary[key] for key in ("best_step", "val_accuracy", "test_accuracy")}
-        log_results(loggers, shown | summary["metrics"], sheet)
+        shown |= summary["metrics"]
+        log_results(self.config.logger, loggers, shown, self.folder, kept)
         records.write_summary(self.folder / "summary.json", summary)
 
     def _train(

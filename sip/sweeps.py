@@ -1,23 +1,26 @@
 """What a sweep would do, said before it starts: runs, those found, pictures to draw, time.
 
-Hydra calls this at the start of a multirun of `sip.train`. Nothing heavy is imported before.
+Hydra calls this at the start of a multirun of `sip.train`, and at its end, where a search says what
+it found. Nothing heavy is imported before.
 """
 
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from sip.runs import Run
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+SEARCHED = "optimization_results.yaml"  # what the sweeper writes into the sweep's folder
 
 
 class Overview(Callback):
@@ -35,6 +38,16 @@ class Overview(Callback):
         jobs = list_jobs(config)
         say("sweep", f"{len(jobs)} runs; looking up which are there")
         say("sweep", survey(config, jobs).line())
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print the best settings that a search found: a line, or one for each on the front."""
+        file = Path(config.hydra.sweep.dir) / SEARCHED
+        if config.hydra.job.name != "train" or config.hydra.sweeper._target_ != OPTUNA:
+            return
+        from sip.common.progress import say
+
+        for line in found_by_search(OmegaConf.load(file), config.train.objectives):
+            say("search", line)
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,26 @@ class Survey:
             rest = f" without {self.num_unlike} that no finished run is like"
             texts.append(f"about {duration(self.seconds)}{rest if self.num_unlike else ''}")
         return ", ".join(texts)
+
+
+def found_by_search(results: Any, objectives: str | Sequence[str]) -> list[str]:
+    """Return the settings that a search found best, with what they reached, a line each.
+
+    Args:
+        results: What its sweeper wrote: the best setting, or the Pareto front of several metrics.
+        objectives: Names of the metrics.
+    """
+    names = [objectives] if isinstance(objectives, str) else list(objectives)
+    if "solutions" in results:
+        found = [(one["params"], one["values"]) for one in results["solutions"]]
+    else:
+        found = [(results["best_params"], [results["best_value"]])]
+    unique = {str(both): both for both in found}  # a setting that was asked for twice
+    lines = [f"{len(unique)} best settings of {', '.join(names)}"]
+    for params, values in sorted(unique.values(), key=lambda both: -both[1][0]):
+        reached = ", ".join(f"{n} {v:.4g}" for n, v in zip(names, values, strict=True))
+        lines.append(f"{reached}: {' '.join(f'{key}={value}' for key, value in params.items())}")
+    return lines
 
 
 def list_jobs(config: DictConfig) -> list[list[str]]:

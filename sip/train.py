@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def task(config: "DictConfig") -> float | None:
-    """Make what the classifier needs, train it, print the table; return its validation accuracy."""
+def task(config: "DictConfig") -> float | tuple[float, ...] | None:
+    """Make what the classifier needs, train it, print the table; return `train.objectives`."""
     from sip.runs import train
 
     return train(config)

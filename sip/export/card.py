@@ -1,16 +1,14 @@
 """The data card: what the pictures are, how they were made, and what is to be cleared first."""
 
-import re
-from pathlib import PurePath
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from sip.common.places import portable
 from sip.export.source import COLUMNS, Source
 
 MAX_CLASSES = 50  # more are summed up
 NOT_OF_PICTURES = ("augmentation", "backbone", "classifier", "seed")  # of a training run
-ABSOLUTE = re.compile(r"(/|~|[A-Za-z]:[\\/]|\\\\)")
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 LOADING = {
@@ -51,17 +49,6 @@ def card(source: Source, file_format: str, per_file: int) -> str:
         "## Licence\n\n" + LICENCE,
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
-
-
-def portable(value: Any) -> Any:
-    """Return JSON-like values with absolute paths cut down to their last part."""
-    if isinstance(value, dict):
-        return {key: portable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [portable(item) for item in value]
-    if isinstance(value, str) and ABSOLUTE.match(value):
-        return PurePath(value.replace("\\", "/")).name
-    return value
 
 
 def _header(source: Source, file_format: str) -> str:

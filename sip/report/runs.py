@@ -6,16 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from sip.cli import conf_folder
 from sip.common.errors import UserError
+from sip.common.places import without_places
 
 CONTROL = "none"
-ABSOLUTE = re.compile(r"(?:(?<=[\s=\[({,'\"])|^)(?:~?/|[A-Za-z]:[\\/])[^\s,'\"\])}]*")
 HEADER = re.compile(r"#\s*(Question|Command|Cost|Expected):\s*(.*)")
 IN_README = re.compile(r"^\*\*Question\.\*\*\s*(.+?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -157,11 +157,3 @@ def _header(text: str) -> dict[str, str]:
         elif not line.startswith("# @"):
             last.append(line.lstrip("# ").strip())
     return {key: ("\n" if key == "Command" else " ").join(lines) for key, lines in said.items()}
-
-
-def without_places(text: str) -> str:
-    """Return a text with absolute paths cut down to their last part: where things lay is private.
-
-    What stands behind "://" is no path of this machine.
-    """
-    return ABSOLUTE.sub(lambda match: PurePath(match[0].replace("\\", "/")).name, text)

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sip.common.places import without_places
 from sip.report import charts
 from sip.report.html import Html, join, tag
 from sip.report.results import DRAWING, TRAINING, Arm, quality
-from sip.report.runs import CONTROL, Run, without_places
+from sip.report.runs import CONTROL, Run
 from sip.report.thumbnails import file_address
 from sip.tables.statistics import Difference, Estimate
 

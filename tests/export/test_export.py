@@ -22,7 +22,6 @@ from sip.common.errors import UserError
 from sip.common.interrupt import Stopped
 from sip.common.tars import split_reference
 from sip.export import main as main_module
-from sip.export.card import portable
 from sip.export.main import FORMATS, Options, export
 from sip.export.source import Picture, Source
 
@@ -246,12 +245,6 @@ def test_gaps_and_doubles_among_the_classes_are_filled(run: Path) -> None:
     assert Source(run, None, False).class_names == ["zero", "class 1", "class 2", "a/b: 犬"]
     change(run, lambda rows: [row | {"class_name": "same"} for row in rows])
     assert Source(run, None, False).class_names == ["same", "class 1", "class 2", "same (3)"]
-
-
-def test_local_paths_are_cut_to_their_last_part() -> None:
-    values = {"a": ["/x/y/model", "~/z", "C:\\m\\n"], "b": {"c": "hub/name", "d": 1.5, "e": None}}
-    cut = {"a": ["model", "z", "n"], "b": {"c": "hub/name", "d": 1.5, "e": None}}
-    assert portable(values) == cut
 
 
 def test_the_configuration_states_the_options() -> None:

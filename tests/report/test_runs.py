@@ -8,7 +8,7 @@ import pytest
 from sip.common.errors import UserError
 from sip.report.pictures import Drawn, choose
 from sip.report.results import groups
-from sip.report.runs import find_runs, header_of, without_places
+from sip.report.runs import find_runs, header_of
 from tests.report.made_up import make_run
 
 
@@ -46,20 +46,6 @@ def test_the_question_comes_from_the_header_of_the_sweep(tmp_path: Path) -> None
     assert said["Question"] == "how do the arms compare, seed by seed, with one backbone?"
     assert said["Command"].splitlines()[1] == "python -m sip.tables experiment=main"
     assert header_of("unheard_of", tmp_path) == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("run paths.store=/home/me/store x=1", "run paths.store=store x=1"),
-        ("a=[/x/y,/x/z] 'b=/x/my'", "a=[y,z] 'b=my'"),
-        ("/a/b/c.png: broken", "c.png: broken"),
-        (r"root=C:\data\pets ~/w/x", "root=pets x"),
-        ("https://example.org/a and/or 3/4 runs/x", "https://example.org/a and/or 3/4 runs/x"),
-    ],
-)
-def test_absolute_paths_lose_their_place(text: str, told: str) -> None:
-    assert without_places(text) == told
 
 
 def drawn(number: int, status: str, label: int, arm: str) -> Drawn:
