@@ -11,23 +11,13 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Read finished runs; print and write a table of them, or draw a figure."""
-    from sip.tables.reading import read_runs
-
     if config.get("figure"):
-        from sip.records import choice
-        from sip.tables.figures import Figure, draw
-
-        figure = Figure.of(config.figure)
-        runs = read_runs(Path(config.runs), config.experiment, figure.where)
-        if not any(run.metric(figure.x) is not None or run.value(figure.x) for run in runs):
-            print(f"figure skipped: none of {len(runs)} runs has {figure.x}")
-            return
-        files = draw(runs, figure, Path(config.output or choice("figure")))
-        print(f"figure: {', '.join(map(str, files))}")
+        _draw(config)
         return
     from sip.tables.document import document
     from sip.tables.formats import markdown, write
     from sip.tables.layout import Layout
+    from sip.tables.reading import read_runs
 
     layout = Layout.of(config.table)
     runs = read_runs(Path(config.runs), config.experiment, layout.where)
@@ -35,6 +25,33 @@ def task(config: "DictConfig") -> None:
     print(markdown(made))
     if config.output:
         write(made, layout.value, Path(config.output))
+
+
+def _draw(config: "DictConfig") -> None:
+    """Draw a figure of the runs' numbers, or a sheet of their pictures."""
+    from sip.common.errors import UserError
+    from sip.records import choice
+    from sip.tables.figures import draw
+    from sip.tables.points import Figure
+    from sip.tables.reading import read_runs
+    from sip.tables.sheet_page import draw_sheet
+    from sip.tables.sheets import Sheet, grid
+
+    output = Path(config.output or choice("figure"))
+    if config.figure.kind == "sheet":
+        sheet = Sheet.of(config.figure)
+        runs = read_runs(Path(config.runs), config.experiment, sheet.where)
+        files = draw_sheet(grid(runs, sheet), sheet, output)
+    elif config.figure.kind == "points":
+        figure = Figure.of(config.figure)
+        runs = read_runs(Path(config.runs), config.experiment, figure.where)
+        if not any(run.metric(figure.x) is not None or run.value(figure.x) for run in runs):
+            print(f"figure skipped: none of {len(runs)} runs has {figure.x}")
+            return
+        files = draw(runs, figure, output)
+    else:
+        raise UserError(f"figure.kind: expected points or sheet, came {config.figure.kind!r}")
+    print(f"figure: {', '.join(map(str, files))}")
 
 
 def main() -> None:

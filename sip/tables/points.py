@@ -54,6 +54,7 @@ class Figure:
     def of(cls, node: DictConfig) -> "Figure":
         """Return the figure that a configuration's `figure` describes."""
         values: Any = OmegaConf.to_container(node, resolve=True)
+        values.pop("kind")
         for name in ("series", "level", "points"):
             values[name] = names(values[name]) or ()
         values["where"] = dict(flat(values["where"] or {}))

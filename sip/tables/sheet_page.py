@@ -1,0 +1,150 @@
+"""The page of a contact sheet: pictures at their pixels, labels as text, PNG and PDF."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sip.tables.figures import STYLE
+from sip.tables.sheets import Grid, Sheet, enlarged
+
+DPI = 100  # a pixel of the sheet is 1/100 inch, and a pixel of the PNG
+GAP = 4  # px between pictures
+GROUP_GAP = 14  # px between groups of columns, and after the originals
+MARGIN = 12  # px around
+LINE = 18  # px, a line of text
+CHARACTER = 7  # px, its width at most
+FONT = 7.5  # points; 10 px
+FRAME = "#D55E00"  # of a picture that was not trained on
+EMPTY = 235  # grey level of a cell without a picture
+MAX_NAME = 16  # characters of a class name
+
+
+def draw_sheet(grid: Grid, sheet: Sheet, path: Path) -> list[Path]:
+    """Write `<path>.pdf` and `<path>.png`; return the files.
+
+    Raises:
+        UserError: A picture cannot be read.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with matplotlib.rc_context(STYLE):
+        canvas = page(grid, sheet)
+        FigureCanvasAgg(canvas)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("pdf", "png")]
+        for file in files:
+            metadata = {"CreationDate": None} if file.suffix == ".pdf" else {}
+            canvas.savefig(file, dpi=DPI, metadata=metadata)
+    return files
+
+
+class Places:
+    """Where the pictures of a grid lie on the page, in px from its upper left corner."""
+
+    def __init__(self, grid: Grid, sheet: Sheet) -> None:
+        self.cell = sheet.cell
+        names = [shortened(name) for name in grid.names]
+        self.originals = MARGIN + CHARACTER * max(map(len, names)) + GAP
+        left, last = self.originals + self.cell, None
+        self.columns: list[int] = []
+        for outer, _ in grid.settings:
+            left += GAP if outer == last else GROUP_GAP
+            self.columns.append(left)
+            left, last = left + self.cell, outer
+        self.top = MARGIN + LINE * (4 if sheet.inner else 3)
+        self.rows = [self.top + number * (self.cell + GAP) for number in range(len(names))]
+        title = CHARACTER * len(sheet.title) + 2 * MARGIN
+        self.width = max(left + MARGIN, title)
+        self.height = self.rows[-1] + self.cell + MARGIN + (LINE if _notes(grid) else 0)
+
+
+def page(grid: Grid, sheet: Sheet) -> Any:
+    """Return the matplotlib figure of a sheet; at `DPI` a pixel of the page is one of the PNG."""
+    from matplotlib.figure import Figure as Canvas
+
+    places = Places(grid, sheet)
+    canvas = Canvas(figsize=(places.width / DPI, places.height / DPI), dpi=DPI)
+    axis = canvas.add_axes((0, 0, 1, 1))
+    axis.set_axis_off()
+    axis.set_xlim(0, places.width)
+    axis.set_ylim(places.height, 0)
+    extent = (0, places.width, places.height, 0)
+    axis.imshow(_mosaic(grid, sheet, places), extent=extent, interpolation="none", aspect="auto")
+    _write_heads(axis, grid, sheet, places)
+    for name, top in zip(grid.names, places.rows, strict=True):
+        middle = top + places.cell / 2
+        _text(axis, places.originals - GAP, middle, shortened(name), horizontalalignment="right")
+    _write_notes(axis, grid, places)
+    return canvas
+
+
+def shortened(name: str) -> str:
+    """Return a class name that fits beside its row."""
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+
+
+def _mosaic(grid: Grid, sheet: Sheet, places: Places) -> np.ndarray:
+    """Return the page's pictures without its text, (height, width, 3), uint8."""
+    mosaic = Image.new("RGB", (places.width, places.height), "white")
+
+    def put(file: str | None, left: int, top: int) -> None:
+        picture = Image.new("RGB", (sheet.cell, sheet.cell), (EMPTY,) * 3)
+        if file is not None:
+            picture = enlarged(file, sheet.cell)
+        left += (sheet.cell - picture.width) // 2
+        mosaic.paste(picture, (left, top + (sheet.cell - picture.height) // 2))
+
+    for original, cells, top in zip(grid.originals, grid.cells, places.rows, strict=True):
+        put(original, places.originals, top)
+        for one, left in zip(cells, places.columns, strict=True):
+            put(one.file, left, top)
+    return np.asarray(mosaic)
+
+
+def _write_heads(axis: Any, grid: Grid, sheet: Sheet, places: Places) -> None:
+    """Write the title, and over the columns the values of both keys."""
+    _text(axis, MARGIN, MARGIN + LINE / 2, sheet.title, fontsize=FONT + 2, fontweight="bold")
+    above = places.top - LINE / 2
+    half = places.cell / 2
+    _text(axis, places.originals + half, above, "original", horizontalalignment="center")
+    groups: dict[str, list[int]] = {}
+    for (outer, inner), left in zip(grid.settings, places.columns, strict=True):
+        groups.setdefault(outer, []).append(left)
+        if sheet.inner:
+            text = f"{sheet.inner_label} {inner}"
+            _text(axis, left + half, above, text, horizontalalignment="center")
+    line = above - LINE if sheet.inner else above
+    for outer, lefts in groups.items():
+        first, end = lefts[0], lefts[-1] + places.cell
+        text = f"{sheet.outer_label} {outer}"
+        _text(axis, (first + end) / 2, line, text, horizontalalignment="center")
+        if sheet.inner:
+            axis.plot((first, end), (line + LINE / 2,) * 2, color="0.4", linewidth=0.6)
+
+
+def _write_notes(axis: Any, grid: Grid, places: Places) -> None:
+    """Frame what was not trained on, and say why below the rows."""
+    from matplotlib.patches import Rectangle
+
+    for cells, top in zip(grid.cells, places.rows, strict=True):
+        for one, left in zip(cells, places.columns, strict=True):
+            if one.note:
+                size = places.cell - 1
+                frame = Rectangle((left + 0.5, top + 0.5), size, size, fill=False)
+                frame.set(edgecolor=FRAME, linewidth=1.5)
+                axis.add_patch(frame)
+    if notes := _notes(grid):
+        text = f"framed: not trained on ({', '.join(notes)})"
+        _text(axis, places.originals, places.height - MARGIN - LINE / 2, text, color=FRAME)
+
+
+def _notes(grid: Grid) -> list[str]:
+    return sorted({one.note for cells in grid.cells for one in cells if one.note})
+
+
+def _text(axis: Any, x: float, y: float, text: str, **style: Any) -> None:
+    style = {"fontsize": FONT, "verticalalignment": "center"} | style
+    axis.text(x, y, text.replace("$", r"\$"), **style)

@@ -1,0 +1,217 @@
+"""Contact sheets of an experiment: the same originals across a grid of two settings.
+
+A row an original, a group of columns for each value of one key, a column within it for each value
+of the other. Small pictures are enlarged pixel by pixel by a whole factor, so that nothing looks
+better than it is; large ones are scaled down.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from sip.common.errors import UserError
+from sip.common.images import read_rgb
+from sip.tables.layout import flat
+from sip.tables.reading import Run, plain, require_keys
+
+Setting = tuple[str, str]  # value of the outer key, of the inner one
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a contact sheet shows.
+
+    Attributes:
+        title: In one line.
+        outer: Key; a group of columns for each value.
+        inner: Key; a column for each value within a group. None: one column.
+        outer_label, inner_label: Stand in front of the values.
+        originals: Rows, at most.
+        variant: Which of the pictures of an original.
+        seed: Of the runs; None for the lowest there is.
+        cell: Longer side of a picture on the sheet, px.
+        store: Folder of the store; None for the one in each run's configuration.
+        where: Key -> value: only such runs.
+    """
+
+    title: str
+    outer: str
+    inner: str | None
+    outer_label: str
+    inner_label: str
+    originals: int
+    variant: int
+    seed: int | None
+    cell: int
+    store: str | None
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, low in (("originals", 1), ("variant", 0), ("cell", 16)):
+            value = getattr(self, name)
+            if type(value) is not int or value < low:
+                raise UserError(
+                    f"figure.{name}: expected a whole number >= {low}, came {value!r}"
+                )
+
+    @classmethod
+    def of(cls, node: DictConfig) -> "Sheet":
+        """Return the sheet that a configuration's `figure` describes."""
+        values: Any = OmegaConf.to_container(node, resolve=True)
+        values.pop("kind")
+        values["where"] = dict(flat(values["where"] or {}))
+        return cls(**values)
+
+    def setting_of(self, run: Run) -> Setting:
+        """Return the place of a run's pictures on the sheet."""
+        return plain(run.value(self.outer)), plain(run.value(self.inner)) if self.inner else ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture on the sheet.
+
+    Attributes:
+        file: Where it lies; None where its drawing failed.
+        note: Why it was not trained on: the status; "" where it was.
+    """
+
+    file: str | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pictures of a sheet.
+
+    Attributes:
+        settings: The columns, by rising values.
+        names: Class names, a row each.
+        originals: Files, a row each.
+        cells: Row by row, a cell for each of `settings`.
+    """
+
+    settings: list[Setting]
+    names: list[str]
+    originals: list[str]
+    cells: list[list[Cell]]
+
+
+def grid(runs: Iterable[Run], sheet: Sheet) -> Grid:
+    """Find the pictures of a sheet.
+
+    Raises:
+        UserError: No run draws, a key or seed is in none, two runs drew unlike pictures at one
+            place, or no original is in all columns.
+    """
+    runs = [run for run in runs if run.summary["num_drawn"]]
+    if not runs:
+        raise UserError("figure=sheet: expected runs that draw pictures, found none")
+    require_keys(runs, [key for key in (sheet.outer, sheet.inner) if key])
+    seeds = sorted({run.seed for run in runs})
+    seed = seeds[0] if sheet.seed is None else sheet.seed
+    runs = [run for run in runs if run.seed == seed]
+    if not runs:
+        raise UserError(f"figure.seed={seed}: no run has it; there are {seeds}")
+    columns: dict[Setting, tuple[Run, dict[str, dict[str, Any]]]] = {}
+    originals: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        setting, (drawn, real) = sheet.setting_of(run), _pictures(run, sheet)
+        other, there = columns.setdefault(setting, (run, drawn))
+        if _ids(there) != _ids(drawn):  # several backbones share one set
+            raise UserError(
+                f"figure=sheet: two runs of {', '.join(filter(None, setting))}, seed {seed}, drew "
+                f"unlike pictures ({other.fingerprint}, {run.fingerprint}); keep one with "
+                "+figure.where.KEY="
+            )
+        originals |= real
+    shared = set.intersection(*(set(drawn) for _, drawn in columns.values()))
+    if not shared:
+        raise UserError(
+            f"figure=sheet: expected originals that all {len(columns)} columns drew from, found "
+            f"none (variant {sheet.variant}, seed {seed}); narrow it with +figure.where.KEY="
+        )
+    rows = _spread([originals[name] for name in shared], sheet.originals)
+    settings = sorted(columns, key=lambda one: [_by_number(value) for value in one])
+    return Grid(
+        settings,
+        [str(row["class_name"]) for row in rows],
+        [str(row["place"]) for row in rows],
+        [[_cell(columns[s][1][row["id"]]) for s in settings] for row in rows],
+    )
+
+
+def _pictures(
+    run: Run, sheet: Sheet
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Return the drawn pictures by their original's name, and the originals; with their "place"."""
+    import pyarrow.parquet as pq
+
+    file = run.folder / "pictures.parquet"
+    if not file.is_file():
+        raise UserError(f"figure=sheet: expected {file}, which a finished run has; train it again")
+    names = ["kind", "id", "sample_id", "label", "class_name", "file", "status", "variant"]
+    rows = pq.read_table(file, columns=names, filters=[("split", "=", "train")]).to_pylist()
+    store = Path(sheet.store or run.config.paths.store)
+    for row in rows:
+        row["place"] = str(store / row["file"]) if row["file"] else None
+    drawn = {
+        row["sample_id"]: row
+        for row in rows
+        if row["kind"] == "drawn" and row["variant"] == sheet.variant
+    }
+    return drawn, {row["id"]: row for row in rows if row["kind"] == "real"}
+
+
+def _ids(drawn: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    return {row["id"] for row in drawn.values()}
+
+
+def _cell(row: Mapping[str, Any]) -> Cell:
+    return Cell(row["place"], "" if row["status"] == "ok" else str(row["status"]))
+
+
+def _spread(rows: Sequence[dict[str, Any]], at_most: int) -> list[dict[str, Any]]:
+    """Return one original of each class, then a second of each, ...; by class in the end."""
+    piles: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["id"]):
+        piles[row["label"]].append(row)
+    turns = [(turn, label) for label, pile in piles.items() for turn in range(len(pile))]
+    first = turns if len(turns) <= at_most else sorted(turns)[:at_most]
+    if len(piles) > at_most:  # classes from all over, in place of the first ones
+        labels = sorted(piles)
+        first = [(0, labels[n * len(labels) // at_most]) for n in range(at_most)]
+    return [piles[label][turn] for turn, label in sorted(first, key=lambda one: one[::-1])]
+
+
+def _by_number(value: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(value), value
+    except ValueError:
+        return True, 0.0, value
+
+
+def enlarged(file: str, cell: int) -> Image.Image:
+    """Return an RGB picture of `cell` px at most: by a whole factor, or scaled down.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        picture = read_rgb(file, None)
+    except ValueError as error:
+        raise UserError(
+            f"figure=sheet: {error}; say where the store is with figure.store="
+        ) from error
+    longer = max(picture.size)
+    if longer > cell:
+        picture.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+        return picture
+    factor = cell // longer
+    size = picture.width * factor, picture.height * factor
+    return picture.resize(size, Image.Resampling.NEAREST)
