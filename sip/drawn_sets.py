@@ -47,8 +47,12 @@ class DrawnSet:
     @property
     def name(self) -> str:
         """The artefact's name."""
-        ids = sorted(picture.prompt.image_id for picture in self.pictures)
-        return f"drawn-{digest([self.room, ids])[:10]}"
+        return f"drawn-{digest([self.room, sorted(self.unique)])[:10]}"
+
+    @property
+    def unique(self) -> dict[str, Picture]:
+        """The pictures by their ids: two alike originals share one."""
+        return {picture.prompt.image_id: picture for picture in self.pictures}
 
     def artifact(self) -> "wandb.Artifact":
         """Return a new artefact, not logged yet; files of their own are not copied."""
@@ -57,12 +61,12 @@ class DrawnSet:
         made = wandb.Artifact(
             self.name,
             TYPE,
-            metadata={"num_pictures": len(self.pictures), "recipe": portable(dict(self.recipe))},
+            metadata={"num_pictures": len(self.unique), "recipe": portable(dict(self.recipe))},
         )
         lines = []
-        for picture in sorted(self.pictures, key=lambda one: one.prompt.image_id):
-            file, prompt = picture.row["file"], picture.prompt
-            place = f"{prompt.label}/{prompt.image_id}"
+        for image_id, picture in sorted(self.unique.items()):
+            file = picture.row["file"]
+            place = f"{picture.prompt.label}/{image_id}"
             if split_reference(file) is None:
                 place += Path(file).suffix
                 made.add_file(file, place, skip_cache=True, policy="immutable")
@@ -71,7 +75,8 @@ class DrawnSet:
                 place += _suffix(data)
                 with made.new_file(place, "wb") as copy:
                     copy.write(data)
-            lines.append(json.dumps({"file": place} | wandb_runs.describe(picture), ensure_ascii=False))
+            facts = {"file": place} | wandb_runs.describe(picture)
+            lines.append(json.dumps(facts, ensure_ascii=False))
         with made.new_file(LISTING, encoding="utf-8") as listing:
             listing.write("\n".join(lines) + "\n")
         return made
@@ -99,7 +104,7 @@ def publish(
     artifact = run.log_artifact(drawn.artifact())
     wandb_runs.log_sheets(run, folder)
     wandb_runs.log_pictures(run, drawn.pictures, config.max_pictures)
-    run.summary["num_drawn"] = len(drawn.pictures)
+    run.summary["num_drawn"] = len(drawn.unique)
     if config.mode == "online":
         artifact.wait(WAIT)
     run.finish()

@@ -4,7 +4,7 @@ The pictures lie in the store. The folder `generate-<dataset>-<images>-<fingerpr
 `paths.runs` says which they are: `pictures.parquet` with the provenance of each, `summary.json`,
 `config.yaml`, `contact_sheet.png`, `rejected.png` where a filter rejected some, and
 `quality.parquet` with each kept one's similarity to its label, caption and original. `sip.export`
-makes a data set of what is kept. A filter that needs a classifier is applied by `sip.train` alone.
+makes a data set of what is kept; with `logger.log_artifacts=true` it is a W&B artefact too. A filter that needs a classifier is applied by `sip.train` alone.
 """
 
 from dataclasses import replace
@@ -62,6 +62,10 @@ class Generation:
             say("filter", "needs a classifier: sip.train applies it, here every picture is kept")
             self.offline.filter = None
         set_threads(self.offline.runtime)
+        if _makes_artifacts(config.logger):
+            from sip.loggers import require_logger
+
+            require_logger(config.logger)
         self.offline.require()
         self.recipe = {"dataset": self.dataset.recipe(), "offline": self.offline.recipe()}
         self.fingerprint = digest(self.recipe)[:10]
@@ -119,6 +123,7 @@ class Generation:
         judged = self._judged(prompts, found)
         kept = [prompt for prompt, verdict in judged if verdict.reason is None]
         sheet = self._write_sheets(kept, judged, said)
+        self._publish(kept, said)
         summary = self._summary(samples, prompts, found) | self._quality(kept, said)
         records.write_summary(self.folder / "summary.json", summary)
         print(self._table(summary, sheet))
@@ -145,6 +150,16 @@ class Generation:
         apply.write_sheet(apply.mark(pictures, [verdict for _, verdict in some]), self.folder)
         first = list(self.offline.drawn(records.spread(kept), said))
         return records.write_contact_sheet(first, self.folder)
+
+    def _publish(self, kept: list[Prompt], said: dict[str, Candidates]) -> None:
+        """Log the kept ones as a W&B artefact, where `logger.log_artifacts` asks for it."""
+        logger, room = self.config.logger, self.offline.room("images").fingerprint
+        if kept and _makes_artifacts(logger):
+            from sip.drawn_sets import DrawnSet, publish
+
+            pictures = list(self.offline.drawn(kept, said))
+            drawn_set = DrawnSet(pictures, self.offline.recipe(), room)
+            publish(drawn_set, logger, self.folder, self.config.experiment)
 
     def _quality(self, kept: list[Prompt], said: dict[str, Candidates]) -> dict[str, Any]:
         """Measure the kept ones, without a reference: only the training part was read."""
@@ -205,3 +220,7 @@ class Generation:
                 "output=FOLDER",
             }
         )
+
+
+def _makes_artifacts(logger: DictConfig) -> bool:
+    return bool(logger.wandb and logger.log_artifacts)
