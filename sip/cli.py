@@ -72,7 +72,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
             sys.exit(0)
         command.check_additions()
         if command.is_plain():  # else Hydra composes everything once more, to find its mode
-            sys.argv.append("--run")
+            sys.argv.insert(1, "--run")  # first: Lightning's other processes get more overrides
         run()
     except ReportedError as error:
         failed = failures.read(error.notes)
