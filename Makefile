@@ -16,7 +16,7 @@ run: $(VENV)/.installed ## install into .venv and run the main job (EXP=resnet50
 	$(BIN)/python -m sip.train +exp=$(EXP) $(ARGS)
 
 test: $(VENV)/.installed-test ## install the test extras and run the whole test suite (ARGS="-k digits")
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and form with ruff
 	$(BIN)/ruff check .

@@ -4,7 +4,8 @@ The pictures lie in the store. The folder `generate-<dataset>-<images>-<fingerpr
 `paths.runs` says which they are: `pictures.parquet` with the provenance of each, `summary.json`,
 `config.yaml`, `contact_sheet.png`, `rejected.png` where a filter rejected some, and
 `quality.parquet` with each kept one's similarity to its label, caption and original. `sip.export`
-makes a data set of what is kept; with `logger.log_artifacts=true` it is a W&B artefact too. A filter that needs a classifier is applied by `sip.train` alone.
+makes a data set of what is kept; with `logger.log_artifacts=true` it is a W&B artefact too. A
+filter that needs a classifier is applied by `sip.train` alone.
 """
 
 from dataclasses import replace

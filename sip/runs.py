@@ -23,27 +23,29 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from sip import records
+from sip.arms import arm
 from sip.augmentation.base import Augmentation
 from sip.build import build
+from sip.classifier.base import UNFINISHED, Result
 from sip.classifier.base import Picture as Row
-from sip.classifier.base import Result
 from sip.common import progress
 from sip.common.devices import check, launched
 from sip.common.errors import UserError
 from sip.common.progress import say
 from sip.common.runtime import Runtime, device, set_threads
 from sip.common.seeds import digest
+from sip.curves import join, put_aside
 from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
 from sip.dataset.reader import require_trainable
-from sip.evaluation import evaluate, shown
-from sip.filter.apply import SHEET, Sifted, sift, write_sheet
-from sip.filter.apply import line as filter_line
+from sip.evaluation import evaluate
+from sip.filter.apply import Sifted, sift, write_sheet
 from sip.metrics import drawn
 from sip.objectives import Objectives
 from sip.pipeline import Offline, Picture
 from sip.plan import make_plan
 from sip.records import choice
+from sip.run_table import table
 from sip.stages import Stages
 
 if TYPE_CHECKING:
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
     from sip.classifier.control import Control
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-BROUGHT = {"gif_like": "guided"}  # offline choice -> the filter that it chooses itself
 
 
 def train(config: DictConfig) -> float | tuple[float, ...] | None:
@@ -221,6 +222,7 @@ class Run:
             found = DrawnSet(sifted.kept, self.offline.recipe(), room)
         sheet = records.write_contact_sheet(records.spread(sifted.kept), self.folder)
         write_sheet(sifted.pictures, self.folder)
+        put_aside(self.folder, (self.folder / UNFINISHED).exists())
         loggers = make_loggers(
             self.config.logger,
             self.folder,
@@ -241,6 +243,7 @@ class Run:
         shown = {key: summary[key] for key in ("best_step", "val_accuracy", "test_accuracy")}
         shown |= summary["metrics"]
         log_results(self.config.logger, loggers, shown, self.folder, kept)
+        join(self.folder)
         records.write_summary(self.folder / "summary.json", summary)
 
     def _train(
@@ -310,54 +313,12 @@ class Run:
             self.classifier.require(self.backbone, network)
 
 
-def arm() -> str:
-    """Return the name of the augmentation by its parts, such as "sip_cutmix"; "none" for none.
-
-    A filter of what is drawn is a part, unless the offline choice brings it along.
-    """
-    places = ("offline", "sample", "mix")
-    offline, *others = [choice(f"augmentation/{place}") for place in places]
-    sieve = choice("filter")
-    if offline == "none" or BROUGHT.get(offline) == sieve:
-        sieve = "none"
-    parts = [offline, sieve, *others]
-    return "_".join(dict.fromkeys(part for part in parts if part != "none")) or "none"
-
-
 def trainer_kwargs(config: DictConfig) -> dict[str, Any]:
     """Return the arguments of Lightning's Trainer; the device is `runtime.device`."""
     kwargs = OmegaConf.to_container(config.trainer, resolve=True)
     assert isinstance(kwargs, dict)
     accelerator = "gpu" if device(config.runtime.device).startswith("cuda") else "cpu"
     return {"accelerator": accelerator, **{str(key): value for key, value in kwargs.items()}}
-
-
-def table(summary: dict[str, Any], folder: Path, store: Path) -> str:
-    """Return the table that a run ends with."""
-    shots = summary["shots"]
-    seconds = ", ".join(f"{row['stage']} {row['seconds']:.1f}" for row in summary["stages"])
-    sieve = summary.get("filter")
-    rows = {
-        "arm": f"{summary['backbone']} + {summary['augmentation']}, seed {summary['seed']}",
-        "dataset": summary["dataset"] + (f", {shots} shots a class" if shots else ""),
-        "training images": f"{summary['num_real']} real + {summary['num_drawn']} drawn",
-        "budget": f"{summary['steps']} optimiser steps, {summary['epochs']:.1f} passes over the "
-        "training images",
-        **({"filter": filter_line(sieve)} if sieve else {}),
-        **({"rejected": str(folder / SHEET)} if sieve and sieve["rejected"] else {}),
-        "best epoch": f"{summary['best_epoch']:.0f} (step {summary['best_step']}), by validation: "
-        f"{summary['val_accuracy']:.3f} on {summary['num_val']} images",
-        "test top-1": f"{summary['test_accuracy']:.3f} on {summary['num_test']} images",
-        "test, further": shown(summary["metrics"]),
-        "seconds": seconds,
-        "U-Net evaluations": f"{summary['unet_evaluations']:,}",
-        "run": str(folder),
-        "store": str(store) if summary["num_drawn"] else "not used",
-        "contact sheet": str(folder / summary["contact_sheet"])
-        if summary["contact_sheet"]
-        else "none: nothing was drawn",
-    }
-    return records.text_table(rows)
 
 
 def _refuse_unreadable(samples: list[Sample]) -> None:

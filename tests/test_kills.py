@@ -14,8 +14,10 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("num_kills", "storage"),
     [
-        pytest.param(100, "files", id="files"),
-        pytest.param(30, "webdataset", id="webdataset"),
+        pytest.param(12, "files", id="files"),
+        pytest.param(6, "webdataset", id="webdataset"),
+        pytest.param(100, "files", id="files-long", marks=pytest.mark.slow),
+        pytest.param(100, "webdataset", id="webdataset-long", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_job_equals_an_unbroken_one(tmp_path: Path, num_kills: int, storage: str) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+UNFINISHED = ".unfinished.ckpt"  # checkpoint of a training that has not ended, in its run folder
+
 
 class Row(Protocol):
     """A labelled picture; a dataset's `Sample` is one."""

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from sip.classifier.base import UNFINISHED
 from sip.common.interrupt import reclaim, stop_requested
 from sip.common.progress import say
 
-NAME = ".unfinished.ckpt"
 EVERY = 60.0  # s between checkpoints
 SHARE = 0.02  # of the time that writing them may take, where it takes long
 AGREE_EVERY = 10  # steps between questions to the first process, where there are several
@@ -36,7 +36,7 @@ class Checkpoints(Callback):
     """
 
     def __init__(self, folder: Path, rows: str) -> None:
-        self.path, self.rows = folder / NAME, rows
+        self.path, self.rows = folder / UNFINISHED, rows
         self.every, self.last = EVERY, time.monotonic()
 
     def found(self) -> int:
@@ -95,7 +95,7 @@ class Checkpoints(Callback):
 
     def write(self, trainer: Trainer) -> None:
         """Write it, whole or not at all; all processes must call it."""
-        part = self.path.with_name(f"{NAME}.part")
+        part = self.path.with_name(f"{UNFINISHED}.part")
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
             os.replace(part, self.path)

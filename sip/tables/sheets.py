@@ -55,9 +55,7 @@ class Sheet:
         for name, low in (("originals", 1), ("variant", 0), ("cell", 16)):
             value = getattr(self, name)
             if type(value) is not int or value < low:
-                raise UserError(
-                    f"figure.{name}: expected a whole number >= {low}, came {value!r}"
-                )
+                raise UserError(f"figure.{name}: expected a whole number >= {low}, came {value!r}")
 
     @classmethod
     def of(cls, node: DictConfig) -> "Sheet":

@@ -25,6 +25,7 @@ ROOMS = {
     "txt2img": ("blip", "label_caption", "txt2img"),
     "real_guidance": ("blip", "real_guidance", "img2img"),
     "diffusemix_like": ("blip", "diffusemix_like", "diffusemix_like"),
+    "gif_like": ("blip", "gif_like", "img2img"),
     "dalda_like": ("class_name", "dalda_like", "img2img"),
     "alia_like": ("blip", "alia_like", "img2img"),
 }

@@ -50,7 +50,7 @@ MIXES = {
 # Arms that name other rooms' choices; in training they are as sip. What they draw: test_arms.
 ROOMS = (
     *("sip_label", "sip_caption", "txt2img", "real_guidance"),
-    *("diffusemix_like", "dalda_like", "alia_like"),
+    *("diffusemix_like", "gif_like", "dalda_like", "alia_like"),
 )
 OFFLINES = {"none": "NoDrawn", "sip": "Drawn", **dict.fromkeys(ROOMS, "Drawn")}
 PRESETS = {

@@ -50,7 +50,7 @@ def test_the_paper_profile_names_weights_of_timm(choice: str) -> None:
     known = timm.get_pretrained_cfg(backbone.name)
     assert backbone.input_size == 224
     assert (backbone.mean, backbone.std) == (known.mean, known.std)
-    assert backbone.pretrained == (choice not in ("resnet50", "resnet18", "timm"))
+    assert backbone.pretrained == (choice not in ("resnet50", "resnet18", "resnet_mini", "timm"))
     if backbone.pretrained:
         assert backbone.recipe()["weights"]["name"] == known.hf_hub_id
         assert backbone.name.split(".")[1] == known.tag  # the weights are named, not left to timm

@@ -16,7 +16,7 @@ from sip.augmentation.offline.none import NoDrawn
 from sip.augmentation.sample.randaugment import RandAugment
 from sip.backbone.timm import Timm
 from sip.classifier import resume
-from sip.classifier.base import Result
+from sip.classifier.base import UNFINISHED, Result
 from sip.classifier.module import Classifier
 from sip.common.interrupt import Stopped
 from tests.classifier.made_up import RECIPE, Splits, make_splits, run
@@ -82,7 +82,7 @@ def test_a_crash_at_any_step_changes_nothing(step, splits, unbroken, tmp_path, m
     break_at(monkeypatch, step, lambda: seen.append(step))
     assert_same(run(splits, tmp_path, **CHANGED), tmp_path, unbroken)
     assert seen == [step]  # and not from the beginning, which would come to the same
-    assert not (tmp_path / resume.NAME).exists()
+    assert not (tmp_path / UNFINISHED).exists()
 
 
 def test_two_crashes_with_checkpoints_now_and_then(splits, unbroken, tmp_path, monkeypatch) -> None:
@@ -126,7 +126,7 @@ def test_the_logged_curve_goes_on_with_its_steps(splits, unbroken, tmp_path, mon
         run(splits, tmp_path, **CHANGED)
     folder = tmp_path / "second"
     folder.mkdir()
-    (tmp_path / resume.NAME).rename(folder / resume.NAME)
+    (tmp_path / UNFINISHED).rename(folder / UNFINISHED)
     run(splits, folder, [CSVLogger(str(folder), name="", version="")], **CHANGED)
     columns = ["step", "val/accuracy"]
     tables = [pd.read_csv(path / "metrics.csv")[columns].dropna() for path in (unbroken[1], folder)]
@@ -139,7 +139,7 @@ def test_the_logged_curve_goes_on_with_its_steps(splits, unbroken, tmp_path, mon
 def test_a_broken_checkpoint_is_said_and_not_used(
     content, splits, unbroken, tmp_path, capfd
 ) -> None:
-    (tmp_path / resume.NAME).write_bytes(content)
+    (tmp_path / UNFINISHED).write_bytes(content)
     assert_same(run(splits, tmp_path, **CHANGED), tmp_path, unbroken)
     assert "cannot be read" in capfd.readouterr().err
 

@@ -11,8 +11,9 @@ from tests.report.made_up import make_runs
 
 
 def write_page(root: Path, *overrides: str) -> Path:
-    """Write the page as the command would, and return its file."""
-    output = root / "out" / "report.html"
+    """Write a page as the command would, each to a file of its own; return it."""
+    number = len(list((root / "out").glob("*")))
+    output = root / "out" / f"report{number}.html"
     given = [f"runs={root}/runs", f"output={output}", f"experiments={root}/none", *overrides]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         task(compose("report", given))
