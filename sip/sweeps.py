@@ -129,6 +129,7 @@ def survey(config: DictConfig, jobs: Iterable[list[str]]) -> Survey:
     from hydra.core.global_hydra import GlobalHydra
 
     from sip.common.errors import UserError
+    from sip.common.seeds import digest
     from sip.runs import Run
 
     loader = GlobalHydra.instance().config_loader()
@@ -147,7 +148,8 @@ def survey(config: DictConfig, jobs: Iterable[list[str]]) -> Survey:
     }
     to_do = [run for fingerprint, run in runs.items() if fingerprint not in finished]
     wanted: dict[str, set[Any]] = defaultdict(set)  # how they are drawn -> what
-    for run in to_do:
+    alike = {digest([run.recipe["dataset"], run.recipe["offline"]]): run for run in to_do}
+    for run in alike.values():  # backbones and mixes share what is drawn
         if run.offline is not None:
             wanted[_images(run.recipe)] |= to_draw(run)
     seconds, num_unlike = _seconds(to_do, wanted, finished.values())
