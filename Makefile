@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format typecheck miniature clean
+.PHONY: help run test lint format typecheck miniature evidence clean
 
 VENV ?= .venv
 PYTHON ?= python3.12 python3.11 python3.13 python3 # tried in this order; the first >= 3.11 is taken
@@ -31,6 +31,9 @@ typecheck: $(VENV)/.installed-dev ## check the types of sip/ with mypy
 
 miniature: $(VENV)/.installed ## train the miniature models again (up to 90 minutes on 2 cores)
 	$(BIN)/python -m sip.miniature.build $(ARGS)
+
+evidence: $(VENV)/.installed-test ## make every experiment's runs, tables, figures and reports (3 hours on 2 cores; goes on where it was)
+	PYTHON=$(BIN)/python experiments/evidence.sh
 
 clean: ## remove the virtual environment and what the tools cache (not store/, runs/ or data/)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

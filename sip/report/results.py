@@ -2,13 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
 from sip.common.errors import UserError
 from sip.report.runs import CONTROL, Run
-from sip.tables.statistics import Difference, Estimate, estimate, paired_difference
+from sip.tables.statistics import (
+    LEVEL,
+    Difference,
+    Estimate,
+    estimate,
+    holm,
+    paired_difference,
+)
 
 DRAWING = ("captions", "scores", "prompts", "images")  # stages
 TRAINING = "classifier"
@@ -23,12 +30,14 @@ class Arm:
         runs: By seed.
         accuracy: Test top-1 over seeds, in %.
         difference: To the control over the seeds that both have, in points; None without.
+        holm_p: The difference's p-value, corrected for the number of arms of its group.
     """
 
     name: str
     runs: dict[int, Run]
     accuracy: Estimate
     difference: Difference | None
+    holm_p: float | None
 
     @property
     def values(self) -> list[float]:
@@ -37,10 +46,8 @@ class Arm:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval of the difference leaves out 0."""
-        if self.difference is None or self.difference.estimate.half_width is None:
-            return False
-        return abs(self.difference.estimate.mean) > self.difference.estimate.half_width
+        """Whether the difference survives the correction: its interval leaves out 0 then, too."""
+        return self.holm_p is not None and self.holm_p < 1 - LEVEL
 
     def mean_of(self, key: str) -> float:
         """Return the mean over runs of a number in the summary."""
@@ -72,9 +79,22 @@ def groups(runs: Sequence[Run]) -> dict[str, list[Arm]]:
             )
         seeds[seed] = run
     return {
-        group: [_arm(name, seeds, arms.get(CONTROL, {})) for name, seeds in arms.items()]
+        group: _corrected(
+            [_arm(name, seeds, arms.get(CONTROL, {})) for name, seeds in arms.items()]
+        )
         for group, arms in by_group.items()
     }
+
+
+def _corrected(arms: Sequence[Arm]) -> list[Arm]:
+    """Return the arms of a group with their p-values after Holm."""
+    plain = {
+        arm.name: arm.difference.p_value
+        for arm in arms
+        if arm.difference is not None and arm.difference.p_value is not None
+    }
+    after = dict(zip(plain, holm(list(plain.values())), strict=True))
+    return [replace(arm, holm_p=after.get(arm.name)) for arm in arms]
 
 
 def _arm(name: str, runs: dict[int, Run], control: dict[int, Run]) -> Arm:
@@ -86,7 +106,7 @@ def _arm(name: str, runs: dict[int, Run], control: dict[int, Run]) -> Arm:
             [100 * control[seed].summary["test_accuracy"] for seed in shared],
         )
     values = [100 * run.summary["test_accuracy"] for run in runs.values()]
-    return Arm(name, runs, estimate(values), difference)
+    return Arm(name, runs, estimate(values), difference, None)
 
 
 @dataclass(frozen=True)

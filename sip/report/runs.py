@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from sip.cli import conf_folder
 from sip.common.errors import UserError
 from sip.common.places import without_places
+from sip.tables.reading import LOADER
 
 CONTROL = "none"
 HEADER = re.compile(r"#\s*(Question|Command|Cost|Expected):\s*(.*)")
@@ -75,8 +76,10 @@ def find_runs(runs: Path, experiment: str | None, store: Path | None) -> list[Ru
         if experiment is not None and experiment not in summary["experiments"]:
             others += 1
             continue
-        config = OmegaConf.load(file.parent / "config.yaml")
-        found.append(Run(file.parent, summary, store or Path(config.paths.store)))
+        if store is None:
+            config = yaml.load((file.parent / "config.yaml").read_bytes(), LOADER)
+        place = store or Path(config["paths"]["store"])
+        found.append(Run(file.parent, summary, place))
     if not found:
         raise UserError(
             f"report: expected finished runs of experiment {experiment!r} in {runs}, found "

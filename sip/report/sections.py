@@ -38,8 +38,9 @@ def result(groups: Mapping[str, Sequence[Arm]]) -> Html:
     """Return the table of arms with its plot, for each backbone and data set."""
     note = (
         "Test top-1 in %: dots are seeds, the bar is the Student-t 95 % interval of their mean, "
-        "the dashed line is the mean without augmentation. Filled: the paired interval against "
-        "none leaves out 0. No interval under three seeds; no correction for the number of arms."
+        "the dashed line is the mean without augmentation. p is of a paired t-test against none "
+        "over the seeds, after Holm's correction for the number of arms; bold and filled where it "
+        "is under 0.05. No interval under three seeds."
     )
     parts = [_group(name, arms) for name, arms in groups.items()]
     return section("result", "Result", *parts, tag("p", note, class_="note"))
@@ -101,13 +102,13 @@ def number(value: Estimate) -> str:
 
 
 def difference(arm: Arm) -> Html:
-    """Return the difference to the control; bold only where its interval leaves out 0."""
+    """Return the difference to the control; bold only where Holm's p allows it."""
     found: Difference | None = arm.difference
     if found is None:
         return Html("–")
     text = join(_signed(found.estimate))
-    if found.p_value is not None:
-        p = "< 0.001" if found.p_value < 0.0005 else f"= {found.p_value:.3f}"
+    if arm.holm_p is not None:
+        p = "< 0.001" if arm.holm_p < 0.0005 else f"= {arm.holm_p:.3f}"
         text = join(text, tag("small", f" p {p}"))
     return tag("b", text) if arm.is_clear else text
 

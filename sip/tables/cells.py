@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from sip.common.errors import UserError
 from sip.tables.layout import MEAN, Layout
@@ -216,7 +215,7 @@ def _over_images(pairs: Mapping[int, tuple[Run, Run]], split: str) -> OverImages
 def _ambiguous(place: Place, one: Run, other: Run) -> str:
     name = " × ".join(part for part in place if part)
     keys = [key for key in NAMED if one.summary.get(key) != other.summary.get(key)]
-    keys += _differing(OmegaConf.to_container(one.config), OmegaConf.to_container(other.config))
+    keys += _differing(one.config, other.config)
     named = [key for key in keys if key.split(".")[0] not in ("experiment", "paths", "runtime")]
     what = ", ".join(named[:4]) or "their recipes"
     key = named[0] if named else "KEY"

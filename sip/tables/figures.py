@@ -12,6 +12,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX*<>hp"
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.4  # inches
 LEGEND_WIDTH = 0.085  # inches a character
+LEGEND_LINES = 16  # of a column that is as high as a panel
 DPI = 200  # of the PNG
 STYLE: Any = {
     "axes.grid": True,
@@ -56,7 +57,9 @@ def make(found: Sequence[Point], figure: Figure) -> Any:
     looks = {name: _look(number) for number, name in enumerate(sorted(series, key=_by_number))}
     shapes = _shapes(found)
     labels = [*looks, *shapes]
-    width = PANEL_WIDTH * len(panels) + LEGEND_WIDTH * max(map(len, labels), default=0) + 0.6
+    columns = 1 + len(labels) // LEGEND_LINES
+    legend_width = LEGEND_WIDTH * max(map(len, labels), default=0) + 0.6
+    width = PANEL_WIDTH * len(panels) + legend_width * columns
     canvas = Canvas(figsize=(width, PANEL_HEIGHT + 0.3), layout="constrained")
     axes = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, panel in zip(axes, panels, strict=True):
@@ -72,7 +75,7 @@ def make(found: Sequence[Point], figure: Figure) -> Any:
     axes[0].set_ylabel(figure.y_label)
     canvas.suptitle(figure.title, x=0.01, horizontalalignment="left")
     level = {point.series for point in found if point.x is None}
-    _legend(canvas, looks, shapes, level, figure)
+    _legend(canvas, looks, shapes, level, figure, columns)
     return canvas
 
 
@@ -135,6 +138,7 @@ def _legend(
     shapes: dict[str, str],
     level: set[str],
     figure: Figure,
+    columns: int,
 ) -> None:
     """Put one legend to the right of the panels."""
     from matplotlib.lines import Line2D
@@ -151,7 +155,7 @@ def _legend(
     ]
     if figure.pareto:
         handles.append(Line2D([], [], color="0.4", linestyle=":", label="Pareto front"))
-    canvas.legend(handles=handles, loc="outside right upper", frameon=False)
+    canvas.legend(handles=handles, loc="outside right upper", frameon=False, ncols=columns)
 
 
 def _by_number(name: str) -> tuple[float, str]:

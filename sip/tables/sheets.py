@@ -155,7 +155,7 @@ def _pictures(
         raise UserError(f"figure=sheet: expected {file}, which a finished run has; train it again")
     names = ["kind", "id", "sample_id", "label", "class_name", "file", "status", "variant"]
     rows = pq.read_table(file, columns=names, filters=[("split", "=", "train")]).to_pylist()
-    store = Path(sheet.store or run.config.paths.store)
+    store = Path(sheet.store or run.config["paths"]["store"])
     for row in rows:
         row["place"] = str(store / row["file"]) if row["file"] else None
     drawn = {

@@ -29,6 +29,7 @@ WHERE = {
     "guidance": "+figure.where.dataset=rules",
     "shots": "+figure.where.dataset=shots",
     "cost": "+figure.where.dataset=arms",
+    "per_sample": "+figure.where.dataset=sets",
 }
 
 
@@ -62,8 +63,11 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for backbone in ("resnet50", "clip_vit"):
             config = {"dataset.shots": shots}
             write_arms(folder, arms, 3, dataset="shots", config=config, backbone=backbone)
-    names = "none randaugment cutmix moex mixup augmix sip sip_randaugment sip_cutmix sip_moex"
-    arms = {name: 0.65 + 0.02 * n for n, name in enumerate(names.split())}
+    for num in (1, 2, 4, 8):
+        config = {"images.per_sample": num}
+        write_arms(folder, {"sip": 0.7 + 0.01 * num}, 3, dataset="sets", config=config)
+    names = [file.stem for file in (conf_folder() / "augmentation").glob("*.yaml")]
+    arms = {name: 0.3 + 0.01 * n for n, name in enumerate(sorted(names))}
     write_arms(folder, arms, 3, dataset="arms")
     return folder
 

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Every experiment on the embedded profile that is cheap enough, with its tables and figures:
+# `make evidence`. What is there is found, so that it may be broken off and started again at will.
+# The environment sets NUM_JOBS (runs side by side, 2), and EXPERIMENTS (names, all by default).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+PYTHON=${PYTHON:-.venv/bin/python}
+NUM_JOBS=${NUM_JOBS:-2}
+EXPERIMENTS=${EXPERIMENTS:-"cost arms guidance noise_x_guidance prompts weights sampling paradigm per_sample shots main"}
+SMALL=backbone=resnet_mini,clip_vit # minutes in place of hours: see experiments/arms
+failed=()
+
+sweep() { # experiment, then what sip.train is to do
+  local experiment=$1
+  shift
+  "$PYTHON" -m sip.train "$@" experiment="$experiment" logger=csv runtime.num_threads=1 \
+    hydra/launcher=joblib hydra.launcher.n_jobs="$NUM_JOBS" || failed+=("$experiment")
+}
+
+table() { # experiment, name of the file, then what sip.tables is to do
+  local experiment=$1 name=$2
+  shift 2
+  "$PYTHON" -m sip.tables "$@" experiment="$experiment" output="experiments/$experiment/$name" ||
+    failed+=("$experiment/$name")
+}
+
+report() {
+  local runs=runs
+  [[ $1 == cost ]] && runs=runs/cost
+  "$PYTHON" -m sip.report experiment="$1" runs=$runs output="runs/reports/$1.html" ||
+    failed+=("$1.html")
+}
+
+cost() { # with nothing beside it: one run at a time, and pictures of its own
+  local own="paths.runs=runs/cost paths.store=store/cost"
+  # shellcheck disable=SC2086
+  "$PYTHON" -m sip.train +sweep=cost experiment=cost logger=csv runtime.num_threads=1 $own ||
+    failed+=(cost)
+  table cost table table=cost runs=runs/cost
+  table cost cost figure=cost runs=runs/cost
+}
+
+arms() {
+  for backbone in resnet_mini vit clip_vit; do sweep arms +sweep=every_arm backbone=$backbone; done
+  table arms table
+  table arms combinations table=combinations
+}
+
+guidance() {
+  sweep guidance +sweep=guidance $SMALL
+  table guidance table table.rows=prompts/guidance table.control=quadratic
+  table guidance guidance figure=guidance
+}
+
+noise_x_guidance() {
+  sweep noise_x_guidance +sweep=noise_x_guidance $SMALL
+  table noise_x_guidance table table.rows=prompts.noise_rate table.columns=prompts.guidance.scale \
+    table.control=0.5
+  table noise_x_guidance accuracy figure=noise_x_guidance
+  table noise_x_guidance tradeoff figure=tradeoff
+  table noise_x_guidance sheet figure=sheet
+}
+
+prompts() {
+  sweep prompts +sweep=prompt_parts $SMALL
+  table prompts table table=ablation
+}
+
+weights() {
+  sweep weights +sweep=weights backbone=resnet_mini
+  table weights table table.rows=prompts.label_weight table.columns=prompts.caption_weight \
+    table.control=1.5
+}
+
+sampling() {
+  sweep sampling +sweep=sampling $SMALL
+  table sampling table table.rows=captions.sampling table.control=nucleus
+}
+
+paradigm() {
+  sweep paradigm +sweep=paradigm $SMALL
+  table paradigm table table=ablation
+}
+
+per_sample() {
+  sweep per_sample +sweep=per_sample $SMALL
+  table per_sample table table.rows=images.per_sample table.control=1
+  table per_sample accuracy figure=per_sample
+}
+
+shots() {
+  sweep shots +sweep=shots backbone=resnet_mini
+  table shots table table.columns=dataset.shots
+  table shots accuracy figure=shots
+}
+
+main() {
+  sweep main +sweep=arms
+  sweep main +sweep=pretrained
+  table main table
+}
+
+for experiment in $EXPERIMENTS; do
+  echo "== $experiment"
+  "$experiment"
+  report "$experiment"
+done
+if ((${#failed[@]})); then
+  echo "evidence: failed: ${failed[*]}; the messages are above" >&2
+  exit 1
+fi
