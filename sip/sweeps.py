@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 if TYPE_CHECKING:
     from sip.runs import Run
@@ -35,6 +35,7 @@ class Overview(Callback):
         if config.hydra.sweeper._target_ != BASIC:
             say("sweep", "its sweeper chooses the runs as it goes")
             return
+        yield_to_command_line(config)
         jobs = list_jobs(config)
         say("sweep", f"{len(jobs)} runs; looking up which are there")
         say("sweep", survey(config, jobs).line())
@@ -108,6 +109,18 @@ def found_by_search(results: Any, objectives: str | Sequence[str]) -> list[str]:
         reached = ", ".join(f"{n} {v:.4g}" for n, v in zip(names, values, strict=True))
         lines.append(f"{reached}: {' '.join(f'{key}={value}' for key, value in params.items())}")
     return lines
+
+
+def yield_to_command_line(config: DictConfig) -> None:
+    """Drop those parameters of a preset that the command line names: it decides, as elsewhere.
+
+    Hydra's basic sweeper would multiply the two, and make each run several times.
+    """
+    params = config.hydra.sweeper.params
+    named = {override.partition("=")[0] for override in config.hydra.overrides.task}
+    with flag_override(config.hydra, ["readonly", "struct"], False):
+        for key in [key for key in params or {} if key in named]:
+            del params[key]
 
 
 def list_jobs(config: DictConfig) -> list[list[str]]:

@@ -20,7 +20,7 @@ from sip.cli import conf_folder
 from sip.common import failures
 from sip.records import command_line
 from sip.runs import Run
-from sip.sweeps import list_jobs, survey
+from sip.sweeps import list_jobs, survey, yield_to_command_line
 
 ROOT = Path(sip.__file__).parents[1]
 SWEEPS = sorted(file.stem for file in (conf_folder() / "sweep").glob("*.yaml"))
@@ -87,6 +87,18 @@ def test_notes_of_two_sweeps_stay_apart(tmp_path: Path, monkeypatch: pytest.Monk
     assert failures.read(first) == ["zero", "one"]
     assert failures.read(second) == ["other"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_decides_what_a_preset_sweeps_over() -> None:
+    overrides = ["+sweep=shots", "augmentation=sip", "dataset.shots=2,4", "backbone=vit"]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
+        yield_to_command_line(config)
+        jobs = list_jobs(config)
+    assert len(jobs) == 5 * 2 == len({tuple(job) for job in jobs})
+    assert all("augmentation=sip" in job and "backbone=vit" in job for job in jobs)
+    assert {job[-2] for job in jobs} == {"dataset.shots=2", "dataset.shots=4"}
 
 
 def test_finished_runs_are_counted_and_time_the_others(tmp_path: Path) -> None:
