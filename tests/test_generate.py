@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from sip.common.errors import UserError
+from tests.commands import Job, run_module
 from tests.kills import Generation, configuration, contents
 
 ROOT = Path(__file__).parents[1]
@@ -29,34 +31,34 @@ QUICK = (
 )
 
 
-def command(folder: Path, *arguments: str) -> list[str]:
+def arguments_of(folder: Path, arguments: Sequence[str]) -> list[str]:
     paths = [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
     flags = [argument for argument in arguments if argument.startswith("-")]
     changes = [argument for argument in arguments if not argument.startswith("-")]
-    return [sys.executable, "-m", "sip.generate", *flags, *QUICK, *paths, *changes]
+    return [*flags, *QUICK, *paths, *changes]
 
 
 def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def generate(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        command(folder, *arguments),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def generate(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = run_module("sip.generate", arguments_of(folder, arguments), folder / "said")
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
+def start(folder: Path, *arguments: str) -> Job:
+    return Job("sip.generate", arguments_of(folder, arguments), folder / "said")
+
+
+def start_several(
+    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a job that starts others."""
     return subprocess.Popen(
-        command(folder, *arguments),
-        env=environment(),
+        [sys.executable, "-m", "sip.generate", *arguments_of(folder, arguments)],
+        env=environment() | dict(variables or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -67,7 +69,7 @@ def shards(folder: Path) -> list[Path]:
     return list((folder / "store").glob("images/*/shards/*"))
 
 
-def wait_for_shards(folder: Path, number: int, job: subprocess.Popen) -> None:
+def wait_for_shards(folder: Path, number: int, job: Job | subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
     while len(shards(folder)) < number:
         assert job.poll() is None, job.communicate()
@@ -139,7 +141,9 @@ def test_a_signal_ends_the_job_in_good_order(
 
 def test_two_processes_share_the_work(tmp_path: Path, whole: Path) -> None:
     several = ("trainer.devices=2", "trainer.strategy=ddp", "runtime.shard_size=2")
-    told = generate(tmp_path, *several, "runtime.batch_size.images=2").stderr
+    job = start_several(tmp_path, *several, "runtime.batch_size.images=2")
+    _, told = job.communicate(timeout=200)
+    assert job.returncode == 0, told
     alone = tmp_path / "alone"
     generate(alone, "runtime.batch_size.images=2", "runtime.shard_size=2")
     assert contents(tmp_path / "store") == contents(alone / "store")
@@ -150,7 +154,7 @@ def test_two_processes_share_the_work(tmp_path: Path, whole: Path) -> None:
 
 def test_a_lost_process_costs_nothing_that_is_finished(tmp_path: Path) -> None:
     quick = ("images.num_steps=20", "runtime.batch_size.images=2", "runtime.shard_size=2")
-    job = start(tmp_path, "trainer.devices=2", "trainer.strategy=ddp", *quick)
+    job = start_several(tmp_path, "trainer.devices=2", "trainer.strategy=ddp", *quick)
     wait_for_shards(tmp_path, 2, job)
     children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
@@ -228,9 +232,9 @@ def test_slurm_is_found_and_its_processes_share_the_work(tmp_path: Path) -> None
             "NODEID": "0",
             "NODELIST": "localhost",
         }
-        variables = environment() | {f"SLURM_{name}": value for name, value in slurm.items()}
-        arguments = command(tmp_path, *several, "runtime.batch_size.images=2")
-        jobs.append(subprocess.Popen(arguments, env=variables, stderr=subprocess.PIPE, text=True))
+        variables = {f"SLURM_{name}": value for name, value in slurm.items()}
+        quick = (*several, "runtime.batch_size.images=2")
+        jobs.append(start_several(tmp_path, *quick, variables=variables))
     told = [job.communicate(timeout=200)[1] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], told
     assert "images       found" in told[0] and "images       found" not in told[1]
@@ -240,7 +244,9 @@ def test_slurm_is_found_and_its_processes_share_the_work(tmp_path: Path) -> None
 def test_the_slurm_launcher_runs_jobs_with_its_local_executor(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     launcher = ("-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")
-    generate(tmp_path, *launcher, "seed=0,1", "dataset.shots=1")
+    job = start_several(tmp_path, *launcher, "seed=0,1", "dataset.shots=1")
+    _, told = job.communicate(timeout=200)
+    assert job.returncode == 0, told
     runs = list((tmp_path / "runs").glob("generate-*/summary.json"))
     assert len(runs) == 2
     assert len(contents_of_images(tmp_path)) in range(10, 21)  # what both drew is drawn once

@@ -1,9 +1,6 @@
 """Sweeps: every preset composes, what is ahead is said, failed jobs are named at the end."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +12,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
-import sip
 from sip.cli import conf_folder
 from sip.common import failures
 from sip.records import command_line
 from sip.runs import Run
 from sip.sweeps import list_jobs, survey, yield_to_command_line
+from tests.commands import run_module
 
-ROOT = Path(sip.__file__).parents[1]
 SWEEPS = sorted(file.stem for file in (conf_folder() / "sweep").glob("*.yaml"))
 
 
@@ -55,9 +51,7 @@ def test_a_preset_says_what_it_asks_and_how_it_is_started(sweep: str) -> None:
 
 def start(cwd: Path, *arguments: str) -> tuple[int, str]:
     """Run the main job; return its exit code and what it said."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"}
-    command = [sys.executable, "-m", "sip.train", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    done = run_module("sip.train", arguments, cwd / "said", cwd)
     return done.returncode, done.stderr
 
 

@@ -56,8 +56,15 @@ class OfflineRun:
         self.artifacts = [r.artifact for r in self.records if r.HasField("artifact")]
 
     def table(self, key: str) -> list[dict[str, Any]]:
-        """Return the rows of a table."""
-        held = json.loads((self.folder / "files" / self.summary[key]["path"]).read_text())
+        """Return the rows of a table: of its artefact, which holds the pictures in it, too."""
+        (file,) = [
+            Path(entry.local_path)
+            for artifact in self.artifacts
+            if artifact.type == "run_table"
+            for entry in artifact.manifest.contents
+            if entry.path == f"{key}.table.json"
+        ]
+        held = json.loads(file.read_text())
         return [dict(zip(held["columns"], row, strict=True)) for row in held["data"]]
 
     def picture(self, key: str) -> Path:
