@@ -35,7 +35,7 @@ report() {
 cost() { # with nothing beside it: one run at a time, and pictures of its own
   local own="paths.runs=runs/cost paths.store=store/cost"
   # shellcheck disable=SC2086
-  "$PYTHON" -m sip.train +sweep=cost experiment=cost logger=csv runtime.num_threads=1 $own ||
+  "$PYTHON" -m sip.train +sweep=cost backbone=resnet_mini experiment=cost logger=csv runtime.num_threads=1 $own ||
     failed+=(cost)
   table cost table table=cost runs=runs/cost
   table cost cost figure=cost runs=runs/cost
@@ -54,7 +54,7 @@ guidance() {
 }
 
 noise_x_guidance() {
-  sweep noise_x_guidance +sweep=noise_x_guidance $SMALL
+  sweep noise_x_guidance +sweep=noise_x_guidance backbone=resnet_mini
   table noise_x_guidance table table.rows=prompts.noise_rate table.columns=prompts.guidance.scale \
     table.control=0.5
   table noise_x_guidance accuracy figure=noise_x_guidance

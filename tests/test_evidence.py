@@ -1,0 +1,42 @@
+"""The script behind `make evidence` names what exists."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sip.cli import conf_folder
+
+SCRIPT = Path(__file__).parents[1] / "experiments" / "evidence.sh"
+TEXT = SCRIPT.read_text()
+
+
+@pytest.mark.parametrize("group", ["sweep", "table", "figure"])
+def test_every_choice_is_there(group: str) -> None:
+    named = set(re.findall(rf"[ +]{group}=(\w+)", TEXT))
+    there = {file.stem for file in (conf_folder() / group).glob("*.yaml")}
+    assert named and named <= there
+
+
+def test_every_experiment_has_its_steps_and_the_other_way_round() -> None:
+    (listed,) = re.findall(r'^EXPERIMENTS=\$\{EXPERIMENTS:-"([^"]+)"\}', TEXT, re.MULTILINE)
+    functions = set(re.findall(r"^(\w+)\(\) \{", TEXT, re.MULTILINE))
+    assert functions - set(listed.split()) == {"sweep", "table", "report"}
+    assert set(listed.split()) <= functions
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_a_failed_step_is_named_and_the_next_begins(tmp_path: Path) -> None:
+    fake = tmp_path / "python"  # notes what it is started with; tables fail
+    fake.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\n[ "$2" != sip.tables ]\n')
+    fake.chmod(0o755)
+    variables = {"PYTHON": str(fake), "EXPERIMENTS": "sampling paradigm", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["bash", SCRIPT], env=variables, capture_output=True, text=True)
+    assert done.returncode == 1
+    failed = "evidence: failed: sampling/table paradigm/table; the messages are above\n"
+    assert done.stderr == failed
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [line.split()[1] for line in calls] == ["sip.train", "sip.tables", "sip.report"] * 2
+    assert "hydra.launcher.n_jobs=2" in calls[0]
