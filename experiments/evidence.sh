@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Every experiment on the embedded profile that is cheap enough, with its tables and figures:
 # `make evidence`. What is there is found, so that it may be broken off and started again at will.
-# The environment sets NUM_JOBS (runs side by side, 2), and EXPERIMENTS (names, all by default).
+# The environment sets NUM_JOBS (runs side by side, 2), EXPERIMENTS (names, all by default), and
+# BACKBONES of all but `arms` and `main` (resnet_mini; see experiments/arms for why).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-.venv/bin/python}
 NUM_JOBS=${NUM_JOBS:-2}
 EXPERIMENTS=${EXPERIMENTS:-"cost arms guidance noise_x_guidance prompts weights sampling paradigm per_sample shots main"}
-SMALL=backbone=resnet_mini,clip_vit # minutes in place of hours: see experiments/arms
+SMALL=backbone=${BACKBONES:-resnet_mini}
 failed=()
 
 sweep() { # experiment, then what sip.train is to do
@@ -35,7 +36,7 @@ report() {
 cost() { # with nothing beside it: one run at a time, and pictures of its own
   local own="paths.runs=runs/cost paths.store=store/cost"
   # shellcheck disable=SC2086
-  "$PYTHON" -m sip.train +sweep=cost backbone=resnet_mini experiment=cost logger=csv runtime.num_threads=1 $own ||
+  "$PYTHON" -m sip.train +sweep=cost $SMALL experiment=cost logger=csv runtime.num_threads=1 $own ||
     failed+=(cost)
   table cost table table=cost runs=runs/cost
   table cost cost figure=cost runs=runs/cost
@@ -54,7 +55,7 @@ guidance() {
 }
 
 noise_x_guidance() {
-  sweep noise_x_guidance +sweep=noise_x_guidance backbone=resnet_mini
+  sweep noise_x_guidance +sweep=noise_x_guidance $SMALL
   table noise_x_guidance table table.rows=prompts.noise_rate table.columns=prompts.guidance.scale \
     table.control=0.5
   table noise_x_guidance accuracy figure=noise_x_guidance
@@ -68,7 +69,7 @@ prompts() {
 }
 
 weights() {
-  sweep weights +sweep=weights backbone=resnet_mini
+  sweep weights +sweep=weights $SMALL
   table weights table table.rows=prompts.label_weight table.columns=prompts.caption_weight \
     table.control=1.5
 }
@@ -90,7 +91,7 @@ per_sample() {
 }
 
 shots() {
-  sweep shots +sweep=shots backbone=resnet_mini
+  sweep shots +sweep=shots $SMALL
   table shots table table.columns=dataset.shots
   table shots accuracy figure=shots
 }

@@ -152,6 +152,7 @@ def test_two_processes_share_the_work(tmp_path: Path, whole: Path) -> None:
     assert found + made == 20 and 0 < made < 20
 
 
+@pytest.mark.slow
 def test_a_lost_process_costs_nothing_that_is_finished(tmp_path: Path) -> None:
     quick = ("images.num_steps=20", "runtime.batch_size.images=2", "runtime.shard_size=2")
     job = start_several(tmp_path, "trainer.devices=2", "trainer.strategy=ddp", *quick)
