@@ -1,0 +1,135 @@
+"""The pages on the configuration say what conf and the docstrings say, all of it."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.utils import get_class
+
+from tests.docs.pages import ROOT, hook
+
+CONF = ROOT / "conf"
+conf_pages, source_docs, yaml_options = map(hook, ("conf_pages", "source_docs", "yaml_options"))
+FILES = sorted(file for file in CONF.rglob("*.yaml") if file.parent.parent.name != "hydra")
+
+MADE_UP = """\
+# @package room
+# What it is,
+# in two lines.
+defaults:
+  - other
+  - _self_
+  - override /captions@_global_.captions: blip
+  - override hydra/help: toy
+  - metrics: [one, two]
+
+_target_: sip.room.Thing
+plain: 5  # a number >= 1
+text: "a # in it"   # and one behind
+empty:    # nothing
+flow: [0, {a: 1}]   # part of it
+long: >-
+  words that
+  go on
+block:   # of two
+  inner: ${profile.size}   # px
+  other: null
+names:   # words
+  a1: one
+  a2: two
+  a3: three
+  a4: four
+  a5: five
+  a6: six
+  a7: seven
+  a8: eight
+"""
+
+
+def test_comments_defaults_and_choices_of_a_yaml(tmp_path: Path) -> None:
+    (tmp_path / "thing.yaml").write_text(MADE_UP)
+    choice = yaml_options.read_choice(tmp_path / "thing.yaml")
+    assert choice.header == "What it is, in two lines."
+    assert (choice.package, choice.target) == ("room", "sip.room.Thing")
+    assert choice.chooses == ["as `other`", "`captions=blip`", "`metrics=[one, two]`"]
+    assert [(one.name, one.default, one.comment) for one in choice.options] == [
+        ("plain", "5", "a number >= 1"),
+        ("text", '"a # in it"', "and one behind"),
+        ("empty", "null", "nothing"),
+        ("flow", "[0, {a: 1}]", "part of it"),
+        ("long", ">- words that go on", ""),
+        ("block", "", "of two"),
+        ("block.inner", "${profile.size}", "px"),
+        ("block.other", "null", ""),
+        ("names", "{... 8 entries}", "words"),
+    ]
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return dotted key -> value."""
+    found = {}
+    for key, value in values.items():
+        inner = isinstance(value, dict) and value
+        found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(CONF).as_posix())
+def test_no_option_is_left_out_and_every_default_is_the_files(file: Path) -> None:
+    values = yaml.safe_load(file.read_text()) or {}
+    for key in ("defaults", "_target_", "hydra"):
+        values.pop(key, None)
+    options = yaml_options.read_choice(file).options
+    said = {option.name: option.default for option in options}
+    for name, value in flat(values).items():
+        above = name.rpartition(".")[0]
+        if "entries}" in said.get(above, ""):
+            assert said[above] == f"{{... {len(values[above])} entries}}"
+        elif said[name].startswith((">", "|")):
+            assert " ".join(str(value).split()) in said[name]
+        else:
+            assert yaml.safe_load(said[name]) == value
+
+
+def test_every_group_choice_and_option_is_on_its_page() -> None:
+    pages = conf_pages.pages()
+    for file in FILES:
+        place = file.parent.relative_to(CONF).as_posix()
+        choice = yaml_options.read_choice(file)
+        page = pages["index" if place == "." else place.partition("/")[0]]
+        if place != ".":
+            assert f"`{choice.name}` {{ #{place.replace('/', '-')}-{choice.name} }}" in page
+        if choice.package == "_global_":
+            assert choice.text.strip() in page
+            continue
+        prefix = "" if place == "." else f"{choice.package or place.replace('/', '.')}."
+        for option in choice.options:
+            assert f"| `{prefix}{option.name}` |" in page, f"{file}: {option.name}"
+
+
+def test_a_further_choice_of_a_class_says_what_differs() -> None:
+    page = conf_pages.group_page("captions")
+    beam = page.partition("#captions-blip_beam }")[2].partition("\n## ")[0]
+    assert "as [`blip`](#captions-blip)" in beam
+    assert "| `captions.sampling` | `beam` |" in beam and "captions.min_tokens" not in beam
+
+
+@pytest.mark.parametrize(
+    ("target", "argument"),
+    [
+        ("sip.images.txt2img.Txt2Img", "guidance_interval"),  # said by the class below
+        ("sip.images.diffusemix_like.DiffuseMixLike", "num_steps"),  # "As in `Settings`"
+        ("sip.images.diffusemix_like.DiffuseMixLike", "fractal_weight"),
+        ("sip.dataset.stanford_dogs.StanfordDogs", "how_to_get"),
+        ("sip.prompts.label_caption.LabelCaption", "caption_weight"),
+        ("sip.classifier.recipe.Recipe", "layer_decay"),
+    ],
+)
+def test_arguments_are_explained_as_the_docstrings_do(target: str, argument: str) -> None:
+    said = source_docs.source_of(target).arguments[argument]
+    docstrings = [inspect.getdoc(base) or "" for base in get_class(target).__mro__]
+    assert len(said) > 10
+    assert any(said in " ".join(text.split()) for text in docstrings)
+    assert not said.startswith(("As in", "See"))
