@@ -13,6 +13,16 @@ from yaml_options import GLOBAL, Choice, Option, read_choice
 CONF = ROOT / "conf"
 HIDDEN = ("hydra",)  # texts of --help
 MAIN = "config"
+PURPOSE = {  # of groups without a package, whose docstring would say it
+    "exp": "A run in one word, with question, command, cost and expected result.",
+    "figure": "A figure of `sip.tables`, in place of a table.",
+    "logger": "Where curves and results go beside the local files.",
+    "profile": "The scale: models, sizes and recipes; one switch between the laptop and the paper.",
+    "runtime": "How the work is done on this machine; nothing in it changes a result.",
+    "sweep": "Many runs in one word, with question, command, cost and expected result.",
+    "table": "A table of `sip.tables`.",
+    "trainer": "Devices, machines and strategy: Lightning's.",
+}
 PLAIN = str.maketrans({"<": "&lt;", "|": "\\|", "*": "\\*", "{": "&#123;", "[": "\\[", "_": "\\_"})
 
 
@@ -53,14 +63,14 @@ def group_page(group: str) -> str:
     """Return the page on a group, and on those within it."""
     folder = CONF / group
     inner = sorted(path for path in folder.rglob("*") if path.is_dir() and any(path.glob("*.yaml")))
-    lines = [f"# {group}", _text(package_line(f"sip.{group}"))]
+    lines = [f"# {group}", _text(_purpose(group))]
     for place in [folder, *inner]:
         name = place.relative_to(CONF).as_posix()
-        choices = [read_choice(file) for file in sorted(place.glob("*.yaml"))]
+        choices = [read_choice(file, name) for file in sorted(place.glob("*.yaml"))]
         default = _defaults().get(name)
         choices.sort(key=lambda choice: (choice.name != default, choice.name))
         if place != folder:
-            lines += [f"## {name}", _text(package_line(f"sip.{name.replace('/', '.')}"))]
+            lines += [f"## {name}", _text(_purpose(name))]
         level = "###" if place != folder else "##"
         lines += [_usage(name, default), *_choices(name, choices, level)]
     return "\n\n".join(line for line in lines if line) + "\n"
@@ -76,12 +86,21 @@ def _group_rows() -> Iterator[str]:
     defaults = _defaults()
     for group in groups():
         choice = f"`{defaults[group]}`" if group in defaults else ""
-        yield f"| [{group}]({group}.md) | {choice} | {_text(package_line(f'sip.{group}'))} |"
+        first = _purpose(group).partition("\n\n")[0]
+        yield f"| [{group}]({group}.md) | {choice} | {_text(first)} |"
+
+
+def _purpose(group: str) -> str:
+    """Return what a group is for; empty for an inner one without a package."""
+    return package_line(f"sip.{group.replace('/', '.')}") or PURPOSE.get(group, "")
 
 
 def _usage(name: str, default: str | None) -> str:
+    programs = [read_choice(file).chooses for file in CONF.glob("*.yaml")]
+    has_default = any(f"`{name}=" in said for chooses in programs for said in chooses)
+    plus = "" if has_default or "/" in name else "+"
     known = f", by default `{default}`" if default else ""
-    return f"Chosen by `{name}=NAME`{known}."
+    return f"Chosen by `{plus}{name}=NAME`{known}."
 
 
 def _choices(group: str, choices: list[Choice], level: str) -> Iterator[str]:

@@ -54,8 +54,8 @@ class Choice:
     options: list[Option] = field(default_factory=list)
 
 
-def read_choice(file: Path) -> Choice:
-    """Return what a YAML says."""
+def read_choice(file: Path, group: str = "") -> Choice:
+    """Return what a YAML says; `group` is where it lies, for the groups that it names from there."""
     text = file.read_text()
     lines = text.splitlines()
     header = []
@@ -72,21 +72,23 @@ def read_choice(file: Path) -> Choice:
         header=" ".join(line for line in header if not line.startswith("@package")),
         package=package[1] if package else None,
         target=values.get("_target_"),
-        chooses=[said for entry in values.get("defaults", []) if (said := _chosen(entry))],
+        chooses=[said for entry in values.get("defaults", []) if (said := _chosen(entry, group))],
         options=list(_options(root, lines)) if root is not None else [],
     )
 
 
-def _chosen(entry: Any) -> str | None:
+def _chosen(entry: Any, group: str) -> str | None:
     """Return a line of a defaults list as one types it; None where it only says the order."""
     if isinstance(entry, str):
         return None if entry == "_self_" else f"as `{entry}`"
-    ((group, choice),) = entry.items()
-    group = group.removeprefix("override ").removeprefix("/").partition("@")[0]
-    if group.startswith("hydra/"):
+    ((key, choice),) = entry.items()
+    name = key.removeprefix("override ").partition("@")[0]
+    within = f"{group}/" if group and not name.startswith("/") else ""
+    place = within + name.removeprefix("/")
+    if place.startswith("hydra/"):
         return None
     choice = "null" if choice is None else choice
-    return f"`{group}=[{', '.join(choice)}]`" if isinstance(choice, list) else f"`{group}={choice}`"
+    return f"`{place}=[{', '.join(choice)}]`" if isinstance(choice, list) else f"`{place}={choice}`"
 
 
 def _options(node: yaml.Node, lines: list[str], prefix: str = "") -> Iterator[Option]:

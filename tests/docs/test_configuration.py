@@ -67,6 +67,18 @@ def test_comments_defaults_and_choices_of_a_yaml(tmp_path: Path) -> None:
     ]
 
 
+def test_groups_of_a_choice_are_named_as_one_types_them() -> None:
+    arm = yaml_options.read_choice(CONF / "augmentation" / "sip_cutmix.yaml", "augmentation")
+    assert arm.chooses[0] == "`augmentation/offline=sip`"
+    offline = CONF / "augmentation" / "offline" / "gif_like.yaml"
+    assert yaml_options.read_choice(offline, "augmentation/offline").chooses == [
+        "`augmentation/offline/mixing=default`",
+        "`augmentation/offline/drawing=gif_like`",
+        "`prompts=gif_like`",
+        "`filter=guided`",
+    ]
+
+
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:
     """Return dotted key -> value."""
     found = {}
@@ -107,6 +119,15 @@ def test_every_group_choice_and_option_is_on_its_page() -> None:
         prefix = "" if place == "." else f"{choice.package or place.replace('/', '.')}."
         for option in choice.options:
             assert f"| `{prefix}{option.name}` |" in page, f"{file}: {option.name}"
+
+
+def test_every_group_says_what_it_is_and_how_it_is_chosen() -> None:
+    rows = [line.split(" | ") for line in conf_pages.main_page().splitlines() if "](" in line[:40]]
+    assert len(rows) == len(conf_pages.groups())
+    assert all(len(row[2]) > 10 for row in rows)
+    assert "Chosen by `+sweep=NAME`." in conf_pages.group_page("sweep")
+    assert "Chosen by `table=NAME`." in conf_pages.group_page("table")
+    assert "Chosen by `captions=NAME`, by default `blip`." in conf_pages.group_page("captions")
 
 
 def test_a_further_choice_of_a_class_says_what_differs() -> None:

@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sip.records import write_pictures
 from tests.docs.pages import DOCS
-from tests.report.made_up import CLASSES, make_run, pictures, samples
+from tests.report.made_up import CLASSES, make_run
 
 NOTEBOOK = DOCS / "notebooks" / "read_a_run.ipynb"
 LOGITS = [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 9.0], [1.0, 0.0, 0.0]]
@@ -31,10 +30,6 @@ def run(tmp_path: Path) -> Path:
     """Return the folder of a run with all that `sip.train` leaves."""
     stages = [{"stage": "classifier", "found": 0, "made": 1, "seconds": 1.0}]
     made = make_run(tmp_path, "sip", 0, test_accuracy=0.75, stages=stages)
-    write_pictures(
-        made / "pictures.parquet", {"train": samples(tmp_path)}, pictures(tmp_path),
-        tmp_path / "store",
-    )  # fmt: skip
     (made / "metrics.csv").write_text(
         "step,train/loss,val/accuracy\n9,1.5,\n19,0.5,\n24,,0.3\n49,,0.8\n"
     )
