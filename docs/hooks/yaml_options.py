@@ -55,7 +55,7 @@ class Choice:
 
 
 def read_choice(file: Path, group: str = "") -> Choice:
-    """Return what a YAML says; `group` is where it lies, for the groups that it names from there."""
+    """Return what a YAML in the folder `group` says."""
     text = file.read_text()
     lines = text.splitlines()
     header = []
