@@ -84,13 +84,13 @@ def _tree(module: str) -> ast.Module:
 
 
 def _arguments(docstring: str) -> dict[str, str]:
-    """Return what the section Args of a docstring says of each argument."""
+    """Return what a docstring says of each argument."""
     entries: list[str] = []
     inside = False
     depth = 0
     for line in docstring.splitlines():
         if SECTION.match(line):
-            inside = line == "Args:"
+            inside = line in ("Args:", "Attributes:")  # a dataclass states these
         elif inside and line.strip():
             indent = len(line) - len(line.lstrip())
             depth = depth or indent

@@ -6,6 +6,7 @@ Read from the text, since a parser throws comments away; positions come from PyY
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 
 BESIDE = re.compile(r":?\s*#\s?(.*)")  # what follows a value, or the colon of a block
 GLOBAL = "_global_"
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MANY = 8  # entries of a block, such as words of classes, from which on it is one line
 
 
@@ -54,6 +56,7 @@ class Choice:
     options: list[Option] = field(default_factory=list)
 
 
+@cache
 def read_choice(file: Path, group: str = "") -> Choice:
     """Return what a YAML in the folder `group` says."""
     text = file.read_text()
@@ -64,8 +67,8 @@ def read_choice(file: Path, group: str = "") -> Choice:
             break
         header.append(line.lstrip("#").strip())
     package = re.search(r"^# @package (\S+)", text, re.MULTILINE)
-    values: dict[str, Any] = yaml.safe_load(text) or {}
-    root = yaml.compose(text)
+    values: dict[str, Any] = yaml.load(text, LOADER) or {}
+    root = yaml.compose(text, LOADER)
     return Choice(
         name=file.stem,
         text=text,
@@ -105,7 +108,9 @@ def _options(node: yaml.Node, lines: list[str], prefix: str = "") -> Iterator[Op
                 yield Option(name, "", comment)
             yield from _options(value, lines, f"{name}.")
         elif is_block or getattr(value, "style", None) in ("|", ">"):
-            written = " ".join(yaml.serialize(value).split())
+            plain = yaml.load(yaml.serialize(value), LOADER)
+            flow = yaml.safe_dump(plain, default_flow_style=True, width=float("inf"))
+            written = plain.strip() if isinstance(plain, str) else flow.strip()
             yield Option(name, written, _beside(lines, key.end_mark))
         else:
             start, end = value.start_mark, value.end_mark
@@ -116,10 +121,9 @@ def _options(node: yaml.Node, lines: list[str], prefix: str = "") -> Iterator[Op
 
 
 def _is_listing(node: yaml.Node, lines: list[str]) -> bool:
-    """Return whether a block maps names to plain texts, and says nothing of any one of them."""
+    """Return whether a block maps names to words, and says nothing of any one of them."""
     return isinstance(node, yaml.MappingNode) and all(
-        isinstance(value, yaml.ScalarNode) and not _beside(lines, value.end_mark)
-        for _, value in node.value
+        value.tag.endswith(":str") and not _beside(lines, value.end_mark) for _, value in node.value
     )
 
 

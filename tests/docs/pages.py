@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 HOOKS = DOCS / "hooks"
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"python -m (sip\.\w+)((?:[^\n`|]|\\\n)*)")
+COMMAND = re.compile(r"python -m (sip\.\w+)((?:\\\n|[^\n`|])*)")
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,17 @@ def known_keys() -> dict[str, str]:
 
 
 @cache
-def own_choices(page: Path) -> frozenset[str]:
-    """Return "group/choice" of the YAMLs that a page adds."""
-    titles = [block.title or "" for block in blocks(page)]
-    found = [re.fullmatch(r"conf/(.+)\.yaml", title) for title in titles]
+def own_choices() -> frozenset[str]:
+    """Return "group/choice" of the YAMLs that the recipes add."""
+    found = [
+        re.fullmatch(r"conf/(.+)\.yaml", block.title or "")
+        for page in (DOCS / "extend").glob("*.md")
+        for block in blocks(page)
+    ]
     return frozenset(match[1] for match in found if match)
 
 
-def check(page: Path, word: str) -> None:
+def check(word: str) -> None:
     """Hold one `name=value` against conf."""
     name, _, value = word.partition("=")
     name = name.lstrip("+~").partition("@")[0]
@@ -47,7 +50,7 @@ def check(page: Path, word: str) -> None:
         for choice in value.strip("[]").split(","):
             known = (CONF / name / f"{choice}.yaml").is_file()
             placeholder = not re.fullmatch(r"\w+", choice) or choice.isupper()
-            allowed = known or placeholder or f"{name}/{choice}" in own_choices(page)
+            allowed = known or placeholder or f"{name}/{choice}" in own_choices()
             assert allowed or choice in ("null", ""), f"{word}: no such choice"
         return
     above = [name.rsplit(".", num)[0] for num in range(name.count(".") + 1)]
@@ -63,17 +66,16 @@ def test_commands_fit_the_configuration(page: Path) -> None:
         assert importlib.util.find_spec(module) is not None, f"no program {module}"
         for word in words:
             if "=" in word and not word.startswith("-"):
-                check(page, word)
+                check(word)
 
 
 def test_a_wrong_command_is_found() -> None:
-    page = DOCS / "index.md"
     ((_, words),) = commands("`python -m sip.train dataset=digits prompts.noise_rat=0.3`, or so")
     assert words == ["dataset=digits", "prompts.noise_rat=0.3"]
     for word in ("prompts.noise_rat=0.3", "dataset=digit", "figure=costs", "noise_rate=1"):
         with pytest.raises(AssertionError, match="no such"):
-            check(page, word)
-    check(page, "prompts.noise_rate=0.3,0.5")
+            check(word)
+    check("prompts.noise_rate=0.3,0.5")
 
 
 def test_help_names_every_target_of_the_makefile() -> None:
