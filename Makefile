@@ -7,6 +7,7 @@ EXP ?= resnet50_sip
 ARGS ?=
 JOBS ?= 2
 BIN = $(VENV)/bin
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 help: ## list the targets
@@ -33,10 +34,10 @@ hooks: $(VENV)/.installed-dev ## run lint, form, types and the mirror of conf be
 	$(BIN)/pre-commit install
 
 docs: $(VENV)/.installed-docs ## build the documentation into site/, strictly and without network
-	$(BIN)/mkdocs build --strict $(ARGS)
+	$(MKDOCS) build --strict $(ARGS)
 
 serve-docs: $(VENV)/.installed-docs ## show the documentation at 127.0.0.1:8000 while it is written
-	$(BIN)/mkdocs serve $(ARGS)
+	$(MKDOCS) serve $(ARGS)
 
 miniature: $(VENV)/.installed ## train the miniature models again (up to 90 minutes on 2 cores)
 	$(BIN)/python -m sip.miniature.build $(ARGS)
