@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format typecheck miniature evidence clean
+.PHONY: help run test lint format typecheck hooks docs serve-docs miniature evidence clean
 
 VENV ?= .venv
 PYTHON ?= python3.12 python3.11 python3.13 python3 # tried in this order; the first >= 3.11 is taken
@@ -7,10 +7,11 @@ EXP ?= resnet50_sip
 ARGS ?=
 JOBS ?= 2
 BIN = $(VENV)/bin
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 run: $(VENV)/.installed ## install into .venv and run the main job (EXP=resnet50_sip, ARGS="seed=1 ...")
 	$(BIN)/python -m sip.train +exp=$(EXP) $(ARGS)
@@ -29,6 +30,15 @@ format: $(VENV)/.installed-dev ## mend style and form with ruff
 typecheck: $(VENV)/.installed-dev ## check the types of sip/ with mypy
 	$(BIN)/mypy
 
+hooks: $(VENV)/.installed-dev ## run lint, form, types and the mirror of conf before each commit
+	$(BIN)/pre-commit install
+
+docs: $(VENV)/.installed-docs ## build the documentation into site/, strictly and without network
+	$(MKDOCS) build --strict $(ARGS)
+
+serve-docs: $(VENV)/.installed-docs ## show the documentation at 127.0.0.1:8000 while it is written
+	$(MKDOCS) serve $(ARGS)
+
 miniature: $(VENV)/.installed ## train the miniature models again (up to 90 minutes on 2 cores)
 	$(BIN)/python -m sip.miniature.build $(ARGS)
 
@@ -36,7 +46,7 @@ evidence: $(VENV)/.installed-test ## make every experiment's runs, tables, figur
 	PYTHON=$(BIN)/python experiments/evidence.sh
 
 clean: ## remove the virtual environment and what the tools cache (not store/, runs/ or data/)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache
 	find sip tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -59,4 +69,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) -e '.[docs]'
 	@touch $@

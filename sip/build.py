@@ -2,7 +2,8 @@
 
 A configuration can come from somebody else. Hydra would call whatever its `_target_` names,
 `os.system` included; here only classes and functions below the trusted prefixes are called, and
-they must be defined there, not merely within reach (`sip.build.importlib` is not).
+they must be defined there, not merely within reach (`sip.build.importlib` is not). The user adds
+packages of their own in the environment (`sip.common.trust`), which no configuration can.
 """
 
 import importlib
@@ -19,6 +20,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sip.common.errors import UserError
+from sip.common.trust import VARIABLE, own_prefixes
 
 TRUSTED = (
     "sip.",
@@ -103,7 +105,12 @@ def _resolve(target: Any) -> Any:
 def _import(target: str) -> tuple[types.ModuleType, list[str]]:
     """Import the longest part of a trusted path that is a module; return it and the rest."""
     names = target.split(".")
-    module = importlib.import_module(names[0])
+    try:
+        module = importlib.import_module(names[0])
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"_target_ {target}: {error}; install it, or put its folder into PYTHONPATH"
+        ) from error
     for position in range(1, len(names)):
         name = ".".join(names[: position + 1])
         try:
@@ -116,13 +123,14 @@ def _import(target: str) -> tuple[types.ModuleType, list[str]]:
 
 
 def _is_trusted(path: str) -> bool:
-    return path.startswith(TRUSTED)
+    return path.startswith((*TRUSTED, *own_prefixes()))
 
 
 def _untrusted(target: Any) -> UserError:
     return UserError(
         f"_target_ {target}: expected a class or function defined below one of "
-        f"{', '.join(TRUSTED)} (sip.build.TRUSTED); nothing was called"
+        f"{', '.join(TRUSTED)} (sip.build.TRUSTED); nothing was called. Code of your own: name its "
+        f"package in the environment, {VARIABLE}=my_package"
     )
 
 

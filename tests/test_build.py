@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,3 +168,49 @@ def test_every_trusted_package_can_be_used() -> None:
     for target in classes:
         built = build({"_target_": target, "_partial_": True})
         assert built.func.__module__.startswith(target.rpartition(".")[0])
+
+
+OWN = """
+import os
+from sip.common.errors import UserError
+
+class Mine:
+    def __init__(self, size): self.size = size
+"""
+
+
+@pytest.fixture
+def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put the module `sip_test_own` of a user within reach."""
+    (tmp_path / "sip_test_own.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("sip_test_own", None)
+
+
+MINE = {"_target_": "sip_test_own.Mine", "size": 3}
+
+
+def test_own_code_is_built_once_the_environment_names_it(
+    own_package: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="nothing was called.*SIP_TRUSTED=my_package"):
+        build(MINE)
+    assert "sip_test_own" not in sys.modules
+    monkeypatch.setenv("SIP_TRUSTED", "another, sip_test_own")
+    assert build(OmegaConf.create({"x": MINE}).x).size == 3
+
+
+@pytest.mark.parametrize("target", ["sip_test_own.os.system", "sip_test_own.os", "os.getcwd"])
+def test_what_own_code_imports_is_not_trusted_with_it(
+    own_package: None, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.setenv("SIP_TRUSTED", "sip_test_own")
+    with pytest.raises(UserError, match="nothing was called"):
+        build({"_target_": target})
+
+
+def test_own_code_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIP_TRUSTED", "sip_test_nowhere")
+    with pytest.raises(UserError, match="No module named 'sip_test_nowhere'; install it, or put"):
+        build({"_target_": "sip_test_nowhere.Mine"})

@@ -1,0 +1,177 @@
+"""The pages on the configuration, made of `conf` and of the source at each build.
+
+One page a group, inner groups on it, every choice with its options, defaults, the comment beside
+each and what the class's docstring says of it. So a page cannot say what the code does not.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from source_docs import ROOT, package_line, source_of
+from yaml_options import GLOBAL, Choice, Option, read_choice
+
+CONF = ROOT / "conf"
+HIDDEN = ("hydra",)  # texts of --help
+MAIN = "config"
+PURPOSE = {  # of groups without a package, whose docstring would say it
+    "exp": "A run in one word, with question, command, cost and expected result.",
+    "figure": "A figure of `sip.tables`, in place of a table.",
+    "logger": "Where curves and results go beside the local files.",
+    "profile": "The scale: models, sizes and recipes; one switch between the laptop and the paper.",
+    "runtime": "How the work is done on this machine; nothing in it changes a result.",
+    "sweep": "Many runs in one word, with question, command, cost and expected result.",
+    "table": "A table of `sip.tables`.",
+    "trainer": "Devices, machines and strategy: Lightning's.",
+}
+PLAIN = str.maketrans({"<": "&lt;", "|": "\\|", "*": "\\*", "{": "&#123;", "[": "\\[", "_": "\\_"})
+
+
+def groups() -> list[str]:
+    """Return the top groups, those that choose a class first, in the order of config.yaml."""
+    folders = [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in HIDDEN]
+    order = list(_defaults())
+    folders.sort()
+    return sorted(folders, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def pages() -> dict[str, str]:
+    """Return the name of each page, without suffix, and its Markdown."""
+    return {"index": main_page(), **{group: group_page(group) for group in groups()}}
+
+
+def main_page() -> str:
+    """Return the page on config.yaml and on the other programs' files."""
+    main = read_choice(CONF / f"{MAIN}.yaml")
+    lines = [
+        "# Configuration",
+        "Every option of every group, made from the files under `conf/` and the docstrings at each "
+        "build of these pages. On the command line, `group=choice` takes another choice and "
+        "`key=value` another value; `--cfg job` prints what comes out.",
+        "| group | default | what it is |\n|---|---|---|\n" + "\n".join(_group_rows()),
+        "Groups without a default are added with a plus: `+exp=NAME`, `+sweep=NAME`.",
+        "## Options outside of the groups",
+        _table(main.options, None, ""),
+    ]
+    for file in sorted(CONF.glob("*.yaml")):
+        if file.stem != MAIN:
+            program = read_choice(file)
+            lines += [f"## `{file.stem}`", _text(program.header), _table(program.options, None, "")]
+    return "\n\n".join(lines) + "\n"
+
+
+def group_page(group: str) -> str:
+    """Return the page on a group, and on those within it."""
+    folder = CONF / group
+    inner = sorted(path for path in folder.rglob("*") if path.is_dir() and any(path.glob("*.yaml")))
+    lines = [f"# {group}", _text(_purpose(group))]
+    for place in [folder, *inner]:
+        name = place.relative_to(CONF).as_posix()
+        choices = [read_choice(file, name) for file in sorted(place.glob("*.yaml"))]
+        default = _defaults().get(name)
+        choices.sort(key=lambda choice: (choice.name != default, choice.name))
+        if place != folder:
+            lines += [f"## {name}", _text(_purpose(name))]
+        level = "###" if place != folder else "##"
+        lines += [_usage(name, default), *_choices(name, choices, level)]
+    return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _defaults() -> dict[str, str]:
+    """Return the groups that config.yaml names, with its choices."""
+    chosen = [text.strip("`") for text in read_choice(CONF / f"{MAIN}.yaml").chooses]
+    return dict(text.split("=", 1) for text in chosen if "=" in text)
+
+
+def _group_rows() -> Iterator[str]:
+    defaults = _defaults()
+    for group in groups():
+        choice = f"`{defaults[group]}`" if group in defaults else ""
+        first = _purpose(group).partition("\n\n")[0]
+        yield f"| [{group}]({group}.md) | {choice} | {_text(first)} |"
+
+
+def _purpose(group: str) -> str:
+    """Return what a group is for; empty for an inner one without a package."""
+    return package_line(f"sip.{group.replace('/', '.')}") or PURPOSE.get(group, "")
+
+
+def _usage(name: str, default: str | None) -> str:
+    programs = [read_choice(file).chooses for file in CONF.glob("*.yaml")]
+    has_default = any(f"`{name}=" in said for chooses in programs for said in chooses)
+    plus = "" if has_default or "/" in name else "+"
+    known = f", by default `{default}`" if default else ""
+    return f"Chosen by `{plus}{name}=NAME`{known}."
+
+
+def _choices(group: str, choices: list[Choice], level: str) -> Iterator[str]:
+    """Yield the parts of a page on the choices of one group.
+
+    The options of a class are listed in full once; further choices of it say what differs.
+    """
+    first: dict[str, Choice] = {}
+    anchor = group.replace("/", "-")
+    for choice in choices:
+        yield f"{level} `{choice.name}` {{ #{anchor}-{choice.name} }}"
+        if choice.package == GLOBAL:
+            yield f"```yaml\n{choice.text.rstrip()}\n```"
+            continue
+        yield _text(choice.header)
+        target = choice.target
+        known = first.get(target) if target else None
+        if target and not known:
+            first[target] = choice
+            yield _class(target)
+        elif target and known:
+            yield f"Class: `{target}`, as [`{known.name}`](#{anchor}-{known.name})."
+        if choice.chooses:
+            yield f"With it: {', '.join(choice.chooses)}."
+        options = choice.options if not known else _other(choice, known)
+        if options:
+            if known:
+                yield "What differs:"
+            yield _table(options, target, f"{choice.package or group.replace('/', '.')}.")
+
+
+def _other(choice: Choice, known: Choice) -> list[Option]:
+    """Return the options of a choice that another one of the same class does not have so."""
+    same = {(option.name, option.default) for option in known.options}
+    return [option for option in choice.options if (option.name, option.default) not in same]
+
+
+def _class(target: str) -> str:
+    """Return a class with its docstring's first lines, and what its file says of sources."""
+    source = source_of(target)
+    name = target.rpartition(".")[2]
+    file = _file_of(target)
+    about = "\n".join(f"    {line}".rstrip() for line in source.module.splitlines())
+    return (
+        f"Class: `{target}`. {_text(source.summary)}\n\n"
+        f'??? quote "{name} in {file}"\n\n    ```text\n{about}\n    ```'
+    )
+
+
+def _file_of(target: str) -> str:
+    place = Path(*target.split(".")[:-1])
+    return f"{place}/__init__.py" if (ROOT / place).is_dir() else f"{place}.py"
+
+
+def _table(options: list[Option], target: str | None, prefix: str) -> str:
+    """Return a table: option as one types it, default, comment and docstring."""
+    said = source_of(target).arguments if target else {}
+    rows = ["| option | default | meaning |", "|---|---|---|"]
+    for option in options:
+        parts = [option.comment, said.get(option.name, "")]
+        meaning = "<br>".join(_text(part) for part in parts if part)
+        default = f"`{option.default}`".replace("|", "\\|") if option.default else ""
+        rows.append(f"| `{prefix}{option.name}` | {default} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _text(text: str) -> str:
+    """Return a text in which nothing but code between backticks means anything to Markdown."""
+    parts = " ".join(text.split()).split("`")
+    plain = [part.translate(PLAIN) for part in parts[::2]]
+    coded = [f"`{part}`".replace("|", "\\|") for part in parts[1::2]]
+    if len(parts) % 2 == 0:  # a backtick without another one
+        return text.translate(PLAIN)
+    return "".join(one for pair in zip(plain, [*coded, ""], strict=True) for one in pair)

@@ -1,0 +1,79 @@
+"""The notebook reads a made-up run, and writes nothing."""
+
+import ast
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.docs.pages import DOCS
+from tests.report.made_up import CLASSES, make_run
+
+NOTEBOOK = DOCS / "notebooks" / "read_a_run.ipynb"
+LOGITS = [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 9.0], [1.0, 0.0, 0.0]]
+LABELS = [0, 1, 0, 0]  # the third is a mistake
+
+
+def cells() -> list[str]:
+    """Return the code cells."""
+    found = json.loads(NOTEBOOK.read_text())["cells"]
+    return ["".join(cell["source"]) for cell in found if cell["cell_type"] == "code"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Return the folder of a run with all that `sip.train` leaves."""
+    stages = [{"stage": "classifier", "found": 0, "made": 1, "seconds": 1.0}]
+    made = make_run(tmp_path, "sip", 0, test_accuracy=0.75, stages=stages)
+    (made / "metrics.csv").write_text(
+        "step,train/loss,val/accuracy\n9,1.5,\n19,0.5,\n24,,0.3\n49,,0.8\n"
+    )
+    table = {
+        "sample_id": ["a", "b", "c", "d", "v"],
+        "split": ["test"] * 4 + ["val"],
+        "label": [*LABELS, 0],
+        "logits": pa.array([*LOGITS, [1.0, 0.0, 0.0]], pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(table), made / "predictions.parquet")
+    Image.new("RGB", (8, 8)).save(made / "contact_sheet.png")
+    drawing = tmp_path / "runs" / "generate-digits"  # not of a training: is passed over
+    drawing.mkdir()
+    (drawing / "summary.json").write_text('{"num_drawn": 3}')
+    return made
+
+
+def test_its_cells_read_a_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = run.parents[1]
+    monkeypatch.chdir(root)
+    before = {file: file.stat().st_mtime_ns for file in root.rglob("*")}
+    names: dict = {}
+    for number, cell in enumerate(cells()):
+        exec(compile(cell, f"cell {number}", "exec"), names)
+    plt.close("all")
+    assert {file: file.stat().st_mtime_ns for file in root.rglob("*")} == before
+    assert names["run"].name == run.name
+    assert names["accuracy"] == 0.75
+    assert "0.750, in the summary 0.750" in capsys.readouterr().out
+    assert names["mistakes"].sample_id.tolist() == ["c"]
+    assert names["mistakes"].said.tolist() == [CLASSES[2]]
+    assert names["confusion"].to_numpy().tolist() == [[2, 0, 1], [0, 1, 0]]
+    assert len(names["drawn"]) == 10 and len(names["curves"]) == 4
+    softmax = np.exp(9) / (np.exp(9) + 2)
+    assert names["mistakes"].probability.tolist() == pytest.approx([softmax])
+
+
+def test_it_is_a_notebook_without_outputs() -> None:
+    notebook = json.loads(NOTEBOOK.read_text())
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 4)
+    for cell in notebook["cells"]:
+        assert set(cell) >= {"cell_type", "metadata", "source"}
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+            ast.parse("".join(cell["source"]))

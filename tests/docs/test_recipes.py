@@ -1,0 +1,149 @@
+"""The recipes for own code do what their pages say: files written, tests and commands run."""
+
+import importlib
+import json
+import runpy
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.docs.pages import DOCS, blocks
+
+# To make the pages' commands short; what they are about is not touched.
+SHORT = {
+    "sip.generate": ["metrics=[]", "runtime.num_threads=1"],
+    "sip.train": [
+        *("classifier.steps=2", "classifier.val_every=2", "classifier.warmup_steps=1"),
+        *("dataset.shots=2", "metrics=[]", "logger=csv", "runtime.num_threads=1"),
+    ],
+}
+DRAWN = ["images.num_steps=2"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return an empty folder that one stands in, as `python -m` would see it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the command line sets it
+    monkeypatch.setenv("SIP_SWEEP", "")
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and name.startswith(("my_", "test_my_")):
+            del sys.modules[name]
+
+
+def follow(page: str, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
+    """Write the page's files, run its tests, then its commands, in the folder one stands in."""
+    found = blocks(DOCS / "extend" / page)
+    for block in found:
+        if block.title:
+            Path(block.title).parent.mkdir(parents=True, exist_ok=True)
+            Path(block.title).write_text(block.text)
+    lines = [
+        line for block in found if block.language == "console" for line in block.text.splitlines()
+    ]
+    scripts = [line for line in lines if line.startswith("python ") and " -m " not in line]
+    for line in scripts:
+        runpy.run_path(line.split()[1])
+    tests = [block.title for block in found if (block.title or "").startswith("test_")]
+    assert tests and lines
+    for name in tests:
+        run_tests(str(name).removesuffix(".py"))
+    for line in lines:
+        if line not in scripts:
+            run_command(line, monkeypatch, more)
+
+
+def run_tests(name: str) -> None:
+    """Run the test functions of a module."""
+    functions = [value for key, value in vars(importlib.import_module(name)).items()
+                 if key.startswith("test_")]  # fmt: skip
+    assert functions
+    for function in functions:
+        function()
+
+
+def run_command(line: str, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
+    """Run a line of the page in this process."""
+    words = shlex.split(line)
+    monkeypatch.delenv("SIP_TRUSTED", raising=False)
+    while "=" in words[0]:
+        monkeypatch.setenv(*words.pop(0).split("=", 1))
+    assert words[:2] == ["python", "-m"]
+    module, short = words[2], SHORT.get(words[2], [])
+    added = [*short, *more] if short else []
+    given = {word.partition("=")[0] for word in words}
+    added = [word for word in added if word.partition("=")[0] not in given]
+    monkeypatch.setattr(sys, "argv", [module, *words[3:], *added])
+    program = importlib.import_module(module)
+    if hasattr(program, "__path__"):
+        program = importlib.import_module(f"{module}.__main__")
+    with pytest.raises(SystemExit) as stop:
+        program.main()
+    assert stop.value.code == 0, line
+
+
+def summaries() -> list[dict]:
+    """Return the summaries of the runs in the folder one stands in."""
+    return [json.loads(file.read_text()) for file in sorted(Path("runs").glob("*/summary.json"))]
+
+
+def test_a_captioner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow("captioner.md", monkeypatch, DRAWN)
+    (file,) = Path("runs").glob("generate-digits-*/pictures.parquet")
+    drawn = pd.read_parquet(file).query("kind == 'drawn'")
+    assert len(drawn) == 10
+    assert drawn.caption.str.fullmatch(r"a (dark|grey|bright) picture of a \w+").all()
+
+
+def test_a_generator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow("generator.md", monkeypatch, [])
+    (summary,) = summaries()
+    assert (summary["images"], summary["num_drawn"]) == ("pixel_noise", 10)
+    assert summary["recipe"]["offline"]["images"]["class"] == "my_generator.PixelNoise"
+    assert summary["unet_evaluations"] == 10
+
+
+def test_a_baseline(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    follow("baseline.md", monkeypatch, [*DRAWN, "train.leaks=false"])
+    arms = {summary["augmentation"]: summary for summary in summaries()}
+    assert {arm: found["num_drawn"] for arm, found in arms.items()} == {
+        "solarize": 0, "sip_solarize": 20,
+    }  # fmt: skip
+    sample = arms["solarize"]["recipe"]["augmentation"]["sample"]
+    assert sample == {
+        "class": "my_solarize.Solarize", "version": 1, "prob": 0.5, "threshold": 128,
+    }  # fmt: skip
+    assert "sip_solarize" in capsys.readouterr().out.rpartition("Arms")[2]
+
+
+def test_a_data_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow("dataset.md", monkeypatch, [])
+    found = {summary["dataset"]: summary for summary in summaries()}
+    assert {name: one["num_test"] for name, one in found.items()} == {"shapes": 8, "csv_shapes": 10}
+    for summary in found.values():
+        assert summary["num_real"] == 4 and summary["leaks"].keys() == {"val", "test"}
+
+
+def test_nothing_of_it_runs_without_trust(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("my_captioner.py").write_text("raise RuntimeError('it was imported')\n")
+    Path("conf/captions").mkdir(parents=True)
+    Path("conf/captions/bad.yaml").write_text("_target_: my_captioner.Brightness\n")
+    monkeypatch.delenv("SIP_TRUSTED", raising=False)
+    arguments = ["--config-dir", "conf", "captions=bad", "dataset.shots=1"]
+    monkeypatch.setattr(sys, "argv", ["sip.generate", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module("sip.generate").main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 1 and said.count("\n") == 1
+    assert said.startswith("error: _target_ my_captioner.Brightness") and "SIP_TRUSTED=" in said
