@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sip.common.errors import UserError
+from sip.common.progress import say
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from sip.pipeline import Offline
 
 NUM_SIZED = 8  # pictures whose file size is measured
@@ -81,6 +84,17 @@ class Plan:
                 f"pictures, {size(self.bytes_free)} are free; make room, or set paths.store or a "
                 "smaller images.format"
             )
+
+
+def say_what_models_know(config: "DictConfig") -> None:
+    """Say so where the miniature models meet pictures that they were not trained for."""
+    model = str(config.images.get("model"))
+    if model.startswith("sip/miniature/") and "digits" not in config.dataset["_target_"]:
+        say(
+            "models",
+            "the miniature ones know digits alone: a trial; for your pictures take others, "
+            "as of profile=paper",
+        )
 
 
 def make_plan(offline: "Offline", samples: Sequence[Sample], num_devices: int = 1) -> Plan:

@@ -1,6 +1,7 @@
 """The command line: quick answers, one line for a mistake, jobs that fail alone."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -126,6 +127,7 @@ def test_help_lists_groups_and_choices(toy: Path, tmp_path: Path) -> None:
         ("exp=first", "exp=first: exp has no default choice to override; write +exp=first"),
         ("+seed=1", "Could not append to config. An item is already at 'seed'"),
         ("seed", "'seed' should be key=value"),
+        ("mode=/my (own)/a", "'mode=/my (own)/a' should be key=value (no viable alternative"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(
@@ -134,6 +136,42 @@ def test_a_mistake_on_the_command_line_is_one_line(
     code, out, err = run(toy, tmp_path, argument)
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {message}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["/my (own)/a", "/Bücher", "~/a", "a=b c", "C:\\\\x (1)"])
+def test_a_text_that_needs_quotes_is_shown_with_them(toy: Path, tmp_path: Path, text: str) -> None:
+    code, _, err = run(toy, tmp_path, f"mode={text}")
+    assert code == 2
+    _, _, remedy = err.strip().partition("such letters needs quotes: ")
+    (argument,) = shlex.split(remedy)
+    assert argument == f"mode='{text}'".replace("\\", "\\\\")
+    assert run(toy, tmp_path, argument)[0] == 0
+
+
+def test_a_folder_of_ones_own_adds_choices(toy: Path, tmp_path: Path) -> None:
+    for name, text in {
+        "exp/own": "# @package _global_\ndefaults:\n  - override /room: own\nseed: 3",
+        "room/own": "defaults:\n  - blip\n  - _self_\nnoise_rate: 0.9\nextra: 1",
+    }.items():
+        file = tmp_path / "my conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    for flags in (["--config-dir", "my conf"], [f"--config-dir={tmp_path / 'my conf'}"]):
+        code, out, err = run(toy, tmp_path, *flags, "+exp=own")
+        assert (code, out, err) == (0, "seed 3 noise 0.9\n", "")
+    _, out, _ = run(toy, tmp_path, "--config-dir", "my conf", "--help")
+    assert "exp: first, own\nroom: blip, blip_beam, own\n" in out
+    for argument, message in {
+        "+epx=own": "+epx=own: no such group or key; did you mean exp?",
+        "+exp=owm": "exp=owm: no such choice; did you mean own?; there are first, own",
+        "room.extr=2": "room.extr=2: no such key; did you mean room.extra?",
+    }.items():
+        code, _, err = run(toy, tmp_path, "--config-dir", "my conf", "room=own", argument)
+        assert code == 2 and err == f"error: {message}\n"
+    code, _, err = run(toy, tmp_path, "--config-dir", "other", "+exp=own")
+    assert (
+        code == 2 and err.startswith("error: Additional config directory") and err.count("\n") == 1
+    )
 
 
 def test_it_is_one_line_in_a_multirun_too(toy: Path, tmp_path: Path) -> None:
