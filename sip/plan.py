@@ -145,11 +145,12 @@ def known_rows(
     to_caption = to_score = 0
     if offline.captioner:
         room = offline.room("captions")
-        missing = set(room.missing(s.sha256 for s in known))
-        failed = set(room.failed(s.sha256 for s in known))
+        keys = [offline.captioner.key(sample) for sample in known]
+        missing, failed = set(room.missing(keys)), set(room.failed(keys))
         to_caption = len(missing | failed if offline.retry_failed else missing)
-        known = [s for s in known if s.sha256 not in missing | failed]
-        captions = offline.column("captions", [s.sha256 for s in known], "captions")
+        kept = [n for n, key in enumerate(keys) if key not in missing | failed]
+        known = [known[n] for n in kept]
+        captions = offline.column("captions", [keys[n] for n in kept], "captions")
     if offline.scorer and captions is not None:
         keys = score_keys(known, captions)
         missing = set(offline.room("scores").missing(keys))
