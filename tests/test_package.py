@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 hatchling = pytest.importorskip("hatchling.build", reason="pip install '.[test]' brings hatchling")
 
@@ -57,6 +59,19 @@ def test_it_holds_the_package_and_the_configurations(wheel: Path, unpacked: Path
         inside = f"sip/miniature/{name}.safetensors"
         assert (unpacked / inside).read_bytes() == (ROOT / inside).read_bytes()
     assert wheel.stat().st_size < MAX_BYTES
+
+
+def test_the_oldest_versions_are_the_lower_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [Requirement(text) for text in project["dependencies"]]
+    lower = {r.name: Version(s.version) for r in needed for s in r.specifier if s.operator == ">="}
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert {name: Version(pins[name]) for name in lower} == lower
+    newest = (ROOT / "constraints.txt").read_text().splitlines()
+    for requirement in needed:
+        (pin,) = [pin for pin in newest if pin.lower().startswith(f"{requirement.name}==")]
+        assert requirement.specifier.contains(pin.partition("==")[2]), pin
 
 
 def test_every_job_is_a_console_script(unpacked: Path) -> None:
