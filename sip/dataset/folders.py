@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from sip.common.errors import UserError
@@ -118,13 +119,19 @@ def files_below(folder: Path) -> Found:
     return found
 
 
+@cache
+def say_once(root: Path, text: str) -> None:
+    """Say a line about a data set, once a process: a sweep builds it for every job."""
+    say("dataset", text)
+
+
 def say_passed_over(root: Path, files: list[Path], noun: str, why: str) -> None:
     """Say in a line which files or folders are not used, if there are any."""
     if files:
         noun = noun if len(files) == 1 else f"{noun}s"
         first = ", ".join(file.relative_to(root).as_posix() for file in files[:NUM_NAMED])
         more = ", ..." if len(files) > NUM_NAMED else ""
-        say("dataset", f"passed over {len(files):,} {noun} {why}: {first}{more}")
+        say_once(root, f"passed over {len(files):,} {noun} {why}: {first}{more}")
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from sip.common.errors import UserError
-from sip.common.progress import say
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, content, from_file, prompt_words
 from sip.dataset.folders import (
@@ -23,6 +22,7 @@ from sip.dataset.folders import (
     files_in,
     folders_in,
     is_picture,
+    say_once,
     say_passed_over,
 )
 from sip.dataset.reader import Listing, Reader
@@ -118,7 +118,7 @@ class ImageFolder(Reader):
             _say_what_lies_within(train_folder / names[0])
         make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         if any(entries[part] for part in PARTS if part != "train" and part not in given):
-            _say_parts(entries)
+            say_once(self.root, _parts(entries))
         return prompt_words(names, self.prompt_names), entries
 
     def _require_root(self) -> None:
@@ -163,13 +163,12 @@ def _pictures(folder: Path) -> list[Path]:
     return [file for file in files_in(folder) if is_picture(file.name)]
 
 
-def _say_parts(entries: dict[Split, list[Entry]]) -> None:
-    """Say that not all pictures are there to draw from, and how they would be."""
+def _parts(entries: dict[Split, list[Entry]]) -> str:
+    """Return that not all pictures are there to draw from, and how they would be."""
     sizes = ", ".join(f"{len(entries[part]):,} {part}" for part in PARTS)
-    say(
-        "dataset",
+    return (
         f"parts made by split_seed: {sizes}; to draw from all: dataset.val_fraction=0 "
-        "dataset.test_fraction=0",
+        "dataset.test_fraction=0"
     )
 
 
@@ -177,8 +176,8 @@ def _say_what_lies_within(class_folder: Path) -> None:
     """Say so where the only class looks like a folder of classes."""
     inner = [folder.name for folder in folders_in(class_folder)]
     if len(inner) > 1 and not _pictures(class_folder):
-        say(
-            "dataset",
+        say_once(
+            class_folder,
             f"one class, {class_folder.name}, with pictures in {len(inner)} folders "
             f"({', '.join(inner[:5])}); if these are the classes: dataset.root={class_folder}",
         )
