@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from sip.common.images import read_rgb
 from tests.dataset.trees import picture
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +22,7 @@ def own(tmp_path: Path) -> Path:
     root = tmp_path / "my pictures (2024)"
     for number, name in enumerate(("Über uns/1.PNG", "Über uns/in/2.png", "cat_dog/犬 3.png")):
         picture(root / name, 40 * number, (40, 30))
-    Image.open(root / "Über uns" / "1.PNG").convert("CMYK").save(root / "Über uns" / "1.jpg")
+    Image.new("CMYK", (40, 30), (0, 90, 200, 10)).save(root / "Über uns" / "1.jpg")
     (root / "Über uns" / "copy.PNG").write_bytes((root / "Über uns" / "1.PNG").read_bytes())
     (root / "cat_dog" / "link.png").symlink_to(root / "Über uns" / "in" / "2.png")
     (root / "Über uns" / "up").symlink_to(root)
@@ -75,4 +76,4 @@ def test_a_messy_folder_is_drawn_and_exported(tmp_path: Path, own: Path) -> None
         ]
     )
     for name in table.file_name:
-        assert Image.open(place / "drawn" / name).size == (32, 32)
+        assert read_rgb(place / "drawn" / name, None).size == (32, 32)
