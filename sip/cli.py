@@ -281,7 +281,8 @@ class _Command:
 
 def _quoted(key: str, value: str) -> str:
     """Return an override, as a shell takes it, whose value counts as it is."""
-    override = "{}='{}'".format(key, value.replace("\\", "\\\\"))
+    last = value[len(value.rstrip("\\")) :]  # backslashes that would undo the quote
+    override = f"{key}='{value}{last}'"
     return shlex.quote(override) if set(override) & set("$`\\!") else f'"{override}"'
 
 

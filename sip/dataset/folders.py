@@ -71,7 +71,7 @@ def folders_in(folder: Path) -> list[Path]:
     Raises:
         UserError: As `entries`.
     """
-    return [Path(entry.path) for entry in entries(folder) if entry.is_dir()]
+    return [Path(entry.path) for entry in entries(folder) if _is_folder(entry)]
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -80,7 +80,7 @@ def files_in(folder: Path) -> list[Path]:
     Raises:
         UserError: As `entries`.
     """
-    return [Path(entry.path) for entry in entries(folder) if entry.is_file()]
+    return [Path(entry.path) for entry in entries(folder) if _is_file(entry)]
 
 
 def files_below(folder: Path) -> Found:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import namedtuple
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
+@cache
 def config(*overrides: str, name: str = "doctor") -> DictConfig:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose(name, list(overrides))
