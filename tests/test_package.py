@@ -15,7 +15,7 @@ from packaging.version import Version
 hatchling = pytest.importorskip("hatchling.build", reason="pip install '.[test]' brings hatchling")
 
 ROOT = Path(__file__).parents[1]
-MAX_BYTES = 12e6  # the miniature weights are 9 MB of it
+MAX_BYTES = 16e6  # the miniature weights are nearly all of it
 JOBS = ("train", "generate", "export", "tables", "report", "benchmark", "evaluate", "doctor")
 
 

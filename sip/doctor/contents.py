@@ -77,8 +77,8 @@ def _look(name: str, if_missing: str, shown: str, look: Callable[[], Any]) -> Fi
 
 
 def _shown(node: "DictConfig") -> str:
-    """Return a room's weights by name; "no weights" where it has none."""
+    """Return a room's weights by name."""
     weights = node.get("model") or node.get("weights")
-    if weights == "default":  # timm's for that name
-        weights = node.name
-    return str(weights or "no weights needed")
+    if weights is None:
+        return f"{node.get('name', 'no model')}, which needs no weights"
+    return str(node.name if weights == "default" else weights)  # timm's for that name
