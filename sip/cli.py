@@ -9,6 +9,7 @@ import functools
 import importlib
 import os
 import re
+import shlex
 import signal
 import string
 import sys
@@ -145,6 +146,7 @@ class _Command:
 
     def __init__(self, folder: Path, config_name: str, arguments: list[str]) -> None:
         self.folder = folder
+        self.folders = [*_further_folders(arguments), folder]  # as Hydra: the first one counts
         self.config_name = config_name
         self.arguments = arguments
         self.overrides = [text for text in arguments if "=" in text and text[0] != "-"]
@@ -161,8 +163,8 @@ class _Command:
         Raises:
             UserError: Neither a group nor a key has that name.
         """
-        if "--config-dir" in " ".join(sys.argv):  # it may bring other names
-            return
+        if any(text.lstrip("+").startswith("hydra.searchpath") for text in self.overrides):
+            return  # it may bring other names
         for override in self.overrides:
             match = ADDITION.match(override)
             if match is None:
@@ -175,8 +177,14 @@ class _Command:
 
     def groups(self) -> list[str]:
         """Return the configuration groups, such as "prompts/guidance"."""
-        folders = (path for path in self.folder.rglob("*") if path.is_dir())
-        return sorted(path.relative_to(self.folder).as_posix() for path in folders)
+        return sorted(
+            {
+                path.relative_to(folder).as_posix()
+                for folder in self.folders
+                for path in folder.rglob("*")
+                if path.is_dir() and path.name[0] not in "._"
+            }
+        )
 
     def help(self, job_name: str) -> str | None:
         """Return the help text that the configuration chooses under hydra/help, if any.
@@ -205,7 +213,11 @@ class _Command:
             group, _, choice = (error.missing_cfg_file or "").rpartition("/")
             return f"{group}={choice}: {_no_such('choice', choice, error.options, show_all=True)}"
         if isinstance(error, OverrideParseException):
-            return f"{error.override!r} should be key=value ({_one_line(error)})"
+            text = f"{error.override!r} should be key=value ({_one_line(error)})"
+            key, is_pair, value = (error.override or "").partition("=")
+            if is_pair and not set(value) & set("'\"[{"):  # spaces and the like are a text's
+                text += f"; a text with such letters needs quotes: {_quoted(key, value)}"
+            return text
         return _one_line(error)
 
     def _explain_key(self, key: str, written: str) -> str:
@@ -230,8 +242,9 @@ class _Command:
 
     def _keys_of(self, group: str, choice: str) -> Iterator[str]:
         """Yield the keys of a choice and of those that it chooses below itself."""
-        file = self.folder / group / f"{choice}.yaml"
-        if not file.is_file():
+        files = [folder / group / f"{choice}.yaml" for folder in self.folders]
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
             return
         text = file.read_text()
         values = yaml.load(text, YAML) or {}
@@ -250,9 +263,9 @@ class _Command:
 
     def _choices(self) -> Iterator[str]:
         for group in self.groups():
-            options = sorted(file.stem for file in (self.folder / group).glob("*.yaml"))
-            if options and not group.startswith("hydra"):
-                yield f"{group}: {', '.join(options)}"
+            files = [file for folder in self.folders for file in (folder / group).glob("*.yaml")]
+            if files and not group.startswith("hydra"):
+                yield f"{group}: {', '.join(sorted({file.stem for file in files}))}"
 
     def _main(self) -> dict[str, Any]:
         text = (self.folder / f"{self.config_name}.yaml").read_text()
@@ -264,6 +277,23 @@ class _Command:
     def _main_defaults(self) -> dict[str, str]:
         defaults = self._main().get("defaults", [])
         return {k: v for entry in defaults if isinstance(entry, dict) for k, v in entry.items()}
+
+
+def _quoted(key: str, value: str) -> str:
+    """Return an override, as a shell takes it, whose value counts as it is."""
+    last = value[len(value.rstrip("\\")) :]  # backslashes that would undo the quote
+    override = f"{key}='{value}{last}'"
+    return shlex.quote(override) if set(override) & set("$`\\!") else f'"{override}"'
+
+
+def _further_folders(arguments: list[str]) -> list[Path]:
+    """Return the folder of configurations that `--config-dir` names, if it does."""
+    for position, text in enumerate(arguments):
+        flag, _, value = text.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            value = value or next(iter(arguments[position + 1 :]), "")
+            return [Path(value)] if value else []
+    return []
 
 
 def _no_such(kind: str, name: str, known: Iterable[str], show_all: bool = False) -> str:

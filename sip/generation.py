@@ -8,6 +8,7 @@ makes a data set of what is kept; with `logger.log_artifacts=true` it is a W&B a
 filter that needs a classifier is applied by `sip.train` alone.
 """
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from sip.filter import apply
 from sip.filter.base import KEPT, Verdict
 from sip.metrics import drawn
 from sip.pipeline import Candidates, Offline
-from sip.plan import Plan, make_plan
+from sip.plan import Plan, make_plan, say_what_models_know
 from sip.prompts.base import Prompt
 from sip.stages import Stages
 
@@ -63,6 +64,7 @@ class Generation:
             say("filter", "needs a classifier: sip.train applies it, here every picture is kept")
             self.offline.filter = None
         set_threads(self.offline.runtime)
+        say_what_models_know(config)
         if _makes_artifacts(config.logger):
             from sip.loggers import require_logger
 
@@ -217,8 +219,8 @@ class Generation:
                 "pictures in": str(folder),
                 "list and provenance": str(self.folder / "pictures.parquet"),
                 "contact sheet": str(sheet) if sheet else "none: nothing was drawn",
-                "as a data set": f"python -m sip.export run={self.folder} format=image_folder "
-                "output=FOLDER",
+                "as a data set": f"python -m sip.export run={shlex.quote(str(self.folder))} "
+                "format=image_folder output=FOLDER",
             }
         )
 

@@ -277,11 +277,12 @@ class Offline:
     def _captions(self, samples: Sequence[Sample], stages: Stages) -> list[list[str]]:
         """Return the candidates of each sample; none where it cannot be read."""
         assert self.captioner is not None
-        wanted = {sample.sha256: sample for sample in samples}
+        keys = [self.captioner.key(sample) for sample in samples]
+        wanted = dict(zip(keys, samples, strict=True))
         make = captions_maker(self.captioner, self.runtime)
         stages.filled("captions", lambda: self._fill("captions", wanted, make, samples))
         self.captioner.clear()  # its memory is for the next model
-        return self.column("captions", [sample.sha256 for sample in samples], "captions")
+        return self.column("captions", keys, "captions")
 
     def _scores(
         self, samples: Sequence[Sample], captions: list[list[str]], stages: Stages

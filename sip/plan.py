@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sip.common.errors import UserError
+from sip.common.progress import say
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from sip.pipeline import Offline
 
 NUM_SIZED = 8  # pictures whose file size is measured
@@ -83,6 +86,17 @@ class Plan:
             )
 
 
+def say_what_models_know(config: "DictConfig") -> None:
+    """Say so where the miniature models meet pictures that they were not trained for."""
+    model = str(config.images.get("model"))
+    if model.startswith("sip/miniature/") and "digits" not in config.dataset["_target_"]:
+        say(
+            "models",
+            "the miniature ones know digits alone: a trial; for your pictures take others, "
+            "as of profile=paper",
+        )
+
+
 def make_plan(offline: "Offline", samples: Sequence[Sample], num_devices: int = 1) -> Plan:
     """Look up what is there and measure a few rows of what is not."""
     from sip.trial import measure
@@ -131,11 +145,12 @@ def known_rows(
     to_caption = to_score = 0
     if offline.captioner:
         room = offline.room("captions")
-        missing = set(room.missing(s.sha256 for s in known))
-        failed = set(room.failed(s.sha256 for s in known))
+        keys = [offline.captioner.key(sample) for sample in known]
+        missing, failed = set(room.missing(keys)), set(room.failed(keys))
         to_caption = len(missing | failed if offline.retry_failed else missing)
-        known = [s for s in known if s.sha256 not in missing | failed]
-        captions = offline.column("captions", [s.sha256 for s in known], "captions")
+        kept = [n for n, key in enumerate(keys) if key not in missing | failed]
+        known = [known[n] for n in kept]
+        captions = offline.column("captions", [keys[n] for n in kept], "captions")
     if offline.scorer and captions is not None:
         keys = score_keys(known, captions)
         missing = set(offline.room("scores").missing(keys))

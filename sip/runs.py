@@ -43,7 +43,7 @@ from sip.filter.apply import Sifted, sift, write_sheet
 from sip.metrics import drawn
 from sip.objectives import Objectives
 from sip.pipeline import Offline, Picture
-from sip.plan import make_plan
+from sip.plan import make_plan, say_what_models_know
 from sip.records import choice
 from sip.run_table import table
 from sip.stages import Stages
@@ -304,6 +304,7 @@ class Run:
 
         require_logger(self.config.logger)
         if self.offline:
+            say_what_models_know(self.config)
             self.offline.require()
         self.classifier.tuning.check(self.backbone)
         self.backbone.require()

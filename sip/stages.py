@@ -120,11 +120,11 @@ def captions_maker(captioner: Captioner, runtime: Runtime) -> Make[Sample]:
         with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:
             for _, batch in ready:
                 for sample, error in batch.errors:
-                    add(_caption_row(sample, [], error))
+                    add(_caption_row(captioner.key(sample), sample, [], error))
                 if batch.pixels is not None:
                     captions = captioner.caption(batch.good, batch.pixels)
                     for sample, said in zip(batch.good, captions, strict=True):
-                        add(_caption_row(sample, said, None))
+                        add(_caption_row(captioner.key(sample), sample, said, None))
 
     return make
 
@@ -215,9 +215,11 @@ def image_row(drawn: Drawn, prompt: Prompt, file_format: str) -> dict[str, Any]:
     return row
 
 
-def _caption_row(sample: Sample, captions: list[str], error: str | None) -> dict[str, Any]:
+def _caption_row(
+    key: str, sample: Sample, captions: list[str], error: str | None
+) -> dict[str, Any]:
     return {
-        "key": sample.sha256,
+        "key": key,
         "sample_id": sample.sample_id,
         "captions": captions,
         "status": "failed" if error else "ok",

@@ -1,15 +1,17 @@
 """The command line: quick answers, one line for a mistake, jobs that fail alone."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import sip
-from sip.cli import conf_folder
+from sip.cli import _quoted, conf_folder
 
 ROOT = Path(sip.__file__).parents[1]
 
@@ -134,6 +136,44 @@ def test_a_mistake_on_the_command_line_is_one_line(
     code, out, err = run(toy, tmp_path, argument)
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {message}") and err.count("\n") == 1
+
+
+def test_a_text_that_needs_quotes_is_shown_with_them(toy: Path, tmp_path: Path) -> None:
+    code, _, err = run(toy, tmp_path, "mode=/Bücher (own)")
+    assert code == 2 and err.count("\n") == 1
+    assert err.endswith("needs quotes: \"mode='/Bücher (own)'\"\n")
+
+
+@pytest.mark.parametrize("text", ["/my (own)/a", "/Bücher", "~/a", "a=b c", "C:\\x (1)\\", "$a"])
+def test_quotes_keep_a_text_as_it_is(text: str) -> None:
+    (argument,) = shlex.split(_quoted("mode", text))
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    assert override.value() == text
+
+
+def test_a_folder_of_ones_own_adds_choices(toy: Path, tmp_path: Path) -> None:
+    for name, text in {
+        "exp/own": "# @package _global_\ndefaults:\n  - override /room: own\nseed: 3",
+        "room/own": "defaults:\n  - blip\n  - _self_\nnoise_rate: 0.9\nextra: 1",
+    }.items():
+        file = tmp_path / "my conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    code, out, err = run(toy, tmp_path, f"--config-dir={tmp_path / 'my conf'}", "+exp=own")
+    assert (code, out, err) == (0, "seed 3 noise 0.9\n", "")
+    _, out, _ = run(toy, tmp_path, "--config-dir", "my conf", "--help")
+    assert "exp: first, own\nroom: blip, blip_beam, own\n" in out
+    for argument, message in {
+        "+epx=own": "+epx=own: no such group or key; did you mean exp?",
+        "+exp=owm": "exp=owm: no such choice; did you mean own?; there are first, own",
+        "room.extr=2": "room.extr=2: no such key; did you mean room.extra?",
+    }.items():
+        code, _, err = run(toy, tmp_path, "--config-dir", "my conf", "room=own", argument)
+        assert code == 2 and err == f"error: {message}\n"
+    code, _, err = run(toy, tmp_path, "--config-dir", "other", "+exp=own")
+    assert (
+        code == 2 and err.startswith("error: Additional config directory") and err.count("\n") == 1
+    )
 
 
 def test_it_is_one_line_in_a_multirun_too(toy: Path, tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ class Captioner(Protocol):
     def clear(self) -> None:
         """Let go of the weights, and of their memory on the device; `load` brings them back."""
 
+    def key(self, sample: Sample) -> str:
+        """Return the key of a picture's row: a hash of all that `caption` reads of the sample."""
+
     def prepare(self, pictures: "Sequence[Image]") -> "Tensor":
         """Return what `caption` needs to see of RGB pictures: a row each, on the CPU."""
 

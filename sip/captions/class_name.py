@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sip.common.errors import UserError
 from sip.common.runtime import Runtime
+from sip.common.seeds import digest
 from sip.dataset.base import Sample
 
 
@@ -38,6 +39,10 @@ class ClassName:
 
     def clear(self) -> None:
         """Let go of nothing: there are no weights."""
+
+    def key(self, sample: Sample) -> str:
+        """Return a hash of content and class: one picture may lie in the folders of two classes."""
+        return digest(sample.sha256, sample.class_name)
 
     def prepare(self, pictures: Sequence[Image]) -> Tensor:
         """Return (pictures, 0): nothing needs to be seen."""

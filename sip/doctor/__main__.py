@@ -1,0 +1,82 @@
+"""What is here and what is missing: `python -m sip.doctor profile=paper`."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import sip.cli
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from sip.doctor.base import Finding
+
+
+def task(config: "DictConfig") -> None:
+    """Print what is found; fail where something is missing that the configuration needs."""
+    from sip.common.errors import UserError
+    from sip.doctor.base import MISSING
+
+    missing = []
+    for finding in examine(config):
+        print(finding.lines(), flush=True)
+        if finding.state == MISSING and finding.name not in missing:
+            missing.append(finding.name)
+    if missing:
+        raise UserError(
+            f"profile={config.profile.name} needs what is marked MISSING: {', '.join(missing)}; "
+            "the lines with -> close the gaps"
+        )
+    print(f"profile={config.profile.name} has all that it needs")
+
+
+def examine(config: "DictConfig") -> "Iterator[Finding]":
+    """Yield what is found, in the order in which it is looked for.
+
+    A part that cannot be looked at, since a package is broken, is a finding too.
+    """
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")  # before they are imported
+    from sip.doctor import accounts, contents, machine, packages
+
+    yield from _guarded("packages", packages.findings)
+    yield from _guarded("device", lambda: machine.device(config))
+    yield from _guarded("memory", machine.memory)
+    yield from _guarded("paths", lambda: machine.disks(config))
+    yield from _guarded("caches", machine.caches)
+    yield from _guarded("weights", lambda: contents.weights(config))
+    yield from _guarded("data set", lambda: contents.data(config))
+    yield from _guarded("W&B", lambda: accounts.wandb(config))
+    if config.speed:
+        yield from _guarded("speed", lambda: _speed(config))
+
+
+def _speed(config: "DictConfig") -> "Iterator[Finding]":
+    from hydra import compose
+
+    from sip.doctor.speed import speed
+
+    yield from speed(config, compose("doctor", ["profile=embedded"]))
+
+
+def _guarded(name: str, look: "Callable[[], Iterator[Finding]]") -> "Iterator[Finding]":
+    from sip.common.errors import UserError
+    from sip.doctor.base import MISSING, Finding
+
+    try:
+        yield from look()
+    except UserError as error:
+        yield Finding(name, MISSING, str(error))
+    except (ImportError, OSError) as error:  # a package that is not there, or broken
+        text = " ".join(str(error).split())
+        package = getattr(error, "name", None)
+        command = f"pip install --force-reinstall {package.split('.')[0]}" if package else None
+        yield Finding(name, MISSING, f"{type(error).__name__}: {text}", command)
+
+
+def main() -> None:
+    """Run on the command line's configuration."""
+    sip.cli.main(task, config_name="doctor")
+
+
+if __name__ == "__main__":
+    main()

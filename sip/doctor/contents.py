@@ -1,0 +1,84 @@
+"""What the chosen configuration reads: weights and data; nothing is fetched."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sip.common import hub
+from sip.common.errors import UserError
+from sip.doctor.base import MISSING, NOTE, OK, Finding
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+ROOMS = ("captions", "scores", "images")
+
+
+def weights(config: "DictConfig") -> Iterator[Finding]:
+    """Yield the weights of the chosen models, and of the profile's other backbones."""
+    from sip.backbone.timm import Timm
+
+    for name in ROOMS:
+        yield _look(name, MISSING, _shown(config[name]), partial(_require, config[name]))
+    chosen = config.backbone
+    yield _look("backbone", MISSING, _shown(chosen), partial(_require, chosen))
+    for name, facts in config.profile.backbone.items():
+        if facts.weights is None or facts.name == chosen.name:
+            continue
+        size = config.profile.image_size
+        other = Timm(facts.name, facts.weights, None, None, None, 0.0, size, None, None)
+        yield _look("backbone", NOTE, f"{facts.name}, of backbone={name}", other.require)
+
+
+def data(config: "DictConfig") -> Iterator[Finding]:
+    """Yield whether the chosen data set is there: its list is read, its pictures are not."""
+    from sip.build import build
+    from sip.records import choice
+
+    node = config.dataset.copy()
+    can_fetch = "download" in node
+    if can_fetch:
+        node.download = False
+    num = 0
+
+    def look() -> None:
+        nonlocal num
+        num = len(build(node).class_names)
+
+    found = _look("data set", MISSING, choice("dataset"), look)
+    if found.state == OK:
+        text = f"{found.text}, {num} classes"
+        yield Finding(found.name, OK, text)
+    elif can_fetch and "dataset.download=true" in found.text:
+        fetch = f"dataset={choice('dataset')} dataset.download=true plan=true"
+        command = f"python -m sip.generate profile={config.profile.name} {fetch}"
+        yield Finding(found.name, MISSING, found.text, command)
+    else:
+        yield found
+
+
+def _require(node: "DictConfig") -> None:
+    from sip.build import build
+
+    build(node).require()
+
+
+def _look(name: str, if_missing: str, shown: str, look: Callable[[], Any]) -> Finding:
+    """Return whether `look` finds everything; it may not download meanwhile."""
+    before, hub.may_download = hub.may_download, False
+    try:
+        look()
+    except UserError as error:
+        text, found, command = str(error).partition(hub.GET_WITH)
+        return Finding(name, if_missing, text.rstrip("; "), command if found else None)
+    finally:
+        hub.may_download = before
+    return Finding(name, OK, f"{shown}: here")
+
+
+def _shown(node: "DictConfig") -> str:
+    """Return a room's weights by name."""
+    weights = node.get("model") or node.get("weights")
+    if weights is None:
+        return f"{node.get('name', 'no model')}, which needs no weights"
+    return str(node.name if weights == "default" else weights)  # timm's for that name

@@ -1,0 +1,108 @@
+"""The machine: device, memory, and the disks that SIP writes to."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sip.common.memory import available
+from sip.doctor.base import MISSING, NOTE, OK, Finding
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+DRIVER = Path("/proc/driver/nvidia/version")
+GIB = 2**30
+LEAST_MEMORY = 2.0  # GiB; the main job on the embedded profile takes 1.6
+LEAST_DISK = 1.0  # GB; a run and its pictures on the embedded profile take 0.01
+
+
+def device(config: "DictConfig") -> Iterator[Finding]:
+    """Yield what torch computes on."""
+    import torch
+
+    wanted = str(config.runtime.device)
+    cores = f"{_num_cores()} CPU cores"
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            card = torch.cuda.get_device_properties(number)
+            free, total = torch.cuda.mem_get_info(number)
+            sixteen = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
+            yield Finding(
+                "device",
+                OK,
+                f"cuda:{number}: {card.name}, {free / GIB:.1f} of {total / GIB:.1f} GiB free, "
+                f"{sixteen}; CUDA {torch.version.cuda}, {cores}",
+            )
+        return
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs alone"
+    text = f"cpu: {cores}; torch {torch.__version__} is built for {built} and sees no GPU"
+    if wanted.startswith("cuda"):
+        text += f", and runtime.device={wanted} asks for one"
+        yield Finding("device", MISSING, text, "python -m sip.doctor runtime.device=auto")
+    elif DRIVER.exists() or shutil.which("nvidia-smi"):
+        text += ", though there is a driver: install torch for the CUDA version that it names"
+        yield Finding("device", NOTE, text, "nvidia-smi")
+    elif config.profile.dtype != "float32":
+        text += f"; profile={config.profile.name} is made for one"
+        yield Finding("device", NOTE, text, "python -m sip.doctor profile=embedded")
+    else:
+        yield Finding("device", OK, text)
+
+
+def memory() -> Iterator[Finding]:
+    """Yield how much memory there is, in this container or job."""
+    import psutil
+
+    free, total = available() / GIB, psutil.virtual_memory().total / GIB
+    text = f"{free:.1f} GiB free, the machine has {total:.1f}"
+    if free < LEAST_MEMORY:
+        text += f"; the smallest run takes about {LEAST_MEMORY:g}: end other programs"
+        yield Finding("memory", NOTE, text)
+    else:
+        yield Finding("memory", OK, text)
+
+
+def disks(config: "DictConfig") -> Iterator[Finding]:
+    """Yield the folders of `paths`: whether they can be written, and what is free there."""
+    for key, path in config.paths.items():
+        yield folder(f"paths.{key}", Path(path), f"paths.{key}=/a/folder/of/yours")
+
+
+def caches() -> Iterator[Finding]:
+    """Yield the cache folders of the libraries, which hold what was downloaded."""
+    import torch
+    from huggingface_hub import constants
+
+    yield folder("hub cache", Path(constants.HF_HUB_CACHE), "export HF_HOME=/a/folder/of/yours")
+    yield folder("torch cache", Path(torch.hub.get_dir()), "export TORCH_HOME=/a/folder/of/yours")
+
+
+def folder(name: str, path: Path, remedy: str) -> Finding:
+    """Return what there is to say of a folder that SIP writes to.
+
+    Args:
+        name: What it is for.
+        path: It may not be there yet.
+        remedy: What chooses another one.
+    """
+    place = path.expanduser().absolute()
+    there = place
+    while not there.exists():
+        there = there.parent
+    state = "" if there == place else ", made when it is needed"
+    if not there.is_dir():
+        return Finding(name, MISSING, f"{place}: {there} is a file, no folder", remedy)
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding(name, MISSING, f"{place}: {there} may not be written to", remedy)
+    free = shutil.disk_usage(there).free / 1e9
+    text = f"{place}{state}; {free:.1f} GB free"
+    return Finding(name, NOTE, text, remedy) if free < LEAST_DISK else Finding(name, OK, text)
+
+
+def _num_cores() -> int:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,315 @@
+"""Messy folders, by list: the result is right, or one line says what is wrong."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sip.common.errors import UserError
+from sip.common.images import read_rgb
+from sip.dataset import folders
+from sip.dataset.image_folder import ImageFolder
+from sip.dataset.reader import require_trainable
+from tests.dataset.test_image_folder import fill, folder
+from tests.dataset.trees import picture
+
+RED = (220, 30, 40)
+
+
+def everything(dataset: ImageFolder) -> list[str]:
+    """Return the ids of all pictures of all parts."""
+    parts = ("train", "val", "test")
+    return sorted(row.sample_id for part in parts for row in dataset.samples(part))
+
+
+def red(root: Path) -> dict[str, Image.Image]:
+    """Return a red picture in every form that people have, by file name."""
+    plain = Image.new("RGB", (12, 8), RED)
+    palette = plain.convert("P", palette=Image.Palette.ADAPTIVE)
+    return {
+        "plain.png": plain,
+        "photo.JPG": plain,
+        "photo.jpeg": plain,
+        "photo.jfif": plain,
+        "web.webp": plain,
+        "old.BMP": plain,
+        "scan.TIFF": plain,
+        "scan.tif": plain.convert("CMYK"),
+        "print.jpg": plain.convert("CMYK"),
+        "clip.gif": palette,
+        "icon.png": palette,
+        "layer.png": Image.new("RGBA", (12, 8), (*RED, 255)),
+        "raw.ppm": plain,
+        "with blank, and (brackets).png": plain,
+        "ünï cödé 犬.png": plain,
+        "a=b;c&d'e.png": plain,
+        "plain.jpg": plain,  # one name, two formats
+    }
+
+
+def test_every_format_is_listed_and_read_alike(tmp_path: Path) -> None:
+    pictures = red(tmp_path)
+    for name, image in pictures.items():
+        path = tmp_path / "a class" / name
+        path.parent.mkdir(exist_ok=True)
+        options = {"format": "JPEG"} if path.suffix == ".jfif" else {}
+        image.save(path, **options)
+    rows = folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
+    assert sorted(row.sample_id for row in rows) == sorted(f"a class/{name}" for name in pictures)
+    for row in rows:
+        assert (row.width, row.height) == (12, 8), row.path
+        pixels = np.asarray(read_rgb(row.path, 4)).astype(int)
+        assert np.abs(pixels - RED).max() <= 8, row.path
+
+
+def test_animations_and_16_bits_are_read(tmp_path: Path) -> None:
+    first, then = Image.new("RGB", (12, 8), RED), Image.new("RGB", (12, 8))
+    (tmp_path / "x").mkdir()
+    for name in ("a.gif", "b.webp", "c.png", "d.tiff"):
+        options = {"lossless": True} if name == "b.webp" else {}
+        first.save(tmp_path / "x" / name, save_all=True, append_images=[then], **options)
+    wide = np.full((8, 12), 40_000, np.uint16)
+    Image.fromarray(wide).save(tmp_path / "x" / "e.png")
+    rows = folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
+    colours = [np.asarray(read_rgb(row.path, None))[4, 6].tolist() for row in rows]
+    assert colours == [[*RED]] * 4 + [[156] * 3]  # 40,000 / 65,535 * 255
+
+
+def test_what_systems_leave_behind_is_no_picture_and_no_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fill(tmp_path, 2)
+    for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "dog/Thumbs.db", "dog/._1.png"):
+        (tmp_path / name).write_bytes(b"stray")
+    for name in ("__MACOSX/dog", ".git", "dog/@eaDir/1.png", "dog/.thumbnails"):
+        picture(tmp_path / name / "1.png", 3)
+    dataset = folder(tmp_path, val_fraction=0, test_fraction=0)
+    assert everything(dataset) == [f"{c}/{n}.png" for c in ("dog", "grey_cat") for n in (0, 1)]
+    assert dataset.class_names == ("dog", "grey cat")
+    assert capsys.readouterr().err == ""
+
+
+def test_other_files_are_passed_over_with_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fill(tmp_path, 2)
+    for name in (
+        "dog/notes.txt",
+        "dog/IMG_1.HEIC",
+        "dog/in/labels.csv",
+        "grey_cat/x",
+        "grey_cat/y",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("no picture")
+    picture(tmp_path / "loose.png", 3)
+    assert len(everything(folder(tmp_path, val_fraction=0, test_fraction=0))) == 4
+    assert capsys.readouterr().err.splitlines() == [
+        "dataset      passed over 1 picture in no class folder: loose.png",
+        "dataset      passed over 5 files without a picture's name: dog/IMG_1.HEIC, "
+        "dog/in/labels.csv, dog/notes.txt, ...",
+    ]
+
+
+def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
+    picture(tmp_path / "elsewhere" / "1.png", 1)
+    picture(tmp_path / "elsewhere" / "deep" / "2.png", 2)
+    root = tmp_path / "root"
+    picture(root / "dog" / "0.png", 0)
+    picture(root / "dog" / "own" / "4.png", 4)
+    picture(root / "cow" / "5.png", 5)
+    (root / "dog" / "3.png").symlink_to(tmp_path / "elsewhere" / "1.png")
+    (root / "dog" / "more").symlink_to(tmp_path / "elsewhere")
+    (root / "dog" / "again").symlink_to(root / "dog" / "own")
+    (root / "dog" / "up").symlink_to(root)  # would bring the cows into the dogs
+    (root / "dog" / "self").symlink_to(root / "dog" / "self")
+    (root / "cat").symlink_to(tmp_path / "elsewhere")
+    assert everything(folder(root, val_fraction=0, test_fraction=0)) == [
+        *("cat/1.png", "cat/deep/2.png", "cow/5.png"),
+        *("dog/0.png", "dog/3.png", "dog/more/1.png", "dog/more/deep/2.png", "dog/own/4.png"),
+    ]
+
+
+def test_one_name_in_two_formats_and_identical_files_stay_apart(tmp_path: Path) -> None:
+    for name in ("dog/1.png", "dog/1.bmp", "dog/copy of 1.png", "cat/1.png"):
+        picture(tmp_path / name, 7)
+    rows = folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
+    assert [row.sample_id for row in rows] == [
+        "cat/1.png",
+        "dog/1.bmp",
+        "dog/1.png",
+        "dog/copy of 1.png",
+    ]
+    assert len({row.sha256 for row in rows}) == 2
+
+
+def test_empty_and_damaged_files_are_listed_for_the_room_that_reads_them(tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    (tmp_path / "dog" / "empty.png").touch()
+    whole = (tmp_path / "dog" / "0.png").read_bytes()
+    (tmp_path / "dog" / "half.png").write_bytes(whole[: len(whole) // 2])
+    rows = {
+        row.sample_id: row
+        for row in folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
+    }
+    assert rows["dog/empty.png"].width == 0 and len(rows) == 6
+    for name in ("empty", "half"):
+        with pytest.raises(ValueError, match=f"{name}.png: expected a readable picture"):
+            read_rgb(rows[f"dog/{name}.png"].path, None)
+
+
+def test_one_picture_and_one_class_can_be_drawn_and_not_trained_on(tmp_path: Path) -> None:
+    picture(tmp_path / "dog" / "0.png", 1)
+    parts = {part: folder(tmp_path).samples(part) for part in ("train", "val", "test")}
+    assert [len(rows) for rows in parts.values()] == [1, 0, 0]
+    with pytest.raises(UserError, match="two classes at least to train on, came dog alone"):
+        require_trainable(folder(tmp_path).class_names, parts)
+    picture(tmp_path / "cat" / "0.png", 2)
+    parts = {part: folder(tmp_path).samples(part) for part in ("train", "val", "test")}
+    with pytest.raises(UserError, match="pictures in part val, came none"):
+        require_trainable(folder(tmp_path).class_names, parts)
+
+
+def test_a_folder_above_the_classes_is_doubted(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fill(tmp_path / "pictures", 2)
+    assert len(everything(folder(tmp_path, val_fraction=0, test_fraction=0))) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "one class, pictures, with pictures in 2 folders (dog, grey_cat)" in line
+    assert line.endswith(f"dataset.root={tmp_path / 'pictures'}")
+
+
+def tree(*paths: str) -> Callable[[Path], None]:
+    """Return what writes a picture at each path."""
+
+    def write(root: Path) -> None:
+        for number, path in enumerate(paths):
+            picture(root / path, number)
+
+    return write
+
+
+def link(path: str, target: str) -> Callable[[Path], None]:
+    """Return what writes a picture, and a link."""
+
+    def write(root: Path) -> None:
+        picture(root / "dog" / "0.png", 0)
+        (root / path).symlink_to(target)
+
+    return write
+
+
+def latin1(root: Path) -> None:
+    picture(root / "dog" / "0.png", 0)
+    os.rename(root / "dog" / "0.png", os.fsencode(root / "dog") + b"/caf\xe9.png")
+
+
+BAD = {
+    "a file": (
+        lambda root: (root.parent / "root").write_text("zip"),
+        "expected a folder of pictures, .*root is a file; unpack it",
+    ),
+    "nothing": (lambda root: None, "expected a folder of pictures, looked for .*root; say where"),
+    "empty": (lambda root: root.mkdir(), "expected a folder for each class in .*, found none"),
+    "no class folders": (tree("1.png", "2.png"), "expected a folder for each class .* found none"),
+    "no pictures": (
+        lambda root: (root / "dog" / "more").mkdir(parents=True),
+        r"expected pictures \(.jpg, .*\) in the class folder .*dog, found none; fill or remove it",
+    ),
+    "a broken link": (
+        link("dog/1.png", "/nowhere/1.png"),
+        "dog/1.png is a link to /nowhere/1.png, which is not there; mend or remove the link",
+    ),
+    "a link to itself": (link("dog/1.png", "1.png"), "dog/1.png is a link to 1.png"),
+    "latin-1": (latin1, r"expected names in UTF-8 in .*dog, came b'caf\\xe9.png'; rename it"),
+    "no train": (
+        tree("val/a/1.png", "test/a/1.png"),
+        "expected the folder train beside val and te",
+    ),
+    "valid": (tree("train/a/1.png", "valid/a/1.png"), "came 'valid'; rename it to val"),
+    "capitals": (tree("Train/a/1.png", "Test/a/1.png"), "came 'Test'; rename it to test"),
+    "long names": (tree("training/a/1.png", "testing/a/1.png"), "'testing'; rename it to test"),
+    "parts within": (
+        tree("a/train/1.png", "a/test/2.png", "b/train/3.png"),
+        "expected train above the classes, came .*a/train; name .*a if its folders are the parts",
+    ),
+    "one too high": (tree("x/train/a/1.png", "x/test/a/1.png"), "above the classes, .*x/train"),
+    "other classes": (
+        tree("train/a/1.png", "train/b/1.png", "val/c/1.png"),
+        "only classes of the training part in .*val, came 'c'; the classes are a, b$",
+    ),
+    "other capitals": (
+        tree("train/Dog/1.png", "val/dog/1.png"),
+        "came 'dog'; the classes are Dog; rename it to Dog",
+    ),
+    "capitals alone": (
+        tree("Dog/1.png", "cat/1.png", "dog/1.png"),
+        r"the folders 'Dog' and 'dog'; put them together, or .*dataset.prompt_names=\{dog: ...\}",
+    ),
+    "blanks alone": (tree("red_dog/1.png", "red dog/1.png"), "'red dog' and 'red_dog'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_folder_that_cannot_be_right_is_one_line(case: str, tmp_path: Path) -> None:
+    make, message = BAD[case]
+    make(tmp_path / "root")
+    with pytest.raises(UserError, match=message) as caught:
+        folder(tmp_path / "root").samples("train")
+    assert "\n" not in str(caught.value)
+
+
+def test_classes_that_differ_in_capitals_may_have_words_of_their_own(tmp_path: Path) -> None:
+    tree("A/1.png", "a/2.png")(tmp_path)
+    words = {"A": "capital letter a", "a": "small letter a"}
+    assert folder(tmp_path, prompt_names=words).class_names == tuple(words.values())
+
+
+def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
+    tree("Train/1.png", "Bus/2.png", "valid/3.png")(tmp_path)
+    assert folder(tmp_path).class_names == ("Bus", "Train", "valid")
+
+
+def test_what_is_kept_for_val_and_test_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fill(tmp_path, 10)
+    everything(folder(tmp_path))
+    assert capsys.readouterr().err == (
+        "dataset      parts made by split_seed: 12 train, 2 val, 6 test; to draw from all: "
+        "dataset.val_fraction=0 dataset.test_fraction=0\n"
+    )
+
+
+def test_folders_beside_the_parts_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    fill(tmp_path / "train", 3)
+    picture(tmp_path / "annotations" / "1.png", 1)
+    assert len(everything(folder(tmp_path, val_fraction=0, test_fraction=0))) == 6
+    expected = "dataset      passed over 1 folder beside train: annotations\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, 2)
+    scan = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "dog":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(folders.os, "scandir", refuse)
+    with pytest.raises(UserError, match="cannot read the folder .*dog: Permission denied; change"):
+        folder(tmp_path).samples("train")
+
+
+def test_the_root_may_lie_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "pictures", 2)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(everything(folder(Path("~/pictures")))) == 4

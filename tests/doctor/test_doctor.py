@@ -1,0 +1,251 @@
+"""The doctor finds what is there and what is missing, and changes nothing."""
+
+import os
+import subprocess
+import sys
+from collections import namedtuple
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from sip.cli import conf_folder
+from sip.common import hub
+from sip.common.errors import UserError
+from sip.doctor import accounts, contents, machine, packages, speed
+from sip.doctor.__main__ import task
+from sip.doctor.base import MISSING, NOTE, OK, Finding
+
+ROOT = Path(__file__).parents[2]
+KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+@cache
+def config(*overrides: str, name: str = "doctor") -> DictConfig:
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose(name, list(overrides))
+
+
+@pytest.fixture
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache, and a hub that must not be asked."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
+
+
+@pytest.fixture
+def no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder without keys."""
+    for name in (*accounts.VARIABLES, "NETRC", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_it_takes_every_command_line_of_the_main_job() -> None:
+    doctor, main = config(), config(name="config")
+    assert set(doctor) == {*main, "speed"}
+    for key in main:
+        assert doctor[key] == main[key], key
+    chosen = config("+exp=vit_sip", "profile=paper", "dataset=oxford_pets", "seed=3")
+    assert chosen.backbone.name == "vit_base_patch16_224.augreg_in21k"
+
+
+def test_the_embedded_profile_is_complete(no_hub: None, tmp_path: Path) -> None:
+    embedded = config(f"paths.data={tmp_path / 'data'}")
+    found = [*contents.weights(embedded), *contents.data(embedded)]
+    assert {finding.state for finding in found} == {OK}
+    named = [f"{finding.name}: {finding.text}" for finding in found]
+    assert "images: sip/miniature/diffusion: here" in named
+    assert "backbone: vit_tiny_patch16_224, of backbone=vit: here" in named
+    assert "data set: custom: here, 10 classes" in named  # "digits" where Hydra made the choice
+    assert not (tmp_path / "data").exists() and not (tmp_path / "hub").exists()
+
+
+def test_every_gap_of_the_paper_profile_has_its_command(no_hub: None, tmp_path: Path) -> None:
+    paper = config("profile=paper", f"paths.data={tmp_path / 'data'}")
+    found = {
+        finding.name: finding for finding in contents.weights(paper) if finding.state == MISSING
+    }
+    sd15 = paper.profile.diffusion
+    assert found["images"].command == f"hf download {sd15.model} --revision {sd15.revision}"
+    assert found["captions"].command.startswith("hf download Salesforce/blip-image-captioning-base")
+    assert found["scores"].command.startswith("hf download openai/clip-vit-base-patch32")
+    assert (
+        "nor in the hub's cache" in found["images"].text
+        and "hf download" not in found["images"].text
+    )
+    assert set(found) == {"captions", "scores", "images"}  # resnet50 starts from scratch
+    notes = {f.command for f in contents.weights(paper) if f.state == NOTE}
+    vit = "timm/vit_base_patch16_224.augreg_in21k"
+    assert f"hf download {vit} --revision main" in notes
+    (data,) = contents.data(paper)
+    assert data.state == MISSING and "expected the data set cifar10" in data.text
+    assert data.command.endswith("dataset.download=true plan=true")
+    assert hub.may_download and not (tmp_path / "data").exists()
+
+
+def test_a_chosen_backbone_is_needed(no_hub: None) -> None:
+    found = list(contents.weights(config("profile=paper", "backbone=vit")))
+    (missing,) = [f for f in found if f.name == "backbone" and f.state == MISSING]
+    assert missing.command == ("hf download timm/vit_base_patch16_224.augreg_in21k --revision main")
+
+
+def test_a_local_folder_is_looked_into(no_hub: None, tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "config.json").write_text("{}")
+    found = list(contents.weights(config(f"profile.scorer.model={tmp_path / 'clip'}")))
+    (scores,) = [finding for finding in found if finding.state != OK]
+    assert (scores.name, scores.state, scores.command) == ("scores", MISSING, None)
+    assert f"model folder {tmp_path / 'clip'}: expected *.safetensors, found none" in scores.text
+
+
+def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = machine.folder("store", tmp_path / "a" / "b", "paths.store=x")
+    assert found.state == OK and f"{tmp_path / 'a' / 'b'}, made when it is needed; " in found.text
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    found = machine.folder("store", tmp_path / "file" / "b", "paths.store=x")
+    assert (found.state, found.command) == (MISSING, "paths.store=x") and "is a file" in found.text
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage(10**12, 10**12, 5 * 10**8))
+    found = machine.folder("store", tmp_path, "paths.store=x")
+    assert found.state == NOTE and found.text.endswith("0.5 GB free")
+    monkeypatch.setattr(machine.os, "access", lambda *_: False)
+    found = machine.folder("store", tmp_path, "paths.store=x")
+    assert found.state == MISSING and "may not be written to" in found.text
+
+
+def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(machine, "DRIVER", Path("/nowhere"))
+    monkeypatch.setattr(machine.shutil, "which", lambda _: None)
+    (found,) = machine.device(config())
+    assert found.state == OK and f"cpu: {len(os.sched_getaffinity(0))} CPU cores" in found.text
+    (found,) = machine.device(config("profile=paper"))
+    assert found.state == NOTE and "profile=paper is made for one" in found.text
+    (found,) = machine.device(config("runtime.device=cuda"))
+    assert found.state == MISSING and "runtime.device=cuda asks for one" in found.text
+    monkeypatch.setattr(machine.shutil, "which", lambda _: "/usr/bin/nvidia-smi")
+    (found,) = machine.device(config())
+    assert (found.state, found.command) == (NOTE, "nvidia-smi")
+
+
+def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "available", lambda: 2**30)
+    (found,) = machine.memory()
+    assert found.state == NOTE and found.text.startswith("1.0 GiB free")
+
+
+def test_wandb(no_login: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(*overrides: str) -> Finding:
+        (found,) = accounts.wandb(config(*overrides))
+        assert KEY not in found.lines()
+        return found
+
+    assert look("logger=csv").state == OK
+    assert (look().state, look().command) == (NOTE, "wandb login")
+    assert look("logger.mode=online").state == MISSING
+    (no_login / ".netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
+    assert look("logger.mode=online").text == (
+        f"logged in, by {no_login / '.netrc'}; logger.mode=online"
+    )
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert look("logger.mode=online").state == MISSING
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    assert look().text == "logged in, by WANDB_API_KEY; logger.mode=offline"
+
+
+def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = metadata.version
+
+    def version(name: str) -> str:
+        if name == "peft":
+            raise metadata.PackageNotFoundError(name)
+        return "2.0.1" if name == "torch" else true(name)
+
+    needs = ["torch<3,>=2.9", "numpy>=2", 'peft>=0.17; extra == "lora"', 'pytest; extra == "test"']
+    monkeypatch.setattr(packages.metadata, "version", version)
+    monkeypatch.setattr(packages.metadata, "requires", lambda _: needs)
+    found = {finding.name: finding for finding in packages.findings()}
+    assert found["packages"].state == MISSING
+    assert found["packages"].text == "torch: expected <3,>=2.9, came 2.0.1"
+    assert found["packages"].command == "pip install 'torch<3,>=2.9'"
+    assert found["extras"].state == NOTE and "lora (peft is not there)" in found["extras"].text
+    assert found["extras"].command == "pip install 'sip-augmentation[lora]'"
+    needs[0] = "torch>=2,<3"
+    assert next(f for f in packages.findings() if f.name == "packages").state == OK
+
+
+def test_code_that_is_not_installed_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    def metadata_of(name: str) -> Any:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(packages.metadata, "metadata", metadata_of)
+    *_, found = packages.findings()
+    assert (found.state, found.command) == (NOTE, "pip install -e .")
+
+
+def test_speed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(speed, "SECONDS", 0.0)
+    monkeypatch.setattr(speed, "NUM_DRAWN", 2)
+    monkeypatch.chdir(tmp_path)
+    plain = config("runtime.device=cpu")
+    quick = config("images.num_steps=4", "prompts.noise_rate=0.5")
+    drawing, training = speed.speed(plain, quick)
+    assert "images/s on cpu with the miniature model: 32 px, 4 U-Net evaluations" in drawing.text
+    assert float(drawing.text.split()[0]) > 0
+    assert training.text.endswith("ms a step on cpu: resnet50, 32 pictures of 32 px")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_looked_at_is_a_finding_and_the_rest_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, no_login: Path
+) -> None:
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.setenv(name, "1")  # as `task` sets them; put back afterwards
+
+    def broken(*_: object) -> Any:
+        raise ImportError("libcudart.so.13: cannot open\nshared object file", name="torch._C")
+
+    for module, name in ((machine, "device"), (contents, "weights"), (packages, "findings")):
+        monkeypatch.setattr(module, name, broken)
+    with pytest.raises(UserError, match="needs what is marked MISSING: packages, device, weights;"):
+        task(OmegaConf.merge(config(), {"speed": False}))
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        "MISSING  device       ImportError: libcudart.so.13: cannot open shared object file"
+        in lines
+    )
+    assert f"{'':<22}-> pip install --force-reinstall torch" in lines
+    assert any(line.startswith("note     W&B") for line in lines)
+
+
+def test_the_command_names_the_gaps_and_shows_no_key(tmp_path: Path) -> None:
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "HF_HOME": str(tmp_path / "hf"),
+        "WANDB_API_KEY": KEY,
+    }
+    command = [sys.executable, "-m", "sip.doctor", "profile=paper", "speed=false"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr.startswith("error: profile=paper needs what is marked MISSING: captions, ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout.count("-> hf download ") >= 3
+    assert "data set     expected the data set cifar10" in done.stdout
+    assert KEY not in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_answers_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "sip.doctor", "--help"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("SIP: what this machine has")
+    assert "| torch" not in done.stderr and "profile: embedded, paper" in done.stdout

@@ -1,0 +1,130 @@
+"""The wheel holds what the programs read and nothing else, and works from any folder."""
+
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+hatchling = pytest.importorskip("hatchling.build", reason="pip install '.[test]' brings hatchling")
+
+ROOT = Path(__file__).parents[1]
+MAX_BYTES = 16e6  # the miniature weights are nearly all of it
+JOBS = ("train", "generate", "export", "tables", "report", "benchmark", "evaluate", "doctor")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    before = Path.cwd()
+    os.chdir(ROOT)  # where the build backend looks for pyproject.toml
+    try:
+        return folder / hatchling.build_wheel(str(folder))
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path) -> Path:
+    """Unpack it, as pip does."""
+    folder = wheel.parent / "site-packages"
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(folder)
+    return folder
+
+
+def files(folder: Path) -> set[str]:
+    """Return the files below a folder, without what Python caches."""
+    found = (
+        path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )
+    return {path.relative_to(folder).as_posix() for path in found}
+
+
+def test_it_holds_the_package_and_the_configurations(wheel: Path, unpacked: Path) -> None:
+    expected = {f"sip/{name}" for name in files(ROOT / "sip")}
+    expected |= {f"sip/conf/{name}" for name in files(ROOT / "conf")}
+    info = next(unpacked.glob("*.dist-info")).name
+    came = {name for name in files(unpacked) if not name.startswith(info)}
+    assert came == expected
+    assert (unpacked / info / "licenses" / "LICENSE").is_file()
+    for name in ("diffusion/unet/diffusion_pytorch_model", "captioner/model", "clip_vit/model"):
+        inside = f"sip/miniature/{name}.safetensors"
+        assert (unpacked / inside).read_bytes() == (ROOT / inside).read_bytes()
+    assert wheel.stat().st_size < MAX_BYTES
+
+
+def test_the_oldest_versions_are_the_lower_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [Requirement(text) for text in project["dependencies"]]
+    lower = {r.name: Version(s.version) for r in needed for s in r.specifier if s.operator == ">="}
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert {name: Version(pins[name]) for name in lower} == lower
+    newest = (ROOT / "constraints.txt").read_text().splitlines()
+    for requirement in needed:
+        (pin,) = [pin for pin in newest if pin.lower().startswith(f"{requirement.name}==")]
+        assert requirement.specifier.contains(pin.partition("==")[2]), pin
+
+
+def test_every_job_is_a_console_script(unpacked: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["scripts"]) == {f"sip-{name}" for name in JOBS}
+    for target in project["scripts"].values():
+        module, _, function = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_it_reads_its_own_configurations_from_any_folder(unpacked: Path, tmp_path: Path) -> None:
+    code = "import sip.cli, sip.common.weights as w; print(sip.cli.conf_folder()); "
+    code += "print(w.resolve('sip/miniature/scorer'))"
+    env = os.environ | {"PYTHONPATH": str(unpacked)}
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    inside = unpacked.resolve() / "sip"
+    assert done.stdout.split() == [str(inside / "conf"), str(inside / "miniature" / "scorer")]
+
+
+def test_a_job_runs_with_a_folder_of_ones_own(unpacked: Path, tmp_path: Path) -> None:
+    own = tmp_path / "conf"
+    for name, text in {
+        "dataset/mine": "defaults:\n  - image_folder\n  - _self_\nroot: /my/pictures",
+        "exp/mine": "# @package _global_\ndefaults:\n  - override /dataset: mine\nseed: 5",
+    }.items():
+        file = own / f"{name}.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    env = os.environ | {"PYTHONPATH": str(unpacked)}
+    run = [sys.executable, "-m", "sip.generate", "--config-dir", "conf", "+exp=mine"]
+    done = subprocess.run(
+        [*run, "--cfg", "job"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "_target_: sip.dataset.image_folder.ImageFolder\n  root: /my/pictures" in done.stdout
+    assert "\nseed: 5\n" in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash"])
+def test_the_shell_completes_groups_choices_and_keys(shell: str, tmp_path: Path) -> None:
+    def completed(line: str) -> set[str]:
+        env = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "COMP_LINE": line,
+            "COMP_POINT": str(len(line)),
+        }
+        script = "import sys; sys.argv[0] = 'sip-train'; from sip.train import main; main()"
+        run = [sys.executable, "-c", script, "-sc", f"query={shell}"]
+        done = subprocess.run(
+            run, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+        )
+        return set(done.stdout.split())
+
+    assert completed("sip-train backbone=v") == {"backbone=vit"}
+    assert {"prompts.noise_rate=", "prompts.guidance."} <= completed("sip-train prompts.")
