@@ -68,14 +68,31 @@ class Reader(ABC):
     @cached_property
     def _listed(self) -> Listing:
         class_names, entries = self.listing()
+        for class_name in class_names:
+            _require_text("class", class_name)
         for rows in entries.values():
             for row in rows:
+                _require_text("picture", row.sample_id)
                 if not 0 <= row.label < len(class_names):
                     raise UserError(
                         f"dataset: expected labels from 0 to {len(class_names) - 1}, one for each "
                         f"of its classes, came {row.label} for {row.sample_id}; mend the labels"
                     )
         return class_names, entries
+
+
+def _require_text(kind: str, name: str) -> None:
+    """Refuse a name that no table, list or page could hold, before anything is drawn for it.
+
+    Raises:
+        UserError: It is not Unicode text, such as a file's name in an old encoding.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"dataset: expected names in UTF-8, came the {kind} {ascii(name[:100])}; rename it"
+        ) from error
 
 
 def require_trainable(class_names: Sequence[str], parts: dict[Split, list[Sample]]) -> None:
