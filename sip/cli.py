@@ -26,7 +26,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from sip.common import failures, progress
+from sip import guard
+from sip.common import failures, progress, secrets
 from sip.common.errors import UserError
 
 Task = Callable[[DictConfig], Any]
@@ -68,6 +69,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
     command = _Command(folder, config_name, sys.argv[1:])
     debug = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in command.overrides
     failures.begin()
+    guard.install()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, in place of printing and exiting
     job = Job(task)
     run = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(job)
@@ -301,4 +303,4 @@ def _one_line(error: BaseException) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(secrets.hide(text), file=sys.stderr, flush=True)
