@@ -32,7 +32,7 @@ def card(source: Source, file_format: str, per_file: int) -> str:
     recipe = portable(source.summary.get("recipe") or {})
     recipe = {key: value for key, value in recipe.items() if key not in NOT_OF_PICTURES}
     told = _yaml(recipe)
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", told)), 3)  # none in it ends it
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", told))])  # none in it ends it
     loading = LOADING[file_format]
     if file_format == "webdataset":
         loading %= -(-source.num // per_file) - 1
