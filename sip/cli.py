@@ -37,6 +37,7 @@ ADDITION = re.compile(r"\+{1,2}([^=@:]+)[^=]*=")  # +key=value, +group@package=c
 NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'")
 PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)
 NUM_NEAR = 3
+FOLDER_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp")
 EXTRAS = {  # choices that packages bring -> the extra that installs them
     "hydra/sweeper/optuna": "search",
     "hydra/launcher/joblib": "sweep",
@@ -77,6 +78,8 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         if {"--help", "-h"} & set(sys.argv) and (text := command.help(job.name)):
             print(text.rstrip())
             sys.exit(0)
+        for given in command.given_folders():
+            guard.check_folder(given)
         command.check_additions()
         if command.is_plain():  # else Hydra composes everything once more, to find its mode
             sys.argv.insert(1, "--run")  # first: Lightning's other processes get more overrides
@@ -156,6 +159,14 @@ class _Command:
         others = [text for text in self.arguments if text not in self.overrides]
         plain = not any(text[0] == "+" or text.startswith("hydra") for text in self.overrides)
         return plain and not others
+
+    def given_folders(self) -> Iterator[Path]:
+        """Yield the folders of configurations that the command line brings."""
+        pairs = zip(self.arguments, [*self.arguments[1:], ""], strict=True)
+        for argument, following in pairs:
+            option, is_joined, value = argument.partition("=")
+            if option in FOLDER_OPTIONS:
+                yield Path(value if is_joined else following)
 
     def check_additions(self) -> None:
         """Refuse what `+` would add under a new name: Hydra takes it, and nothing reads it.

@@ -10,6 +10,7 @@ A configuration can come from somebody else, by `--config-dir` or by copy and pa
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sip import build
 from sip.common import secrets
 from sip.common.errors import UserError
+from sip.common.yamls import read_yaml
 
 # What Hydra's own part may build: Hydra itself, its plugins, our callback, a search's sampler.
 OF_HYDRA = ("hydra._internal.core_plugins.", "hydra_plugins.", "sip.sweeps.", "optuna.samplers.")
@@ -103,3 +105,19 @@ def _walk(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], A
         except OmegaConfBaseException:  # ??? or ${...} of nothing: nobody can read it
             continue
         yield from _walk(value, (*path, str(key)))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse YAML files of somebody's configuration folder that Hydra would choke on.
+
+    Raises:
+        UserError: One is no YAML, or stands for more values than any configuration has.
+    """
+    for file in sorted(folder.rglob("*.yaml")):
+        try:
+            read_yaml(file)
+        except (OSError, ValueError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{file}: expected a configuration ({said}); mend or remove it"
+            ) from error

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sip.common.errors import UserError
+from sip.common.yamls import read_yaml
 
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, many times as fast
 REMEDY = "the run is damaged: delete its folder, and run it again"
 
 
@@ -42,8 +40,8 @@ def read_config(file: Path) -> dict[str, Any]:
         UserError: It is no YAML mapping.
     """
     try:
-        found = yaml.load(file.read_bytes(), LOADER)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        found = read_yaml(file)
+    except (OSError, ValueError) as error:
         raise UserError(f"{file}: expected YAML ({_short(error)}); {REMEDY}") from error
     if not isinstance(found, dict):
         raise UserError(f"{file}: expected a configuration, came {_short(found)}; {REMEDY}")
