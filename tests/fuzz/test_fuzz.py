@@ -1,42 +1,17 @@
 """A short form of the fuzzing, and the engine's own eyes: it sees crashes, hangs and errors."""
 
-import os
 import signal
-import time
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.fuzz import configurations, engine, pictures
-from tests.fuzz.engine import Attempt, fuzz
-
-
-def troubled() -> Attempt:
-    """Return an attempt that goes wrong in all ways that are looked for."""
-
-    def attempt(rng: Random, folder: Path) -> str:
-        number = len(list(folder.iterdir()))
-        (folder / str(number)).touch()
-        if not folder.name.endswith("-0"):
-            time.sleep(0.01)
-            return "read"
-        if number == 1:
-            raise KeyError("not expected")
-        if number == 3:
-            os.kill(os.getpid(), signal.SIGSEGV)
-        return "read"
-
-    return attempt
-
-
-def endless() -> Attempt:
-    """Return an attempt that does not return."""
-    return lambda rng, folder: time.sleep(60) or "read"  # type: ignore[func-returns-value]
+from tests.fuzz import configurations, engine, pictures, troubled
+from tests.fuzz.engine import fuzz
 
 
 def test_the_engine_sees_errors_and_crashes(tmp_path: Path) -> None:
-    report = fuzz(troubled, 1.5, 0, tmp_path)
+    report = fuzz(troubled.prepare, 1.5, 0, tmp_path)
     assert set(report.findings) == {1, 3}
     assert report.findings[1] == "KeyError: 'not expected'"
     assert report.findings[3] == f"the process died with exit code -{signal.SIGSEGV}"
@@ -46,7 +21,7 @@ def test_the_engine_sees_errors_and_crashes(tmp_path: Path) -> None:
 
 def test_the_engine_sees_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "PATIENCE", 0.2)
-    report = fuzz(endless, 0.1, 0, tmp_path)
+    report = fuzz(troubled.prepare_endless, 0.1, 0, tmp_path)
     assert report.findings == {0: "no answer within 0.2 s"} and report.tried == 0
 
 
