@@ -30,12 +30,21 @@ def check(folder: Path, parts: Parts) -> None:
     if parts.file is not None:
         _check_headers(folder, [parts.file])
         return
+    refuse_code(folder)
+    _check_headers(folder, _weights(folder, parts))
+
+
+def refuse_code(folder: Path) -> None:
+    """Check the small files of a model folder alone; the weights may still be missing.
+
+    Raises:
+        UserError: It names code of its own.
+    """
     if code := code_named(folder):
         raise UserError(
             f"model folder {folder}: expected a model that the installed libraries know, came one "
             f"that brings code of its own ({code}), which is never run; set another model"
         )
-    _check_headers(folder, _weights(folder, parts))
 
 
 def code_named(folder: Path) -> str | None:

@@ -15,7 +15,8 @@ VALUES = (
     "!!python/name:os.system", "'", '"', "|\n  x", "a: b: c", "\t", "x" * 9999, "[" * 400, "- - -",
 )  # fmt: skip
 KEYS = ("seed", "dataset.shots", "prompts.template", "runs", "output", "hydra.run.dir",
-        "table.rows", "paths.store", "hydra.callbacks.x", "dataset._target_", "format", "experiment")  # fmt: skip
+        "table.rows", "paths.store", "hydra.callbacks.x", "dataset._target_", "format",
+        "experiment")  # fmt: skip
 SIGNS = ("+", "++", "~", "", "", "", "-", "@", "=")
 SUMMARY = b'{"seed": 1, "recipe": {"a": [1]}}'
 
