@@ -169,3 +169,17 @@ def test_a_broken_tokenizer_is_one_line(tmp_path: Path) -> None:
     scorer.require()
     with pytest.raises(UserError, match="scorer cannot be loaded .*copy a whole model"):
         scorer.load(type("Runtime", (), {"device": "cpu"})())
+
+
+def test_a_pickle_as_a_checkpoint_is_not_opened(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from sip.classifier.base import UNFINISHED
+    from sip.classifier.resume import Checkpoints
+
+    (tmp_path / UNFINISHED).write_bytes(pickle.dumps(Bomb()))
+    assert Checkpoints(tmp_path, "rows").found() == 0
+    torch.save({"global_step": Bomb()}, tmp_path / UNFINISHED)
+    assert Checkpoints(tmp_path, "rows").found() == 0
+    assert "SIP_CODE_RAN" not in os.environ
+    assert capfd.readouterr().err.count("cannot be read (UnpicklingError); from step 0") == 2
