@@ -129,7 +129,7 @@ def is_trusted(target: Any) -> bool:
 
 def _untrusted(target: Any) -> UserError:
     return UserError(
-        f"_target_ {target}: expected a class defined below one of "
+        f"_target_ {' '.join(str(target).split())}: expected a class defined below one of "
         f"{', '.join(TRUSTED)} (sip.build.TRUSTED); nothing was called"
     )
 

@@ -75,7 +75,7 @@ def _check_target(path: tuple[str, ...], value: Any) -> None:
     trusted: tuple[str, ...] | None = None
     if key == "_target_":
         trusted = OF_HYDRA
-    elif "logging" in path[1]:
+    elif "logging" in "".join(path[1:2]):
         trusted = OF_LOGGING.get(key)
     if trusted and not (isinstance(value, str) and value.startswith(trusted)):
         raise _refused(path, value, trusted)

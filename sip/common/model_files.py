@@ -167,9 +167,9 @@ def _missing_of(folder: Path, names: set[str], variant: str | None) -> str | Non
     indices = {m["variant"]: name for name in sorted(names) if (m := INDEX.fullmatch(name))}
     index = indices.get(variant) or indices.get(None)
     if index is None:
-        pickles = sorted(name for name in names if name.endswith(PICKLES))
-        why = f" ({pickles[0]} is a pickle, which may hold code and is never read)"
-        return "*.safetensors.index.json" if files else f"*.safetensors{why if pickles else ''}"
+        pickles = [name for name in sorted(names) if name.endswith(PICKLES)]
+        why = [f" ({name} is a pickle, which may hold code and is never read)" for name in pickles]
+        return "*.safetensors.index.json" if files else "*.safetensors" + "".join(why[:1])
     shards = read_json(folder / index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         return f"a weight_map in {index}"

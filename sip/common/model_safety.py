@@ -84,7 +84,7 @@ def plain_load_errors(what: object) -> Iterator[None]:
     except Exception as error:  # the tokenizers raise plain Exceptions
         if type(error).__name__ == "OutOfMemoryError":  # torch's, of a device
             raise
-        reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
         raise UserError(
             f"{what} cannot be loaded ({reason}); copy a complete model there"
         ) from error

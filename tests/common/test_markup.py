@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sip.common import markup
@@ -32,6 +32,7 @@ def test_markdown_shows_a_text_and_nothing_else(text: str) -> None:
     assert not re.search(r"(?<!\\)[|*`\[\]]", made)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=40))
 def test_latex_has_no_command_of_the_texts_own(text: str) -> None:
     made = markup.latex(text)
@@ -40,6 +41,7 @@ def test_latex_has_no_command_of_the_texts_own(text: str) -> None:
     assert not set(made) & set("\\{}$&#%_^~\n\x00")
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=40))
 def test_what_was_escaped_can_be_read_again(text: str) -> None:
     plain = " ".join(markup.CONTROL.sub("", text).split())

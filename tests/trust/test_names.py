@@ -68,7 +68,7 @@ def test_class_folders_are_safe_on_any_system() -> None:
     assert folder_names(kept) == kept
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(codec=None), max_size=12), max_size=6))
 def test_any_names_become_safe_folders(names: list[str]) -> None:
     check_names(names, folder_names(names))
