@@ -55,10 +55,11 @@ def check(config: DictConfig) -> None:
     Raises:
         UserError: There are some; says where.
     """
+    known = secrets.of_environment()
     for path, value in _walk(config, ()):
         if path:
             _check_target(path, value)
-            if isinstance(value, str) and (kind := secrets.kind(path[-1], value)):
+            if isinstance(value, str) and (kind := secrets.kind(path[-1], value, known)):
                 raise UserError(
                     f"{'.'.join(path)}: {kind} stands there, and configurations are written into "
                     "run folders and pages; take it out: hf auth login and wandb login keep "
@@ -115,7 +116,8 @@ def check_folder(folder: Path) -> None:
     """
     for file in sorted(folder.rglob("*.yaml")):
         try:
-            read_yaml(file)
+            if not isinstance(read_yaml(file), dict | None):
+                raise ValueError("a list or a text")
         except (OSError, ValueError) as error:
             said = " ".join(str(error).split())[:200]
             raise UserError(

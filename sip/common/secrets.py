@@ -5,7 +5,7 @@ The files that hold them (~/.netrc, the hub's own) are never looked at.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 WORDS = r"(token|api_?key|secret(_?key)?|password|passwd|credentials?|access_?key)"
 NAME = re.compile(rf"(^|_){WORDS}$", re.IGNORECASE)  # of a key or an environment variable
@@ -18,9 +18,24 @@ LEAST = 12  # characters; shorter values stand in other texts by chance
 HIDDEN = "***"
 
 
-def kind(key: str, text: str) -> str | None:
-    """Return in words which secret a value holds; None if it holds none that can be known."""
-    for name, value in _of_environment():
+def of_environment() -> dict[str, str]:
+    """Return the environment's variables that hold secrets, by their names."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if NAME.search(name) and len(value) >= LEAST and not value.startswith(("/", "~"))
+    }
+
+
+def kind(key: str, text: str, known: Mapping[str, str]) -> str | None:
+    """Return in words which secret a value holds; None if it holds none that can be known.
+
+    Args:
+        key: Where it stands.
+        text: It.
+        known: Of `of_environment`.
+    """
+    for name, value in known.items():
         if value in text:
             return f"the value of {name}"
     if FORM.search(text):
@@ -30,12 +45,6 @@ def kind(key: str, text: str) -> str | None:
 
 def hide(text: str) -> str:
     """Return a text with the secrets in it crossed out."""
-    for _, value in _of_environment():
+    for value in of_environment().values():
         text = text.replace(value, HIDDEN)
     return FORM.sub(HIDDEN, text)
-
-
-def _of_environment() -> Iterator[tuple[str, str]]:
-    for name, value in os.environ.items():
-        if NAME.search(name) and len(value) >= LEAST and not value.startswith(("/", "~")):
-            yield name, value

@@ -43,6 +43,24 @@ class Entry:
     label: int
     open: Callable[[], Picture]
 
+    def __post_init__(self) -> None:
+        """Check that the name is one that tables, lists and pages can hold."""
+        require_text(self.sample_id)
+
+
+def require_text(name: str) -> None:
+    """Refuse a name that is not Unicode text, such as a file's in an old encoding.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"dataset: expected names in UTF-8, came {ascii(name[:100])}; rename it"
+        ) from error
+
 
 def write_once(path: Path, content: bytes) -> None:
     """Write a file unless it is there, whole or not at all, whoever else writes it too."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from sip.common.errors import UserError
 from sip.dataset.base import Sample, Split
-from sip.dataset.files import PARTS, Entry, require_part, to_samples
+from sip.dataset.files import PARTS, Entry, require_part, require_text, to_samples
 from sip.dataset.subsets import Subset
 
 Listing = tuple[Sequence[str], dict[Split, list[Entry]]]
@@ -69,30 +69,15 @@ class Reader(ABC):
     def _listed(self) -> Listing:
         class_names, entries = self.listing()
         for class_name in class_names:
-            _require_text("class", class_name)
+            require_text(class_name)
         for rows in entries.values():
             for row in rows:
-                _require_text("picture", row.sample_id)
                 if not 0 <= row.label < len(class_names):
                     raise UserError(
                         f"dataset: expected labels from 0 to {len(class_names) - 1}, one for each "
                         f"of its classes, came {row.label} for {row.sample_id}; mend the labels"
                     )
         return class_names, entries
-
-
-def _require_text(kind: str, name: str) -> None:
-    """Refuse a name that no table, list or page could hold, before anything is drawn for it.
-
-    Raises:
-        UserError: It is not Unicode text, such as a file's name in an old encoding.
-    """
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"dataset: expected names in UTF-8, came the {kind} {ascii(name[:100])}; rename it"
-        ) from error
 
 
 def require_trainable(class_names: Sequence[str], parts: dict[Split, list[Sample]]) -> None:

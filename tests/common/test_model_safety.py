@@ -183,4 +183,6 @@ def test_a_pickle_as_a_checkpoint_is_not_opened(
     assert Checkpoints(tmp_path, "rows").found() == 0
     assert "SIP_CODE_RAN" not in os.environ
     said = capfd.readouterr().err.splitlines()
-    assert len(said) == 2 and all("cannot be read" in line and "from step 0" in line for line in said)
+    assert len(said) == 2 and all(
+        "cannot be read" in line and "from step 0" in line for line in said
+    )

@@ -124,7 +124,7 @@ LISTED: list[tuple[str, str, Make, tuple[str, ...], str]] = [
     ("evaluate", "no pictures", table_run(), (RUNS,), "expected .*pictures.parquet"),
     ("evaluate", "pictures of another kind",
      table_run(lambda run: (run / "predictions.parquet").rename(run / "pictures.parquet")), (RUNS,),
-     "expected the columns class_name, kind, came none"),
+     "pictures.parquet: expected a Parquet file"),
 ]  # fmt: skip
 
 CASES = [

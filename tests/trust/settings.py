@@ -20,6 +20,7 @@ RANGES = [
     (("prompts.noise_rate=much",), "noise_rate|LabelCaption: its values do not fit"),
     (("prompts.template='a {colour} {label}'",), r"expected the fields .label. and .caption."),
     (("prompts.template='a {label'",), "prompts.template: .*expected '}'"),
+    (("prompts.noise=1",), "LabelCaption: unknown noise; it takes: template"),
     (("prompts.label_weight=heavy",), "LabelCaption: its values do not fit .ValueError: could not"),
     (("images.num_steps=0",), "images.num_steps: expected a number >= 1, came 0"),
     (("images.num_steps=2.5",), "images.num_steps: expected a number >= 1, came 2.5"),
@@ -56,7 +57,10 @@ RANGES = [
     (("backbone=vit", "backbone.input_size=33"), "backbone.input_size: expected a multiple"),
     (("mixing.p=2",), r"mixing.p: expected a probability in \[0, 1\], came 2"),
     (("filter=similarity", "filter.keep=2"), "filter.keep: expected a share in"),
-    (("prompts/guidance=constant", "prompts.guidance.scale=strong"), "its values do not fit"),
+    (
+        ("prompts/guidance=constant", "prompts.guidance.scale=strong"),
+        "guidance.scale: expected a num",
+    ),
     (("train.objectives=[test/top1]",), "came test/top1; nothing is chosen on test"),
 ]
 TRUST = [
@@ -85,7 +89,7 @@ LINES = [
     ("prompts.template={label", "should be key=value"),
     ("dataset.shots=[1", "should be key=value"),
     ("prompts.weighting.strength=2", "no such key"),
-    ("dataset={}", "no such|Could not|should be"),
+    ("dataset={}", "handled"),
     ("~prompts=label", "Could not delete|no such|does not match"),
     ("hydra.callbacks.overview._target_=os.system", "hydra.callbacks.*nothing was called"),
 ]
@@ -96,9 +100,9 @@ FILES = [  # YAML of a folder that --config-dir names
                 for n in range(14)]), "aliases stand for more than"),
     ("# @package _global_\nhydra: {callbacks: {x: {_target_: os.system}}}", "nothing was called"),
     ("# @package _global_\nimages: {_target_: os.system}", "nothing was called"),
-    ("# @package _global_\nprompts: {noise: 1}", "nois|Key"),
+
     ("# @package _global_\ndefaults: [nothing_of_the_kind]", "nothing_of_the_kind"),
-    ("- a list", "list|dict|config"),
+    ("- a list", "x.yaml: expected a configuration .a list"),
     ("\x00\x01", "x.yaml: expected a configuration"),
 ]  # fmt: skip
 
@@ -114,7 +118,7 @@ def _title(text: str) -> str:
 
 CASES = [
     *(Case("configuration", " ".join(given), train(*given), words) for given, words in RANGES),
-    *(Case("configuration", given, train(given), words) for given, words in TRUST),
+    *(Case("configuration", one, train(one, guarded=True), words) for one, words in TRUST),
     *(Case("command line", given, line(given), words) for given, words in LINES),
     *(
         Case(
