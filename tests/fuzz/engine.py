@@ -19,6 +19,7 @@ from typing import Any
 MEMORY = 3 * 2**30  # bytes a child may take beyond what it starts with
 PATIENCE = 20.0  # s for one input
 START = 60.0  # s until a child is ready
+MAX_STARTS = 1000  # of children
 
 # Makes input n from a random generator and tries it in a folder; returns what kind of answer came,
 # "read" or the refusal's type, and raises whatever must not happen.
@@ -65,29 +66,33 @@ def fuzz(
         folder: For files; each child gets a fresh one in it.
         first: Number of the first input.
     """
-    report, begin, number = Report(), time.monotonic(), first
-    while time.monotonic() - begin < seconds:
-        ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    report, number, starts = Report(), first, 0
+    context = multiprocessing.get_context("spawn")
+    while report.seconds < seconds and (starts := starts + 1) <= MAX_STARTS:
+        ours, theirs = context.Pipe()
         place = folder / f"from-{number}"
         place.mkdir(parents=True)
-        child = multiprocessing.get_context("spawn").Process(
+        child = context.Process(
             target=_work, args=(prepare, seed, number, place, theirs), daemon=True
         )
         child.start()
         theirs.close()
-        number = _watch(child, ours, report, begin + seconds, number)
+        number = _watch(child, ours, report, seconds, number)
         child.join()
-    report.seconds = time.monotonic() - begin
     return report
 
 
-def _watch(child: Any, ours: Connection, report: Report, until: float, number: int) -> int:
-    """Follow a child until time is up or it fails; return the number of the next input."""
-    patience = START
+def _watch(child: Any, ours: Connection, report: Report, seconds: float, number: int) -> int:
+    """Follow a child until time is up or it fails; return the number of the next input.
+
+    Time runs from when the child is ready: to start it may take longer than all inputs.
+    """
+    patience, last = START, 0.0
     while True:
         try:
             if not ours.poll(patience):
                 report.findings[number] = f"no answer within {patience:g} s"
+                report.seconds += patience
                 child.kill()
                 return number + 1
             kind, peak = ours.recv()
@@ -95,15 +100,17 @@ def _watch(child: Any, ours: Connection, report: Report, until: float, number: i
             child.join()
             report.findings[number] = f"the process died with exit code {child.exitcode}"
             return number + 1
+        now, patience = time.monotonic(), PATIENCE
         report.peak = max(report.peak, peak)
         if kind is not None:  # None: it is ready
+            report.seconds += now - last
             report.tried += 1
             report.answers[kind.partition("\n")[0]] += 1
             if "\n" in kind:
                 report.findings[number] = kind.replace("\n", ": ", 1)
             number += 1
-        patience = PATIENCE
-        if time.monotonic() >= until:
+        last = now
+        if report.seconds >= seconds:
             child.kill()
             return number
 
@@ -120,5 +127,11 @@ def _work(
             kind = attempt(Random(f"{seed}-{number}"), folder)
         except Exception as error:  # whatever an attempt does not expect is a finding
             kind = f"{type(error).__name__}\n{' '.join(str(error).split())[:300]}"
-        theirs.send((kind, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+        theirs.send((kind, _peak()))
         number += 1
+
+
+def _peak() -> int:
+    """Return the most memory that this process had, bytes; `getrusage` counts its parent's too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

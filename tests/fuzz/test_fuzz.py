@@ -11,7 +11,7 @@ from tests.fuzz.engine import fuzz
 
 
 def test_the_engine_sees_errors_and_crashes(tmp_path: Path) -> None:
-    report = fuzz(troubled.prepare, 1.5, 0, tmp_path)
+    report = fuzz(troubled.prepare, 0.3, 0, tmp_path)
     assert set(report.findings) == {1, 3}
     assert report.findings[1] == "KeyError: 'not expected'"
     assert report.findings[3] == f"the process died with exit code -{signal.SIGSEGV}"
@@ -27,9 +27,9 @@ def test_the_engine_sees_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("module", [pictures, configurations])
 def test_a_few_seconds_find_nothing(module, tmp_path: Path) -> None:
-    report = fuzz(module.prepare, 2.5, 1, tmp_path)
+    report = fuzz(module.prepare, 2, 1, tmp_path)
     assert report.findings == {}, report.lines()
-    assert report.tried > 3
+    assert report.tried > 0
 
 
 def test_an_input_is_the_same_each_time() -> None:
