@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 89_478_485  # Pillow warns above it, a quarter GiB of RGB; here it is an error
 MAX_BYTES = 2**30  # of a file; so many pixels take less in any format
 WIDE_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N"}  # Pillow's names for 16-bit grey
-LEVELS = ((np.arange(2**16) * 255 + 32767) // 65535).astype(np.uint8)  # 16 bits to 8, rounded
-VALUES_AT_ONCE = 2**20  # of 16-bit grey
+VALUES_AT_ONCE = 2**18  # of 16-bit grey
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 # What Pillow may decode. Of its other formats some start a program (EPS: Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -134,12 +133,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _narrow(wide: np.ndarray) -> np.ndarray:
-    """Return 16-bit grey, (H, W), as 8 bits; part by part, for numpy's indices take 8 bytes."""
+    """Return 16-bit grey, (H, W), rounded to 8 bits; part by part, which takes less memory."""
     levels = np.empty(wide.shape, np.uint8)
     values, made = wide.reshape(-1), levels.reshape(-1)
     for start in range(0, values.size, VALUES_AT_ONCE):
         part = slice(start, start + VALUES_AT_ONCE)
-        made[part] = LEVELS[np.clip(values[part], 0, 65535)]
+        made[part] = (np.clip(values[part], 0, 65535).astype(np.uint32) + 128) // 257
     return levels
 
 
@@ -180,8 +179,8 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)  # Pillow 11.0 has no AVIF
 
 
-def _source(path: str | os.PathLike[str]) -> str | os.PathLike[str] | io.BytesIO:
-    """Return what Pillow can open, where that has an end.
+def _source(path: str | os.PathLike[str]) -> io.BytesIO:
+    """Return a file's bytes, where they have an end; Pillow asks a file for any size it states.
 
     Raises:
         OSError, ValueError: It is not there, not a regular file, or larger than `MAX_BYTES`.
@@ -194,4 +193,4 @@ def _source(path: str | os.PathLike[str]) -> str | os.PathLike[str] | io.BytesIO
     size = status.st_size if parts is None else parts[2]
     if size > MAX_BYTES:
         raise ValueError(f"{size} bytes is more than {MAX_BYTES} bytes")
-    return path if parts is None else io.BytesIO(read_bytes(path))
+    return io.BytesIO(read_bytes(path))

@@ -6,6 +6,7 @@ behind it. Input `n` of a seed is always the same, so that a finding can be look
 """
 
 import multiprocessing
+import os
 import resource
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from random import Random
 from typing import Any
 
 MEMORY = 3 * 2**30  # bytes a child may take beyond what it starts with
-PATIENCE = 20.0  # s for one input
+PATIENCE = 60.0  # s for one input; the largest picture that is allowed takes 2 s of a free core
 START = 60.0  # s until a child is ready
 MAX_STARTS = 1000  # of children
 
@@ -119,6 +120,7 @@ def _work(
     prepare: Callable[[], Attempt], seed: int, number: int, folder: Path, theirs: Connection
 ) -> None:
     attempt = prepare()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders in C talk a lot
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     theirs.send((None, 0))

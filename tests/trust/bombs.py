@@ -53,6 +53,13 @@ def tiff(width: int, height: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
 
 
+def long_chunk() -> bytes:
+    """Return a PNG file whose pixels are said to be 4 GB; found by fuzzing."""
+    whole = png(20, 24)
+    place = whole.index(b"IDAT") - 4
+    return whole[:place] + b"\xff\xff\x06\xe0" + whole[place + 4 :]
+
+
 TOO_LARGE = {
     "square.png": png(50_000, 50_000),
     "wide.png": png(2**31 - 1, 1),
