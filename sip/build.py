@@ -1,9 +1,10 @@
 """From configuration to objects: the only place that instantiates, and the list of what it may.
 
 A configuration can come from somebody else. Hydra would call whatever its `_target_` names,
-`os.system` included; here only classes and functions below the trusted prefixes are called, and
-they must be defined there, not merely within reach (`sip.build.importlib` is not). The user adds
-packages of their own in the environment (`sip.common.trust`), which no configuration can.
+`os.system` included; here only classes below the trusted prefixes are built, and they must be
+defined there, not merely within reach (`sip.build.importlib` is not). No functions: some of ours
+write files, and some of timm's read pickles. The user adds packages of their own in the environment
+(`sip.common.trust`), which no configuration can.
 """
 
 import importlib
@@ -22,15 +23,20 @@ from omegaconf import OmegaConf
 from sip.common.errors import UserError
 from sip.common.trust import VARIABLE, own_prefixes
 
+ROOMS = (
+    *("augmentation", "backbone", "captions", "classifier", "dataset"),
+    *("filter", "images", "metrics", "prompts", "scores"),
+)
 TRUSTED = (
-    "sip.",
+    *(f"sip.{room}." for room in ROOMS),
     "torch.optim.",
     "torchvision.transforms.",
     "pytorch_lightning.loggers.",
-    "timm.",
 )
 HYDRA_KEYS = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}
 DOTTED_PATH = re.compile(r"[A-Za-z]\w*(\.(?!__)\w+)+")
+CALLED = re.compile(r"target '([^']+)'")  # in a message of Hydra's
+OF_VALUES = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError)
 
 
 def build(config: Any, **kwargs: Any) -> Any:
@@ -80,12 +86,12 @@ def _nodes(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _resolve(target: Any) -> Any:
-    """Return the class or function that a `_target_` names; nothing untrusted is imported.
+    """Return the class that a `_target_` names; nothing untrusted is imported.
 
     Raises:
         UserError: It is not trusted, or not there.
     """
-    if not (isinstance(target, str) and DOTTED_PATH.fullmatch(target) and _is_trusted(target)):
+    if not is_trusted(target):
         raise _untrusted(target)
     found, rest = _import(target)
     for name in rest:
@@ -94,11 +100,10 @@ def _resolve(target: Any) -> Any:
             hint = f"did you mean {near[0]}?" if near else "check the spelling"
             raise UserError(f"_target_ {target}: {found.__name__} has no {name}; {hint}")
         found = getattr(found, name)
-        is_called = isinstance(found, type | types.FunctionType | types.MethodType)
-        if not is_called or not _is_trusted(f"{found.__module__}."):
+        if not isinstance(found, type) or not is_trusted(f"{found.__module__}.{found.__name__}"):
             raise _untrusted(target)
     if not rest:
-        raise UserError(f"_target_ {target}: expected a class or a function, came a module")
+        raise UserError(f"_target_ {target}: expected a class, came a module")
     return found
 
 
@@ -122,13 +127,17 @@ def _import(target: str) -> tuple[types.ModuleType, list[str]]:
     return module, []
 
 
-def _is_trusted(path: str) -> bool:
-    return path.startswith((*TRUSTED, *own_prefixes()))
+def is_trusted(target: Any) -> bool:
+    """Return whether a `_target_` lies below a trusted prefix; it need not be there."""
+    prefixes = (*TRUSTED, *own_prefixes())
+    return bool(
+        isinstance(target, str) and DOTTED_PATH.fullmatch(target) and target.startswith(prefixes)
+    )
 
 
 def _untrusted(target: Any) -> UserError:
     return UserError(
-        f"_target_ {target}: expected a class or function defined below one of "
+        f"_target_ {' '.join(str(target).split())}: expected a class defined below one of "
         f"{', '.join(TRUSTED)} (sip.build.TRUSTED); nothing was called. Code of your own: name its "
         f"package in the environment, {VARIABLE}=my_package"
     )
@@ -147,7 +156,7 @@ def _check_arguments(node: dict[str, Any], target: Any, further: dict[str, Any])
     given = (set(node) | set(further)) - HYDRA_KEYS
     kinds = {parameter.kind for parameter in parameters}
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    unknown = sorted(given - {p.name for p in named})
+    unknown = sorted(map(str, given - {p.name for p in named}))
     if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
         known = ", ".join(p.name for p in named) or "none"
         raise UserError(f"{node['_target_']}: unknown {', '.join(unknown)}; it takes: {known}")
@@ -158,7 +167,16 @@ def _check_arguments(node: dict[str, Any], target: Any, further: dict[str, Any])
 
 def _cause(error: InstantiationException) -> Exception:
     """Return the user's mistake within an error of Hydra's, or else that error."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, UserError):
+    cause: BaseException = error
+    while cause.__cause__ is not None and not isinstance(cause, UserError):
         cause = cause.__cause__
-    return cause if isinstance(cause, UserError) else error
+    if isinstance(cause, UserError):
+        return cause
+    if not isinstance(cause, OF_VALUES):
+        return error
+    called = CALLED.search(str(error))
+    said = " ".join(str(cause).split())
+    return UserError(
+        f"{called[1] if called else 'configuration'}: its values do not fit "
+        f"({type(cause).__name__}: {said}); give each the type and range that its YAML states"
+    )

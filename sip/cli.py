@@ -27,7 +27,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from sip.common import failures, progress
+from sip import guard
+from sip.common import failures, progress, secrets
 from sip.common.errors import UserError
 
 Task = Callable[[DictConfig], Any]
@@ -37,6 +38,7 @@ ADDITION = re.compile(r"\+{1,2}([^=@:]+)[^=]*=")  # +key=value, +group@package=c
 NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'")
 PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)
 NUM_NEAR = 3
+FOLDER_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp")
 EXTRAS = {  # choices that packages bring -> the extra that installs them
     "hydra/sweeper/optuna": "search",
     "hydra/launcher/joblib": "sweep",
@@ -69,6 +71,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
     command = _Command(folder, config_name, sys.argv[1:])
     debug = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in command.overrides
     failures.begin()
+    guard.install()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, in place of printing and exiting
     job = Job(task)
     run = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(job)
@@ -76,6 +79,8 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         if {"--help", "-h"} & set(sys.argv) and (text := command.help(job.name)):
             print(text.rstrip())
             sys.exit(0)
+        for given in command.given_folders():
+            guard.check_folder(given)
         command.check_additions()
         if command.is_plain():  # else Hydra composes everything once more, to find its mode
             sys.argv.insert(1, "--run")  # first: Lightning's other processes get more overrides
@@ -156,6 +161,14 @@ class _Command:
         others = [text for text in self.arguments if text not in self.overrides]
         plain = not any(text[0] == "+" or text.startswith("hydra") for text in self.overrides)
         return plain and not others
+
+    def given_folders(self) -> Iterator[Path]:
+        """Yield the folders of configurations that the command line brings."""
+        pairs = zip(self.arguments, [*self.arguments[1:], ""], strict=True)
+        for argument, following in pairs:
+            option, is_joined, value = argument.partition("=")
+            if option in FOLDER_OPTIONS:
+                yield Path(value if is_joined else following)
 
     def check_additions(self) -> None:
         """Refuse what `+` would add under a new name: Hydra takes it, and nothing reads it.
@@ -331,4 +344,4 @@ def _one_line(error: BaseException) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(secrets.hide(text), file=sys.stderr, flush=True)

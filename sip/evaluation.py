@@ -5,13 +5,14 @@ so that a new metric needs no new training.
 """
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sip.common.errors import UserError
+from sip.common.markup import cell
+from sip.run_files import read_summary, read_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,7 @@ def evaluate(folder: Path) -> dict[str, float]:
     with (folder / "per_class.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({**row, "class_name": cell(str(row["class_name"]))} for row in rows)
     write_confusion(logits, labels, class_names, folder / "confusion.png")
     return found
 
@@ -63,7 +64,7 @@ def refresh(runs: Path) -> int:
         raise UserError(f"evaluate: expected finished runs of sip.train in {runs}, found none")
     bar = progress("evaluate", len(files), "run")
     for file in files:
-        summary = json.loads(file.read_text())
+        summary = read_summary(file)
         # What came from elsewhere, such as the metrics of the drawn pictures, stays.
         others = {
             name: value
@@ -91,7 +92,7 @@ def shown(metrics: dict[str, float]) -> str:
 
 
 def _is_run(file: Path) -> bool:
-    return "test_accuracy" in json.loads(file.read_text())
+    return "test_accuracy" in read_summary(file)
 
 
 def _classes(folder: Path) -> tuple[list[str], list[int]]:
@@ -127,8 +128,6 @@ def _predictions(folder: Path) -> dict[str, tuple["Tensor", "Tensor"]]:
 
 
 def _read(path: Path, columns: list[str]) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
     if not path.exists():
         raise UserError(f"evaluate: expected {path}, which a finished run has; train it again")
-    return pq.read_table(path, columns=columns).to_pylist()
+    return read_table(path, columns=columns).to_pylist()

@@ -31,6 +31,7 @@ from sip.classifier.base import Picture as Row
 from sip.common import progress
 from sip.common.devices import check, launched
 from sip.common.errors import UserError
+from sip.common.images import read_rgb
 from sip.common.progress import say
 from sip.common.runtime import Runtime, device, set_threads
 from sip.common.seeds import digest
@@ -326,14 +327,20 @@ def _refuse_unreadable(samples: list[Sample]) -> None:
     """Refuse pictures whose header could not be read, before any work.
 
     Raises:
-        UserError: There are some; names the first ones.
+        UserError: There are some; names the first ones, and what is wrong with the very first.
     """
     bad = [sample.path for sample in samples if sample.width == 0]
-    if bad:
-        raise UserError(
-            f"dataset: expected pictures, {len(bad)} of {len(samples)} files cannot be read "
-            f"({', '.join(bad[:5])}); mend or remove them"
-        )
+    if not bad:
+        return
+    why = ""
+    try:
+        read_rgb(bad[0], None)
+    except ValueError as error:
+        why = f"; the first: {str(error).removeprefix(f'{bad[0]}: ')}"
+    raise UserError(
+        f"dataset: expected pictures, {len(bad)} of {len(samples)} files cannot be read "
+        f"({', '.join(bad[:5])}){why}; mend or remove them"
+    )
 
 
 def _drawn_row(picture: Picture) -> Row:

@@ -5,7 +5,6 @@ Weights lie in timm's own hub layout (`config.json` and `model.safetensors`, as 
 same code. The head is always fresh, also where the number of classes happens to agree.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from sip.common.errors import UserError
+from sip.common.model_files import read_json
 from sip.common.weights import require, weights_folder, weights_recipe
 
 MAX_REASON = 200  # characters of a library's error that are passed on
@@ -175,7 +175,7 @@ class Timm:
         options = self._options(made_for or config["input_size"], config)
         try:
             return timm.create_model(f"local-dir:{folder}", pretrained=True, **options)
-        except (RuntimeError, ValueError, SafetensorError) as error:
+        except (RuntimeError, ValueError, TypeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:MAX_REASON]
             raise UserError(
                 f"backbone.weights: the weights in {folder} are not those of the model that its "
@@ -216,8 +216,19 @@ class Timm:
 
 @cache
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a folder's `config.json`."""
-    return json.loads((folder / "config.json").read_text())
+    """Return a folder's `config.json`.
+
+    Raises:
+        UserError: It is not one of timm's.
+    """
+    stored = read_json(folder / "config.json")
+    architecture, config = stored.get("architecture"), stored.get("pretrained_cfg")
+    if not isinstance(architecture, str) or not isinstance(config, dict):
+        raise UserError(
+            f"backbone.weights: expected architecture and pretrained_cfg in {folder}/config.json, "
+            "as timm writes it, came another kind of model; set other weights"
+        )
+    return stored
 
 
 def require_whole_patches(model: nn.Module, input_size: int) -> None:

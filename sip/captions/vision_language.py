@@ -16,6 +16,7 @@ from transformers import LogitsProcessorList, PreTrainedModel, ProcessorMixin
 
 from sip.captions.nucleus import NucleusDraw
 from sip.common.errors import UserError
+from sip.common.model_safety import plain_load_errors
 from sip.common.runtime import Runtime
 from sip.common.seeds import seed_of
 from sip.common.weights import (
@@ -108,10 +109,10 @@ class VisionLanguage(ABC):
     def load(self, runtime: Runtime) -> None:
         """Load the weights and the processor, once; with another device, move them there."""
         if self.network is None:
-            # Pillow's resize, as in the models' own code; torchvision's rounds in another way.
-            self.processor = self.processor_class.from_pretrained(
-                weights_folder(self.model, self.revision), backend="pil"
-            )
+            folder = weights_folder(self.model, self.revision)
+            with plain_load_errors(f"model folder {folder}"):
+                # Pillow's resize, as in the models' own code; torchvision's rounds in another way.
+                self.processor = self.processor_class.from_pretrained(folder, backend="pil")
             self.network = load_transformer(
                 self.model_class, self.model, self.revision, self.dtype, runtime.device
             )

@@ -1,5 +1,6 @@
 """How a classifier is trained: one recipe and one budget of steps for all arms of a backbone."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 
@@ -91,6 +92,7 @@ class Recipe:
                 f"classifier.optimizer: expected sgd, adamw or another of timm.optim, got "
                 f"{self.optimizer!r}; near names: {', '.join(near) or 'none'}"
             )
+        self._check_numbers()
         self._check_budget()
         if self.steps < 1 or self.val_every < 1 or self.steps % self.val_every:
             raise UserError(
@@ -103,6 +105,21 @@ class Recipe:
                 f"classifier.steps), got {self.warmup_steps}"
             )
         self._check_later_values()
+
+    def _check_numbers(self) -> None:
+        for name, expected, fits in (
+            ("lr", "above 0", lambda value: 0 < value < math.inf),
+            ("momentum", "from 0 to below 1", lambda value: 0 <= value < 1),
+            ("weight_decay", "0 or above", lambda value: 0 <= value < math.inf),
+            ("label_smoothing", "from 0 to 1", lambda value: 0 <= value <= 1),
+        ):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not fits(value):
+                raise UserError(f"classifier.{name}: expected a number {expected}, got {value!r}")
+        for name in ("steps", "val_every", "warmup_steps", "batch_size"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0 or (value == 0 and name == "batch_size"):
+                raise UserError(f"classifier.{name}: expected a number of {name}, got {value!r}")
 
     def _check_later_values(self) -> None:
         for name in ("schedule", "tuning"):

@@ -41,7 +41,7 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
     for number, pair in enumerate(pairs):
         left = GAP + (number % COLUMNS) * (CELL + GAP)
         top = GAP + (number // COLUMNS) * block
-        pen.text((left, top), pair.title, fill="black", font=font)
+        pen.text((left, top), _wrapped([pair.title])[0], fill="black", font=font)
         top += LINE
         for picture in (pair.original, pair.drawn):
             sheet.paste(_enlarged(picture), (left, top))

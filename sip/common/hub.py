@@ -18,6 +18,7 @@ from sip.common.model_files import (
     read_json,
     wanted,
 )
+from sip.common.model_safety import refuse_code
 
 # Repositories that are gone, and where copies of the same files are.
 MIRRORS = {
@@ -148,6 +149,7 @@ def _weights(
     from huggingface_hub import snapshot_download
 
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=small))
+    refuse_code(folder)  # before gigabytes are downloaded for it
     if not (folder / PIPELINE).is_file():
         return wanted(paths, [""], parts.variant)
     return wanted(paths, model_folders(read_json(folder / PIPELINE), parts.without), parts.variant)

@@ -15,6 +15,7 @@ from typing import Any
 from sip.common.errors import UserError
 
 CONFIG, PIPELINE = "config.json", "model_index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 SMALL_PATTERNS = ("*.json", "*.txt", "*.model")  # configurations and tokenizers
 # As transformers and diffusers name weights: all else is another format of the same numbers.
 WEIGHTS = re.compile(
@@ -129,7 +130,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(file.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         content = error
     if not isinstance(content, dict):
         raise UserError(f"{file}: expected a JSON object, came {content}; copy the model again")
@@ -166,9 +167,13 @@ def _missing_of(folder: Path, names: set[str], variant: str | None) -> str | Non
     indices = {m["variant"]: name for name in sorted(names) if (m := INDEX.fullmatch(name))}
     index = indices.get(variant) or indices.get(None)
     if index is None:
-        return "*.safetensors.index.json" if files else "*.safetensors"
-    shards = set(read_json(folder / index)["weight_map"].values())
-    absent = sorted(shards - names)
+        pickles = [name for name in sorted(names) if name.endswith(PICKLES)]
+        why = [f" ({name} is a pickle, which may hold code and is never read)" for name in pickles]
+        return "*.safetensors.index.json" if files else "*.safetensors" + "".join(why[:1])
+    shards = read_json(folder / index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        return f"a weight_map in {index}"
+    absent = sorted(set(map(str, shards.values())) - names)
     return f"{absent[0]}, which {index} names" if absent else None
 
 

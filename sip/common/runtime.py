@@ -76,6 +76,12 @@ def device(choice: str) -> str:
 
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.device(choice)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(
+            f"runtime.device: expected auto, cpu, cuda or cuda:0 and so on, came {choice!r}"
+        ) from error
     if choice.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
             f"runtime.device={choice}: torch {torch.__version__} sees no GPU; use runtime.device="

@@ -50,9 +50,10 @@ def read_bytes(file: str | os.PathLike[str]) -> bytes:
         return Path(file).read_bytes()
     tar, offset, size = parts
     opened = _open(tar)  # held, since the cache may drop it meanwhile
-    data = os.pread(opened.descriptor, size, offset)
+    there = os.fstat(opened.descriptor).st_size - offset  # first: a header may name any size
+    data = os.pread(opened.descriptor, size, offset) if size <= there else b""
     if len(data) < size:
-        raise ValueError(f"{tar} should hold {size} bytes at {offset}, holds {len(data)}")
+        raise ValueError(f"{tar} should hold {size} bytes at {offset}, holds {max(there, 0)}")
     return data
 
 

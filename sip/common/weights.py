@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sip.common import hub
+from sip.common import hub, model_safety
 from sip.common.errors import UserError
 from sip.common.model_files import Parts, missing_file
 
@@ -80,11 +80,15 @@ def require(
         file: The one safetensors file that is needed, such as a LoRA's, instead of a model.
 
     Raises:
-        UserError: They are not; says what is missing, where it was looked for, how to get it.
+        UserError: They are not; says what is missing, where it was looked for, how to get it. Or
+            they are damaged, or ask for code of their own to be run.
     """
     parts = Parts(variant, tuple(without), file)
-    if _local(path, parts) is None:
+    folder = _local(path, parts)
+    if folder is None:
         hub.fetch(path, revision or DEFAULT_REVISION, parts)
+        folder = hub.cached(path, revision or DEFAULT_REVISION, parts)
+    model_safety.check(folder, parts)
 
 
 def weights_folder(
@@ -137,9 +141,10 @@ def load_transformer(
     folder, had_bar = weights_folder(path, revision), logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        loaded: Any = model_class.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
-        )
+        with model_safety.plain_load_errors(f"model folder {folder}"):
+            loaded: Any = model_class.from_pretrained(
+                folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+            )
     finally:
         if had_bar:
             logging.enable_progress_bar()

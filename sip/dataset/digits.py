@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sip.common.errors import UserError
+from sip.common.images import MAX_PIXELS
 from sip.dataset.base import Split
 from sip.dataset.files import Entry, Picture, from_pixels
 from sip.dataset.reader import Listing, Reader
@@ -76,6 +78,9 @@ class Digits(Reader):
         root: Folder that holds the folder of the pictures.
         image_size: Side of the pictures, px.
         shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
+
+    Raises:
+        UserError: `image_size` is no number of px, or too large.
     """
 
     splits = SPLITS
@@ -91,6 +96,11 @@ class Digits(Reader):
         seed: int,
     ) -> None:
         super().__init__(Subset(shots, fraction, imbalance, label_noise, seed))
+        if type(image_size) is not int or not 1 <= image_size <= MAX_PIXELS**0.5:
+            raise UserError(
+                f"dataset.image_size: expected a number of px from 1 to {int(MAX_PIXELS**0.5)}, "
+                f"came {image_size!r}"
+            )
         self.folder = Path(root) / f"digits-{image_size}px"
         self.image_size = image_size
 

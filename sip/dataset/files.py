@@ -4,9 +4,11 @@ A split is listed first (`Entry`) and opened after the subset is chosen, so that
 data set read, hash and write 5 pictures a class and no more.
 """
 
+import errno
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +16,13 @@ from pathlib import Path
 from PIL import Image
 
 from sip.common.errors import UserError
+from sip.common.images import MAX_BYTES, opened, size_of
 from sip.common.progress import progress
 from sip.common.seeds import digest
 from sip.dataset.base import Dataset, Sample, Split
 
 PARTS: tuple[Split, ...] = ("train", "val", "test")
 BAR_FROM = 1000  # fewer pictures are listed faster than one reads a progress bar
-ROTATED = (5, 6, 7, 8)  # values of the EXIF orientation that swap width and height
-EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,24 @@ class Entry:
     label: int
     open: Callable[[], Picture]
 
+    def __post_init__(self) -> None:
+        """Check that the name is one that tables, lists and pages can hold."""
+        require_text(self.sample_id)
+
+
+def require_text(name: str) -> None:
+    """Refuse a name that is not Unicode text, such as a file's in an old encoding.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"dataset: expected names in UTF-8, came {ascii(name[:100])}; rename it"
+        ) from error
+
 
 def write_once(path: Path, content: bytes) -> None:
     """Write a file unless it is there, whole or not at all, whoever else writes it too."""
@@ -53,27 +72,22 @@ def write_once(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def size_of(content: bytes) -> tuple[int, int]:
-    """Return (width, height) in px after EXIF rotation, (0, 0) if the header cannot be read.
-
-    An unreadable picture stays in the list: the room that needs its pixels names it and why.
-    """
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            width, height = picture.size
-            rotated = picture.getexif().get(EXIF_ORIENTATION) in ROTATED
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 0, 0
-    return (height, width) if rotated else (width, height)
-
-
 def from_file(path: Path) -> Picture:
     """Open a picture that the data set ships as a file; the hash is of the file's bytes.
+
+    An unreadable picture stays in the list: the room that needs its pixels names it and why.
 
     Raises:
         UserError: The file is listed, but is not there or may not be read.
     """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to read a pipe or a device may never end
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        if status.st_size > MAX_BYTES:
+            with path.open("rb") as stream:
+                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            return Picture(str(path.resolve()), 0, 0, sha256)
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
@@ -104,9 +118,9 @@ def from_bytes(folder: Path, content: bytes) -> Picture:
 def suffix_of(content: bytes) -> str:
     """Return the file name's ending for an encoded picture, ".bin" if it cannot be read."""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with opened(content) as picture:
             return f".{(picture.format or 'bin').lower()}"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # on damaged files Pillow raises errors of many kinds
         return ".bin"
 
 

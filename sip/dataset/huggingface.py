@@ -20,11 +20,41 @@ SAVED = ("dataset_dict.json", "dataset_info.json")  # what `save_to_disk` leaves
 
 
 def open_row(table: Any, index: int, column: str, folder: Path) -> Picture:
-    """Open one picture of a table whose image column is not decoded."""
-    value = table[index][column]
-    if value["bytes"] is None:
-        return from_file(Path(value["path"]))
-    return from_bytes(folder, value["bytes"])
+    """Open one picture of a table whose image column is not decoded.
+
+    Raises:
+        UserError: The row holds none.
+    """
+    value = table[index][column] or {}
+    if value.get("bytes") is not None:
+        return from_bytes(folder, value["bytes"])
+    if value.get("path") is None:
+        raise UserError(
+            f"dataset.image_column: expected a picture in row {index} of {column!r}, came none; "
+            "remove the row"
+        )
+    return from_file(Path(value["path"]))
+
+
+def label_names(table: Any, column: str) -> list[str]:
+    """Return the classes: of a `ClassLabel`, or the column's values, sorted.
+
+    Raises:
+        UserError: The values cannot be told apart and sorted, or one is missing.
+    """
+    names = getattr(table.features[column], "names", None)
+    if names is not None:
+        return list(names)
+    try:
+        values = set(table[column])
+        if None in values:
+            raise TypeError("a row has none")
+        return [str(value) for value in sorted(values)]
+    except TypeError as error:  # lists, or a text among numbers
+        raise UserError(
+            f"dataset.label_column: expected numbers or texts in {column!r}, each row one "
+            f"({error}); name another column, or remove such rows"
+        ) from error
 
 
 class HuggingFace(Reader):
@@ -100,10 +130,9 @@ class HuggingFace(Reader):
             UserError: The package, the data, a split or a column is missing.
         """
         tables = self._tables()
-        label_column = self.columns[1]
-        names = getattr(tables["train"].features[label_column], "names", None)
-        if names is None:
-            names = [str(value) for value in sorted(set(tables["train"][label_column]))]
+        if "train" not in tables:
+            raise UserError("dataset.splits.train: expected a split of the source, came null")
+        names = label_names(tables["train"], self.columns[1])
         entries = {part: self._entries(part, table, names) for part, table in tables.items()}
         make_parts(entries, self.fractions["test"], self.fractions["val"], self.split_seed)
         return prompt_words(names, self.prompt_names), entries
@@ -122,7 +151,7 @@ class HuggingFace(Reader):
                 source = datasets.load_from_disk(self.path)
             else:
                 source = datasets.load_dataset(self.path, self.config, revision=self.revision)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # of a damaged file `datasets` raises errors of many kinds
             raise UserError(
                 f"dataset.path: expected a data set of the hub or a local folder, came "
                 f"{self.path!r} ({' '.join(str(error).split())[:200]}); give the folder of a "
@@ -134,7 +163,13 @@ class HuggingFace(Reader):
         for part in PARTS:
             if (name := self.source_splits[part]) is not None:
                 table = self._part(source, name)
-                tables[part] = table.cast_column(self.columns[0], datasets.Image(decode=False))
+                try:
+                    tables[part] = table.cast_column(self.columns[0], datasets.Image(decode=False))
+                except Exception as error:  # by the column's type, of many kinds
+                    raise UserError(
+                        f"dataset.image_column: expected pictures in {self.columns[0]!r}, came "
+                        f"{table.features[self.columns[0]]}; name another column"
+                    ) from error
         return tables
 
     def _part(self, source: dict[str, Any], name: str) -> Any:

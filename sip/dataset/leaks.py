@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sip.common.errors import UserError
-from sip.common.images import read_rgb
+from sip.common.images import opened, read_rgb
 from sip.common.progress import progress
 from sip.common.tars import split_reference
 from sip.dataset.base import Sample, Split
@@ -159,7 +159,7 @@ def read_grey(path: str) -> np.ndarray | None:
 def _draft(path: str) -> Image.Image:
     """Return a picture as grey; a JPEG file no larger than need be, several times as fast."""
     if split_reference(path) is None:
-        with Image.open(path) as image:
+        with opened(path) as image:
             if image.format == "JPEG":
                 image.draft("L", (2 * SIDE, 2 * SIDE))
                 return ImageOps.exif_transpose(image).convert("L")

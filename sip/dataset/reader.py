@@ -10,7 +10,7 @@ from typing import Any
 
 from sip.common.errors import UserError
 from sip.dataset.base import Sample, Split
-from sip.dataset.files import PARTS, Entry, require_part, to_samples
+from sip.dataset.files import PARTS, Entry, require_part, require_text, to_samples
 from sip.dataset.subsets import Subset
 
 Listing = tuple[Sequence[str], dict[Split, list[Entry]]]
@@ -68,6 +68,8 @@ class Reader(ABC):
     @cached_property
     def _listed(self) -> Listing:
         class_names, entries = self.listing()
+        for class_name in class_names:
+            require_text(class_name)
         for rows in entries.values():
             for row in rows:
                 if not 0 <= row.label < len(class_names):

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from sip.common.errors import UserError
-from sip.common.tars import read_bytes
+from sip.common.images import MAX_BYTES, size_of
+from sip.common.tars import read_bytes, split_reference
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry, Picture, content, prompt_words, size_of
+from sip.dataset.files import PARTS, Entry, Picture, content, prompt_words
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import Subset, make_parts
 
 SUFFIXES = ("jpg", "jpeg", "png", "webp")
 NAMES_FILE = "classes.txt"
+MAX_FACTS = 2**20  # bytes of a .json or .cls
 
 
 @dataclass
@@ -47,30 +49,49 @@ def read_groups(tar: Path, prefix: str) -> list[Group]:
         UserError: It is no plain tar file, or holds a name twice.
     """
     groups: dict[str, Group] = {}
+    end = -1
     try:
         with tarfile.open(tar, "r:") as file:
             for member in file:
+                if member.offset <= end:  # a header of negative size: read on, it would never end
+                    raise tarfile.ReadError(f"{member.name[:100]!r} lies before the one before it")
+                end = member.offset
                 folder, _, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")
-                if not (member.isreg() and stem and ending):
+                if not (member.isreg() and not member.issparse() and stem and ending):
                     continue
                 key = f"{folder}/{stem}" if folder else stem
                 members = groups.setdefault(key, Group(f"{prefix}/{key}")).members
                 if ending.lower() in members:
                     raise UserError(f"{tar}: expected each name once, came {member.name} again")
                 members[ending.lower()] = f"{tar}::{member.offset_data}:{member.size}"
-    except (OSError, tarfile.TarError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # on damaged headers tarfile raises ValueError and others too
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{tar}: expected a tar file that is not compressed ({error}); unpack it, and pack it "
+            f"{tar}: expected a tar file that is not compressed ({reason}); unpack it, and pack it "
             "with tar -cf"
         ) from error
     return [group for group in groups.values() if group.picture is not None]
 
 
+def read_member(reference: str, at_most: int) -> bytes:
+    """Return a member's bytes.
+
+    Raises:
+        OSError, ValueError: The tar file is gone or ends before it, or it is longer than `at_most`.
+    """
+    parts = split_reference(reference)
+    if parts and parts[2] > at_most:
+        raise ValueError(f"{parts[2]} bytes is more than {at_most} bytes")
+    return read_bytes(reference)
+
+
 def open_member(reference: str) -> Picture:
     """Return a picture of a tar file; the hash is of its bytes."""
     try:
-        data = read_bytes(reference)
+        data = read_member(reference, MAX_BYTES)
     except (OSError, ValueError) as error:
         raise UserError(f"expected the picture {reference}: {error}; mend the tar file") from error
     return Picture(reference, *size_of(data), hashlib.sha256(data).hexdigest())
@@ -154,12 +175,18 @@ class WebDataset(Reader):
         return prompt_words(names, self.prompt_names), entries
 
     def _groups(self, part: Split) -> list[Group]:
-        pattern = self.shards[part] or ""
-        tars = sorted(path for path in self.root.glob(pattern) if path.is_file())
-        if not tars:
+        pattern = str(self.shards[part] or "")
+        if Path(pattern).is_absolute() or ".." in Path(pattern).parts or "\0" in pattern:
             raise UserError(
-                f"dataset.shards.{part}: expected tar files {pattern} in {self.root}, found none; "
-                "say where they are with dataset.root=... and what they are called"
+                f"dataset.shards.{part}: expected names of tar files within dataset.root, came "
+                f"{pattern!r}; say where they are with dataset.root=..."
+            )
+        tars = sorted(path for path in self.root.glob(pattern) if path.is_file())
+        if not tars or any(tar.suffix != ".tar" for tar in tars):
+            found = next((tar.name for tar in tars if tar.suffix != ".tar"), "none")
+            raise UserError(
+                f"dataset.shards.{part}: expected tar files {pattern} in {self.root}, found "
+                f"{found}; say where they are with dataset.root=... and what they are called"
             )
         groups = []
         for tar in tars:
@@ -177,11 +204,11 @@ class WebDataset(Reader):
         facts: dict[str, Any] = {}
         try:
             if "json" in group.members:
-                facts = json.loads(read_bytes(group.members["json"]))
+                facts = json.loads(read_member(group.members["json"], MAX_FACTS))
             value = facts.get(self.label_key)
             if "cls" in group.members:
-                value = int(read_bytes(group.members["cls"]))
-        except (OSError, ValueError, AttributeError) as error:
+                value = int(read_member(group.members["cls"], MAX_FACTS))
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{group.sample_id}: expected a whole number in its .cls and an object in its "
                 f".json ({error}); mend it"
@@ -201,13 +228,13 @@ class WebDataset(Reader):
     def _names(self, groups: Sequence[Group]) -> list[str]:
         """Return the classes by label: as stated, of the file, or as the JSON says."""
         if self.names is not None:
-            return list(self.names)
+            return [str(name) for name in self.names]
         if (file := self.root / NAMES_FILE).is_file():
-            return [
-                line.strip()
-                for line in file.read_text(encoding="utf-8").splitlines()
-                if line.strip()
-            ]
+            try:
+                lines = file.read_text(encoding="utf-8").splitlines()
+            except UnicodeDecodeError as error:
+                raise UserError(f"{file}: expected text in UTF-8 ({error}); save it so") from error
+            return [line.strip() for line in lines if line.strip()]
         if all(group.label is None for group in groups):
             return sorted({group.class_name or "" for group in groups})
         by_label = {group.label: group.class_name for group in groups if group.label is not None}

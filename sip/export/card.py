@@ -1,9 +1,11 @@
 """The data card: what the pictures are, how they were made, and what is to be cleared first."""
 
+import re
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
+from sip.common.markup import markdown
 from sip.common.places import portable
 from sip.export.source import COLUMNS, Source
 
@@ -29,12 +31,14 @@ def card(source: Source, file_format: str, per_file: int) -> str:
     """Return `README.md`: YAML for dataset hubs, then text for people; no local paths."""
     recipe = portable(source.summary.get("recipe") or {})
     recipe = {key: value for key, value in recipe.items() if key not in NOT_OF_PICTURES}
+    told = _yaml(recipe)
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", told))])  # none in it ends it
     loading = LOADING[file_format]
     if file_format == "webdataset":
         loading %= -(-source.num // per_file) - 1
     lines = [
         _header(source, file_format),
-        f"# {source.run.resolve().name}",
+        f"# {markdown(source.run.resolve().name)}",
         _what(source),
         f"```python\n{loading}\n```",
         "The `label` column is the class index of the source data set; the order of folders' names "
@@ -44,7 +48,7 @@ def card(source: Source, file_format: str, per_file: int) -> str:
         "## Columns\n\n" + _columns(),
         "## How the pictures were made\n\n"
         "Source data set and settings of every step, as recorded by the run; anything not in "
-        f"here is in the columns of each picture.\n\n```yaml\n{_yaml(recipe)}```",
+        f"here is in the columns of each picture.\n\n{fence}yaml\n{told}{fence}",
         _made_with(source.summary),
         "## Licence\n\n" + LICENCE,
     ]
@@ -85,7 +89,7 @@ def _counts(source: Source) -> str:
     if len(by_class) > MAX_CLASSES:
         return f"{min(by_class.values()):,} to {max(by_class.values()):,} pictures a class."
     rows = [
-        f"| {label} | {source.class_names[label].replace('|', '/')} "
+        f"| {label} | {markdown(source.class_names[label])} "
         f"| {source.counts[label, 'drawn']:,} | {source.counts[label, 'real']:,} |"
         for label in sorted(by_class)
     ]
@@ -95,14 +99,14 @@ def _counts(source: Source) -> str:
 def _failed(source: Source) -> str:
     if not source.failed:
         return "The run's list names no picture that failed."
-    reasons = ", ".join(f"{num:,} {reason}" for reason, num in source.failed.most_common())
+    reasons = ", ".join(f"{num:,} {markdown(str(r))}" for r, num in source.failed.most_common())
     return f"{source.failed.total():,} pictures could not be drawn and are not here: {reasons}."
 
 
 def _rejected(source: Source) -> str:
     if not source.rejected:
         return ""
-    reasons = ", ".join(f"{num:,} {reason}" for reason, num in source.rejected.most_common())
+    reasons = ", ".join(f"{num:,} {markdown(str(r))}" for r, num in source.rejected.most_common())
     total = source.rejected.total()
     return f"\n\n{total:,} drawn pictures were rejected by a filter and are not here: {reasons}."
 
@@ -116,10 +120,10 @@ def _made_with(summary: dict[str, Any]) -> str:
     made = dict(summary.get("versions") or {})
     if summary.get("commit"):
         made["commit"] = summary["commit"]
-    return (
-        "Made with " + ", ".join(f"{name} {value}" for name, value in made.items()) if made else ""
-    )
+    told = ", ".join(f"{name} {value}" for name, value in made.items())
+    return f"Made with {markdown(told)}" if made else ""
 
 
 def _yaml(values: Any) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create(values))
+    """Return values as YAML; texts stay texts, "${...}" in them too."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

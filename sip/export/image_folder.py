@@ -9,11 +9,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sip.common.errors import UserError
+from sip.common.markup import cell
 from sip.common.tars import split_reference
 from sip.export.source import COLUMNS, Picture
 
 MAX_BYTES = 200  # of a folder's name; file systems allow 255
 UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
+# Windows opens these in any folder, with any ending.
+DEVICE = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE
+)
 TAKEN = {"", "metadata.csv", "readme.md"}
 
 
@@ -43,21 +48,25 @@ def write(
                 _link(picture.file, path)
             else:
                 path.write_bytes(data)
-            table.writerow({"file_name": path.relative_to(folder).as_posix(), **facts})
+            shown = {key: cell(v) if isinstance(v, str) else v for key, v in facts.items()}
+            table.writerow({"file_name": path.relative_to(folder).as_posix(), **shown})
 
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
     """Return a folder's name for each class: readable, safe on any system, and each once.
 
     Letters of any script stay. What means something in a path becomes "_", and so does a dot at
-    either end; names that are then alike, or differ in capitals alone, get their label.
+    either end, or what a shell or a spreadsheet would take for an option or a formula; "_" goes
+    before what Windows takes for a device. Names that are then alike, or differ in capitals alone,
+    get their label.
     """
     used = set(TAKEN)
     names = []
     for label, class_name in enumerate(class_names):
         text = UNSAFE.sub("_", unicodedata.normalize("NFC", class_name)).strip()
-        text = text.encode()[:MAX_BYTES].decode(errors="ignore")
-        name = re.sub(r"^\.|\.$", "_", text)
+        text = text.encode(errors="ignore")[:MAX_BYTES].decode(errors="ignore").strip()
+        name = re.sub(r"^[.=+@-]|\.$", "_", text)
+        name = f"_{name}" if DEVICE.fullmatch(name) else name
         while name.casefold() in used:
             name = f"{name or 'class'}-{label}"
         used.add(name.casefold())

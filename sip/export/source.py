@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,15 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
-from omegaconf import OmegaConf
 
 from sip.common.errors import UserError
 from sip.common.seeds import digest
 from sip.common.tars import read_bytes, split_reference
+from sip.run_files import read_config, read_summary
 
 ROWS_AT_ONCE = 4096
 ID_LENGTH = 24  # hex digits, as of an image_id
+ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")  # of a drawn picture: becomes a file's name
+MAX_CLASSES = 1_000_000
 SIGNATURES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
 
 # Column -> (type, what it holds); the provenance of each picture, in every format.
@@ -121,15 +125,22 @@ class Source:
                     "name one with run=runs/<name>"
                 )
         self.run, self.originals = run, originals
-        self.summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
-        self.config: Any = OmegaConf.load(run / "config.yaml")
-        self.store = Path(store or self.config.paths.store).absolute()
+        self.summary = read_summary(run / "summary.json")
+        self.config = read_config(run / "config.yaml")
+        self.store = Path(store or self._configured("paths", "store")).absolute()
         self.counts: Counter[tuple[int, str]] = Counter()
         self.failed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self._names: dict[int, str] = {}
         self._hashes: dict[str, str] = {}  # of the originals, by sample_id
-        self._look()
+        try:
+            self._look()
+        except (KeyError, TypeError, OSError, pa.ArrowException) as error:
+            said = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"export: expected the pictures of a run in {run}/pictures.parquet "
+                f"({type(error).__name__}: {said}); the run is damaged: run it again"
+            ) from error
         if "failures" in self.summary:  # those too that never came onto the list
             self.failed = Counter(self.summary["failures"])
         if self.num == 0:
@@ -162,7 +173,8 @@ class Source:
                 continue
             real = row["kind"] == "real"
             # A picture that a data set holds twice is drawn once and used twice.
-            name = f"real-{digest(row['id'])[:ID_LENGTH]}" if real else row["id"]
+            own = digest(row["id"])[:ID_LENGTH]
+            name = f"real-{own}" if real else row["id"] if ID.fullmatch(row["id"]) else own
             used[name] += 1
             unique = name if used[name] == 1 else f"{name}-{used[name]}"
             file = paths[row["id"]] if real else os.path.join(self.store, row["file"])
@@ -189,7 +201,9 @@ class Source:
     def _look(self) -> None:
         """Count, and learn the classes and the originals' hashes."""
         for row in self._rows():
-            self._names.setdefault(row["label"], row["class_name"])
+            if not 0 <= row["label"] < MAX_CLASSES:
+                raise KeyError(f"label {row['label']}")
+            self._names.setdefault(row["label"], str(row["class_name"]))
             if row["kind"] == "real" and row["split"] == "train":
                 self._hashes[row["sample_id"]] = row["sha256"]
             if self._is_exported(row):
@@ -199,11 +213,27 @@ class Source:
             elif row["kind"] == "drawn":
                 self.failed[row.get("reason") or "failed"] += 1
 
+    def _configured(self, *keys: str) -> Any:
+        """Return what the run's configuration says under these keys, one in the other.
+
+        Raises:
+            UserError: Nothing.
+        """
+        node: Any = self.config
+        for key in keys:
+            node = node.get(key) if isinstance(node, dict) else None
+        if not node:
+            raise UserError(
+                f"export: expected {'.'.join(keys)} in {self.run}/config.yaml, came none; say "
+                "where the store is with store=..., and use originals=false"
+            )
+        return node
+
     def _original_paths(self) -> dict[str, str]:
         """Return sample_id -> path, from the run's data set as it is now."""
         from sip.build import build
 
-        samples = build(self.config.dataset).samples("train")
+        samples = build(self._configured("dataset")).samples("train")
         found = {sample.sample_id: sample.sha256 for sample in samples}
         if changed := [key for key, sha256 in self._hashes.items() if found.get(key) != sha256]:
             raise UserError(

@@ -10,7 +10,7 @@ import diffusers.utils.logging
 import torch
 import transformers.utils.logging
 
-from sip.common.errors import UserError
+from sip.common.model_safety import plain_load_errors
 from sip.common.progress import say
 from sip.images.families.base import Family
 from sip.images.families.layout import Layout
@@ -63,13 +63,10 @@ def load_pipeline(
         without.update(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
         say("images", "the safety checker is off: drawn pictures are not screened")
     with quiet():
-        try:
+        with plain_load_errors(f"images.model: {layout.folder}"):
             pipeline = getattr(diffusers, family.pipelines[0]).from_pretrained(
                 layout.folder, dtype=dtype, variant=variant, use_safetensors=True, **without
             )
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"images.model: {layout.folder} cannot be loaded: {reason}") from error
         if lora:
             lora.fuse(pipeline)
     return pipeline

@@ -9,14 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sip.cli import conf_folder
 from sip.common.errors import UserError
 from sip.common.places import without_places
-from sip.tables.reading import LOADER
+from sip.run_files import read_config, read_summary, read_table
 
 CONTROL = "none"
+NEEDS = (  # what the page says of each run
+    *("fingerprint", "experiments", "dataset", "backbone", "augmentation", "seed", "recipe"),
+    *("num_real", "num_drawn", "steps", "unet_evaluations", "val_accuracy", "stages"),
+    *("versions", "platform", "commit"),
+)
 HEADER = re.compile(r"#\s*(Question|Command|Cost|Expected):\s*(.*)")
 IN_README = re.compile(r"^\*\*Question\.\*\*\s*(.+?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -70,15 +73,15 @@ def find_runs(runs: Path, experiment: str | None, store: Path | None) -> list[Ru
     """
     found, others = [], 0
     for file in sorted(runs.glob("*/summary.json")):
-        summary = json.loads(file.read_text())
+        summary = read_summary(file, NEEDS)
         if "test_accuracy" not in summary:
             continue
         if experiment is not None and experiment not in summary["experiments"]:
             others += 1
             continue
         if store is None:
-            config = yaml.load((file.parent / "config.yaml").read_bytes(), LOADER)
-        place = store or Path(config["paths"]["store"])
+            config = read_config(file.parent / "config.yaml")
+        place = store or _store(config, file.parent)
         found.append(Run(file.parent, summary, place))
     if not found:
         raise UserError(
@@ -124,10 +127,19 @@ def _order(run: Run) -> tuple[Any, ...]:
     return run.group, name != CONTROL, name.count("_"), run.arm, run.summary["seed"]
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
+def _store(config: dict[str, Any], folder: Path) -> Path:
+    """Return where a run says that its store is."""
+    paths = config.get("paths")
+    if not isinstance(paths, dict) or not isinstance(paths.get("store"), str):
+        raise UserError(
+            f"report: expected paths.store in {folder}/config.yaml, came none; say where the store "
+            "is with store=..."
+        )
+    return Path(paths["store"])
 
-    return pq.read_table(file, use_threads=False).to_pylist() if file.is_file() else []
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    return read_table(file, use_threads=False).to_pylist() if file.is_file() else []
 
 
 def header_of(experiment: str | None, folder: Path) -> dict[str, str]:

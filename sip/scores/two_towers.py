@@ -11,6 +11,7 @@ from PIL.Image import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from sip.common.model_safety import plain_load_errors
 from sip.common.runtime import Runtime
 from sip.common.weights import (
     check_dtype,
@@ -63,7 +64,8 @@ class TwoTowers(ABC):
         """Load the weights and the processor, once; with another device, move them there."""
         if self.network is None:
             folder = weights_folder(self.model, self.revision)
-            self.image_processor, self.tokenizer = self._processors(folder)
+            with plain_load_errors(f"model folder {folder}"):
+                self.image_processor, self.tokenizer = self._processors(folder)
             self.network = load_transformer(
                 self.model_class, self.model, self.revision, self.dtype, runtime.device
             )

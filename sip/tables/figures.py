@@ -18,6 +18,7 @@ STYLE: Any = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
+    "text.parse_math": False,  # a name with "$" is no formula
     "grid.alpha": 0.3,
     "pdf.fonttype": 42,  # text stays text: journals ask for it
     "svg.fonttype": "none",

@@ -1,32 +1,13 @@
 """A table on the terminal and as Markdown, CSV and LaTeX; what comes from data is escaped."""
 
 import csv
-import re
 from pathlib import Path
 
+from sip.common import markup
 from sip.tables.cells import Comparison
 from sip.tables.document import Document, Grid, Text
 from sip.tables.reading import plain
 
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-}
-MARKDOWN = {"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`"}
-TAG = re.compile(r"<(?=\S)")  # where HTML could begin
 CSV_HEADER = (
     "block", "row", "column", "metric", "mean", "half_width", "n", "seeds", "against",
     "difference", "difference_half_width", "pairs", "p", "p_holm", "images_low", "images_high",
@@ -36,22 +17,23 @@ CSV_HEADER = (
 
 def markdown(document: Document) -> str:
     """Return the table in Markdown; its columns are aligned, so it is read on a terminal too."""
-    texts = [f"**{_plain_markdown(document.title)}**"]
+    texts = [f"**{markup.markdown(document.title)}**"]
     for grid in document.grids:
         if grid.title != document.title:
-            texts.append(_plain_markdown(grid.title))
+            texts.append(markup.markdown(grid.title))
         texts.append(_markdown_grid(grid))
-    texts += [_plain_markdown(note) for note in document.notes]
+    texts += [markup.markdown(note) for note in document.notes]
     if document.commands:
-        lines = [f"    {command}    # {name}" for name, command in document.commands]
+        lines = [markup.line(f"{command}    # {name}") for name, command in document.commands]
+        lines = [f"    {line}" for line in lines]
         texts.append("\n".join(["What is missing:", "", *lines]))
-    prints = ", ".join(document.fingerprints)
+    prints = markup.markdown(", ".join(map(str, document.fingerprints)))
     texts.append(f"<details><summary>Fingerprints of the runs</summary>{prints}</details>")
     return "\n\n".join(texts) + "\n"
 
 
 def _markdown_grid(grid: Grid) -> str:
-    head = [_plain_markdown(text) for text in grid.header]
+    head = [markup.markdown(text) for text in grid.header]
     rows = [[_markdown_text(text) for text in row] for row in grid.rows]
     widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
     lines = [head, ["-" * width for width in widths], *rows]
@@ -60,36 +42,28 @@ def _markdown_grid(grid: Grid) -> str:
 
 
 def _markdown_text(text: Text) -> str:
-    escaped = _plain_markdown(text.text)
+    escaped = markup.markdown(text.text)
     return f"**{escaped}**" if text.bold else escaped
-
-
-def _plain_markdown(text: str) -> str:
-    return TAG.sub("&lt;", _escape(text, MARKDOWN))
 
 
 def latex(document: Document) -> str:
     """Return the table in LaTeX, for a document that uses the package booktabs."""
     lines = ["% needs \\usepackage{booktabs}"]
     for grid in document.grids:
-        lines += ["\\begin{table}", "\\centering", f"\\caption{{{_escape(grid.title, LATEX)}}}"]
+        lines += ["\\begin{table}", "\\centering", f"\\caption{{{markup.latex(grid.title)}}}"]
         lines.append(f"\\begin{{tabular}}{{l{'r' * (len(grid.header) - 1)}}}")
-        head = " & ".join(_escape(text, LATEX) for text in grid.header)
+        head = " & ".join(markup.latex(text) for text in grid.header)
         lines += ["\\toprule", f"{head} \\\\", "\\midrule"]
         lines += [f"{' & '.join(map(_latex_text, row))} \\\\" for row in grid.rows]
         lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}", ""]
-    lines += [f"{_escape(note, LATEX)}\n" for note in document.notes]
-    prints = ", ".join(document.fingerprints)
+    lines += [f"{markup.latex(note)}\n" for note in document.notes]
+    prints = markup.latex(", ".join(map(str, document.fingerprints)))
     return "\n".join([*lines, f"% fingerprints: {prints}", ""])
 
 
 def _latex_text(text: Text) -> str:
-    escaped = _escape(text.text, LATEX)
+    escaped = markup.latex(text.text)
     return f"\\textbf{{{escaped}}}" if text.bold else escaped
-
-
-def _escape(text: str, table: dict[str, str]) -> str:
-    return "".join(table.get(character, character) for character in " ".join(text.split()))
 
 
 def rows(document: Document, metric: str) -> list[list[str]]:
@@ -111,7 +85,7 @@ def rows(document: Document, metric: str) -> list[list[str]]:
                 rest += [images.low, images.high, images.p_value] if images else [None] * 3
                 rest.append(one.seeds_needed)
             fields = [*first, *rest, prints]
-            lines.append(["" if field is None else plain(field) for field in fields])
+            lines.append(["" if f is None else markup.cell(plain(f)) for f in fields])
     return lines
 
 

@@ -1,6 +1,5 @@
 """Finished runs as the tables see them: any key of the configuration, any metric, predictions."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from sip.common.errors import UserError
+from sip.run_files import read_config, read_summary, read_table
 
 # Rooms that an arm without drawn pictures does not read: what its configuration says of them is
 # not true of it.
 OFFLINE = ("captions", "scores", "prompts", "images", "mixing")
 SHORT = {"test/top1": "test_accuracy", "val/top1": "val_accuracy"}  # beside "metrics"
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, many times as fast
+NEEDS = ("seed", "fingerprint", "experiments", "num_real", "num_drawn")
+
 IN_PERCENT = ("top1", "top5", "accuracy", "per_class")  # how the name of a share ends
 
 
@@ -53,7 +53,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
         file = self.folder / "config.yaml"
-        return yaml.load(file.read_bytes(), LOADER) if file.is_file() else {}
+        return read_config(file) if file.is_file() else {}
 
     def value(self, key: str) -> Any:
         """Return the value of a key of the summary or the configuration, or a group's choice.
@@ -124,12 +124,12 @@ class Run:
         return self._predictions[split]
 
     def _read_predictions(self, split: str) -> Predictions | None:
-        import pyarrow.parquet as pq
-
         file = self.folder / "predictions.parquet"
         if not file.is_file():
             return None
-        rows = pq.read_table(file, filters=[("split", "=", split)]).to_pydict()
+        columns = ["sample_id", "split", "label", "logits"]
+        table = read_table(file, columns=columns, filters=[("split", "=", split)])
+        rows = table.to_pydict()
         order = np.argsort(np.array(rows["sample_id"], dtype=object), kind="stable")
         said = np.array([int(np.argmax(logits)) for logits in rows["logits"]], dtype=int)
         right = said == np.array(rows["label"], dtype=int)
@@ -150,7 +150,7 @@ def read_runs(
         UserError: There are none.
     """
     files = sorted(folder.glob("*/summary.json"))
-    summaries = [(file.parent, json.loads(file.read_text())) for file in files]
+    summaries = [(file.parent, read_summary(file, NEEDS)) for file in files]
     read = [Run(*found) for found in summaries if "test_accuracy" in found[1]]
     runs = [run for run in read if experiment in (None, *run.summary["experiments"])]
     if not runs:

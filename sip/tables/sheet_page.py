@@ -147,4 +147,4 @@ def _notes(grid: Grid) -> list[str]:
 
 def _text(axis: Any, x: float, y: float, text: str, **style: Any) -> None:
     style = {"fontsize": FONT, "verticalalignment": "center"} | style
-    axis.text(x, y, text.replace("$", r"\$"), **style)
+    axis.text(x, y, text, **style)

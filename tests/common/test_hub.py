@@ -53,6 +53,7 @@ class PretendedHub:
         self.repos: dict[str, list[str]] = {}
         self.errors: dict[str, Exception] = {}
         self.asked: list[str] = []
+        self.contents: dict[str, str] = {}
 
     def model_info(self, _, name: str, *, revision: str, files_metadata: bool) -> SimpleNamespace:
         self.asked.append(name)
@@ -69,6 +70,9 @@ class PretendedHub:
         for path in filter_repo_objects(self.repos[name], allow_patterns=allow_patterns):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             content = json.dumps(COMPONENTS) if path == "model_index.json" else "{}"
+            content = self.contents.get(path, content)
+            if path.endswith(".safetensors"):  # whole, without a number in it
+                content = "\2\0\0\0\0\0\0\0{}"
             (folder / path).write_text(content)
         return str(folder)
 
@@ -234,3 +238,23 @@ def test_weight_files_equal_diffusers_choice(variant):
         expected = {path for path in usable if path.endswith(".safetensors")}
         names = [path.rpartition("/")[2] for path in paths]
         assert {f"unet/{name}" for name in weight_files(names, variant)} == expected
+
+
+@pytest.mark.parametrize(
+    ("repo", "path", "content"),
+    [
+        (CLIP, "config.json", {"auto_map": {"AutoModel": "evil.Own"}}),
+        (DIFFUSION, "model_index.json", {**COMPONENTS, "unet": ["evil", "Own"]}),
+        (DIFFUSION, "model_index.json", {**COMPONENTS, "_class_name": ["evil", "Own"]}),
+    ],
+)
+def test_a_repository_that_brings_code_is_refused_before_its_weights_come(
+    pretended, repo, path, content
+):
+    pretended.repos["org/evil"] = [*repo, "evil.py"]
+    pretended.contents[path] = json.dumps(content)
+    with pytest.raises(UserError, match="brings code of its own .*, which is never run") as caught:
+        weights.require("org/evil", None)
+    assert "\n" not in str(caught.value)
+    taken = pretended.taken("org/evil")
+    assert not any(name.endswith((".safetensors", ".py", ".bin")) for name in taken)

@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
 from sip.common import weights
 from sip.common.errors import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NUMBERS = (2).to_bytes(8, "little") + b"{}"  # safetensors without any
 
 
-def model_folder(folder: Path, content: bytes = b"numbers") -> Path:
+def model_folder(folder: Path, content: str = "numbers") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(content)
+    save_file({}, folder / "model.safetensors", {"content": content})
     return folder
 
 
@@ -56,7 +58,7 @@ def test_recipe_of_a_folder_is_its_content(tmp_path):
     recipe = weights.weights_recipe(str(here), None)
     assert recipe["name"] == "m"
     assert weights.weights_recipe(str(there), "any") == recipe
-    model_folder(there, b"other numbers")
+    model_folder(there, "other numbers")
     assert weights.weights_recipe(str(there), None)["sha256"] != recipe["sha256"]
     model_folder(there)
     (there / "config.json").rename(there / "model_index.json")
@@ -126,10 +128,10 @@ def pipeline_folder(folder: Path) -> Path:
         (folder / name).mkdir(parents=True)
         (folder / name / "config.json").write_text("{}")
     (folder / "model_index.json").write_text(json.dumps(names))
-    (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"numbers")
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(NUMBERS)
     shards = [f"diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     for shard in shards:
-        (folder / "unet" / shard).write_bytes(b"numbers")
+        (folder / "unet" / shard).write_bytes(NUMBERS)
     index = {"weight_map": {"a": shards[0], "b": shards[1]}}
     index_file = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     index_file.write_text(json.dumps(index))
@@ -153,7 +155,7 @@ def test_incomplete_pipelines_are_refused(tmp_path, gone, words):
     weights.require(str(folder), None)
     with pytest.raises(UserError, match=r"expected \*.fp16.safetensors, found none"):
         weights.require(str(folder), None, "fp16")
-    (folder / "vae" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"numbers")
+    (folder / "vae" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(NUMBERS)
     weights.require(str(folder), None, "fp16")  # as diffusers: the plain unet, which has no other
     if gone == "scheduler":
         (folder / gone / "config.json").unlink()
@@ -173,7 +175,7 @@ def test_a_broken_list_of_files_is_named(tmp_path):
 
 
 def test_a_single_file_can_be_all_that_is_needed(tmp_path):
-    (tmp_path / "lora.safetensors").write_bytes(b"numbers")
+    (tmp_path / "lora.safetensors").write_bytes(NUMBERS)
     assert weights.weights_folder(str(tmp_path), None, file="lora.safetensors") == tmp_path
     with pytest.raises(UserError, match="expected other.safetensors, found none"):
         weights.require(str(tmp_path), None, file="other.safetensors")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sip.common.errors import UserError
-from sip.dataset.files import EXIF_ORIENTATION
+from sip.common.images import EXIF_ORIENTATION
 from sip.dataset.image_folder import ImageFolder
 from tests.dataset.trees import picture
 

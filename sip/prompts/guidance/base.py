@@ -1,5 +1,6 @@
 """What a guidance rule is: from the similarity of picture and caption to a guidance scale."""
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,6 +34,17 @@ def scaling_function(name: str) -> Callable[[float], float]:
             f"prompts.guidance.scaling: expected one of {', '.join(SCALINGS)}, came {name!r}"
         )
     return SCALINGS[name]
+
+
+def number(key: str, value: float) -> float:
+    """Return the value of `prompts.guidance.<key>`, as it is.
+
+    Raises:
+        UserError: It is not a number.
+    """
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise UserError(f"prompts.guidance.{key}: expected a number, came {value!r}")
+    return value
 
 
 def known(similarity: float | None) -> float:

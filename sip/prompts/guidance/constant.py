@@ -1,5 +1,7 @@
 """One guidance scale for all pictures, as in all systems before SIP."""
 
+from sip.prompts.guidance.base import number
+
 
 class Constant:
     """The same scale whatever the similarity; 1 switches guidance off."""
@@ -7,7 +9,7 @@ class Constant:
     needs_similarity = False
 
     def __init__(self, scale: float) -> None:
-        self.scale = scale
+        self.scale = number("scale", scale)
 
     def recipe(self) -> dict:
         """Return everything that decides the scale."""

@@ -1,6 +1,6 @@
 """A straight line over the same range as the paper's rule: ours, to tell shape from range."""
 
-from sip.prompts.guidance.base import known, scaling_function
+from sip.prompts.guidance.base import known, number, scaling_function
 
 
 class Linear:
@@ -9,7 +9,7 @@ class Linear:
     needs_similarity = True
 
     def __init__(self, low: float, high: float, scaling: str) -> None:
-        self.low, self.high = low, high
+        self.low, self.high = number("low", low), number("high", high)
         self.scaling = scaling
         self.scaled = scaling_function(scaling)
 

@@ -4,7 +4,7 @@ Source: arXiv 2302.02070, method section. How s' comes from the cosine is not st
 scaling is ours. "clipscore" gives scales in [1, 7]; "raw" about 1.6 to 2.2 for CLIP ViT-B/32.
 """
 
-from sip.prompts.guidance.base import known, scaling_function
+from sip.prompts.guidance.base import known, number, scaling_function
 
 
 class Quadratic:
@@ -13,7 +13,7 @@ class Quadratic:
     needs_similarity = True
 
     def __init__(self, a: float, b: float, c: float, scaling: str) -> None:
-        self.a, self.b, self.c = a, b, c
+        self.a, self.b, self.c = number("a", a), number("b", b), number("c", c)
         self.scaling = scaling
         self.scaled = scaling_function(scaling)
 

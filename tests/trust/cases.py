@@ -1,0 +1,172 @@
+"""Bad input, one case each: what is given, and what the user must read of it.
+
+A case is a function that does what a user would; it ends in an error, whose text the user sees, or
+returns in words how it was handled. `python -m tests.trust` writes the table of all of them.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from sip import guard
+from sip.cli import _Command, conf_folder
+from sip.common.errors import UserError
+
+AREAS = ("configuration", "data", "weights", "command line", "tables and exports")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One bad input.
+
+    Attributes:
+        area: One of `AREAS`.
+        name: What is given.
+        act: What the user does, in an empty folder; returns how it was handled, if it was.
+        words: Regular expression that the user's line matches.
+    """
+
+    area: str
+    name: str
+    act: Callable[[Path], str | None]
+    words: str
+
+
+def seen(case: Case, folder: Path) -> str:
+    """Return the line that the user sees.
+
+    Raises:
+        Exception: The user would see a traceback.
+    """
+    try:
+        return f"handled: {case.act(folder)}"
+    except UserError as error:
+        return str(error)
+
+
+@functools.cache
+def composed(name: str, *choices: str) -> DictConfig:
+    """Return a configuration with these choices; composing takes a third of a second."""
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose(name, list(choices))
+
+
+def configured(folder: Path, *overrides: str, name: str = "config") -> DictConfig:
+    """Return a configuration as of the command line; keys are set without composing again."""
+    groups = {path.name for path in conf_folder().iterdir() if path.is_dir()}
+    choices = [text for text in overrides if text.split("=")[0].split("/")[0] in groups]
+    config = composed(name, *choices).copy()
+    if "paths" in config:
+        for place in ("store", "runs", "data"):
+            config.paths[place] = str(folder / place)
+    for text in overrides:
+        if text not in choices:
+            key, _, value = text.partition("=")
+            OmegaConf.update(config, key, yaml.safe_load(value), force_add=True)
+    return config
+
+
+def command(folder: Path, *arguments: str, name: str = "config") -> None:
+    """Compose as the command line does.
+
+    Raises:
+        UserError: With the line that `sip.cli` would say.
+    """
+    line = _Command(conf_folder(), name, list(arguments))
+    try:
+        for given in line.given_folders():
+            guard.check_folder(given)
+        line.check_additions()
+        overrides = [text for text in arguments if not text.startswith("-")]
+        if extra := list(line.given_folders()):
+            overrides.append(f"hydra.searchpath=[file://{extra[0]}]")
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            guard.check(compose(name, overrides, return_hydra_config=True))
+    except Exception as error:
+        raise UserError(line.explain(error)) from error
+
+
+def train(*overrides: str, guarded: bool = False) -> Callable[[Path], str | None]:
+    """Return what checks a training: all that it does before its first costly step.
+
+    Args:
+        overrides: Of the command line.
+        guarded: Also what comes before any task, a sixteenth of a second.
+    """
+
+    def act(folder: Path) -> str | None:
+        from sip.common.runtime import Runtime
+        from sip.objectives import Objectives
+        from sip.runs import SPLITS, Run, _refuse_unreadable, require_trainable
+
+        config = configured(folder, "augmentation=sip", "backbone=resnet_mini", *overrides)
+        if guarded:
+            guard.check(config)
+        Runtime.of(config.runtime)
+        run = Run(config)
+        Objectives(config, run.offline is not None)
+        run._require()
+        parts = {split: run.dataset.samples(split) for split in SPLITS}
+        _refuse_unreadable([sample for samples in parts.values() for sample in samples])
+        require_trainable(run.dataset.class_names, parts)
+        return "the run would start"
+
+    return act
+
+
+def data(choice: str, make: Callable[[Path], Any], *overrides: str) -> Callable[[Path], str | None]:
+    """Return what checks a training on data that `make` puts into the folder."""
+
+    def act(folder: Path) -> str | None:
+        make(folder)
+        key = "path" if choice == "huggingface" else "root"
+        given = [] if choice == "cub200" else [f"dataset.{key}={folder}"]
+        given += ["dataset.val_fraction=0.25"] if choice in ("image_folder", "webdataset") else []
+        return train(f"dataset={choice}", *given, "dataset.shots=null", *overrides)(folder)
+
+    return act
+
+
+def weights(key: str, make: Callable[[Path], Any], *overrides: str) -> Callable[[Path], str | None]:
+    """Return what checks a training with a model folder that `make` fills."""
+
+    def act(folder: Path) -> str | None:
+        model = folder / "model"
+        model.mkdir()
+        make(model)
+        return train(f"{key}={model}", *overrides)(folder)
+
+    return act
+
+
+def task(name: str, make: Callable[[Path], Any], *overrides: str) -> Callable[[Path], str | None]:
+    """Return what runs `sip.<name>` on what `make` puts into the folder."""
+
+    def act(folder: Path) -> str | None:
+        import importlib
+
+        make(folder)
+        module = "sip.evaluate" if name == "evaluate" else f"sip.{name}.__main__"
+        given = [text.replace("FOLDER", str(folder)) for text in overrides]
+        config = configured(folder, *given, name=name)
+        importlib.import_module(module).task(config)
+        return "written"
+
+    return act
+
+
+def line(*arguments: str, make: Callable[[Path], Any] = lambda folder: None) -> Any:
+    """Return what gives a command line."""
+
+    def act(folder: Path) -> str | None:
+        make(folder)
+        command(folder, *(text.replace("FOLDER", str(folder)) for text in arguments))
+        return "composed"
+
+    return act
