@@ -1,16 +1,21 @@
 """Where curves and results go: always local files, and W&B where it is chosen."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger
 
 from sip import drawn_sets, wandb_runs
 from sip.common.errors import UserError
 from sip.drawn_sets import DrawnSet
 from sip.pipeline import Picture
+from sip.wandb_safe import SafeLogger, Safely
+
+if TYPE_CHECKING:
+    import wandb
 
 
 def make_loggers(
@@ -25,6 +30,8 @@ def make_loggers(
 ) -> list[Logger]:
     """Return Lightning loggers: `metrics.csv` in the run folder, and W&B if `config.wandb`.
 
+    Where W&B fails, that is said, and the run goes on without it.
+
     Args:
         config: The `logger` node.
         folder: The run folder.
@@ -37,23 +44,40 @@ def make_loggers(
     """
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     if config.wandb:
-        made = None
-        if drawn is not None and config.log_artifacts:
-            made = drawn_sets.publish(drawn, config, folder, group)
-            values = {**values, "drawn_set": drawn.name}
-        run = wandb_runs.start(
-            config,
-            folder,
-            run_id=run_id,
-            name=name,
-            group=group,
-            job_type="classifier",
-            values=values,
-        )
-        if drawn is not None and made is not None:
-            drawn_sets.use(run, drawn, made)
-        loggers.append(WandbLogger(experiment=run))
+        safely = Safely()
+        given = partial(_start, config, folder, run_id, name, group, values, drawn)
+        run = safely(given)
+        if run is not None:
+            loggers.append(SafeLogger(run, safely))
     return loggers
+
+
+def _start(
+    config: DictConfig,
+    folder: Path,
+    run_id: str,
+    name: str,
+    group: str | None,
+    values: Mapping[str, Any],
+    drawn: DrawnSet | None,
+) -> "wandb.Run":
+    """Start a W&B run, after one that logs the drawn set where that is asked for."""
+    made = None
+    if drawn is not None and config.log_artifacts:
+        made = drawn_sets.publish(drawn, config, folder, group)
+        values = {**values, "drawn_set": drawn.name}
+    run = wandb_runs.start(
+        config,
+        folder,
+        run_id=run_id,
+        name=name,
+        group=group,
+        job_type="classifier",
+        values=values,
+    )
+    if drawn is not None and made is not None:
+        drawn_sets.use(run, drawn, made)
+    return run
 
 
 def require_logger(config: DictConfig) -> None:
@@ -100,9 +124,18 @@ def log_results(
         pictures: Drawn ones; `config.max_pictures` of them are shown.
     """
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            run = logger.experiment
-            wandb_runs.log_sheets(run, folder)
-            wandb_runs.log_pictures(run, pictures, config.max_pictures)
-            run.summary.update(dict(summary))
-            run.finish()
+        if isinstance(logger, SafeLogger):
+            logger.safely(partial(_finish, config, logger.experiment, summary, folder, pictures))
+
+
+def _finish(
+    config: DictConfig,
+    run: "wandb.Run",
+    summary: Mapping[str, Any],
+    folder: Path,
+    pictures: Sequence[Picture],
+) -> None:
+    wandb_runs.log_sheets(run, folder)
+    wandb_runs.log_pictures(run, pictures, config.max_pictures)
+    run.summary.update(dict(summary))
+    run.finish()

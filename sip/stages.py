@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from sip.captions.base import Captioner
 from sip.common.background import prefetch
-from sip.common.images import SUFFIXES, encode, read_rgb
+from sip.common.images import SUFFIXES, encode, file_sha256, read_rgb
 from sip.common.progress import say
 from sip.common.runtime import Runtime
 from sip.common.work import Add, Make
@@ -42,10 +42,15 @@ class HasPath(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToEmbed:
-    """A picture, real or drawn, by the hash of its content."""
+    """A picture, real or drawn, by the hash of its content.
+
+    Attributes:
+        file_sha256: Of the file, of a drawn one.
+    """
 
     sha256: str
     path: str
+    file_sha256: str | None = None
 
 
 @dataclass
@@ -102,7 +107,8 @@ def reader(
         good, pictures, errors = [], [], []
         for item in items:
             try:
-                pictures.append(read_rgb(sample_of(item).path, None))
+                sample = sample_of(item)
+                pictures.append(read_rgb(sample.path, None, file_sha256(sample)))
                 good.append(item)
             except ValueError as error:
                 errors.append((item, str(error)))

@@ -20,6 +20,7 @@ from sip.records import environment
 if TYPE_CHECKING:
     import wandb
 
+WAIT = 600  # s for an upload, at the end of a run or of a set; `wandb sync` brings the rest
 SHEETS = ("contact_sheet", "rejected", "confusion")  # PNG files of a run folder
 SIZE = 512  # px, longer side of a picture in the table, at most
 LOSSLESS = 96  # px; up to this size pixels are kept as they are
@@ -65,13 +66,22 @@ def start(
         resume="allow" if config.mode == "online" else None,
         reinit="finish_previous",
         config=shown | {"made_by": made_by},
-        settings=wandb.Settings(
-            silent=True, console="off", x_disable_meta=True, x_save_requirements=False
-        ),
+        settings=_settings(),
     )
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step")
     return run
+
+
+def _settings() -> "wandb.Settings":
+    import wandb
+
+    # Older versions cannot give up an upload; they wait for it at the end.
+    known = "finish_timeout" in wandb.Settings.model_fields
+    wait = {"finish_timeout": float(WAIT), "finish_timeout_raises": True} if known else {}
+    return wandb.Settings(
+        silent=True, console="off", x_disable_meta=True, x_save_requirements=False, **wait
+    )
 
 
 def log_sheets(run: "wandb.Run", folder: Path) -> None:

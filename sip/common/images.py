@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sip.common.errors import UserError
-from sip.common.tars import read_bytes, split_reference
+from sip.common.tars import read_bytes, read_checked, split_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,9 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 
 
-def read_rgb(path: str | os.PathLike[str], size: int | None) -> Image.Image:
+def read_rgb(
+    path: str | os.PathLike[str], size: int | None, sha256: str | None = None
+) -> Image.Image:
     """Read any picture file as upright 8-bit RGB.
 
     EXIF rotation is applied, transparency is laid on white, 16-bit grey is scaled down, and of an
@@ -39,12 +41,15 @@ def read_rgb(path: str | os.PathLike[str], size: int | None) -> Image.Image:
         path: Any format Pillow reads; a file, or a reference into a tar file (`sip.common.tars`).
         size: In px; the largest central square is scaled (bicubic) to size x size. None leaves the
             picture as it is.
+        sha256: What the file must be, in hex digits; None where nobody knows: it is not checked.
 
     Raises:
+        DamagedError: The file is another.
         ValueError: The file is missing, broken, not a picture, or larger than `MAX_PIXELS`.
     """
+    checked = None if sha256 is None else io.BytesIO(read_checked(path, sha256))
     try:
-        with Image.open(_source(path)) as image:
+        with Image.open(checked or _source(path)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} px is more than {MAX_PIXELS} px")
             image.load()
@@ -56,6 +61,11 @@ def read_rgb(path: str | os.PathLike[str], size: int | None) -> Image.Image:
         return upright
     # `fit` scales only the square that stays: a 1 x 10,000 px picture costs no memory.
     return ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
+
+
+def file_sha256(row: object) -> str | None:
+    """Return the checksum of a drawn picture's file; None for what was not drawn: it has none."""
+    return getattr(row, "file_sha256", None)
 
 
 def _upright(image: Image.Image) -> Image.Image:
