@@ -1,5 +1,6 @@
 """Where curves and results go: always local files, and W&B where it is chosen."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,15 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 
 from sip import drawn_sets, wandb_runs
 from sip.common.errors import UserError
+from sip.common.progress import say
 from sip.drawn_sets import DrawnSet
 from sip.pipeline import Picture
-from sip.wandb_safe import SafeLogger, Safely
+from sip.wandb_safe import MAX_REASON, SafeLogger, Safely
 
 if TYPE_CHECKING:
     import wandb
+
+REFUSED = re.compile(r"40[13]|permission|invalid|api.?key", re.IGNORECASE)
 
 
 def make_loggers(
@@ -95,16 +99,36 @@ def require_logger(config: DictConfig) -> None:
             f"logger.max_pictures: expected a whole number >= 0, came {config.max_pictures!r}"
         )
     try:
-        import wandb
+        import wandb  # noqa: F401
     except ImportError as error:
         raise UserError(
             "logger=wandb: the package wandb is not installed; install it, or choose logger=csv"
         ) from error
-    if config.mode == "online" and not wandb.login(prompt=False):
+    if config.mode == "online" and not _logged_in():
         raise UserError(
             "logger.mode=online needs a W&B login, and there is none; run `wandb login`, or leave "
             "logger.mode=offline and upload later with `wandb sync`"
         )
+
+
+def _logged_in() -> bool:
+    """Return whether there is a login; True too where nobody can be asked: the run goes on then.
+
+    Raises:
+        UserError: W&B refuses it.
+    """
+    import wandb
+
+    try:
+        return bool(wandb.login(prompt=False))
+    except Exception as error:  # its own kinds, of refusals and of networks alike
+        reason = " ".join(str(error).split())[:MAX_REASON]
+        if REFUSED.search(reason):
+            raise UserError(
+                f"logger.mode=online: W&B refuses the login ({reason}); run `wandb login --relogin`"
+            ) from error
+        say("wandb", f"{reason}; it is tried again when the run is logged")
+        return True
 
 
 def log_results(
