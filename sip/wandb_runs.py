@@ -105,7 +105,7 @@ def log_pictures(run: "wandb.Run", pictures: Sequence[Picture], at_most: int) ->
     for picture in chosen:
         shown = describe(picture) | {
             "original": _image(picture.prompt.source),
-            "drawn": _image(picture.row["file"]),
+            "drawn": _image(picture.row["file"], picture.row.get("file_sha256")),
         }
         rows.append([shown[column] for column in COLUMNS])
     run.log({"pictures": wandb.Table(columns=list(COLUMNS), data=rows)})
@@ -131,11 +131,11 @@ def describe(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _image(path: str) -> "wandb.Image":
+def _image(path: str, sha256: str | None = None) -> "wandb.Image":
     """Return a picture for a table: small ones pixel by pixel, large ones as a smaller JPEG."""
     import wandb
 
-    picture = read_rgb(path, None)
+    picture = read_rgb(path, None, sha256)
     picture.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
     file_type = "png" if max(picture.size) <= LOSSLESS else "jpg"
     return wandb.Image(picture, file_type=file_type)

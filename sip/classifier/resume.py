@@ -131,6 +131,7 @@ class InPlace(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         """Write it; what another writing left is written over."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             torch.save(checkpoint, file)
             file.flush()

@@ -103,11 +103,16 @@ class Child:
         said.parent.mkdir(parents=True, exist_ok=True)
         self.said, self.result = said, said.with_suffix(".pickle")
         self.result.unlink(missing_ok=True)
+        said.write_text("")
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            os._exit(self._run(work))
+            code = 1
+            try:
+                code = self._run(work)
+            finally:  # whatever happens, this process must not go on with its parent's work
+                os._exit(code)
 
     def _run(self, work: Callable[[], Any]) -> int:
         os.setsid()

@@ -44,7 +44,7 @@ def _full(folder: Path, few: int | None) -> Outcome:
 
 @fault("full disk while drawing, at a few writes (simulated)", quick=True)
 def full_disk_quick(folder: Path) -> Outcome:
-    return _full(folder, 3)
+    return _full(folder, 2)
 
 
 @fault("full disk while drawing, at every write (simulated)")
@@ -78,12 +78,12 @@ def full_disk_in_training(folder: Path) -> Outcome:
     )
 
 
-@fault("full disk: a tmpfs of 100 kB holds the store", quick=True)
+@fault("full disk: a tmpfs of 48 kB holds the store", quick=True)
 def full_tmpfs(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     store = folder / "store"
     store.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(store)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(store)]
     try:
         done = subprocess.run(mount, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -115,7 +115,7 @@ def read_only(folder: Path) -> Outcome:
     return Outcome(line.replace(str(folder), "..."), "nothing; said before anything is drawn")
 
 
-@fault("read-only store, all rows there", quick=True)
+@fault("read-only store, all rows there")
 def read_only_and_whole(folder: Path) -> Outcome:
     whole = killing.whole_folder()
     jobs.whole(whole)
@@ -144,7 +144,7 @@ def _as_nobody(folder: Path) -> Ended:
     return jobs.generate(folder, before=become)
 
 
-@fault("store and temporary files on two file systems", quick=True)
+@fault("store and temporary files on two file systems")
 def another_file_system(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     if not SHM.is_dir() or os.stat(SHM).st_dev == os.stat(folder).st_dev:

@@ -33,7 +33,7 @@ def _together(folder: Path, num: int) -> Outcome:
     )
 
 
-@fault("two processes on one store", quick=True)
+@fault("two processes on one store")
 def two(folder: Path) -> Outcome:
     return _together(folder, 2)
 
@@ -113,14 +113,14 @@ def dead_process(folder: Path) -> Outcome:
     return _taken_over(folder, claim, f"{host_name()}-{2**22 + 1}-ab", 0.0)
 
 
-@fault("stale claim of another host", quick=True)
+@fault("stale claim of another host")
 def another_host(folder: Path) -> Outcome:
     jobs.whole(killing.whole_folder())
     claim = {"host": "elsewhere.1", "pid": 1, "started": "5"}
     return _taken_over(folder, claim, "elsewhere.1-1-ab", 600.0)
 
 
-@fault("garbled claim", quick=True)
+@fault("garbled claim")
 def garbled(folder: Path) -> Outcome:
     jobs.whole(killing.whole_folder())
     return _taken_over(folder, '{"host": "el', "elsewhere.1-1-ab", 0.0)

@@ -51,7 +51,7 @@ def drawing_memory(folder: Path) -> Outcome:
     return Outcome(ended.line("do not fit into memory, going on with 2"), "nothing")
 
 
-@fault("out of memory while training", quick=True)
+@fault("out of memory while training")
 def training_memory(folder: Path) -> Outcome:
     def before() -> None:
         import torch
@@ -82,7 +82,7 @@ def not_finite(folder: Path) -> Outcome:
     return Outcome(line.replace(str(folder), "..."), "nothing: no checkpoint holds what came of it")
 
 
-@fault("a process that reads pictures for the training is killed", quick=True)
+@fault("a process that reads pictures for the training is killed")
 def worker(folder: Path) -> Outcome:
     from sip.classifier import checkpoint
 
@@ -118,7 +118,7 @@ def worker(folder: Path) -> Outcome:
     return Outcome(line, f"steps since the last checkpoint ({went_on}): same weights")
 
 
-@fault("Ctrl-C twice while training", quick=True)
+@fault("Ctrl-C twice while training")
 def interrupted_twice(folder: Path) -> Outcome:
     _whole(folder)
     long = ("classifier.steps=4000", "classifier.val_every=4000")
@@ -187,7 +187,7 @@ def wandb_breaks(folder: Path) -> Outcome:
     return Outcome(ended.line("going on without it"), "nothing: local files are whole")
 
 
-@fault("W&B is slow: an upload that never ends", quick=True)
+@fault("W&B is slow: an upload that never ends")
 def wandb_slow(folder: Path) -> Outcome:
     def before() -> None:
         import wandb
