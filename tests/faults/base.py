@@ -119,6 +119,7 @@ class Child:
         descriptor = os.open(self.said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         for number in (1, 2):
             os.dup2(descriptor, number)
+        self._before = sys.stdout, sys.stderr  # kept: to forget them would close the descriptors
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         code = 1
         try:

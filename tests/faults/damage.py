@@ -78,7 +78,7 @@ def _rows(folder: Path, room: str, at: float) -> Outcome:
     return _mended(folder, line, expected)
 
 
-@fault("a bit flipped in the rows (Parquet) of captions", quick=True)
+@fault("a bit flipped in the rows (Parquet) of captions")
 def captions(folder: Path) -> Outcome:
     return _rows(folder, "captions", 0.1)
 
@@ -99,7 +99,7 @@ def everywhere(folder: Path) -> Outcome:
     )
 
 
-@fault("a bit flipped in a training's checkpoint (resume)", quick=True)
+@fault("a bit flipped in a training's checkpoint (resume)")
 def unfinished(folder: Path) -> Outcome:
     from sip.classifier.base import UNFINISHED
 
@@ -225,7 +225,7 @@ def recipe_missing(folder: Path) -> Outcome:
     return _healed(folder, lambda file: file.unlink())
 
 
-@fault("recipe.json empty", quick=True)
+@fault("recipe.json empty")
 def recipe_empty(folder: Path) -> Outcome:
     return _healed(folder, lambda file: file.write_text("") and None)
 
@@ -234,7 +234,7 @@ def _edit(file: Path, **changed: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changed))
 
 
-@fault("recipe.json of another recipe", quick=True)
+@fault("recipe.json of another recipe")
 def recipe_of_another(folder: Path) -> Outcome:
     ended = _recipe(folder, lambda file: _edit(file, num_steps=99))
     line = one_line(ended, "recipe.json", "holds another", "num_steps", "undo that, or delete")
@@ -248,7 +248,7 @@ def recipe_newer(folder: Path) -> Outcome:
     return Outcome(line.replace(str(folder), "..."), "nothing; nothing is drawn into it")
 
 
-@fault("a picture of the data set changed after captions were made", quick=True)
+@fault("a picture of the data set changed after captions were made")
 def dataset_changed(folder: Path) -> Outcome:
     import numpy as np
     from PIL import Image

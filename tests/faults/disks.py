@@ -15,13 +15,13 @@ NOBODY = 65534
 SHM = Path("/dev/shm")
 
 
-def _full(folder: Path, few: int | None) -> Outcome:
-    """Draw with a disk that is full from the n-th write on, then with room again."""
+@fault("full disk while drawing, from every write on (simulated)")
+def full_disk(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     counted = folder / "counted"
     total = killing.touches(jobs.command("sip.generate", jobs.overrides(counted)), counted)
     lines: Counter[str] = Counter()
-    numbers = killing.chosen(total, few)
+    numbers = killing.chosen(total, None)
     for number in numbers:
         place = folder / f"at{number}"
         work = jobs.command("sip.generate", jobs.overrides(place))
@@ -40,16 +40,6 @@ def _full(folder: Path, few: int | None) -> Outcome:
         f"{most}; make room or give another folder (paths.store=...), then start again",
         f"nothing finished ({lines.total()} places, one line each, no traceback)",
     )
-
-
-@fault("full disk while drawing, at a few writes (simulated)", quick=True)
-def full_disk_quick(folder: Path) -> Outcome:
-    return _full(folder, 2)
-
-
-@fault("full disk while drawing, at every write (simulated)")
-def full_disk(folder: Path) -> Outcome:
-    return _full(folder, None)
 
 
 @fault("full disk while training (simulated): going on without a checkpoint", quick=True)
@@ -78,7 +68,7 @@ def full_disk_in_training(folder: Path) -> Outcome:
     )
 
 
-@fault("full disk: a tmpfs of 48 kB holds the store", quick=True)
+@fault("full disk: a tmpfs of 48 kB holds the store")
 def full_tmpfs(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     store = folder / "store"

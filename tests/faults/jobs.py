@@ -93,7 +93,7 @@ def _run(module: str, folder: Path, arguments: Sequence[str], before: Callable[[
 
 
 def drawing(folder: Path, *more: str) -> Callable[[], None]:
-    """Return a function that draws as the command does, without Hydra: half of a short job's time."""
+    """Return a function that draws as the command does, without Hydra, in half of the time."""
     from sip.generation import Generation
 
     config = configuration(more).copy()

@@ -11,7 +11,7 @@ from tests.faults import jobs
 from tests.faults.base import Child, Ended, Outcome, fault, holds, in_child
 from tests.faults.breaking import Breaker
 
-FEW = 3  # touches that the quick form breaks, from all over the job
+FEW = 2  # touches that the quick form breaks, from all over the job
 most: int | None = None  # that any fault breaks; None: as many as it says
 
 
@@ -184,11 +184,6 @@ def _training(folder: Path, few: int | None) -> Outcome:
         "others from step 0, before the first): same weights and curve; steps since the last "
         "checkpoint (60 s) taken twice",
     )
-
-
-@fault("kill -9 while training, at a few touches of the disk", quick=True)
-def training_quick(folder: Path) -> Outcome:
-    return _training(folder, 1)
 
 
 @fault("kill -9 while training, at every touch: checkpoints, weights, predictions, curve")

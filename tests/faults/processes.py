@@ -43,7 +43,7 @@ def eight(folder: Path) -> Outcome:
     return _together(folder, 8)
 
 
-@fault("clock set back by a day between two starts", quick=True)
+@fault("clock set back by a day between two starts")
 def clock(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     shutil.copytree(killing.whole_folder() / "store", folder / "store")

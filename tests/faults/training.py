@@ -27,7 +27,7 @@ def _run_folder(folder: Path) -> Path:
     return run
 
 
-@fault("out of memory while drawing: more than 2 pictures do not fit", quick=True)
+@fault("out of memory while drawing: more than 2 pictures do not fit")
 def drawing_memory(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
 
@@ -175,7 +175,7 @@ def wandb_unreachable(folder: Path) -> Outcome:
     return Outcome(ended.line("going on without it"), "nothing: local files are whole")
 
 
-@fault("W&B fails in the middle of a run", quick=True)
+@fault("W&B fails in the middle of a run")
 def wandb_breaks(folder: Path) -> Outcome:
     def before() -> None:
         import wandb
