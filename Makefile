@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format typecheck hooks docs serve-docs miniature evidence fuzz clean
+.PHONY: help run test faults fuzz lint format typecheck hooks docs serve-docs miniature evidence clean
 
 VENV ?= .venv
 PYTHON ?= python3.12 python3.11 python3.13 python3 # tried in this order; the first >= 3.11 is taken
@@ -19,6 +19,9 @@ run: $(VENV)/.installed ## install into .venv and run the main job (EXP=resnet50
 
 test: $(VENV)/.installed-test ## install the test extras and run the whole test suite (ARGS="-k digits")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+faults: $(VENV)/.installed-test ## break things on purpose and tell what came of it (ARGS="quick" or "output=experiments/trust/faults.md")
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and form with ruff
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 
 from sip import guard
 from sip.common import failures, progress, secrets
+from sip.common.disk import disk_error
 from sip.common.errors import UserError
 
 Task = Callable[[DictConfig], Any]
@@ -125,11 +126,12 @@ class Job:
         try:
             return self.task(config)
         except Exception as error:
-            if not isinstance(error, USER_ERRORS) or config.get("debug"):
+            cannot = None if isinstance(error, UserError) else disk_error(error)
+            if not (cannot or isinstance(error, USER_ERRORS)) or config.get("debug"):
                 traceback.print_exc()
             job = HydraConfig.get()
             several = job.mode == RunMode.MULTIRUN
-            text = str(error) if isinstance(error, UserError) else _one_line(error)
+            text = cannot or (str(error) if isinstance(error, UserError) else _one_line(error))
             if not several:
                 _say(f"error: {text}")
                 raise SystemExit(1) from None

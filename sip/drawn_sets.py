@@ -19,7 +19,7 @@ from sip import wandb_runs
 from sip.common.images import SUFFIXES
 from sip.common.places import portable
 from sip.common.seeds import digest
-from sip.common.tars import read_bytes, split_reference
+from sip.common.tars import read_checked, split_reference
 from sip.pipeline import Picture
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 TYPE = "drawn_pictures"
 LISTING = "pictures.jsonl"
-WAIT = 600  # s for an upload
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,12 @@ class DrawnSet:
         lines = []
         for image_id, picture in sorted(self.unique.items()):
             file = picture.row["file"]
+            data = read_checked(file, picture.row.get("file_sha256"))
             place = f"{picture.prompt.label}/{image_id}"
             if split_reference(file) is None:
                 place += Path(file).suffix
                 made.add_file(file, place, skip_cache=True, policy="immutable")
             else:
-                data = read_bytes(file)
                 place += _suffix(data)
                 with made.new_file(place, "wb") as copy:
                     copy.write(data)
@@ -106,7 +105,7 @@ def publish(
     wandb_runs.log_pictures(run, drawn.pictures, config.max_pictures)
     run.summary["num_drawn"] = len(drawn.unique)
     if config.mode == "online":
-        artifact.wait(WAIT)
+        artifact.wait(wandb_runs.WAIT)
     run.finish()
     return artifact
 

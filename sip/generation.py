@@ -18,12 +18,13 @@ from omegaconf import DictConfig
 from sip import records
 from sip.build import build
 from sip.common import progress
+from sip.common.damage import mend
 from sip.common.devices import check, launched, num_processes
+from sip.common.disk import plain_disk_errors
 from sip.common.interrupt import graceful, raise_if_stopped
 from sip.common.progress import say
 from sip.common.runtime import set_threads
 from sip.common.seeds import digest
-from sip.common.shards import plain_disk_errors
 from sip.dataset.base import Sample
 from sip.filter import apply
 from sip.filter.base import KEPT, Verdict
@@ -41,6 +42,8 @@ def generate(config: DictConfig) -> None:
         UserError: Something is missing or wrong, before any costly work; or more pictures failed
             than `images.max_failed`, after it.
     """
+    if config.retry == "damaged" and not config.plan:
+        mend(Path(config.paths.store), config.runtime.num_workers)
     work = Generation(config)
     if config.plan:
         print(records.text_table(work.plan().lines()))
@@ -159,10 +162,11 @@ class Generation:
         logger, room = self.config.logger, self.offline.room("images").fingerprint
         if kept and _makes_artifacts(logger):
             from sip.drawn_sets import DrawnSet, publish
+            from sip.wandb_safe import Safely
 
             pictures = list(self.offline.drawn(kept, said))
             drawn_set = DrawnSet(pictures, self.offline.recipe(), room)
-            publish(drawn_set, logger, self.folder, self.config.experiment)
+            Safely()(lambda: publish(drawn_set, logger, self.folder, self.config.experiment))
 
     def _quality(self, kept: list[Prompt], said: dict[str, Candidates]) -> dict[str, Any]:
         """Measure the kept ones, without a reference: only the training part was read."""

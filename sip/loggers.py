@@ -1,16 +1,25 @@
 """Where curves and results go: always local files, and W&B where it is chosen."""
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger
 
 from sip import drawn_sets, wandb_runs
 from sip.common.errors import UserError
+from sip.common.progress import say
 from sip.drawn_sets import DrawnSet
 from sip.pipeline import Picture
+from sip.wandb_safe import MAX_REASON, SafeLogger, Safely
+
+if TYPE_CHECKING:
+    import wandb
+
+REFUSED = re.compile(r"40[13]|permission|invalid|api.?key", re.IGNORECASE)
 
 
 def make_loggers(
@@ -25,6 +34,8 @@ def make_loggers(
 ) -> list[Logger]:
     """Return Lightning loggers: `metrics.csv` in the run folder, and W&B if `config.wandb`.
 
+    Where W&B fails, that is said, and the run goes on without it.
+
     Args:
         config: The `logger` node.
         folder: The run folder.
@@ -37,23 +48,40 @@ def make_loggers(
     """
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     if config.wandb:
-        made = None
-        if drawn is not None and config.log_artifacts:
-            made = drawn_sets.publish(drawn, config, folder, group)
-            values = {**values, "drawn_set": drawn.name}
-        run = wandb_runs.start(
-            config,
-            folder,
-            run_id=run_id,
-            name=name,
-            group=group,
-            job_type="classifier",
-            values=values,
-        )
-        if drawn is not None and made is not None:
-            drawn_sets.use(run, drawn, made)
-        loggers.append(WandbLogger(experiment=run))
+        safely = Safely()
+        given = partial(_start, config, folder, run_id, name, group, values, drawn)
+        run = safely(given)
+        if run is not None:
+            loggers.append(SafeLogger(run, safely))
     return loggers
+
+
+def _start(
+    config: DictConfig,
+    folder: Path,
+    run_id: str,
+    name: str,
+    group: str | None,
+    values: Mapping[str, Any],
+    drawn: DrawnSet | None,
+) -> "wandb.Run":
+    """Start a W&B run, after one that logs the drawn set where that is asked for."""
+    made = None
+    if drawn is not None and config.log_artifacts:
+        made = drawn_sets.publish(drawn, config, folder, group)
+        values = {**values, "drawn_set": drawn.name}
+    run = wandb_runs.start(
+        config,
+        folder,
+        run_id=run_id,
+        name=name,
+        group=group,
+        job_type="classifier",
+        values=values,
+    )
+    if drawn is not None and made is not None:
+        drawn_sets.use(run, drawn, made)
+    return run
 
 
 def require_logger(config: DictConfig) -> None:
@@ -71,16 +99,36 @@ def require_logger(config: DictConfig) -> None:
             f"logger.max_pictures: expected a whole number >= 0, came {config.max_pictures!r}"
         )
     try:
-        import wandb
+        import wandb  # noqa: F401
     except ImportError as error:
         raise UserError(
             "logger=wandb: the package wandb is not installed; install it, or choose logger=csv"
         ) from error
-    if config.mode == "online" and not wandb.login(prompt=False):
+    if config.mode == "online" and not _logged_in():
         raise UserError(
             "logger.mode=online needs a W&B login, and there is none; run `wandb login`, or leave "
             "logger.mode=offline and upload later with `wandb sync`"
         )
+
+
+def _logged_in() -> bool:
+    """Return whether there is a login; True too where nobody can be asked: the run goes on then.
+
+    Raises:
+        UserError: W&B refuses it.
+    """
+    import wandb
+
+    try:
+        return bool(wandb.login(prompt=False))
+    except Exception as error:  # its own kinds, of refusals and of networks alike
+        reason = " ".join(str(error).split())[:MAX_REASON]
+        if REFUSED.search(reason):
+            raise UserError(
+                f"logger.mode=online: W&B refuses the login ({reason}); run `wandb login --relogin`"
+            ) from error
+        say("wandb", f"{reason}; it is tried again when the run is logged")
+        return True
 
 
 def log_results(
@@ -100,9 +148,18 @@ def log_results(
         pictures: Drawn ones; `config.max_pictures` of them are shown.
     """
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            run = logger.experiment
-            wandb_runs.log_sheets(run, folder)
-            wandb_runs.log_pictures(run, pictures, config.max_pictures)
-            run.summary.update(dict(summary))
-            run.finish()
+        if isinstance(logger, SafeLogger):
+            logger.safely(partial(_finish, config, logger.experiment, summary, folder, pictures))
+
+
+def _finish(
+    config: DictConfig,
+    run: "wandb.Run",
+    summary: Mapping[str, Any],
+    folder: Path,
+    pictures: Sequence[Picture],
+) -> None:
+    wandb_runs.log_sheets(run, folder)
+    wandb_runs.log_pictures(run, pictures, config.max_pictures)
+    run.summary.update(dict(summary))
+    run.finish()

@@ -7,7 +7,7 @@ in its fingerprint. Every room is asked for rows; the store has them or they are
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from sip.build import build
 from sip.captions.base import Captioner
+from sip.common.damage import check_retry
 from sip.common.errors import UserError
 from sip.common.progress import say
 from sip.common.runtime import Runtime
@@ -75,8 +76,7 @@ class Offline:
             _check_size(f"batch_size.{name}", self.batch_size[name], "auto")
         self.shard_size = _check_size("shard_size", config.runtime.shard_size)
         self._rooms: dict[str, Room] = {}
-        if config.retry not in (None, "failed"):
-            raise UserError(f"retry: expected null or failed, came {config.retry!r}")
+        check_retry(config.retry)
         self.retry_failed = config.retry == "failed"
 
     def recipe(self) -> dict:
@@ -222,17 +222,22 @@ class Offline:
             )
         say("images", text)
 
-    def embed(self, pictures: Mapping[str, str], stages: Stages) -> None:
+    def embed(
+        self, pictures: Mapping[str, str], stages: Stages, drawn: Collection[str] = ()
+    ) -> None:
         """See that the unit vectors of pictures are in the store; the embedder may stay loaded.
 
         Args:
             pictures: Hash of the content (`Sample.sha256`, or "file_sha256" of a row of images) ->
                 path of the file.
+            drawn: Those of the hashes that are of drawn pictures, whose files are checked.
 
         Raises:
-            UserError: Some cannot be read.
+            UserError: Some cannot be read, or are damaged.
         """
-        wanted = {key: ToEmbed(key, path) for key, path in pictures.items()}
+        wanted = {
+            key: ToEmbed(key, path, key if key in drawn else None) for key, path in pictures.items()
+        }
         make = embeddings_maker(self.embedder, self.runtime)
         rows = list(wanted.values())
         stages.filled("embeddings", lambda: self._fill("embeddings", wanted, make, rows))

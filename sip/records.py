@@ -187,7 +187,8 @@ def _pair(picture: Picture) -> Pair:
         lines.append(f"similarity {prompt.similarity:.3f}")
     lines.append(f"guidance scale {prompt.guidance_scale:g}")
     lines.append(f"noise rate {prompt.noise_rate:g}")
-    return Pair(prompt.source, picture.row["file"], prompt.class_name, lines)
+    row = picture.row
+    return Pair(prompt.source, row["file"], prompt.class_name, lines, row.get("file_sha256"))
 
 
 def _commit() -> str | None:

@@ -29,6 +29,7 @@ from sip.build import build
 from sip.classifier.base import UNFINISHED, Result
 from sip.classifier.base import Picture as Row
 from sip.common import progress
+from sip.common.damage import check_retry, mend
 from sip.common.devices import check, launched
 from sip.common.errors import UserError
 from sip.common.images import read_rgb
@@ -67,7 +68,10 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     Raises:
         UserError: Something is missing or wrong; before any costly work.
     """
+    check_retry(config.retry)
     set_threads(Runtime.of(config.runtime))
+    if config.retry == "damaged" and not config.plan:
+        mend(Path(config.paths.store), config.runtime.num_workers)
     run = Run(config)
     goals = Objectives(config, run.offline is not None)
     if config.plan:
@@ -345,4 +349,5 @@ def _refuse_unreadable(samples: list[Sample]) -> None:
 
 def _drawn_row(picture: Picture) -> Row:
     prompt = picture.prompt
-    return Row(prompt.image_id, picture.row["file"], prompt.label, source=prompt.sample_id)
+    row = picture.row
+    return Row(prompt.image_id, row["file"], prompt.label, prompt.sample_id, row["file_sha256"])

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from sip.captions.base import Captioner
 from sip.common.background import prefetch
-from sip.common.images import SUFFIXES, encode, read_rgb
+from sip.common.batch_size import Pieces
+from sip.common.images import SUFFIXES, encode, file_sha256, read_rgb
 from sip.common.progress import say
 from sip.common.runtime import Runtime
 from sip.common.work import Add, Make
@@ -42,10 +44,15 @@ class HasPath(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToEmbed:
-    """A picture, real or drawn, by the hash of its content."""
+    """A picture, real or drawn, by the hash of its content.
+
+    Attributes:
+        file_sha256: Of the file, of a drawn one.
+    """
 
     sha256: str
     path: str
+    file_sha256: str | None = None
 
 
 @dataclass
@@ -102,7 +109,8 @@ def reader(
         good, pictures, errors = [], [], []
         for item in items:
             try:
-                pictures.append(read_rgb(sample_of(item).path, None))
+                sample = sample_of(item)
+                pictures.append(read_rgb(sample.path, None, file_sha256(sample)))
                 good.append(item)
             except ValueError as error:
                 errors.append((item, str(error)))
@@ -116,13 +124,14 @@ def captions_maker(captioner: Captioner, runtime: Runtime) -> Make[Sample]:
 
     def make(batches: Iterator[list[Sample]], add: Add) -> None:
         captioner.load(runtime)
+        pieces = Pieces("captions", "captions.dtype=bfloat16 or another model")
         read: Reader[Sample] = reader(lambda one: one, captioner.prepare)
         with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:
             for _, batch in ready:
                 for sample, error in batch.errors:
                     add(_caption_row(captioner.key(sample), sample, [], error))
                 if batch.pixels is not None:
-                    captions = captioner.caption(batch.good, batch.pixels)
+                    captions = pieces(partial(_captions, captioner, batch), len(batch.good))
                     for sample, said in zip(batch.good, captions, strict=True):
                         add(_caption_row(captioner.key(sample), sample, said, None))
 
@@ -137,14 +146,14 @@ def scores_maker(scorer: Scorer, runtime: Runtime) -> Make[ToScore]:
 
     def make(batches: Iterator[list[ToScore]], add: Add) -> None:
         scorer.load(runtime)
+        pieces = Pieces("scores", "scores.dtype=bfloat16 or another model")
         read = reader(sample_of, scorer.prepare)
         with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:
             for _, batch in ready:
                 for item, error in batch.errors:
                     add(_score_row(item, [], error))
                 if batch.pixels is not None:
-                    samples, captions = [i[1] for i in batch.good], [i[2] for i in batch.good]
-                    cosines = scorer.score(samples, captions, batch.pixels)
+                    cosines = pieces(partial(_cosines, scorer, batch), len(batch.good))
                     for item, found in zip(batch.good, cosines, strict=True):
                         add(_score_row(item, found, None))
 
@@ -156,16 +165,34 @@ def embeddings_maker(scorer: Scorer, runtime: Runtime) -> Make[ToEmbed]:
 
     def make(batches: Iterator[list[ToEmbed]], add: Add) -> None:
         scorer.load(runtime)
+        pieces = Pieces("embeddings", "scores.dtype=bfloat16 or another model")
         read: Reader[ToEmbed] = reader(lambda one: one, scorer.prepare)
         with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:
             for _, batch in ready:
                 for item, error in batch.errors:
                     add(_embedding_row(item, None, error))
                 if batch.pixels is not None:
-                    for item, vector in zip(batch.good, scorer.embed(batch.pixels), strict=True):
+                    vectors = pieces(partial(_vectors, scorer, batch), len(batch.good))
+                    for item, vector in zip(batch.good, vectors, strict=True):
                         add(_embedding_row(item, vector, None))
 
     return make
+
+
+def _captions(captioner: Captioner, batch: Read[Sample], rows: slice) -> list[list[str]]:
+    assert batch.pixels is not None
+    return captioner.caption(batch.good[rows], batch.pixels[rows])
+
+
+def _cosines(scorer: Scorer, batch: Read[ToScore], rows: slice) -> list[list[float]]:
+    assert batch.pixels is not None
+    samples, captions = [i[1] for i in batch.good[rows]], [i[2] for i in batch.good[rows]]
+    return scorer.score(samples, captions, batch.pixels[rows])
+
+
+def _vectors(scorer: Scorer, batch: Read[ToEmbed], rows: slice) -> "Tensor":
+    assert batch.pixels is not None
+    return scorer.embed(batch.pixels[rows])
 
 
 def images_maker(

@@ -20,10 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sip.common.claims import write_atomically
-from sip.common.errors import UserError
+from sip.common.recipes import check_or_write
 from sip.common.seeds import digest
-from sip.common.shards import plain_disk_errors, read_columns, read_rows
+from sip.common.shards import read_columns, read_rows
 from sip.common.work import Input, Make, Work, cut
 
 Row = dict[str, Any]
@@ -75,7 +74,7 @@ class Store:
         """
         fingerprint = digest(recipe)[:FINGERPRINT_LENGTH]
         folder = self.root / name / f"{re.sub(r'[^A-Za-z0-9._]+', '-', choice)}-{fingerprint}"
-        _check_or_write_recipe(folder / "recipe.json", json.loads(json.dumps(recipe)))
+        check_or_write(folder / "recipe.json", json.loads(json.dumps(recipe)))
         return Room(folder, name, fingerprint)
 
 
@@ -199,31 +198,3 @@ class Room:
         for key, state in keys:
             if self.index.get(key, -1) < 0:  # new, or failed before
                 self.index[key] = ~position if state == FAILED else position
-
-
-def _check_or_write_recipe(file: Path, recipe: Any) -> None:
-    """Make sure that `file` holds `recipe`.
-
-    Raises:
-        UserError: It holds something else, or nothing readable.
-    """
-    if not file.exists():
-        with plain_disk_errors(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, json.dumps(recipe, indent=2, sort_keys=True) + "\n")
-        return
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{file} should hold the recipe of the rows beside it and cannot be read ({error}); "
-            f"delete the folder {file.parent}, its rows will be made again"
-        ) from error
-    if found != recipe:
-        keys = found.keys() | recipe.keys() if isinstance(found, dict) else set()
-        other = sorted(key for key in keys if found.get(key) != recipe.get(key))
-        raise UserError(
-            f"{file} should hold the recipe of the rows beside it and holds another "
-            f"(other values of: {', '.join(other) or 'all'}); it was edited by hand: undo that, or "
-            f"delete the folder {file.parent}, its rows will be made again"
-        )

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sip.common.batch_size import auto_batch_size
+from sip.common.batch_size import auto_batch_size, is_out_of_memory
 from sip.common.errors import UserError
 from sip.common.seeds import digest
 from sip.dataset.base import Sample
@@ -74,8 +74,7 @@ def _per_evaluation(offline: "Offline", sample: Sample) -> tuple[float, float]:
     thing = replace(sample, class_name="thing")  # whose name is in no caption
     prompt = offline.write([thing], [["a picture, with a frame"]], [[0.3]])[0]
     short, few = _images_trial(offline, prompt)
-    num = _num_rows(offline, "images", [prompt])
-    short(num)
+    num = _fitting(short, _num_rows(offline, "images", [prompt]))
     quick = _seconds(offline, lambda: short(num)) / num
     for factor in (2, 3, 4, 8):
         try:
@@ -150,14 +149,29 @@ def _trial(offline: "Offline", name: str, sample: Sample) -> Callable[[int], Non
 def _per_row(
     offline: "Offline", trial: Callable[[int], None], name: str, rows: Sequence[Any]
 ) -> float:
-    num = _num_rows(offline, name, rows)
-    trial(num)
+    num = _fitting(trial, _num_rows(offline, name, rows))
     return _seconds(offline, lambda: trial(num)) / num
 
 
 def _num_rows(offline: "Offline", name: str, rows: Sequence[Any]) -> int:
     size = offline.size_of_batch(name, rows)
     return min(size, CPU_ROWS) if offline.runtime.device == "cpu" else size
+
+
+def _fitting(trial: Callable[[int], None], num: int) -> int:
+    """Run `num` rows, or as many as fit into memory; return their number.
+
+    Raises:
+        RuntimeError: Not even one row fits.
+    """
+    while True:
+        try:
+            trial(num)
+            return num
+        except RuntimeError as error:
+            if num == 1 or not is_out_of_memory(error):
+                raise
+            num //= 2
 
 
 def _seconds(offline: "Offline", work: Callable[[], None]) -> float:

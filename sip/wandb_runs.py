@@ -20,6 +20,7 @@ from sip.records import environment
 if TYPE_CHECKING:
     import wandb
 
+WAIT = 600  # s for an upload, at the end of a run or of a set; `wandb sync` brings the rest
 SHEETS = ("contact_sheet", "rejected", "confusion")  # PNG files of a run folder
 SIZE = 512  # px, longer side of a picture in the table, at most
 LOSSLESS = 96  # px; up to this size pixels are kept as they are
@@ -65,13 +66,22 @@ def start(
         resume="allow" if config.mode == "online" else None,
         reinit="finish_previous",
         config=shown | {"made_by": made_by},
-        settings=wandb.Settings(
-            silent=True, console="off", x_disable_meta=True, x_save_requirements=False
-        ),
+        settings=_settings(),
     )
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step")
     return run
+
+
+def _settings() -> "wandb.Settings":
+    import wandb
+
+    # Older versions cannot give up an upload; they wait for it at the end.
+    known = "finish_timeout" in wandb.Settings.model_fields
+    wait = {"finish_timeout": float(WAIT), "finish_timeout_raises": True} if known else {}
+    return wandb.Settings(
+        silent=True, console="off", x_disable_meta=True, x_save_requirements=False, **wait
+    )
 
 
 def log_sheets(run: "wandb.Run", folder: Path) -> None:
@@ -95,7 +105,7 @@ def log_pictures(run: "wandb.Run", pictures: Sequence[Picture], at_most: int) ->
     for picture in chosen:
         shown = describe(picture) | {
             "original": _image(picture.prompt.source),
-            "drawn": _image(picture.row["file"]),
+            "drawn": _image(picture.row["file"], picture.row.get("file_sha256")),
         }
         rows.append([shown[column] for column in COLUMNS])
     run.log({"pictures": wandb.Table(columns=list(COLUMNS), data=rows)})
@@ -121,11 +131,11 @@ def describe(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _image(path: str) -> "wandb.Image":
+def _image(path: str, sha256: str | None = None) -> "wandb.Image":
     """Return a picture for a table: small ones pixel by pixel, large ones as a smaller JPEG."""
     import wandb
 
-    picture = read_rgb(path, None)
+    picture = read_rgb(path, None, sha256)
     picture.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
     file_type = "png" if max(picture.size) <= LOSSLESS else "jpg"
     return wandb.Image(picture, file_type=file_type)

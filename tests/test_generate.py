@@ -208,7 +208,7 @@ def test_bad_pictures_fail_alone_and_are_tried_again(tmp_path: Path, own: Path) 
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("retry=all", "retry: expected null or failed, came 'all'"),
+        ("retry=all", "retry: expected null, failed or damaged, came 'all'"),
         ("runtime.shard_size=0", "runtime.shard_size: expected a number >= 1, came 0"),
         ("runtime.batch_size.images=abc", "images: expected a number >= 1 or auto, came 'abc'"),
         ("trainer.devices=0", "trainer.devices: expected a number >= 1 or auto, came 0"),

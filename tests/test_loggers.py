@@ -195,3 +195,59 @@ def test_online_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert same[0][:-1] == same[1][:-1]
     assert [asked[-1] for asked in same] == ["_log_artifact", "use_artifact"]
     assert "wait" in runs["online"].asked and "wait" not in runs["offline"].asked
+
+
+def test_a_run_goes_on_where_wandb_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def init(**kwargs: Any) -> None:
+        raise wandb.errors.CommError("no answer\nwithin 90 s")
+
+    monkeypatch.setattr(wandb, "init", init)
+    loggers = make_loggers(node(), tmp_path, run_id="r", name="n", group=None, values={})
+    assert [type(logger) for logger in loggers] == [CSVLogger]
+    said = capsys.readouterr().err
+    assert "wandb        no answer within 90 s; going on without it" in said
+
+
+def test_a_run_goes_on_where_wandb_breaks_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    run = Fake(offline=True)
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    loggers = make_loggers(node(), tmp_path, run_id="r", name="n", group=None, values={})
+    loggers[1].log_metrics({"val/accuracy": 0.5}, step=1)
+    assert run.asked.count("log") == 1
+
+    def broken(*args: object) -> None:
+        run.asked.append("log")
+        raise BrokenPipeError
+
+    run.log = broken
+    for step in (2, 3):
+        loggers[1].log_metrics({"val/accuracy": 0.5}, step=step)
+    log_results(node(), loggers, {"test_accuracy": 0.5}, tmp_path, [])
+    assert run.asked.count("log") == 2 and "finish" not in run.asked
+    assert capsys.readouterr().err.count("BrokenPipeError; going on without it") == 1
+
+
+def test_an_upload_is_waited_for_a_while() -> None:
+    from sip.wandb_runs import WAIT, _settings
+
+    assert _settings().finish_timeout == WAIT
+
+
+@pytest.mark.parametrize(("reason", "refused"), [("401 Unauthorized", True), ("timeout", False)])
+def test_a_login_is_refused_by_wandb_alone(
+    reason: str, refused: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def login(prompt: bool) -> bool:
+        raise wandb.errors.AuthenticationError(reason)
+
+    monkeypatch.setattr(wandb, "login", login)
+    if refused:
+        with pytest.raises(UserError, match="refuses the login .401 Unauthorized.; run `wandb"):
+            require_logger(node(mode="online"))
+    else:
+        require_logger(node(mode="online"))
+        assert "timeout; it is tried again" in capsys.readouterr().err

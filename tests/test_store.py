@@ -129,11 +129,30 @@ def test_the_folder_says_how_rows_are_made(room: Room) -> None:
     assert other.folder != room.folder
 
 
-@pytest.mark.parametrize("text", ['{"version": 3}', "[]", "{", ""])
-def test_a_recipe_that_was_changed_or_garbled_is_refused(room: Room, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "other values of: all.*undo that, or delete the folder"),
+        ('{"version": 0}', "other values of: class, version, weights.*was edited"),
+        ('{"version": 3}', "of a newer SIP .version 3 .*, here 1.; update SIP"),
+    ],
+)
+def test_a_recipe_that_was_changed_is_refused(room: Room, text: str, words: str) -> None:
     (room.folder / "recipe.json").write_text(text)
-    with pytest.raises(UserError, match=r"recipe\.json should hold .*; .*delete the folder"):
+    with pytest.raises(UserError, match=r"recipe\.json should hold .* holds another.*" + words):
         reopened(room)
+
+
+@pytest.mark.parametrize("text", ["{", "", None])
+def test_a_recipe_that_is_lost_is_written_again(
+    room: Room, text: str | None, capsys: pytest.CaptureFixture
+) -> None:
+    fill(room, wanted(1), square, chunk=1)
+    file = room.folder / "recipe.json"
+    file.unlink() if text is None else file.write_text(text)
+    assert fill(reopened(room), wanted(1), never, chunk=1).found == 1
+    assert json.loads(file.read_text()) == RECIPE
+    assert f"{file} " in capsys.readouterr().err
 
 
 def test_a_garbled_shard_is_refused_with_a_remedy(room: Room) -> None:

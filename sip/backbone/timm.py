@@ -16,6 +16,7 @@ import timm
 from safetensors import SafetensorError
 from torch import nn
 
+from sip.common.checksums import check_hub
 from sip.common.errors import UserError
 from sip.common.model_files import read_json
 from sip.common.weights import require, weights_folder, weights_recipe
@@ -161,6 +162,7 @@ class Timm:
 
     def _from_folder(self, source: str) -> nn.Module:
         folder = weights_folder(source, self.revision)
+        check_hub(folder)
         stored = read_config(folder)
         if stored["architecture"] != self.name.split(".")[0]:
             raise UserError(

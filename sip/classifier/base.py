@@ -28,12 +28,14 @@ class Picture:
 
     Attributes:
         source: The `sample_id` of its original.
+        file_sha256: Of the file, which is checked whenever it is read.
     """
 
     sample_id: str
     path: str
     label: int
     source: str | None = None
+    file_sha256: str | None = None
 
 
 @dataclass(frozen=True)

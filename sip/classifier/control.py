@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from sip.augmentation.base import Augmentation
 from sip.augmentation.mix.none import NoMix
 from sip.augmentation.offline.none import NoDrawn
 from sip.augmentation.sample.none import AsIs
 from sip.backbone.base import Backbone
+from sip.classifier import checkpoint as checkpoints
 from sip.classifier.loading import decode
-from sip.classifier.train import CHECKPOINT
 from sip.common.runtime import Runtime
 from sip.common.seeds import digest
 from sip.common.work import cut
@@ -43,7 +42,7 @@ class Control:
         self, checkpoint: Path, backbone: Backbone, num_classes: int, runtime: Runtime
     ) -> None:
         self.network = backbone.create(num_classes)
-        self.network.load_state_dict(load_file(checkpoint))
+        self.network.load_state_dict(checkpoints.load(checkpoint))
         self.network.to(runtime.device).eval()
         self.size = backbone.input_size
         self.mean = torch.tensor(backbone.mean).view(3, 1, 1)
@@ -91,9 +90,9 @@ def checkpoint_of(
         finished = runs.glob(f"*-{fingerprint}/summary.json")  # written last
         places = [*(summary.parent for summary in finished), folder]
         for place in places:
-            if (place / CHECKPOINT).is_file():
+            if (place / checkpoints.NAME).is_file():
                 row["found"] = 1
-                return place / CHECKPOINT
+                return place / checkpoints.NAME
         train(folder)
         row["made"] = 1
-    return folder / CHECKPOINT
+    return folder / checkpoints.NAME

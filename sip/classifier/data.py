@@ -22,6 +22,7 @@ from sip.classifier.loading import Loading, decode, decode_all
 from sip.classifier.positions import SplitPositions, StreamPositions
 from sip.classifier.recipe import Recipe
 from sip.common.errors import UserError
+from sip.common.images import file_sha256
 from sip.common.seeds import seed_of, seeded
 
 
@@ -49,7 +50,8 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         """Return one picture and its label."""
         if self.memory is not None:
             return self.memory[position], self.labels[position]
-        pixels = torch.from_numpy(decode(self.rows[position].path, self.size))
+        row = self.rows[position]
+        pixels = torch.from_numpy(decode(row.path, self.size, file_sha256(row)))
         return pixels, self.labels[position]
 
     @cached_property

@@ -33,8 +33,9 @@ from sip.classifier.recipe import Recipe
 from sip.classifier.tuning.probe import Probed
 from sip.common.background import prefetch
 from sip.common.errors import UserError
+from sip.common.images import file_sha256
 from sip.common.progress import say
-from sip.common.tars import read_bytes
+from sip.common.tars import read_bytes, read_checked
 from sip.common.work import Add
 from sip.store import Store
 
@@ -86,31 +87,32 @@ def feature_pool(
     named = str(backbone.recipe().get("name", type(backbone).__name__))
     room = Store(store).room("features", named, {**recipe, "backbone": backbone.recipe()})
     keys = [[content_key(row) for row in rows] for rows in splits]
-    paths = {
-        key: row.path
+    rows_of = {
+        key: row
         for rows, names in zip(splits, keys, strict=True)
         for row, key in zip(rows, names, strict=True)
     }
 
-    def read(batch: Sequence[tuple[str, str]]) -> Tensor:
-        pictures = [decode(path, backbone.input_size) for _, path in batch]
+    def read(batch: Sequence[tuple[str, Row]]) -> Tensor:
+        size = backbone.input_size
+        pictures = [decode(row.path, size, file_sha256(row)) for _, row in batch]
         return torch.from_numpy(np.stack(pictures))
 
-    def make(batches: Iterator[list[tuple[str, str]]], add: Add) -> None:
+    def make(batches: Iterator[list[tuple[str, Row]]], add: Add) -> None:
         with prefetch(batches, read, num_workers, AHEAD) as ready:
             for batch, pictures in ready:
                 found = compute(module, pictures)
                 for (key, _), values in zip(batch, found.numpy(), strict=True):
                     add({"key": key, "payload": npy(values), "suffix": ".npy"})
 
-    wanted = {key: (key, path) for key, path in paths.items()}
+    wanted = {key: (key, row) for key, row in rows_of.items()}
     size = module.recipe.batch_size
     filled = room.fill(wanted, make, size, SHARD_SIZE, storage="webdataset", unit="picture")
     numbers = {key: number for number, key in enumerate(wanted)}
     table: list[np.ndarray] = []
     for start in range(0, len(wanted), CHUNK):
         rows = room.read(list(wanted)[start : start + CHUNK])
-        table += [np.load(io.BytesIO(read_bytes(row["file"]))) for row in rows.values()]
+        table += [np.load(io.BytesIO(checked(row))) for row in rows.values()]
     features = torch.from_numpy(np.stack(table))
     seconds = time.monotonic() - started
     say("features", f"found {filled.found + filled.waited}, made {filled.made}, {seconds:.1f} s")
@@ -120,8 +122,13 @@ def feature_pool(
 
 def content_key(row: Row) -> str:
     """Return what a row's picture is known by: a hash of its content."""
-    known = getattr(row, "sha256", None)
+    known = getattr(row, "sha256", None) or file_sha256(row)
     return known or hashlib.sha256(read_bytes(row.path)).hexdigest()
+
+
+def checked(row: dict) -> bytes:
+    """Return the features' file of a row of the store."""
+    return read_checked(row["file"], row["file_sha256"])
 
 
 def compute(module: Classifier, pictures: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sip.classifier.base import Row
 from sip.common.errors import UserError
-from sip.common.images import read_rgb
+from sip.common.images import file_sha256, read_rgb
 from sip.common.memory import available
 from sip.common.progress import progress
 
@@ -80,14 +80,17 @@ def num_cores() -> int:
     return len(known(0)) if known else os.cpu_count() or 1
 
 
-def decode(path: str, size: int) -> np.ndarray:
+def decode(path: str, size: int, sha256: str | None = None) -> np.ndarray:
     """Return a picture (3, size, size), uint8, cut to its central square.
 
+    Args:
+        sha256: Of the file, where it is known.
+
     Raises:
-        UserError: It cannot be read.
+        UserError: It cannot be read, or is not the file that was written.
     """
     try:
-        picture = read_rgb(path, size)
+        picture = read_rgb(path, size, sha256)
     except ValueError as error:
         raise UserError(f"classifier: {error}; mend or remove the file") from error
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
@@ -108,7 +111,7 @@ def decode_all(rows: Sequence[Row], size: int) -> Tensor:
     def fill(start: int) -> int:
         chunk = rows[start : start + CHUNK]
         for position, row in enumerate(chunk, start):
-            array[position] = decode(row.path, size)
+            array[position] = decode(row.path, size, file_sha256(row))
         return len(chunk)
 
     bar = progress("decode", len(rows), "image", delay=BAR_AFTER)

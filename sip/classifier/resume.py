@@ -3,18 +3,23 @@
 A checkpoint is written before a batch, never within one, so that it holds a whole number of steps:
 weights, optimiser, schedule, the best weights so far and their curve. The pictures and all random
 numbers are functions of the seed and the step. It is a file in the run folder, removed once the
-results are written. Lightning's own file format, read with `weights_only=True`.
+results are written. Lightning's own file format, read with `weights_only=True`; each of its parts
+has a checksum (CRC-32), which torch writes and does not compare: that is done here.
 """
 
 import os
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sip.classifier.base import UNFINISHED
+from sip.common.disk import disk_error
+from sip.common.errors import DamagedError
 from sip.common.interrupt import reclaim, stop_requested
 from sip.common.progress import say
 
@@ -38,16 +43,19 @@ class Checkpoints(Callback):
     def __init__(self, folder: Path, rows: str) -> None:
         self.path, self.rows = folder / UNFINISHED, rows
         self.every, self.last = EVERY, time.monotonic()
+        self._told = False
 
     def found(self) -> int:
         """Return the number of steps of the checkpoint that is there; 0 for none that fits."""
         if not self.path.exists():
             return 0
         try:
+            _check(self.path)
             stored = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
             steps, rows = int(stored["global_step"]), stored["callbacks"][self.state_key]["rows"]
         except Exception as error:  # cut off by a crash of the machine, or not a checkpoint
-            say("classifier", f"{self.path} cannot be read ({type(error).__name__}); from step 0")
+            reason = error if isinstance(error, DamagedError) else type(error).__name__
+            say("classifier", f"{self.path} cannot be read ({reason}); from step 0")
             return 0
         if rows != self.rows:
             say("classifier", "the training pictures are others than the checkpoint's; from step 0")
@@ -87,7 +95,12 @@ class Checkpoints(Callback):
                 raise StopTrainingError
             return
         started = time.monotonic()
-        self.write(trainer)
+        try:
+            self.write(trainer)
+        except Exception as error:
+            if trainer.world_size > 1 or disk_error(error) is None:
+                raise
+            self._say_once(f"going on without a new checkpoint: {disk_error(error)}")
         self.last = time.monotonic()
         self.every = max(self.every, (self.last - started) / SHARE)
         if stop:
@@ -99,3 +112,38 @@ class Checkpoints(Callback):
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
             os.replace(part, self.path)
+
+    def _say_once(self, text: str) -> None:
+        """Go on without a checkpoint: what was trained is worth more than the way back to it."""
+        if not self._told:
+            say("classifier", text)
+        self._told = True
+
+
+class InPlace(TorchCheckpointIO):
+    """Writes a checkpoint where it belongs, and to the disk.
+
+    Lightning's own way goes through memory and the folder for temporary files, where it leaves
+    what a kill interrupts, and which may be small.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write it; what another writing left is written over."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _check(path: Path) -> None:
+    """Compare a checkpoint's parts with their checksums.
+
+    Raises:
+        DamagedError: One is not what was written.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if archive.testzip() is not None:
+            raise DamagedError("its checksum is not the one that it was written with")

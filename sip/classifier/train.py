@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,26 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sip.augmentation.base import Augmentation
 from sip.backbone.base import Backbone
+from sip.classifier import checkpoint as checkpoints
 from sip.classifier.base import Result, Row
 from sip.classifier.callbacks import Bar, KeepBest
 from sip.classifier.data import Pool, sources
+from sip.classifier.failures import plain_errors
 from sip.classifier.features import FeaturePool, can_be_kept, feature_pool
+from sip.classifier.finite import Finite
 from sip.classifier.loading import Loading
 from sip.classifier.module import LOG_EVERY, Classifier
 from sip.classifier.recipe import Recipe
-from sip.classifier.resume import Checkpoints, StopTrainingError
+from sip.classifier.resume import Checkpoints, InPlace, StopTrainingError
 from sip.common.errors import UserError
 from sip.common.interrupt import graceful, raise_if_stopped
 from sip.common.seeds import digest, seed_of
 
-CHECKPOINT, PREDICTIONS = "classifier.safetensors", "predictions.parquet"
+CHECKPOINT, PREDICTIONS = checkpoints.NAME, "predictions.parquet"
 
 
 def train(
@@ -65,8 +67,8 @@ def train(
         loading: How pictures are read; changes nothing but the speed.
 
     Raises:
-        UserError: A split is empty, a picture cannot be read, or the recipe does not fit the
-            backbone.
+        UserError: A split is empty, a picture cannot be read or is damaged, the recipe does not fit
+            the backbone, the loss is not finite, or as `sip.classifier.failures`.
         Stopped: A stop was asked for; the next start goes on from here.
     """
     started = time.perf_counter()
@@ -108,8 +110,10 @@ def train(
             start,
         )
     best = KeepBest()
-    with quiet(), graceful():
-        trainer = make_trainer(recipe, best, run_folder, trainer_kwargs, loggers, kept)
+    facts = {"seed": seed, "lr": recipe.lr, "augmentation": augmentation.recipe()}
+    finite = Finite(Path(run_folder), _batches(data, train_rows), facts, LOG_EVERY)
+    with quiet(), graceful(), plain_errors(recipe.batch_size):
+        trainer = make_trainer(recipe, best, run_folder, trainer_kwargs, loggers, finite, kept)
         with suppress(StopTrainingError):  # `graceful` turns it into Stopped
             trainer.fit(
                 module, datamodule=data, ckpt_path=kept.path if start else None, weights_only=True
@@ -138,6 +142,16 @@ def train(
         checkpoint=str(checkpoint),
         predictions=str(predictions),
     )
+
+
+def _batches(data: Pool | FeaturePool, rows: Sequence[Row]) -> Callable[[int], Sequence[Row]]:
+    """Return what tells the training pictures of a step."""
+
+    def batch(step: int) -> list[Row]:
+        size = data.recipe.batch_size
+        return [rows[number] for number in data.stream.order[step * size : (step + 1) * size]]
+
+    return batch
 
 
 def make_trainer(
@@ -169,6 +183,7 @@ def make_trainer(
         log_every_n_steps=LOG_EVERY,
         default_root_dir=str(run_folder),
         enable_checkpointing=False,  # `best` holds the weights
+        plugins=[InPlace()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -199,7 +214,7 @@ def write(
     with whole(folder / PREDICTIONS) as part:
         pq.write_table(table, part)
     with whole(folder / CHECKPOINT) as part:
-        save_file({name: value.contiguous() for name, value in weights.items()}, part)
+        checkpoints.save(weights, part)
 
 
 @contextmanager

@@ -1,13 +1,20 @@
-"""The batch size that a device and a model like best, found once by trial and remembered."""
+"""The batch size that a device and a model like best, found once by trial and remembered.
+
+A batch that does not fit all the same is worked on in halves.
+"""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from sip.common.claims import write_atomically
+from sip.common.errors import UserError
 from sip.common.progress import say
+
+Result = TypeVar("Result")
 
 LARGEST = 256
 GAIN = 1.05  # a batch twice as large must bring at least that much more speed
@@ -37,6 +44,49 @@ def auto_batch_size(file: Path, model: str, device: str, trial: Callable[[int], 
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(known, indent=2) + "\n")
     return int(known[key])
+
+
+class Pieces:
+    """Works on the rows of batches in pieces that fit into the device's memory; learns their size.
+
+    Args:
+        name: The room, for its lines.
+        remedy: What to do where one row alone does not fit.
+    """
+
+    def __init__(self, name: str, remedy: str) -> None:
+        self.name, self.remedy = name, remedy
+        self.limit: int | None = None  # rows; None until a batch did not fit
+
+    def __call__(self, work: Callable[[slice], Iterable[Result]], num: int) -> list[Result]:
+        """Return what `work` returns for all of `num` rows, at once or piece by piece.
+
+        Raises:
+            UserError: One row alone does not fit.
+        """
+        done: list[Result] = []
+        while len(done) < num:
+            size = min(self.limit or num, num - len(done))
+            try:
+                done += work(slice(len(done), len(done) + size))
+            except RuntimeError as error:  # torch.OutOfMemoryError is one
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(size)
+        return done
+
+    def _halve(self, size: int) -> None:
+        import torch
+
+        if size == 1:
+            raise UserError(
+                f"{self.name}: one picture alone does not fit into the device's memory; use "
+                f"{self.remedy}"
+            ) from None
+        self.limit = size // 2
+        say(self.name, f"{size} rows at once do not fit into memory, going on with {size // 2}")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def _read(file: Path) -> dict[str, int]:

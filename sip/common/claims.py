@@ -55,8 +55,8 @@ class Claims:
         for file in self.folder.glob("*.json"):
             if file == self._file:
                 continue
-            claim = json.loads(file.read_text())
-            if is_alive(claim, now - file.stat().st_mtime):
+            claim = _read(file)
+            if claim and is_alive(claim, now - file.stat().st_mtime):
                 claimed.update(dict.fromkeys(claim["keys"], file.stem))
             else:
                 file.unlink()
@@ -95,6 +95,15 @@ class Claims:
         """Return now as the file system sees it; its clock need not be this machine's."""
         os.utime(self.folder / LOCK_FILE)
         return (self.folder / LOCK_FILE).stat().st_mtime
+
+
+def _read(file: Path) -> dict | None:
+    """Return a claim; None for one that is garbled, whose owner will find its rows made twice."""
+    try:
+        claim = json.loads(file.read_text())
+        return claim if {"host", "pid", "started", "keys"} <= claim.keys() else None
+    except (ValueError, AttributeError):
+        return None
 
 
 def readable(owner: str) -> str:

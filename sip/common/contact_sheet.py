@@ -19,12 +19,17 @@ COLUMNS = 6
 
 @dataclass(frozen=True)
 class Pair:
-    """An original, what was drawn from it, and the lines under both."""
+    """An original, what was drawn from it, and the lines under both.
+
+    Attributes:
+        drawn_sha256: Of the drawn file, which is checked.
+    """
 
     original: str
     drawn: str
     title: str
     lines: Sequence[str]
+    drawn_sha256: str | None = None
 
 
 def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
@@ -43,8 +48,8 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
         top = GAP + (number // COLUMNS) * block
         pen.text((left, top), _wrapped([pair.title])[0], fill="black", font=font)
         top += LINE
-        for picture in (pair.original, pair.drawn):
-            sheet.paste(_enlarged(picture), (left, top))
+        for file, sha256 in ((pair.original, None), (pair.drawn, pair.drawn_sha256)):
+            sheet.paste(_enlarged(file, sha256), (left, top))
             top += CELL + GAP // 4
         for line in _wrapped(pair.lines):
             pen.text((left, top), line, fill=(60, 60, 60), font=font)
@@ -54,8 +59,8 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
     part.replace(path)
 
 
-def _enlarged(path: str) -> Image.Image:
-    rgb = read_rgb(path, None)
+def _enlarged(path: str, sha256: str | None) -> Image.Image:
+    rgb = read_rgb(path, None, sha256)
     small = max(rgb.size) <= CELL // 2
     return rgb.resize((CELL, CELL), Image.Resampling.NEAREST if small else Image.Resampling.BICUBIC)
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sip.common.errors import UserError
-from sip.common.tars import read_bytes, split_reference
+from sip.common.tars import read_bytes, read_checked, split_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,9 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 
 
-def read_rgb(path: str | os.PathLike[str], size: int | None) -> Image.Image:
+def read_rgb(
+    path: str | os.PathLike[str], size: int | None, sha256: str | None = None
+) -> Image.Image:
     """Read any picture file as upright 8-bit RGB.
 
     EXIF rotation is applied, transparency is laid on white, 16-bit grey is scaled down, and of an
@@ -55,13 +57,16 @@ def read_rgb(path: str | os.PathLike[str], size: int | None) -> Image.Image:
         path: Of a format in `FORMATS`; a file, or a reference into a tar file (`sip.common.tars`).
         size: In px; the largest central square is scaled (bicubic) to size x size. None leaves the
             picture as it is.
+        sha256: What the file must be, in hex digits; None where nobody knows: it is not checked.
 
     Raises:
+        DamagedError: The file is another.
         ValueError: The file is missing, broken, not a picture, or larger than `MAX_PIXELS` or
             `MAX_BYTES`.
     """
+    checked = None if sha256 is None else read_checked(path, sha256)
     try:
-        with opened(path) as image:
+        with opened(path if checked is None else checked) as image:
             image.load()
             upright = _to_rgb(_upright(image))
     except Exception as error:  # on damaged files Pillow raises RuntimeError and others too
@@ -110,6 +115,11 @@ def _is_rotated(image: Image.Image) -> bool:
         return image.getexif().get(EXIF_ORIENTATION) in ROTATED
     except Exception:  # as in `_upright`
         return False
+
+
+def file_sha256(row: object) -> str | None:
+    """Return the checksum of a drawn picture's file; None for what was not drawn: it has none."""
+    return getattr(row, "file_sha256", None)
 
 
 def _upright(image: Image.Image) -> Image.Image:

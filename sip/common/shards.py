@@ -7,7 +7,6 @@ row says where its own are. A shard is written elsewhere on the same file system
 disk with `fsync`, and then renamed into place: whoever looks sees all of it or nothing of it.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -25,13 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sip.common import tars
-from sip.common.errors import UserError
+from sip.common.disk import plain_disk_errors
+from sip.common.errors import DamagedError, UserError
 
 ROWS_FILE = "rows.parquet"
 TAR_FILE = "pictures.tar"
 STORAGES = ("files", "webdataset")
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+HASH_LENGTH = 16  # hex digits of the SHA-256 of the rows, in a shard's name
 
 
 class ShardWriter:
@@ -50,8 +50,10 @@ class ShardWriter:
     def __init__(self, tmp: Path, shards: Path, owner: str, storage: str = "files") -> None:
         if storage not in STORAGES:
             raise UserError(f"storage: expected one of {', '.join(STORAGES)}, came {storage!r}")
-        # Names sort by time, so that a row made again stands behind the failed one before it.
-        self.name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        # Names sort by time, so that a row made again stands behind the failed one before it. On
+        # commit, what stands behind the time becomes a hash of the rows.
+        self._time = f"{time.time_ns():020d}"
+        self.name = f"{self._time}-{uuid.uuid4().hex[:8]}"
         self.rows: dict[str, dict[str, Any]] = {}
         self._folder = tmp / f"{owner}--{self.name}"
         self._shards = shards
@@ -124,7 +126,10 @@ class ShardWriter:
             return
         with plain_disk_errors(self._shards):
             rows = [self.rows[key] for key in order if key in self.rows]
-            pq.write_table(to_table(rows), self._folder / ROWS_FILE)
+            data = pa.BufferOutputStream()
+            pq.write_table(to_table(rows), data)
+            (self._folder / ROWS_FILE).write_bytes(data.getvalue())
+            self.name = f"{self._time}-{_hash(data.getvalue())}"
             keep = {ROWS_FILE, *(row["file"] for row in rows if row.get("file"))}
             if self._close_tar():
                 keep.add(TAR_FILE)
@@ -171,7 +176,7 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def read_columns(shard: Path, columns: list[str]) -> dict[str, list[Any]]:
     """Return some columns of a shard; those that it lacks are left out."""
-    with _plain_read_errors(shard), pq.ParquetFile(shard / ROWS_FILE) as file:
+    with _plain_read_errors(shard), _open(shard) as file:
         there = [column for column in columns if column in file.schema_arrow.names]
         return file.read(columns=there, use_threads=False).to_pydict()
 
@@ -181,7 +186,7 @@ def read_rows(shard: Path, keys: set[str]) -> Iterator[dict[str, Any]]:
 
     `sip.common.tars.read_bytes` and `sip.common.images.read_rgb` take both.
     """
-    with _plain_read_errors(shard), pq.ParquetFile(shard / ROWS_FILE) as file:
+    with _plain_read_errors(shard), _open(shard) as file:
         table = file.read(use_threads=False)
         if len(keys) < table.num_rows:
             positions = [i for i, key in enumerate(table["key"].to_pylist()) if key in keys]
@@ -193,24 +198,16 @@ def read_rows(shard: Path, keys: set[str]) -> Iterator[dict[str, Any]]:
         yield row
 
 
-@contextmanager
-def plain_disk_errors(place: Path, key: str = "paths.store") -> Iterator[None]:
-    """Turn a full disk or a read-only folder into one line; `key` is what sets the folder."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            raise UserError(
-                f"{place}: files vanished while they were written: someone removed them, or "
-                "another process took this one for dead, since it gave no sign of life for long; "
-                "start again: what is finished is kept"
-            ) from error
-        if error.errno not in CANNOT_WRITE:
-            raise
-        raise UserError(
-            f"cannot write to {place}: {error.strerror}; make room or give another folder "
-            f"({key}=...), then start again: what is finished is kept"
-        ) from error
+def _open(shard: Path) -> pq.ParquetFile:
+    """Open the rows of a shard, which are what was written: the name holds their hash.
+
+    A shard of an older version has a shorter name, and none.
+    """
+    data = (shard / ROWS_FILE).read_bytes()
+    known = shard.name.rpartition("-")[2]
+    if len(known) == HASH_LENGTH and known != _hash(data):
+        raise _damaged(shard, "its checksum is not the one that it was written with")
+    return pq.ParquetFile(pa.BufferReader(data))
 
 
 @contextmanager
@@ -218,10 +215,18 @@ def _plain_read_errors(shard: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise UserError(
-            f"{shard / ROWS_FILE} should hold rows and cannot be read ({error}); "
-            f"delete the folder {shard}, its rows will be made again"
-        ) from error
+        raise _damaged(shard, str(error)) from error
+
+
+def _damaged(shard: Path, reason: str) -> DamagedError:
+    return DamagedError(
+        f"{shard / ROWS_FILE} should hold rows and cannot be read ({reason}); use retry=damaged, "
+        f"or delete the folder {shard}: its rows will be made again"
+    )
+
+
+def _hash(data: bytes | pa.Buffer) -> str:
+    return hashlib.sha256(data).hexdigest()[:HASH_LENGTH]
 
 
 def _check_value(column: str, value: Any) -> None:

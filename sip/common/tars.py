@@ -4,11 +4,14 @@ Plain POSIX (ustar) archives that depend on the members alone: no times, no owne
 thousands of pictures, and each is still read with a single `pread`.
 """
 
+import hashlib
 import os
 import re
 import tarfile
 from functools import lru_cache
 from pathlib import Path
+
+from sip.common.errors import DamagedError
 
 MAX_OPEN = 64  # tar files that stay open for reading
 END = bytes(2 * tarfile.BLOCKSIZE)  # closes an archive
@@ -55,6 +58,42 @@ def read_bytes(file: str | os.PathLike[str]) -> bytes:
     if len(data) < size:
         raise ValueError(f"{tar} should hold {size} bytes at {offset}, holds {max(there, 0)}")
     return data
+
+
+def read_checked(file: str | os.PathLike[str], sha256: str | None) -> bytes:
+    """Return the bytes of a finished file, or member, which are what was written.
+
+    Args:
+        file: As in `read_bytes`.
+        sha256: Its row's "file_sha256", in hex digits; None for a file that has none.
+
+    Raises:
+        DamagedError: They are not, or not there.
+    """
+    try:
+        data = read_bytes(file)
+    except (OSError, ValueError) as error:
+        raise _damaged(file, str(error)) from error
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise _damaged(file, "its checksum is not the one that it was written with")
+    return data
+
+
+def member_name(file: str) -> str:
+    """Return the name of a finished file, or of the member that a reference names."""
+    parts = split_reference(file)
+    if parts is None:
+        return Path(file).name
+    tar, offset, _ = parts
+    header = os.pread(_open(tar).descriptor, tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE)
+    return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
+
+
+def _damaged(file: str | os.PathLike[str], reason: str) -> DamagedError:
+    return DamagedError(
+        f"{os.fspath(file)} is damaged ({reason}); retry=damaged checks the store and makes what "
+        "is damaged again"
+    )
 
 
 class _Open:

@@ -6,11 +6,11 @@ then, or reported in one line.
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sip.common import hub, model_safety
+from sip.common.checksums import HASHED_SUFFIXES, check_hub, check_packaged, sha256_of
 from sip.common.errors import UserError
 from sip.common.model_files import Parts, missing_file
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 DEFAULT_REVISION = "main"  # the hub's own default
-HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -57,9 +56,8 @@ def weights_recipe(path: str, revision: str | None, variant: str | None = None) 
     ]
     sha256 = hashlib.sha256()
     for file in files:
-        status = file.stat()
         sha256.update(file.relative_to(folder).as_posix().encode() + b"\0")
-        sha256.update(_file_sha256(file, status.st_size, status.st_mtime_ns))
+        sha256.update(bytes.fromhex(sha256_of(file)))
     return {"name": folder.name, "sha256": sha256.hexdigest(), **chosen}
 
 
@@ -139,6 +137,7 @@ def load_transformer(
 
     check_dtype("dtype", dtype)
     folder, had_bar = weights_folder(path, revision), logging.is_progress_bar_enabled()
+    check_hub(folder)
     logging.disable_progress_bar()
     try:
         with model_safety.plain_load_errors(f"model folder {folder}"):
@@ -157,13 +156,6 @@ def load_transformer(
     return model.eval().to(device)
 
 
-@cache
-def _file_sha256(file: Path, size: int, modified: int) -> bytes:
-    """Hash a file once a process; size and time are in the key, so a changed file counts anew."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
-
-
 def _local(path: str, parts: Parts) -> Path | None:
     """Return the complete folder that `path` names; None if it may be a hub name."""
     folder = Path(resolve(path)).expanduser()
@@ -173,6 +165,7 @@ def _local(path: str, parts: Parts) -> Path | None:
                 f"model folder {folder}: expected {lacks}, found none; copy a complete model "
                 f"folder there, or set another model"
             )
+        check_packaged(folder)
         return folder
     if _may_be_on_hub(path):
         return None

@@ -10,9 +10,10 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sip.common.claims import Claims, readable
+from sip.common.disk import plain_disk_errors
 from sip.common.interrupt import graceful, stop_requested
 from sip.common.progress import progress, say
-from sip.common.shards import ShardWriter, plain_disk_errors
+from sip.common.shards import ShardWriter
 
 if TYPE_CHECKING:
     from sip.store import Room

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from sip import records
 from sip.common.errors import UserError
 from sip.common.progress import say
+from sip.common.tars import read_checked
 from sip.filter.base import Candidate, Verdict
 from sip.pipeline import Offline, Picture
 from sip.stages import Stages
@@ -111,7 +113,7 @@ def verdicts(
         control: Finds or trains the control, where the filter reads it.
 
     Raises:
-        UserError: None is kept, or a picture cannot be read.
+        UserError: None is kept, or a picture cannot be read or is damaged.
     """
     chosen = offline.filter
     assert chosen is not None
@@ -120,7 +122,12 @@ def verdicts(
         return []
     if "embeddings" in chosen.reads:
         wanted = {one.source_sha256: one.source for one in candidates}
-        offline.embed(wanted | {one.sha256: one.path for one in candidates}, stages)
+        drawn_ones = {one.sha256: one.path for one in candidates}
+        offline.embed(wanted | drawn_ones, stages, drawn_ones)
+    else:
+        with ThreadPoolExecutor(offline.runtime.num_workers) as threads:
+            for _ in threads.map(_check_file, candidates):
+                pass
     seen = control() if control is not None and "control" in chosen.reads else None
     with stages.stage("filter") as row:
         found = chosen.judge(candidates, OfflineFacts(offline, class_names, seen))
@@ -188,6 +195,11 @@ def _candidate(picture: Picture) -> Candidate:
         source=prompt.source,
         source_sha256=prompt.source_sha256,
     )
+
+
+def _check_file(one: Candidate) -> None:
+    """Raise `DamagedError` where a drawn picture is not what was written."""
+    read_checked(one.path, one.sha256)
 
 
 def _report(chosen: "Filter", candidates: Sequence[Candidate], found: Sequence[Verdict]) -> None:

@@ -10,6 +10,7 @@ import diffusers.utils.logging
 import torch
 import transformers.utils.logging
 
+from sip.common.checksums import check_hub
 from sip.common.model_safety import plain_load_errors
 from sip.common.progress import say
 from sip.images.families.base import Family
@@ -56,12 +57,13 @@ def load_pipeline(
         safety_checker: Whether its weights are loaded too.
 
     Raises:
-        UserError: The folder does not hold what is asked for.
+        UserError: The folder does not hold what is asked for, or what was downloaded.
     """
     without: dict[str, Any] = {part: None for part in family.optional if not layout.has(part)}
     if family.can_be_screened and not safety_checker:
         without.update(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
         say("images", "the safety checker is off: drawn pictures are not screened")
+    check_hub(layout.folder)
     with quiet():
         with plain_load_errors(f"images.model: {layout.folder}"):
             pipeline = getattr(diffusers, family.pipelines[0]).from_pretrained(

@@ -3,7 +3,7 @@
 Rows go into the summary; `quality.parquet` in the run's folder says the same picture by picture.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from sip.metrics.consistency import label_similarity, paired_cosines, zero_shot_
 from sip.metrics.diversity import distance_to_original
 from sip.pipeline import Offline, Picture
 from sip.scores.base import Scorer
-from sip.stages import AHEAD, Stages, reader
+from sip.stages import AHEAD, Stages, ToEmbed, reader
 
 Item = TypeVar("Item")
 LABEL_TEXT = "a photo of a {label}"  # the prompt of the paper without its caption
@@ -127,7 +127,8 @@ def embed(
     scorer.load(runtime)
     sources = dict.fromkeys(picture.prompt.source for picture in pictures)
     of_source = embed_files(scorer, sources, runtime)
-    of_drawn = embed_files(scorer, (picture.row["file"] for picture in pictures), runtime)
+    checksums = {picture.row["file"]: picture.row.get("file_sha256") for picture in pictures}
+    of_drawn = embed_files(scorer, checksums, runtime, checksums)
     of_real = embed_files(scorer, (sample.path for sample in reference), runtime)
     kept = [p for p in pictures if p.row["file"] in of_drawn and p.prompt.source in of_source]
     if not kept:
@@ -153,16 +154,30 @@ def embed(
     return Embedded(vectors, kept)
 
 
-def embed_files(scorer: Scorer, files: Iterable[str], runtime: Runtime) -> dict[str, np.ndarray]:
-    """Return file -> unit vector (D,), float32; files that cannot be read are left out."""
+def embed_files(
+    scorer: Scorer,
+    files: Iterable[str],
+    runtime: Runtime,
+    checksums: Mapping[str, str | None] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return file -> unit vector (D,), float32; files that cannot be read are left out.
+
+    Args:
+        checksums: File -> SHA-256, of drawn pictures.
+
+    Raises:
+        DamagedError: A drawn picture is not what was written.
+    """
     import torch
 
-    def as_sample(file: str) -> Sample:
-        return Sample("", file, 0, "", "train", 0, 0, "")
+    known = checksums or {}
+
+    def to_embed(file: str) -> ToEmbed:
+        return ToEmbed("", file, known.get(file))
 
     vectors: dict[str, np.ndarray] = {}
     batches = (list(batch) for batch in cut(list(dict.fromkeys(files)), BATCH))
-    read = reader(as_sample, scorer.prepare)
+    read = reader(to_embed, scorer.prepare)
     with prefetch(batches, read, runtime.num_workers, AHEAD) as ready, torch.inference_mode():
         for _, batch in ready:
             if batch.pixels is not None:

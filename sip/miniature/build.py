@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from sip.common.checksums import NAME, checksums
 from sip.miniature.pool import pretrain_pool
 
 HERE = Path(__file__).parent
@@ -134,6 +135,7 @@ def main() -> None:
         for job in jobs:
             for part, report in job.result().items():
                 print(f"{part}: {report}")
+    (args.folder / NAME).write_text(checksums(args.folder))
     from sip.miniature.quality import write_card
 
     print(write_card(args.folder))

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 def task(config: "DictConfig") -> None:
     """Read the finished runs of an experiment and write their page."""
     from sip.common.claims import write_atomically
+    from sip.common.disk import plain_disk_errors
     from sip.common.errors import UserError
-    from sip.common.shards import plain_disk_errors
     from sip.records import command
     from sip.report.page import page
     from sip.report.runs import find_runs, header_of

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sip.common import batch_size
-from sip.common.batch_size import auto_batch_size
+from sip.common.batch_size import Pieces, auto_batch_size
+from sip.common.errors import UserError
 
 
 class Device:
@@ -65,3 +66,28 @@ def test_one_row_that_does_not_fit_and_other_errors_are_raised(tmp_path, monkeyp
 
     with pytest.raises(RuntimeError, match="shapes differ"):
         auto_batch_size(tmp_path / "b.json", "x", "cpu", broken)
+
+
+def test_what_does_not_fit_is_done_in_halves(capsys: pytest.CaptureFixture) -> None:
+    asked: list[int] = []
+
+    def work(rows: slice) -> list[int]:
+        asked.append(rows.stop - rows.start)
+        if asked[-1] > 3:
+            raise RuntimeError("CUDA out of memory")
+        return list(range(100)[rows])
+
+    pieces = Pieces("captions", "another model")
+    assert pieces(work, 10) == list(range(10))
+    assert asked == [10, 5, 2, 2, 2, 2, 2]
+    assert pieces(work, 3) == [0, 1, 2] and asked[-2:] == [2, 1]  # it has learned
+    said = capsys.readouterr().err
+    assert "10 rows at once do not fit into memory, going on with 5" in said
+
+
+def test_one_row_that_does_not_fit_is_an_error() -> None:
+    def work(rows: slice) -> list[int]:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(UserError, match="captions: one picture alone does not fit .*use less"):
+        Pieces("captions", "less")(work, 4)

@@ -1,0 +1,47 @@
+"""What can go wrong in a training and is nobody's bug, in one line: what it was and what to do."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sip.common.batch_size import is_out_of_memory
+from sip.common.errors import UserError
+
+WORKER_DIED = re.compile(r"DataLoader worker \(pid.*?(killed by signal: [^.]*|exited unexpectedly)")
+IN_WORKER = "in DataLoader worker process"  # torch hands an error on as a traceback in its text
+
+
+@contextmanager
+def plain_errors(batch_size: int) -> Iterator[None]:
+    """Turn what a training's block raises into one line, where that says it all.
+
+    Args:
+        batch_size: Pictures a step.
+
+    Raises:
+        UserError: A process that reads was killed, a picture could not be read in one, or the
+            device's memory is too small. Halving the batch, as drawing does, would train another
+            classifier: so that is left to the user.
+    """
+    try:
+        yield
+    except UserError as error:
+        if IN_WORKER not in str(error):
+            raise
+        last = str(error).strip().splitlines()[-1]
+        raise type(error)(last.partition(": ")[2]) from None
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if is_out_of_memory(error):
+            raise UserError(
+                f"classifier: a batch of {batch_size} pictures does not fit into the device's "
+                "memory; use classifier.precision=bf16-mixed or a smaller classifier.batch_size "
+                "(each is another training), or free the device and start again: the training "
+                "goes on from its last checkpoint"
+            ) from error
+        if died := WORKER_DIED.search(str(error)):
+            raise UserError(
+                f"classifier: a process that reads pictures was lost ({died[1]}), often for want "
+                "of memory; start again: the training goes on from its last checkpoint; "
+                "runtime.loader_workers=0 reads without such processes"
+            ) from error
+        raise

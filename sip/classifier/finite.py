@@ -1,0 +1,102 @@
+"""A training whose loss is not finite any more stops, and leaves the batch that did it behind.
+
+It stops before a checkpoint or a validation could keep what came of it. A look at a loss waits for
+a GPU, so there the losses of some steps are looked at together: it stops a few steps late and still
+names the right one. A batch is a function of the seed and the step, so its names are enough.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from sip.classifier.base import Row
+from sip.common.claims import write_atomically
+from sip.common.errors import UserError
+
+NAME = "not_finite.json"  # in the run folder
+
+
+class Finite(Callback):
+    """Watches the loss of each step.
+
+    Args:
+        folder: The run folder; gets `not_finite.json`.
+        batch_of: Returns the pictures of a step.
+        facts: What the file says beside: how the pictures were changed.
+        every: Steps between looks, where the loss lies on a device that one waits for.
+
+    Raises:
+        UserError: From the hooks, where a loss is not finite.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        batch_of: Callable[[int], Sequence[Row]],
+        facts: Mapping[str, Any],
+        every: int,
+    ) -> None:
+        self.folder, self.batch_of, self.facts, self.every = folder, batch_of, facts, every
+        self._step = 0
+        self._unseen: list[tuple[int, Tensor]] = []  # steps and their losses
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Remove what an earlier start left."""
+        (self.folder / NAME).unlink(missing_ok=True)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_number: int
+    ) -> None:
+        """Note the step, which Lightning counts within the batch."""
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Keep the loss; look at it where that costs nothing, or where it is time."""
+        self._unseen.append((self._step, outputs["loss"].detach()))
+        if module.device.type == "cpu" or len(self._unseen) >= self.every:
+            self._look(trainer)
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Look, since the best weights are kept."""
+        self._look(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Look, since all of it is kept."""
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        seen, self._unseen = self._unseen, []
+        if not seen:
+            return
+        losses = torch.stack([loss for _, loss in seen]).tolist()
+        for (step, _), loss in zip(seen, losses, strict=True):
+            if not isfinite(loss):
+                self._stop(trainer, step, loss)
+
+    def _stop(self, trainer: Trainer, step: int, loss: float) -> None:
+        rows = self.batch_of(step)
+        told = {
+            "step": step,
+            "loss": str(loss),
+            **self.facts,
+            "pictures": [
+                {"sample_id": row.sample_id, "label": row.label, "file": row.path} for row in rows
+            ],
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / NAME, json.dumps(told, indent=2, default=str) + "\n")
+        raise UserError(
+            f"classifier: the loss is {loss} at step {step} of {trainer.max_steps}; its batch is "
+            f"listed in {self.folder / NAME}; look at its pictures, or use a smaller "
+            "classifier.lr, classifier.gradient_clip=1 or classifier.precision=32-true"
+        )

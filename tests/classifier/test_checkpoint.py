@@ -1,0 +1,58 @@
+"""Weights come back as they went, or not at all."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sip.classifier import checkpoint
+from sip.common.errors import DamagedError
+
+WEIGHTS = {
+    "b.weight": torch.arange(60.0).reshape(3, 20).t(),  # not contiguous
+    "a.count": torch.tensor(3),
+    "c.half": torch.ones(7, dtype=torch.bfloat16),
+}
+
+
+def test_weights_come_back_and_any_reader_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    checkpoint.save(WEIGHTS, file)
+    for read in (checkpoint.load(file), load_file(file)):
+        assert read.keys() == WEIGHTS.keys()
+        assert all(torch.equal(read[name], value) for name, value in WEIGHTS.items())
+    again = tmp_path / "again.safetensors"
+    checkpoint.save(dict(reversed(WEIGHTS.items())), again)
+    assert again.read_bytes() == file.read_bytes()
+
+
+def test_a_flipped_bit_anywhere_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    checkpoint.save(WEIGHTS, file)
+    whole = file.read_bytes()
+    for position in range(0, len(whole), 11):
+        changed = bytearray(whole)
+        changed[position] ^= 16
+        file.write_bytes(changed)
+        try:
+            found = checkpoint.load(file)
+        except DamagedError as error:
+            assert "delete it: it will be trained again" in str(error)
+        else:  # a blank of the header, that means nothing
+            assert checkpoint.checksum(found) == checkpoint.checksum(WEIGHTS)
+
+
+def test_a_value_a_shape_and_a_name_are_in_the_checksum() -> None:
+    base = {"a": torch.zeros(4)}
+    others = [{"a": torch.zeros(2, 2)}, {"b": torch.zeros(4)}, {"a": torch.zeros(4).half()}]
+    others.append({"a": torch.tensor([0.0, 0, 0, 1e-45])})
+    assert len({checkpoint.checksum(one) for one in [base, *others]}) == 5
+
+
+def test_an_older_file_has_no_checksum(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(4)}, tmp_path / "old")
+    assert checkpoint.load(tmp_path / "old")["a"].tolist() == [0.0] * 4
+    (tmp_path / "old").write_bytes(b"no weights")
+    with pytest.raises(DamagedError, match="old is damaged"):
+        checkpoint.load(tmp_path / "old")

@@ -1,0 +1,209 @@
+"""The jobs that are broken: drawing, and training, by the very commands of a user.
+
+What they load is loaded once: children are forks of this process, and take the models from it.
+"""
+
+import os
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from tests.faults.base import Child, Ended, holds, in_child
+from tests.kills import contents
+
+BASE = (
+    "dataset.shots=1",
+    "images.num_steps=4",
+    "prompts.noise_rate=0.5",
+    "metrics=[]",
+    "runtime.device=cpu",
+    "runtime.num_threads=1",
+    "runtime.loader_workers=0",
+    "runtime.batch_size.captions=5",
+    "runtime.batch_size.scores=5",
+    "runtime.batch_size.images=5",
+    "runtime.shard_size=5",
+    "logger=csv",
+)
+NUM_DRAWN = 10
+TRAINING = (
+    "augmentation=sip",
+    "backbone.name=test_resnet",
+    "backbone.stem=null",
+    "classifier.steps=8",
+    "classifier.val_every=4",
+    "classifier.warmup_steps=1",
+    "classifier.batch_size=8",
+    "train.leaks=false",
+)
+ROOMS = ("captions", "scores", "images")
+_loaded: list[tuple[dict, Any]] = []  # nodes of rooms, and what was built and loaded from them
+
+
+def overrides(folder: Path, *more: str) -> list[str]:
+    """Return the command line of a job in a folder."""
+    paths = [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
+    values = dict(text.split("=", 1) for text in [*BASE, *paths, *more])  # the last one counts
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def command(module: str, arguments: Sequence[str]) -> Callable[[], None]:
+    """Return a function that does what `python -m <module> <arguments>` does, models at hand."""
+
+    def work() -> None:
+        _take_loaded()
+        sys.argv = [module, *arguments]
+        sys.orig_argv = [sys.executable, "-m", module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+    return work
+
+
+def generate(folder: Path, *more: str, before: Callable[[], None] = lambda: None) -> Ended:
+    """Run the drawing command to its end; `before` is called in its process."""
+    return _run("sip.generate", folder, overrides(folder, *more), before)
+
+
+def train(folder: Path, *more: str, before: Callable[[], None] = lambda: None) -> Ended:
+    """Run the training command to its end."""
+    return _run("sip.train", folder, overrides(folder, *TRAINING, *more), before)
+
+
+def start(module: str, folder: Path, *more: str, name: str = "said") -> Child:
+    """Start a command; return its process."""
+    more = (*TRAINING, *more) if module == "sip.train" else more
+    work = command(module, overrides(folder, *more))
+    return Child(work, folder / f"{name}.txt")
+
+
+def _run(module: str, folder: Path, arguments: Sequence[str], before: Callable[[], None]) -> Ended:
+    work = command(module, arguments)
+
+    def prepared() -> None:
+        before()
+        work()
+
+    return in_child(prepared, folder / "said.txt")
+
+
+def drawing(folder: Path, *more: str) -> Callable[[], None]:
+    """Return a function that draws as the command does, without Hydra, in half of the time."""
+    from sip.generation import Generation
+
+    config = configuration(more).copy()
+    for name in ("store", "runs", "data"):
+        config.paths[name] = str(folder / name)
+
+    def work() -> None:
+        _take_loaded()
+        Generation(config).run()
+
+    return work
+
+
+@cache
+def configuration(more: tuple[str, ...]) -> DictConfig:
+    """Return the composed configuration of a job."""
+    from hydra import compose, initialize_config_dir
+
+    from sip.cli import conf_folder
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose("config", overrides(Path("nowhere"), *more))
+
+
+@cache
+def whole(folder: Path) -> dict[str, dict]:
+    """Load the models, draw in a folder without any fault, and return what was drawn.
+
+    In this very process, so that the next ones find everything loaded.
+    """
+    from sip.generation import Generation
+
+    config = configuration(()).copy()
+    for name in ("store", "runs", "data"):
+        config.paths[name] = str(folder / name)
+    job = Generation(config)
+    keep(config, job.offline)
+    with open(os.devnull, "w") as silent, redirect_stdout(silent), redirect_stderr(silent):
+        job.run()
+    return drawn(folder)
+
+
+def keep(config: DictConfig, offline: Any) -> None:
+    """Keep the rooms of a job for other processes, with what they will have loaded."""
+    for room, built in zip(
+        ROOMS, (offline.captioner, offline.scorer, offline.generator), strict=True
+    ):
+        _loaded.append((_plain(config[room]), built))
+    for model in (offline.captioner, offline.scorer):
+        model.clear = lambda: None
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _take_loaded() -> None:
+    """Let the pipeline take what is loaded in place of building it, and measure no speed."""
+    import sip.pipeline
+    import sip.trial
+    from sip.build import build
+
+    def taken(node: Any, **kwargs: Any) -> Any:
+        plain = _plain(node)
+        found = [room for known, room in _loaded if known == plain]
+        return found[0] if found else build(node, **kwargs)
+
+    sip.pipeline.build = taken
+    sip.trial.measure = lambda *_: sip.trial.Speed(0.1, 0.1, 0.1, 0.1)
+
+
+def drawn(folder: Path) -> dict[str, dict]:
+    """Return what a store holds, by room and key, with the bytes of the pictures.
+
+    Raises:
+        AssertionError: A row is there twice, or something unfinished is left.
+    """
+    return contents(folder / "store")
+
+
+def same(folder: Path, expected: dict[str, dict]) -> None:
+    """Raise `AssertionError` unless a store holds what an unbroken job makes, bit by bit."""
+    found = drawn(folder)
+    other = sorted(key for key in {*found, *expected} if found.get(key) != expected.get(key))
+    holds(not other, f"{len(other)} rows differ from an unbroken job's, first {other[:3]}")
+
+
+def shards(folder: Path, room: str) -> list[Path]:
+    """Return the finished shards of a room."""
+    return sorted((folder / "store" / room).glob("*/shards/*"))
+
+
+def made_again(ended: Ended) -> str:
+    """Return what the stages of a second start found and made, for the table."""
+    lines = [line.split() for line in ended.said.splitlines() if " found " in line]
+    numbers = {words[0]: (words[2].strip(","), words[4].strip(",")) for words in lines}
+    return ", ".join(
+        f"{room} found {found} made {made}"
+        for room, (found, made) in numbers.items()
+        if room in ROOMS
+    )
+
+
+def flip(file: Path, at: float = 0.5, bit: int = 3) -> None:
+    """Flip one bit of a file, at a share of its length."""
+    data = bytearray(file.read_bytes())
+    data[int(len(data) * at)] ^= 1 << bit
+    file.write_bytes(data)
+
+
+def silence_wandb() -> None:
+    """Keep W&B offline and quiet."""
+    os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
