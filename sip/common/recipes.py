@@ -48,11 +48,11 @@ def _read_recipe(file: Path) -> Any:
 def _another(file: Path, found: Any, recipe: Any) -> UserError:
     """Return the error for a recipe that is not that of the folder's name."""
     named = f"{file} should hold the recipe of the rows beside it and holds another"
-    versions = [one.get("version") if isinstance(one, dict) else None for one in (found, recipe)]
-    if all(type(version) is int for version in versions) and versions[0] > versions[1]:
+    there, here = (one.get("version") if isinstance(one, dict) else None for one in (found, recipe))
+    if isinstance(there, int) and isinstance(here, int) and there > here:
         return UserError(
-            f"{named}, of a newer SIP (version {versions[0]} of how these rows are made, here "
-            f"{versions[1]}); update SIP, or give another paths.store"
+            f"{named}, of a newer SIP (version {there} of how these rows are made, here "
+            f"{here}); update SIP, or give another paths.store"
         )
     keys = found.keys() | recipe.keys() if isinstance(found, dict) else set()
     other = sorted(key for key in keys if found.get(key) != recipe.get(key))
