@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 DRIVER = Path("/proc/driver/nvidia/version")
 GIB = 2**30
-LEAST_MEMORY = 2.0  # GiB; the main job on the embedded profile takes 1.6
-LEAST_DISK = 1.0  # GB; a run and its pictures on the embedded profile take 0.01
+LEAST_MEMORY = 2.0  # GiB; a round number of ours, not a measurement
+LEAST_DISK = 1.0  # GB; as round: the first run writes well below it
 
 
 def device(config: "DictConfig") -> Iterator[Finding]:
@@ -58,7 +58,7 @@ def memory() -> Iterator[Finding]:
     free, total = available() / GIB, psutil.virtual_memory().total / GIB
     text = f"{free:.1f} GiB free, the machine has {total:.1f}"
     if free < LEAST_MEMORY:
-        text += f"; the smallest run takes about {LEAST_MEMORY:g}: end other programs"
+        text += f"; below {LEAST_MEMORY:g} even the smallest run may fail: end other programs"
         yield Finding("memory", NOTE, text)
     else:
         yield Finding("memory", OK, text)
