@@ -17,7 +17,7 @@ from sip.augmentation.mix.none import NoMix
 from sip.augmentation.offline.none import NoDrawn
 from sip.augmentation.sample.none import AsIs
 from sip.augmentation.sample.randaugment import RandAugment
-from sip.classifier import train as train_module
+from sip.classifier import checkpoint
 from sip.classifier.base import Picture, Result
 from sip.classifier.loading import Loading
 from sip.classifier.module import Classifier
@@ -148,7 +148,7 @@ def test_a_killed_run_leaves_no_result(splits, tmp_path, monkeypatch) -> None:
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_module, "save_file", killed)
+    monkeypatch.setattr(checkpoint, "save_file", killed)
     with pytest.raises(KeyboardInterrupt):
         run(splits, tmp_path)
     assert not (tmp_path / "classifier.safetensors").exists()

@@ -97,11 +97,10 @@ def main() -> None:
         rows.append(row)
         print(f"{row.verdict:<12} {row.seconds:6.1f} s  {row.name}\n    {row.saw[:2000]}")
         print(f"    lost: {row.lost}" if row.lost else "", flush=True)
-    if "output" in options:
-        Path(options["output"]).parent.mkdir(parents=True, exist_ok=True)
-        Path(options["output"]).write_text(
-            report(rows, f'make faults ARGS="{" ".join(arguments)}"')
-        )
+        if "output" in options:
+            output = Path(options["output"])
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(report(rows, f'make faults ARGS="{" ".join(arguments)}"'))
     sys.exit(any(row.verdict == NOT_HANDLED for row in rows))
 
 
