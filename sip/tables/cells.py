@@ -114,11 +114,13 @@ def _cell(place: Place, runs: Mapping[int, Run], layout: Layout) -> Cell:
 
 
 def _means(found: Mapping[Place, Cell], layout: Layout) -> dict[Place, Cell]:
-    """Return the means over the columns, seed by seed; none for a row with a column missing."""
+    """Return the means over two or more columns, seed by seed; none where one is missing."""
     result = {}
     for block in {block for block, _, _ in found}:
         here = {place: cell for place, cell in found.items() if place[0] == block}
         columns = layout.column_order(column for _, _, column in here)
+        if len(columns) < 2:
+            continue
         for row in {row for _, row, _ in here}:
             line = [here.get((block, row, column)) for column in columns]
             whole = [cell for cell in line if cell is not None]

@@ -100,7 +100,7 @@ def _values(
 ) -> Grid:
     here = [place for place in found if place[0] == block]
     columns = layout.column_order({column for _, _, column in here} - {MEAN})
-    if layout.mean and layout.columns:
+    if any(column == MEAN for _, _, column in here):
         columns.append(MEAN)
     rows = []
     for row in layout.order(row for _, row, _ in here):
