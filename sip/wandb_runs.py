@@ -78,7 +78,9 @@ def _settings() -> "wandb.Settings":
 
     # Older versions cannot give up an upload; they wait for it at the end.
     known = "finish_timeout" in wandb.Settings.model_fields
-    wait = {"finish_timeout": float(WAIT), "finish_timeout_raises": True} if known else {}
+    wait: dict[str, Any] = {}
+    if known:
+        wait = {"finish_timeout": float(WAIT), "finish_timeout_raises": True}
     return wandb.Settings(
         silent=True, console="off", x_disable_meta=True, x_save_requirements=False, **wait
     )

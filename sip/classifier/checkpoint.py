@@ -47,7 +47,7 @@ def checksum(weights: Mapping[str, Tensor]) -> str:
     sha256 = hashlib.sha256()
     for name, value in sorted(weights.items()):
         sha256.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        sha256.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+        sha256.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return sha256.hexdigest()
 
 
