@@ -48,7 +48,9 @@ def _read_recipe(file: Path) -> Any:
 def _another(file: Path, found: Any, recipe: Any) -> UserError:
     """Return the error for a recipe that is not that of the folder's name."""
     named = f"{file} should hold the recipe of the rows beside it and holds another"
-    versions = [one.get("version") if isinstance(one, dict) else None for one in (found, recipe)]
+    versions: list[Any] = [
+        one.get("version") if isinstance(one, dict) else None for one in (found, recipe)
+    ]
     if all(type(version) is int for version in versions) and versions[0] > versions[1]:
         return UserError(
             f"{named}, of a newer SIP (version {versions[0]} of how these rows are made, here "
