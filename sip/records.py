@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sip.common.claims import write_atomically
 from sip.common.contact_sheet import Pair, contact_sheet
+from sip.common.disk import whole
 from sip.dataset.base import Sample, Split
 from sip.pipeline import Picture
 
@@ -47,12 +48,10 @@ def write_pictures(
     fields = [(name, pa.string()) for name in TEXT]
     fields += [(name, pa.int64()) for name in WHOLE] + [(name, pa.float64()) for name in REAL]
     schema = pa.schema(fields)
-    unfinished = path.with_name(f".{path.name}")
     rows = _rows(parts, drawn, store)
-    with pq.ParquetWriter(unfinished, schema) as writer:
+    with whole(path) as part, pq.ParquetWriter(part, schema) as writer:
         while chunk := list(islice(rows, CHUNK)):
             writer.write_table(pa.Table.from_pylist(chunk, schema))
-    os.replace(unfinished, path)
 
 
 def _rows(

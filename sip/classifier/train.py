@@ -29,6 +29,7 @@ from sip.classifier.loading import Loading
 from sip.classifier.module import LOG_EVERY, Classifier
 from sip.classifier.recipe import Recipe
 from sip.classifier.resume import Checkpoints, InPlace, StopTrainingError
+from sip.common.disk import whole
 from sip.common.errors import UserError
 from sip.common.interrupt import graceful, raise_if_stopped
 from sip.common.seeds import digest, seed_of
@@ -215,14 +216,6 @@ def write(
         pq.write_table(table, part)
     with whole(folder / CHECKPOINT) as part:
         checkpoints.save(weights, part)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which becomes `path` by one rename once all is written."""
-    part = path.with_name(f".{path.name}.part")
-    yield part
-    part.replace(path)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from sip.common.disk import whole
 from sip.common.images import read_rgb
 
 CELL = 176  # px, width of a picture
@@ -54,9 +55,8 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
         for line in _wrapped(pair.lines):
             pen.text((left, top), line, fill=(60, 60, 60), font=font)
             top += LINE
-    part = path.with_suffix(".part")
-    sheet.save(part, format="PNG")
-    part.replace(path)
+    with whole(path) as part:
+        sheet.save(part, format="PNG")
 
 
 def _enlarged(path: str, sha256: str | None) -> Image.Image:

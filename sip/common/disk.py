@@ -34,6 +34,20 @@ def plain_disk_errors(place: Path, key: str = "paths.store") -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which becomes `path` by one rename once all is written.
+
+    Each process has its own, since two may do the same work at the same time.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def disk_error(error: BaseException | None) -> str | None:
     """Return one line where an error, or what caused it, is a disk that cannot be written.
 

@@ -1,11 +1,12 @@
 """A disk that cannot be written is told in one line, however a library says so."""
 
 import errno
+from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
-from sip.common.disk import disk_error
+from sip.common.disk import disk_error, whole
 
 
 def full() -> OSError:
@@ -36,3 +37,16 @@ def test_what_safetensors_says() -> None:
 @pytest.mark.parametrize("error", [ValueError("x"), FileNotFoundError(errno.ENOENT, "x"), None])
 def test_all_else_is_something_else(error: BaseException | None) -> None:
     assert disk_error(error) is None
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    with whole(file) as part, whole(tmp_path / "b.txt") as other:
+        part.write_text("new")
+        other.write_text("other")
+        assert not file.exists()
+    with pytest.raises(ValueError, match="stop"), whole(file) as part:
+        part.write_text("half")
+        raise ValueError("stop")
+    assert file.read_text() == "new"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.txt", "b.txt"]

@@ -15,7 +15,7 @@ NOBODY = 65534
 SHM = Path("/dev/shm")
 
 
-@fault("full disk while drawing, from every write on (simulated)")
+@fault("full disk while drawing, from the n-th write on (simulated)")
 def full_disk(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     counted = folder / "counted"

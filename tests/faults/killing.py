@@ -111,12 +111,12 @@ def drawing_quick(folder: Path) -> Outcome:
     return _drawing(folder, FEW)
 
 
-@fault("kill -9 while drawing, at every touch of the disk, half-written files")
+@fault("kill -9 while drawing: before and after renames, in half-written files")
 def drawing(folder: Path) -> Outcome:
     return _drawing(folder, None)
 
 
-@fault("kill -9 while drawing into tar shards, at every third touch")
+@fault("kill -9 while drawing into tar shards")
 def drawing_tar(folder: Path) -> Outcome:
     storage = "images.storage=webdataset"
     whole = folder / "whole"
@@ -186,12 +186,12 @@ def _training(folder: Path, few: int | None) -> Outcome:
     )
 
 
-@fault("kill -9 while training, at every touch: checkpoints, weights, predictions, curve")
+@fault("kill -9 while training: checkpoints, weights, predictions, curve")
 def training(folder: Path) -> Outcome:
     return _training(folder, None)
 
 
-@fault("kill -9 of a whole run of sip.train, at every fourth touch of its run folder")
+@fault("kill -9 of a whole run of sip.train, at touches of its run folder")
 def whole_run(folder: Path) -> Outcome:
     jobs.whole(whole_folder())
     data = folder / "whole"
