@@ -41,6 +41,8 @@ class HuggingFace(Reader):
         val_fraction, test_fraction: Share of each class of train that becomes val and test, in
             [0, 1), where `splits` says None. The test part is taken first. 0 for none, if pictures
             are to be drawn and no classifier trained.
+        pretrain_fraction: Share of each class of train, test taken out, that becomes the part
+            `pretrain`: what generators of one's own may learn from, and nothing else. None: none.
         split_seed: Chooses them.
         prompt_names: The source's class name -> words that fit a prompt, where they differ.
         shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
@@ -57,6 +59,7 @@ class HuggingFace(Reader):
         label_column: str,
         val_fraction: float,
         test_fraction: float,
+        pretrain_fraction: float | None,
         split_seed: int,
         prompt_names: dict[str, str],
         shots: int | None,
@@ -75,11 +78,14 @@ class HuggingFace(Reader):
         self.columns = (image_column, label_column)
         self.fractions = {"test": test_fraction, "val": val_fraction}
         self.split_seed = split_seed
+        self.pretrain_fraction = pretrain_fraction
+        if pretrain_fraction is not None:
+            self.splits = ("pretrain", *self.splits)
         self.prompt_names = prompt_names
 
     def facts(self) -> dict[str, Any]:
         """Return what decides the pictures of the splits, their content too."""
-        return {
+        facts = {
             "class": "sip.dataset.huggingface.HuggingFace",
             "version": 1,
             "name": self.name,
@@ -92,6 +98,9 @@ class HuggingFace(Reader):
             "prompt_names": self.prompt_names,
             "content": content(self),
         }
+        if self.pretrain_fraction is not None:
+            facts["pretrain_fraction"] = self.pretrain_fraction
+        return facts
 
     def listing(self) -> Listing:
         """Return the classes and the entries, in the source's order.
@@ -105,7 +114,13 @@ class HuggingFace(Reader):
         if names is None:
             names = [str(value) for value in sorted(set(tables["train"][label_column]))]
         entries = {part: self._entries(part, table, names) for part, table in tables.items()}
-        make_parts(entries, self.fractions["test"], self.fractions["val"], self.split_seed)
+        make_parts(
+            entries,
+            self.fractions["test"],
+            self.fractions["val"],
+            self.split_seed,
+            self.pretrain_fraction,
+        )
         return prompt_words(names, self.prompt_names), entries
 
     def _tables(self) -> dict[Split, Any]:
