@@ -43,6 +43,8 @@ class HuggingFace(Reader):
             are to be drawn and no classifier trained.
         pretrain_fraction: Share of each class of train, test taken out, that becomes the part
             `pretrain`: what generators of one's own may learn from, and nothing else. None: none.
+        train_part: Part that the classifier trains on, of which shots are taken: `train`, or
+            `pretrain` for the upper bound of what a generator can give.
         split_seed: Chooses them.
         prompt_names: The source's class name -> words that fit a prompt, where they differ.
         shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
@@ -60,6 +62,7 @@ class HuggingFace(Reader):
         val_fraction: float,
         test_fraction: float,
         pretrain_fraction: float | None,
+        train_part: Split,
         split_seed: int,
         prompt_names: dict[str, str],
         shots: int | None,
@@ -78,9 +81,7 @@ class HuggingFace(Reader):
         self.columns = (image_column, label_column)
         self.fractions = {"test": test_fraction, "val": val_fraction}
         self.split_seed = split_seed
-        self.pretrain_fraction = pretrain_fraction
-        if pretrain_fraction is not None:
-            self.splits = ("pretrain", *self.splits)
+        self._set_aside(pretrain_fraction, train_part)
         self.prompt_names = prompt_names
 
     def facts(self) -> dict[str, Any]:
@@ -98,9 +99,7 @@ class HuggingFace(Reader):
             "prompt_names": self.prompt_names,
             "content": content(self),
         }
-        if self.pretrain_fraction is not None:
-            facts["pretrain_fraction"] = self.pretrain_fraction
-        return facts
+        return facts | self._later_facts()
 
     def listing(self) -> Listing:
         """Return the classes and the entries, in the source's order.
