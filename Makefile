@@ -30,7 +30,7 @@ typecheck: $(VENV)/.installed-dev ## check the types of sip/ with mypy
 	$(BIN)/mypy
 
 miniature: $(VENV)/.installed ## train the miniature models again (up to 90 minutes on 2 cores)
-	$(BIN)/python -m sip.miniature.build $(ARGS)
+	$(BIN)/python -m sip.miniature.build folder=sip/miniature $(ARGS)
 
 evidence: $(VENV)/.installed-test ## make every experiment's runs, tables, figures and reports (3 hours on 2 cores; goes on where it was)
 	PYTHON=$(BIN)/python experiments/evidence.sh

@@ -110,7 +110,7 @@ def distribution(
     if has_inception():
         found |= inception_distances(pixels, drawn, device_name, INCEPTION_FEATURE)
     found |= feature_distances(eyes.features(pixels), eyes.features(drawn))
-    if eyes.judge is not None:
+    if eyes.judge is not None and real.texts.labels is not None:
         hits = eyes.labels(drawn) == real.texts.labels
         found["class of the prompt seen by the judge"] = measures.share(hits)
     return found
