@@ -20,7 +20,7 @@ from sip.miniature.pool import Pool
 from sip.miniature.samples import Samples
 from sip.miniature.sizes import DIGITS, Preset
 from sip.miniature.tokenizers import clip_tokenizer
-from sip.miniature.vae import encode
+from sip.miniature.vae import all_latents
 from sip.miniature.work import Work
 
 MAX_SNR = 5  # Hang et al., ICCV 2023 (arXiv 2303.09556): losses weighted by min(SNR, 5)
@@ -103,7 +103,7 @@ def train_diffusion(
     encoder, denoiser = text_encoder(tokenizer, preset), unet(preset)
     parts = nn.ModuleDict({"text_encoder": encoder, "unet": denoiser}).to(work.device)
     vae = vae.to(work.device)
-    mean, std = encode(vae, pool, torch.arange(len(pool)), work)
+    mean, std = all_latents(vae, pool, work)
     weights = loss_weights(schedule).to(work.device)
     is_v = preset.unet.prediction == "v_prediction"
     work.compiled(denoiser)

@@ -37,6 +37,7 @@ def make_diffusion(task: Task) -> Report:
     from diffusers import AutoencoderKL
 
     from sip.miniature.diffusion import train_diffusion
+    from sip.miniature.vae import LATENTS
 
     folder = task.work.folder / "diffusion"
     vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
@@ -44,6 +45,7 @@ def make_diffusion(task: Task) -> Report:
     pipeline, report = train_diffusion(vae.eval(), task.pool, task.preset, task.seed, task.work)
     pipeline.to("cpu", torch.float16)
     pipeline.save_pretrained(folder)
+    (task.work.folder / LATENTS).unlink(missing_ok=True)
     return report
 
 

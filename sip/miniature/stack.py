@@ -31,6 +31,7 @@ from sip.records import choice
 
 MADE_FROM, GRAMMAR = "stack.json", "grammar.json"
 NAME = "stack"
+START = "spawn"  # how processes begin; a forked one would have a device's state half
 
 
 class Stack:
@@ -252,7 +253,7 @@ def _side_by_side(chains: list[tuple[str, ...]], task: parts.Task) -> None:
     Raises:
         UserError: One of them failed; it has said why, and the others have finished.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(START)
     each = max(1, threads() // len(chains))
     children: Mapping[str, Any] = {
         chain[0]: context.Process(target=_child, args=(chain, task, each)) for chain in chains

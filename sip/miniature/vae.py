@@ -1,10 +1,13 @@
 """The autoencoder of a stack: RGB pictures to small latents, in diffusers' own class."""
 
+import hashlib
 import random
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sip.common.progress import progress
@@ -16,6 +19,7 @@ from sip.miniature.work import Work
 
 KL_WEIGHT = 1e-4  # latents stay near unit scale without losing the picture
 BATCH = 256  # pictures that are encoded at a time
+LATENTS = "latents.safetensors"  # beside the checkpoint of the diffusion model, while it learns
 NUM_FOR_SCALE = 2000  # pictures that the scaling factor is measured on
 
 
@@ -70,7 +74,35 @@ def encode(model: AutoencoderKL, pool: Pool, rows: Tensor, work: Work) -> tuple[
             means.append(posterior.mean.float())
             deviations.append(posterior.std.float())
             bar.update(len(part))
-    return torch.cat(means), torch.cat(deviations)
+    return torch.cat(means).contiguous(), torch.cat(deviations).contiguous()
+
+
+def all_latents(model: AutoencoderKL, pool: Pool, work: Work) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of a whole pool's latents, as `encode`.
+
+    On a CPU, where that takes minutes, they are kept on disk for a training that goes on.
+    """
+    if torch.device(work.device).type != "cpu":
+        return encode(model, pool, torch.arange(len(pool)), work)
+    file, known = work.folder / LATENTS, {"of": _name(model, pool)}
+    if file.exists():
+        with safe_open(file, "pt") as stored:
+            if stored.metadata() == known:
+                return stored.get_tensor("mean"), stored.get_tensor("std")
+    mean, std = encode(model, pool, torch.arange(len(pool)), work)
+    part = file.with_suffix(".part")
+    save_file({"mean": mean, "std": std}, part, metadata=known)
+    part.replace(file)
+    return mean, std
+
+
+def _name(model: AutoencoderKL, pool: Pool) -> str:
+    """Return a hash of the encoder's weights and of the pictures."""
+    sha256 = hashlib.sha256(pool.pictures.numpy().tobytes())
+    sha256.update(f"{pool.mirrored}".encode())
+    for value in model.encoder.state_dict().values():
+        sha256.update(value.cpu().numpy().tobytes())
+    return sha256.hexdigest()
 
 
 @torch.no_grad()

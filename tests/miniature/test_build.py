@@ -19,14 +19,15 @@ from transformers import AutoTokenizer
 from sip.build import build as instantiate
 from sip.common.errors import UserError
 from sip.generation import generate
-from sip.miniature import build, diffusion, drawing, quality
+from sip.miniature import build, diffusion, drawing, parts, quality
+from sip.miniature import stack as stacks
 from sip.miniature.card import num_samples
 from sip.miniature.distances import feature_distances, inception_distances
 from sip.miniature.measures import psnr
-from sip.miniature.sizes import PRESETS, SMALL, preset
+from sip.miniature.sizes import PRESETS, preset
 from sip.miniature.stack import Stack, reports_of
-from sip.miniature.vae import vae
-from tests.miniature.made_up import CLASSES, CONF, configuration, write_parquet
+from sip.miniature.vae import LATENTS, all_latents, encode, vae
+from tests.miniature.made_up import CLASSES, CONF, configuration, plain_work, write_parquet
 
 PARTS = {"vae", "diffusion", "scorer", "captioner", "vit", "judge"}
 SMALL_BATCHES = 4  # pictures a step, to be quick
@@ -54,7 +55,7 @@ def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
         training = {
             part: replace(how, batch_size=SMALL_BATCHES) for part, how in one.training.items()
         }
-        narrow = replace(one.vae, widths=tuple(width // 4 for width in SMALL.vae.widths))
+        narrow = replace(one.vae, widths=(8, 16, 24))
         quick = replace(one, training=training, vae=narrow, unet=replace(one.unet, widths=(28, 56)))
         monkeypatch.setitem(PRESETS, size, quick if size == "tiny" else one)
     monkeypatch.setattr(drawing, "NUM_STEPS", 4)
@@ -78,7 +79,7 @@ def test_all_parts_are_there_and_no_checkpoint(made: tuple[DictConfig, Path]) ->
     reports = reports_of(folder)
     assert set(reports) == PARTS
     assert all(row["steps"] == 1 and row["parameters"] > 1e5 for row in reports.values())
-    assert list(folder.rglob("*.ckpt")) == []
+    assert list(folder.rglob("*.ckpt")) == [] and not (folder / LATENTS).exists()
     weights = [file for file in folder.rglob("*") if file.suffix in (".bin", ".pt", ".pth")]
     assert weights == []
     for name in ("diffusion", "vae"):
@@ -193,6 +194,36 @@ def test_again_makes_a_part_anew(made: tuple[DictConfig, Path], data: Path, tmp_
     assert (folder / "judge.safetensors").stat().st_mtime_ns > old
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_two_chains_side_by_side_come_to_the_same_weights(
+    made: tuple[DictConfig, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacks, "threads", lambda: 2)
+    monkeypatch.setattr(stacks, "START", "fork")  # which has imported everything
+    stack = Stack(configuration(data, tmp_path / "stack"))
+    assert stack.make() == []
+    files = [file.relative_to(made[1]) for file in made[1].rglob("*.safetensors")]
+    assert len(files) == 8
+    for file in files:
+        assert (made[1] / file).read_bytes() == (tmp_path / "stack" / file).read_bytes(), file
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_chain_that_fails_is_named_and_the_other_one_ends(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(task: parts.Task) -> dict:
+        raise UserError("no luck")
+
+    monkeypatch.setattr(stacks, "threads", lambda: 2)
+    monkeypatch.setattr(stacks, "START", "fork")
+    monkeypatch.setitem(parts.MAKERS, "captioner", broken)
+    stack = Stack(configuration(data, tmp_path / "stack", "labels=false"))
+    with pytest.raises(UserError, match="^scorer: the process failed, see above; the same command"):
+        stack.make()
+    assert set(reports_of(tmp_path / "stack")) == {"vae", "diffusion", "scorer"}
+
+
 def test_quality_asks_for_a_whole_stack(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="card: expected a whole stack in .*, missing: vae, diff"):
         quality.task(configuration(data, tmp_path / "nothing"))
@@ -227,6 +258,23 @@ def test_latents_have_the_presets_side(size: str, image_size: int) -> None:
         model = vae(chosen, image_size)
         latents = model.encode(torch.empty(1, 3, image_size, image_size)).latent_dist.mean
     assert tuple(latents.shape[1:]) == (chosen.vae.channels, chosen.vae.side, chosen.vae.side)
+
+
+def test_latents_are_encoded_once_and_anew_for_another_autoencoder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Stack(configuration(data, tmp_path)).pool()
+    work, model = plain_work(tmp_path), vae(preset("tiny", strokes=False)).eval()
+    first = all_latents(model, pool, work)
+    assert len(first[0]) == 128
+    calls = []
+    monkeypatch.setattr("sip.miniature.vae.encode", lambda *a: calls.append(1) or encode(*a))
+    again = all_latents(model, pool, work)
+    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True)) and not calls
+    with torch.no_grad():
+        model.encoder.conv_in.bias += 1
+    other = all_latents(model, pool, work)
+    assert calls and not torch.equal(other[0], first[0])
 
 
 def test_psnr_is_that_of_torchmetrics() -> None:

@@ -164,6 +164,30 @@ def test_bfloat16_runs_and_differs_a_little(whole: tuple, tmp_path: Path) -> Non
     assert all(value.dtype in (torch.float32, torch.int64) for value in weights.values())
 
 
+def test_wandb_gets_the_curve_where_it_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple] = []
+
+    class Run:
+        def log(self, values: dict, step: int) -> None:
+            logged.append((step, *sorted(values)))
+
+        def finish(self) -> None:
+            logged.append(("finished",))
+
+    def start(config, folder, **named) -> Run:
+        assert (config.mode, named["group"], named["job_type"]) == (
+            "offline", tmp_path.name, "miniature",
+        )  # fmt: skip
+        return Run()
+
+    monkeypatch.setattr("sip.wandb_runs.start", start)
+    trained(tmp_path, logger={"wandb": True, "mode": "offline"})
+    steps = [(step, "train/loss", "train/lr") for step in (25, 50, 60)]
+    assert logged == [*steps, ("finished",)]
+
+
 def test_precision_and_compile_by_device() -> None:
     assert not bfloat16("auto", "cpu") and bfloat16("bfloat16", "cpu")
     assert not compiles("auto", "cpu") and compiles(True, "cpu") and not compiles(False, "cuda")

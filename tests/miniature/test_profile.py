@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from sip.build import build
 from sip.common.errors import UserError
 from sip.common.weights import require
+from sip.miniature.stack import folder_of
 from sip.runs import Run
 from tests.miniature.made_up import CONF, write_parquet
 
@@ -57,6 +58,17 @@ def test_without_its_models_it_names_the_command(tmp_path: Path) -> None:
     assert tiny == "models/cifar10-tiny/vit"
     with pytest.raises(UserError, match="size=tiny"):
         require(tiny, None)
+
+
+def test_a_stack_of_ones_own_has_a_profile() -> None:
+    names = ("profile=own", "profile.name=flowers", "dataset.root=pictures")
+    config = composed(*names, "backbone=clip_vit", "augmentation=sip")
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert config.backbone.weights == "models/flowers-tiny/clip_vit"
+    assert config.dataset._target_.endswith("ImageFolder")
+    built = composed(*names, "size=small", primary="miniature")
+    assert folder_of(built) == Path("models/flowers-small")
+    assert folder_of(composed("folder=here", primary="miniature")) == Path("here")
 
 
 def test_resnet18s_check_of_the_trainer_states_the_usual_recipe() -> None:
