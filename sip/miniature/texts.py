@@ -6,6 +6,7 @@ name is in them only where the pool is labelled.
 
 import random
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -18,6 +19,7 @@ from sip.miniature.grammar import Grammar
 LABEL_PROMPT = "a photo of a {label}"  # as `conf/prompts/label_caption.yaml` has it
 SILENT = -1  # where a statement says nothing
 COLUMNS = ("sample_id", "caption")
+MAX_WORDS = 4000  # of own captions that are one token each; others are spelled
 
 
 class Texts(ABC):
@@ -49,7 +51,7 @@ class Texts(ABC):
 
     @abstractmethod
     def words(self) -> list[str]:
-        """Return texts that hold every word of the captions."""
+        """Return texts that hold the words of the captions."""
 
     def named(self, row: int) -> str:
         """Return the label's prompt of one picture of a labelled pool."""
@@ -142,8 +144,12 @@ class Own(Texts):
         return rng.choice(self.captions[row]), [SILENT, int(self.facts[row, 1])]
 
     def words(self) -> list[str]:
-        """Return all captions."""
-        return list(dict.fromkeys(said for captions in self.captions for said in captions))
+        """Return the commonest words of all captions."""
+        found = Counter(
+            word for said in self.captions for text in said for word in text.lower().split()
+        )
+        ranked = sorted(found, key=lambda word: (-found[word], word))
+        return ranked[:MAX_WORDS]
 
 
 def read_captions(path: str, sample_ids: Sequence[str]) -> list[list[str]]:

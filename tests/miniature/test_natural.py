@@ -1,6 +1,8 @@
 """Natural pictures: colours by name, attributes, and the sentences that say them."""
 
+import itertools
 import random
+import re
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from sip.miniature.natural import Natural, regions
 from sip.miniature.pool import grammar_of
 from sip.miniature.strokes import Strokes
 from sip.miniature.texts import Measured
-from sip.miniature.tokenizers import CLIP_LENGTH, bert_tokenizer, clip_tokenizer
+from sip.miniature.tokenizers import CLIP_LENGTH, bert_tokenizer, clip_tokenizer, merges_of
 
 # sRGB -> CIELAB (D65), as published: B. Lindbloom, CIE Color Calculator, www.brucelindbloom.com
 PUBLISHED = {
@@ -139,6 +141,26 @@ def test_a_grammar_comes_back_from_its_json(pictures: torch.Tensor) -> None:
     grammar = Natural.of(pictures)
     again = grammar_of(grammar.as_dict())
     assert type(again) is Natural and (again.low, again.high) == (grammar.low, grammar.high)
+
+
+def byte_pairs(words: list[str]) -> list[tuple[str, str]]:
+    """Sennrich et al., ACL 2016 (arXiv 1508.07909), figure 1, with ties by name."""
+    spelled = [(*word[:-1], word[-1] + "</w>") for word in sorted(words)]
+    merges = []
+    while pairs := [pair for word in spelled for pair in itertools.pairwise(word)]:
+        best = min(set(pairs), key=lambda pair: (-pairs.count(pair), pair))
+        merges.append(best)
+        for place, word in enumerate(spelled):
+            text = " ".join(word)
+            pattern = rf"(?<!\S){re.escape(' '.join(best))}(?!\S)"
+            spelled[place] = tuple(re.sub(pattern, "".join(best), text).split(" "))
+    return merges
+
+
+def test_merges_are_byte_pair_encodings_and_never_left_to_chance() -> None:
+    words = sorted({word for text in [*Natural((), ()).words(), *CIFAR10] for word in text.split()})
+    words = [word for word in words if word != ","]
+    assert merges_of(words) == merges_of(reversed(words)) == byte_pairs(words)
 
 
 def test_every_word_is_one_token_and_sentences_fit(pictures: torch.Tensor) -> None:
