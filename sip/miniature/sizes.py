@@ -143,8 +143,8 @@ TINY = replace(
     unet=Unet((56, 112), 1, 14, "v_prediction"),
     judge=(48, 96, 192),
     training={
-        "vae": Training(4000, 48, 2e-3, 0.998),
-        "diffusion": Training(9000, 64, 1e-3, 0.999),
+        "vae": Training(3000, 48, 2e-3, 0.998),
+        "diffusion": Training(8500, 64, 1e-3, 0.999),
         "scorer": Training(3000, 128, 1.5e-3, 0.998, 0.05),
         "captioner": Training(2500, 64, 1.5e-3, 0.998),
         "vit": Training(2500, 64, 1e-3, 0.998, 0.05),
