@@ -32,6 +32,12 @@ def checksums(folder: Path) -> str:
     return "".join(f"{sha256_of(folder / file)}  {file}\n" for file in hashed)
 
 
+def seal(folder: Path) -> None:
+    """Write the checksums of newly made weights, if `folder` is what the package brings."""
+    if folder.resolve() == PACKAGED:
+        (folder / NAME).write_text(checksums(folder))
+
+
 def check_packaged(folder: Path) -> None:
     """Check a model folder that comes with the package; any other is let through.
 

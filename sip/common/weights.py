@@ -5,6 +5,7 @@ then, or reported in one line.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 DEFAULT_REVISION = "main"  # the hub's own default
+STACK = re.compile(r"(?:.*/)?models/(.+)-(tiny|small)/\w+")  # where sip.miniature.build puts them
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -172,8 +174,19 @@ def _local(path: str, parts: Parts) -> Path | None:
     places = dict.fromkeys([str(folder.absolute()), str(PACKAGE_PARENT / folder)])
     raise UserError(
         f"model {path!r}: expected a folder in the hub's layout at {' or '.join(places)}, "
-        f"found none; put it there, or set another model"
+        f"found none; {_how_to_get(path)}"
     )
+
+
+def _how_to_get(path: str) -> str:
+    """Return what brings a folder about: the command that makes it, if it is of a stack."""
+    if made := STACK.fullmatch(path):
+        name, size = made.groups()
+        return (
+            f"make the stack with: python -m sip.miniature.build profile={name} size={size} "
+            f"(dataset={name} where {name} is no profile), or set another model"
+        )
+    return "put it there, or set another model"
 
 
 def _may_be_on_hub(path: str) -> bool:

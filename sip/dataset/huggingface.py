@@ -71,6 +71,10 @@ class HuggingFace(Reader):
         val_fraction, test_fraction: Share of each class of train that becomes val and test, in
             [0, 1), where `splits` says None. The test part is taken first. 0 for none, if pictures
             are to be drawn and no classifier trained.
+        pretrain_fraction: Share of each class of train, test taken out, that becomes the part
+            `pretrain`: what generators of one's own may learn from, and nothing else. None: none.
+        train_part: Part that the classifier trains on, of which shots are taken: `train`, or
+            `pretrain` for the upper bound of what a generator can give.
         split_seed: Chooses them.
         prompt_names: The source's class name -> words that fit a prompt, where they differ.
         shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
@@ -87,6 +91,8 @@ class HuggingFace(Reader):
         label_column: str,
         val_fraction: float,
         test_fraction: float,
+        pretrain_fraction: float | None,
+        train_part: Split,
         split_seed: int,
         prompt_names: dict[str, str],
         shots: int | None,
@@ -105,11 +111,12 @@ class HuggingFace(Reader):
         self.columns = (image_column, label_column)
         self.fractions = {"test": test_fraction, "val": val_fraction}
         self.split_seed = split_seed
+        self._set_aside(pretrain_fraction, train_part)
         self.prompt_names = prompt_names
 
     def facts(self) -> dict[str, Any]:
         """Return what decides the pictures of the splits, their content too."""
-        return {
+        facts = {
             "class": "sip.dataset.huggingface.HuggingFace",
             "version": 1,
             "name": self.name,
@@ -122,6 +129,7 @@ class HuggingFace(Reader):
             "prompt_names": self.prompt_names,
             "content": content(self),
         }
+        return facts | self._later_facts()
 
     def listing(self) -> Listing:
         """Return the classes and the entries, in the source's order.
@@ -134,7 +142,13 @@ class HuggingFace(Reader):
             raise UserError("dataset.splits.train: expected a split of the source, came null")
         names = label_names(tables["train"], self.columns[1])
         entries = {part: self._entries(part, table, names) for part, table in tables.items()}
-        make_parts(entries, self.fractions["test"], self.fractions["val"], self.split_seed)
+        make_parts(
+            entries,
+            self.fractions["test"],
+            self.fractions["val"],
+            self.split_seed,
+            self.pretrain_fraction,
+        )
         return prompt_words(names, self.prompt_names), entries
 
     def _tables(self) -> dict[Split, Any]:

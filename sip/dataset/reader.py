@@ -24,9 +24,11 @@ class Reader(ABC):
     """
 
     splits: tuple[Split, ...] = PARTS
+    train_part: Split = "train"  # whose pictures the classifier trains on
 
     def __init__(self, subset: Subset) -> None:
         self.subset = subset
+        self.pretrain_fraction: float | None = None
         self._opened: dict[Split, list[Sample]] = {}
 
     @abstractmethod
@@ -59,11 +61,36 @@ class Reader(ABC):
         require_part(split, self.splits)
         if split not in self._opened:
             class_names, entries = self._listed
-            rows = entries[split]
+            rows = entries[self.train_part if split == "train" else split]
             if split == "train":
                 rows = self.subset.choose(rows, len(class_names))
             self._opened[split] = to_samples(rows, class_names, split)
         return list(self._opened[split])
+
+    def _set_aside(self, pretrain_fraction: float | None, train_part: Split) -> None:
+        """Have a part `pretrain`, and maybe train on it.
+
+        Raises:
+            UserError: There is no such part to train on.
+        """
+        if pretrain_fraction is not None:
+            self.splits = ("pretrain", *self.splits)
+        known = ("train",) if pretrain_fraction is None else ("train", "pretrain")
+        if train_part not in known:
+            raise UserError(
+                f"dataset.train_part: expected {' or '.join(known)}, came {train_part!r}"
+                + ("; pretrain needs dataset.pretrain_fraction" if len(known) == 1 else "")
+            )
+        self.pretrain_fraction, self.train_part = pretrain_fraction, train_part
+
+    def _later_facts(self) -> dict[str, Any]:
+        """Return what recipes hold of a part `pretrain`; nothing where there is none."""
+        facts: dict[str, Any] = {}
+        if self.pretrain_fraction is not None:
+            facts["pretrain_fraction"] = self.pretrain_fraction
+        if self.train_part != "train":
+            facts["train_part"] = self.train_part
+        return facts
 
     @cached_property
     def _listed(self) -> Listing:

@@ -206,11 +206,18 @@ def hold_out(rows: Sequence[R], share: float, seed: int) -> tuple[list[R], list[
 
 
 def make_parts(
-    entries: dict[Split, list[R]], test: float | None, val: float | None, seed: int
+    entries: dict[Split, list[R]],
+    test: float | None,
+    val: float | None,
+    seed: int,
+    pretrain: float | None = None,
 ) -> None:
-    """Add val and test where they are not there, each a share of train; test is taken first."""
-    made: tuple[tuple[Split, float | None], ...] = (("test", test), ("val", val))
-    for part, share in made:
+    """Add parts that are not there, each a share of train: test first, then pretrain, then val.
+
+    Each share is of what the parts before it have left.
+    """
+    shares: dict[Split, float | None] = {"test": test, "pretrain": pretrain, "val": val}
+    for part, share in shares.items():
         if part not in entries and share is not None:
             entries["train"], entries[part] = hold_out(entries["train"], share, seed)
 

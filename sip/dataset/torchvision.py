@@ -73,6 +73,10 @@ class TorchVision(Reader):
         test_fraction: Share of all that is test, in (0, 1); None where test is official, or where
             `train_per_class` makes it.
         train_per_class: Pictures a class that are not test; None likewise.
+        pretrain_fraction: Share of each class of train, test taken out, that becomes the part
+            `pretrain`: what generators of one's own may learn from, and nothing else. None: none.
+        train_part: Part that the classifier trains on, of which shots are taken: `train`, or
+            `pretrain` for the upper bound of what a generator can give.
         split_seed: Of these rules.
         prompt_names: The reader's class name -> words that fit a prompt, where they differ.
         shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
@@ -90,6 +94,8 @@ class TorchVision(Reader):
         val_fraction: float | None,
         test_fraction: float | None,
         train_per_class: int | None,
+        pretrain_fraction: float | None,
+        train_part: Split,
         split_seed: int,
         prompt_names: dict[str, str],
         shots: int | None,
@@ -120,6 +126,7 @@ class TorchVision(Reader):
         self.test_fraction = test_fraction
         self.train_per_class = train_per_class
         self.split_seed = split_seed
+        self._set_aside(pretrain_fraction, train_part)
         self.prompt_names = prompt_names
 
     def facts(self) -> dict[str, Any]:
@@ -135,9 +142,9 @@ class TorchVision(Reader):
             "split_seed": self.split_seed,
             "prompt_names": self.prompt_names,
         }
-        return (
-            facts if self.test_fraction is None else facts | {"test_fraction": self.test_fraction}
-        )
+        if self.test_fraction is not None:
+            facts["test_fraction"] = self.test_fraction
+        return facts | self._later_facts()
 
     def listing(self) -> Listing:
         """Return the classes and the entries, in the reader's order.
@@ -157,7 +164,9 @@ class TorchVision(Reader):
             entries["train"], entries["test"] = per_class(
                 entries["train"], self.train_per_class, self.split_seed
             )
-        make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
+        make_parts(
+            entries, self.test_fraction, self.val_fraction, self.split_seed, self.pretrain_fraction
+        )
         train = readers["train"]
         raw = train.categories if hasattr(train, "categories") else train.classes
         return prompt_words(raw, self.prompt_names), entries

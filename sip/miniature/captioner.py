@@ -1,7 +1,6 @@
-"""The miniature BLIP: says in the grammar's words what a scan looks like."""
+"""The BLIP of a stack: says in the pool's words what a picture looks like."""
 
 import random
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,34 +12,38 @@ from transformers import (
     BlipProcessor,
 )
 
-from sip.miniature.attributes import caption
 from sip.miniature.fit import fit
-from sip.miniature.pool import IMAGE_SIZE, Pool
-from sip.miniature.tokenizers import CLIP_LENGTH, bert_tokenizer
+from sip.miniature.pool import Pool
+from sip.miniature.sizes import DIGITS, Preset
+from sip.miniature.tokenizers import bert_tokenizer
+from sip.miniature.work import Work
 
-WIDTH = 96
+SHIFTED = 0.5  # share of the pool's shift: what captions say of borders stays about true
 
 
-def processor() -> BlipProcessor:
-    """Return BLIP's processor for 32 px pictures, scaled to [-1, 1]."""
+def processor(tokenizer: BertTokenizer | None = None, image_size: int = 32) -> BlipProcessor:
+    """Return BLIP's processor, with pictures scaled to [-1, 1]; the digits' tokenizer if None."""
     image_processor = BlipImageProcessorPil(
-        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        size={"height": image_size, "width": image_size}, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
-    return BlipProcessor(image_processor, bert_tokenizer())
+    return BlipProcessor(image_processor, tokenizer or bert_tokenizer())
 
 
-def captioner(tokenizer: BertTokenizer) -> BlipForConditionalGeneration:
-    """Return an untrained BLIP: 4 vision and 3 text layers of width 96."""
-    heads = {"num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 4 * WIDTH}
+def captioner(
+    tokenizer: BertTokenizer, preset: Preset = DIGITS, image_size: int = 32
+) -> BlipForConditionalGeneration:
+    """Return an untrained BLIP."""
+    seeing, saying = preset.captioner
     return BlipForConditionalGeneration(
         BlipConfig(
             text_config={
-                **heads,
-                "num_hidden_layers": 3,
+                "num_hidden_layers": saying.layers,
+                "num_attention_heads": saying.heads,
+                "intermediate_size": 4 * saying.width,
                 "vocab_size": len(tokenizer),
-                "hidden_size": WIDTH,
-                "encoder_hidden_size": WIDTH,
-                "max_position_embeddings": CLIP_LENGTH,
+                "hidden_size": saying.width,
+                "encoder_hidden_size": seeing.width,
+                "max_position_embeddings": tokenizer.model_max_length,
                 "hidden_dropout_prob": 0.0,
                 "attention_probs_dropout_prob": 0.0,
                 "bos_token_id": tokenizer.bos_token_id,
@@ -50,38 +53,46 @@ def captioner(tokenizer: BertTokenizer) -> BlipForConditionalGeneration:
                 "label_smoothing": 0.0,
             },
             vision_config={
-                **heads, "hidden_size": WIDTH, "image_size": IMAGE_SIZE, "patch_size": 8,
+                "num_hidden_layers": seeing.layers,
+                "num_attention_heads": seeing.heads,
+                "intermediate_size": 4 * seeing.width,
+                "hidden_size": seeing.width,
+                "image_size": image_size,
+                "patch_size": image_size // preset.grid,
                 "hidden_act": "gelu",
             },
-            projection_dim=WIDTH,
-            image_text_hidden_size=WIDTH,
+            projection_dim=seeing.width,
+            image_text_hidden_size=seeing.width,
         )
-    )  # fmt: skip
+    )
 
 
 def train_captioner(
-    pool: Pool, steps: int, seed: int, checkpoint: Path
+    pool: Pool, preset: Preset, seed: int, work: Work
 ) -> tuple[BlipForConditionalGeneration, BlipProcessor, dict]:
-    """Train the captioner on sentences drawn anew from the grammar at every step."""
+    """Train the captioner on captions made anew at every step."""
     torch.manual_seed(seed)
-    blip_processor = processor()
-    tokenizer = blip_processor.tokenizer
-    model = captioner(tokenizer)
+    texts = pool.texts
+    tokenizer = bert_tokenizer(texts.vocabulary(), texts.length)
+    model = captioner(tokenizer, preset, pool.side).to(work.device)
+    work.compiled(model.vision_model)
 
     def loss(rows: Tensor, rng: random.Random) -> Tensor:
-        texts = [caption(pool.levels[row], rng) for row in rows.tolist()]
-        tokens = tokenizer(texts, padding=True, return_tensors="pt")
+        said = [texts.caption(row, rng)[0] for row in pool.sources(rows)]
+        tokens = tokenizer(said, padding=True, truncation=True, return_tensors="pt")
         tokens.input_ids[:, 0] = tokenizer.bos_token_id  # BLIP's decoder starts with [DEC]
         targets = tokens.input_ids.masked_fill(tokens.attention_mask == 0, -100)
-        return model(
-            pixel_values=pool.pixels(rows),
+        tokens = tokens.to(work.device)
+        output: Tensor = model(
+            pixel_values=pool.pixels(rows, SHIFTED),
             input_ids=tokens.input_ids,
             attention_mask=tokens.attention_mask,
-            labels=targets,
+            labels=targets.to(work.device),
         ).loss
+        return output
 
-    last = fit(
-        "captioner", model, loss, len(pool.labels), steps=steps, batch_size=64, lr=1.5e-3,
-        seed=seed, ema_decay=0.995, checkpoint=checkpoint,
+    report = fit(
+        "captioner", model, loss, len(pool), training=preset.training["captioner"], seed=seed,
+        work=work,
     )  # fmt: skip
-    return model, blip_processor, {"steps": steps, "loss": last}
+    return model, processor(tokenizer, pool.side), report

@@ -1,24 +1,36 @@
-"""The miniature Stable Diffusion: text encoder and U-Net, trained together on the latents."""
+"""The Stable Diffusion of a stack: text encoder and U-Net, trained together on the latents."""
 
 import random
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sip.miniature.fit import fit
-from sip.miniature.pool import Pool, prompt
-from sip.miniature.tokenizers import CLIP_LENGTH
-from sip.miniature.vae import encode
+from sip.miniature.pool import Pool
+from sip.miniature.samples import Samples
+from sip.miniature.sizes import DIGITS, Preset
+from sip.miniature.tokenizers import clip_tokenizer
+from sip.miniature.vae import all_latents
+from sip.miniature.work import Work
 
-WIDTH = 96  # of the text encoder and so of the cross-attention
+MAX_SNR = 5  # Hang et al., ICCV 2023 (arXiv 2303.09556): losses weighted by min(SNR, 5)
+SAMPLE_STEPS = 20  # of DDIM, for the pictures while training
+SAMPLE_GUIDANCE = 4.0
+SAMPLE_NOISE_RATE = 0.5
 
 
-def scheduler() -> DDIMScheduler:
-    """Return Stable Diffusion v1.5's noise schedule."""
+def scheduler(prediction: str = "epsilon") -> DDIMScheduler:
+    """Return Stable Diffusion's noise schedule; `prediction` is diffusers' name."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -26,20 +38,21 @@ def scheduler() -> DDIMScheduler:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
-        prediction_type="epsilon",
+        prediction_type=prediction,
     )
 
 
-def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Return an untrained CLIP text encoder of 3 layers."""
+def text_encoder(tokenizer: CLIPTokenizer, preset: Preset = DIGITS) -> CLIPTextModel:
+    """Return an untrained CLIP text encoder."""
+    tower = preset.text
     model = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            max_position_embeddings=CLIP_LENGTH,
+            hidden_size=tower.width,
+            intermediate_size=4 * tower.width,
+            num_hidden_layers=tower.layers,
+            num_attention_heads=tower.heads,
+            max_position_embeddings=tokenizer.model_max_length,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
@@ -50,65 +63,125 @@ def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return model
 
 
-def unet() -> UNet2DConditionModel:
-    """Return an untrained U-Net for 8x8x4 latents, 3.2 M parameters."""
+def unet(preset: Preset = DIGITS) -> UNet2DConditionModel:
+    """Return an untrained U-Net for the preset's latents."""
+    sizes, latents = preset.unet, preset.vae
+    num = len(sizes.widths)
     return UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(56, 112),
-        layers_per_block=1,
-        norm_num_groups=14,
-        attention_head_dim=4,
-        cross_attention_dim=WIDTH,
+        sample_size=latents.side,
+        in_channels=latents.channels,
+        out_channels=latents.channels,
+        down_block_types=("CrossAttnDownBlock2D",) * num,
+        up_block_types=("CrossAttnUpBlock2D",) * num,
+        block_out_channels=sizes.widths,
+        layers_per_block=sizes.layers,
+        norm_num_groups=sizes.groups,
+        attention_head_dim=preset.text.heads,
+        cross_attention_dim=preset.text.width,
     )
 
 
-def train_diffusion(
-    vae: AutoencoderKL,
-    tokenizer: CLIPTokenizer,
-    pool: Pool,
-    steps: int,
-    seed: int,
-    checkpoint: Path,
-) -> tuple[StableDiffusionPipeline, dict]:
-    """Train text encoder and U-Net on the noise-prediction loss, weighted by min(SNR, 5) / SNR."""
-    torch.manual_seed(seed)
-    parts = nn.ModuleDict({"text_encoder": text_encoder(tokenizer), "unet": unet()})
-    noise_schedule = scheduler()
-    mean, std = encode(vae, pool, torch.arange(len(pool.labels)))
-    labels = pool.labels.tolist()
-    alphas = noise_schedule.alphas_cumprod
+def loss_weights(schedule: DDIMScheduler) -> Tensor:
+    """Return what the squared error at each timestep counts: (1000,), float32.
+
+    min(SNR, 5) / SNR for predictions of the noise, min(SNR, 5) / (SNR + 1) for those of v: the
+    same weight on the picture in both.
+    """
+    alphas = schedule.alphas_cumprod
     snr = alphas / (1 - alphas)
-    weights = snr.clamp(max=5) / snr
+    is_v = schedule.config.prediction_type == "v_prediction"
+    return snr.clamp(max=MAX_SNR) / (snr + 1 if is_v else snr)
+
+
+def train_diffusion(
+    vae: AutoencoderKL, pool: Pool, preset: Preset, seed: int, work: Work
+) -> tuple[StableDiffusionPipeline, dict]:
+    """Train text encoder and U-Net on the latents of a trained autoencoder, encoded once."""
+    torch.manual_seed(seed)
+    tokenizer = clip_tokenizer(pool.texts.vocabulary(), pool.texts.length)
+    schedule = scheduler(preset.unet.prediction)
+    encoder, denoiser = text_encoder(tokenizer, preset), unet(preset)
+    parts = nn.ModuleDict({"text_encoder": encoder, "unet": denoiser}).to(work.device)
+    vae = vae.to(work.device)
+    mean, std = all_latents(vae, pool, work)
+    weights = loss_weights(schedule).to(work.device)
+    is_v = preset.unet.prediction == "v_prediction"
+    work.compiled(denoiser)
 
     def loss(rows: Tensor, rng: random.Random) -> Tensor:
-        latents = mean[rows] + std[rows] * torch.randn_like(std[rows])
+        means, deviations = mean[rows.to(work.device)], std[rows.to(work.device)]
+        latents = means + deviations * torch.randn_like(deviations)
         latents = latents * vae.config.scaling_factor
-        texts = [prompt(labels[row], pool.levels[row], rng) for row in rows.tolist()]
+        texts = [pool.texts.prompt(row, rng) for row in pool.sources(rows)]
         tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
-        hidden = parts["text_encoder"](tokens.input_ids).last_hidden_state
-        timesteps = torch.randint(1000, (len(rows),))
+        hidden = encoder(tokens.input_ids.to(work.device)).last_hidden_state
+        timesteps = torch.randint(1000, (len(rows),)).to(work.device)
         noise = torch.randn_like(latents)
-        noisy = noise_schedule.add_noise(latents, noise, timesteps)
-        predicted = parts["unet"](noisy, timesteps, hidden).sample
-        errors = F.mse_loss(predicted, noise, reduction="none").mean((1, 2, 3))
+        noisy = schedule.add_noise(latents, noise, timesteps)
+        wanted = schedule.get_velocity(latents, noise, timesteps) if is_v else noise
+        predicted = denoiser(noisy, timesteps, hidden).sample
+        errors = F.mse_loss(predicted.float(), wanted, reduction="none").mean((1, 2, 3))
         return (errors * weights[timesteps]).mean()
 
-    last = fit(
-        "diffusion", parts, loss, len(labels), steps=steps, batch_size=64, lr=1e-3, seed=seed,
-        ema_decay=0.998, checkpoint=checkpoint,
+    samples = Samples(pool, work)
+
+    def show(current: Any) -> None:
+        made = pipeline(vae, tokenizer, current["text_encoder"], current["unet"], schedule)
+        drawn = draw_samples(made, samples)
+        samples.save("diffusion", [samples.originals, *drawn], samples.prompts)
+
+    report = fit(
+        "diffusion", parts, loss, len(pool), training=preset.training["diffusion"], seed=seed,
+        work=work, show=show,
     )  # fmt: skip
-    pipeline = StableDiffusionPipeline(
+    return pipeline(vae, tokenizer, encoder, denoiser, schedule), report
+
+
+def pipeline(
+    vae: AutoencoderKL,
+    tokenizer: CLIPTokenizer,
+    encoder: CLIPTextModel,
+    denoiser: UNet2DConditionModel,
+    schedule: DDIMScheduler,
+) -> StableDiffusionPipeline:
+    """Return diffusers' pipeline of the parts."""
+    made = StableDiffusionPipeline(
         vae=vae,
-        text_encoder=parts["text_encoder"],
+        text_encoder=encoder,
         tokenizer=tokenizer,
-        unet=parts["unet"],
-        scheduler=noise_schedule,
+        unet=denoiser,
+        scheduler=DDIMScheduler.from_config(schedule.config),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    return pipeline, {"steps": steps, "loss": last}
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def draw_samples(made: StableDiffusionPipeline, samples: Samples) -> tuple[Tensor, Tensor]:
+    """Draw from the fixed originals and from the fixed prompts alone: two of (B, 3, S, S)."""
+    side = samples.originals.shape[-1]
+    common: dict[str, Any] = {
+        "num_inference_steps": SAMPLE_STEPS,
+        "guidance_scale": SAMPLE_GUIDANCE,
+        "output_type": "pt",
+    }
+    redraw = StableDiffusionImg2ImgPipeline(**made.components, requires_safety_checker=False)
+    redraw.set_progress_bar_config(disable=True)
+    image = (samples.originals + 1) / 2
+    from_original = redraw(
+        samples.prompts, image=image, strength=SAMPLE_NOISE_RATE, generator=seeds(samples), **common
+    ).images
+    from_noise = made(
+        samples.prompts, height=side, width=side, generator=seeds(samples), **common
+    ).images
+    first, second = (
+        pictures.float().clamp(0, 1) * 2 - 1 for pictures in (from_original, from_noise)
+    )
+    return first, second
+
+
+def seeds(samples: Samples) -> list[torch.Generator]:
+    """Return a generator a picture, the same ones at every time."""
+    return [torch.Generator().manual_seed(number) for number in range(len(samples.prompts))]

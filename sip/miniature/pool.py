@@ -1,99 +1,237 @@
-"""The pictures the miniature models learn from: the `pretrain` part, mildly warped.
+"""The pictures that a stack learns from: the part `pretrain` of a data set, else `train`.
 
-Nothing here reads `train`, `val` or `test`, except `held_out`, which the model card is measured on.
+Nothing here reads `val` or `test`, except `choose`, for the model card.
 """
 
-import math
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sip.dataset.digits import enlarge, scans, split_indices
-from sip.miniature.attributes import DIGIT_NAMES, Thresholds, caption, measure, thresholds
+from sip.common.errors import UserError
+from sip.common.images import read_rgb
+from sip.common.progress import progress
+from sip.dataset.base import Dataset, Sample, Split
+from sip.dataset.digits import Digits
+from sip.miniature.grammar import Grammar
+from sip.miniature.natural import Natural
+from sip.miniature.strokes import Strokes
+from sip.miniature.texts import Measured, Own, Texts, read_captions
 
-IMAGE_SIZE = 32  # px
-LABEL_PROMPT = "a photo of a {label}"
+GRAMMARS: dict[str, type[Grammar]] = {one.kind: one for one in (Strokes, Natural)}
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures with what is known of them.
+    """Pictures with what is said of them.
 
     Attributes:
-        grey: (N, 32, 32), float32, in [0, 1].
-        labels: (N,), int64, the digit.
-        levels: (N, 4), int64, the measured attributes' levels.
+        pictures: (N, C, S, S), uint8; C is 1 (grey) or 3.
+        texts: Of the N pictures.
+        mirrored: Each picture has a second row, its mirror image: rows N .. 2 N - 1.
+        shift: px that a picture may be moved by, where a model asks for it; 0 for none.
     """
 
-    grey: Tensor
-    labels: Tensor
-    levels: Tensor
+    pictures: Tensor
+    texts: Texts
+    mirrored: bool
+    shift: int
 
-    def pixels(self, rows: Tensor) -> Tensor:
-        """Return pictures (B, 3, 32, 32), float32, in [-1, 1]."""
-        return self.grey[rows].unsqueeze(1).expand(-1, 3, -1, -1) * 2 - 1
+    def __len__(self) -> int:
+        """Return the number of rows, mirror images included."""
+        return len(self.pictures) * (2 if self.mirrored else 1)
 
+    @property
+    def side(self) -> int:
+        """Side of the pictures, px."""
+        return self.pictures.shape[-1]
 
-def pictures(part: str) -> tuple[Tensor, Tensor]:
-    """Return a part's pictures (N, 32, 32), float32, in [0, 1], and labels (N,), int64."""
-    images, labels = scans()
-    rows = split_indices()[part]
-    grey = [np.asarray(enlarge(images[row], IMAGE_SIZE).convert("L")) for row in rows]
-    return torch.tensor(np.stack(grey)).float() / 255, torch.tensor(labels[rows])
+    @property
+    def device(self) -> torch.device:
+        """Where the pictures are."""
+        return self.pictures.device
 
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 where the pool is not labelled."""
+        return len(self.texts.names)
 
-def pretrain_thresholds() -> Thresholds:
-    """Return where "thin" ends and "thick" begins: quantiles over the unwarped `pretrain` part."""
-    return thresholds(measure(pictures("pretrain")[0]))
+    def sources(self, rows: Tensor) -> list[int]:
+        """Return the pictures of rows: mirror images have their original's captions."""
+        return (rows % len(self.pictures)).tolist()
 
+    def labels(self, rows: Tensor) -> Tensor:
+        """Return the labels (B,), int64, of rows of a labelled pool, on the pictures' device."""
+        assert self.texts.labels is not None
+        return self.texts.labels[rows % len(self.pictures)].to(self.device)
 
-def warp(grey: Tensor, generator: torch.Generator) -> Tensor:
-    """Rotate up to 7 degrees, shear 0.1, scale 8 %, shift 1.5 px: (N, H, W) to (N, H, W)."""
-    num, height, _ = grey.shape
+    def pixels(self, rows: Tensor, shifted: float = 0.0) -> Tensor:
+        """Return pictures (B, 3, S, S), float32, in [-1, 1], on the pictures' device.
 
-    def uniform(bound: float) -> Tensor:
-        return (torch.rand(num, generator=generator) * 2 - 1) * bound
+        Args:
+            rows: (B,), int64, on the CPU.
+            shifted: Each is moved by up to this share of `shift`; random numbers are torch's.
+        """
+        found = self.pictures[(rows % len(self.pictures)).to(self.device)]
+        if self.mirrored:
+            mirror = (rows >= len(self.pictures)).to(self.device).view(-1, 1, 1, 1)
+            found = torch.where(mirror, found.flip(-1), found)
+        pixels = found.expand(-1, 3, -1, -1).float() / 255 * 2 - 1
+        most = round(self.shift * shifted)
+        return moved(pixels, torch.randint(2 * most + 1, (2, len(rows))), most) if most else pixels
 
-    angle, shear, scale = uniform(math.radians(7)), uniform(0.1), 1 + uniform(0.08)
-    shift_x, shift_y = uniform(3.0 / height), uniform(3.0 / height)
-    cos, sin = angle.cos() / scale, angle.sin() / scale
-    theta = torch.stack(
-        [
-            torch.stack([cos, -sin + shear, shift_x], dim=1),
-            torch.stack([sin, cos, shift_y], dim=1),
-        ],
-        dim=1,
-    )
-    grid = F.affine_grid(theta, [num, 1, *grey.shape[1:]], align_corners=False)
-    return F.grid_sample(grey.unsqueeze(1), grid, mode="bicubic", align_corners=False)[:, 0].clamp(
-        0, 1
-    )
-
-
-def pretrain_pool(num_copies: int, seed: int) -> Pool:
-    """Return the `pretrain` part once as it is and `num_copies` times warped."""
-    grey, labels = pictures("pretrain")
-    generator = torch.Generator().manual_seed(seed)
-    greys = [grey, *(warp(grey, generator) for _ in range(num_copies))]
-    return _pool(torch.cat(greys), labels.repeat(num_copies + 1))
-
-
-def held_out() -> Pool:
-    """Return pictures that no miniature model saw: the parts `train` and `val`."""
-    parts = [pictures(part) for part in ("train", "val")]
-    return _pool(torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
-
-
-def _pool(grey: Tensor, labels: Tensor) -> Pool:
-    return Pool(grey, labels, pretrain_thresholds().levels(measure(grey)))
+    def to(self, device: str) -> "Pool":
+        """Return the pool with its pictures on a device, if they fit in half of its free memory."""
+        if torch.device(device).type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if self.pictures.nbytes > free / 2:
+                raise UserError(
+                    f"dataset: {self.pictures.nbytes / 1e9:.1f} GB of pictures do not fit in half "
+                    f"of the {free / 1e9:.1f} GB that are free on {device}; take fewer"
+                )
+        return replace(self, pictures=self.pictures.to(device))
 
 
-def prompt(label: int, levels: Tensor, rng: random.Random) -> str:
-    """Write a training prompt: label and caption 55 %, label 18 %, caption 12 %, empty 15 %."""
-    named, said = LABEL_PROMPT.format(label=DIGIT_NAMES[label]), caption(levels, rng)
-    kinds = (f"{named}, {said}", named, said, "")
-    return rng.choices(kinds, weights=(55, 18, 12, 15))[0]
+def moved(pixels: Tensor, offsets: Tensor, most: int) -> Tensor:
+    """Move pictures by whole pixels; what comes in at a border is the picture mirrored there.
+
+    Args:
+        pixels: (B, C, S, S).
+        offsets: (2, B), int64, in 0 .. 2 `most`; `most` is where a picture stays in its place.
+        most: px.
+    """
+    num, channels, side, _ = pixels.shape
+    wide = F.pad(pixels, (most, most, most, most), mode="reflect")
+    device = pixels.device
+    y, x = (offset.to(device)[:, None] + torch.arange(side, device=device) for offset in offsets)
+    picture = torch.arange(num, device=device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
+    return wide[picture, channel, y.view(num, 1, side, 1), x.view(num, 1, 1, side)]
+
+
+def part_of(dataset: Dataset) -> Split:
+    """Return the part that a stack may see: `pretrain` if there is one, else `train`."""
+    return "pretrain" if "pretrain" in getattr(dataset, "splits", ()) else "train"
+
+
+def load(
+    dataset: Dataset, size: int, *, labelled: bool, mirrored: bool, captions: str | None, seed: int
+) -> Pool:
+    """Read the pool of a data set.
+
+    Args:
+        dataset: Whose part `pretrain`, else `train`, is read.
+        size: Side of the pictures, px.
+        labelled: Whether class names are known.
+        mirrored: Whether mirror images are rows too; never of digits, which are warped instead.
+        captions: CSV file of own captions; None for measured ones.
+        seed: Of the digits' warps.
+
+    Raises:
+        UserError: There is no picture, one cannot be read, or a caption is missing.
+    """
+    if isinstance(dataset, Digits) and captions is None:
+        from sip.miniature.scans import NUM_COPIES, scan_pool
+
+        return scan_pool(("pretrain",), NUM_COPIES, seed, size, labelled)
+    samples = dataset.samples(part_of(dataset))
+    pictures = read(samples, size)
+    labels = torch.tensor([sample.label for sample in samples]) if labelled else None
+    names = dataset.class_names if labelled else ()
+    texts: Texts
+    if captions is not None:
+        said = read_captions(captions, [sample.sample_id for sample in samples])
+        texts = Own(said, labels, names)
+    else:
+        values = Natural.measure_all(pictures)
+        grammar = Natural.of_values(values)
+        texts = Measured(grammar, grammar.levels(values), labels, names)
+    return Pool(pictures, texts, mirrored, shift=size // 8)
+
+
+def held_out(dataset: Dataset) -> tuple[Split, ...]:
+    """Return the parts that the stack did not see and that choices may be made on."""
+    return ("train", "val") if part_of(dataset) == "pretrain" else ("val",)
+
+
+def choose(
+    dataset: Dataset,
+    parts: Sequence[Split],
+    grammar: Grammar | None,
+    size: int,
+    num: int,
+    seed: int,
+    labelled: bool,
+) -> Pool:
+    """Return pictures of some parts, for the card.
+
+    Args:
+        dataset: That the stack was made of.
+        parts: Of it.
+        grammar: Of the stack; None where it learnt from own captions, which these may not have.
+        size: Side of the pictures, px.
+        num: Pictures at most, chosen by `seed`.
+        seed: Of the choice.
+        labelled: Whether the stack knows class names.
+
+    Raises:
+        UserError: There are none.
+    """
+    if isinstance(grammar, Strokes):  # all scans, whatever the shots
+        from sip.miniature.scans import scan_pool
+
+        return scan_pool(tuple(parts), 0, seed, size, labelled, num)
+    samples = [sample for part in parts for sample in dataset.samples(part)]
+    if not samples:
+        raise UserError(
+            f"dataset: expected pictures in {' or '.join(parts)} to judge the stack on, came none; "
+            "set dataset.val_fraction=0.1"
+        )
+    samples = random.Random(seed).sample(samples, min(num, len(samples)))
+    pictures = read(samples, size)
+    labels = torch.tensor([sample.label for sample in samples]) if labelled else None
+    texts: Texts
+    if grammar is None:
+        texts = Own([[""]] * len(samples), labels, dataset.class_names)
+    else:
+        texts = Measured(grammar, grammar.describe(pictures), labels, dataset.class_names)
+    return Pool(pictures, texts, mirrored=False, shift=0)
+
+
+def read(samples: Sequence[Sample], size: int) -> Tensor:
+    """Return pictures (N, 3, size, size), uint8: the central squares, scaled.
+
+    Raises:
+        UserError: There is none, or one cannot be read.
+    """
+    if not samples:
+        raise UserError("dataset: expected pictures for the stack to learn from, came none")
+    pictures = np.empty((len(samples), size, size, 3), np.uint8)
+    with progress("pool", len(samples), "picture", delay=2) as bar:
+        for row, sample in enumerate(samples):
+            try:
+                pictures[row] = np.asarray(read_rgb(sample.path, size))
+            except ValueError as error:
+                raise UserError(f"dataset: {error}; mend or remove it") from error
+            bar.update()
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+
+
+def grammar_of(values: dict[str, Any]) -> Grammar:
+    """Return the grammar that `Grammar.as_dict` described.
+
+    Raises:
+        UserError: It is of another version of the attributes.
+    """
+    known = GRAMMARS.get(values.get("kind", ""))
+    if known is None or values["attributes"] != [a.name for a in known.attributes]:
+        raise UserError(
+            f"grammar.json: expected one of {', '.join(GRAMMARS)} with its attributes, came "
+            f"{values.get('kind')!r}; make the stack again"
+        )
+    return known(values["low"], values["high"])

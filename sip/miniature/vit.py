@@ -1,11 +1,11 @@
-"""Small pre-trained vision transformers for the embedded profile, in timm's own hub layout.
+"""Small pre-trained vision transformers of a stack, in timm's own hub layout.
 
-`vit` is trained on the labels of the `pretrain` part (as the paper's ViT on ImageNet-21k);
-`clip_vit` is the miniature scorer's own image tower under timm's names (as its CLIP-ViT).
+`vit` is trained on the labels of the pool (as the paper's ViT on ImageNet-21k); `clip_vit` is the
+scorer's own image tower under timm's names (as its CLIP-ViT).
 """
 
 import random
-from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -14,36 +14,50 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from sip.miniature.fit import fit
-from sip.miniature.pool import IMAGE_SIZE, Pool
-
-VIT_ARGS = {
-    "img_size": IMAGE_SIZE, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 4,
-}  # fmt: skip
+from sip.miniature.pool import Pool
+from sip.miniature.sizes import Preset, Tower
+from sip.miniature.work import Work
 
 
-def train_vit(pool: Pool, steps: int, seed: int, checkpoint: Path) -> tuple[nn.Module, dict]:
-    """Train a ViT of 4 layers and width 96 on the digit labels."""
+def vit_args(tower: Tower, preset: Preset, image_size: int) -> dict[str, Any]:
+    """Return timm's arguments of a vision transformer."""
+    return {
+        "img_size": image_size,
+        "patch_size": image_size // preset.grid,
+        "embed_dim": tower.width,
+        "depth": tower.layers,
+        "num_heads": tower.heads,
+    }
+
+
+def train_vit(pool: Pool, preset: Preset, seed: int, work: Work) -> tuple[nn.Module, dict]:
+    """Train a ViT on the labels of the pool."""
     torch.manual_seed(seed)
     model = timm.create_model(
-        "vit_tiny_patch16_224", num_classes=10, drop_path_rate=0.1, **VIT_ARGS
-    )
+        "vit_tiny_patch16_224",
+        num_classes=pool.num_classes,
+        drop_path_rate=0.1,
+        **vit_args(preset.vit, preset, pool.side),
+    ).to(work.device)
+    work.compiled(model)
 
     def loss(rows: Tensor, rng: random.Random) -> Tensor:
-        return F.cross_entropy(model(pool.pixels(rows)), pool.labels[rows], label_smoothing=0.1)
+        logits = model(pool.pixels(rows, shifted=1.0)).float()
+        return F.cross_entropy(logits, pool.labels(rows), label_smoothing=0.1)
 
-    last = fit(
-        "vit", model, loss, len(pool.labels), steps=steps, batch_size=64, lr=1e-3, seed=seed,
-        ema_decay=0.99, checkpoint=checkpoint, weight_decay=0.05,
-    )  # fmt: skip
-    return model, {"steps": steps, "loss": last}
+    report = fit(
+        "vit", model, loss, len(pool), training=preset.training["vit"], seed=seed, work=work
+    )
+    return model, report
 
 
-def image_tower(scorer: CLIPModel) -> nn.Module:
+def image_tower(scorer: CLIPModel, preset: Preset) -> nn.Module:
     """Return the scorer's image tower as a timm model with the same features."""
+    vision = scorer.config.vision_config
     model = timm.create_model(
         "vit_base_patch32_clip_224",
         num_classes=0,
-        **{**VIT_ARGS, "num_heads": scorer.config.vision_config.num_attention_heads},
+        **vit_args(preset.scorer[0], preset, vision.image_size),
     )
     source = scorer.vision_model.state_dict()
     target = {
@@ -60,7 +74,7 @@ def image_tower(scorer: CLIPModel) -> nn.Module:
             name = name.replace(old, new)
         if name.startswith(("blocks", "norm")) and "_proj" not in name:
             target[name] = value
-    for layer in range(scorer.config.vision_config.num_hidden_layers):
+    for layer in range(vision.num_hidden_layers):
         for kind in ("weight", "bias"):
             parts = [
                 source[f"encoder.layers.{layer}.self_attn.{p}_proj.{kind}"] for p in ("q", "k", "v")

@@ -17,6 +17,7 @@ from sip.tables.layout import MEAN, PARTS, Layout
 from sip.tables.missing import gaps
 from sip.tables.reading import Run, require_keys, require_metric
 from sip.tables.selected import Choice, select
+from sip.tables.stacks import stack_rows
 from sip.tables.statistics import Estimate
 
 SOURCE = "arXiv 2302.02070, mean over its seven data sets, quoted and not ours"
@@ -116,6 +117,9 @@ def _values(
     also_names = layout.also if len(columns) == 1 else ()
     values = [column or layout.value for column in columns]
     header = [", ".join(layout.rows), *values, *also_names]
+    if layout.stack:
+        runs = [run for place in here for run in found[place].runs.values()]
+        rows += [[Text(text) for text in row] for row in stack_rows(runs, header)]
     return Grid(f"{layout.block}: {block}" if block else layout.title, header, rows)
 
 

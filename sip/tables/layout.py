@@ -32,6 +32,7 @@ class Layout:
         select: Keys whose values are chosen on validation, for each cell by itself.
         select_by: The metric, of the validation part, that chooses.
         arm, baselines: Row that is set against the best of these rows; None, ().
+        stack: Whether a line says what training the drawing models took, where that is known.
         quoted: Block -> the paper's gain of `arm` over its best baseline, in points.
     """
 
@@ -51,6 +52,7 @@ class Layout:
     arm: str | None = None
     baselines: tuple[str, ...] = ()
     quoted: Mapping[str, float] = field(default_factory=dict)
+    stack: bool = False
 
     def __post_init__(self) -> None:
         if not self.rows:

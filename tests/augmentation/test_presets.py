@@ -30,6 +30,7 @@ SIZE, NUM_CLASSES, BATCH = 32, 3, 5  # an odd batch
 SAMPLES = {
     "none": "AsIs",
     "flip_crop": "FlipCrop",
+    "pad_crop": "PadCrop",
     "randaugment": "RandAugment",
     "autoaugment": "AutoAugment",
     "trivialaugment": "TrivialAugment",

@@ -12,6 +12,7 @@ from sip.augmentation.sample.color_jitter import ColorJitter
 from sip.augmentation.sample.cutout import Cutout
 from sip.augmentation.sample.flip_crop import FlipCrop
 from sip.augmentation.sample.gridmask import GridMask
+from sip.augmentation.sample.pad_crop import PadCrop
 from sip.augmentation.sample.randaugment import RandAugment
 from sip.augmentation.sample.random_erasing import RandomErasing
 from sip.augmentation.sample.trivialaugment import TrivialAugment
@@ -139,3 +140,20 @@ def test_erasing_fills_with_its_grey() -> None:
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(UserError, match="expected one of cifar10, imagenet, svhn, came 'digits'"):
         AutoAugment("digits", 0)
+
+
+def test_pad_crop_is_a_window_of_the_padded_picture() -> None:
+    padded = np.pad(PICTURE.numpy(), ((0, 0), (4, 4), (4, 4)))
+    seen = set()
+    for seed in range(60):
+        changed = seeded(PadCrop(4, 0.0), seed).numpy()
+        places = [
+            (y, x)
+            for y in range(9)
+            for x in range(9)
+            if np.array_equal(padded[:, y : y + 32, x : x + 32], changed)
+        ]
+        assert len(places) == 1
+        seen.add(places[0])
+    assert len(seen) > 30
+    assert torch.equal(seeded(PadCrop(0, 1.0), 0), PICTURE.flip(-1))

@@ -23,6 +23,8 @@ def source(path: Path, root: Path, **changes: Any) -> HuggingFace:
         "label_column": "label",
         "val_fraction": 0.25,
         "test_fraction": 0.2,
+        "pretrain_fraction": None,
+        "train_part": "train",
         "split_seed": 0,
         "prompt_names": {},
         "shots": None,
@@ -117,3 +119,34 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"pip install 'sip-augmentation\[datasets\]'"):
         source(tmp_path, tmp_path).samples("train")
+
+
+def test_a_part_for_generators_is_set_aside(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    names = datasets.ClassLabel(names=["old_dog", "cat"])
+    save(tmp_path / "set", names, {"train": 40, "test": 4})
+    before = source(tmp_path / "set", tmp_path)
+    parted = source(tmp_path / "set", tmp_path, pretrain_fraction=0.5)
+    upper = source(
+        tmp_path / "set", tmp_path, pretrain_fraction=0.5, train_part="pretrain", shots=4
+    )
+    parts = ("pretrain", "train", "val", "test")
+    assert [len(parted.samples(part)) for part in parts] == [
+        20,
+        16,
+        4,
+        4,
+    ]  # val: 0.25 of 10 a class
+    ids = {part: {row.sample_id for row in parted.samples(part)} for part in parts}
+    assert len(set.union(*ids.values())) == 44
+    assert {row.sample_id for row in upper.samples("train")} < ids["pretrain"]
+    assert len(upper.samples("train")) == 8 and upper.samples("val") == parted.samples("val")
+    assert upper.samples("train")[0].split == "train"
+    assert len({str(one.recipe()) for one in (before, parted, upper)}) == 3
+    assert {"pretrain_fraction", "train_part"}.isdisjoint(before.recipe())
+    with pytest.raises(UserError, match="expected one of the parts train, val, test, came 'pret"):
+        before.samples("pretrain")
+    with pytest.raises(UserError, match="train_part: expected train, came 'pretrain'; pretrain ne"):
+        source(tmp_path / "set", tmp_path, train_part="pretrain")
+    with pytest.raises(UserError, match="train_part: expected train or pretrain, came 'test'"):
+        source(tmp_path / "set", tmp_path, pretrain_fraction=0.5, train_part="test")

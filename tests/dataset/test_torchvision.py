@@ -11,6 +11,9 @@ from PIL import Image
 from torchvision import datasets
 
 from sip.common.errors import UserError
+from sip.dataset.base import Split
+from sip.dataset.files import Entry
+from sip.dataset.subsets import make_parts
 from sip.dataset.torchvision import TorchVision
 from tests.dataset import trees
 
@@ -52,6 +55,10 @@ def write_tree(name: str, root: Path) -> None:
     else:
         getattr(trees, name)(root)
 
+
+FIRST_OF_VAL = [
+    f"cifar10/train/{n:05d}" for n in (58, 67, 87)
+]  # of CIFAR-10 in the profile's parts; a change would move val
 
 # classes; pictures a class in train, val, test
 EXPECTED = {
@@ -188,3 +195,42 @@ def test_unknown_prompt_name_lists_the_classes(tmp_path: Path) -> None:
     dataset = TorchVision(**options("dtd", tmp_path, prompt_names={"bandit": "x"}))
     with pytest.raises(UserError, match=r"came bandit; the classes are banded, blotchy"):
         _ = dataset.class_names
+
+
+def test_a_part_for_generators_is_set_aside(tmp_path: Path, no_checksums: None) -> None:
+    trees.cifar10(tmp_path)
+    plain, parted = (
+        TorchVision(**options("cifar10", tmp_path, pretrain_fraction=share, val_fraction=0.5))
+        for share in (None, 0.8)
+    )
+    parts = ("pretrain", "train", "val", "test")
+    rows = {part: parted.samples(part) for part in parts}
+    for part, num in zip(parts, (8, 1, 1, 2), strict=True):  # a class; 10 of train, 2 of test
+        assert Counter(row.label for row in rows[part]) == dict.fromkeys(range(10), num)
+    assert len({row.sample_id for found in rows.values() for row in found}) == 120
+    assert rows["test"] == plain.samples("test")
+    upper = TorchVision(
+        **options("cifar10", tmp_path, pretrain_fraction=0.8, train_part="pretrain")
+    )
+    assert [row.sample_id for row in upper.samples("train")] == [
+        row.sample_id for row in rows["pretrain"]
+    ]
+    facts = parted.recipe()
+    assert facts == plain.recipe() | {"pretrain_fraction": 0.8}
+    assert upper.recipe() == facts | {"val_fraction": 0.1, "train_part": "pretrain"}
+
+
+def test_cifar10_profiles_parts_have_their_sizes() -> None:
+    """The rule is the commitment: counts of the true data set, by class and hash, without it."""
+    rows: list[Entry] = [
+        Entry(f"cifar10/train/{index:05d}", index % 10, lambda: None)  # type: ignore[arg-type, return-value]
+        for index in range(50_000)
+    ]
+    profile = OmegaConf.load(trees.CONF.parent / "profile" / "cifar10.yaml").dataset
+    entries: dict[Split, list[Entry]] = {"train": rows, "test": []}
+    make_parts(entries, None, profile.val_fraction, 0, profile.pretrain_fraction)
+    for part, num in (("pretrain", 4000), ("train", 800), ("val", 200)):
+        counts = Counter(row.label for row in entries[part])  # type: ignore[index]
+        assert counts == dict.fromkeys(range(10), num)
+    first = sorted(row.sample_id for row in entries["val"])[:3]
+    assert first == FIRST_OF_VAL

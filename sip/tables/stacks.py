@@ -1,0 +1,50 @@
+"""What the models that draw cost to train, from the reports that lie beside a stack of one's own.
+
+Public models have no such file: their training was somebody else's and is not counted.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sip.common.weights import resolve
+from sip.tables.reading import Run
+
+REPORTS = "*.report.json"
+CARD_ONLY = "judge"  # judges the stack and is no part of it
+NOTHING = "-"
+
+
+def stack_rows(runs: Iterable[Run], header: Sequence[str]) -> list[list[str]]:
+    """Return a row for each stack that runs drew with; none where none tells its cost.
+
+    Args:
+        runs: Of a table.
+        header: Of the table; the row's seconds stand below "seconds/total", its optimiser steps
+            below "steps".
+    """
+    folders: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        model = run.value("profile.diffusion.model")
+        if not run.summary["num_drawn"] or model is None:
+            continue
+        folder = Path(resolve(str(model))).parent
+        if reports := _reports(folder):
+            folders[folder.name] = reports
+    rows = []
+    for name, reports in sorted(folders.items()):
+        values = {
+            header[0]: f"(training the stack {name}, once for all)",
+            "steps": f"{sum(one['steps'] for one in reports.values()):,}",
+            "seconds/total": f"{sum(one['seconds'] for one in reports.values()):,.0f}",
+        }
+        rows.append([values.get(column, NOTHING) for column in header])
+    return rows
+
+
+def _reports(folder: Path) -> dict[str, dict[str, Any]]:
+    if not folder.is_dir():
+        return {}
+    files = {file.name.split(".")[0]: file for file in sorted(folder.glob(REPORTS))}
+    return {part: json.loads(f.read_text()) for part, f in files.items() if part != CARD_ONLY}
