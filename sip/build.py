@@ -33,6 +33,7 @@ TRUSTED = (
     "torchvision.transforms.",
     "pytorch_lightning.loggers.",
 )
+OWN_CODE = f"Code of your own: name its package in the environment, {VARIABLE}=my_package"
 HYDRA_KEYS = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}
 DOTTED_PATH = re.compile(r"[A-Za-z]\w*(\.(?!__)\w+)+")
 CALLED = re.compile(r"target '([^']+)'")  # in a message of Hydra's
@@ -138,8 +139,7 @@ def is_trusted(target: Any) -> bool:
 def _untrusted(target: Any) -> UserError:
     return UserError(
         f"_target_ {' '.join(str(target).split())}: expected a class defined below one of "
-        f"{', '.join(TRUSTED)} (sip.build.TRUSTED); nothing was called. Code of your own: name its "
-        f"package in the environment, {VARIABLE}=my_package"
+        f"{', '.join(TRUSTED)} (sip.build.TRUSTED); nothing was called. {OWN_CODE}"
     )
 
 

@@ -71,7 +71,7 @@ def _check_target(path: tuple[str, ...], value: Any) -> None:
     key = path[-1]
     if path[0] != "hydra":
         if key == "_target_" and not build.is_trusted(value):
-            raise _refused(path, value, build.TRUSTED)
+            raise _refused(path, value, build.TRUSTED, f". {build.OWN_CODE}")
         return
     trusted: tuple[str, ...] | None = None
     if key == "_target_":
@@ -84,9 +84,12 @@ def _check_target(path: tuple[str, ...], value: Any) -> None:
         raise _refused(path, value, ("null",))
 
 
-def _refused(path: tuple[str, ...], value: Any, trusted: tuple[str, ...]) -> UserError:
+def _refused(
+    path: tuple[str, ...], value: Any, trusted: tuple[str, ...], remedy: str = ""
+) -> UserError:
     return UserError(
         f"{'.'.join(path)}={value}: expected one of {', '.join(trusted)}; nothing was called"
+        f"{remedy}"
     )
 
 

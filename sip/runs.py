@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from sip.classifier.control import Control
 
+NUM_NAMED = 3  # of the pictures that a message is about
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -341,9 +342,10 @@ def _refuse_unreadable(samples: list[Sample]) -> None:
         read_rgb(bad[0], None)
     except ValueError as error:
         why = f"; the first: {str(error).removeprefix(f'{bad[0]}: ')}"
+    more = ", ..." if len(bad) > NUM_NAMED else ""
     raise UserError(
         f"dataset: expected pictures, {len(bad)} of {len(samples)} files cannot be read "
-        f"({', '.join(bad[:5])}){why}; mend or remove them"
+        f"({', '.join(bad[:NUM_NAMED])}{more}){why}; mend or remove them"
     )
 
 

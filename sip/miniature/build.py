@@ -2,7 +2,7 @@
 
 Makes captioner, scorer, diffusion model and small ViTs from the part `pretrain` of a data set (else
 from `train`), in a folder that the profiles read. What is there is found; a killed or late build
-goes on with the same command. `docs/own_stack.md` says what to expect.
+goes on with the same command. `docs/own-stack.md` says what to expect.
 """
 
 from typing import TYPE_CHECKING

@@ -2,7 +2,7 @@
 
 `DIGITS` is what the embedded profile was made with. `TINY` has its sizes, eight latent channels
 and finer patches, for natural pictures on two CPU cores; `SMALL` is for a GPU, 29 M parameters
-together. All numbers are ours; steps and batch sizes are chosen for the times in docs/own_stack.md.
+together. All numbers are ours; steps and batch sizes are chosen for the times in docs/own-stack.md.
 """
 
 from dataclasses import dataclass, replace

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -253,9 +252,9 @@ def _side_by_side(chains: list[tuple[str, ...]], task: parts.Task) -> None:
     Raises:
         UserError: One of them failed; it has said why, and the others have finished.
     """
-    context = multiprocessing.get_context(START)
+    context: Any = multiprocessing.get_context(START)
     each = max(1, threads() // len(chains))
-    children: Mapping[str, Any] = {
+    children = {
         chain[0]: context.Process(target=_child, args=(chain, task, each)) for chain in chains
     }
     for child in children.values():

@@ -31,13 +31,14 @@ def known_keys() -> dict[str, str]:
 
 @cache
 def own_choices() -> frozenset[str]:
-    """Return "group/choice" of the YAMLs that the recipes add."""
+    """Return "group/choice" of the YAMLs that the recipes, and the page on installing, add."""
     found = [
         re.fullmatch(r"conf/(.+)\.yaml", block.title or "")
         for page in (DOCS / "extend").glob("*.md")
         for block in blocks(page)
     ]
-    return frozenset(match[1] for match in found if match)
+    written = re.findall(r"`conf/(.+)\.yaml`:", (DOCS / "install.md").read_text())
+    return frozenset([*(match[1] for match in found if match), *written])
 
 
 def check(word: str) -> None:

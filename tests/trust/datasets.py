@@ -127,7 +127,7 @@ FOLDERS: list[tuple[str, Make, tuple[str, ...], str]] = [
      with_file("cat/x.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), (),
      "cannot identify image file"),
     ("a class named in Latin-1", lambda f: folders(f, "cat", os.fsdecode(b"K\xe4se")), (),
-     "expected names in UTF-8, came .*; rename it"),
+     "expected names in UTF-8 in .*, came .*; rename it"),
     ("words for a class that is not there", lambda folder: folders(folder),
      ("dataset.prompt_names={cow: a cow}",), "dataset.prompt_names: expected names of classes"),
     ("share of val above 1", lambda folder: folders(folder), ("dataset.val_fraction=1.5",),

@@ -42,7 +42,7 @@ RANGES = [
     (("runtime.num_workers=0",), "runtime.num_workers: expected 1 or more, came 0"),
     (("trainer.devices=0",), "trainer.devices: expected a number >= 1 or auto, came 0"),
     (("trainer.strategy=horovod",), "trainer.strategy: expected one of auto, ddp"),
-    (("retry=all",), "retry: expected null or failed, came 'all'"),
+    (("retry=all",), "retry: expected null, failed or damaged, came 'all'"),
     (("classifier.lr=-1",), "classifier.lr: expected a number above 0, got -1"),
     (("classifier.batch_size=0",), "classifier.batch_size: expected a number"),
     (("classifier.steps=7",), "classifier.steps: expected a multiple of classifier.val_every"),
