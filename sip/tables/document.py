@@ -188,6 +188,8 @@ def _legend(layout: Layout, compared: Sequence[Comparison]) -> list[str]:
         "seeds); fewer than 3 seeds give no interval."
     ]
     if not compared:
+        if layout.control not in (None, PARTS):
+            lines.append(f"Nothing is compared: no row is called {layout.control} (table.control).")
         return lines
     against = "each of its parts" if layout.control == PARTS else str(layout.control)
     lines.append(

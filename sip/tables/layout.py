@@ -73,6 +73,8 @@ class Layout:
             values[name] = values[name] or ()
         values["where"] = dict(flat(values["where"] or {}))
         values["quoted"] = values["quoted"] or {}
+        if values["control"] is not None:
+            values["control"] = plain(values["control"])  # a number, where rows are numbers
         return cls(**values)
 
     @property

@@ -115,6 +115,18 @@ def test_a_difference_is_bold_only_where_its_interval_leaves_out_0(tmp_path: Pat
     assert "**+" in markdown(table)
 
 
+def test_a_number_is_a_control_and_a_wrong_one_is_said(tmp_path: Path) -> None:
+    for rate, accuracy in {0.3: 0.7, 0.5: 0.8}.items():
+        for seed in range(3):
+            write_run(tmp_path, "sip", seed, accuracy, config={"prompts.noise_rate": rate})
+    rows = ["table.rows=prompts.noise_rate"]
+    (one,) = made(tmp_path, *rows, "table.control=0.50").compared
+    assert (one.row, one.against) == ("0.3", "0.5")
+    wrong = made(tmp_path, *rows, "table.control=0.7")
+    assert not wrong.compared
+    assert any(note.startswith("Nothing is compared: no row is called 0.7") for note in wrong.notes)
+
+
 def test_what_the_correction_takes_away_is_not_bold(tmp_path: Path) -> None:
     # Alone the arm is clear; among twenty arms it could be luck.
     gains = [0.01, 0.05, 0.02, 0.06, 0.04]
