@@ -78,7 +78,10 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
     run = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(job)
     try:
         if {"--help", "-h"} & set(sys.argv) and (text := command.help(job.name)):
-            print(text.rstrip())
+            try:
+                print(text.rstrip(), flush=True)
+            except BrokenPipeError:  # `--help | head` has read enough; Python would flush again
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         for given in command.given_folders():
             guard.check_folder(given)

@@ -252,6 +252,16 @@ def test_the_main_job_answers_without_heavy_libraries(tmp_path: Path, arguments:
         assert "no such key; did you mean prompts.noise_rate?" in said
 
 
+def test_help_into_a_pipe_that_closes_is_no_error(tmp_path: Path) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "sip.train", "--help"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, cwd=tmp_path, env=env, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_the_configuration_is_found_from_anywhere() -> None:
     assert (conf_folder() / "config.yaml").is_file()
     assert conf_folder().is_absolute()
