@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-.venv/bin/python}
 NUM_JOBS=${NUM_JOBS:-2}
-EXPERIMENTS=${EXPERIMENTS:-"cost arms guidance noise_x_guidance prompts weights sampling paradigm per_sample shots main"}
+EXPERIMENTS=${EXPERIMENTS:-"cost arms guidance noise_x_guidance prompts weights sampling paradigm per_sample shots selected search main"}
 SMALL=backbone=${BACKBONES:-resnet_mini}
 failed=()
 
@@ -94,6 +94,18 @@ shots() {
   sweep shots +sweep=shots $SMALL
   table shots table table.columns=dataset.shots
   table shots accuracy figure=shots
+}
+
+selected() { # noise rate and sampling chosen on validation, beside arms that have neither
+  sweep selected +sweep=noise_rate captions=blip,blip_beam $SMALL
+  sweep selected --multirun augmentation=none,randaugment "seed=range(5)" $SMALL
+  table selected table table=selected
+  table selected noise_rate figure=noise_rate +table.where.captions.sampling=nucleus
+}
+
+search() {
+  sweep search +sweep=search $SMALL
+  table search tradeoff figure=tradeoff figure.y=val/top1
 }
 
 main() {

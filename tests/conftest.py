@@ -1,6 +1,7 @@
 """Switches for the markers that are off by default, and an environment without network."""
 
 import os
+import signal
 
 import pytest
 
@@ -10,7 +11,10 @@ SWITCHES = {
     "network": "needs the internet",
 }
 # Files whose tests start processes of their own.
-LONG = ("test_generate", "test_kills", "test_several_devices", "test_main_job", "test_sweeps")
+LONG = (
+    *("test_generate", "test_kills", "test_several_devices", "test_main_job", "test_sweeps"),
+    *("test_faults", "test_own_pictures"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     }
     if not config.getoption("--run-network"):
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job begins so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

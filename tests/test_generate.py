@@ -120,7 +120,10 @@ def test_a_plan_makes_nothing_and_counts_right(tmp_path: Path, whole: Path) -> N
     assert re.search(r"U-Net evaluations +80\b", more)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
+)
 def test_a_signal_ends_the_job_in_good_order(
     tmp_path: Path, whole: Path, number: int, code: int
 ) -> None:
@@ -242,6 +245,7 @@ def test_slurm_is_found_and_its_processes_share_the_work(tmp_path: Path) -> None
     assert len(contents_of_images(tmp_path)) == 20
 
 
+@pytest.mark.slow
 def test_the_slurm_launcher_runs_jobs_with_its_local_executor(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     launcher = ("-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("num_kills", "storage"),
     [
-        pytest.param(6, "files", id="files"),
-        pytest.param(3, "webdataset", id="webdataset"),
+        pytest.param(4, "files", id="files"),
+        pytest.param(2, "webdataset", id="webdataset"),
         pytest.param(100, "files", id="files-long", marks=pytest.mark.slow),
         pytest.param(100, "webdataset", id="webdataset-long", marks=pytest.mark.slow),
     ],

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import sip
+from tests.commands import run_module
 
 SHORT = [
     "+exp=vit_sip",
@@ -33,8 +34,12 @@ def train(folder: Path, *more: str) -> Path:
     """Return the folder of the run."""
     env = os.environ | {"PYTHONPATH": str(Path(sip.__file__).parents[1])}
     paths = [f"paths.store={folder / 'store'}", f"paths.runs={folder / 'runs'}"]
-    command = [sys.executable, "-m", "sip.train", *SHORT, *paths, *more]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    arguments = [*SHORT, *paths, *more]
+    if more:  # Lightning starts the second process by this one's command
+        command = [sys.executable, "-m", "sip.train", *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    else:
+        done = run_module("sip.train", arguments, folder / "said")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test top-1") == 1  # one process speaks
     (summary,) = folder.glob("runs/*/summary.json")

@@ -2,9 +2,14 @@
 
 import json
 import struct
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
+PATIENCE = 60  # s
 BLOCK = 32768  # bytes
 HEADER = struct.calcsize("<IHB")  # checksum, length, kind
 WHOLE, LAST = 1, 4  # kinds of a fragment
@@ -33,6 +38,21 @@ def read_records(file: Path) -> list[Any]:
     return records
 
 
+def whole_records(file: Path) -> list[Any]:
+    """Return all records, once the service behind W&B has written the last one.
+
+    It goes on for a moment after `finish`, on a busy machine.
+    """
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with suppress(DecodeError):  # half a record is there
+            records = read_records(file)
+            if any(record.HasField("exit") for record in records):
+                return records
+        time.sleep(0.1)
+    raise AssertionError(f"{file} has no end after {PATIENCE} s")
+
+
 class OfflineRun:
     """One run as it would be uploaded.
 
@@ -43,7 +63,7 @@ class OfflineRun:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (file,) = folder.glob("*.wandb")
-        self.records = read_records(file)
+        self.records = whole_records(file)
         (self.run,) = [r.run for r in self.records if r.HasField("run")]
         self.config = {u.key: json.loads(u.value_json) for u in self.run.config.update}
         self.summary: dict[str, Any] = {}

@@ -100,6 +100,7 @@ def test_the_engine_is_timed_on_the_rows_that_it_stores(compose, tmp_path: Path)
     assert drawn == {prompt.image_id for prompt in prompts}
 
 
+@pytest.mark.slow
 def test_the_full_size_is_measured_too(compose, monkeypatch, capsys) -> None:
     built: list[str] = []
 

@@ -248,4 +248,4 @@ def test_help_answers_at_once(tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("SIP: what this machine has")
-    assert "| torch" not in done.stderr and "profile: embedded, paper" in done.stdout
+    assert "| torch" not in done.stderr and "profile: cifar10, embedded, own, paper" in done.stdout
