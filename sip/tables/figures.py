@@ -13,6 +13,7 @@ MARKERS = "osD^vPX*<>hp"
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.4  # inches
 LEGEND_WIDTH = 0.085  # inches a character
 LEGEND_LINES = 16  # of a column that is as high as a panel
+DODGE = 4.0  # points between two series at one x
 DPI = 200  # of the PNG
 STYLE: Any = {
     "axes.grid": True,
@@ -65,8 +66,10 @@ def make(found: Sequence[Point], figure: Figure) -> Any:
     axes = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, panel in zip(axes, panels, strict=True):
         here = [point for point in found if point.panel == panel]
-        for name in looks:
-            _draw_series(axis, [p for p in here if p.series == name], looks[name], shapes, figure)
+        for number, name in enumerate(looks):
+            beside = DODGE * (number - (len(looks) - 1) / 2) if figure.lines else 0.0
+            mine = [p for p in here if p.series == name]
+            _draw_series(axis, mine, looks[name], shapes, figure, beside)
         if figure.pareto:
             _draw_front(axis, [p for p in here if p.x is not None], figure.pareto)
         if figure.log_x:
@@ -94,9 +97,20 @@ def _shapes(found: Sequence[Point]) -> dict[str, str]:
 
 
 def _draw_series(
-    axis: Any, mine: Sequence[Point], look: dict[str, Any], shapes: dict[str, str], figure: Figure
+    axis: Any,
+    mine: Sequence[Point],
+    look: dict[str, Any],
+    shapes: dict[str, str],
+    figure: Figure,
+    beside: float,
 ) -> None:
-    """Draw the points of one series with their intervals; points without x as level bands."""
+    """Draw the points of one series with their intervals; points without x as level bands.
+
+    All of it is moved by `beside` points, so that intervals at one x do not hide each other.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    moved = axis.transData + ScaledTranslation(beside / 72, 0, axis.figure.dpi_scale_trans)
     for point in mine:
         half = point.y.half_width or 0.0
         if point.x is None:
@@ -105,10 +119,13 @@ def _draw_series(
             axis.axhspan(low, high, color=look["color"], alpha=0.12, linewidth=0)
             continue
         shown = look | ({"marker": shapes[point.name]} if point.name in shapes else {})
-        axis.errorbar(point.x, point.y.mean, yerr=half or None, capsize=3, linestyle="", **shown)
+        shown |= {"linestyle": "", "transform": moved}
+        axis.errorbar(point.x, point.y.mean, yerr=half or None, capsize=3, **shown)
+        axis.update_datalim([(point.x, point.y.mean + sign * half) for sign in (-1, 1)])
     placed = [(point.x, point.y.mean) for point in mine if point.x is not None]
     if figure.lines and len(placed) > 1:
-        axis.plot(*zip(*placed, strict=True), color=look["color"])
+        axis.plot(*zip(*placed, strict=True), color=look["color"], transform=moved)
+    axis.autoscale_view()
 
 
 def _draw_front(axis: Any, here: Sequence[Point], better: Any) -> None:

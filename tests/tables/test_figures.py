@@ -14,7 +14,7 @@ from PIL import Image
 
 from sip.cli import conf_folder
 from sip.common.errors import UserError
-from sip.tables.figures import COLOURS, draw, make
+from sip.tables.figures import COLOURS, MARKERS, draw, make
 from sip.tables.points import Figure, Point, front, points
 from sip.tables.reading import read_runs
 from sip.tables.statistics import Estimate
@@ -110,6 +110,22 @@ def test_files_are_a_pdf_and_a_png(runs_folder: Path, tmp_path: Path) -> None:
         assert len(picture.getcolors(2**24) or []) > 10
     again = draw(read_runs(runs_folder, None, figure.where), figure, tmp_path / "again")
     assert again[0].read_bytes() == files[0].read_bytes()
+
+
+def test_points_and_intervals_lie_within_the_axes_and_beside_each_other(runs_folder: Path) -> None:
+    shape = figure_of("figure=noise_x_guidance", "+figure.where.dataset=grid")
+    found = points(read_runs(runs_folder, None, shape.where), shape)
+    canvas = make(found, shape)
+    FigureCanvasAgg(canvas).draw()
+    (axis,) = canvas.axes
+    for point in found:
+        half = point.y.half_width or 0
+        assert point.x is not None and axis.get_xlim()[0] < point.x < axis.get_xlim()[1]
+        low, high = axis.get_ylim()
+        assert low <= point.y.mean - half and point.y.mean + half <= high
+    shown = [line for line in axis.lines if line.get_marker() in MARKERS and len(line.get_xdata())]
+    places = {line.get_transform().transform((0.5, 0.7))[0] for line in shown}
+    assert len(places) == len({point.series for point in found}) == 3
 
 
 def test_what_has_no_x_is_a_level_line(runs_folder: Path) -> None:
