@@ -17,7 +17,7 @@ def budget_notes(found: Mapping[Place, Cell]) -> list[str]:
             columns[block, column][row] = list(cell.runs.values())
     lines: list[str] = []
     equal: dict[str, list[str]] = defaultdict(list)
-    for (block, column), rows in sorted(columns.items()):
+    for (block, column), rows in sorted(columns.items(), key=lambda item: _place(*item[0])):
         name = " × ".join(part for part in (block, column) if part)
         steps = _by(rows, "steps")
         real = _by(rows, "num_real")
@@ -31,8 +31,11 @@ def budget_notes(found: Mapping[Place, Cell]) -> list[str]:
     lines = [f"Budget of {', '.join(names)}: {text}." for text, names in equal.items()] + lines
     drawn: dict[str, Group] = {}
     for block in sorted({block for block, _ in columns}):
-        here = [rows for (b, _), rows in columns.items() if b == block]
-        drawn[block] = _by({row: r for rows in here for row, r in rows.items()}, "num_drawn")
+        here: dict[str, list[Run]] = defaultdict(list)
+        for (b, _), rows in columns.items():
+            for row, runs in rows.items():
+                here[row] += runs if b == block else []
+        drawn[block] = _by({row: runs for row, runs in here.items() if runs}, "num_drawn")
     for block, group in drawn.items():
         texts = [
             f"{_numbers(n)} ({', '.join(sorted(r))})" for n, r in sorted(group.items()) if any(n)
@@ -40,6 +43,14 @@ def budget_notes(found: Mapping[Place, Cell]) -> list[str]:
         if texts:
             lines.append(f"Drawn pictures{f', {block}' if block else ''}: {'; '.join(texts)}.")
     return lines
+
+
+def _place(block: str, column: str) -> tuple[str, bool, float, str]:
+    """Return what columns are sorted by: numbers by size, before words."""
+    try:
+        return block, False, float(column), column
+    except ValueError:
+        return block, True, 0.0, column
 
 
 def _by(rows: Mapping[str, list[Run]], key: str) -> Group:

@@ -181,6 +181,21 @@ def test_unequal_budgets_within_a_column_are_said(tmp_path: Path) -> None:
     assert note == "UNEQUAL BUDGET, resnet50: steps 250 (none); 500 (sip)."
 
 
+def test_budgets_of_columns_stand_in_their_order_and_count_all_that_was_drawn(
+    tmp_path: Path,
+) -> None:
+    for shots in (2, 16):
+        config = {"dataset.shots": shots}
+        write_run(tmp_path, "sip", 0, config=config, num_real=10 * shots, num_drawn=10 * shots)
+    notes = made(tmp_path, "table.columns=dataset.shots").notes
+    budgets = [note for note in notes if note.startswith(("Budget", "Drawn"))]
+    assert budgets == [
+        "Budget of resnet50 × 2: 250 steps, 20 real pictures.",
+        "Budget of resnet50 × 16: 250 steps, 160 real pictures.",
+        "Drawn pictures, resnet50: 20 to 160 (sip).",
+    ]
+
+
 def test_the_papers_gain_stands_beside_ours_and_is_marked(tmp_path: Path) -> None:
     write_arms(tmp_path, {"none": 0.7, "cutmix": 0.72, "sip": 0.75})
     write_arms(tmp_path, {"none": 0.7, "sip": 0.75}, backbone="convnext")
