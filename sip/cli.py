@@ -68,8 +68,8 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         config_name: The primary configuration, a file of `conf` without its suffix.
         conf: The folder of the configurations; SIP's own if None.
     """
-    # Threads that wait give their core away, as torch's own do not: on a machine where anything else
-    # runs, a step took four times as long. Before torch is imported.
+    # Threads that wait give their core away, which torch's do not by themselves: on a machine where
+    # anything else runs, a step took four times as long. Before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     folder = conf or conf_folder()
     command = _Command(folder, config_name, sys.argv[1:])
