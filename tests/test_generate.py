@@ -142,6 +142,7 @@ def test_a_signal_ends_the_job_in_good_order(
     assert len(contents(tmp_path / "store")) > made
 
 
+@pytest.mark.slow  # the one of SLURM shares the work, too
 def test_two_processes_share_the_work(tmp_path: Path, whole: Path) -> None:
     several = ("trainer.devices=2", "trainer.strategy=ddp", "runtime.shard_size=2")
     job = start_several(tmp_path, *several, "runtime.batch_size.images=2")

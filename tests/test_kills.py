@@ -14,8 +14,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("num_kills", "storage"),
     [
-        pytest.param(4, "files", id="files"),
-        pytest.param(2, "webdataset", id="webdataset"),
+        pytest.param(5, "files", id="files"),
         pytest.param(100, "files", id="files-long", marks=pytest.mark.slow),
         pytest.param(100, "webdataset", id="webdataset-long", marks=pytest.mark.slow),
     ],
