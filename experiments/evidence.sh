@@ -104,7 +104,7 @@ selected() { # noise rate and sampling chosen on validation, beside arms that ha
   sweep selected +sweep=noise_rate captions=blip,blip_beam $SMALL
   sweep selected --multirun augmentation=none,randaugment "seed=range(5)" $SMALL
   table selected table table=selected
-  table selected noise_rate figure=noise_rate +table.where.captions.sampling=nucleus
+  table selected noise_rate figure=noise_rate +figure.where.captions.sampling=nucleus
 }
 
 search() {
