@@ -37,7 +37,7 @@ class Choice:
         values = ", ".join(f"{k}={v}" for k, v in zip(keys, self.setting, strict=True))
         where = " × ".join(part for part in self.place if part)
         return (
-            f"{where}: {values} of {self.num_candidates} candidates ({metric} {self.value:.2f} "
+            f"{where}: {values}, of {self.num_candidates} settings ({metric} {self.value:.2f} "
             f"over {self.num_seeds} seeds)"
         )
 

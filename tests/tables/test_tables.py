@@ -250,7 +250,7 @@ def test_validation_chooses_and_test_cannot(tmp_path: Path) -> None:
     first = made(tmp_path, "table=selected")
     chosen = [note for note in first.notes if note.startswith("Chosen on validation")]
     assert len(chosen) == 1 and "prompts.noise_rate=0.5" in chosen[0]
-    assert "of 3 candidates (val/top1 61.00 over 3 seeds)" in chosen[0]
+    assert ", of 3 settings (val/top1 61.00 over 3 seeds)" in chosen[0]
     files = sorted(tmp_path.glob("*/summary.json"))
     texts = [json.loads(file.read_text()) for file in files]
     for _ in range(5):
