@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -88,6 +89,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
             sys.exit(0)
         for given in command.given_folders():
             guard.check_folder(given)
+            command.check_names(given)
         command.check_additions()
         if command.is_plain():  # else Hydra composes everything once more, to find its mode
             sys.argv.insert(1, "--run")  # first: Lightning's other processes get more overrides
@@ -159,7 +161,7 @@ class _Command:
 
     def __init__(self, folder: Path, config_name: str, arguments: list[str]) -> None:
         self.folder = folder
-        self.folders = [*_further_folders(arguments), folder]  # as Hydra: the first one counts
+        self.folders = [folder, *_further_folders(arguments)]  # as Hydra: the first one counts
         self.config_name = config_name
         self.arguments = arguments
         self.overrides = [text for text in arguments if "=" in text and text[0] != "-"]
@@ -172,11 +174,25 @@ class _Command:
 
     def given_folders(self) -> Iterator[Path]:
         """Yield the folders of configurations that the command line brings."""
-        pairs = zip(self.arguments, [*self.arguments[1:], ""], strict=True)
+        pairs = zip_longest(self.arguments, self.arguments[1:], fillvalue="")
         for argument, following in pairs:
             option, is_joined, value = argument.partition("=")
             if option in FOLDER_OPTIONS:
                 yield Path(value if is_joined else following)
+
+    def check_names(self, given: Path) -> None:
+        """Refuse files that would never be read: Hydra takes SIP's own of that name.
+
+        Raises:
+            UserError: There is one.
+        """
+        for file in sorted(given.rglob("*.yaml")):
+            name = file.relative_to(given)
+            if (self.folder / name).is_file():
+                raise UserError(
+                    f"{file}: SIP has a {name} of its own, which would be read in its place; give "
+                    "yours another name (its defaults may begin with SIP's)"
+                )
 
     def check_additions(self) -> None:
         """Refuse what `+` would add under a new name: Hydra takes it, and nothing reads it.
@@ -215,6 +231,8 @@ class _Command:
         choice = self._main_defaults().get("override hydra/help")
         if choice is None:
             return None
+        if (self.folder / "hydra" / "help" / f"{job_name}.yaml").is_file():
+            choice = job_name
         text = OmegaConf.load(self.folder / "hydra" / "help" / f"{choice}.yaml")
         config = OmegaConf.create({"hydra": {"help": text, "job": {"name": job_name}}})
         return string.Template(config.hydra.help.template).safe_substitute(

@@ -84,6 +84,14 @@ class Generation:
         with self.stages.stage("dataset") as row:
             samples: list[Sample] = self.dataset.samples("train")
             row["found"] = len(samples)
+        bad = [sample.path for sample in samples if sample.width == 0]
+        if bad and progress.is_first:
+            more = ", ..." if len(bad) > 1 else ""
+            say(
+                "dataset",
+                f"{len(bad)} of {len(samples)} files cannot be read ({bad[0]}{more}): they fail by "
+                "themselves here, and sip.train refuses them",
+            )
         return samples
 
     def plan(self) -> Plan:

@@ -109,7 +109,8 @@ def write_contact_sheet(
 
 def spread(rows: Sequence[Row], num: int = NUM_PAIRS) -> list[Row]:
     """Return `num` rows at most, from all over the list."""
-    return list(rows[:: max(1, len(rows) // num)][:num])
+    num = min(num, len(rows))
+    return [rows[n * len(rows) // num] for n in range(num)]
 
 
 def write_config(config: DictConfig, path: Path) -> dict[str, Any]:

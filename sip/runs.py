@@ -15,6 +15,7 @@ The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,7 @@ from sip.curves import join, put_aside
 from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
 from sip.dataset.reader import require_trainable
+from sip.dataset.remarks import remarks
 from sip.evaluation import evaluate
 from sip.filter.apply import Sifted, sift, write_sheet
 from sip.metrics import drawn
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 
     from sip.classifier.control import Control
 
+OF_DRAWING = ("captions", "scores", "prompts", "images", "filter")  # groups
 NUM_NAMED = 3  # of the pictures that a message is about
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -74,6 +77,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     if config.retry == "damaged" and not config.plan:
         mend(Path(config.paths.store), config.runtime.num_workers)
     run = Run(config)
+    run.say_what_plays_no_part()
     goals = Objectives(config, run.offline is not None)
     if config.plan:
         run.print_plan()
@@ -135,13 +139,25 @@ class Run:
             return summary
         return None
 
+    def say_what_plays_no_part(self) -> None:
+        """Say which settings of the command line are about drawing, where nothing is drawn."""
+        if self.offline is not None or not progress.is_first:
+            return
+        given = [text.lstrip("+") for text in records.command_line()["overrides"]]
+        idle = [text for text in given if re.split(r"[./=@]", text)[0] in OF_DRAWING]
+        if idle:
+            arm_name = self.names["augmentation"]
+            say("augmentation", f"{arm_name} draws nothing; without effect: {', '.join(idle)}")
+
     def print_plan(self) -> None:
         """Print what would be drawn."""
         if self.offline is None:
             print("plan: this arm draws nothing; the classifier is trained on the real pictures")
             return
         self._require()
-        print(records.text_table(make_plan(self.offline, self.dataset.samples("train")).lines()))
+        samples = self.dataset.samples("train")
+        _refuse_unreadable(samples)
+        print(records.text_table(make_plan(self.offline, samples).lines()))
 
     def make(self) -> dict[str, Any]:
         """Do the run, with every process of the job; the first one writes the folder."""
@@ -160,6 +176,9 @@ class Run:
             _refuse_unreadable([sample for samples in parts.values() for sample in samples])
             require_trainable(self.dataset.class_names, parts)
             leaked = self._leaks(parts) if progress.is_first else {}
+            if progress.is_first:
+                for line in remarks(parts, self.dataset.class_names):
+                    say("dataset", line)
         pictures = self.offline.pictures(parts["train"], stages) if self.offline else []
         leaks.check_sources((picture.prompt for picture in pictures), parts["train"])
         sifted = self._sift(pictures, parts, stages)

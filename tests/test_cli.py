@@ -176,6 +176,20 @@ def test_a_folder_of_ones_own_adds_choices(toy: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_file_that_would_never_be_read_is_refused(toy: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine" / "room" / "blip.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("noise_rate: 0.1\n")
+    code, _, err = run(toy, tmp_path, "--config-dir", "mine")
+    assert code == 2 and err.count("\n") == 1
+    assert err.startswith("error: mine/room/blip.yaml: SIP has a room/blip.yaml of its own")
+
+
+def test_a_command_without_arguments_runs(toy: Path, tmp_path: Path) -> None:
+    code, out, err = run(toy, tmp_path)
+    assert (code, err) == (0, "") and out.startswith("seed ")
+
+
 def test_it_is_one_line_in_a_multirun_too(toy: Path, tmp_path: Path) -> None:
     code, _, err = run(toy, tmp_path, "-m", "seed=0,1", "room.noise_rat=0.3,0.7")
     assert code == 2 and err.count("\n") == 1

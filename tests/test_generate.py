@@ -205,6 +205,7 @@ def test_bad_pictures_fail_alone_and_are_tried_again(tmp_path: Path, own: Path) 
     told = generate(tmp_path, *data, "images.max_failed=0.5", "retry=failed").stderr
     assert "captions     found 9, made 3" in told and "images       found 9, made 0" in told
     assert "3 of 12 pictures failed (3 unreadable)" in told
+    assert "2 of 12 files cannot be read (" in told  # of the third the header can
     (folder,) = (tmp_path / "runs").glob("generate-*")
     assert json.loads((folder / "summary.json").read_text())["failures"] == {"unreadable": 3}
 

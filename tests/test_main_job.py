@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
+from sip import records
 from sip.common.errors import UserError
 from sip.runs import Run, train
 
@@ -162,6 +163,19 @@ def test_plain_baseline_draws_nothing_and_ignores_prompt_settings(folder: Path) 
     other = Run(config(folder, "augmentation=none", "logger=csv", "prompts.noise_rate=0.9"))
     assert plain.offline is None
     assert plain.fingerprint == other.fingerprint
+
+
+def test_settings_of_drawing_are_said_to_play_no_part_where_nothing_is_drawn(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["augmentation=none", "prompts.noise_rate=1.5", "captions=blip_beam", "seed=1"]
+    monkeypatch.setattr(records, "command_line", lambda: {"overrides": given, "choices": {}})
+    Run(config(folder, "augmentation=none", "logger=csv")).say_what_plays_no_part()
+    said = capsys.readouterr().err
+    line = "draws nothing; without effect: prompts.noise_rate=1.5, captions=blip_beam\n"
+    assert said.startswith("augmentation") and said.endswith(line)
+    Run(sip(folder)).say_what_plays_no_part()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_found_run_joins_another_experiment(folder: Path, first: tuple[dict, Path]) -> None:

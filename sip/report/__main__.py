@@ -14,6 +14,7 @@ def task(config: "DictConfig") -> None:
     from sip.common.claims import write_atomically
     from sip.common.disk import plain_disk_errors
     from sip.common.errors import UserError
+    from sip.plan import size
     from sip.records import command
     from sip.report.page import page
     from sip.report.runs import find_runs, header_of
@@ -41,7 +42,7 @@ def task(config: "DictConfig") -> None:
     with plain_disk_errors(output, "output"):
         output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(output, text)
-    print(f"{output}: {len(runs)} runs, {len(text.encode()) / 1e6:.1f} MB")
+    print(f"{output}: {len(runs)} runs, {size(len(text.encode()))}")
 
 
 def main() -> None:

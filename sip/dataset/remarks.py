@@ -1,0 +1,40 @@
+"""What is odd about a data set and no mistake: copies in train, classes that are never tested."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from sip.dataset.base import Sample, Split
+
+NUM_SHOWN = 3
+TESTED: tuple[Split, ...] = ("val", "test")
+
+
+def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str]) -> list[str]:
+    """Return a line each on copies within train and on classes without val or test pictures.
+
+    Args:
+        parts: Of the data set.
+        class_names: In the order of the labels.
+    """
+    lines = []
+    same: dict[str, list[str]] = defaultdict(list)
+    for sample in parts["train"]:
+        same[sample.sha256].append(sample.sample_id)
+    copies = [(copy, first) for first, *others in same.values() for copy in others]
+    if copies:
+        shown = ", ".join(f"{copy} = {first}" for copy, first in copies[:NUM_SHOWN])
+        more = ", ..." if len(copies) > NUM_SHOWN else ""
+        lines.append(
+            f"{len(copies)} of {len(parts['train'])} training pictures are copies of others "
+            f"({shown}{more}); each counts"
+        )
+    for part in TESTED:
+        there = Counter(sample.label for sample in parts[part])
+        trained = {sample.label for sample in parts["train"]}
+        lacking = [name for n, name in enumerate(class_names) if n in trained and not there[n]]
+        if lacking and there:
+            shown = ", ".join(lacking[:NUM_SHOWN]) + (", ..." if len(lacking) > NUM_SHOWN else "")
+            lines.append(
+                f"{len(lacking)} of {len(class_names)} classes have no {part} picture: {shown}"
+            )
+    return lines

@@ -1,0 +1,35 @@
+"""What is odd about a data set is said in a line."""
+
+from sip.dataset.base import Sample, Split
+from sip.dataset.remarks import remarks
+
+
+def row(name: str, label: int, split: Split, content: str) -> Sample:
+    """Return a sample."""
+    return Sample(name, f"/{name}", label, ["cat", "dog", "cow"][label], split, 8, 8, content)
+
+
+def test_copies_and_classes_that_are_not_tested_are_named() -> None:
+    parts: dict[Split, list[Sample]] = {
+        "train": [
+            row("a", 0, "train", "x"),
+            row("b", 0, "train", "x"),
+            row("c", 1, "train", "y"),
+            row("d", 2, "train", "z"),
+        ],
+        "val": [row("e", 0, "val", "v"), row("f", 1, "val", "w")],
+        "test": [row("g", n, "test", f"t{n}") for n in range(3)],
+    }
+    assert remarks(parts, ["cat", "dog", "cow"]) == [
+        "1 of 4 training pictures are copies of others (b = a); each counts",
+        "1 of 3 classes have no val picture: cow",
+    ]
+
+
+def test_nothing_is_said_of_what_is_as_usual() -> None:
+    parts: dict[Split, list[Sample]] = {
+        "train": [row("a", 0, "train", "x")],
+        "val": [row("b", 0, "val", "y")],
+        "test": [],
+    }
+    assert remarks(parts, ["cat", "dog"]) == []
