@@ -109,6 +109,9 @@ selected() { # noise rate and sampling chosen on validation, beside arms that ha
 
 search() {
   sweep search +sweep=search $SMALL
+  table search table "table.rows=[prompts.noise_rate,prompts.guidance.scale]" table.value=val/top1 \
+    "table.also=[drawn/diversity_original,test/top1]" table.control=null \
+    "table.title=Settings that the search tried"
   table search tradeoff figure=tradeoff figure.y=val/top1
 }
 

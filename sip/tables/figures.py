@@ -7,8 +7,8 @@ from typing import Any
 from sip.tables.points import Figure, Point, front, points
 from sip.tables.reading import Run
 
-# Okabe and Ito's palette (jfly.uni-koeln.de/color), yellow left out: it is faint on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's palette (jfly.uni-koeln.de/color), dark plum in place of yellow, faint on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#603048")
 MARKERS = "osD^vPX*<>hp"
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.4  # inches
 LEGEND_WIDTH = 0.085  # inches a character

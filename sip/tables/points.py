@@ -1,5 +1,6 @@
 """From runs to the points of a figure: means over seeds with their intervals, and Pareto fronts."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,10 @@ class Figure:
         for name in ("series", "level", "points"):
             values[name] = names(values[name]) or ()
         values["where"] = dict(flat(values["where"] or {}))
+        if values["y_label"] is None:
+            part, _, metric = values["y"].partition("/")
+            words = re.sub(r"^top(\d)$", r"top-\1, %", metric).replace("_", " ")
+            values["y_label"] = f"{part} {words}".strip()
         return cls(**values)
 
 

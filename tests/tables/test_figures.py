@@ -198,3 +198,16 @@ def test_colours_stay_apart_for_the_colour_blind() -> None:
         seen = np.clip(rgb**2.2 @ matrix.T, 0, 1) ** (1 / 2.2)
         for one, other in combinations(range(len(COLOURS)), 2):
             assert np.linalg.norm(seen[one] - seen[other]) > 0.12, (COLOURS[one], COLOURS[other])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "label"),
+    [
+        ([], "test top-1, %"),
+        (["figure.y=val/top1"], "val top-1, %"),
+        (["figure.y=test/mean_per_class"], "test mean per class"),
+        (["figure.y_label=mine"], "mine"),
+    ],
+)
+def test_the_y_axis_names_its_metric(overrides: list[str], label: str) -> None:
+    assert figure_of("figure=tradeoff", *overrides).y_label == label
