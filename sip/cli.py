@@ -69,9 +69,6 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         config_name: The primary configuration, a file of `conf` without its suffix.
         conf: The folder of the configurations; SIP's own if None.
     """
-    # Threads that wait give their core away, which torch's do not by themselves: on a machine where
-    # anything else runs, a step took four times as long. Before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     folder = conf or conf_folder()
     command = _Command(folder, config_name, sys.argv[1:])
     debug = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in command.overrides
