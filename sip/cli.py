@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -32,6 +32,7 @@ from sip import guard
 from sip.common import failures, progress, secrets
 from sip.common.disk import disk_error
 from sip.common.errors import UserError
+from sip.common.wording import counted
 
 Task = Callable[[DictConfig], Any]
 
@@ -40,7 +41,6 @@ ADDITION = re.compile(r"\+{1,2}([^=@:]+)[^=]*=")  # +key=value, +group@package=c
 NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'")
 PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)
 NUM_NEAR = 3
-FOLDER_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp")
 EXTRAS = {  # choices that packages bring -> the extra that installs them
     "hydra/sweeper/optuna": "search",
     "hydra/launcher/joblib": "sweep",
@@ -93,7 +93,8 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         run()
     except ReportedError as error:
         failed = failures.read(error.notes)
-        _say(f"{len(failed)} jobs failed; the same command runs them again, and only them:")
+        num = counted(len(failed), "job")
+        _say(f"{num} failed; the same command runs what failed, and only that:")
         _say("\n".join(f"  {line}" for line in failed))
         sys.exit(1)
     except KeyboardInterrupt as stop:
@@ -158,7 +159,8 @@ class _Command:
 
     def __init__(self, folder: Path, config_name: str, arguments: list[str]) -> None:
         self.folder = folder
-        self.folders = [folder, *_further_folders(arguments)]  # as Hydra: the first one counts
+        more = _folders(arguments, ("--config-dir", "-cd"))
+        self.folders = [folder, *islice(more, 1)]  # as Hydra: the first one counts
         self.config_name = config_name
         self.arguments = arguments
         self.overrides = [text for text in arguments if "=" in text and text[0] != "-"]
@@ -170,12 +172,8 @@ class _Command:
         return plain and not others
 
     def given_folders(self) -> Iterator[Path]:
-        """Yield the folders of configurations that the command line brings."""
-        pairs = zip_longest(self.arguments, self.arguments[1:], fillvalue="")
-        for argument, following in pairs:
-            option, is_joined, value = argument.partition("=")
-            if option in FOLDER_OPTIONS:
-                yield Path(value if is_joined else following)
+        """Return the folders of configurations that the command line brings."""
+        return _folders(self.arguments, ("--config-dir", "-cd", "--config-path", "-cp"))
 
     def check_names(self, given: Path) -> None:
         """Refuse files that would never be read: Hydra takes SIP's own of that name.
@@ -322,14 +320,13 @@ def _quoted(key: str, value: str) -> str:
     return shlex.quote(override) if set(override) & set("$`\\!") else f'"{override}"'
 
 
-def _further_folders(arguments: list[str]) -> list[Path]:
-    """Return the folder of configurations that `--config-dir` names, if it does."""
-    for position, text in enumerate(arguments):
-        flag, _, value = text.partition("=")
-        if flag in ("--config-dir", "-cd"):
-            value = value or next(iter(arguments[position + 1 :]), "")
-            return [Path(value)] if value else []
-    return []
+def _folders(arguments: list[str], options: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the folders that options of the command line name, such as `--config-dir`."""
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        option, is_joined, value = argument.partition("=")
+        folder = value if is_joined else following
+        if option in options and folder:
+            yield Path(folder)
 
 
 def _no_such(kind: str, name: str, known: Iterable[str], show_all: bool = False) -> str:

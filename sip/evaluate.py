@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Compute all metrics anew and write them into each run's summary."""
+    from sip.common.wording import counted
     from sip.evaluation import refresh
 
-    print(f"{refresh(Path(config.runs))} runs in {config.runs} have all metrics")
+    num = refresh(Path(config.runs))
+    print(f"{config.runs}: all metrics of {counted(num, 'run')} are up to date")
 
 
 def main() -> None:

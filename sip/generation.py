@@ -25,6 +25,7 @@ from sip.common.interrupt import graceful, raise_if_stopped
 from sip.common.progress import say
 from sip.common.runtime import set_threads
 from sip.common.seeds import digest
+from sip.common.wording import counted, first_of
 from sip.dataset.base import Sample
 from sip.filter import apply
 from sip.filter.base import KEPT, Verdict
@@ -86,11 +87,10 @@ class Generation:
             row["found"] = len(samples)
         bad = [sample.path for sample in samples if sample.width == 0]
         if bad and progress.is_first:
-            more = ", ..." if len(bad) > 1 else ""
             say(
                 "dataset",
-                f"{len(bad)} of {len(samples)} files cannot be read ({bad[0]}{more}): they fail by "
-                "themselves here, and sip.train refuses them",
+                f"{len(bad)} of {len(samples)} files cannot be read ({first_of(bad, 1)}): they "
+                "fail by themselves here, and sip.train refuses them",
             )
         return samples
 
@@ -223,7 +223,8 @@ class Generation:
         failed = ", ".join(f"{num} {reason}" for reason, num in summary["failures"].items())
         return records.text_table(
             {
-                "drawn": f"{summary['num_drawn']:,} pictures of {summary['num_real']:,} originals",
+                "drawn": f"{counted(summary['num_drawn'], 'picture')} of "
+                f"{counted(summary['num_real'], 'original')}",
                 "failed": failed or "none",
                 **({"filter": apply.line(summary["filter"])} if "filter" in summary else {}),
                 "U-Net evaluations": f"{summary['unet_evaluations']:,}",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sip.common.errors import UserError
 from sip.common.progress import say
+from sip.common.wording import counted
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt
 
@@ -54,8 +55,8 @@ class Plan:
         most = "" if self.exact else "at most "
         return {
             "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} pictures",
-            "to draw": f"{self.to_draw:,} pictures",
-            "found": f"{self.found:,} pictures"
+            "to draw": counted(self.to_draw, "picture"),
+            "found": counted(self.found, "picture")
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
             "U-Net evaluations": f"{most}{self.evaluations:,}",
             "time": f"about {duration(self.seconds)}{devices}, by a short measurement"

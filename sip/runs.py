@@ -37,6 +37,7 @@ from sip.common.images import read_rgb
 from sip.common.progress import say
 from sip.common.runtime import Runtime, device, set_threads
 from sip.common.seeds import digest
+from sip.common.wording import first_of
 from sip.curves import join, put_aside
 from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     from sip.classifier.control import Control
 
 OF_DRAWING = ("captions", "scores", "prompts", "images", "filter")  # groups
-NUM_NAMED = 3  # of the pictures that a message is about
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -361,10 +361,9 @@ def _refuse_unreadable(samples: list[Sample]) -> None:
         read_rgb(bad[0], None)
     except ValueError as error:
         why = f"; the first: {str(error).removeprefix(f'{bad[0]}: ')}"
-    more = ", ..." if len(bad) > NUM_NAMED else ""
     raise UserError(
         f"dataset: expected pictures, {len(bad)} of {len(samples)} files cannot be read "
-        f"({', '.join(bad[:NUM_NAMED])}{more}){why}; mend or remove them"
+        f"({first_of(bad)}){why}; mend or remove them"
     )
 
 

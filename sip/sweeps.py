@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from sip.common.wording import counted
+
 if TYPE_CHECKING:
     from sip.runs import Run
 
@@ -37,7 +39,7 @@ class Overview(Callback):
             return
         yield_to_command_line(config)
         jobs = list_jobs(config)
-        say("sweep", f"{len(jobs)} runs; looking up which are there")
+        say("sweep", f"{counted(len(jobs), 'run')}; looking up which are there")
         say("sweep", survey(config, jobs).line())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -77,12 +79,12 @@ class Survey:
         """Return the survey in one line."""
         from sip.plan import duration
 
-        texts = [f"{self.num_runs} runs", f"{self.num_found} found"]
+        texts = [counted(self.num_runs, "run"), f"{self.num_found} found"]
         to_do = self.num_runs - self.num_found - self.num_wrong
         texts.append(f"{to_do} to do")
         if self.num_wrong:
             texts.append(f"{self.num_wrong} with wrong settings")
-        texts.append(f"{self.to_draw:,} pictures to draw")
+        texts.append(f"{counted(self.to_draw, 'picture')} to draw")
         if self.seconds is None:
             texts.append("time unknown: no finished run is like them" if to_do else "no time")
         else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sip.common.errors import UserError
 from sip.common.progress import say
+from sip.common.wording import counted, first_of
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
@@ -18,7 +19,6 @@ STRAY = {
     *("__macosx", "@eadir", "$recycle.bin", "#recycle", "system volume information"),
     *("lost+found", "__pycache__"),
 }
-NUM_NAMED = 3  # files that a line names
 
 
 @dataclass
@@ -128,10 +128,8 @@ def say_once(root: Path, text: str) -> None:
 def say_passed_over(root: Path, files: list[Path], noun: str, why: str) -> None:
     """Say in a line which files or folders are not used, if there are any."""
     if files:
-        noun = noun if len(files) == 1 else f"{noun}s"
-        first = ", ".join(file.relative_to(root).as_posix() for file in files[:NUM_NAMED])
-        more = ", ..." if len(files) > NUM_NAMED else ""
-        say_once(root, f"passed over {len(files):,} {noun} {why}: {first}{more}")
+        names = first_of([file.relative_to(root).as_posix() for file in files])
+        say_once(root, f"passed over {counted(len(files), noun)} {why}: {names}")
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -3,9 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from sip.common.wording import first_of
 from sip.dataset.base import Sample, Split
 
-NUM_SHOWN = 3
 TESTED: tuple[Split, ...] = ("val", "test")
 
 
@@ -22,19 +22,18 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
         same[sample.sha256].append(sample.sample_id)
     copies = [(copy, first) for first, *others in same.values() for copy in others]
     if copies:
-        shown = ", ".join(f"{copy} = {first}" for copy, first in copies[:NUM_SHOWN])
-        more = ", ..." if len(copies) > NUM_SHOWN else ""
+        shown = first_of([f"{copy} = {first}" for copy, first in copies])
         lines.append(
             f"{len(copies)} of {len(parts['train'])} training pictures are copies of others "
-            f"({shown}{more}); each counts"
+            f"({shown}); each counts"
         )
     for part in TESTED:
         there = Counter(sample.label for sample in parts[part])
         trained = {sample.label for sample in parts["train"]}
         lacking = [name for n, name in enumerate(class_names) if n in trained and not there[n]]
         if lacking and there:
-            shown = ", ".join(lacking[:NUM_SHOWN]) + (", ..." if len(lacking) > NUM_SHOWN else "")
             lines.append(
-                f"{len(lacking)} of {len(class_names)} classes have no {part} picture: {shown}"
+                f"{len(lacking)} of {len(class_names)} classes have no {part} picture: "
+                f"{first_of(lacking)}"
             )
     return lines

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 def task(config: "DictConfig") -> None:
     """Write the pictures of a run in the format that is asked for."""
     from sip.common.errors import UserError
+    from sip.common.wording import counted
 
     for name, example in (("run", "runs/<name>"), ("output", "<a new folder>")):
         if config[name] is None:
@@ -29,10 +30,10 @@ def task(config: "DictConfig") -> None:
         store=None if config.store is None else Path(config.store),
     )
     source = export(options)
-    failed = f", {source.failed.total():,} failed ones left out" if source.failed else ""
+    failed = f", {counted(source.failed.total(), 'failed one')} left out" if source.failed else ""
     if source.rejected:
-        failed += f", {source.rejected.total():,} rejected ones left out"
-    print(f"{options.output}: {source.num:,} pictures as {options.format}{failed}")
+        failed += f", {counted(source.rejected.total(), 'rejected one')} left out"
+    print(f"{options.output}: {counted(source.num, 'picture')} as {options.format}{failed}")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import yaml
 
 from sip.common.markup import markdown
 from sip.common.places import portable
+from sip.common.wording import counted
 from sip.export.source import COLUMNS, Source
 
 MAX_CLASSES = 50  # more are summed up
@@ -75,7 +76,8 @@ def _what(source: Source) -> str:
     num_classes = len({label for label, _ in source.counts})
     real = f" and the {num_real:,} real training pictures" if num_real else ""
     return (
-        f"{source.num - num_real:,} drawn pictures{real}, of {num_classes} classes, made by "
+        f"{counted(source.num - num_real, 'drawn picture')}{real}, of "
+        f"{counted(num_classes, 'class', 'classes')}, made by "
         "semantic-guided image augmentation (SIP, [arXiv 2302.02070]"
         "(https://arxiv.org/abs/2302.02070)): a diffusion model draws from each original, with a "
         "prompt and a guidance scale of its own."
@@ -100,15 +102,16 @@ def _failed(source: Source) -> str:
     if not source.failed:
         return "The run's list names no picture that failed."
     reasons = ", ".join(f"{num:,} {markdown(str(r))}" for r, num in source.failed.most_common())
-    return f"{source.failed.total():,} pictures could not be drawn and are not here: {reasons}."
+    num = counted(source.failed.total(), "picture")
+    return f"{num} could not be drawn, left out here: {reasons}."
 
 
 def _rejected(source: Source) -> str:
     if not source.rejected:
         return ""
     reasons = ", ".join(f"{num:,} {markdown(str(r))}" for r, num in source.rejected.most_common())
-    total = source.rejected.total()
-    return f"\n\n{total:,} drawn pictures were rejected by a filter and are not here: {reasons}."
+    num = counted(source.rejected.total(), "drawn picture")
+    return f"\n\n{num} rejected by a filter, left out here: {reasons}."
 
 
 def _columns() -> str:

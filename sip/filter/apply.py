@@ -13,6 +13,7 @@ from sip import records
 from sip.common.errors import UserError
 from sip.common.progress import say
 from sip.common.tars import read_checked
+from sip.common.wording import first_of
 from sip.filter.base import Candidate, Verdict
 from sip.pipeline import Offline, Picture
 from sip.stages import Stages
@@ -221,5 +222,5 @@ def _report(chosen: "Filter", candidates: Sequence[Candidate], found: Sequence[V
     pairs = zip(candidates, found, strict=True)
     left = {one.label for one, verdict in pairs if verdict.reason is None}
     if empty := [name for label, name in sorted(names.items()) if label not in left]:
-        shown = ", ".join(empty[:NUM_SHOWN]) + (", ..." if len(empty) > NUM_SHOWN else "")
-        say("filter", f"no drawn picture is left of {len(empty)} of {len(names)} classes: {shown}")
+        share = f"{len(empty)} of {len(names)} classes"
+        say("filter", f"no drawn picture is left of {share}: {first_of(empty, NUM_SHOWN)}")

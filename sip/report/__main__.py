@@ -14,6 +14,7 @@ def task(config: "DictConfig") -> None:
     from sip.common.claims import write_atomically
     from sip.common.disk import plain_disk_errors
     from sip.common.errors import UserError
+    from sip.common.wording import counted
     from sip.plan import size
     from sip.records import command
     from sip.report.page import page
@@ -42,7 +43,7 @@ def task(config: "DictConfig") -> None:
     with plain_disk_errors(output, "output"):
         output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(output, text)
-    print(f"{output}: {len(runs)} runs, {size(len(text.encode()))}")
+    print(f"{output}: {counted(len(runs), 'run')}, {size(len(text.encode()))}")
 
 
 def main() -> None:

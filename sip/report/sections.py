@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sip.common.places import without_places
+from sip.common.wording import counted
 from sip.report import charts
 from sip.report.html import Html, join, tag
 from sip.report.results import DRAWING, TRAINING, Arm, quality
@@ -207,7 +208,7 @@ def commands(runs: Sequence[Run], header: Mapping[str, str], page_command: str |
         block = tag("pre", "\n".join(lines))
         parts.append(tag("details", tag("summary", told), block, open=len(lines) <= 6))
     if len(lines) < len(given):
-        note = f"{len(given) - len(lines)} runs did not record theirs."
+        note = f"{counted(len(given) - len(lines), 'run')} did not record the command."
         parts.append(tag("p", note, class_="note"))
     if page_command:
         parts += [tag("h3", "This page"), tag("pre", without_places(page_command))]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from sip.common.wording import counted
 from sip.tables.budget import budget_notes
 from sip.tables.cells import (
     EFFECT,
@@ -247,6 +248,6 @@ def _runs_note(runs: Sequence[Run]) -> str:
     names = {name for run in runs for name in run.summary["experiments"] if name}
     of = f" of {', '.join(sorted(names))}" if names else ""
     return (
-        f"{len(runs)} runs{of}, commit {', '.join(commits)}; checkpoints chosen on validation, "
-        "test read once a run."
+        f"{counted(len(runs), 'run')}{of}, commit {', '.join(commits)}; checkpoints chosen on "
+        "validation, test read once a run."
     )

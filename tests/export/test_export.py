@@ -59,7 +59,7 @@ def test_the_card_says_what_how_and_how_many(options: Make) -> None:
     assert header.pretty_name == "resnet50-sip-seed3-abc"
     assert "7 drawn pictures, of 2 classes" in text
     assert "| 0 | zero | 4 | 0 |" in text and "| 1 | a/b: 犬 | 3 | 0 |" in text
-    assert "2 pictures could not be drawn and are not here: 2 black." in text
+    assert "2 pictures could not be drawn, left out here: 2 black." in text
     assert "noise_rate: 0.5" in text and "weights: sd15" in text and "num_steps: 50" in text
     assert "not of pictures" not in text  # of the classifier's settings
     assert "torch 2.15, commit c0ffee" in text
@@ -71,7 +71,7 @@ def test_what_never_came_onto_the_list_counts_as_failed_too(options: Make, run: 
     (run / "summary.json").write_text(json.dumps(summary | {"failures": {"unreadable": 3}}))
     assert export(options()).failed == {"unreadable": 3}
     text = (options().output / "README.md").read_text()
-    assert "3 pictures could not be drawn and are not here: 3 unreadable." in text
+    assert "3 pictures could not be drawn, left out here: 3 unreadable." in text
 
 
 def test_what_a_filter_rejected_is_left_out_and_counted(options: Make, run: Path) -> None:
@@ -83,7 +83,7 @@ def test_what_a_filter_rejected_is_left_out_and_counted(options: Make, run: Path
     source = export(options())
     assert (source.num, source.failed, source.rejected) == (6, {"black": 2}, {"contradicted": 1})
     text = (options().output / "README.md").read_text()
-    line = "1 drawn pictures were rejected by a filter and are not here: 1 contradicted."
+    line = "1 drawn picture rejected by a filter, left out here: 1 contradicted."
     assert line in text and "2 pictures could not be drawn" in text
 
 
