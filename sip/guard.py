@@ -5,10 +5,13 @@ A configuration can come from somebody else, by `--config-dir` or by copy and pa
 - `_target_`: `sip.build` builds only what is trusted, but Hydra builds callbacks, launchers,
   sweepers and logging from its own part before any task is called. Both are checked here, whole,
   so that what is not trusted is refused even where nothing would have built it.
+- `hydra.job.env_set`: a variable can have another program run in place of the one that is meant
+  (PATH, PYTHONPATH, LD_PRELOAD, CC), send results elsewhere (WANDB_BASE_URL) or say whom to trust.
 - Tokens: configurations are written into run folders, recipes, W&B runs and pages.
 """
 
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,11 @@ OF_HYDRA = ("hydra._internal.core_plugins.", "hydra_plugins.", "sip.sweeps.", "o
 # Keys by which its logging part names a class to call, and its searches a function.
 OF_LOGGING = {"()": ("colorlog.",), "class": ("logging.",)}
 FUNCTION = "custom_search_space"
+# Variables of the environment that a configuration may set: none that names a program or a place.
+ENVIRONMENT = re.compile(
+    "(OMP|MKL|KMP|NCCL)_[A-Z_]+|CUDA_(VISIBLE_DEVICES|LAUNCH_BLOCKING)|PYTORCH_CUDA_ALLOC_CONF"
+    "|TOKENIZERS_PARALLELISM|HF_HUB_OFFLINE|WANDB_(MODE|SILENT)"
+)
 DEEPEST = 50  # levels; an interpolation may lead back to what holds it
 
 
@@ -69,6 +77,11 @@ def check(config: DictConfig) -> None:
 
 def _check_target(path: tuple[str, ...], value: Any) -> None:
     key = path[-1]
+    if path[:-1] == ("hydra", "job", "env_set") and not ENVIRONMENT.fullmatch(key):
+        raise UserError(
+            f"{'.'.join(path)}: expected no such variable in a configuration, which may be "
+            f"another's; set {key} in the environment itself"
+        )
     if path[0] != "hydra":
         if key == "_target_" and not build.is_trusted(value):
             raise _refused(path, value, build.TRUSTED, f". {build.OWN_CODE}")

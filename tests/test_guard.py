@@ -62,6 +62,19 @@ def test_hydras_own_part_is_checked(values: dict) -> None:
         guard.check(OmegaConf.create(whole))
 
 
+@pytest.mark.parametrize(
+    "name", ["PATH", "PYTHONPATH", "LD_PRELOAD", "CC", "SIP_TRUSTED", "WANDB_BASE_URL", "OMP_x;y"]
+)
+def test_a_configuration_cannot_set_what_names_programs_or_places(name: str) -> None:
+    values = {"hydra": {"job": {"env_set": {"OMP_NUM_THREADS": "1", name: "elsewhere"}}}}
+    refuse(values, rf"hydra\.job\.env_set\.{name}: expected no such variable.*environment itself")
+
+
+def test_a_configuration_may_set_what_is_harmless() -> None:
+    names = ("OMP_NUM_THREADS", "NCCL_DEBUG", "CUDA_VISIBLE_DEVICES", "WANDB_MODE")
+    guard.check(OmegaConf.create({"hydra": {"job": {"env_set": dict.fromkeys(names, "1")}}}))
+
+
 def test_what_the_project_ships_passes() -> None:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         for name in ("config", "tables", "report", "export", "evaluate", "benchmark"):
