@@ -72,6 +72,11 @@ def weight_files(names: Iterable[str], variant: str | None) -> list[str]:
     return by_variant.get(variant) or by_variant.get(None) or []
 
 
+def variant_there(names: Iterable[str], variant: str | None) -> str | None:
+    """Return the variant if one folder has weights of it; else None, the plain ones."""
+    return variant if any(map(_variant, weight_files(names, variant))) else None
+
+
 def wanted(paths: Iterable[str], folders: Sequence[str], variant: str | None) -> list[str]:
     """Return the weights to download among all paths of a repository.
 

@@ -6,7 +6,7 @@ names only where they are told to (`trust_remote_code`); here the folder is refu
 nothing else is loaded in its place, and no question is asked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,27 @@ def plain_load_errors(what: object) -> Iterator[None]:
         raise UserError(
             f"{what} cannot be loaded ({reason}); copy a complete model there"
         ) from error
+
+
+def require_filled(folder: Path, kind: str, info: Mapping[str, Any]) -> None:
+    """Refuse a model that its file did not fill: the libraries put random numbers there.
+
+    Args:
+        folder: Of the model, for the message.
+        kind: The model's class, for the message.
+        info: What `from_pretrained` returns with `output_loading_info=True`.
+
+    Raises:
+        UserError: Some weights are missing.
+    """
+    missing, others = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    if missing:
+        known = f", and {len(others)} there are not known, first {others[0]!r}" if others else ""
+        raise UserError(
+            f"model folder {folder}: expected the weights of a {kind}, {len(missing)} are missing, "
+            f"first {missing[0]!r}{known}; set another model, or if a newer transformers or "
+            "diffusers wrote it, upgrade yours"
+        )
 
 
 def _weights(folder: Path, parts: Parts) -> list[str]:

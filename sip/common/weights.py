@@ -150,11 +150,7 @@ def load_transformer(
         if had_bar:
             logging.enable_progress_bar()
     model, info = loaded
-    if missing := sorted(info["missing_keys"]):
-        raise UserError(
-            f"model folder {folder}: expected the weights of a {model_class.__name__}, "
-            f"{len(missing)} are missing, first {missing[0]!r}; set another model"
-        )
+    model_safety.require_filled(folder, model_class.__name__, info)
     return model.eval().to(device)
 
 

@@ -1,17 +1,19 @@
 """Model folders to loaded pipelines: safetensors alone, no network, no code from the folder."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import diffusers
 import diffusers.utils.logging
 import torch
+import transformers
 import transformers.utils.logging
 
 from sip.common.checksums import check_hub
-from sip.common.model_safety import plain_load_errors
+from sip.common.model_files import model_folders, variant_there
+from sip.common.model_safety import plain_load_errors, require_filled
 from sip.common.progress import say
 from sip.images.families.base import Family
 from sip.images.families.layout import Layout
@@ -65,10 +67,37 @@ def load_pipeline(
         say("images", "the safety checker is off: drawn pictures are not screened")
     check_hub(layout.folder)
     with quiet():
+        models = _load_models(layout, dtype, variant, without)
         with plain_load_errors(f"images.model: {layout.folder}"):
             pipeline = getattr(diffusers, family.pipelines[0]).from_pretrained(
-                layout.folder, dtype=dtype, variant=variant, use_safetensors=True, **without
+                layout.folder, dtype=dtype, use_safetensors=True, **models, **without
             )
         if lora:
             lora.fuse(pipeline)
     return pipeline
+
+
+def _load_models(
+    layout: Layout, dtype: torch.dtype, variant: str | None, without: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return part -> model; the pipeline would fill what a file lacks with random numbers.
+
+    Raises:
+        UserError: The weights do not fill a model: they are another's, or of a newer library.
+    """
+    models: dict[str, Any] = {}
+    for part in model_folders(layout.index, tuple(without)):
+        library, kind = layout.index[part]
+        folder = layout.folder / part
+        with plain_load_errors(f"images.model: {folder}"):
+            places = {"diffusers": diffusers, "transformers": transformers}
+            place = places.get(library) or getattr(diffusers.pipelines, library)
+            models[part], info = getattr(place, kind).from_pretrained(
+                folder,
+                dtype=dtype,
+                variant=variant_there([file.name for file in folder.iterdir()], variant),
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+        require_filled(folder, kind, info)
+    return models

@@ -1,11 +1,13 @@
 """Settings: which are refused, what is in the recipe, variants and adapters of the weights."""
 
 import json
+import shutil
 from importlib.util import find_spec
 
 import pytest
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from sip.common.errors import UserError
 from sip.common.runtime import Runtime
@@ -98,6 +100,27 @@ def test_a_variant_is_loaded_by_its_name(make_img2img, model_folder, make_prompt
         make_img2img(model=str(tmp_path / "fp16")).load(Runtime.cpu())
     with pytest.raises(UserError, match="fp16"):
         make_img2img(variant="fp16").load(Runtime.cpu())
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_weights_that_do_not_fill_a_model_are_refused(
+    make_img2img, model_folder, tmp_path, part, is_renamed
+):
+    """The libraries go on with random numbers: another drawing in every process."""
+    folder = tmp_path / "lacking"
+    shutil.copytree(model_folder, folder)
+    (file,) = (folder / part).glob("*.safetensors")
+    weights = load_file(file)
+    name = sorted(weights)[3]
+    weight = weights.pop(name)
+    if is_renamed:  # as a release of transformers did with a whole text encoder
+        weights[f"text_model_of_old.{name}"] = weight
+    save_file(weights, file, metadata={"format": "pt"})
+    known = r", and 1 there are not known, first 'text_model_of_old\." if is_renamed else ";"
+    words = rf"{part}: expected the weights of a \w+, 1 are missing, first '.+'{known}.*"
+    with pytest.raises(UserError, match=words):
+        make_img2img(model=str(folder)).load(Runtime.cpu())
 
 
 @pytest.fixture
