@@ -46,6 +46,11 @@ EXTRAS = {  # choices that packages bring -> the extra that installs them
     "hydra/launcher/joblib": "sweep",
     "hydra/launcher/submitit_slurm": "slurm",
 }
+# Hydra's options whose value is the next argument.
+OPTIONS_WITH_VALUE = (
+    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c"),
+    *("--package", "-p", "--info", "-i", "--experimental-rerun"),
+)
 YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -70,6 +75,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         conf: The folder of the configurations; SIP's own if None.
     """
     folder = conf or conf_folder()
+    sys.argv[1:] = _options_first(sys.argv[1:])
     command = _Command(folder, config_name, sys.argv[1:])
     debug = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in command.overrides
     failures.begin()
@@ -237,7 +243,7 @@ class _Command:
     def explain(self, error: Exception) -> str:
         """Return one line on what is wrong with the command line, with the names that are near."""
         match = NOT_OVERRIDDEN.search(str(error))
-        written = [text for text in self.overrides if match and text.startswith(match[1])]
+        written = [text for text in self.overrides if match and _key(text) == match[1]]
         if match and written:
             return self._explain_key(match[1], written[0])
         if isinstance(error, MissingConfigException) and error.options:
@@ -344,6 +350,21 @@ def _no_such(kind: str, name: str, known: Iterable[str], show_all: bool = False)
     elif not near:
         texts.append("--help lists the groups, --cfg job all keys")
     return "; ".join(texts)
+
+
+def _key(override: str) -> str:
+    """Return the key of an override, without signs before it and the package behind it."""
+    return override.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def _options_first(arguments: list[str]) -> list[str]:
+    """Return the arguments with all options before the overrides, the order argparse wants."""
+    options: list[str] = []
+    overrides: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        is_option = argument[:1] == "-" or before in OPTIONS_WITH_VALUE
+        (options if is_option else overrides).append(argument)
+    return options + overrides
 
 
 def _flat_keys(values: Any, prefix: str = "") -> Iterator[str]:

@@ -27,6 +27,7 @@ CONF = {
         seed: 0
         debug: false
         mode: good
+        expected: 1
         hydra:
           output_subdir: null
           run: {dir: .}
@@ -138,6 +139,11 @@ def test_a_mistake_on_the_command_line_is_one_line(
     assert err.startswith(f"error: {message}") and err.count("\n") == 1
 
 
+def test_the_override_that_is_wrong_is_named(toy: Path, tmp_path: Path) -> None:
+    code, _, err = run(toy, tmp_path, "expected=2", "exp=first")
+    assert code == 2 and err.startswith("error: exp=first: exp has no default choice")
+
+
 def test_a_text_that_needs_quotes_is_shown_with_them(toy: Path, tmp_path: Path) -> None:
     code, _, err = run(toy, tmp_path, "mode=/Bücher (own)")
     assert code == 2 and err.count("\n") == 1
@@ -160,6 +166,8 @@ def test_a_folder_of_ones_own_adds_choices(toy: Path, tmp_path: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     code, out, err = run(toy, tmp_path, f"--config-dir={tmp_path / 'my conf'}", "+exp=own")
+    assert (code, out, err) == (0, "seed 3 noise 0.9\n", "")
+    code, out, err = run(toy, tmp_path, "room=own", "--config-dir", "my conf", "+exp=own")
     assert (code, out, err) == (0, "seed 3 noise 0.9\n", "")
     _, out, _ = run(toy, tmp_path, "--config-dir", "my conf", "--help")
     assert "exp: first, own\nroom: blip, blip_beam, own\n" in out

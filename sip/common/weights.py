@@ -177,10 +177,16 @@ def _local(path: str, parts: Parts) -> Path | None:
 def _how_to_get(path: str) -> str:
     """Return what brings a folder about: the command that makes it, if it is of a stack."""
     if made := STACK.fullmatch(path):
+        from sip.cli import conf_folder
+
         name, size = made.groups()
+        if (conf_folder() / "profile" / f"{name}.yaml").is_file():
+            pictures = f"profile={name}"
+        else:
+            pictures = f"profile=own profile.name={name} dataset.root=FOLDER"
         return (
-            f"make the stack with: python -m sip.miniature.build profile={name} size={size} "
-            f"(dataset={name} where {name} is no profile), or set another model"
+            f"make the stack with: python -m sip.miniature.build {pictures} size={size}, or set "
+            "another model"
         )
     return "put it there, or set another model"
 

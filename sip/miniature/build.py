@@ -19,8 +19,8 @@ def task(config: "DictConfig") -> None:
     from sip.common.progress import say
     from sip.common.runtime import Runtime, set_threads
     from sip.loggers import require_logger
-    from sip.miniature.card import CARD, write_card
-    from sip.miniature.stack import NAME, Stack
+    from sip.miniature.card import CARD, SHEET, write_card
+    from sip.miniature.stack import NAME, Stack, training_command
 
     set_threads(Runtime.of(config.runtime))
     require_logger(config.logger)
@@ -32,6 +32,9 @@ def task(config: "DictConfig") -> None:
     elif is_new or not (stack.folder / CARD).exists():
         seal(stack.folder)
         print(write_card(stack))
+        say(NAME, f"done; {stack.folder / CARD} says how good it is, {SHEET} beside it shows it")
+    if not missing and (command := training_command(config)):
+        say(NAME, f"train with it: {command}")
 
 
 def main() -> None:

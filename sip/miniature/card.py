@@ -40,10 +40,12 @@ def write_card(stack: Stack) -> str:
             f"card: expected a whole stack in {stack.folder}, missing: {', '.join(missing)}; make "
             "them with python -m sip.miniature.build and the same settings"
         )
+    stack.check()
     name = device(stack.config.runtime.device)
     num = num_samples(stack.config.num_samples, name)
     measured = measure(stack, num, name)
-    write_atomically(stack.folder / QUALITY, json.dumps(measured, indent=2) + "\n")
+    text = json.dumps(measured, indent=2)
+    write_atomically(stack.folder / QUALITY, text + "\n")
     text = card(stack, measured)
     write_atomically(stack.folder / CARD, text)
     return text
@@ -73,7 +75,7 @@ def measure(stack: Stack, num: int, device_name: str) -> dict[str, Any]:
     eyes = drawing.Eyes(scorer, judge)
     drawer = drawing.Drawer(folder, device_name)
     drawing.contact_sheet(drawer, pool, NUM_SHOWN, folder / SHEET)
-    return {
+    found = {
         "pictures": {
             "held out, of": " and ".join(held_out(stack.dataset)),
             "number": len(pool),
@@ -83,6 +85,10 @@ def measure(stack: Stack, num: int, device_name: str) -> dict[str, Any]:
         "scorer": measures.scorer_quality(scorer, pool),
         "diffusion": drawing.drawing_quality(drawer, pool, eyes),
         "distribution": distribution(stack, drawer, eyes, num, device_name),
+    }
+    return {
+        part: {name: None if value != value else value for name, value in values.items()}
+        for part, values in found.items()  # NaN, which JSON has not, is unlike itself
     }
 
 
@@ -117,18 +123,18 @@ def distribution(
 
 
 def _chosen(stack: Stack, parts: tuple[Split, ...], num: int) -> Pool:
-    grammar = None if stack.config.captions is not None else read_grammar(stack.folder)
+    grammar = None if stack.config.caption_file is not None else read_grammar(stack.folder)
     size, seed = stack.config.image_size, stack.config.seed
     return choose(stack.dataset, parts, grammar, size, num, seed, stack.labelled)
 
 
 def card(stack: Stack, measured: dict[str, dict[str, Any]]) -> str:
     """Return the card's text, in Markdown."""
-    made_from, reports = stack.made_from(), stack.reports()
+    made_from, reports = stack.made_from, stack.reports()
     files = [file for file in stack.folder.rglob("*.safetensors") if file.name != FILE]
     size = sum(file.stat().st_size for file in files) / 1e6
     whose = "no class names" if not stack.labelled else "with its class names"
-    texts = "the user's own captions" if stack.config.captions else "measured captions"
+    texts = "the user's own captions" if stack.config.caption_file else "measured captions"
     lines = [
         f"# A {made_from['size']} stack for {made_from['dataset']}, {made_from['image_size']} px",
         "",
@@ -165,7 +171,9 @@ def card(stack: Stack, measured: dict[str, dict[str, Any]]) -> str:
         ]
     for part, values in measured.items():
         lines += [f"**{part}**", "", "| measure | value |", "|---|---|"]
-        lines += [f"| {name} | {value} |" for name, value in values.items()]
+        lines += [
+            f"| {name} | {'-' if value is None else value} |" for name, value in values.items()
+        ]
         lines.append("")
     return "\n".join(lines)
 

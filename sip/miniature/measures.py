@@ -18,9 +18,9 @@ TOP_P = 0.9  # of nucleus sampling, as the paper has it
 Numbers = dict[str, Any]
 
 
-def share(hits: Tensor | Sequence[bool]) -> float:
-    """Return the share of true values; NaN of none."""
-    return round(torch.as_tensor(hits).float().mean().item(), 4)
+def share(hits: Tensor | Sequence[bool]) -> float | None:
+    """Return the share of true values; None of none."""
+    return round(torch.as_tensor(hits).float().mean().item(), 4) if len(hits) else None
 
 
 def psnr(first: Tensor, second: Tensor) -> Tensor:

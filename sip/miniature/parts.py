@@ -36,6 +36,7 @@ def make_diffusion(task: Task) -> Report:
     """Train text encoder and U-Net and save the whole pipeline."""
     from diffusers import AutoencoderKL
 
+    from sip.images.loading import quiet
     from sip.miniature.diffusion import train_diffusion
     from sip.miniature.vae import LATENTS
 
@@ -43,7 +44,8 @@ def make_diffusion(task: Task) -> Report:
     vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
     vae.register_to_config(_name_or_path="")  # else the folder's path would be saved
     pipeline, report = train_diffusion(vae.eval(), task.pool, task.preset, task.seed, task.work)
-    pipeline.to("cpu", torch.float16)
+    with quiet():  # float16 is for the disk: nothing is run in it here
+        pipeline.to("cpu", torch.float16)
     pipeline.save_pretrained(folder)
     (task.work.folder / LATENTS).unlink(missing_ok=True)
     return report

@@ -3,9 +3,11 @@
 import json
 import multiprocessing
 import os
+import shlex
 import signal
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from sip.miniature.pool import Pool, grammar_of, load, part_of
 from sip.miniature.sizes import IMAGE_SIZES, Preset, preset
 from sip.miniature.texts import Measured
 from sip.miniature.work import OutOfTimeError, Work, work_of
-from sip.records import choice
+from sip.records import choice, command_line
 
 MADE_FROM, GRAMMAR = "stack.json", "grammar.json"
 NAME = "stack"
@@ -57,28 +59,36 @@ class Stack:
             raise UserError(f"seed: expected a whole number >= 0, came {config.seed!r}")
         self.config = config
         self.dataset: Dataset = build(config.dataset)
-        self.is_digits = isinstance(self.dataset, Digits) and config.captions is None
+        self.is_digits = isinstance(self.dataset, Digits) and config.caption_file is None
         self.preset: Preset = preset(config.size, self.is_digits).scaled(config.scale)
         self.folder = folder_of(config)
         self.labelled = bool(config.labels)
         self.mirrored = not self.is_digits if config.mirror == "auto" else bool(config.mirror)
         if self.mirrored and self.is_digits:
             raise UserError("mirror=true: a mirrored digit is none; leave mirror=auto")
+        again = config.again
+        self.again: list[str] = [again] if isinstance(again, str) else list(again or [])
         self.parts = [p for p in parts.MAKERS if self.labelled or p not in parts.LABELLED]
 
+    @cached_property
     def made_from(self) -> dict[str, Any]:
-        """Return what decides the weights beside the code, in words and numbers."""
+        """What decides the weights beside the code, in words and numbers."""
         config = self.config
         captions = None
-        if config.captions is not None:
+        if config.caption_file is not None:
             try:
-                captions = digest(Path(config.captions).read_text())[:16]
+                captions = digest(Path(config.caption_file).read_text())[:16]
             except (OSError, ValueError) as error:
-                raise UserError(f"captions: {config.captions} cannot be read: {error}") from error
+                raise UserError(f"caption_file: cannot be read: {error}") from error
+        part = part_of(self.dataset)
+        samples = self.dataset.samples(part)
+        seen = sorted([sample.sha256, sample.label * self.labelled] for sample in samples)
         return {
             "dataset": config.dataset.get("name") or choice("dataset"),
-            "part": part_of(self.dataset),
+            "part": part,
+            "pictures": f"{len(seen):,} ({digest(seen)[:8]})",
             "size": config.size,
+            "scale": config.scale,
             "image_size": config.image_size,
             "labels": self.labelled,
             "captions": captions,
@@ -93,7 +103,7 @@ class Stack:
             self.config.image_size,
             labelled=self.labelled,
             mirrored=self.mirrored,
-            captions=self.config.captions,
+            captions=self.config.caption_file,
             seed=self.config.seed,
         )
 
@@ -107,7 +117,7 @@ class Stack:
         Raises:
             UserError: `again` names something else.
         """
-        again = list(self.config.again)
+        again = self.again
         if unknown := sorted(set(again) - {*self.parts, "all"}):
             raise UserError(
                 f"again: expected some of {', '.join(self.parts)} or all, came {', '.join(unknown)}"
@@ -127,13 +137,15 @@ class Stack:
         """
         work = work_of(self.config, self.folder)
         missing = self.missing()
+        if "all" not in self.again:
+            self.check()
         for part in self.parts:
             if part not in missing:
                 say(part, f"found in {self.folder}")
         if not missing:
             return []
-        self._settle(fresh=set(missing) == set(self.parts), work=work, missing=missing)
-        pool = self.pool()
+        pool = self.pool()  # before anything is written: it may be refused
+        self._settle(work, missing)
         if isinstance(pool.texts, Measured):
             grammar = pool.texts.grammar.as_dict()
             write_atomically(self.folder / GRAMMAR, json.dumps(grammar, indent=2) + "\n")
@@ -153,24 +165,33 @@ class Stack:
         there = self.reports()
         return [part for part in missing if part not in there]
 
-    def _settle(self, fresh: bool, work: Work, missing: list[str]) -> None:
+    def check(self) -> None:
+        """Refuse a folder whose stack, whole or in part, was made from something else.
+
+        Raises:
+            UserError: It was; says what differs.
+        """
+        file = self.folder / MADE_FROM
+        if not file.exists():
+            return
+        there = json.loads(file.read_text())
+        differ = ", ".join(
+            f"{key} {there[key]}, now {value}"
+            for key, value in self.made_from.items()
+            if there.get(key, value) != value
+        )
+        if differ:
+            raise UserError(
+                f"folder: {self.folder} holds a stack of other settings ({differ}); name "
+                "another folder, or make it anew with again=[all]"
+            )
+
+    def _settle(self, work: Work, missing: list[str]) -> None:
         """Write down what the stack is made from; forget what is to be made again."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        file, wanted = self.folder / MADE_FROM, self.made_from()
-        if file.exists() and not (fresh and "all" in self.config.again):
-            there = json.loads(file.read_text())
-            if there != wanted:
-                differ = ", ".join(
-                    f"{key} {there.get(key)}, now {value}"
-                    for key, value in wanted.items()
-                    if there.get(key) != value
-                )
-                raise UserError(
-                    f"folder: {self.folder} holds a stack of other settings ({differ}); name "
-                    "another folder, or make it anew with again=[all]"
-                )
-        write_atomically(file, json.dumps(wanted, indent=2) + "\n")
-        again = self.config.again
+        text = json.dumps(self.made_from, indent=2)
+        write_atomically(self.folder / MADE_FROM, text + "\n")
+        again = self.again
         for part in missing:
             if part in again or "all" in again or (part == "diffusion" and "vae" in again):
                 forget(part, work)
@@ -193,6 +214,19 @@ def folder_of(config: DictConfig) -> Path:
     has_own = "stack" in config.profile
     name = config.profile.name if has_own else choice("dataset")
     return Path("models") / f"{name}-{config.size}"
+
+
+def training_command(config: DictConfig) -> str | None:
+    """Return how to train with the stack; None where no profile reads it."""
+    if config.folder is not None or "stack" not in config.profile:
+        return None
+    given = command_line()["overrides"]
+    kept = [text for text in given if text.startswith(("profile", "dataset"))]
+    if config.size != config.profile.size:
+        kept.append(f"profile.size={config.size}")
+    if config.image_size != config.profile.image_size:
+        kept += [f"profile.{name}={config.image_size}" for name in ("image_size", "draw_size")]
+    return shlex.join(["python", "-m", "sip.train", *kept, "augmentation=sip"])
 
 
 def reports_of(folder: Path) -> dict[str, dict[str, Any]]:

@@ -162,12 +162,12 @@ def read_captions(path: str, sample_ids: Sequence[str]) -> list[list[str]]:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(
-            f"captions: expected a CSV file with the columns {', '.join(COLUMNS)}, came {path} "
+            f"caption_file: expected a CSV file with the columns {', '.join(COLUMNS)}, came {path} "
             f"({' '.join(str(error).split())[:200]})"
         ) from error
     if lacking := [column for column in COLUMNS if column not in table]:
         raise UserError(
-            f"captions: expected the columns {', '.join(COLUMNS)} in {path}, came "
+            f"caption_file: expected the columns {', '.join(COLUMNS)} in {path}, came "
             f"{', '.join(table.columns)}; it lacks {', '.join(lacking)}"
         )
     said: dict[str, list[str]] = {}
@@ -176,8 +176,8 @@ def read_captions(path: str, sample_ids: Sequence[str]) -> list[list[str]]:
             said.setdefault(sample_id, []).append(text)
     if without := [sample_id for sample_id in sample_ids if sample_id not in said]:
         raise UserError(
-            f"captions: expected a caption for each of {len(sample_ids)} pictures of the pool in "
-            f"{path}, {len(without)} have none, first {without[0]}; add them, or leave "
-            "captions=null for measured ones"
+            f"caption_file: expected a caption for each of {len(sample_ids)} pictures of the pool "
+            f"in {path}, {len(without)} have none, first {without[0]}; add them, or leave "
+            "caption_file=null for measured ones"
         )
     return [said[sample_id] for sample_id in sample_ids]

@@ -27,6 +27,7 @@ from sip.miniature.measures import psnr
 from sip.miniature.sizes import PRESETS, preset
 from sip.miniature.stack import Stack, reports_of
 from sip.miniature.vae import LATENTS, all_latents, encode, vae
+from tests.commands import run_module
 from tests.miniature.made_up import CLASSES, CONF, configuration, plain_work, write_parquet
 
 PARTS = {"vae", "diffusion", "scorer", "captioner", "vit", "judge"}
@@ -143,6 +144,48 @@ def test_other_settings_need_another_folder(made: tuple[DictConfig, Path], data:
     assert set(reports_of(folder)) == PARTS
 
 
+@pytest.mark.parametrize(
+    ("override", "differs"),
+    [
+        ("scale=1", r"scale 1e-05, now 1"),
+        ("image_size=64", r"image_size 32, now 64"),
+        ("dataset.pretrain_fraction=0.5", r"pictures 64 \(\w{8}\), now 40 \(\w{8}\)"),
+    ],
+)
+def test_what_is_there_is_not_taken_for_another_stack(
+    made: tuple[DictConfig, Path], data: Path, override: str, differs: str
+) -> None:
+    for task in (build.task, quality.task):
+        with pytest.raises(UserError, match=rf"of other settings \({differs}\); name another"):
+            task(configuration(data, made[1], override))
+
+
+def test_a_refused_pool_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("sample_id,caption\nx,a thing\n")
+    own = f"caption_file={tmp_path / 'own.csv'}"
+    with pytest.raises(UserError, match="caption_file: expected a caption for each of 64"):
+        build.task(configuration(data, tmp_path / "stack", own))
+    assert not (tmp_path / "stack").exists()
+
+
+def test_own_captions_are_given_on_the_command_line(tmp_path: Path) -> None:
+    given = ["caption_file=own.csv", "profile=own", "dataset.root=nowhere"]
+    done = run_module("sip.miniature.build", given, tmp_path / "said")
+    assert done.returncode == 1 and "dataset.root: expected a folder" in done.stderr
+
+
+def test_the_next_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["profile=own", "profile.name=a b", "size=small", "image_size=64", "dataset.root=x"]
+    monkeypatch.setattr(stacks, "command_line", lambda: {"overrides": given})
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config, digits = compose("miniature", given), compose("miniature")
+    assert stacks.training_command(config) == (
+        "python -m sip.train profile=own 'profile.name=a b' dataset.root=x profile.size=small "
+        "profile.image_size=64 profile.draw_size=64 augmentation=sip"
+    )
+    assert stacks.training_command(digits) is None
+
+
 def test_the_engine_draws_with_it(made: tuple[DictConfig, Path], data: Path, place: Path) -> None:
     paths = [f"paths.{name}={place / name}" for name in ("store", "runs", "data")]
     overrides = [
@@ -188,7 +231,7 @@ def test_again_makes_a_part_anew(made: tuple[DictConfig, Path], data: Path, tmp_
     assert Stack(configuration(data, folder, "again=[vae]")).missing() == ["vae", "diffusion"]
     with pytest.raises(UserError, match=r"again: expected some of vae, .* or all, came unet"):
         Stack(configuration(data, folder, "again=[unet]")).missing()
-    stack = Stack(configuration(data, folder, "again=[judge]"))
+    stack = Stack(configuration(data, folder, "again=judge"))
     old = (folder / "judge.safetensors").stat().st_mtime_ns
     assert stack.make() == []
     assert (folder / "judge.safetensors").stat().st_mtime_ns > old

@@ -113,5 +113,5 @@ def test_missing_captions_are_named(dataset: HuggingFace, tmp_path: Path) -> Non
     (tmp_path / "bad.csv").write_text("id,text\n1,2\n")
     with pytest.raises(UserError, match="expected the columns sample_id, caption"):
         read_captions(str(tmp_path / "bad.csv"), [])
-    with pytest.raises(UserError, match=r"captions: expected a CSV file .*nowhere.csv"):
+    with pytest.raises(UserError, match=r"caption_file: expected a CSV file .*nowhere.csv"):
         read_captions(str(tmp_path / "nowhere.csv"), [])

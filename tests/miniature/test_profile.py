@@ -58,6 +58,9 @@ def test_without_its_models_it_names_the_command(tmp_path: Path) -> None:
     assert tiny == "models/cifar10-tiny/vit"
     with pytest.raises(UserError, match="size=tiny"):
         require(tiny, None)
+    own = r"profile=own profile\.name=flowers dataset\.root=FOLDER size=small, or"
+    with pytest.raises(UserError, match=own):
+        require("models/flowers-small/vit", None)
 
 
 def test_a_stack_of_ones_own_has_a_profile() -> None:
