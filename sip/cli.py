@@ -46,10 +46,13 @@ EXTRAS = {  # choices that packages bring -> the extra that installs them
     "hydra/launcher/joblib": "sweep",
     "hydra/launcher/submitit_slurm": "slurm",
 }
-# Hydra's options whose value is the next argument.
-OPTIONS_WITH_VALUE = (
-    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c"),
-    *("--package", "-p", "--info", "-i", "--experimental-rerun"),
+# Hydra's options: those that add a folder, that bring one, whose value is the next argument.
+ADD_FOLDER = ("--config-dir", "-cd")
+BRING_FOLDER = (*ADD_FOLDER, "--config-path", "-cp")
+WITH_VALUE = (
+    *BRING_FOLDER,
+    *("--config-name", "-cn", "--cfg", "-c", "--package", "-p", "--info", "-i"),
+    "--experimental-rerun",
 )
 YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -165,8 +168,8 @@ class _Command:
 
     def __init__(self, folder: Path, config_name: str, arguments: list[str]) -> None:
         self.folder = folder
-        more = _folders(arguments, ("--config-dir", "-cd"))
-        self.folders = [folder, *islice(more, 1)]  # as Hydra: the first one counts
+        more = islice(_folders(arguments, ADD_FOLDER), 1)
+        self.folders = [folder, *more]  # as Hydra: the first one counts
         self.config_name = config_name
         self.arguments = arguments
         self.overrides = [text for text in arguments if "=" in text and text[0] != "-"]
@@ -179,7 +182,7 @@ class _Command:
 
     def given_folders(self) -> Iterator[Path]:
         """Return the folders of configurations that the command line brings."""
-        return _folders(self.arguments, ("--config-dir", "-cd", "--config-path", "-cp"))
+        return _folders(self.arguments, BRING_FOLDER)
 
     def check_names(self, given: Path) -> None:
         """Refuse files that would never be read: Hydra takes SIP's own of that name.
@@ -362,7 +365,7 @@ def _options_first(arguments: list[str]) -> list[str]:
     options: list[str] = []
     overrides: list[str] = []
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        is_option = argument[:1] == "-" or before in OPTIONS_WITH_VALUE
+        is_option = argument[:1] == "-" or before in WITH_VALUE
         (options if is_option else overrides).append(argument)
     return options + overrides
 
