@@ -65,9 +65,11 @@ class Work:
     @contextmanager
     def fast(self) -> Iterator[None]:
         """Let float32 products on a GPU use TF32 inside."""
+        if torch.device(self.device).type != "cuda":
+            yield
+            return
         before = torch.get_float32_matmul_precision()
-        if torch.device(self.device).type == "cuda":
-            torch.set_float32_matmul_precision("high")
+        torch.set_float32_matmul_precision("high")
         try:
             yield
         finally:

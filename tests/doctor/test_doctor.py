@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import namedtuple
+from email.message import Message
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -167,10 +168,15 @@ def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         if name == "peft":
             raise metadata.PackageNotFoundError(name)
-        return "2.0.1" if name == "torch" else true(name)
+        known = {"torch": "2.0.1", packages.DISTRIBUTION: "0.1.0"}
+        return known.get(name) or true(name)
 
+    about = Message()
+    for extra in ("lora", "test"):
+        about["Provides-Extra"] = extra
     needs = ["torch<3,>=2.9", "numpy>=2", 'peft>=0.17; extra == "lora"', 'pytest; extra == "test"']
     monkeypatch.setattr(packages.metadata, "version", version)
+    monkeypatch.setattr(packages.metadata, "metadata", lambda _: about)
     monkeypatch.setattr(packages.metadata, "requires", lambda _: needs)
     found = {finding.name: finding for finding in packages.findings()}
     assert found["packages"].state == MISSING
