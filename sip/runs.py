@@ -40,7 +40,7 @@ from sip.common.seeds import digest
 from sip.common.wording import first_of
 from sip.curves import join, put_aside
 from sip.dataset import leaks
-from sip.dataset.base import Sample, Split
+from sip.dataset.base import Dataset, Sample, Split
 from sip.dataset.reader import require_trainable
 from sip.dataset.remarks import remarks
 from sip.evaluation import evaluate
@@ -99,14 +99,15 @@ class Run:
 
     Args:
         config: The whole configuration.
+        dataset: What `config.dataset` describes, if it is there already; built if None.
     """
 
-    def __init__(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig, dataset: Dataset | None = None) -> None:
         if type(config.seed) is not int or config.seed < 0:
             raise UserError(f"seed: expected a whole number >= 0, came {config.seed!r}")
         check(config.trainer)
         self.config = config
-        self.dataset = build(config.dataset)
+        self.dataset = build(config.dataset) if dataset is None else dataset
         self.augmentation = build(config.augmentation)
         self.backbone = build(config.backbone)
         self.classifier = build(config.classifier)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from sip.common.wording import counted
 
 if TYPE_CHECKING:
+    from sip.dataset.base import Dataset
     from sip.runs import Run
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -149,10 +150,14 @@ def survey(config: DictConfig, jobs: Iterable[list[str]]) -> Survey:
 
     loader = GlobalHydra.instance().config_loader()
     runs: dict[str, Run] = {}
+    datasets: dict[str, Dataset] = {}  # runs share them: each is read once
     num_wrong = 0
     for overrides in jobs:
         try:
-            run = Run(loader.load_sweep_config(config, list(overrides)))
+            job = loader.load_sweep_config(config, list(overrides))
+            described = digest(OmegaConf.to_container(job.dataset, resolve=True))
+            run = Run(job, datasets.get(described))
+            datasets[described] = run.dataset
         except UserError:
             num_wrong += 1
         else:

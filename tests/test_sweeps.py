@@ -14,6 +14,7 @@ from hydra.types import RunMode
 
 from sip.cli import conf_folder
 from sip.common import failures
+from sip.dataset.digits import Digits
 from sip.records import command_line
 from sip.runs import Run
 from sip.sweeps import list_jobs, survey, yield_to_command_line
@@ -99,7 +100,9 @@ def test_the_command_line_decides_what_a_preset_sweeps_over() -> None:
     assert {job[-2] for job in jobs} == {"dataset.shots=2", "dataset.shots=4"}
 
 
-def test_finished_runs_are_counted_and_time_the_others(tmp_path: Path) -> None:
+def test_finished_runs_are_counted_and_time_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     overrides = ["augmentation=sip,none", "seed=0,1,2", "dataset.shots=2"]
     overrides += [f"paths.runs={tmp_path}", f"paths.store={tmp_path}"]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -118,7 +121,16 @@ def test_finished_runs_are_counted_and_time_the_others(tmp_path: Path) -> None:
             "recipe": runs[0].recipe,
         }
         (folder / "summary.json").write_text(json.dumps(summary))
+        made: list[Digits] = []
+        init = Digits.__init__
+
+        def counting(self: Digits, **options: Any) -> None:
+            made.append(self)
+            init(self, **options)
+
+        monkeypatch.setattr(Digits, "__init__", counting)
         found = survey(config, [*jobs, jobs[-1]])
+    assert len(made) == 3, "each seed's data set is read once, whatever the arms"
     assert (found.num_runs, found.num_found, found.num_unlike) == (6, 1, 0)
     # What the two seeds' subsets share is drawn once.
     subsets = [{sample.sha256 for sample in run.dataset.samples("train")} for run in runs[1:3]]
