@@ -133,13 +133,17 @@ def card(stack: Stack, measured: dict[str, dict[str, Any]]) -> str:
     made_from, reports = stack.made_from, stack.reports()
     files = [file for file in stack.folder.rglob("*.safetensors") if file.name != FILE]
     size = sum(file.stat().st_size for file in files) / 1e6
-    whose = "no class names" if not stack.labelled else "with its class names"
+    whose = "without class names" if not stack.labelled else "with their class names"
+    scaled = ""
+    if (scale := stack.config.scale) != 1:
+        scaled = f" Trained with `scale={scale:g}`, a share of the preset's steps: a trial."
     texts = "the user's own captions" if stack.config.caption_file else "measured captions"
     lines = [
         f"# A {made_from['size']} stack for {made_from['dataset']}, {made_from['image_size']} px",
         "",
-        f"Made by `python -m sip.miniature.build` from the part `{made_from['part']}`, {whose}, "
-        f"with {texts}; no other picture was seen.",
+        f"Made by `python -m sip.miniature.build` from the part `{made_from['part']}`, "
+        f"{made_from['pictures'].split()[0]} pictures {whose}, with {texts}; no other picture was "
+        f"seen.{scaled}",
         "",
         f"Weights are fp16 safetensors in the hub's folder layout, {size:.1f} MB together. "
         "`diffusion/`, `captioner/` and `scorer/` load with the classes of Stable Diffusion, BLIP "

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from sip.common import interrupt
 from sip.common.errors import UserError
 from sip.common.progress import progress
+from sip.common.wording import counted
 from sip.miniature.curves import Curve
 from sip.miniature.sizes import Training
 from sip.miniature.work import OutOfTimeError, Work
@@ -175,4 +176,4 @@ def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dic
 def _device_name(device: str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, {counted(torch.get_num_threads(), 'thread')}"

@@ -107,6 +107,8 @@ def test_the_card_says_what_was_measured(made: tuple[DictConfig, Path]) -> None:
         json.loads((folder / "quality.json").read_text()),
     )
     assert card.startswith("# A tiny stack for ")
+    assert "64 pictures with their class names" in card
+    assert "with `scale=1e-05`, a share of the preset's steps" in card
     assert "judge (of this card, not of the stack)" in card
     assert "there is no FID and no KID" in card
     assert not any(word in str(measured) for word in ("FID", "KID"))
@@ -213,7 +215,7 @@ def test_an_unlabelled_stack_names_no_class(data: Path, tmp_path: Path) -> None:
     files = (tmp_path / "stack").rglob("*.json")
     assert not any(name in file.read_text() for file in files for name in CLASSES)
     card = (tmp_path / "stack" / "README.md").read_text()
-    assert "no class names" in card and "label kept" not in card
+    assert "without class names" in card and "label kept" not in card
     assert "stated attributes found" in card
 
 
