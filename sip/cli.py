@@ -258,7 +258,8 @@ class _Command:
         if isinstance(error, OverrideParseException):
             text = f"{error.override!r} should be key=value ({_one_line(error)})"
             key, is_pair, value = (error.override or "").partition("=")
-            if is_pair and not set(value) & set("'\"[{"):  # spaces and the like are a text's
+            is_text = not set(value) & set("'\"[{")  # spaces and the like are a text's
+            if is_pair and is_text and (key + value).isprintable():
                 text += f"; a text with such letters needs quotes: {_quoted(key, value)}"
             return text
         return _one_line(error)

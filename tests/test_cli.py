@@ -129,6 +129,7 @@ def test_help_lists_groups_and_choices(toy: Path, tmp_path: Path) -> None:
         ("exp=first", "exp=first: exp has no default choice to override; write +exp=first"),
         ("+seed=1", "Could not append to config. An item is already at 'seed'"),
         ("seed", "'seed' should be key=value"),
+        ("mode=|\n  x", "'mode=|\\n  x' should be key=value"),  # no text to copy: it has no line
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(
