@@ -15,7 +15,7 @@ from transformers import (
     EncoderDecoderCache,
 )
 
-from sip.captions.vision_language import VisionLanguage
+from sip.captions.vision_language import CACHE, VisionLanguage
 
 
 class Blip(VisionLanguage):
@@ -36,9 +36,9 @@ class Blip(VisionLanguage):
             input_ids=start.repeat_interleave(rows, dim=0),
             encoder_hidden_states=seen,
             encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long, device=seen.device),
-            past_key_values=self._seen_once(start, patches, rows * options["num_beams"]),
             eos_token_id=text.sep_token_id,
             pad_token_id=text.pad_token_id,
+            **{CACHE: self._seen_once(start, patches, rows * options["num_beams"])},
             **options,
         )
 
@@ -59,6 +59,6 @@ class Blip(VisionLanguage):
             use_cache=True,
             is_decoder=True,
         )
-        seen = first.past_key_values.cross_attention_cache
+        seen = getattr(first, CACHE).cross_attention_cache
         seen.batch_repeat_interleave(copies)
         return EncoderDecoderCache(DynamicCache(config=decoder.config), seen)

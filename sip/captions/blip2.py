@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
-from sip.captions.vision_language import VisionLanguage
+from sip.captions.vision_language import CACHE, VisionLanguage
 from sip.common.errors import UserError
 from sip.common.runtime import Runtime
 
@@ -43,7 +43,8 @@ class Blip2(VisionLanguage):
         mask = torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device)
         read = language.base_model(inputs_embeds=prefix, attention_mask=mask, use_cache=True)
         rows, length = self.rows_of_a_picture, prefix.shape[1]
-        read.past_key_values.batch_repeat_interleave(rows * options["num_beams"])
+        known = getattr(read, CACHE)
+        known.batch_repeat_interleave(rows * options["num_beams"])
         # Of these tokens only the last is read: the cache stands for the others.
         start = torch.full(
             (len(prefix) * rows, length + 1),
@@ -53,7 +54,7 @@ class Blip2(VisionLanguage):
         tokens = language.generate(
             input_ids=start,
             attention_mask=torch.ones_like(start),
-            past_key_values=read.past_key_values,
+            **{CACHE: known},
             **options,
         )
         return tokens[:, length + 1 :]

@@ -7,12 +7,14 @@ and copied for each candidate. The number of samples and the token limits are ou
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedModel, ProcessorMixin
+from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 
 from sip.captions.nucleus import NucleusDraw
 from sip.common.errors import UserError
@@ -29,6 +31,9 @@ from sip.common.weights import (
 from sip.dataset.base import Sample
 
 SAMPLINGS = ("nucleus", "beam")
+# What the keys and values computed before are called; renamed by transformers 5.24.
+OUTPUTS = {field.name for field in fields(CausalLMOutputWithCrossAttentions)}
+CACHE = "cache" if "cache" in OUTPUTS else "past_key_values"
 
 
 class VisionLanguage(ABC):
