@@ -152,8 +152,7 @@ def bomb(levels: int) -> str:
         (bomb(12), f"aliases stand for more than {MAX_VALUES} values"),
         ("a: &a [*a]", "aliases stand for more than"),
         ("a: !!python/object/apply:os.system [true]", "ConstructorError"),
-        # libyaml itself kills the process, or in older versions says so
-        ("[" * 50_000, "more than 100 levels|exceeded maximum nesting depth"),
+        ("[" * 50_000, "more than 100 levels"),  # libyaml itself kills the process
         ("? [1]\n: 2", "(?s)ConstructorError.*unhashable"),
         ("a: 1\n---\nb: 2", "expected a single document"),
         ("\x00", "special characters are not allowed|ReaderError"),

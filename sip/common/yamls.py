@@ -42,11 +42,17 @@ def read_yaml(file: Path) -> Any:
 def _check_levels(text: bytes) -> None:
     """Count the levels by the parser's events alone, which it makes without calling itself."""
     loader, level = LOADER(text), 0
-    while loader.check_event():
-        event = loader.get_event()
-        level += isinstance(event, STARTS) - isinstance(event, ENDS)
-        if level > MAX_LEVELS:
-            raise ValueError(f"more than {MAX_LEVELS} levels")
+    too_deep = ValueError(f"more than {MAX_LEVELS} levels")
+    try:
+        while loader.check_event():
+            event = loader.get_event()
+            level += isinstance(event, STARTS) - isinstance(event, ENDS)
+            if level > MAX_LEVELS:
+                raise too_deep
+    except yaml.YAMLError as error:
+        if "maximum nesting depth" in str(error):  # some libyaml read ahead, with a limit of theirs
+            raise too_deep from error
+        raise
 
 
 def _written_out(node: Any, known: dict[int, float]) -> float:
