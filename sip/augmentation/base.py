@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
+from sip.common.component import Component
 from sip.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,16 +53,12 @@ class SampleTransform(Protocol):
         """Return a changed picture: (3, H, W), uint8, as the given one."""
 
 
-class Mix(ABC):
+class Mix(Component, ABC):
     """What is done to a batch, before or inside of the network.
 
     It calls the model itself, so that feature maps can be mixed through hooks. Random numbers as
     in `SampleTransform`, seeded for each step. B is any number, one and odd ones included.
     """
-
-    @abstractmethod
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
 
     def require(self, network: "nn.Module") -> None:
         """Check that it can be done to a network; most can to all.

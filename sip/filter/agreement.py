@@ -7,13 +7,17 @@ by a classifier trained on the real data, as ALIA does (Dunlap et al., NeurIPS 2
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from sip.common.component import Component
 from sip.filter.base import KEPT, Candidate, Facts, Verdict, check_number
 
 
-class Agreement:
+@dataclass(frozen=True)
+class Agreement(Component):
     """Rejects confident contradictions.
 
     Args:
@@ -24,22 +28,14 @@ class Agreement:
         UserError: It is out of its range.
     """
 
-    filters = True
-    reads = frozenset({"control"})
+    filters: ClassVar[bool] = True
+    reads: ClassVar[frozenset[str]] = frozenset({"control"})
 
-    def __init__(self, confidence: float) -> None:
+    confidence: float
+
+    def __post_init__(self) -> None:
         below_one = float(np.nextafter(1.0, 0.0))
-        self.confidence = check_number(
-            "confidence", confidence, 0, below_one, "a probability in [0, 1)"
-        )
-
-    def recipe(self) -> dict:
-        """Return everything that decides the verdicts, but what it reads."""
-        return {
-            "class": "sip.filter.agreement.Agreement",
-            "version": 1,
-            "confidence": self.confidence,
-        }
+        check_number("confidence", self.confidence, 0, below_one, "a probability in [0, 1)")
 
     def check(self, per_sample: int) -> None:
         """Accept any number of pictures of each original."""

@@ -1,19 +1,19 @@
 """No filter: every drawn picture is used, as in arXiv 2302.02070."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
+from sip.common.component import Component
 from sip.filter.base import KEPT, Candidate, Facts, Verdict
 
 
-class KeepAll:
+@dataclass(frozen=True)
+class KeepAll(Component):
     """Rejects nothing."""
 
-    filters = False
-    reads: frozenset[str] = frozenset()
-
-    def recipe(self) -> dict:
-        """Return the name: there is nothing to decide."""
-        return {"class": "sip.filter.none.KeepAll", "version": 1}
+    filters: ClassVar[bool] = False
+    reads: ClassVar[frozenset[str]] = frozenset()
 
     def check(self, per_sample: int) -> None:
         """Accept any number of pictures of each original."""

@@ -4,6 +4,8 @@ timm's `Mixup` does the same but takes even batches alone.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 from torchvision.transforms import v2
@@ -12,6 +14,7 @@ from sip.augmentation.base import Mix
 from sip.augmentation.mix.chance import happens
 
 
+@dataclass(frozen=True)
 class MixUp(Mix):
     """Every picture is averaged with its neighbour, and the targets in proportion.
 
@@ -20,18 +23,13 @@ class MixUp(Mix):
         prob: Probability that a batch is mixed, in [0, 1].
     """
 
-    def __init__(self, alpha: float, prob: float) -> None:
-        self.alpha, self.prob = alpha, prob
-        self.transform = v2.MixUp(alpha=alpha)
+    alpha: float
+    prob: float
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.mix.mixup.MixUp",
-            "version": 1,
-            "alpha": self.alpha,
-            "prob": self.prob,
-        }
+    @cached_property
+    def transform(self) -> v2.Transform:
+        """The transform of torchvision."""
+        return v2.MixUp(alpha=self.alpha)
 
     def __call__(
         self, model: Callable[[Tensor], Tensor], pictures: Tensor, targets: Tensor

@@ -4,6 +4,8 @@
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from sip.augmentation.base import Mix
 from sip.augmentation.mix.chance import happens
 
 
+@dataclass(frozen=True)
 class MixUpCutMix(Mix):
     """A batch is mixed by one of the two.
 
@@ -23,31 +26,22 @@ class MixUpCutMix(Mix):
         switch_prob: Probability that it is by CutMix then, in [0, 1].
     """
 
-    def __init__(
-        self, mixup_alpha: float, cutmix_alpha: float, prob: float, switch_prob: float
-    ) -> None:
-        self.values = {
-            "mixup_alpha": mixup_alpha,
-            "cutmix_alpha": cutmix_alpha,
-            "prob": prob,
-            "switch_prob": switch_prob,
-        }
-        self.prob, self.switch_prob = prob, switch_prob
-        self.mixup, self.cutmix = v2.MixUp(alpha=mixup_alpha), v2.CutMix(alpha=cutmix_alpha)
+    mixup_alpha: float
+    cutmix_alpha: float
+    prob: float
+    switch_prob: float
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.mix.mixup_cutmix.MixUpCutMix",
-            "version": 1,
-            **self.values,
-        }
+    @cached_property
+    def transforms(self) -> tuple[v2.Transform, v2.Transform]:
+        """The two of torchvision: mixup and CutMix."""
+        return v2.MixUp(alpha=self.mixup_alpha), v2.CutMix(alpha=self.cutmix_alpha)
 
     def __call__(
         self, model: Callable[[Tensor], Tensor], pictures: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the logits of the mixed pictures, and the mixed targets."""
         if happens(self.prob):
-            transform = self.cutmix if torch.rand(()) < self.switch_prob else self.mixup
+            mixup, cutmix = self.transforms
+            transform = cutmix if torch.rand(()) < self.switch_prob else mixup
             pictures, targets = transform(pictures, targets)
         return model(pictures), targets

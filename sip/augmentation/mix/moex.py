@@ -6,6 +6,7 @@ says it. `moments` states the place, which for ViT is ours.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -16,6 +17,7 @@ from sip.augmentation.mix.chance import happens
 from sip.augmentation.mix.moments import exchanged, place
 
 
+@dataclass(frozen=True)
 class MoEx(Mix):
     """Moments of features are exchanged within a batch; never outside of training.
 
@@ -25,18 +27,9 @@ class MoEx(Mix):
         epsilon: Added to the variance of the features.
     """
 
-    def __init__(self, lam: float, prob: float, epsilon: float) -> None:
-        self.lam, self.prob, self.epsilon = lam, prob, epsilon
-
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.mix.moex.MoEx",
-            "version": 1,
-            "lam": self.lam,
-            "prob": self.prob,
-            "epsilon": self.epsilon,
-        }
+    lam: float
+    prob: float
+    epsilon: float
 
     def require(self, network: nn.Module) -> None:
         """Check that the place after the stem is known.

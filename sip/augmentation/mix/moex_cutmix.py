@@ -7,6 +7,8 @@ takes the neighbour in a batch that is in random order already.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -19,6 +21,7 @@ from sip.augmentation.mix.moex import MoEx
 from sip.augmentation.mix.moments import place
 
 
+@dataclass(frozen=True)
 class MoExCutMix(Mix):
     """CutMix and MoEx, each with its probability.
 
@@ -30,29 +33,21 @@ class MoExCutMix(Mix):
         cutmix_prob: Probability that a batch is mixed by CutMix, in [0, 1].
     """
 
-    def __init__(
-        self,
-        lam: float,
-        moex_prob: float,
-        epsilon: float,
-        cutmix_alpha: float,
-        cutmix_prob: float,
-    ) -> None:
-        self.moex = MoEx(lam, moex_prob, epsilon)
-        self.cutmix_alpha, self.cutmix_prob = cutmix_alpha, cutmix_prob
-        self.cutmix = v2.CutMix(alpha=cutmix_alpha)
+    lam: float
+    moex_prob: float
+    epsilon: float
+    cutmix_alpha: float
+    cutmix_prob: float
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.mix.moex_cutmix.MoExCutMix",
-            "version": 1,
-            "lam": self.moex.lam,
-            "moex_prob": self.moex.prob,
-            "epsilon": self.moex.epsilon,
-            "cutmix_alpha": self.cutmix_alpha,
-            "cutmix_prob": self.cutmix_prob,
-        }
+    @cached_property
+    def cutmix(self) -> v2.Transform:
+        """The transform of torchvision."""
+        return v2.CutMix(alpha=self.cutmix_alpha)
+
+    @cached_property
+    def moex(self) -> MoEx:
+        """The exchange of moments."""
+        return MoEx(self.lam, self.moex_prob, self.epsilon)
 
     def require(self, network: nn.Module) -> None:
         """Check that the place after the stem is known.

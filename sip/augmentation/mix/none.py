@@ -1,6 +1,7 @@
 """Batches as they are."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sip.augmentation.base import Mix
@@ -9,12 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True)
 class NoMix(Mix):
     """Mixes nothing."""
-
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {"class": "sip.augmentation.mix.none.NoMix", "version": 1}
 
     def __call__(
         self, model: "Callable[[Tensor], Tensor]", pictures: "Tensor", targets: "Tensor"

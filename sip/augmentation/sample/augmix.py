@@ -4,11 +4,17 @@ The pictures alone: the paper's consistency loss between three views of a pictur
 forward passes a step, is left out, so that all arms keep one loss and one cost.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from torch import Tensor
 from torchvision.transforms import v2
 
+from sip.common.component import Component
 
-class AugMix:
+
+@dataclass(frozen=True)
+class AugMix(Component):
     """A picture mixed with several chains of operations on it.
 
     Args:
@@ -20,33 +26,24 @@ class AugMix:
         fill: Grey level, in [0, 255], of what a shift or a turn lays bare.
     """
 
-    def __init__(
-        self,
-        severity: int,
-        mixture_width: int,
-        chain_depth: int,
-        alpha: float,
-        all_ops: bool,
-        fill: int,
-    ) -> None:
-        self.values = {
-            "severity": severity,
-            "mixture_width": mixture_width,
-            "chain_depth": chain_depth,
-            "alpha": alpha,
-            "all_ops": all_ops,
-        }
-        self.fill = fill
-        self.transform = v2.AugMix(**self.values, fill=[fill] * 3)
+    severity: int
+    mixture_width: int
+    chain_depth: int
+    alpha: float
+    all_ops: bool
+    fill: int
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.sample.augmix.AugMix",
-            "version": 1,
-            **self.values,
-            "fill": self.fill,
-        }
+    @cached_property
+    def transform(self) -> v2.Transform:
+        """The transform of torchvision."""
+        return v2.AugMix(
+            severity=self.severity,
+            mixture_width=self.mixture_width,
+            chain_depth=self.chain_depth,
+            alpha=self.alpha,
+            all_ops=self.all_ops,
+            fill=[self.fill] * 3,
+        )
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Return a changed picture: (3, H, W), uint8."""

@@ -4,15 +4,20 @@ The policies are the ones that the authors' search found for three data sets; a 
 a policy's 25 pairs of operations. Flips and cropping are not part of it.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from torch import Tensor
 from torchvision.transforms import v2
 
+from sip.common.component import Component
 from sip.common.errors import UserError
 
 POLICIES = {policy.value: policy for policy in v2.AutoAugmentPolicy}
 
 
-class AutoAugment:
+@dataclass(frozen=True)
+class AutoAugment(Component):
     """A pair of operations of a policy that was found by search.
 
     Args:
@@ -23,23 +28,20 @@ class AutoAugment:
         UserError: No such policy.
     """
 
-    def __init__(self, policy: str, fill: int) -> None:
-        if policy not in POLICIES:
+    policy: str
+    fill: int
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
             raise UserError(
                 f"augmentation.sample.policy: expected one of {', '.join(sorted(POLICIES))}, "
-                f"came {policy!r}"
+                f"came {self.policy!r}"
             )
-        self.policy, self.fill = policy, fill
-        self.transform = v2.AutoAugment(POLICIES[policy], fill=[fill] * 3)
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.sample.autoaugment.AutoAugment",
-            "version": 1,
-            "policy": self.policy,
-            "fill": self.fill,
-        }
+    @cached_property
+    def transform(self) -> v2.Transform:
+        """The transform of torchvision."""
+        return v2.AutoAugment(POLICIES[self.policy], fill=[self.fill] * 3)
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Return a changed picture: (3, H, W), uint8."""

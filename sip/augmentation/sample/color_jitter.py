@@ -1,10 +1,16 @@
 """Colour jitter, by torchvision (BSD): brightness, contrast, saturation and hue in random order."""
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from torch import Tensor
 from torchvision.transforms import v2
 
+from sip.common.component import Component
 
-class ColorJitter:
+
+@dataclass(frozen=True)
+class ColorJitter(Component):
     """Random brightness, contrast, saturation and hue.
 
     Args:
@@ -14,22 +20,15 @@ class ColorJitter:
         hue: h in [0, 0.5]: a turn in [-h, h] of the colour circle.
     """
 
-    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float) -> None:
-        self.values = {
-            "brightness": brightness,
-            "contrast": contrast,
-            "saturation": saturation,
-            "hue": hue,
-        }
-        self.transform = v2.ColorJitter(**self.values)
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.sample.color_jitter.ColorJitter",
-            "version": 1,
-            **self.values,
-        }
+    @cached_property
+    def transform(self) -> v2.Transform:
+        """The transform of torchvision."""
+        return v2.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue)
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Return a changed picture: (3, H, W), uint8."""

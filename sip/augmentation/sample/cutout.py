@@ -5,12 +5,17 @@ own random erasing keeps it inside. The authors fill with the data set's mean; h
 level, as in the other arms.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from sip.common.component import Component
 
-class Cutout:
+
+@dataclass(frozen=True)
+class Cutout(Component):
     """A square at a random place is filled.
 
     Args:
@@ -18,17 +23,8 @@ class Cutout:
         fill: Grey level, in [0, 255].
     """
 
-    def __init__(self, side: float, fill: int) -> None:
-        self.side, self.fill = side, fill
-
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.sample.cutout.Cutout",
-            "version": 1,
-            "side": self.side,
-            "fill": self.fill,
-        }
+    side: float
+    fill: int
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Return a changed picture: (3, H, W), uint8."""

@@ -4,13 +4,19 @@ What most training recipes begin with (Szegedy et al., CVPR 2015, arXiv 1409.484
 Mirroring is for pictures whose class survives it: objects, not digits or letters.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from sip.common.component import Component
 
-class FlipCrop:
+
+@dataclass(frozen=True)
+class FlipCrop(Component):
     """A random crop at the picture's own size, and a mirror image.
 
     Args:
@@ -21,32 +27,17 @@ class FlipCrop:
         max_aspect: As `min_aspect`, the greatest.
     """
 
-    def __init__(
-        self,
-        flip_prob: float,
-        min_scale: float,
-        max_scale: float,
-        min_aspect: float,
-        max_aspect: float,
-    ) -> None:
-        self.values = {
-            "flip_prob": flip_prob,
-            "min_scale": min_scale,
-            "max_scale": max_scale,
-            "min_aspect": min_aspect,
-            "max_aspect": max_aspect,
-        }
-        self.flip_prob = flip_prob
-        # Its size is not used: each picture keeps its own.
-        self.crop = v2.RandomResizedCrop(1, (min_scale, max_scale), (min_aspect, max_aspect))
+    flip_prob: float
+    min_scale: float
+    max_scale: float
+    min_aspect: float
+    max_aspect: float
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.sample.flip_crop.FlipCrop",
-            "version": 1,
-            **self.values,
-        }
+    @cached_property
+    def crop(self) -> v2.RandomResizedCrop:
+        """Chooses the box; its own size is not used, since each picture keeps its own."""
+        scale, ratio = (self.min_scale, self.max_scale), (self.min_aspect, self.max_aspect)
+        return v2.RandomResizedCrop(1, scale, ratio)
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Return a changed picture: (3, H, W), uint8."""

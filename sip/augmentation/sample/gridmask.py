@@ -7,12 +7,16 @@ over the first 240 of 300 epochs; and pixels are turned instead of a mask, which
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from sip.common.component import Component
 
-class GridMask:
+
+@dataclass(frozen=True)
+class GridMask(Component):
     """Squares on a grid with a random period, shift and turn are filled.
 
     Args:
@@ -25,30 +29,12 @@ class GridMask:
         fill: Grey level, in [0, 255].
     """
 
-    def __init__(
-        self,
-        prob: float,
-        min_period: float,
-        max_period: float,
-        ratio: float,
-        max_angle: int,
-        fill: int,
-    ) -> None:
-        self.prob, self.min_period, self.max_period = prob, min_period, max_period
-        self.ratio, self.max_angle, self.fill = ratio, max_angle, fill
-
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.sample.gridmask.GridMask",
-            "version": 1,
-            "prob": self.prob,
-            "min_period": self.min_period,
-            "max_period": self.max_period,
-            "ratio": self.ratio,
-            "max_angle": self.max_angle,
-            "fill": self.fill,
-        }
+    prob: float
+    min_period: float
+    max_period: float
+    ratio: float
+    max_angle: int
+    fill: int
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Return a changed picture: (3, H, W), uint8."""

@@ -1,17 +1,17 @@
 """Pictures as they are."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from sip.common.component import Component
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class AsIs:
+@dataclass(frozen=True)
+class AsIs(Component):
     """Changes nothing."""
-
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {"class": "sip.augmentation.sample.none.AsIs", "version": 1}
 
     def __call__(self, picture: "Tensor") -> "Tensor":
         """Return the picture itself."""

@@ -4,12 +4,17 @@ Source: He et al., CVPR 2016 (arXiv 1512.03385), section 4.2: 4 px of zeros on e
 crop of the old size, and a mirror image. By torchvision (BSD).
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from sip.common.component import Component
 
-class PadCrop:
+
+@dataclass(frozen=True)
+class PadCrop(Component):
     """A shift by up to `padding` px, black where nothing was, and a mirror image.
 
     Args:
@@ -17,18 +22,8 @@ class PadCrop:
         flip_prob: Probability that left and right are swapped, in [0, 1]; 0 for digits.
     """
 
-    def __init__(self, padding: int, flip_prob: float) -> None:
-        self.padding = padding
-        self.flip_prob = flip_prob
-
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.sample.pad_crop.PadCrop",
-            "version": 1,
-            "padding": self.padding,
-            "flip_prob": self.flip_prob,
-        }
+    padding: int
+    flip_prob: float
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Return a changed picture: (3, H, W), uint8."""

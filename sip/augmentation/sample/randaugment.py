@@ -4,11 +4,17 @@ torchvision counts magnitudes in 31 bins, as the authors' code counts in 30 leve
 is included, flips and cropping are not part of it.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from torch import Tensor
 from torchvision.transforms import v2
 
+from sip.common.component import Component
 
-class RandAugment:
+
+@dataclass(frozen=True)
+class RandAugment(Component):
     """A few random operations of one magnitude.
 
     Args:
@@ -17,19 +23,14 @@ class RandAugment:
         fill: Grey level, in [0, 255], of what a shift or a turn lays bare.
     """
 
-    def __init__(self, num_ops: int, magnitude: int, fill: int) -> None:
-        self.num_ops, self.magnitude, self.fill = num_ops, magnitude, fill
-        self.transform = v2.RandAugment(num_ops=num_ops, magnitude=magnitude, fill=[fill] * 3)
+    num_ops: int
+    magnitude: int
+    fill: int
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.sample.randaugment.RandAugment",
-            "version": 1,
-            "num_ops": self.num_ops,
-            "magnitude": self.magnitude,
-            "fill": self.fill,
-        }
+    @cached_property
+    def transform(self) -> v2.Transform:
+        """The transform of torchvision."""
+        return v2.RandAugment(self.num_ops, self.magnitude, fill=[self.fill] * 3)
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Return a changed picture: (3, H, W), uint8."""

@@ -4,11 +4,17 @@ The paper fills with noise or the mean colour; here one grey level, as in the ot
 `RandomErasing` draws from Python's own random numbers, which no seed of a picture governs.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from torch import Tensor
 from torchvision.transforms import v2
 
+from sip.common.component import Component
 
-class RandomErasing:
+
+@dataclass(frozen=True)
+class RandomErasing(Component):
     """A random rectangle, inside of the picture, is filled.
 
     Args:
@@ -18,34 +24,22 @@ class RandomErasing:
         fill: Grey level, in [0, 255].
     """
 
-    def __init__(
-        self,
-        prob: float,
-        min_area: float,
-        max_area: float,
-        min_aspect: float,
-        max_aspect: float,
-        fill: int,
-    ) -> None:
-        self.values = {
-            "prob": prob,
-            "min_area": min_area,
-            "max_area": max_area,
-            "min_aspect": min_aspect,
-            "max_aspect": max_aspect,
-            "fill": fill,
-        }
-        self.transform = v2.RandomErasing(
-            p=prob, scale=(min_area, max_area), ratio=(min_aspect, max_aspect), value=fill
-        )
+    prob: float
+    min_area: float
+    max_area: float
+    min_aspect: float
+    max_aspect: float
+    fill: int
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.sample.random_erasing.RandomErasing",
-            "version": 1,
-            **self.values,
-        }
+    @cached_property
+    def transform(self) -> v2.Transform:
+        """The transform of torchvision."""
+        return v2.RandomErasing(
+            p=self.prob,
+            scale=(self.min_area, self.max_area),
+            ratio=(self.min_aspect, self.max_aspect),
+            value=self.fill,
+        )
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Return a changed picture: (3, H, W), uint8."""

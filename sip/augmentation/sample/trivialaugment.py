@@ -3,11 +3,17 @@
 One operation of a random magnitude a picture. Flips and cropping are not part of it.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from torch import Tensor
 from torchvision.transforms import v2
 
+from sip.common.component import Component
 
-class TrivialAugment:
+
+@dataclass(frozen=True)
+class TrivialAugment(Component):
     """One random operation of a random magnitude.
 
     Args:
@@ -15,20 +21,13 @@ class TrivialAugment:
         fill: Grey level, in [0, 255], of what a shift or a turn lays bare.
     """
 
-    def __init__(self, num_magnitude_bins: int, fill: int) -> None:
-        self.num_magnitude_bins, self.fill = num_magnitude_bins, fill
-        self.transform = v2.TrivialAugmentWide(
-            num_magnitude_bins=num_magnitude_bins, fill=[fill] * 3
-        )
+    num_magnitude_bins: int
+    fill: int
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is done."""
-        return {
-            "class": "sip.augmentation.sample.trivialaugment.TrivialAugment",
-            "version": 1,
-            "num_magnitude_bins": self.num_magnitude_bins,
-            "fill": self.fill,
-        }
+    @cached_property
+    def transform(self) -> v2.Transform:
+        """The transform of torchvision."""
+        return v2.TrivialAugmentWide(self.num_magnitude_bins, fill=[self.fill] * 3)
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Return a changed picture: (3, H, W), uint8."""

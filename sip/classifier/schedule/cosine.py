@@ -1,14 +1,14 @@
 """Half a cosine, down to 0 (Loshchilov & Hutter, ICLR 2017, arXiv 1608.03983, no restarts)."""
 
 import math
+from dataclasses import dataclass
+
+from sip.common.component import Component
 
 
-class Cosine:
+@dataclass(frozen=True)
+class Cosine(Component):
     """From 1 at the end of the warm-up to 0 behind the last step."""
-
-    def recipe(self) -> dict:
-        """Return everything that decides the shares."""
-        return {"class": "sip.classifier.schedule.cosine.Cosine", "version": 1}
 
     def __call__(self, progress: float) -> float:
         """Return the share of the highest learning rate."""

@@ -1,23 +1,22 @@
 """One guidance scale for all pictures, as in all systems before SIP."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sip.common.component import Component
 from sip.prompts.guidance.base import number
 
 
-class Constant:
+@dataclass(frozen=True)
+class Constant(Component):
     """The same scale whatever the similarity; 1 switches guidance off."""
 
-    needs_similarity = False
+    needs_similarity: ClassVar[bool] = False
 
-    def __init__(self, scale: float) -> None:
-        self.scale = number("scale", scale)
+    scale: float
 
-    def recipe(self) -> dict:
-        """Return everything that decides the scale."""
-        return {
-            "class": "sip.prompts.guidance.constant.Constant",
-            "version": 1,
-            "scale": self.scale,
-        }
+    def __post_init__(self) -> None:
+        number("scale", self.scale)
 
     def __call__(self, similarity: float | None) -> float:
         """Return the scale."""

@@ -1,28 +1,26 @@
 """A straight line over the same range as the paper's rule: ours, to tell shape from range."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sip.common.component import Component
 from sip.prompts.guidance.base import known, number, scaling_function
 
 
-class Linear:
+@dataclass(frozen=True)
+class Linear(Component):
     """From `low` at s' = 0 to `high` at s' = 1."""
 
-    needs_similarity = True
+    needs_similarity: ClassVar[bool] = True
 
-    def __init__(self, low: float, high: float, scaling: str) -> None:
-        self.low, self.high = number("low", low), number("high", high)
-        self.scaling = scaling
-        self.scaled = scaling_function(scaling)
+    low: float
+    high: float
+    scaling: str
 
-    def recipe(self) -> dict:
-        """Return everything that decides the scale."""
-        return {
-            "class": "sip.prompts.guidance.linear.Linear",
-            "version": 1,
-            "low": self.low,
-            "high": self.high,
-            "scaling": self.scaling,
-        }
+    def __post_init__(self) -> None:
+        number("low", self.low), number("high", self.high)
+        scaling_function(self.scaling)
 
     def __call__(self, similarity: float | None) -> float:
         """Return the guidance scale for a cosine in [-1, 1]."""
-        return self.low + (self.high - self.low) * self.scaled(known(similarity))
+        return self.low + (self.high - self.low) * scaling_function(self.scaling)(known(similarity))

@@ -4,31 +4,29 @@ Source: arXiv 2302.02070, method section. How s' comes from the cosine is not st
 scaling is ours. "clipscore" gives scales in [1, 7]; "raw" about 1.6 to 2.2 for CLIP ViT-B/32.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sip.common.component import Component
 from sip.prompts.guidance.base import known, number, scaling_function
 
 
-class Quadratic:
+@dataclass(frozen=True)
+class Quadratic(Component):
     """a s'^2 + b s' + c."""
 
-    needs_similarity = True
+    needs_similarity: ClassVar[bool] = True
 
-    def __init__(self, a: float, b: float, c: float, scaling: str) -> None:
-        self.a, self.b, self.c = number("a", a), number("b", b), number("c", c)
-        self.scaling = scaling
-        self.scaled = scaling_function(scaling)
+    a: float
+    b: float
+    c: float
+    scaling: str
 
-    def recipe(self) -> dict:
-        """Return everything that decides the scale."""
-        return {
-            "class": "sip.prompts.guidance.quadratic.Quadratic",
-            "version": 1,
-            "a": self.a,
-            "b": self.b,
-            "c": self.c,
-            "scaling": self.scaling,
-        }
+    def __post_init__(self) -> None:
+        number("a", self.a), number("b", self.b), number("c", self.c)
+        scaling_function(self.scaling)
 
     def __call__(self, similarity: float | None) -> float:
         """Return the guidance scale for a cosine in [-1, 1]."""
-        s = self.scaled(known(similarity))
+        s = scaling_function(self.scaling)(known(similarity))
         return self.a * s**2 + self.b * s + self.c

@@ -8,10 +8,13 @@ such span, in the share tan((1 - weight) pi / 2).
 """
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from sip.common.component import Component
 
 if TYPE_CHECKING:
     from sip.prompts.weighting.base import Encode
@@ -20,12 +23,9 @@ if TYPE_CHECKING:
 LEAST_WEIGHT = 1e-5  # compel's: the share of weight 0 would be infinite
 
 
-class CompelWeighting:
+@dataclass(frozen=True)
+class CompelWeighting(Component):
     """Up by distance from the empty prompt, down by mixing in the prompt without the span."""
-
-    def recipe(self) -> dict:
-        """Return everything that decides the embedding."""
-        return {"class": "sip.prompts.weighting.compel.CompelWeighting", "version": 1}
 
     def __call__(self, encode: "Encode", tokens: "Tokens", empty: Tensor | None = None) -> Tensor:
         """Return embeddings (B, L, D), float32, one a prompt.

@@ -4,22 +4,22 @@ Source: the rule of AUTOMATIC1111's stable-diffusion-webui ("Original" emphasis)
 its description. Ours: the mean is that of one prompt, never of the batch it is in.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from sip.common.component import Component
 
 if TYPE_CHECKING:
     from sip.prompts.weighting.base import Encode
     from sip.prompts.weighting.tokens import Tokens
 
 
-class ScaleWeighting:
+@dataclass(frozen=True)
+class ScaleWeighting(Component):
     """z w mean(z) / mean(z w), means over a prompt's tokens and channels."""
-
-    def recipe(self) -> dict:
-        """Return everything that decides the embedding."""
-        return {"class": "sip.prompts.weighting.scale.ScaleWeighting", "version": 1}
 
     def __call__(self, encode: "Encode", tokens: "Tokens", empty: Tensor | None = None) -> Tensor:
         """Return embeddings (B, L, D), float32, one a prompt; the empty one is not read."""
