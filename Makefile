@@ -44,7 +44,7 @@ serve-docs: $(VENV)/.installed-docs ## show the documentation at 127.0.0.1:8000 
 	$(MKDOCS) serve $(ARGS)
 
 miniature: $(VENV)/.installed ## train the miniature models again (up to 90 minutes on 2 cores)
-	$(BIN)/python -m sip.miniature.build folder=sip/miniature $(ARGS)
+	$(BIN)/python -m sip.stack.build folder=sip/miniature $(ARGS)
 
 evidence: $(VENV)/.installed-test ## make every experiment's runs, tables, figures and reports (3 hours on 2 cores; goes on where it was)
 	PYTHON=$(BIN)/python experiments/evidence.sh

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sip.cli
+import sip.config.cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Compute all metrics anew and write them into each run's summary."""
-    from sip.common.wording import counted
-    from sip.evaluation import refresh
+    from sip.core.text import counted
+    from sip.jobs.evaluate import refresh
 
     num = refresh(Path(config.runs))
     print(f"{config.runs}: all metrics of {counted(num, 'run')} are up to date")
@@ -20,7 +20,7 @@ def task(config: "DictConfig") -> None:
 
 def main() -> None:
     """Run on the command line's configuration."""
-    sip.cli.main(task, config_name="evaluate")
+    sip.config.cli.main(task, config_name="evaluate")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import sip.cli
+import sip.config.cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Draw the pictures of the training part that are missing."""
-    from sip.generation import generate
+    from sip.jobs.generate import generate
 
     generate(config)
 
 
 def main() -> None:
     """Draw what the command line's configuration asks for."""
-    sip.cli.main(task)
+    sip.config.cli.main(task)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import sip.cli
+import sip.config.cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> float | tuple[float, ...] | None:
     """Make what the classifier needs, train it, print the table; return `train.objectives`."""
-    from sip.runs import train
+    from sip.jobs.train import train
 
     return train(config)
 
 
 def main() -> None:
     """Run the main job on the command line's configuration."""
-    sip.cli.main(task)
+    sip.config.cli.main(task)
 
 
 if __name__ == "__main__":

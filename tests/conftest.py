@@ -12,8 +12,8 @@ SWITCHES = {
 }
 # Files whose tests start processes of their own.
 LONG = (
-    *("test_generate", "test_kills", "test_several_devices", "test_main_job", "test_sweeps"),
-    *("test_faults", "test_own_pictures"),
+    *("test_generate", "test_kills", "test_several_devices", "test_train", "test_sweeps"),
+    *("test_faults", "test_own_images"),
 )
 
 

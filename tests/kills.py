@@ -22,10 +22,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from sip.cli import conf_folder
-from sip.common.shards import read_columns, read_rows
-from sip.common.tars import read_bytes
-from sip.generation import Generation
+from sip.config.cli import conf_folder
+from sip.core.tars import read_bytes
+from sip.jobs.generate import Generation
+from sip.store.shards import read_columns, read_rows
 
 OVERRIDES = (
     "dataset.shots=2",

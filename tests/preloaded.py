@@ -7,8 +7,8 @@ import torchmetrics
 import transformers
 
 import sip.classifier.train
-import sip.generation
-import sip.runs
+import sip.jobs.generate
+import sip.jobs.train
 
 _ = (
     *(diffusers.AutoencoderKL, diffusers.UNet2DConditionModel, diffusers.DDIMScheduler),

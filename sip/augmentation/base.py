@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
-from sip.common.component import Component
-from sip.common.errors import UserError
+from sip.core.component import Component
+from sip.core.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -16,10 +16,10 @@ import timm
 from safetensors import SafetensorError
 from torch import nn
 
-from sip.common.checksums import check_hub
-from sip.common.errors import UserError
-from sip.common.model_files import read_json
-from sip.common.weights import require, weights_folder, weights_recipe
+from sip.core.errors import UserError
+from sip.weights.checksums import check_hub
+from sip.weights.layout import read_json
+from sip.weights.weights import require, weights_folder, weights_recipe
 
 MAX_REASON = 200  # characters of a library's error that are passed on
 

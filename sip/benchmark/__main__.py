@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import sip.cli
+import sip.config.cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,7 +14,7 @@ BENCHMARKS = ("generation", "training", "formats", "storage", "memory")
 
 def task(config: "DictConfig") -> None:
     """Run the benchmark that the command line names."""
-    from sip.common.errors import UserError
+    from sip.core.errors import UserError
 
     if config.benchmark not in BENCHMARKS:
         known = ", ".join(BENCHMARKS)
@@ -26,7 +26,7 @@ def main() -> None:
     """Run on the command line's configuration; its first word may be the benchmark's name."""
     if len(sys.argv) > 1 and "=" not in sys.argv[1] and sys.argv[1][:1] != "-":
         sys.argv[1] = f"benchmark={sys.argv[1]}"
-    sip.cli.main(task, config_name="benchmark")
+    sip.config.cli.main(task, config_name="benchmark")
 
 
 if __name__ == "__main__":

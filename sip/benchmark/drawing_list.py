@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sip.benchmark.formats import crops
-from sip.common.seeds import digest
+from sip.core.hashing import digest
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt
 
 if TYPE_CHECKING:
-    from sip.pipeline import Offline
+    from sip.pipeline.offline import Offline
 
 # One block; the last of its rows needs no unconditional half.
 NOISE_RATES = (0.3, 0.5, 0.7, 0.3, 0.5, 0.7, 0.3, 0.5, 0.7, 0.5)

@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from sip.images.loading import quiet
-from sip.miniature.tokenizers import clip_tokenizer
+from sip.stack.tokenizers import clip_tokenizer
 
 LENGTH = 77  # tokens
 

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sip.benchmark.report import Report, Turn, settings, write
-from sip.common.errors import UserError
-from sip.common.progress import Progress, progress
+from sip.core.errors import UserError
+from sip.core.progress import Progress, progress
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from sip.images.engine import Engine
-    from sip.pipeline import Offline
+    from sip.pipeline.offline import Offline
     from sip.prompts.base import Prompt
 
 FULL_SIZE = 512  # px
@@ -39,7 +39,7 @@ def run(config: "DictConfig") -> None:
         UserError: A setting is wrong.
     """
     wants_full = _check(config)
-    from sip.common.runtime import Runtime, set_threads
+    from sip.device.settings import Runtime, set_threads
 
     set_threads(Runtime.of(config.runtime))
     # In the working directory: the store's disk, not one in memory, is what counts.
@@ -58,7 +58,7 @@ def _check(config: "DictConfig") -> bool:
     Raises:
         UserError: A setting is wrong.
     """
-    from sip.common.runtime import device
+    from sip.device.settings import device
 
     for key in ("repeats", "num_images"):
         if type(config[key]) is not int or config[key] < 1:
@@ -73,7 +73,7 @@ def _check(config: "DictConfig") -> bool:
 def _full_size(config: "DictConfig", folder: Path) -> "DictConfig":
     """Build the model; return the configuration that draws with it, on a GPU in 16 bits."""
     from sip.benchmark.full_size import build_sd15
-    from sip.common.runtime import device
+    from sip.device.settings import device
 
     full = copy.deepcopy(config)
     if device(config.runtime.device) != "cpu" and config.images.dtype == "float32":
@@ -86,7 +86,7 @@ def _full_size(config: "DictConfig", folder: Path) -> "DictConfig":
 def _measure(config: "DictConfig", name: str, folder: Path) -> Report:
     """Return what one model does."""
     from sip.benchmark.drawing_list import drawing_list
-    from sip.pipeline import Offline
+    from sip.pipeline.offline import Offline
 
     config = copy.deepcopy(config)
     config.paths.store = str(folder / "store")
@@ -177,8 +177,8 @@ class Bench:
     def _draw(self, store: Path) -> Sequence[dict[str, Any]]:
         """Draw the list, texts included, into a fresh store; return its rows."""
         from sip.images.batches import group_rows
-        from sip.stages import images_maker
-        from sip.store import Store
+        from sip.pipeline.makers import images_maker
+        from sip.store.room import Store
 
         self.engine.clear()
         wanted = {prompt.image_id: prompt for prompt in self.prompts}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sip.common.runtime import Runtime
+from sip.device.settings import Runtime
 from sip.images.base import Drawn
 from sip.images.batches import Batch, group_rows
 from sip.prompts.base import Prompt, Span
@@ -128,9 +128,9 @@ def _child(num: int, folder: Path) -> None:
 
     import torch
 
-    from sip.common.images import encode
-    from sip.stages import images_maker
-    from sip.store import Store
+    from sip.core.image_io import encode
+    from sip.pipeline.makers import images_maker
+    from sip.store.room import Store
 
     source = folder / "source.png"
     source.write_bytes(encode(torch.rand(3, SIZE, SIZE), "png"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from sip.common.runtime import Runtime
+    from sip.device.settings import Runtime
     from sip.images.engine import Engine
 
 LABELS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import diffusers
 import torch
 
-from sip.common.images import read_rgb
+from sip.core.image_io import read_rgb
 from sip.images.engine import Engine
 from sip.images.loading import load_pipeline, quiet
 from sip.images.schedulers import SCHEDULERS

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sip.benchmark.formats import crops
-from sip.common.images import encode, read_bytes, read_rgb, to_tensor
-from sip.common.shards import STORAGES, ShardWriter, read_columns, read_rows
-from sip.common.tars import split_reference
+from sip.core.image_io import encode, read_bytes, read_rgb, to_tensor
+from sip.core.tars import split_reference
+from sip.store.shards import STORAGES, ShardWriter, read_columns, read_rows
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

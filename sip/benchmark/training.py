@@ -12,8 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sip.common.errors import UserError
-from sip.common.progress import progress
+from sip.core.errors import UserError
+from sip.core.progress import progress
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def run(config: "DictConfig") -> None:
     import torch
 
     from sip.benchmark.training_report import write
-    from sip.common.runtime import Runtime, device, set_threads
+    from sip.device.settings import Runtime, device, set_threads
 
     set_threads(Runtime.of(config.runtime))
     chosen = torch.device(device(config.runtime.device))
@@ -78,7 +78,7 @@ def _cases(config: "DictConfig", folder: Path, device: "torch.device") -> "Itera
     from sip.backbone.timm import Timm
     from sip.benchmark.training_files import NUM_CLASSES, drawn_beside, photographs
     from sip.benchmark.training_loops import Case
-    from sip.build import build
+    from sip.config.build import build
 
     wanted = [str(name) for name in config.training.models]
     if set(wanted) - {EMBEDDED}:
@@ -152,8 +152,8 @@ def _recipe(
 def _measure(config: "DictConfig", cases: "list[Case]") -> "list[Row]":
     """Return one row a model, arm and memory bound."""
     from sip.benchmark.training_report import Row
-    from sip.build import build
     from sip.classifier.loading import Loading
+    from sip.config.build import build
 
     arms: dict[str, Augmentation] = {
         name: build(node) for name, node in config.training.arms.items()

@@ -35,7 +35,7 @@ from sip.classifier.loading import Loading
 from sip.classifier.module import Classifier
 from sip.classifier.recipe import Recipe
 from sip.classifier.train import make_trainer, quiet
-from sip.common import progress
+from sip.core import progress
 
 SEED = 0
 

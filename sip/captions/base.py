@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from sip.common.runtime import Runtime
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
 from sip.captions.vision_language import CACHE, VisionLanguage
-from sip.common.errors import UserError
-from sip.common.runtime import Runtime
+from sip.core.errors import UserError
+from sip.device.settings import Runtime
 
 
 class Blip2(VisionLanguage):

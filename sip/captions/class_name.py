@@ -9,10 +9,10 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from sip.common.errors import UserError
-from sip.common.runtime import Runtime
-from sip.common.seeds import digest
+from sip.core.errors import UserError
+from sip.core.hashing import digest
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
 
 
 class ClassName:

@@ -17,18 +17,18 @@ from transformers import LogitsProcessorList, PreTrainedModel, ProcessorMixin
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 
 from sip.captions.nucleus import NucleusDraw
-from sip.common.errors import UserError
-from sip.common.model_safety import plain_load_errors
-from sip.common.runtime import Runtime
-from sip.common.seeds import seed_of
-from sip.common.weights import (
+from sip.core.errors import UserError
+from sip.core.hashing import seed_of
+from sip.dataset.base import Sample
+from sip.device.settings import Runtime
+from sip.weights.safety import plain_load_errors
+from sip.weights.weights import (
     check_dtype,
     load_transformer,
     require,
     weights_folder,
     weights_recipe,
 )
-from sip.dataset.base import Sample
 
 SAMPLINGS = ("nucleus", "beam")
 # What the keys and values computed before are called; renamed by transformers 5.24.

@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from sip.classifier.module import Classifier
-from sip.common.progress import progress
+from sip.core.progress import progress
 
 KEPT = ("step", "accuracy", "weights", "logits", "history")
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sip.common.errors import DamagedError
+from sip.core.errors import DamagedError
 
 NAME = "classifier.safetensors"
 KEY = "sha256"  # in the file's metadata

@@ -19,10 +19,10 @@ from sip.augmentation.sample.none import AsIs
 from sip.backbone.base import Backbone
 from sip.classifier import checkpoint as checkpoints
 from sip.classifier.loading import decode
-from sip.common.runtime import Runtime
-from sip.common.seeds import digest
-from sip.common.work import cut
-from sip.stages import Stages
+from sip.core.hashing import digest
+from sip.device.settings import Runtime
+from sip.pipeline.makers import Stages
+from sip.store.fill import cut
 
 PLAIN = Augmentation(NoDrawn(), AsIs(), NoMix())
 BATCH = 64  # pictures

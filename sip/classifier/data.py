@@ -21,9 +21,9 @@ from sip.classifier.base import Row
 from sip.classifier.loading import Loading, decode, decode_all
 from sip.classifier.positions import SplitPositions, StreamPositions
 from sip.classifier.recipe import Recipe
-from sip.common.errors import UserError
-from sip.common.images import file_sha256
-from sip.common.seeds import seed_of, seeded
+from sip.core.errors import UserError
+from sip.core.hashing import seed_of, seeded
+from sip.core.image_io import file_sha256
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):

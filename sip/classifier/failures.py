@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sip.common.batch_size import is_out_of_memory
-from sip.common.errors import UserError
+from sip.core.errors import UserError
+from sip.device.batch_size import is_out_of_memory
 
 WORKER_DIED = re.compile(r"DataLoader worker \(pid.*?(killed by signal: [^.]*|exited unexpectedly)")
 IN_WORKER = "in DataLoader worker process"  # torch hands an error on as a traceback in its text

@@ -31,13 +31,13 @@ from sip.classifier.module import Classifier
 from sip.classifier.positions import StreamPositions, check_share
 from sip.classifier.recipe import Recipe
 from sip.classifier.tuning.probe import Probed
-from sip.common.background import prefetch
-from sip.common.errors import UserError
-from sip.common.images import file_sha256
-from sip.common.progress import say
-from sip.common.tars import read_bytes, read_checked
-from sip.common.work import Add
-from sip.store import Store
+from sip.core.errors import UserError
+from sip.core.image_io import file_sha256
+from sip.core.progress import say
+from sip.core.tars import read_bytes, read_checked
+from sip.core.threads import prefetch
+from sip.store.fill import Add
+from sip.store.room import Store
 
 SHARD_SIZE = 4096  # rows that are committed together
 CHUNK = 4096  # rows that are read at a time

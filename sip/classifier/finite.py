@@ -16,8 +16,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from sip.classifier.base import Row
-from sip.common.claims import write_atomically
-from sip.common.errors import UserError
+from sip.core.errors import UserError
+from sip.store.claims import write_atomically
 
 NAME = "not_finite.json"  # in the run folder
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from sip.classifier.base import Row
-from sip.common.errors import UserError
-from sip.common.images import file_sha256, read_rgb
-from sip.common.memory import available
-from sip.common.progress import progress
+from sip.core.errors import UserError
+from sip.core.image_io import file_sha256, read_rgb
+from sip.core.memory import available
+from sip.core.progress import progress
 
 AUTO = "auto"
 SHARE = 0.5  # of the free memory, where `memory_gib` is auto

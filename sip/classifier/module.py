@@ -15,7 +15,7 @@ from torchmetrics import MeanMetric
 from sip.augmentation.base import Mix
 from sip.classifier.optimizers import make_optimizer, make_scheduler
 from sip.classifier.recipe import Recipe
-from sip.common.seeds import seed_of, seeded
+from sip.core.hashing import seed_of, seeded
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # pictures, labels, weights if any
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from sip.classifier.schedule.base import share
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 if TYPE_CHECKING:
     from sip.classifier.recipe import Recipe

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch.utils.data import Sampler
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 
 def check_share(batch_size: int, world_size: int) -> None:

@@ -12,7 +12,7 @@ from sip.classifier.schedule.base import Schedule
 from sip.classifier.schedule.cosine import Cosine
 from sip.classifier.tuning.base import Tuning
 from sip.classifier.tuning.full import Full
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 BUDGETS = ("steps", "epochs")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")

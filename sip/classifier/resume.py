@@ -18,10 +18,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sip.classifier.base import UNFINISHED
-from sip.common.disk import disk_error
-from sip.common.errors import DamagedError
-from sip.common.interrupt import reclaim, stop_requested
-from sip.common.progress import say
+from sip.core.errors import DamagedError
+from sip.core.files import disk_error
+from sip.core.interrupt import reclaim, stop_requested
+from sip.core.progress import say
 
 EVERY = 60.0  # s between checkpoints
 SHARE = 0.02  # of the time that writing them may take, where it takes long

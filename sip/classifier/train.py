@@ -29,10 +29,10 @@ from sip.classifier.loading import Loading
 from sip.classifier.module import LOG_EVERY, Classifier
 from sip.classifier.recipe import Recipe
 from sip.classifier.resume import Checkpoints, InPlace, StopTrainingError
-from sip.common.disk import whole
-from sip.common.errors import UserError
-from sip.common.interrupt import graceful, raise_if_stopped
-from sip.common.seeds import digest, seed_of
+from sip.core.errors import UserError
+from sip.core.files import whole
+from sip.core.hashing import digest, seed_of
+from sip.core.interrupt import graceful, raise_if_stopped
 
 CHECKPOINT, PREDICTIONS = checkpoints.NAME, "predictions.parquet"
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sip.common.errors import UserError
-from sip.common.images import MAX_PIXELS
+from sip.core.errors import UserError
+from sip.core.image_io import MAX_PIXELS
 from sip.dataset.base import Split
 from sip.dataset.files import Entry, Picture, from_pixels
 from sip.dataset.reader import Listing, Reader

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from sip.common.errors import UserError
-from sip.common.images import MAX_BYTES, opened, size_of
-from sip.common.progress import progress
-from sip.common.seeds import digest
+from sip.core.errors import UserError
+from sip.core.hashing import digest
+from sip.core.image_io import MAX_BYTES, opened, size_of
+from sip.core.progress import progress
 from sip.dataset.base import Dataset, Sample, Split
 
 PARTS: tuple[Split, ...] = ("train", "val", "test")

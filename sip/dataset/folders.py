@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from sip.common.errors import UserError
-from sip.common.progress import say
-from sip.common.wording import counted, first_of
+from sip.core.errors import UserError
+from sip.core.progress import say
+from sip.core.text import counted, first_of
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, Picture, content, from_bytes, from_file, prompt_words
 from sip.dataset.reader import Listing, Reader

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, content, from_file, prompt_words
 from sip.dataset.folders import (

@@ -21,10 +21,10 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
-from sip.common.errors import UserError
-from sip.common.images import opened, read_rgb
-from sip.common.progress import progress
-from sip.common.tars import split_reference
+from sip.core.errors import UserError
+from sip.core.image_io import opened, read_rgb
+from sip.core.progress import progress
+from sip.core.tars import split_reference
 from sip.dataset.base import Sample, Split
 from sip.dataset.files import BAR_FROM
 

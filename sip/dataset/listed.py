@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Split
 from sip.dataset.files import Entry, from_file, missing, prompt_words
 from sip.dataset.reader import Listing, Reader

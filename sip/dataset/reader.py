@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Sample, Split
 from sip.dataset.files import PARTS, Entry, require_part, require_text, to_samples
 from sip.dataset.subsets import Subset

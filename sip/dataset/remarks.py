@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from sip.common.wording import first_of
+from sip.core.text import first_of
 from sip.dataset.base import Sample, Split
 
 TESTED: tuple[Split, ...] = ("val", "test")

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from sip.common.errors import UserError
-from sip.common.seeds import digest, seed_of
+from sip.core.errors import UserError
+from sip.core.hashing import digest, seed_of
 from sip.dataset.base import Split
 from sip.dataset.files import Entry
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from torchvision import datasets
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Split
 from sip.dataset.files import Entry, from_file, from_pixels, missing, prompt_words
 from sip.dataset.reader import Listing, Reader

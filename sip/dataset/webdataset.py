@@ -2,7 +2,7 @@
 
 Members of one picture share all before the first dot of their name: `<key>.jpg` (or .jpeg, .png,
 .webp), and `<key>.cls`, the class index as text, or `<key>.json`. The tar files are not compressed:
-a picture is read where it lies, by the reference `<tar>::<offset>:<size>` (`sip.common.tars`).
+a picture is read where it lies, by the reference `<tar>::<offset>:<size>` (`sip.core.tars`).
 """
 
 import hashlib
@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sip.common.errors import UserError
-from sip.common.images import MAX_BYTES, size_of
-from sip.common.tars import read_bytes, split_reference
+from sip.core.errors import UserError
+from sip.core.image_io import MAX_BYTES, size_of
+from sip.core.tars import read_bytes, split_reference
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, Picture, content, prompt_words
 from sip.dataset.reader import Listing, Reader

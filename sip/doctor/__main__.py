@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import sip.cli
+import sip.config.cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Print what is found; fail where something is missing that the configuration needs."""
-    from sip.common.errors import UserError
+    from sip.core.errors import UserError
     from sip.doctor.base import MISSING
 
     missing = []
@@ -59,7 +59,7 @@ def _speed(config: "DictConfig") -> "Iterator[Finding]":
 
 
 def _guarded(name: str, look: "Callable[[], Iterator[Finding]]") -> "Iterator[Finding]":
-    from sip.common.errors import UserError
+    from sip.core.errors import UserError
     from sip.doctor.base import MISSING, Finding
 
     try:
@@ -75,7 +75,7 @@ def _guarded(name: str, look: "Callable[[], Iterator[Finding]]") -> "Iterator[Fi
 
 def main() -> None:
     """Run on the command line's configuration."""
-    sip.cli.main(task, config_name="doctor")
+    sip.config.cli.main(task, config_name="doctor")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sip.common import hub
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.doctor.base import MISSING, NOTE, OK, Finding
+from sip.weights import hub
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,8 +32,8 @@ def weights(config: "DictConfig") -> Iterator[Finding]:
 
 def data(config: "DictConfig") -> Iterator[Finding]:
     """Yield whether the chosen data set is there: its list is read, its pictures are not."""
-    from sip.build import build
-    from sip.records import choice
+    from sip.config.build import build
+    from sip.records.write import choice
 
     node = config.dataset.copy()
     can_fetch = "download" in node
@@ -58,7 +58,7 @@ def data(config: "DictConfig") -> Iterator[Finding]:
 
 
 def _require(node: "DictConfig") -> None:
-    from sip.build import build
+    from sip.config.build import build
 
     build(node).require()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sip.common.memory import available
+from sip.core.memory import available
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 
 if TYPE_CHECKING:

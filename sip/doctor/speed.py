@@ -24,7 +24,7 @@ def speed(config: "DictConfig", embedded: "DictConfig") -> Iterator[Finding]:
         config: Its node `runtime` is used.
         embedded: A configuration of profile=embedded.
     """
-    from sip.common.runtime import Runtime, set_threads
+    from sip.device.settings import Runtime, set_threads
 
     runtime = Runtime.of(config.runtime)
     set_threads(runtime)
@@ -37,10 +37,10 @@ def drawing(embedded: "DictConfig", device: str) -> Finding:
     import torch
     from PIL import Image
 
-    from sip.common.runtime import Runtime
     from sip.dataset.base import Sample
+    from sip.device.settings import Runtime
     from sip.images.batches import read_batch
-    from sip.pipeline import Offline
+    from sip.pipeline.offline import Offline
 
     with tempfile.TemporaryDirectory() as folder:
         embedded = embedded.copy()
@@ -74,7 +74,7 @@ def training(embedded: "DictConfig", device: str) -> Finding:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from sip.build import build
+    from sip.config.build import build
 
     size, batch_size = embedded.profile.image_size, embedded.profile.classifier.scratch.batch_size
     network = build(embedded.backbone).create(10).to(device).train()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sip.cli
+import sip.config.cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Write the pictures of a run in the format that is asked for."""
-    from sip.common.errors import UserError
-    from sip.common.wording import counted
+    from sip.core.errors import UserError
+    from sip.core.text import counted
 
     for name, example in (("run", "runs/<name>"), ("output", "<a new folder>")):
         if config[name] is None:
@@ -38,7 +38,7 @@ def task(config: "DictConfig") -> None:
 
 def main() -> None:
     """Run on the command line's configuration."""
-    sip.cli.main(task, config_name="export")
+    sip.config.cli.main(task, config_name="export")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from sip.common.markup import markdown
-from sip.common.places import portable
-from sip.common.wording import counted
+from sip.core.markup import markdown
+from sip.core.places import portable
+from sip.core.text import counted
 from sip.export.source import COLUMNS, Source
 
 MAX_CLASSES = 50  # more are summed up

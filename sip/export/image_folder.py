@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sip.common.errors import UserError
-from sip.common.markup import cell
-from sip.common.tars import split_reference
+from sip.core.errors import UserError
+from sip.core.markup import cell
+from sip.core.tars import split_reference
 from sip.export.source import COLUMNS, Picture
 
 MAX_BYTES = 200  # of a folder's name; file systems allow 255

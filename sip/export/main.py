@@ -6,10 +6,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sip.common.disk import CANNOT_WRITE
-from sip.common.errors import UserError
-from sip.common.interrupt import graceful, stop_requested
-from sip.common.progress import progress
+from sip.core.errors import UserError
+from sip.core.files import CANNOT_WRITE
+from sip.core.interrupt import graceful, stop_requested
+from sip.core.progress import progress
 from sip.export import image_folder, parquet, tar_shards
 from sip.export.card import card
 from sip.export.source import Picture, Source

@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sip.common.errors import UserError
-from sip.common.seeds import digest
-from sip.common.tars import read_bytes, split_reference
-from sip.run_files import read_config, read_summary
+from sip.core.errors import UserError
+from sip.core.hashing import digest
+from sip.core.tars import read_bytes, split_reference
+from sip.records.read import read_config, read_summary
 
 ROWS_AT_ONCE = 4096
 ID_LENGTH = 24  # hex digits, as of an image_id
@@ -231,7 +231,7 @@ class Source:
 
     def _original_paths(self) -> dict[str, str]:
         """Return sample_id -> path, from the run's data set as it is now."""
-        from sip.build import build
+        from sip.config.build import build
 
         samples = build(self._configured("dataset")).samples("train")
         found = {sample.sample_id: sample.sha256 for sample in samples}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from pathlib import Path
 
-from sip.common import tars
+from sip.core import tars
 from sip.export.source import Picture
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from sip.common.component import Component
+from sip.core.component import Component
 from sip.filter.base import KEPT, Candidate, Facts, Verdict, check_number
 
 

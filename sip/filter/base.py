@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 DECIMALS = 4  # of cosines; beyond them they depend on the machine
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.leaks import hash_pictures
 from sip.filter.base import KEPT, Candidate, Facts, Verdict, check_number
 

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.filter.base import (
     DECIMALS,
     KEPT,

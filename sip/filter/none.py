@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sip.common.component import Component
+from sip.core.component import Component
 from sip.filter.base import KEPT, Candidate, Facts, Verdict
 
 

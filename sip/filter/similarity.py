@@ -9,7 +9,7 @@ so a single threshold takes more from some classes than from others.
 import math
 from collections.abc import Sequence
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.filter.base import (
     DECIMALS,
     KEPT,

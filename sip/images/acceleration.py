@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sip.common.runtime import Runtime
+from sip.device.settings import Runtime
 from sip.images.families.base import Family
 
 BACKENDS = {

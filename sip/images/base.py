@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sip.common.runtime import Runtime
+from sip.device.settings import Runtime
 from sip.prompts.base import Prompt
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from sip.common.images import read_rgb, to_tensor
+from sip.core.image_io import read_rgb, to_tensor
 from sip.prompts.base import Prompt
 
 

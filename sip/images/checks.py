@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sip.common.errors import UserError
-from sip.common.images import SUFFIXES
+from sip.core.errors import UserError
+from sip.core.image_io import SUFFIXES
 
 STORAGES = ("files", "webdataset")
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sip.common.seeds import seed_of
+from sip.core.hashing import seed_of
 from sip.images import checks
 from sip.images.fractals import fractal
 from sip.images.img2img import Img2Img

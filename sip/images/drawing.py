@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import torch
 
-from sip.common.background import Behind, prefetch
-from sip.common.batch_size import is_out_of_memory
-from sip.common.errors import UserError
-from sip.common.progress import say
-from sip.common.runtime import Runtime
+from sip.core.errors import UserError
+from sip.core.progress import say
+from sip.core.threads import Behind, prefetch
+from sip.device.batch_size import is_out_of_memory
+from sip.device.settings import Runtime
 from sip.images.base import Drawn, Generator, Sink
 from sip.images.batches import Batch, read_batch
 from sip.prompts.base import Prompt

@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sip.common.runtime import Runtime
+from sip.device.settings import Runtime
 from sip.images.acceleration import accelerate, attention
 from sip.images.base import Drawn
 from sip.images.batches import Batch

@@ -10,7 +10,7 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.images.batches import Batch
 from sip.images.engine import Engine
 from sip.images.families import StableDiffusion

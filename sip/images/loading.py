@@ -11,13 +11,13 @@ import torch
 import transformers
 import transformers.utils.logging
 
-from sip.common.checksums import check_hub
-from sip.common.model_files import model_folders, variant_there
-from sip.common.model_safety import plain_load_errors, require_filled
-from sip.common.progress import say
+from sip.core.progress import say
 from sip.images.families.base import Family
 from sip.images.families.layout import Layout
 from sip.images.lora import Lora
+from sip.weights.checksums import check_hub
+from sip.weights.layout import model_folders, variant_there
+from sip.weights.safety import plain_load_errors, require_filled
 
 # diffusers' checker reports what it finds in a line of its own for every batch.
 CHECKER = "diffusers.pipelines.stable_diffusion.safety_checker"

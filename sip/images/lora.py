@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sip.common.errors import UserError
-from sip.common.model_files import Parts
-from sip.common.weights import require, resolve, weights_folder, weights_recipe
+from sip.core.errors import UserError
+from sip.weights.layout import Parts
+from sip.weights.weights import require, resolve, weights_folder, weights_recipe
 
 KEYS = ("model", "revision", "weight_name", "scale")
 

@@ -19,7 +19,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 Level = tuple[float, float]
 

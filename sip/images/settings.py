@@ -10,9 +10,8 @@ from typing import Any
 
 from pytorch_lightning import LightningModule
 
-from sip.common.errors import UserError
-from sip.common.runtime import Runtime
-from sip.common.weights import check_dtype, require, weights_folder, weights_recipe
+from sip.core.errors import UserError
+from sip.device.settings import Runtime
 from sip.images import checks
 from sip.images.acceleration import Shapes
 from sip.images.families import Family, family_of
@@ -22,6 +21,7 @@ from sip.images.safety import SafetyChecker
 from sip.images.schedulers import Schedule, require_scheduler
 from sip.prompts.base import Prompt
 from sip.prompts.weighting.base import Weighting
+from sip.weights.weights import check_dtype, require, weights_folder, weights_recipe
 
 
 class Settings(LightningModule, ABC):

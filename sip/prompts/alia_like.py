@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Sample
 from sip.prompts.guidance.base import GuidanceRule
 from sip.prompts.varied import Choice, Varied, checked_template

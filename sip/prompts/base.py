@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sip.common.errors import UserError
-from sip.common.seeds import digest, seed_of
+from sip.core.errors import UserError
+from sip.core.hashing import digest, seed_of
 from sip.dataset.base import Sample
 
 

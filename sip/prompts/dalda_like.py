@@ -21,8 +21,8 @@ What we changed:
 from collections.abc import Sequence
 from statistics import NormalDist
 
-from sip.common.errors import UserError
-from sip.common.seeds import seed_of
+from sip.core.errors import UserError
+from sip.core.hashing import seed_of
 from sip.dataset.base import Sample
 from sip.prompts.guidance.base import GuidanceRule, known
 from sip.prompts.listed import Listed

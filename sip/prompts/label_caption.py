@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from string import Formatter
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt, Span, best_caption, checked_noise_rate, prompt_of
 from sip.prompts.guidance.base import GuidanceRule

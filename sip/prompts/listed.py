@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Sample
 from sip.prompts.guidance.base import GuidanceRule
 from sip.prompts.varied import Choice, Varied, checked_template

@@ -9,8 +9,8 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from sip.common.errors import UserError
-from sip.common.seeds import seed_of
+from sip.core.errors import UserError
+from sip.core.hashing import seed_of
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt, Span, best_caption, checked_noise_rate, prompt_of
 from sip.prompts.guidance.base import GuidanceRule

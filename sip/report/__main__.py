@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sip.cli
+import sip.config.cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Read the finished runs of an experiment and write their page."""
-    from sip.common.claims import write_atomically
-    from sip.common.disk import plain_disk_errors
-    from sip.common.errors import UserError
-    from sip.common.wording import counted
-    from sip.plan import size
-    from sip.records import command
+    from sip.core.errors import UserError
+    from sip.core.files import plain_disk_errors
+    from sip.core.text import counted
+    from sip.pipeline.plan import size
+    from sip.records.write import command
     from sip.report.page import page
     from sip.report.runs import find_runs, header_of
+    from sip.store.claims import write_atomically
 
     for name, least in (("max_pictures", 0), ("thumbnail_size", 16)):
         if type(config[name]) is not int or config[name] < least:
@@ -48,7 +48,7 @@ def task(config: "DictConfig") -> None:
 
 def main() -> None:
     """Run on the command line's configuration."""
-    sip.cli.main(task, config_name="report")
+    sip.config.cli.main(task, config_name="report")
 
 
 if __name__ == "__main__":

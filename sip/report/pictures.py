@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sip.common.places import without_places
+from sip.core.places import without_places
 from sip.report.runs import Run
 from sip.report.thumbnails import Thumbnails
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.report.runs import CONTROL, Run
 from sip.tables.statistics import (
     LEVEL,

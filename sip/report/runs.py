@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sip.cli import conf_folder
-from sip.common.errors import UserError
-from sip.common.places import without_places
-from sip.run_files import read_config, read_summary, read_table
+from sip.config.cli import conf_folder
+from sip.core.errors import UserError
+from sip.core.places import without_places
+from sip.records.read import read_config, read_summary, read_table
 
 CONTROL = "none"
 NEEDS = (  # what the page says of each run

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sip.common.places import without_places
-from sip.common.wording import counted
+from sip.core.places import without_places
+from sip.core.text import counted
 from sip.report import charts
 from sip.report.html import Html, join, tag
 from sip.report.results import DRAWING, TRAINING, Arm, quality

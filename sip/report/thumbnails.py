@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sip.common.images import read_rgb
+from sip.core.image_io import read_rgb
 
 LOSSLESS = 96  # px; up to this size pixels are kept as they are
 QUALITY = 82  # of JPEG

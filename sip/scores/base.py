@@ -7,8 +7,8 @@ drawn pictures alike: a row a picture, by the hash of its content, made by the s
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from sip.common.runtime import Runtime
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 from transformers import SiglipImageProcessorPil, SiglipModel, SiglipTokenizer
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.scores.two_towers import TwoTowers
 
 

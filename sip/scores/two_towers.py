@@ -11,16 +11,16 @@ from PIL.Image import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sip.common.model_safety import plain_load_errors
-from sip.common.runtime import Runtime
-from sip.common.weights import (
+from sip.dataset.base import Sample
+from sip.device.settings import Runtime
+from sip.weights.safety import plain_load_errors
+from sip.weights.weights import (
     check_dtype,
     load_transformer,
     require,
     weights_folder,
     weights_recipe,
 )
-from sip.dataset.base import Sample
 
 DECIMALS = 4  # beyond them a cosine depends on the machine
 MAX_TEXTS = 256  # embedded at a time

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sip.cli
+import sip.config.cli
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,8 +29,8 @@ def task(config: "DictConfig") -> None:
 
 def _draw(config: "DictConfig") -> None:
     """Draw a figure of the runs' numbers, or a sheet of their pictures."""
-    from sip.common.errors import UserError
-    from sip.records import choice
+    from sip.core.errors import UserError
+    from sip.records.write import choice
     from sip.tables.figures import draw
     from sip.tables.points import Figure
     from sip.tables.reading import read_runs
@@ -56,7 +56,7 @@ def _draw(config: "DictConfig") -> None:
 
 def main() -> None:
     """Run on the command line's configuration."""
-    sip.cli.main(task, config_name="tables")
+    sip.config.cli.main(task, config_name="tables")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.tables.layout import MEAN, Layout
 from sip.tables.reading import Run, plain
 from sip.tables.statistics import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sip.common.wording import counted
+from sip.core.text import counted
 from sip.tables.budget import budget_notes
 from sip.tables.cells import (
     EFFECT,

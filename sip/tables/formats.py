@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from sip.common import markup
+from sip.core import markup
 from sip.tables.cells import Comparison
 from sip.tables.document import Document, Grid, Text
 from sip.tables.reading import plain

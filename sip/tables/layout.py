@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.tables.reading import Run, plain
 
 PARTS = "parts"  # as control: the arms that a combination is made of

@@ -117,7 +117,7 @@ def _augmentation(arm: str, donor: Run | None) -> list[str]:
 
 
 def _is_preset(name: str) -> bool:
-    from sip.cli import conf_folder
+    from sip.config.cli import conf_folder
 
     return (conf_folder() / "augmentation" / f"{Path(name).name}.yaml").is_file()
 

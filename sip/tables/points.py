@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.tables.layout import flat, names
 from sip.tables.reading import Run, plain, require_keys, require_metric
 from sip.tables.statistics import Estimate, estimate

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sip.common.errors import UserError
-from sip.run_files import read_config, read_summary, read_table
+from sip.core.errors import UserError
+from sip.records.read import read_config, read_summary, read_table
 
 # Rooms that an arm without drawn pictures does not read: what its configuration says of them is
 # not true of it.

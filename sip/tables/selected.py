@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.tables.layout import Layout
 from sip.tables.reading import Run, plain
 

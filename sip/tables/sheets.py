@@ -14,8 +14,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from sip.common.errors import UserError
-from sip.common.images import read_rgb
+from sip.core.errors import UserError
+from sip.core.image_io import read_rgb
 from sip.tables.layout import flat
 from sip.tables.reading import Run, plain, require_keys
 

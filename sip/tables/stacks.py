@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sip.common.weights import resolve
 from sip.tables.reading import Run
+from sip.weights.weights import resolve
 
 REPORTS = "*.report.json"
 CARD_ONLY = "judge"  # judges the stack and is no part of it

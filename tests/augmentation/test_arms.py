@@ -8,13 +8,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sip.build import build
-from sip.common.errors import UserError
-from sip.common.seeds import digest
-from sip.generation import Generation
-from sip.pipeline import Offline
-from sip.runs import Run, arm
-from sip.stages import Stages
+from sip.config.build import build
+from sip.core.errors import UserError
+from sip.core.hashing import digest
+from sip.jobs.generate import Generation
+from sip.jobs.train import Run, arm
+from sip.pipeline.makers import Stages
+from sip.pipeline.offline import Offline
 
 CONF = Path(__file__).parents[2] / "conf"
 # What an arm draws with: captions, prompts, images.

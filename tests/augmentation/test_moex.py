@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from sip.augmentation.mix.moex import MoEx
 from sip.augmentation.mix.moex_cutmix import MoExCutMix
 from sip.augmentation.mix.moments import exchange, place
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 PICTURES = torch.rand(5, 3, 32, 32, generator=torch.manual_seed(0))
 TARGETS = torch.eye(5)

@@ -7,7 +7,7 @@ import torch
 
 from sip.augmentation.offline.drawn import Drawn
 from sip.augmentation.offline.none import NoDrawn
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 # Four real pictures, then two drawn ones of each of the first three.
 SOURCES = [None] * 4 + [0, 1, 2] * 2

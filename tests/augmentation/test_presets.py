@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader
 
 from sip.augmentation.base import Augmentation
 from sip.augmentation.offline.drawn import Drawn
-from sip.build import build
 from sip.classifier.data import Pictures, Stream
 from sip.classifier.module import Classifier
 from sip.classifier.train import quiet
-from sip.common.errors import UserError
+from sip.config.build import build
+from sip.core.errors import UserError
 from tests.classifier.recipes import recipe
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -16,7 +16,7 @@ from sip.augmentation.sample.pad_crop import PadCrop
 from sip.augmentation.sample.randaugment import RandAugment
 from sip.augmentation.sample.random_erasing import RandomErasing
 from sip.augmentation.sample.trivialaugment import TrivialAugment
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 PICTURE = torch.randint(256, (3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
 WHITE = torch.full((3, 32, 32), 255, dtype=torch.uint8)

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 
 from sip.backbone.timm import Timm
 from sip.classifier.optimizers import make_optimizer
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from tests.classifier.recipes import recipe
 
 CONF = Path(__file__).parents[2] / "conf"

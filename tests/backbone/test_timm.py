@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from safetensors.torch import load_file, save_file
 
 from sip.backbone.timm import STEMS, Timm
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
 TINY = {"img_size": 32, "patch_size": 8}

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from sip.benchmark import formats, storage
-from sip.common.images import ENCODERS
-from sip.common.shards import STORAGES
+from sip.core.image_io import ENCODERS
+from sip.store.shards import STORAGES
 
 
 def test_crops_are_real_pixels_of_the_asked_size() -> None:

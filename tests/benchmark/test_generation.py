@@ -11,10 +11,10 @@ from sip.benchmark import full_size, generation
 from sip.benchmark.drawing_list import BLOCK, drawing_list, sample_of
 from sip.benchmark.floor import Call, Floor
 from sip.benchmark.report import LABELS, Report, Turn
-from sip.cli import conf_folder
-from sip.common.errors import UserError
+from sip.config.cli import conf_folder
+from sip.core.errors import UserError
 from sip.images.batches import group_rows
-from sip.pipeline import Offline
+from sip.pipeline.offline import Offline
 from tests.images import models
 
 QUICK = ["runtime.device=cpu", "repeats=1", "num_images=6", "images.num_steps=4"]

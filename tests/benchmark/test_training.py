@@ -19,9 +19,9 @@ from sip.benchmark.report import Turn
 from sip.benchmark.training_files import SIZE, drawn_beside, photographs
 from sip.benchmark.training_loops import Case, Clock
 from sip.benchmark.training_report import Row, lines
-from sip.cli import conf_folder
-from sip.common.errors import UserError
-from sip.common.images import read_rgb
+from sip.config.cli import conf_folder
+from sip.core.errors import UserError
+from sip.core.image_io import read_rgb
 from tests.classifier.recipes import recipe
 
 QUICK = [

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from sip.captions.base import Captioner
-from sip.common.images import read_rgb
-from sip.common.runtime import Runtime
+from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
 
 AnyCaptioner = TypeVar("AnyCaptioner", bound=Captioner)
 

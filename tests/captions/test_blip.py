@@ -8,10 +8,10 @@ from PIL import Image
 from transformers import BlipForConditionalGeneration
 
 from sip.captions.blip import Blip
-from sip.common.errors import UserError
-from sip.common.images import read_rgb
-from sip.common.runtime import Runtime
+from sip.core.errors import UserError
+from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
 from tests.captions.pictures import captions_of, loaded, make_samples
 
 MIN_TOKENS, MAX_TOKENS = 3, 8
@@ -20,7 +20,7 @@ MIN_TOKENS, MAX_TOKENS = 3, 8
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     """A random miniature BLIP whose next token depends on the picture and on the token before."""
-    from sip.miniature.captioner import captioner, processor
+    from sip.stack.captioner import captioner, processor
 
     folder, blip_processor = tmp_path_factory.mktemp("captioner"), processor()
     torch.manual_seed(0)

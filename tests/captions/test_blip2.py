@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from sip.captions.blip2 import Blip2
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Sample
 from tests.captions.pictures import captions_of, loaded, make_samples
 

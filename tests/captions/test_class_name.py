@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sip.captions.class_name import ClassName
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from tests.captions.pictures import captions_of, loaded, make_samples
 
 

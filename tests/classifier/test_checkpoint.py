@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sip.classifier import checkpoint
-from sip.common.errors import DamagedError
+from sip.core.errors import DamagedError
 
 WEIGHTS = {
     "b.weight": torch.arange(60.0).reshape(3, 20).t(),  # not contiguous

@@ -15,8 +15,8 @@ from sip.classifier import loading
 from sip.classifier.base import Picture
 from sip.classifier.data import Pictures, Pool, Stream, sources
 from sip.classifier.loading import Loading
-from sip.common.errors import UserError
-from sip.common.seeds import seed_of
+from sip.core.errors import UserError
+from sip.core.hashing import seed_of
 from tests.classifier.recipes import recipe
 
 

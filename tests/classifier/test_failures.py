@@ -13,7 +13,7 @@ from sip.classifier.failures import plain_errors
 from sip.classifier.finite import NAME, Finite
 from sip.classifier.loading import decode
 from sip.classifier.module import Classifier
-from sip.common.errors import DamagedError, UserError
+from sip.core.errors import DamagedError, UserError
 from tests.classifier.made_up import Splits, make_splits, run
 
 
@@ -95,7 +95,7 @@ def test_nothing_is_kept_of_it(tmp_path: Path, hook: str) -> None:
         (
             DamagedError(
                 "Caught DamagedError in DataLoader worker process 0.\nOriginal Traceback (most "
-                'recent call last):\n  File "x"\nsip.common.errors.DamagedError: a.png: it broke\n'
+                'recent call last):\n  File "x"\nsip.core.errors.DamagedError: a.png: it broke\n'
             ),
             "^a.png: it broke$",
         ),

@@ -5,7 +5,7 @@ import torch
 
 from sip.classifier import loading
 from sip.classifier.loading import Loading, num_cores
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -21,7 +21,7 @@ from sip.classifier.schedule.base import share
 from sip.classifier.schedule.constant import Constant
 from sip.classifier.schedule.cosine import Cosine
 from sip.classifier.schedule.step import Step
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from tests.classifier.recipes import recipe
 
 GREY = (0.5, 0.5, 0.5)

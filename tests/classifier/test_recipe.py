@@ -11,7 +11,7 @@ from sip.classifier.schedule.step import Step
 from sip.classifier.tuning.full import Full
 from sip.classifier.tuning.lora import LoRA
 from sip.classifier.tuning.probe import Probe
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from tests.classifier.recipes import recipe
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -18,7 +18,7 @@ from sip.backbone.timm import Timm
 from sip.classifier import resume
 from sip.classifier.base import UNFINISHED, Result
 from sip.classifier.module import Classifier
-from sip.common.interrupt import Stopped
+from sip.core.interrupt import Stopped
 from tests.classifier.made_up import RECIPE, Splits, make_splits, run
 from tests.classifier.recipes import recipe
 

@@ -21,7 +21,7 @@ from sip.classifier import checkpoint
 from sip.classifier.base import Picture, Result
 from sip.classifier.loading import Loading
 from sip.classifier.module import Classifier
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from tests.classifier.made_up import BACKBONE, PLAIN, RECIPE, Splits, make_splits, run
 
 

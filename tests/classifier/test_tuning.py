@@ -28,7 +28,7 @@ from sip.classifier.module import Classifier
 from sip.classifier.train import train
 from sip.classifier.tuning.lora import TARGETS, LoRA
 from sip.classifier.tuning.probe import Probe, Probed
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from tests.classifier.recipes import recipe
 
 PLAIN = Augmentation(NoDrawn(), AsIs(), NoMix())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.digits import SPLITS, Digits, checksum, enlarge, scans, split_indices
 
 

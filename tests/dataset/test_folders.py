@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sip.common.errors import UserError
-from sip.common.images import read_rgb
+from sip.core.errors import UserError
+from sip.core.image_io import read_rgb
 from sip.dataset import folders
 from sip.dataset.image_folder import ImageFolder
 from sip.dataset.reader import require_trainable

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.huggingface import HuggingFace
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sip.common.errors import UserError
-from sip.common.images import EXIF_ORIENTATION
+from sip.core.errors import UserError
+from sip.core.image_io import EXIF_ORIENTATION
 from sip.dataset.image_folder import ImageFolder
 from tests.dataset.trees import picture
 

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Sample, Split
 from sip.dataset.digits import Digits
 from sip.dataset.leaks import THRESHOLD as MOST

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.cub200 import Cub200
 from sip.dataset.listed import Listed
 from sip.dataset.stanford_dogs import StanfordDogs

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.files import Entry, Picture
 from sip.dataset.reader import Listing, Reader, require_trainable
 from sip.dataset.subsets import Subset, frequency_groups, hold_out, make_parts, per_class

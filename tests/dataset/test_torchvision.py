@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torchvision import datasets
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Split
 from sip.dataset.files import Entry
 from sip.dataset.subsets import make_parts

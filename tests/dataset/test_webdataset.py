@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sip.common.errors import UserError
-from sip.common.images import read_rgb
+from sip.core.errors import UserError
+from sip.core.image_io import read_rgb
 from sip.dataset.webdataset import WebDataset
 from sip.export.source import Picture
 from sip.export.tar_shards import write

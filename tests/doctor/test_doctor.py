@@ -14,12 +14,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from sip.cli import conf_folder
-from sip.common import hub
-from sip.common.errors import UserError
+from sip.config.cli import conf_folder
+from sip.core.errors import UserError
 from sip.doctor import accounts, contents, machine, packages, speed
 from sip.doctor.__main__ import task
 from sip.doctor.base import MISSING, NOTE, OK, Finding
+from sip.weights import hub
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef0123456789abcdef01234567"

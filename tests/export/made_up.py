@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 from PIL import Image
 
-from sip.common.shards import ShardWriter, read_columns, read_rows
 from sip.dataset.digits import Digits
+from sip.store.shards import ShardWriter, read_columns, read_rows
 
 SEED = 2**62 + 12345  # no float64 holds it
 CLASS_NAMES = {0: "zero", 1: "a/b: 犬"}

@@ -17,10 +17,10 @@ import pytest
 from omegaconf import OmegaConf
 
 import sip
-from sip.cli import conf_folder
-from sip.common.errors import UserError
-from sip.common.interrupt import Stopped
-from sip.common.tars import split_reference
+from sip.config.cli import conf_folder
+from sip.core.errors import UserError
+from sip.core.interrupt import Stopped
+from sip.core.tars import split_reference
 from sip.export import main as main_module
 from sip.export.main import FORMATS, Options, export
 from sip.export.source import Picture, Source
@@ -47,7 +47,13 @@ def test_no_private_path_in_any_file(options: Make, file_format: str, tmp_path: 
     for path in made.output.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            for private in (str(tmp_path), "/home/", str(Path.home()), "sip.store", "0123456789/"):
+            for private in (
+                str(tmp_path),
+                "/home/",
+                str(Path.home()),
+                "sip.store",
+                "0123456789/",
+            ):
                 assert private.encode() not in content, path
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.export.image_folder import folder_names
 from sip.export.main import FORMATS, Options, export
 from sip.export.source import COLUMNS

@@ -55,8 +55,8 @@ def removed(folder: Path) -> Outcome:
 def tar(folder: Path) -> Outcome:
     holds(jobs.generate(folder, TAR).code == 0, "drawing failed")
     expected = jobs.drawn(folder)
-    from sip.common.shards import read_rows
-    from sip.common.tars import split_reference
+    from sip.core.tars import split_reference
+    from sip.store.shards import read_rows
 
     shard = jobs.shards(folder, "images")[0]
     row = next(read_rows(shard, {key.partition("/")[2] for key in expected}))
@@ -132,7 +132,7 @@ def control(folder: Path) -> Outcome:
     import torch
 
     from sip.classifier import checkpoint
-    from sip.common.errors import DamagedError
+    from sip.core.errors import DamagedError
 
     file = folder / checkpoint.NAME
     checkpoint.save({"weight": torch.arange(1000.0), "count": torch.tensor(3)}, file)
@@ -152,7 +152,7 @@ def control(folder: Path) -> Outcome:
 
 @fault("a bit flipped in the package's own weights", quick=True)
 def packaged(folder: Path) -> Outcome:
-    from sip.common import checksums
+    from sip.weights import checksums
 
     shutil.copytree(checksums.PACKAGED, folder / "miniature")
     jobs.flip(folder / "miniature" / "captioner" / "model.safetensors")
@@ -170,8 +170,8 @@ def packaged(folder: Path) -> Outcome:
 def hub(folder: Path) -> Outcome:
     import hashlib
 
-    from sip.common.checksums import PACKAGED, check_hub
-    from sip.common.errors import DamagedError
+    from sip.core.errors import DamagedError
+    from sip.weights.checksums import PACKAGED, check_hub
 
     data = (PACKAGED / "vit" / "model.safetensors").read_bytes()
     blob = folder / "blobs" / hashlib.sha256(data).hexdigest()
@@ -191,8 +191,8 @@ def hub(folder: Path) -> Outcome:
 
 @fault("a bit flipped in a user's own weights", quick=True)
 def own_weights(folder: Path) -> Outcome:
-    from sip.common.checksums import PACKAGED
-    from sip.common.weights import weights_recipe
+    from sip.weights.checksums import PACKAGED
+    from sip.weights.weights import weights_recipe
 
     shutil.copytree(PACKAGED / "vit", folder / "vit")
     before = weights_recipe(str(folder / "vit"), None)

@@ -94,7 +94,7 @@ def _run(module: str, folder: Path, arguments: Sequence[str], before: Callable[[
 
 def drawing(folder: Path, *more: str) -> Callable[[], None]:
     """Return a function that draws as the command does, without Hydra, in half of the time."""
-    from sip.generation import Generation
+    from sip.jobs.generate import Generation
 
     config = configuration(more).copy()
     for name in ("store", "runs", "data"):
@@ -112,7 +112,7 @@ def configuration(more: tuple[str, ...]) -> DictConfig:
     """Return the composed configuration of a job."""
     from hydra import compose, initialize_config_dir
 
-    from sip.cli import conf_folder
+    from sip.config.cli import conf_folder
 
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose("config", overrides(Path("nowhere"), *more))
@@ -124,7 +124,7 @@ def whole(folder: Path) -> dict[str, dict]:
 
     In this very process, so that the next ones find everything loaded.
     """
-    from sip.generation import Generation
+    from sip.jobs.generate import Generation
 
     config = configuration(()).copy()
     for name in ("store", "runs", "data"):
@@ -152,17 +152,17 @@ def _plain(node: Any) -> Any:
 
 def _take_loaded() -> None:
     """Let the pipeline take what is loaded in place of building it, and measure no speed."""
-    import sip.pipeline
-    import sip.trial
-    from sip.build import build
+    import sip.pipeline.offline
+    import sip.pipeline.trial
+    from sip.config.build import build
 
     def taken(node: Any, **kwargs: Any) -> Any:
         plain = _plain(node)
         found = [room for known, room in _loaded if known == plain]
         return found[0] if found else build(node, **kwargs)
 
-    sip.pipeline.build = taken
-    sip.trial.measure = lambda *_: sip.trial.Speed(0.1, 0.1, 0.1, 0.1)
+    sip.pipeline.offline.build = taken
+    sip.pipeline.trial.measure = lambda *_: sip.pipeline.trial.Speed(0.1, 0.1, 0.1, 0.1)
 
 
 def drawn(folder: Path) -> dict[str, dict]:

@@ -88,7 +88,7 @@ def _stage(folder: Path) -> str:
 
 def finished(folder: Path) -> set[str]:
     """Return "room/key" of all finished rows."""
-    from sip.common.shards import read_columns
+    from sip.store.shards import read_columns
 
     return {
         f"{room}/{key}"

@@ -82,7 +82,7 @@ def _missing(folder: Path) -> list[str]:
 
 
 def _keys(folder: Path) -> set[str]:
-    from sip.common.shards import read_columns
+    from sip.store.shards import read_columns
 
     return {key for s in jobs.shards(folder, "images") for key in read_columns(s, ["key"])["key"]}
 
@@ -106,7 +106,7 @@ def _taken_over(folder: Path, claim: dict | str, name: str, age: float) -> Outco
 
 @fault("stale claim of a dead process", quick=True)
 def dead_process(folder: Path) -> Outcome:
-    from sip.common.claims import host_name
+    from sip.store.claims import host_name
 
     jobs.whole(killing.whole_folder())
     claim = {"host": host_name(), "pid": 2**22 + 1, "started": "5"}
@@ -128,7 +128,7 @@ def garbled(folder: Path) -> Outcome:
 
 @fault("claim of another host that lives, then dies")
 def another_host_alive(folder: Path) -> Outcome:
-    from sip.common import claims
+    from sip.store.room import claims
 
     jobs.whole(killing.whole_folder())
     file = _claim(folder, "", "elsewhere.1-1-ab", 0.0)

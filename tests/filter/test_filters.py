@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from sip.build import build
-from sip.common.errors import UserError
+from sip.config.build import build
+from sip.core.errors import UserError
 from sip.filter import duplicate
 from sip.filter.agreement import Agreement
 from sip.filter.base import Candidate, Filter

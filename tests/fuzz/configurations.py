@@ -27,10 +27,10 @@ def prepare() -> Attempt:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from sip import guard
-    from sip.cli import _Command, conf_folder
-    from sip.common.errors import UserError
-    from sip.run_files import read_config, read_summary
+    from sip.config import guard
+    from sip.config.cli import _Command, conf_folder
+    from sip.core.errors import UserError
+    from sip.records.read import read_config, read_summary
 
     conf = conf_folder()
     files = sorted(conf.rglob("*.yaml"))

@@ -13,9 +13,9 @@ ODD = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x8000000
 
 def prepare() -> Attempt:
     """Return the attempt; imports what it tries."""
-    from sip.common import tars
-    from sip.common.errors import UserError
-    from sip.common.images import read_rgb, size_of
+    from sip.core import tars
+    from sip.core.errors import UserError
+    from sip.core.image_io import read_rgb, size_of
     from sip.dataset.leaks import read_grey
     from sip.dataset.webdataset import open_member, read_groups
 

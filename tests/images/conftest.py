@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sip.common.runtime import Runtime
+from sip.device.settings import Runtime
 from sip.images.base import Drawn
 from sip.images.batches import group_rows, read_batch
 from sip.images.img2img import Img2Img

@@ -25,8 +25,8 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from sip.miniature.diffusion import scheduler, text_encoder, unet
-from sip.miniature.tokenizers import CLIP_LENGTH, clip_tokenizer
+from sip.stack.diffusion import scheduler, text_encoder, unet
+from sip.stack.tokenizers import CLIP_LENGTH, clip_tokenizer
 
 SIZE = 32
 WIDTH = 32  # of the encoders here

@@ -6,7 +6,7 @@ import torch
 from compel import Compel, ReturnedEmbeddingsType
 from compel.prompt_parser import Conjunction, FlattenedPrompt
 
-from sip.common.images import read_rgb
+from sip.core.image_io import read_rgb
 
 TOLERANCE = 1e-4
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from sip.common.errors import UserError
-from sip.common.images import read_rgb
-from sip.common.seeds import seed_of
+from sip.core.errors import UserError
+from sip.core.hashing import seed_of
+from sip.core.image_io import read_rgb
 from sip.images.diffusemix_like import HALVES, DiffuseMixLike, half, half_of
 from sip.images.fractals import fractal
 from tests.images.conftest import settings

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sip.common.errors import UserError
-from sip.common.runtime import Runtime
+from sip.core.errors import UserError
+from sip.device.settings import Runtime
 from sip.images.base import Drawn
 from sip.images.batches import Batch, group_rows, read_batch
 from sip.images.drawing import LastUse, draw

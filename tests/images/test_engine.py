@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
-from sip.common.errors import UserError
-from sip.common.runtime import Runtime
+from sip.core.errors import UserError
+from sip.device.settings import Runtime
 from sip.images.batches import Batch, group_rows, read_batch
 from sip.prompts.base import Span
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sip.common.errors import UserError
-from sip.common.runtime import Runtime
+from sip.core.errors import UserError
+from sip.device.settings import Runtime
 from sip.images.base import REASONS
 from sip.images.safety import ERRORS, judge
 from sip.prompts.weighting.compel import CompelWeighting

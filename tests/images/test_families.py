@@ -12,8 +12,8 @@ from diffusers import (
     StableDiffusionXLPipeline,
 )
 
-from sip.common.errors import UserError
-from sip.common.runtime import Runtime
+from sip.core.errors import UserError
+from sip.device.settings import Runtime
 from sip.images.families import FAMILIES
 from sip.prompts.base import Span
 from sip.prompts.weighting.tokens import tokenize_whole

@@ -9,8 +9,8 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from sip.common.errors import UserError
-from sip.common.runtime import Runtime
+from sip.core.errors import UserError
+from sip.device.settings import Runtime
 from sip.images import lora as lora_module
 from sip.prompts.weighting.scale import ScaleWeighting
 from tests.images.stock import assert_equal, call, compel_texts, stock

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.prompts.alia_like import AliaLike, phrases, summary
 from sip.prompts.guidance.quadratic import Quadratic
 from tests.prompts.varied import COMMON, SAMPLES

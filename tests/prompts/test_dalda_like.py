@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, truncnorm
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.prompts import dalda_like
 from sip.prompts.dalda_like import GRID, DaldaLike
 from tests.prompts.varied import COMMON, SAMPLES

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.prompts.guidance.constant import Constant
 from sip.prompts.guidance.linear import Linear
 from sip.prompts.guidance.quadratic import Quadratic

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.dataset.base import Sample
 from sip.prompts.base import Span
 from sip.prompts.guidance.constant import Constant

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.prompts.guidance.constant import Constant
 from sip.prompts.guidance.quadratic import Quadratic
 from sip.prompts.listed import Listed

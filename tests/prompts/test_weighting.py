@@ -6,12 +6,12 @@ import torch
 from compel import Compel
 from compel.prompt_parser import Conjunction, FlattenedPrompt
 
-from sip.miniature.diffusion import text_encoder
-from sip.miniature.tokenizers import CLIP_LENGTH, clip_tokenizer
 from sip.prompts.base import Span
 from sip.prompts.weighting.compel import CompelWeighting
 from sip.prompts.weighting.scale import ScaleWeighting
 from sip.prompts.weighting.tokens import tokenize
+from sip.stack.diffusion import text_encoder
+from sip.stack.tokenizers import CLIP_LENGTH, clip_tokenizer
 
 LONG = "thick strokes, leaning left, wide, heavy at the top, bold lines and narrow"
 PROMPTS = {

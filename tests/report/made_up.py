@@ -8,10 +8,10 @@ from PIL import Image
 
 from sip.dataset.base import Sample
 from sip.metrics.base import Row
-from sip.metrics.drawn import Quality
-from sip.pipeline import Picture
+from sip.pipeline.offline import Picture
+from sip.pipeline.quality import Quality
 from sip.prompts.base import Prompt, Span
-from sip.records import write_pictures
+from sip.records.write import write_pictures
 
 HARM = """<script>alert("1")</script>'&amp;"""
 CLASSES = ("cat", HARM, "dog")

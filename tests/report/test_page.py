@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.report.html import csp_hash, join, script_json, tag
 from sip.report.results import groups
 from sip.report.runs import Run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.report.pictures import Drawn, choose
 from sip.report.results import groups
 from sip.report.runs import find_runs, header_of

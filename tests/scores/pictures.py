@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sip.common.images import read_rgb
+from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
 from sip.scores.base import Scorer
 

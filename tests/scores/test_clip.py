@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
-from sip.common.errors import UserError
-from sip.common.images import read_rgb
-from sip.common.runtime import Runtime
+from sip.core.errors import UserError
+from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
 from sip.scores import two_towers
 from sip.scores.clip import Clip
 from tests.scores.pictures import CAPTIONS, make_samples, scores_of
@@ -19,8 +19,8 @@ from tests.scores.pictures import CAPTIONS, make_samples, scores_of
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     """A random miniature CLIP with cosines well apart."""
-    from sip.miniature.scorer import processor, scorer
-    from sip.miniature.tokenizers import clip_tokenizer
+    from sip.stack.scorer import processor, scorer
+    from sip.stack.tokenizers import clip_tokenizer
 
     folder, tokenizer = tmp_path_factory.mktemp("scorer"), clip_tokenizer()
     torch.manual_seed(0)

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel, SiglipProcessor
 
-from sip.common.errors import UserError
-from sip.common.runtime import Runtime
+from sip.core.errors import UserError
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
 from sip.scores import siglip
 from sip.scores.siglip import Siglip
 from tests.scores.pictures import CAPTIONS, make_samples, scores_of

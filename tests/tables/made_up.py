@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
-from sip.common.seeds import digest
+from sip.core.hashing import digest
 
 NUM_IMAGES = 200
 

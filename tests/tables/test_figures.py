@@ -12,8 +12,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from sip.cli import conf_folder
-from sip.common.errors import UserError
+from sip.config.cli import conf_folder
+from sip.core.errors import UserError
 from sip.tables.figures import COLOURS, MARKERS, draw, make
 from sip.tables.points import Figure, Point, front, points
 from sip.tables.reading import read_runs

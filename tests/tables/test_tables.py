@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from sip.cli import conf_folder
-from sip.common.errors import UserError
+from sip.config.cli import conf_folder
+from sip.core.errors import UserError
 from sip.tables.__main__ import task
 from sip.tables.document import Document, document
 from sip.tables.formats import latex, markdown, write

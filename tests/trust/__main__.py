@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-from sip.common.markup import markdown
+from sip.core.markup import markdown
 from tests.trust.cases import seen
 from tests.trust.every import ALL
 

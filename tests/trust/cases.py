@@ -14,9 +14,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from sip import guard
-from sip.cli import _Command, conf_folder
-from sip.common.errors import UserError
+from sip.config import guard
+from sip.config.cli import _Command, conf_folder
+from sip.core.errors import UserError
 
 AREAS = ("configuration", "data", "weights", "command line", "tables and exports")
 
@@ -76,7 +76,7 @@ def command(folder: Path, *arguments: str, name: str = "config") -> None:
     """Compose as the command line does.
 
     Raises:
-        UserError: With the line that `sip.cli` would say.
+        UserError: With the line that `sip.config.cli` would say.
     """
     line = _Command(conf_folder(), name, list(arguments))
     try:
@@ -101,9 +101,9 @@ def train(*overrides: str, guarded: bool = False) -> Callable[[Path], str | None
     """
 
     def act(folder: Path) -> str | None:
-        from sip.common.runtime import Runtime
-        from sip.objectives import Objectives
-        from sip.runs import SPLITS, Run, _refuse_unreadable, require_trainable
+        from sip.device.settings import Runtime
+        from sip.jobs.objectives import Objectives
+        from sip.jobs.train import SPLITS, Run, _refuse_unreadable, require_trainable
 
         config = configured(folder, "augmentation=sip", "backbone=resnet_mini", *overrides)
         if guarded:

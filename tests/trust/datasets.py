@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sip.common import tars
+from sip.core import tars
 from tests.trust.bombs import MANY_FRAMES, TOO_LARGE, small_picture
 from tests.trust.cases import Case, data, train
 

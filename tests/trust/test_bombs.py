@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sip.common import images, tars
-from sip.common.errors import UserError
-from sip.common.images import MAX_BYTES, opened, read_rgb, size_of
+from sip.core import image_io as images
+from sip.core import tars
+from sip.core.errors import UserError
+from sip.core.image_io import MAX_BYTES, opened, read_rgb, size_of
 from sip.dataset.files import from_bytes, from_file
 from sip.dataset.leaks import read_grey
 from sip.dataset.webdataset import open_member, read_groups
-from sip.runs import _refuse_unreadable
+from sip.jobs.train import _refuse_unreadable
 from tests.trust.bombs import MANY_FRAMES, TOO_LARGE, gif, long_chunk, profile_bomb
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +27,8 @@ GIB = 2**30
 READ_ALL = """
 import resource, sys, time
 from pathlib import Path
-from sip.common import tars
-from sip.common.images import read_rgb, size_of
+from sip.core import tars
+from sip.core.image_io import read_rgb, size_of
 from sip.dataset.leaks import read_grey
 
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from sip.common.errors import UserError
-from sip.common.weights import PACKAGE_PARENT
+from sip.core.errors import UserError
 from sip.dataset.base import Sample
 from sip.dataset.image_folder import ImageFolder
 from sip.export.image_folder import DEVICE, folder_names
@@ -26,6 +25,7 @@ from sip.prompts.guidance.constant import Constant
 from sip.prompts.label_caption import LabelCaption
 from sip.prompts.weighting.compel import CompelWeighting
 from sip.prompts.weighting.tokens import tokenize
+from sip.weights.weights import PACKAGE_PARENT
 from tests.export.made_up import make_run
 from tests.trust.bombs import small_picture
 

@@ -36,8 +36,8 @@ def test_nothing_that_could_hold_code_is_run(file: Path) -> None:
             assert "trust_remote_code" not in given and "custom_pipeline" not in given, where
         assert name not in ("eval", "exec", "pickle.load", "pickle.loads", "os.system"), where
         assert given.get("shell") != "True" and given.get("allow_pickle") != "True", where
-        assert name != "yaml.load" or file.name == "cli.py", where  # sip.common.yamls reads YAML
+        assert name != "yaml.load" or file.name == "cli.py", where  # sip.config.yamls reads YAML
         if name == "Image.open":
-            assert file.name in OWN_PICTURES, where  # sip.common.images opens those of others
+            assert file.name in OWN_PICTURES, where  # sip.core.image_io opens those of others
         if last == "instantiate":
             assert file.name == "build.py", where

@@ -7,10 +7,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from sip import cli, guard
-from sip.cli import conf_folder
-from sip.common import secrets
-from sip.common.errors import UserError
+from sip.config import cli, guard, secrets
+from sip.config.cli import conf_folder
+from sip.core.errors import UserError
 
 PLANTED = {
     "HF_TOKEN": "hf_" + "Qz7" * 12,
@@ -59,8 +58,8 @@ def test_no_output_of_a_run_holds_a_token(
 ) -> None:
     from sip.evaluate import task as evaluate
     from sip.export.__main__ import task as export
+    from sip.jobs.train import train
     from sip.report.__main__ import task as report
-    from sip.runs import train
     from sip.tables.__main__ import task as tables
 
     plant(tmp_path / "home", monkeypatch)

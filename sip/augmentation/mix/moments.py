@@ -20,7 +20,7 @@ from timm.models.resnet import ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 # By type: the module whose output is exchanged, and the dimension of its channels.
 PLACES: dict[type[nn.Module], tuple[str, int]] = {

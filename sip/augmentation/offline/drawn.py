@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from sip.augmentation.base import Sources
 from sip.augmentation.offline.passes import passes
-from sip.common.errors import UserError
-from sip.common.seeds import seed_of
+from sip.core.errors import UserError
+from sip.core.hashing import seed_of
 
 if TYPE_CHECKING:
     from torch import Tensor

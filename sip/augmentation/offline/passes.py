@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sip.common.seeds import seed_of
+from sip.core.hashing import seed_of
 
 if TYPE_CHECKING:
     from torch import Tensor

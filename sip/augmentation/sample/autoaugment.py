@@ -10,8 +10,8 @@ from functools import cached_property
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sip.common.component import Component
-from sip.common.errors import UserError
+from sip.core.component import Component
+from sip.core.errors import UserError
 
 POLICIES = {policy.value: policy for policy in v2.AutoAugmentPolicy}
 

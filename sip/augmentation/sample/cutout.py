@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from sip.common.component import Component
+from sip.core.component import Component
 
 
 @dataclass(frozen=True)

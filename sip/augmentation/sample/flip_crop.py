@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from sip.common.component import Component
+from sip.core.component import Component
 
 
 @dataclass(frozen=True)

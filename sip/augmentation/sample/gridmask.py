@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sip.common.component import Component
+from sip.core.component import Component
 
 
 @dataclass(frozen=True)

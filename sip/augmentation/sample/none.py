@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sip.common.component import Component
+from sip.core.component import Component
 
 if TYPE_CHECKING:
     from torch import Tensor

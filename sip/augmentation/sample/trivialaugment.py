@@ -9,7 +9,7 @@ from functools import cached_property
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sip.common.component import Component
+from sip.core.component import Component
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sip.common.component import Component
+from sip.core.component import Component
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from sip.common.component import Component
+from sip.core.component import Component
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 
 class Step:

@@ -17,7 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from sip.classifier.tuning.probe import require_pretrained
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 if TYPE_CHECKING:
     from sip.backbone.base import Backbone

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 if TYPE_CHECKING:
     from sip.backbone.base import Backbone

@@ -1,6 +1,6 @@
 """The diffusion models that the engine can draw with, by the class that their folder names."""
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.images.families.base import Family
 from sip.images.families.layout import Layout
 from sip.images.families.sd import StableDiffusion

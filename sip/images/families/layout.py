@@ -5,8 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sip.common.errors import UserError
-from sip.common.model_files import read_json
+from sip.core.errors import UserError
+from sip.weights.layout import read_json
 
 
 @dataclass(frozen=True)

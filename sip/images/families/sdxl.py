@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 from sip.images.families.base import Conditioning
 from sip.images.families.clip_text import ClipText
 from sip.images.families.sd import StableDiffusion

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
-from sip.common.errors import UserError
+from sip.core.errors import UserError
 
 
 def clipscore(cosine: float) -> float:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sip.common.component import Component
+from sip.core.component import Component
 from sip.prompts.guidance.base import known, number, scaling_function
 
 

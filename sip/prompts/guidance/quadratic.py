@@ -7,7 +7,7 @@ scaling is ours. "clipscore" gives scales in [1, 7]; "raw" about 1.6 to 2.2 for 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sip.common.component import Component
+from sip.core.component import Component
 from sip.prompts.guidance.base import known, number, scaling_function
 
 

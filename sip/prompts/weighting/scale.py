@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sip.common.component import Component
+from sip.core.component import Component
 
 if TYPE_CHECKING:
     from sip.prompts.weighting.base import Encode

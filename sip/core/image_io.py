@@ -1,0 +1,206 @@
+"""Picture files to RGB and back, the same for all rooms; files of their own or in tar files.
+
+A picture can come from anybody: only known formats are decoded, and how much of a file is read and
+decoded is bounded before it is done.
+"""
+
+import io
+import os
+import stat
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sip.core.errors import UserError
+from sip.core.tars import read_bytes, read_checked, split_reference
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_PIXELS = 89_478_485  # Pillow warns above it, a quarter GiB of RGB; here it is an error
+MAX_BYTES = 2**30  # of a file; so many pixels take less in any format
+WIDE_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N"}  # Pillow's names for 16-bit grey
+VALUES_AT_ONCE = 2**18  # of 16-bit grey
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+# What Pillow may decode. Of its other formats some start a program (EPS: Ghostscript).
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+EXIF_ORIENTATION = 0x0112
+ROTATED = (5, 6, 7, 8)  # values of it that swap width and height
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `opened` refuses it
+
+# As measured in experiments/speed/formats.md. PNG: level 1 takes a third of level 6's time for a
+# tenth more bytes. JPEG: full colour resolution (4:4:4), since halving it costs 5 dB. WebP is
+# lossless: at 512 px its lossy half takes twenty times JPEG's time for a fifth fewer bytes.
+ENCODERS: dict[str, dict[str, Any]] = {
+    "png": {"compress_level": 1},
+    "jpeg": {"quality": 95, "subsampling": "4:4:4"},
+    "webp": {"lossless": True, "method": 0},
+}
+
+
+def read_rgb(
+    path: str | os.PathLike[str], size: int | None, sha256: str | None = None
+) -> Image.Image:
+    """Read any picture file as upright 8-bit RGB.
+
+    EXIF rotation is applied, transparency is laid on white, 16-bit grey is scaled down, and of an
+    animation the first frame is taken.
+
+    Args:
+        path: Of a format in `FORMATS`; a file, or a reference into a tar file (`sip.core.tars`).
+        size: In px; the largest central square is scaled (bicubic) to size x size. None leaves the
+            picture as it is.
+        sha256: What the file must be, in hex digits; None where nobody knows: it is not checked.
+
+    Raises:
+        DamagedError: The file is another.
+        ValueError: The file is missing, broken, not a picture, or larger than `MAX_PIXELS` or
+            `MAX_BYTES`.
+    """
+    checked = None if sha256 is None else read_checked(path, sha256)
+    try:
+        with opened(path if checked is None else checked) as image:
+            image.load()
+            upright = _to_rgb(_upright(image))
+    except Exception as error:  # on damaged files Pillow raises RuntimeError and others too
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{Path(path)}: expected a readable picture: {reason}") from error
+    if size is None:
+        return upright
+    # `fit` scales only the square that stays: a 1 x 10,000 px picture costs no memory.
+    return ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
+
+
+@contextmanager
+def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
+    """Open a picture: its header is read and bounded, its pixels are not decoded yet.
+
+    Args:
+        source: A file, a reference into a tar file, or the bytes of a file.
+
+    Raises:
+        ValueError: It is larger than `MAX_PIXELS` or `MAX_BYTES`, or not a regular file.
+        Exception: Of any kind, by Pillow: it cannot be read.
+    """
+    place = io.BytesIO(source) if isinstance(source, bytes) else _source(source)
+    with Image.open(place, formats=_formats()) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} px is more than {MAX_PIXELS} px")
+        yield image
+
+
+def size_of(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
+    """Return (width, height) in px after EXIF rotation, (0, 0) if the header cannot be read.
+
+    Args:
+        source: As of `opened`.
+    """
+    try:
+        with opened(source) as picture:
+            (width, height), is_rotated = picture.size, _is_rotated(picture)
+    except Exception:  # as in `read_rgb`
+        return 0, 0
+    return (height, width) if is_rotated else (width, height)
+
+
+def _is_rotated(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(EXIF_ORIENTATION) in ROTATED
+    except Exception:  # as in `_upright`
+        return False
+
+
+def file_sha256(row: object) -> str | None:
+    """Return the checksum of a drawn picture's file; None for what was not drawn: it has none."""
+    return getattr(row, "file_sha256", None)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return a loaded picture turned as its EXIF says; as it is where EXIF is broken."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # SyntaxError, struct.error and others; the pixels themselves are whole
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in WIDE_MODES:
+        return Image.fromarray(_narrow(np.asarray(image))).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("pixels are floating-point numbers of unknown range")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _narrow(wide: np.ndarray) -> np.ndarray:
+    """Return 16-bit grey, (H, W), rounded to 8 bits; part by part, which takes less memory."""
+    levels = np.empty(wide.shape, np.uint8)
+    values, made = wide.reshape(-1), levels.reshape(-1)
+    for start in range(0, values.size, VALUES_AT_ONCE):
+        part = slice(start, start + VALUES_AT_ONCE)
+        made[part] = (np.clip(values[part], 0, 65535).astype(np.uint32) + 128) // 257
+    return levels
+
+
+def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
+    """Return RGB pictures of one size as (B, 3, H, W), float32, in [0, 1]."""
+    import torch
+
+    # In numpy: a torch operation in a background thread starts threads of its own, which take the
+    # cores from the model's; measured with 2 cores, drawing took 1.3 times as long.
+    levels = np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.divide(levels, 255, dtype=np.float32, order="C"))
+
+
+def encode(pixels: "Tensor", format: str) -> bytes:
+    """Return a picture (3, H, W), in [0, 1], rounded to 8 bits, as the bytes of a file.
+
+    PNG and WebP are lossless. The encoders work without Python's lock: threads help.
+
+    Args:
+        format: One of `SUFFIXES`.
+
+    Raises:
+        UserError: There is no such format.
+    """
+    if format not in ENCODERS:
+        raise UserError(f"format: expected one of {', '.join(ENCODERS)}, came {format!r}")
+    values = np.asarray(pixels.detach().float().cpu())  # then in numpy, as in `to_tensor`
+    levels = np.rint(values.clip(0, 1) * np.float32(255)).astype(np.uint8)
+    stream = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
+    image.save(stream, format=format, **ENCODERS[format])
+    return stream.getvalue()
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # Pillow 11.0 has no AVIF
+
+
+def _source(path: str | os.PathLike[str]) -> io.BytesIO:
+    """Return a file's bytes, where they have an end; Pillow asks a file for any size it states.
+
+    Raises:
+        OSError, ValueError: It is not there, not a regular file, or larger than `MAX_BYTES`.
+    """
+    parts = split_reference(os.fspath(path))
+    if parts is None:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a regular file")
+    size = status.st_size if parts is None else parts[2]
+    if size > MAX_BYTES:
+        raise ValueError(f"{size} bytes is more than {MAX_BYTES} bytes")
+    return io.BytesIO(read_bytes(path))

@@ -1,0 +1,1 @@
+"""Device settings, launching of processes, batch size."""

@@ -1,0 +1,242 @@
+"""Drawing a whole training set, on one device or many, without training on it.
+
+The pictures lie in the store. The folder `generate-<dataset>-<images>-<fingerprint>` under
+`paths.runs` says which they are: `pictures.parquet` with the provenance of each, `summary.json`,
+`config.yaml`, `contact_sheet.png`, `rejected.png` where a filter rejected some, and
+`quality.parquet` with each kept one's similarity to its label, caption and original. `sip.export`
+makes a data set of what is kept; with `logger.log_artifacts=true` it is a W&B artefact too. A
+filter that needs a classifier is applied by `sip.train` alone.
+"""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from sip.config.build import build
+from sip.core import progress
+from sip.core.files import plain_disk_errors
+from sip.core.hashing import digest
+from sip.core.interrupt import graceful, raise_if_stopped
+from sip.core.progress import say
+from sip.core.text import counted, first_of
+from sip.dataset.base import Sample
+from sip.device.launch import check, launched, num_processes
+from sip.device.settings import set_threads
+from sip.filter.base import KEPT, Verdict
+from sip.pipeline import filtering as apply
+from sip.pipeline import quality as drawn
+from sip.pipeline.makers import Stages
+from sip.pipeline.offline import Candidates, Offline
+from sip.pipeline.plan import Plan, make_plan, say_what_models_know
+from sip.prompts.base import Prompt
+from sip.records import write as records
+from sip.store.repair import mend
+
+
+def generate(config: DictConfig) -> None:
+    """Draw what is missing for the training part; with `plan=true` only say what that would be.
+
+    Raises:
+        UserError: Something is missing or wrong, before any costly work; or more pictures failed
+            than `images.max_failed`, after it.
+    """
+    if config.retry == "damaged" and not config.plan:
+        mend(Path(config.paths.store), config.runtime.num_workers)
+    work = Generation(config)
+    if config.plan:
+        print(records.text_table(work.plan().lines()))
+        return
+    work.run()
+
+
+class Generation:
+    """One drawing of a data set's training part.
+
+    Args:
+        config: The whole configuration.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        check(config.trainer)
+        self.config = config
+        self.dataset = build(config.dataset)
+        self.offline = Offline(config)
+        if self.offline.filter is not None and "control" in self.offline.filter.reads:
+            say("filter", "needs a classifier: sip.train applies it, here every picture is kept")
+            self.offline.filter = None
+        set_threads(self.offline.runtime)
+        say_what_models_know(config)
+        if _makes_artifacts(config.logger):
+            from sip.tracking.loggers import require_logger
+
+            require_logger(config.logger)
+        self.offline.require()
+        self.recipe = {"dataset": self.dataset.recipe(), "offline": self.offline.recipe()}
+        self.fingerprint = digest(self.recipe)[:10]
+        self.name = f"generate-{records.choice('dataset')}-{records.choice('images')}"
+        self.folder = Path(config.paths.runs) / f"{self.name}-{self.fingerprint}"
+        self.stages = Stages()
+
+    def samples(self) -> list[Sample]:
+        """Return the originals: the training part."""
+        with self.stages.stage("dataset") as row:
+            samples: list[Sample] = self.dataset.samples("train")
+            row["found"] = len(samples)
+        bad = [sample.path for sample in samples if sample.width == 0]
+        if bad and progress.is_first:
+            say(
+                "dataset",
+                f"{len(bad)} of {len(samples)} files cannot be read ({first_of(bad, 1)}): they "
+                "fail by themselves here, and sip.train refuses them",
+            )
+        return samples
+
+    def plan(self) -> Plan:
+        """Return what there is to do."""
+        return make_plan(self.offline, self.samples(), self._num_processes())
+
+    def run(self) -> None:
+        """Do it, with every process of the job; the first one writes the folder."""
+        self._require_folder()
+        with graceful(), launched(self.config.trainer, self.offline.runtime.device) as device:
+            self.offline.runtime = replace(self.offline.runtime, device=device)
+            samples = self.samples()
+            if progress.is_first:
+                plan = make_plan(self.offline, samples, self._num_processes())
+                say("plan", plan.line())
+                plan.check_space(self.offline.store.root)
+            raise_if_stopped()
+            prompts, said = self.offline.prompts(samples, self.stages)
+            self.offline.draw(prompts, self.stages)
+            if progress.is_first:
+                self._write(samples, prompts, said)
+
+    def _write(
+        self, samples: list[Sample], prompts: list[Prompt], said: dict[str, Candidates]
+    ) -> None:
+        """Write down what was drawn; print it.
+
+        Raises:
+            UserError: Too many pictures failed.
+        """
+        offline = self.offline
+        found: list[Verdict] | None = None
+        if offline.filter is not None:
+            names = self.dataset.class_names
+            found = apply.verdicts(offline, offline.drawn(prompts, said), names, self.stages)
+        records.write_pictures(
+            self.folder / "pictures.parquet",
+            {"train": samples},
+            apply.mark(offline.drawn(prompts, said), found),
+            offline.store.root,
+        )
+        records.write_config(self.config, self.folder / "config.yaml")
+        judged = self._judged(prompts, found)
+        kept = [prompt for prompt, verdict in judged if verdict.reason is None]
+        sheet = self._write_sheets(kept, judged, said)
+        self._publish(kept, said)
+        summary = self._summary(samples, prompts, found) | self._quality(kept, said)
+        records.write_summary(self.folder / "summary.json", summary)
+        print(self._table(summary, sheet))
+        offline.report_failures(prompts, samples)
+
+    def _judged(
+        self, prompts: list[Prompt], found: list[Verdict] | None
+    ) -> list[tuple[Prompt, Verdict]]:
+        """Return what was drawn without failure, with the filter's verdicts if there is one."""
+        failed = set(self.offline.room("images").failed(prompt.image_id for prompt in prompts))
+        good = [prompt for prompt in prompts if prompt.image_id not in failed]
+        return list(zip(good, [KEPT] * len(good) if found is None else found, strict=True))
+
+    def _write_sheets(
+        self,
+        kept: list[Prompt],
+        judged: list[tuple[Prompt, Verdict]],
+        said: dict[str, Candidates],
+    ) -> Path | None:
+        """Draw some of the pictures, and some of the rejected ones; return the first sheet."""
+        rejected = [one for one in judged if one[1].reason is not None]
+        some = records.spread(rejected, apply.NUM_ON_SHEET)
+        pictures = self.offline.drawn([prompt for prompt, _ in some], said)
+        apply.write_sheet(apply.mark(pictures, [verdict for _, verdict in some]), self.folder)
+        first = list(self.offline.drawn(records.spread(kept), said))
+        return records.write_contact_sheet(first, self.folder)
+
+    def _publish(self, kept: list[Prompt], said: dict[str, Candidates]) -> None:
+        """Log the kept ones as a W&B artefact, where `logger.log_artifacts` asks for it."""
+        logger, room = self.config.logger, self.offline.room("images").fingerprint
+        if kept and _makes_artifacts(logger):
+            from sip.tracking.artifacts import DrawnSet, publish
+            from sip.tracking.wandb_safe import Safely
+
+            pictures = list(self.offline.drawn(kept, said))
+            drawn_set = DrawnSet(pictures, self.offline.recipe(), room)
+            Safely()(lambda: publish(drawn_set, logger, self.folder, self.config.experiment))
+
+    def _quality(self, kept: list[Prompt], said: dict[str, Candidates]) -> dict[str, Any]:
+        """Measure the kept ones, without a reference: only the training part was read."""
+        chosen = list(self.offline.drawn(drawn.evenly(kept, drawn.MAX_PICTURES), said))
+        class_names = self.dataset.class_names
+        quality = drawn.measure(self.config, self.offline, chosen, [], class_names, self.stages)
+        quality.write(self.folder)
+        return quality.summary()
+
+    def _require_folder(self) -> None:
+        with plain_disk_errors(self.folder, "paths.runs"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / ".writable").touch()
+            (self.folder / ".writable").unlink()
+
+    def _num_processes(self) -> int:
+        return num_processes(self.config.trainer, self.offline.runtime.device)
+
+    def _summary(
+        self, samples: list[Sample], prompts: list[Prompt], found: list[Verdict] | None
+    ) -> dict[str, Any]:
+        failures = self.offline.failures(prompts, samples)
+        room = self.offline.room("images")
+        rows = dict.fromkeys(prompt.image_id for prompt in prompts)
+        sieve = {} if found is None else {"filter": apply.counts(found)}
+        num_drawn = len(rows) - len(room.failed(rows))
+        return {
+            "kind": "generate",
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "dataset": records.choice("dataset"),
+            "images": records.choice("images"),
+            "num_real": len(samples),
+            "num_drawn": num_drawn if found is None else sieve["filter"]["kept"],
+            **sieve,
+            "failures": dict(failures),
+            "unet_evaluations": sum(self.offline.column("images", list(rows), "unet_evaluations")),
+            "stages": self.stages.rows,
+            "room": room.folder.relative_to(self.offline.store.root).as_posix(),
+            **records.environment(),
+            "recipe": self.recipe,
+        }
+
+    def _table(self, summary: dict[str, Any], sheet: Path | None) -> str:
+        folder = self.offline.store.root / summary["room"]
+        failed = ", ".join(f"{num} {reason}" for reason, num in summary["failures"].items())
+        return records.text_table(
+            {
+                "drawn": f"{counted(summary['num_drawn'], 'picture')} of "
+                f"{counted(summary['num_real'], 'original')}",
+                "failed": failed or "none",
+                **({"filter": apply.line(summary["filter"])} if "filter" in summary else {}),
+                "U-Net evaluations": f"{summary['unet_evaluations']:,}",
+                "seconds": ", ".join(f"{r['stage']} {r['seconds']:.1f}" for r in self.stages.rows),
+                "pictures in": str(folder),
+                "list and provenance": str(self.folder / "pictures.parquet"),
+                "contact sheet": str(sheet) if sheet else "none: nothing was drawn",
+                "as a data set": f"python -m sip.export run={shlex.quote(str(self.folder))} "
+                "format=image_folder output=FOLDER",
+            }
+        )
+
+
+def _makes_artifacts(logger: DictConfig) -> bool:
+    return bool(logger.wandb and logger.log_artifacts)

@@ -1,1 +1,0 @@
-"""The small trained models of the embedded profile, and how they are made."""

@@ -1,0 +1,1 @@
+"""Which stage reads which; plan, filtering, quality of generated sets."""

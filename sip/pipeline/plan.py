@@ -1,0 +1,210 @@
+"""What a run would do, before it does it: rows, U-Net evaluations, time, space."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sip.core.errors import UserError
+from sip.core.progress import say
+from sip.core.text import counted
+from sip.dataset.base import Sample
+from sip.prompts.base import Prompt
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from sip.pipeline.offline import Offline
+
+NUM_SIZED = 8  # pictures whose file size is measured
+SPARE = 1.05  # of the bytes needed: rows, checksums, blocks of the file system
+ASSUMED_GUIDANCE = 2.0  # of a row whose caption is not there yet: with guidance, the costlier way
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is there, what is to be made, and what that takes.
+
+    Attributes:
+        to_caption, to_score: Pictures.
+        to_draw, found, failed: Rows of the drawing list; failed ones are found too.
+        evaluations: U-Net forward passes of the rows to draw; an upper bound where captions are
+            still to come, since guidance may depend on them.
+        exact: Whether the captions are there, and `evaluations` is exact.
+        seconds: Estimated from a short measurement on this device; 0 where nothing is to do.
+        bytes_needed, bytes_free: Of the store's disk.
+        num_devices: That share the work.
+    """
+
+    to_caption: int
+    to_score: int
+    to_draw: int
+    found: int
+    failed: int
+    evaluations: int
+    exact: bool
+    seconds: float
+    bytes_needed: int
+    bytes_free: int
+    num_devices: int
+
+    def lines(self) -> dict[str, str]:
+        """Return the plan as names and values."""
+        devices = f" on {self.num_devices} devices" if self.num_devices > 1 else ""
+        most = "" if self.exact else "at most "
+        return {
+            "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} pictures",
+            "to draw": counted(self.to_draw, "picture"),
+            "found": counted(self.found, "picture")
+            + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
+            "U-Net evaluations": f"{most}{self.evaluations:,}",
+            "time": f"about {duration(self.seconds)}{devices}, by a short measurement"
+            if self.seconds
+            else "none",
+            "disk": f"about {size(self.bytes_needed)} needed, {size(self.bytes_free)} free",
+        }
+
+    def line(self) -> str:
+        """Return the plan in one line."""
+        return (
+            f"{self.to_draw:,} to draw, {self.found:,} found; {self.evaluations:,} U-Net "
+            f"evaluations, about {duration(self.seconds)}, {size(self.bytes_needed)} of "
+            f"{size(self.bytes_free)} free"
+        )
+
+    def check_space(self, store: Path) -> None:
+        """Refuse what does not fit on the disk.
+
+        Raises:
+            UserError: It does not.
+        """
+        if self.bytes_needed > self.bytes_free:
+            raise UserError(
+                f"{store}: about {size(self.bytes_needed)} are needed for {self.to_draw:,} "
+                f"pictures, {size(self.bytes_free)} are free; make room, or set paths.store or a "
+                "smaller images.format"
+            )
+
+
+def say_what_models_know(config: "DictConfig") -> None:
+    """Say so where the miniature models meet pictures that they were not trained for."""
+    model = str(config.images.get("model"))
+    if model.startswith("sip/miniature/") and "digits" not in config.dataset["_target_"]:
+        say(
+            "models",
+            "the miniature ones know digits alone: a trial; for your pictures take others, "
+            "as of profile=paper",
+        )
+
+
+def make_plan(offline: "Offline", samples: Sequence[Sample], num_devices: int = 1) -> Plan:
+    """Look up what is there and measure a few rows of what is not."""
+    from sip.pipeline.trial import measure
+
+    known, captions, scores, to_caption, to_score = known_rows(offline, samples)
+    prompts = offline.write(known, captions, scores) if known else []
+    offline.generator.check(prompts)
+    room = offline.room("images")
+    rows = {prompt.image_id: prompt for prompt in prompts}
+    failed = room.failed(rows)
+    to_make = {*room.missing(rows), *(failed if offline.retry_failed else ())}
+    missing = [prompt for key, prompt in rows.items() if key in to_make]
+    coming = (to_score if offline.scorer else to_caption) * offline.generator.per_sample
+    evaluations = sum(map(offline.generator.num_evaluations, missing))
+    evaluations += coming * offline.generator.num_evaluations(_assumed(offline))
+    to_draw = len(missing) + coming
+    busy = {"captions": to_caption, "scores": to_score, "images": to_draw}
+    seconds = 0.0
+    if any(busy.values()):
+        speed = measure(offline, samples, {name for name, num in busy.items() if num})
+        seconds = to_caption * speed.caption + to_score * speed.score
+        seconds += evaluations * speed.evaluation + to_draw * speed.picture
+    folder = offline.store.root
+    return Plan(
+        to_caption=to_caption,
+        to_score=to_score,
+        to_draw=to_draw,
+        found=len(rows) - len(missing),
+        failed=len(failed),
+        evaluations=evaluations,
+        exact=not coming,
+        seconds=seconds / num_devices,
+        bytes_needed=int(to_draw * _bytes_a_picture(offline, samples) * SPARE) if to_draw else 0,
+        bytes_free=shutil.disk_usage(_existing(folder)).free,
+        num_devices=num_devices,
+    )
+
+
+def known_rows(
+    offline: "Offline", samples: Sequence[Sample]
+) -> tuple[list[Sample], list[list[str]] | None, list[list[float]] | None, int, int]:
+    """Return the samples whose prompts can be written now, and how many wait for which room."""
+    from sip.pipeline.offline import score_keys
+
+    known, captions, scores = list(samples), None, None
+    to_caption = to_score = 0
+    if offline.captioner:
+        room = offline.room("captions")
+        keys = [offline.captioner.key(sample) for sample in known]
+        missing, failed = set(room.missing(keys)), set(room.failed(keys))
+        to_caption = len(missing | failed if offline.retry_failed else missing)
+        kept = [n for n, key in enumerate(keys) if key not in missing | failed]
+        known = [known[n] for n in kept]
+        captions = offline.column("captions", [keys[n] for n in kept], "captions")
+    if offline.scorer and captions is not None:
+        keys = score_keys(known, captions)
+        missing = set(offline.room("scores").missing(keys))
+        failed = set(offline.room("scores").failed(keys))
+        to_score = to_caption + len(missing | failed if offline.retry_failed else missing)
+        kept = [n for n, key in enumerate(keys) if key not in missing | failed]
+        known, captions = [known[n] for n in kept], [captions[n] for n in kept]
+        scores = offline.column("scores", [keys[n] for n in kept], "similarities")
+    return known, captions, scores, to_caption, to_score
+
+
+def _assumed(offline: "Offline") -> Prompt:
+    from sip.pipeline.offline import trial_prompt
+
+    return replace(trial_prompt(max(offline.writer.noise_rates)), guidance_scale=ASSUMED_GUIDANCE)
+
+
+def _bytes_a_picture(offline: "Offline", samples: Sequence[Sample]) -> float:
+    """Return the mean size of originals in the form in which pictures are stored."""
+    from sip.core.image_io import encode, read_rgb, to_tensor
+
+    sizes = []
+    for sample in samples[:: max(1, len(samples) // NUM_SIZED)][:NUM_SIZED]:
+        try:
+            picture = read_rgb(sample.path, offline.generator.size)
+        except ValueError:
+            continue
+        sizes.append(len(encode(to_tensor([picture])[0], offline.generator.format)))
+    return sum(sizes) / len(sizes) if sizes else 0.0
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people, such as "3 h 20 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def size(num_bytes: float) -> str:
+    """Return a number of bytes for people, such as "1.4 GB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"

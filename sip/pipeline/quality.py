@@ -1,0 +1,221 @@
+"""The quality of the pictures that a run drew: embedded by its scorer, then measured.
+
+Rows go into the summary; `quality.parquet` in the run's folder says the same picture by picture.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from omegaconf import DictConfig
+
+from sip.config.build import build
+from sip.core.errors import UserError
+from sip.core.interrupt import raise_if_stopped
+from sip.core.progress import say
+from sip.core.threads import prefetch
+from sip.dataset.base import Sample
+from sip.device.settings import Runtime
+from sip.metrics.base import DrawnSet, Metric, Row
+from sip.metrics.consistency import label_similarity, paired_cosines, zero_shot_labels
+from sip.metrics.diversity import distance_to_original
+from sip.pipeline.makers import AHEAD, Stages, ToEmbed, reader
+from sip.pipeline.offline import Offline, Picture
+from sip.scores.base import Scorer
+from sip.store.fill import cut
+
+Item = TypeVar("Item")
+LABEL_TEXT = "a photo of a {label}"  # the prompt of the paper without its caption
+MAX_PICTURES = 10_000  # that are embedded of the drawn set, and of the reference: n says how many
+BATCH = 64  # pictures on the device at a time
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was measured on a drawn set.
+
+    Attributes:
+        rows: The numbers; none where nothing could be measured.
+        pictures: Columns of `quality.parquet`: "id" of the drawn picture, "label_similarity",
+            "caption_similarity" and "original_distance" (1 - cosine), "zero_shot" (a class name).
+    """
+
+    rows: list[Row]
+    pictures: dict[str, list[Any]]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what goes into a run's summary: each number by name, and the rows in full."""
+        return {
+            "metrics": {row.metric: row.value for row in self.rows},
+            "quality": [row.as_dict() for row in self.rows],
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write `quality.parquet` into a run's folder, where there is anything to say."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self.pictures:
+            pq.write_table(pa.table(self.pictures), folder / "quality.parquet")
+
+
+NOTHING = Quality([], {})
+
+
+def measure(
+    config: DictConfig,
+    offline: Offline,
+    pictures: Sequence[Picture],
+    reference: Sequence[Sample],
+    class_names: Sequence[str],
+    stages: Stages,
+) -> Quality:
+    """Measure what `config.metrics` chooses; a stage of its own.
+
+    A set whose scorer has no weights here is left unmeasured, with a line that says so: what is
+    drawn and trained does not depend on it.
+
+    Args:
+        config: The whole configuration.
+        offline: Whose scorer is asked; where the prompts need none, the one of `config.scores`.
+        pictures: Drawn ones with status "ok".
+        reference: Real pictures that nothing was drawn from, of one split; may be empty.
+        class_names: By label.
+        stages: Where the time is noted.
+    """
+    metrics: list[Metric] = [build(node) for node in config.metrics.values()]
+    if not metrics or not pictures:
+        return NOTHING
+    scorer = offline.scorer or build(config.scores)
+    try:
+        scorer.require()
+    except UserError as error:
+        say("metrics", f"the drawn set is not measured: {error}; metrics=[] asks for no measures")
+        return NOTHING
+    with stages.stage("metrics") as row:
+        chosen = evenly(pictures, MAX_PICTURES)
+        drawn = embed(scorer, chosen, evenly(reference, MAX_PICTURES), class_names, offline.runtime)
+        scorer.clear()
+        if drawn is None:
+            return NOTHING
+        found = Quality(
+            [number for metric in metrics for number in metric.measure(drawn.vectors)],
+            per_picture(drawn, class_names),
+        )
+        row["made"] = len(found.rows)
+    return found
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A drawn set with the pictures that its rows are of."""
+
+    vectors: DrawnSet
+    pictures: list[Picture]
+
+
+def embed(
+    scorer: Scorer,
+    pictures: Sequence[Picture],
+    reference: Sequence[Sample],
+    class_names: Sequence[str],
+    runtime: Runtime,
+) -> Embedded | None:
+    """Embed pictures and texts; files that cannot be read are left out. None if nothing is left."""
+    scorer.load(runtime)
+    sources = dict.fromkeys(picture.prompt.source for picture in pictures)
+    of_source = embed_files(scorer, sources, runtime)
+    checksums = {picture.row["file"]: picture.row.get("file_sha256") for picture in pictures}
+    of_drawn = embed_files(scorer, checksums, runtime, checksums)
+    of_real = embed_files(scorer, (sample.path for sample in reference), runtime)
+    kept = [p for p in pictures if p.row["file"] in of_drawn and p.prompt.source in of_source]
+    if not kept:
+        return None
+    rows = {source: row for row, source in enumerate(of_source)}
+    captions = [picture.prompt.caption for picture in kept]
+    said = None
+    if None not in captions:
+        of_text = embed_texts(scorer, [caption or "" for caption in captions])
+        said = np.stack([of_text[caption or ""] for caption in captions])
+    labels = [LABEL_TEXT.format(label=name) for name in class_names]
+    of_label = embed_texts(scorer, labels)
+    vectors = DrawnSet(
+        drawn=np.stack([of_drawn[picture.row["file"]] for picture in kept]),
+        labels=np.array([picture.prompt.label for picture in kept]),
+        originals=np.stack(list(of_source.values())),
+        sources=np.array([rows[picture.prompt.source] for picture in kept]),
+        label_texts=np.stack([of_label[text] for text in labels]),
+        caption_texts=said,
+        reference=np.stack(list(of_real.values())) if of_real else None,
+        reference_split=reference[0].split if reference else "val",
+    )
+    return Embedded(vectors, kept)
+
+
+def embed_files(
+    scorer: Scorer,
+    files: Iterable[str],
+    runtime: Runtime,
+    checksums: Mapping[str, str | None] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return file -> unit vector (D,), float32; files that cannot be read are left out.
+
+    Args:
+        checksums: File -> SHA-256, of drawn pictures.
+
+    Raises:
+        DamagedError: A drawn picture is not what was written.
+    """
+    import torch
+
+    known = checksums or {}
+
+    def to_embed(file: str) -> ToEmbed:
+        return ToEmbed("", file, known.get(file))
+
+    vectors: dict[str, np.ndarray] = {}
+    batches = (list(batch) for batch in cut(list(dict.fromkeys(files)), BATCH))
+    read = reader(to_embed, scorer.prepare)
+    with prefetch(batches, read, runtime.num_workers, AHEAD) as ready, torch.inference_mode():
+        for _, batch in ready:
+            if batch.pixels is not None:
+                embedded = scorer.embed(batch.pixels).cpu().numpy()
+                vectors.update(zip(batch.good, embedded, strict=True))
+    raise_if_stopped()
+    return vectors
+
+
+def embed_texts(scorer: Scorer, texts: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return text -> unit vector (D,), float32."""
+    import torch
+
+    unique = list(dict.fromkeys(texts))
+    with torch.inference_mode():
+        return dict(zip(unique, scorer.embed_texts(unique).cpu().numpy(), strict=True))
+
+
+def per_picture(drawn: Embedded, class_names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the columns of `quality.parquet`."""
+    vectors = drawn.vectors
+    said: list[Any] = [None] * len(drawn.pictures)
+    if vectors.caption_texts is not None:
+        said = paired_cosines(vectors.drawn, vectors.caption_texts).tolist()
+    to_label = label_similarity(vectors.drawn, vectors.label_texts, vectors.labels)
+    distance = distance_to_original(vectors.drawn, vectors.originals, vectors.sources)
+    nearest = zero_shot_labels(vectors.drawn, vectors.label_texts)
+    return {
+        "id": [picture.prompt.image_id for picture in drawn.pictures],
+        "label_similarity": to_label.tolist(),
+        "caption_similarity": said,
+        "original_distance": distance.tolist(),
+        "zero_shot": [class_names[label] for label in nearest],
+    }
+
+
+def evenly(rows: Sequence[Item], at_most: int) -> list[Item]:
+    """Return all rows, or that many from all over the list."""
+    if len(rows) <= at_most:
+        return list(rows)
+    return [rows[number * len(rows) // at_most] for number in range(at_most)]

@@ -1,0 +1,1 @@
+"""Train a small captioner, scorer and generator of your own."""

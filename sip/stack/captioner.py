@@ -1,0 +1,98 @@
+"""The BLIP of a stack: says in the pool's words what a picture looks like."""
+
+import random
+
+import torch
+from torch import Tensor
+from transformers import (
+    BertTokenizer,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessorPil,
+    BlipProcessor,
+)
+
+from sip.stack.fit import fit
+from sip.stack.pool import Pool
+from sip.stack.sizes import DIGITS, Preset
+from sip.stack.tokenizers import bert_tokenizer
+from sip.stack.work import Work
+
+SHIFTED = 0.5  # share of the pool's shift: what captions say of borders stays about true
+
+
+def processor(tokenizer: BertTokenizer | None = None, image_size: int = 32) -> BlipProcessor:
+    """Return BLIP's processor, with pictures scaled to [-1, 1]; the digits' tokenizer if None."""
+    image_processor = BlipImageProcessorPil(
+        size={"height": image_size, "width": image_size}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    return BlipProcessor(image_processor, tokenizer or bert_tokenizer())
+
+
+def captioner(
+    tokenizer: BertTokenizer, preset: Preset = DIGITS, image_size: int = 32
+) -> BlipForConditionalGeneration:
+    """Return an untrained BLIP."""
+    seeing, saying = preset.captioner
+    return BlipForConditionalGeneration(
+        BlipConfig(
+            text_config={
+                "num_hidden_layers": saying.layers,
+                "num_attention_heads": saying.heads,
+                "intermediate_size": 4 * saying.width,
+                "vocab_size": len(tokenizer),
+                "hidden_size": saying.width,
+                "encoder_hidden_size": seeing.width,
+                "max_position_embeddings": tokenizer.model_max_length,
+                "hidden_dropout_prob": 0.0,
+                "attention_probs_dropout_prob": 0.0,
+                "bos_token_id": tokenizer.bos_token_id,
+                "eos_token_id": tokenizer.sep_token_id,
+                "sep_token_id": tokenizer.sep_token_id,
+                "pad_token_id": tokenizer.pad_token_id,
+                "label_smoothing": 0.0,
+            },
+            vision_config={
+                "num_hidden_layers": seeing.layers,
+                "num_attention_heads": seeing.heads,
+                "intermediate_size": 4 * seeing.width,
+                "hidden_size": seeing.width,
+                "image_size": image_size,
+                "patch_size": image_size // preset.grid,
+                "hidden_act": "gelu",
+            },
+            projection_dim=seeing.width,
+            image_text_hidden_size=seeing.width,
+        )
+    )
+
+
+def train_captioner(
+    pool: Pool, preset: Preset, seed: int, work: Work
+) -> tuple[BlipForConditionalGeneration, BlipProcessor, dict]:
+    """Train the captioner on captions made anew at every step."""
+    torch.manual_seed(seed)
+    texts = pool.texts
+    tokenizer = bert_tokenizer(texts.vocabulary(), texts.length)
+    model = captioner(tokenizer, preset, pool.side).to(work.device)
+    work.compiled(model.vision_model)
+
+    def loss(rows: Tensor, rng: random.Random) -> Tensor:
+        said = [texts.caption(row, rng)[0] for row in pool.sources(rows)]
+        tokens = tokenizer(said, padding=True, truncation=True, return_tensors="pt")
+        tokens.input_ids[:, 0] = tokenizer.bos_token_id  # BLIP's decoder starts with [DEC]
+        targets = tokens.input_ids.masked_fill(tokens.attention_mask == 0, -100)
+        tokens = tokens.to(work.device)
+        output: Tensor = model(
+            pixel_values=pool.pixels(rows, SHIFTED),
+            input_ids=tokens.input_ids,
+            attention_mask=tokens.attention_mask,
+            labels=targets.to(work.device),
+        ).loss
+        return output
+
+    report = fit(
+        "captioner", model, loss, len(pool), training=preset.training["captioner"], seed=seed,
+        work=work,
+    )  # fmt: skip
+    return model, processor(tokenizer, pool.side), report

@@ -1,0 +1,188 @@
+"""The model card of a stack: what it was made of, what it costs, what it can do."""
+
+import json
+import random
+from typing import Any
+
+import torch
+
+from sip.core.errors import UserError
+from sip.dataset.base import Split
+from sip.device.settings import device
+from sip.stack import drawing, measures
+from sip.stack.distances import (
+    INCEPTION_FEATURE,
+    feature_distances,
+    has_inception,
+    inception_distances,
+)
+from sip.stack.judge import FILE, load_judge
+from sip.stack.parts import NOT_OF_THE_STACK
+from sip.stack.pool import Pool, choose, held_out
+from sip.stack.stack import Stack, read_grammar
+from sip.store.claims import write_atomically
+
+CARD, QUALITY, SHEET = "README.md", "quality.json", "contact_sheet.png"
+NUM_SAMPLES = {"cuda": 10_000, "cpu": 1_000}
+NUM_SHOWN = 16  # originals of the contact sheet
+HELD_OUT = 5  # held-out pictures: one for so many drawn ones
+LEAST = 2  # pictures that a distance needs
+
+
+def write_card(stack: Stack) -> str:
+    """Measure everything; write card, numbers and contact sheet beside the models.
+
+    Raises:
+        UserError: Parts are missing, or there are no pictures to judge on.
+    """
+    if missing := [part for part in stack.parts if not _there(stack, part)]:
+        raise UserError(
+            f"card: expected a whole stack in {stack.folder}, missing: {', '.join(missing)}; make "
+            "them with python -m sip.stack.build and the same settings"
+        )
+    stack.check()
+    name = device(stack.config.runtime.device)
+    num = num_samples(stack.config.num_samples, name)
+    measured = measure(stack, num, name)
+    text = json.dumps(measured, indent=2)
+    write_atomically(stack.folder / QUALITY, text + "\n")
+    text = card(stack, measured)
+    write_atomically(stack.folder / CARD, text)
+    return text
+
+
+def num_samples(choice: Any, device_name: str) -> int:
+    """Return how many pictures are drawn from noise.
+
+    Raises:
+        UserError: It is neither auto nor a number above 1.
+    """
+    if choice == "auto":
+        return NUM_SAMPLES[torch.device(device_name).type]
+    if type(choice) is not int or choice < LEAST:
+        raise UserError(f"num_samples: expected auto, or {LEAST} or more, came {choice!r}")
+    return choice
+
+
+def measure(stack: Stack, num: int, device_name: str) -> dict[str, Any]:
+    """Return part -> measure -> number."""
+    folder = stack.folder
+    pool = _chosen(stack, held_out(stack.dataset), max(LEAST, num // HELD_OUT))
+    judge = None
+    if stack.labelled:
+        judge = load_judge(folder, stack.preset, pool.num_classes, device_name)
+    scorer = measures.ScorerView(folder, device_name)
+    eyes = drawing.Eyes(scorer, judge)
+    drawer = drawing.Drawer(folder, device_name)
+    drawing.contact_sheet(drawer, pool, NUM_SHOWN, folder / SHEET)
+    found = {
+        "pictures": {
+            "held out, of": " and ".join(held_out(stack.dataset)),
+            "number": len(pool),
+        },
+        "autoencoder": measures.vae_quality(folder, pool, device_name),
+        "captioner": measures.captioner_quality(folder, pool, device_name),
+        "scorer": measures.scorer_quality(scorer, pool),
+        "diffusion": drawing.drawing_quality(drawer, pool, eyes),
+        "distribution": distribution(stack, drawer, eyes, num, device_name),
+    }
+    return {
+        part: {name: None if value != value else value for name, value in values.items()}
+        for part, values in found.items()  # NaN, which JSON has not, is unlike itself
+    }
+
+
+def distribution(
+    stack: Stack, drawer: drawing.Drawer, eyes: drawing.Eyes, num: int, device_name: str
+) -> dict[str, Any]:
+    """Return how far pictures drawn from noise are from real ones that the stack did not see.
+
+    The prompts are those of the real pictures, label and caption. They are of test, which nothing
+    is chosen on here; of the held-out parts for the digits, whose test is read once a run, and
+    where there is no test.
+    """
+    parts: tuple[Split, ...] = ("test",)
+    if stack.is_digits or not stack.dataset.samples("test"):
+        parts = held_out(stack.dataset)
+    real = _chosen(stack, parts, num)
+    pixels = real.pixels(torch.arange(len(real)))
+    prompts = drawing.prompts_of(real, random.Random(1))
+    drawn = drawer.from_noise(prompts, real.side, drawing.FREE_GUIDANCE)
+    found: dict[str, Any] = {
+        "pictures drawn from noise": len(drawn),
+        "guidance scale": drawing.FREE_GUIDANCE,
+        "real pictures, of": " and ".join(parts),
+    }
+    if has_inception():
+        found |= inception_distances(pixels, drawn, device_name, INCEPTION_FEATURE)
+    found |= feature_distances(eyes.features(pixels), eyes.features(drawn))
+    if eyes.judge is not None and real.texts.labels is not None:
+        hits = eyes.labels(drawn) == real.texts.labels
+        found["class of the prompt seen by the judge"] = measures.share(hits)
+    return found
+
+
+def _chosen(stack: Stack, parts: tuple[Split, ...], num: int) -> Pool:
+    grammar = None if stack.config.caption_file is not None else read_grammar(stack.folder)
+    size, seed = stack.config.image_size, stack.config.seed
+    return choose(stack.dataset, parts, grammar, size, num, seed, stack.labelled)
+
+
+def card(stack: Stack, measured: dict[str, dict[str, Any]]) -> str:
+    """Return the card's text, in Markdown."""
+    made_from, reports = stack.made_from, stack.reports()
+    files = [file for file in stack.folder.rglob("*.safetensors") if file.name != FILE]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    whose = "without class names" if not stack.labelled else "with their class names"
+    scaled = ""
+    if (scale := stack.config.scale) != 1:
+        scaled = f" Trained with `scale={scale:g}`, a share of the preset's steps: a trial."
+    texts = "the user's own captions" if stack.config.caption_file else "measured captions"
+    lines = [
+        f"# A {made_from['size']} stack for {made_from['dataset']}, {made_from['image_size']} px",
+        "",
+        f"Made by `python -m sip.stack.build` from the part `{made_from['part']}`, "
+        f"{made_from['pictures'].split()[0]} pictures {whose}, with {texts}; no other picture was "
+        f"seen.{scaled}",
+        "",
+        f"Weights are fp16 safetensors in the hub's folder layout, {size:.1f} MB together. "
+        "`diffusion/`, `captioner/` and `scorer/` load with the classes of Stable Diffusion, BLIP "
+        "and CLIP; `vit/` and `clip_vit/` (the scorer's image tower) with timm's `local-dir:`.",
+        "",
+        "| part | parameters | steps | seconds | device | last training loss |",
+        "|---|---|---|---|---|---|",
+    ]
+    for part, row in reports.items():
+        mark = " (of this card, not of the stack)" if part in NOT_OF_THE_STACK else ""
+        numbers = f"{row['parameters']:,} | {row['steps']:,} | {row['seconds']:,.0f}"
+        lines.append(f"| {part}{mark} | {numbers} | {row['device']} | {row['loss']:.4f} |")
+    total = sum(row["seconds"] for part, row in reports.items() if part not in NOT_OF_THE_STACK)
+    lines += [
+        "",
+        f"Together {total:,.0f} s. Measured by `python -m sip.stack.quality` with the stock "
+        f"diffusers pipelines (DDIM, {drawing.NUM_STEPS} steps, guidance scale "
+        f"{drawing.GUIDANCE:g} where not stated). Labels are judged by a separate convolutional "
+        "network that learnt from the same pictures.",
+        "",
+        f"![The same originals over noise rate and guidance scale]({SHEET})",
+        "",
+    ]
+    if not has_inception():
+        lines += [
+            "Inception's weights were not at hand, so there is no FID and no KID: the distances "
+            "below are of other features and cannot be compared with published ones.",
+            "",
+        ]
+    for part, values in measured.items():
+        lines += [f"**{part}**", "", "| measure | value |", "|---|---|"]
+        lines += [
+            f"| {name} | {'-' if value is None else value} |" for name, value in values.items()
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _there(stack: Stack, part: str) -> bool:
+    if part == "judge":
+        return (stack.folder / FILE).exists()
+    return part in stack.reports()

@@ -1,0 +1,72 @@
+"""The curves of a part's training: a CSV file always, W&B beside it where that is chosen."""
+
+import csv
+from types import TracebackType
+from typing import Any, Self
+
+from sip.core.hashing import digest
+from sip.stack.work import Work
+
+FOLDER = "curves"
+COLUMNS = ("step", "loss", "lr", "seconds")
+
+
+class Curve:
+    """The curve of one part; a training that goes on drops what came after its checkpoint.
+
+    Args:
+        part: Its name.
+        start: Steps that were taken before.
+        work: Says where to, and whether W&B gets it too.
+    """
+
+    def __init__(self, part: str, start: int, work: Work) -> None:
+        self.file = work.folder / FOLDER / f"{part}.csv"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        rows = []
+        if start and self.file.exists():
+            with self.file.open(newline="") as opened:
+                rows = [row for row in csv.reader(opened) if row[0].isdigit()]
+        kept = [row for row in rows if int(row[0]) <= start]
+        self._stream = self.file.open("w", newline="")
+        self._writer = csv.writer(self._stream, lineterminator="\n")
+        self._writer.writerows([COLUMNS, *kept])
+        self._run: Any = None
+        if work.logger.get("wandb"):
+            self._run = self._start(part, work)
+
+    def _start(self, part: str, work: Work) -> Any:
+        from omegaconf import OmegaConf
+
+        from sip.tracking import wandb_runs
+
+        name = f"{work.folder.name}-{part}"
+        return wandb_runs.start(
+            OmegaConf.create(work.logger),
+            work.folder,
+            run_id=digest(name, work.values.get("seed"))[:10],
+            name=name,
+            group=work.folder.name,
+            job_type="miniature",
+            values=work.values,
+        )
+
+    def add(self, step: int, loss: float, lr: float, seconds: float) -> None:
+        """Add a point; `seconds` is what the training took until then."""
+        self._writer.writerow([step, f"{loss:.6g}", f"{lr:.6g}", f"{seconds:.1f}"])
+        self._stream.flush()
+        if self._run is not None:
+            self._run.log({f"train/{k}": v for k, v in (("loss", loss), ("lr", lr))}, step=step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stream.close()
+        if self._run is not None:
+            self._run.finish()

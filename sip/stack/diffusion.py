@@ -1,0 +1,187 @@
+"""The Stable Diffusion of a stack: text encoder and U-Net, trained together on the latents."""
+
+import random
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from sip.stack.fit import fit
+from sip.stack.pool import Pool
+from sip.stack.samples import Samples
+from sip.stack.sizes import DIGITS, Preset
+from sip.stack.tokenizers import clip_tokenizer
+from sip.stack.vae import all_latents
+from sip.stack.work import Work
+
+MAX_SNR = 5  # Hang et al., ICCV 2023 (arXiv 2303.09556): losses weighted by min(SNR, 5)
+SAMPLE_STEPS = 20  # of DDIM, for the pictures while training
+SAMPLE_GUIDANCE = 4.0
+SAMPLE_NOISE_RATE = 0.5
+
+
+def scheduler(prediction: str = "epsilon") -> DDIMScheduler:
+    """Return Stable Diffusion's noise schedule; `prediction` is diffusers' name."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction,
+    )
+
+
+def text_encoder(tokenizer: CLIPTokenizer, preset: Preset = DIGITS) -> CLIPTextModel:
+    """Return an untrained CLIP text encoder."""
+    tower = preset.text
+    model = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=tower.width,
+            intermediate_size=4 * tower.width,
+            num_hidden_layers=tower.layers,
+            num_attention_heads=tower.heads,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            hidden_act="gelu",
+        )
+    )
+    nn.init.normal_(model.get_input_embeddings().weight, std=0.5)  # words differ from the start
+    return model
+
+
+def unet(preset: Preset = DIGITS) -> UNet2DConditionModel:
+    """Return an untrained U-Net for the preset's latents."""
+    sizes, latents = preset.unet, preset.vae
+    num = len(sizes.widths)
+    return UNet2DConditionModel(
+        sample_size=latents.side,
+        in_channels=latents.channels,
+        out_channels=latents.channels,
+        down_block_types=("CrossAttnDownBlock2D",) * num,
+        up_block_types=("CrossAttnUpBlock2D",) * num,
+        block_out_channels=sizes.widths,
+        layers_per_block=sizes.layers,
+        norm_num_groups=sizes.groups,
+        attention_head_dim=preset.text.heads,
+        cross_attention_dim=preset.text.width,
+    )
+
+
+def loss_weights(schedule: DDIMScheduler) -> Tensor:
+    """Return what the squared error at each timestep counts: (1000,), float32.
+
+    min(SNR, 5) / SNR for predictions of the noise, min(SNR, 5) / (SNR + 1) for those of v: the
+    same weight on the picture in both.
+    """
+    alphas = schedule.alphas_cumprod
+    snr = alphas / (1 - alphas)
+    is_v = schedule.config.prediction_type == "v_prediction"
+    return snr.clamp(max=MAX_SNR) / (snr + 1 if is_v else snr)
+
+
+def train_diffusion(
+    vae: AutoencoderKL, pool: Pool, preset: Preset, seed: int, work: Work
+) -> tuple[StableDiffusionPipeline, dict]:
+    """Train text encoder and U-Net on the latents of a trained autoencoder, encoded once."""
+    torch.manual_seed(seed)
+    tokenizer = clip_tokenizer(pool.texts.vocabulary(), pool.texts.length)
+    schedule = scheduler(preset.unet.prediction)
+    encoder, denoiser = text_encoder(tokenizer, preset), unet(preset)
+    parts = nn.ModuleDict({"text_encoder": encoder, "unet": denoiser}).to(work.device)
+    vae = vae.to(work.device)
+    mean, std = all_latents(vae, pool, work)
+    weights = loss_weights(schedule).to(work.device)
+    is_v = preset.unet.prediction == "v_prediction"
+    work.compiled(denoiser)
+
+    def loss(rows: Tensor, rng: random.Random) -> Tensor:
+        means, deviations = mean[rows.to(work.device)], std[rows.to(work.device)]
+        latents = means + deviations * torch.randn_like(deviations)
+        latents = latents * vae.config.scaling_factor
+        texts = [pool.texts.prompt(row, rng) for row in pool.sources(rows)]
+        tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        hidden = encoder(tokens.input_ids.to(work.device)).last_hidden_state
+        timesteps = torch.randint(1000, (len(rows),)).to(work.device)
+        noise = torch.randn_like(latents)
+        noisy = schedule.add_noise(latents, noise, timesteps)
+        wanted = schedule.get_velocity(latents, noise, timesteps) if is_v else noise
+        predicted = denoiser(noisy, timesteps, hidden).sample
+        errors = F.mse_loss(predicted.float(), wanted, reduction="none").mean((1, 2, 3))
+        return (errors * weights[timesteps]).mean()
+
+    samples = Samples(pool, work)
+
+    def show(current: Any) -> None:
+        made = pipeline(vae, tokenizer, current["text_encoder"], current["unet"], schedule)
+        drawn = draw_samples(made, samples)
+        samples.save("diffusion", [samples.originals, *drawn], samples.prompts)
+
+    report = fit(
+        "diffusion", parts, loss, len(pool), training=preset.training["diffusion"], seed=seed,
+        work=work, show=show,
+    )  # fmt: skip
+    return pipeline(vae, tokenizer, encoder, denoiser, schedule), report
+
+
+def pipeline(
+    vae: AutoencoderKL,
+    tokenizer: CLIPTokenizer,
+    encoder: CLIPTextModel,
+    denoiser: UNet2DConditionModel,
+    schedule: DDIMScheduler,
+) -> StableDiffusionPipeline:
+    """Return diffusers' pipeline of the parts."""
+    made = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        unet=denoiser,
+        scheduler=DDIMScheduler.from_config(schedule.config),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def draw_samples(made: StableDiffusionPipeline, samples: Samples) -> tuple[Tensor, Tensor]:
+    """Draw from the fixed originals and from the fixed prompts alone: two of (B, 3, S, S)."""
+    side = samples.originals.shape[-1]
+    common: dict[str, Any] = {
+        "num_inference_steps": SAMPLE_STEPS,
+        "guidance_scale": SAMPLE_GUIDANCE,
+        "output_type": "pt",
+    }
+    redraw = StableDiffusionImg2ImgPipeline(**made.components, requires_safety_checker=False)
+    redraw.set_progress_bar_config(disable=True)
+    image = (samples.originals + 1) / 2
+    from_original = redraw(
+        samples.prompts, image=image, strength=SAMPLE_NOISE_RATE, generator=seeds(samples), **common
+    ).images
+    from_noise = made(
+        samples.prompts, height=side, width=side, generator=seeds(samples), **common
+    ).images
+    first, second = (
+        pictures.float().clamp(0, 1) * 2 - 1 for pictures in (from_original, from_noise)
+    )
+    return first, second
+
+
+def seeds(samples: Samples) -> list[torch.Generator]:
+    """Return a generator a picture, the same ones at every time."""
+    return [torch.Generator().manual_seed(number) for number in range(len(samples.prompts))]

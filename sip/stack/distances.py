@@ -1,0 +1,63 @@
+"""How far drawn pictures are from real ones: Inception's FID and KID where it is at hand.
+
+Its weights are a download that may not be there. Then the same two distances are measured on the
+unit vectors of the stack's scorer and of the card's judge, named so, and never called FID or KID.
+"""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sip.metrics.distribution import frechet_distance, kernel_distance
+from sip.stack.measures import Numbers
+
+INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity, in torch's hub cache
+INCEPTION_FEATURE = 2048
+KID_SUBSETS, KID_SIZE = 100, 1000
+BATCH = 250  # pictures
+
+
+def has_inception() -> bool:
+    """Return whether torch-fidelity and its weights are on this disk."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION
+    return find_spec("torch_fidelity") is not None and file.is_file()
+
+
+def inception_distances(real: Tensor, drawn: Tensor, device: str, feature: Any) -> Numbers:
+    """Return FID and KID by torchmetrics.
+
+    Args:
+        real: (N, 3, S, S), in [-1, 1]; `drawn` likewise.
+        drawn: As `real`.
+        device: Where Inception runs.
+        feature: torchmetrics' argument: a width of Inception's, or a network in its place.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    size = min(KID_SIZE, len(real), len(drawn))
+    fid = FrechetInceptionDistance(feature=feature, normalize=True).to(device)
+    kid = KernelInceptionDistance(
+        feature=feature, subsets=KID_SUBSETS, subset_size=size, normalize=True
+    ).to(device)
+    torch.manual_seed(0)  # of the subsets
+    for pictures, is_real in ((real, True), (drawn, False)):
+        for part in pictures.split(BATCH):
+            pixels = ((part + 1) / 2).to(device)
+            fid.update(pixels, real=is_real)
+            kid.update(pixels, real=is_real)
+    return {"FID": round(fid.compute().item(), 2), "KID": round(kid.compute()[0].item(), 5)}
+
+
+def feature_distances(real: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> Numbers:
+    """Return Frechet and kernel distance of unit vectors (N, D), by who sees them."""
+    found: Numbers = {}
+    for name, vectors in real.items():
+        one, other = vectors.double().numpy(), drawn[name].double().numpy()
+        for kind, distance in (("Frechet", frechet_distance), ("kernel", kernel_distance)):
+            found[f"{kind} distance of the {name}'s features"] = round(distance(one, other), 5)
+    return found

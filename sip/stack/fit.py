@@ -1,0 +1,179 @@
+"""The training loop that all models of a stack share."""
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from sip.core import interrupt
+from sip.core.errors import UserError
+from sip.core.progress import progress
+from sip.core.text import counted
+from sip.stack.curves import Curve
+from sip.stack.sizes import Training
+from sip.stack.work import OutOfTimeError, Work
+
+LOG_EVERY = 25  # steps
+NUM_RECENT = 200  # steps that the stated loss is the mean of
+EMA_FROM = 0.25  # share of the steps before the average begins
+
+
+def fit(
+    name: str,
+    model: nn.Module,
+    loss: Callable[[Tensor, random.Random], Tensor],
+    num_rows: int,
+    *,
+    training: Training,
+    seed: int,
+    work: Work,
+    show: Callable[[nn.Module], None] | None = None,
+) -> dict[str, Any]:
+    """Train `model` in place with AdamW, 5 % warm-up and cosine; report it.
+
+    All random numbers of a step are a function of seed and step, and a checkpoint holds weights,
+    average and the optimiser's state: a run that was killed goes on as if it had not been.
+
+    Args:
+        name: Of the part: of its progress bar, its curve and its checkpoint.
+        model: What is trained, on `work.device`; holds the averaged weights afterwards.
+        loss: Takes row numbers (B,), int64, on the CPU, and a random number generator; returns a
+            scalar. Runs under `work.autocast`.
+        num_rows: Rows to draw batches from, with replacement.
+        training: Steps, batch size, rates.
+        seed: Of the order of the rows and of everything random in `loss`.
+        work: Device, precision, checkpoints, time.
+        show: Draws samples of the averaged model; called every `work.samples_every` seconds.
+
+    Returns:
+        Steps, mean loss of the last ones, seconds of all starts, parameters, device.
+
+    Raises:
+        OutOfTimeError: The time limit was reached; the checkpoint is written.
+        Stopped: A stop was asked for; likewise.
+        UserError: The checkpoint is of another number of steps, or the loss is not finite.
+    """
+    model.train()
+    groups = _groups(model.parameters(), training.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=training.lr, fused=True)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay))
+    checkpoint = work.folder / f"{name}.ckpt"
+    targets: tuple[Any, ...] = (model, average, optimizer)
+    saved = _resume(checkpoint, targets, training.steps, work.device)
+    start, recent, before = saved["step"], saved["recent"], saved["seconds"]
+    begun = saved_at = shown_at = time.monotonic()
+    with progress(name, training.steps, "step") as bar, Curve(name, start, work) as curve:
+        bar.update(start)
+        for step in range(start, training.steps):
+            rng = random.Random(seed * 1_000_003 + step)
+            torch.manual_seed(rng.getrandbits(62))
+            lr = training.lr * _rate(step, training.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            rows = torch.randint(num_rows, (training.batch_size,))
+            with work.autocast():
+                value = loss(rows, rng)
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            if step >= int(EMA_FROM * training.steps):
+                average.update_parameters(model)
+            recent = [*recent[1 - NUM_RECENT :], value.detach()]
+            bar.update(1)
+            done, now = step + 1, time.monotonic()
+            if done % LOG_EVERY == 0 or done == training.steps:
+                mean = _mean(recent)
+                if not math.isfinite(mean):
+                    raise UserError(
+                        f"{name}: the loss is not finite after step {done}; make it again with a "
+                        "lower learning rate (sip/stack/sizes.py) or precision=float32"
+                    )
+                curve.add(done, mean, lr, before + now - begun)
+                bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+            stop = interrupt.stop_requested() or work.is_late
+            if done < training.steps and (stop or now - saved_at >= work.save_every):
+                state = {"step": done, "steps": training.steps, "seconds": before + now - begun}
+                _save(checkpoint, targets, state | {"recent": torch.stack(recent)})
+                saved_at = now
+                interrupt.raise_if_stopped()
+                if work.is_late:
+                    raise OutOfTimeError(f"{name}: {done} of {training.steps} steps")
+            if show and now - shown_at >= work.samples_every:
+                _show(show, average.module if average.n_averaged else model)
+                shown_at = time.monotonic()
+    model.load_state_dict(average.module.state_dict())
+    if show:
+        _show(show, model)
+    model.eval()
+    return {
+        "steps": training.steps,
+        "loss": _mean(recent),
+        "seconds": round(before + time.monotonic() - begun, 1),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "device": _device_name(work.device),
+    }
+
+
+def forget(name: str, work: Work) -> None:
+    """Remove a part's checkpoint: the part is saved, or is to be made from the start."""
+    (work.folder / f"{name}.ckpt").unlink(missing_ok=True)
+
+
+def _show(show: Callable[[nn.Module], None], model: nn.Module) -> None:
+    """Draw samples of a model that goes on learning."""
+    model.eval()
+    with torch.no_grad():
+        show(model)
+    model.train()
+
+
+def _rate(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate at a step."""
+    warmup = max(1, steps // 20)
+    return min((step + 1) / warmup, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def _mean(recent: list[Tensor]) -> float:
+    return float(torch.stack(recent).float().mean()) if recent else 0.0
+
+
+def _save(path: Path, targets: Iterable[Any], values: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    torch.save({**values, "states": [target.state_dict() for target in targets]}, part)
+    part.replace(path)
+
+
+def _resume(path: Path, targets: Iterable[Any], steps: int, device: str) -> dict[str, Any]:
+    """Load a checkpoint into the targets; return step, recent losses and seconds."""
+    if not path.exists():
+        return {"step": 0, "recent": [], "seconds": 0.0}
+    saved = torch.load(path, map_location=device, weights_only=True)
+    if saved["steps"] != steps:
+        raise UserError(
+            f"{path}: expected a checkpoint on the way to {steps} steps, came one to "
+            f"{saved['steps']}; set the old scale, or again=[{path.stem}]"
+        )
+    for target, state in zip(targets, saved["states"], strict=True):
+        target.load_state_dict(state)
+    return {**saved, "recent": list(saved["recent"])}
+
+
+def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict]:
+    parameters = list(parameters)
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _device_name(device: str) -> str:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {counted(torch.get_num_threads(), 'thread')}"

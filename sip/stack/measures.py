@@ -1,0 +1,180 @@
+"""What a stack's models can do, measured one by one on pictures that none of them saw."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sip.stack.grammar import Grammar
+from sip.stack.pool import Pool
+from sip.stack.texts import LABEL_PROMPT, Measured
+
+BATCH = 250  # pictures that a model sees at a time
+TOP_P = 0.9  # of nucleus sampling, as the paper has it
+Numbers = dict[str, Any]
+
+
+def share(hits: Tensor | Sequence[bool]) -> float | None:
+    """Return the share of true values; None of none."""
+    return round(torch.as_tensor(hits).float().mean().item(), 4) if len(hits) else None
+
+
+def psnr(first: Tensor, second: Tensor) -> Tensor:
+    """Return the peak signal-to-noise ratio (N,), dB, of pictures (N, 3, S, S), in [-1, 1]."""
+    errors = ((first - second) / 2).pow(2).mean((1, 2, 3))
+    return -10 * errors.clamp(min=1e-10).log10()
+
+
+def vae_quality(folder: Path, pool: Pool, device: str) -> Numbers:
+    """Return how well the autoencoder gives pictures back."""
+    from diffusers import AutoencoderKL
+
+    from sip.stack.vae import reconstructed
+
+    model = AutoencoderKL.from_pretrained(folder / "diffusion" / "vae", dtype=torch.float32)
+    model = model.eval().to(device)
+    found = []
+    for rows in torch.arange(len(pool)).split(BATCH):
+        pixels = pool.pixels(rows)
+        found.append(psnr(reconstructed(model, pixels.to(device)).cpu(), pixels))
+    return {"reconstruction, PSNR in dB": round(torch.cat(found).mean().item(), 2)}
+
+
+def claims_right(
+    grammar: Grammar, texts: Sequence[str], levels: Tensor
+) -> tuple[list[bool], list[bool], list[bool]]:
+    """Return for all that sentences state: right; of ordinal attributes, right within one level.
+
+    Args:
+        grammar: Whose attributes are looked for.
+        texts: N sentences.
+        levels: (N, A), int64, of their pictures.
+
+    Returns:
+        Of each stated attribute whether it is right, of each ordinal one whether it is near, and
+        of each sentence whether it states three.
+    """
+    exact, near, whole = [], [], []
+    for row, text in enumerate(texts):
+        said = grammar.claims(text)
+        whole.append(len(said) == 3)
+        for attribute in grammar.attributes:
+            if attribute.name in said:
+                error = said[attribute.name] - int(levels[row, grammar.place(attribute.name)])
+                exact.append(error == 0)
+                if attribute.ordinal:
+                    near.append(abs(error) <= 1)
+    return exact, near, whole
+
+
+def captioner_quality(folder: Path, pool: Pool, device: str) -> Numbers:
+    """Return how right captions are; one a picture, by nucleus sampling."""
+    from transformers import BlipForConditionalGeneration, BlipProcessor
+
+    model = BlipForConditionalGeneration.from_pretrained(folder / "captioner", dtype=torch.float32)
+    model = model.eval().to(device)
+    processor = BlipProcessor.from_pretrained(folder / "captioner")
+    torch.manual_seed(0)
+    texts: list[str] = []
+    for rows in torch.arange(len(pool)).split(BATCH):
+        with torch.no_grad():
+            tokens = model.generate(
+                pixel_values=pool.pixels(rows).to(device),
+                do_sample=True,
+                top_p=TOP_P,
+                max_length=pool.texts.length - 2,
+            )
+        texts += processor.batch_decode(tokens, skip_special_tokens=True)
+    found: Numbers = {}
+    if isinstance(pool.texts, Measured):
+        exact, near, whole = claims_right(pool.texts.grammar, texts, pool.texts.levels)
+        found = {
+            "captions with three attributes": share(whole),
+            "attributes right": share(exact),
+            "ordinal attributes right within one level": share(near),
+        }
+    if pool.texts.labels is not None and (named := _naming(texts, pool)):
+        found["captions that name a class"] = round(len(named) / len(texts), 4)
+        found["classes named right"] = share(named)
+    return found
+
+
+def _naming(texts: Sequence[str], pool: Pool) -> list[bool]:
+    """Return of each caption that begins with a class's name whether it is the picture's."""
+    assert pool.texts.labels is not None
+    known = {name.lower(): label for label, name in enumerate(pool.texts.names)}
+    right = []
+    for text, label in zip(texts, pool.texts.labels.tolist(), strict=True):
+        opening = text.split(",")[0].strip().lower().removeprefix("an ").removeprefix("a ")
+        if opening in known:
+            right.append(known[opening] == label)
+    return right
+
+
+class ScorerView:
+    """A stack's scorer: unit vectors of pictures and texts."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        from transformers import AutoTokenizer, CLIPModel
+
+        model = CLIPModel.from_pretrained(folder / "scorer", dtype=torch.float32)
+        self.model = model.eval().to(device)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder / "scorer")
+        self.device = device
+
+    @torch.no_grad()
+    def pictures(self, pixels: Tensor) -> Tensor:
+        """Return (N, D), on the CPU, of pictures (N, 3, S, S), in [-1, 1]."""
+        found = [
+            self.model.get_image_features(pixel_values=part.to(self.device)).pooler_output
+            for part in pixels.split(BATCH)
+        ]
+        return F.normalize(torch.cat(found).float(), dim=-1).cpu()
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Return (N, D), on the CPU."""
+        found = []
+        for start in range(0, len(texts), BATCH):
+            part = list(texts[start : start + BATCH])
+            tokens = self.tokenizer(part, padding=True, truncation=True, return_tensors="pt")
+            found.append(self.model.get_text_features(**tokens.to(self.device)).pooler_output)
+        return F.normalize(torch.cat(found).float(), dim=-1).cpu()
+
+
+def scorer_quality(scorer: ScorerView, pool: Pool) -> Numbers:
+    """Return zero-shot accuracy, and how often a true caption beats one with changed attributes."""
+    images = scorer.pictures(pool.pixels(torch.arange(len(pool))))
+    found: Numbers = {}
+    if pool.texts.labels is not None:
+        named = [LABEL_PROMPT.format(label=name) for name in pool.texts.names]
+        cosines = images @ scorer.texts(named).T
+        found["zero-shot accuracy"] = share(cosines.argmax(1) == pool.texts.labels)
+        own = cosines.gather(1, pool.texts.labels[:, None])[:, 0]
+        found["cosine with the own class's name, 5 % to 95 %"] = spread(own)
+    if isinstance(pool.texts, Measured):
+        rng, grammar, levels = random.Random(0), pool.texts.grammar, pool.texts.levels
+        true = [grammar.caption(row, rng) for row in levels]
+        false = [grammar.caption(other, rng) for other in changed(grammar, levels, rng)]
+        of_true = (images * scorer.texts(true)).sum(1)
+        of_false = (images * scorer.texts(false)).sum(1)
+        found["true caption above false caption"] = share(of_true > of_false)
+        found["cosine of true captions, 5 % to 95 %"] = spread(of_true)
+    return found
+
+
+def changed(grammar: Grammar, levels: Tensor, rng: random.Random) -> Tensor:
+    """Return levels (N, A) every one of which is another than before."""
+    nums = torch.tensor([len(attribute.phrases) for attribute in grammar.attributes])
+    steps = torch.tensor([[1 + rng.randrange(int(n) - 1) for n in nums] for _ in levels])
+    return (levels + steps) % nums
+
+
+def spread(values: Tensor) -> str:
+    """Return the 5 % and 95 % quantiles in words."""
+    low, high = torch.quantile(values, torch.tensor([0.05, 0.95])).tolist()
+    return f"{low:.2f} to {high:.2f}"

@@ -1,0 +1,101 @@
+"""Samples while a stack learns: one PNG a part, redrawn every few minutes, from fixed originals."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from sip.stack.pool import Pool
+from sip.stack.work import Work
+
+NUM = 8  # originals
+CELL = 96  # px, side of a picture on the sheet
+GAP = 4  # px
+FONT_SIZE = 11  # px
+FOLDER = "samples"
+
+
+class Samples:
+    """Fixed pictures of a pool with fixed prompts.
+
+    Attributes:
+        originals: (B, 3, S, S), float32, in [-1, 1], on the pool's device.
+        prompts: Label and caption of each.
+    """
+
+    def __init__(self, pool: Pool, work: Work) -> None:
+        self.folder = work.folder / FOLDER
+        num = min(NUM, len(pool.pictures))
+        rows = torch.arange(num) * (len(pool.pictures) // num)
+        rng = random.Random(0)
+        self.originals = pool.pixels(rows)
+        texts = pool.texts
+        captions = [texts.caption(int(row), rng)[0] for row in rows]
+        labels = [] if texts.labels is None else [f"{texts.named(int(row))}, " for row in rows]
+        self.prompts = [f"{a}{b}" for a, b in zip(labels or [""] * num, captions, strict=True)]
+
+    def save(self, part: str, rows: Sequence[Tensor], texts: Sequence[str] = ()) -> None:
+        """Write a sheet: one picture a column, its text on top.
+
+        Args:
+            part: Names the file.
+            rows: Of pictures (B, 3, S, S) each, in [-1, 1].
+            texts: B of them, or none.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        grid = [[picture for picture in row] for row in rows]
+        save_sheet(grid, self.folder / f"{part}.png", texts)
+
+
+def save_sheet(
+    rows: Sequence[Sequence[Tensor]],
+    path: Path,
+    columns: Sequence[str] = (),
+    cell: int = CELL,
+) -> None:
+    """Write pictures (3, S, S), in [-1, 1], row by row as one PNG, pixels enlarged as they are.
+
+    Args:
+        rows: All of one length.
+        path: Of the file; it is replaced whole.
+        columns: Texts above the columns, or none.
+        cell: Side of a picture on the sheet, px.
+    """
+    font = ImageFont.load_default(FONT_SIZE)
+    lines = [_wrapped(text, cell) for text in columns]
+    top = max(map(len, lines), default=0) * (FONT_SIZE + 2)
+    size = (GAP + len(rows[0]) * (cell + GAP), top + GAP + len(rows) * (cell + GAP))
+    sheet = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, text in enumerate(lines):
+        for number, line in enumerate(text):
+            place = GAP + column * (cell + GAP), number * (FONT_SIZE + 2)
+            pen.text(place, line, fill="black", font=font)
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            place = GAP + c * (cell + GAP), top + GAP + r * (cell + GAP)
+            sheet.paste(_image(picture).resize((cell, cell), Image.Resampling.NEAREST), place)
+    part = path.with_suffix(".part")
+    sheet.save(part, format="PNG")
+    part.replace(path)
+
+
+def _image(picture: Tensor) -> Image.Image:
+    levels = ((picture.float().cpu() + 1) * 127.5).round().clamp(0, 255).byte()
+    return Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))
+
+
+def _wrapped(text: str, cell: int) -> list[str]:
+    width = max(1, cell // 6)  # characters
+    lines, line = [], ""
+    for word in text.split():
+        if line and len(line) + 1 + len(word) > width:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    return [*lines, line] if line else lines

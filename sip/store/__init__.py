@@ -1,0 +1,1 @@
+"""Rows cached by content: fill, shards, claims, repair."""

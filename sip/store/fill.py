@@ -1,0 +1,231 @@
+"""One filling of a room: batches are claimed, made by a function, and committed as shards."""
+
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sip.core.files import plain_disk_errors
+from sip.core.interrupt import graceful, stop_requested
+from sip.core.progress import progress, say
+from sip.store.claims import Claims, readable
+from sip.store.shards import ShardWriter
+
+if TYPE_CHECKING:
+    from sip.store.room import Room
+
+Input = TypeVar("Input")
+Add = Callable[[Mapping[str, Any]], None]
+Make = Callable[[Iterator[list[Input]], Add], None]
+
+POLL_EVERY = 0.5  # s between two looks at what another process makes
+TOTAL_EVERY = 10.0  # s between two counts of what is left, which takes long where rows are many
+
+
+def cut(keys: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Cut keys into batches of `size`."""
+    return [keys[start : start + size] for start in range(0, len(keys), size)]
+
+
+class Work(Generic[Input]):
+    """One call of `Room.fill`.
+
+    Batches are taken from the front of a queue, a shard's worth at a time, and claimed; those that
+    another process has claimed wait in `_later`. Rows are collected in the open shard, which is
+    committed when it is large enough and holds whole batches alone.
+    """
+
+    def __init__(
+        self,
+        room: "Room",
+        wanted: Mapping[str, Input],
+        batches: Iterable[Sequence[str]],
+        shard_size: int,
+        storage: str,
+        retry_failed: bool,
+    ) -> None:
+        self.room = room
+        self.wanted = wanted
+        self.shard_size = shard_size
+        self.storage = storage
+        self.made = 0
+        # Where the failed rows lie that are to be made again; a newer one, though it failed, counts
+        self._outdated: dict[str, str] = {}
+        if retry_failed:
+            self._outdated = {key: room.shard_of(key) for key in room.failed(wanted)}
+        self._queue = deque(batch for batch in batches if self._missing(batch))
+        self.num_missing = sum(len(self._missing(batch)) for batch in self._queue)
+        self._later: deque[Sequence[str]] = deque()
+        self._owners: set[str] = set()  # of what is in `_later`
+        # Batches are claimed in one thread and committed in another.
+        self._lock = threading.Lock()
+        self._held: dict[str, int] = {}  # claimed, not yet committed: key -> place in the order
+        self._batch_of: dict[str, int] = {}  # claimed, not yet added: key -> number of its batch
+        self._to_come: dict[int, int] = {}  # number of a batch -> rows that are not yet added
+        self._partial: set[int] = set()  # batches of which the open shard has a part
+        self._num_batches = self._num_keys = 0
+        self._writer: ShardWriter | None = None
+        self._total_shown = time.monotonic()
+
+    def do(self, make: Make[Input], name: str, unit: str) -> int:
+        """Make the missing rows, or wait for who does; return how many were made here."""
+        self._prepare_folders()
+        self._claims = Claims(self.room.folder / "claims")
+        told = False
+        if self.shard_size < 1:
+            raise ValueError(f"shard_size: expected 1 or more, came {self.shard_size}")
+        with graceful(), closing(progress(name, self.num_missing, unit)) as self._bar:
+            try:
+                while not stop_requested():
+                    batches = self._batches()
+                    first = next(batches, None)
+                    if first is not None:
+                        self._make(make, chain([first], batches))
+                    elif not self._later:
+                        break
+                    else:
+                        self._wait(name, told)
+                        told = True
+                    self._queue, self._later = self._later, self._queue
+            finally:
+                self._claims.release()
+        return self.made
+
+    def _make(self, make: Make[Input], batches: Iterator[list[Input]]) -> None:
+        """Let `make` work through `batches`; commit what it adds.
+
+        Raises:
+            RuntimeError: `make` ended and left rows out.
+        """
+        try:
+            make(batches, self._add)
+        finally:
+            self._commit()
+        if self._batch_of and not stop_requested():
+            raise RuntimeError(
+                f"make() gave no row for {len(self._batch_of)} of the keys it was given"
+            )
+
+    def _batches(self) -> Iterator[list[Input]]:
+        """Yield the inputs of one claimed batch after the other, as long as there are free ones."""
+        while portion := self._take():
+            for keys in portion:
+                if stop_requested():
+                    return
+                yield [self.wanted[key] for key in keys]
+
+    def _take(self) -> list[list[str]]:
+        """Claim about a shard's worth of rows that nobody makes."""
+        portion: list[list[str]] = []
+        with plain_disk_errors(self.room.folder), self._claims.locked():
+            claimed = self._claims.others()
+            self._remove_leftovers()
+            with self._lock:
+                self.room.refresh()
+            while self._queue and sum(map(len, portion)) < self.shard_size:
+                batch = self._queue.popleft()
+                missing = self._missing(batch)
+                free = [key for key in missing if key not in claimed]
+                if len(free) < len(missing):
+                    self._later.append(batch)
+                    self._owners.update(claimed[key] for key in missing if key in claimed)
+                if free:
+                    portion.append(free)
+            if portion:
+                self._claims.take(self._hold(portion))
+        self._show_total()
+        return portion
+
+    def _hold(self, portion: list[list[str]]) -> list[str]:
+        """Note claimed batches; return all keys that are claimed now."""
+        with self._lock:
+            for keys in portion:
+                self._held.update(zip(keys, count(self._num_keys), strict=False))
+                self._num_keys += len(keys)
+                self._batch_of.update(dict.fromkeys(keys, self._num_batches))
+                self._to_come[self._num_batches] = len(keys)
+                self._num_batches += 1
+            return list(self._held)
+
+    def _missing(self, batch: Sequence[str]) -> list[str]:
+        """Return those keys of a batch that have no row, or only an outdated one."""
+        room, outdated = self.room, self._outdated
+        return [
+            key
+            for key in batch
+            if key not in room.index or (key in outdated and outdated[key] == room.shard_of(key))
+        ]
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        """Take a finished row into the open shard.
+
+        Raises:
+            ValueError: It was not asked for, or comes a second time.
+        """
+        with self._lock:
+            batch = self._batch_of.pop(row["key"], None)
+        if batch is None:
+            raise ValueError(f"make() gave the row {row['key']!r} twice or unasked")
+        if self._writer is None:
+            tmp, shards, owner = self.room.tmp, self.room.shards, self._claims.owner
+            self._writer = ShardWriter(tmp, shards, owner, self.storage)
+        self._writer.add(row)
+        self._bar.update(1)
+        self._to_come[batch] -= 1
+        if self._to_come[batch]:
+            self._partial.add(batch)
+            return
+        del self._to_come[batch]
+        self._partial.discard(batch)
+        if not self._partial and len(self._writer.rows) >= self.shard_size:
+            self._commit()
+
+    def _commit(self) -> None:
+        """Make the open shard visible."""
+        writer, self._writer = self._writer, None
+        self._partial.clear()
+        if writer is None:
+            return
+        keys = sorted(writer.rows, key=self._held.__getitem__)
+        writer.commit(keys)
+        self.made += len(keys)
+        with self._lock:
+            if writer.name not in self.room.names:
+                rows = writer.rows
+                self.room.remember(writer.name, ((key, rows[key].get("status")) for key in keys))
+            for key in keys:
+                del self._held[key]
+
+    def _wait(self, name: str, told: bool) -> None:
+        """Wait a moment for what other processes make."""
+        if not told:
+            who = ", ".join(sorted(map(readable, self._owners)))
+            number = sum(len(self._missing(batch)) for batch in self._later)
+            say(name, f"waiting for {number} made by {who}")
+        self._owners.clear()
+        time.sleep(POLL_EVERY)
+
+    def _show_total(self) -> None:
+        """Let the bar's total follow: other processes take rows, or leave some to us."""
+        if self._queue and time.monotonic() - self._total_shown < TOTAL_EVERY:
+            return
+        self._total_shown = time.monotonic()
+        left = sum(len(self._missing(batch)) for batch in self._queue)
+        with self._lock:
+            self._bar.total = self._bar.n + len(self._batch_of) + left
+
+    def _prepare_folders(self) -> None:
+        for part in ("tmp", "claims", "shards"):
+            with plain_disk_errors(self.room.folder):
+                (self.room.folder / part).mkdir(parents=True, exist_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what owners that died have left unfinished. Must be called with the lock held."""
+        owners = self._claims.owners()
+        for unfinished in self.room.tmp.iterdir():
+            if unfinished.name.rsplit("--", 1)[0] not in owners:
+                shutil.rmtree(unfinished, ignore_errors=True)

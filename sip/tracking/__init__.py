@@ -1,0 +1,1 @@
+"""Loggers, W&B runs and artifacts."""

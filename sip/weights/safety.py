@@ -1,0 +1,150 @@
+"""What is refused of a model folder before any of it is loaded: code, and damaged weights.
+
+A model folder can come from anybody. Weights are safetensors, which hold numbers alone; a pickle
+may run code when it is read, and is never opened. The libraries run what a folder's configuration
+names only where they are told to (`trust_remote_code`); here the folder is refused instead, so that
+nothing else is loaded in its place, and no question is asked.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sip.core.errors import UserError
+from sip.weights.layout import PIPELINE, Parts, model_folders, read_json, weight_files
+
+# Where diffusers takes a pipeline's parts from; the last is its own module of the safety checker.
+LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
+CONFIGS = ("config.json", PIPELINE)  # ends of the names of files that may name code
+CODE = "auto_map"  # transformers' key: class -> file of the folder that defines it
+MAX_REASON = 200  # characters of a library's error that are passed on
+
+
+def check(folder: Path, parts: Parts) -> None:
+    """Check a complete model folder, from its small files and the headers of its weights.
+
+    Raises:
+        UserError: It names code of its own, or its weights are damaged.
+    """
+    if parts.file is not None:
+        _check_headers(folder, [parts.file])
+        return
+    refuse_code(folder)
+    _check_headers(folder, _weights(folder, parts))
+
+
+def refuse_code(folder: Path) -> None:
+    """Check the small files of a model folder alone; the weights may still be missing.
+
+    Raises:
+        UserError: It names code of its own.
+    """
+    if code := code_named(folder):
+        raise UserError(
+            f"model folder {folder}: expected a model that the installed libraries know, came one "
+            f"that brings code of its own ({code}), which is never run; set another model"
+        )
+
+
+def code_named(folder: Path) -> str | None:
+    """Return which code a model folder asks for, and where; None if it asks for none.
+
+    Raises:
+        UserError: One of its configuration files is broken.
+    """
+    files = sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
+    for file in (file for file in files if file.name.endswith(CONFIGS)):
+        if _holds(read_json(file), CODE):
+            return f"{CODE} in {file.relative_to(folder).as_posix()}"
+    if not (folder / PIPELINE).is_file():
+        return None
+    for name, value in read_json(folder / PIPELINE).items():
+        if name == "_class_name" and not isinstance(value, str):
+            return f"_class_name {value} in {PIPELINE}"
+        if isinstance(value, list) and len(value) == 2 and value[0] not in (None, *LIBRARIES):
+            return f"{name} of {value[0]!r} in {PIPELINE}"
+    return None
+
+
+@contextmanager
+def plain_load_errors(what: object) -> Iterator[None]:
+    """Turn what the libraries raise on wrong and damaged files into one line.
+
+    Args:
+        what: Is loaded: a folder.
+
+    Raises:
+        UserError: It cannot be loaded; says why.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # the tokenizers raise plain Exceptions
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a device
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
+        raise UserError(
+            f"{what} cannot be loaded ({reason}); copy a complete model there"
+        ) from error
+
+
+def require_filled(folder: Path, kind: str, info: Mapping[str, Any]) -> None:
+    """Refuse a model that its file did not fill: the libraries put random numbers there.
+
+    Args:
+        folder: Of the model, for the message.
+        kind: The model's class, for the message.
+        info: What `from_pretrained` returns with `output_loading_info=True`.
+
+    Raises:
+        UserError: Some weights are missing.
+    """
+    missing, others = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    if missing:
+        known = f", and {len(others)} there are not known, first {others[0]!r}" if others else ""
+        raise UserError(
+            f"model folder {folder}: expected the weights of a {kind}, {len(missing)} are missing, "
+            f"first {missing[0]!r}{known}; set another model, or if a newer transformers or "
+            "diffusers wrote it, upgrade yours"
+        )
+
+
+def _weights(folder: Path, parts: Parts) -> list[str]:
+    """Return the weight files that are read, relative to the folder."""
+    folders = ["."]
+    if (folder / PIPELINE).is_file():
+        folders = model_folders(read_json(folder / PIPELINE), parts.without)
+    return [
+        f"{name}/{file}"
+        for name in folders
+        for file in weight_files([path.name for path in (folder / name).iterdir()], parts.variant)
+    ]
+
+
+def _check_headers(folder: Path, files: Sequence[str]) -> None:
+    """Read the headers, which say how long each file must be.
+
+    Raises:
+        UserError: One is damaged, or its file is cut off.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    for name in files:
+        try:
+            with safe_open(folder / name, framework="np"):
+                pass
+        except (OSError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:MAX_REASON]
+            raise UserError(
+                f"weights {folder / name}: expected a whole safetensors file ({reason}); copy it "
+                "again"
+            ) from error
+
+
+def _holds(value: Any, key: str) -> bool:
+    """Return whether a key stands anywhere in JSON values, with something in it."""
+    if isinstance(value, dict):
+        return bool(value.get(key)) or any(_holds(inner, key) for inner in value.values())
+    return isinstance(value, list) and any(_holds(inner, key) for inner in value)

@@ -1,0 +1,203 @@
+"""Where model weights lie: a folder, or the local cache of the Hugging Face hub.
+
+Only `require` may touch the network, before any costly work starts: what is not there is downloaded
+then, or reported in one line.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sip.core.errors import UserError
+from sip.weights import hub
+from sip.weights import safety as model_safety
+from sip.weights.checksums import HASHED_SUFFIXES, check_hub, check_packaged, sha256_of
+from sip.weights.layout import Parts, missing_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    Model = TypeVar("Model", bound=PreTrainedModel)
+
+PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+DEFAULT_REVISION = "main"  # the hub's own default
+STACK = re.compile(r"(?:.*/)?models/(.+)-(tiny|small)/\w+")  # where sip.stack.build puts them
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def resolve(path: str) -> str:
+    """Return the absolute folder that `path` names, or `path` unchanged where it names none.
+
+    A folder may be absolute, relative to the working directory, or relative to the folder that
+    holds the package, so that "sip/miniature/scorer" works from anywhere. All else is a hub name.
+    """
+    given = Path(path).expanduser()
+    for folder in (given, PACKAGE_PARENT / given):
+        if folder.is_dir():
+            return str(folder.resolve())
+    return path
+
+
+def weights_recipe(path: str, revision: str | None, variant: str | None = None) -> dict:
+    """Return what tells these weights from others, for a room's recipe.
+
+    A local folder is known by its content, wherever it lies; a hub model by name and revision, and
+    a vanished one by its first mirror's name, whichever of them this disk holds.
+    """
+    chosen = {} if variant is None else {"variant": variant}
+    folder = Path(resolve(path))
+    if not folder.is_dir():
+        return {"name": hub.canonical(path), "revision": revision or DEFAULT_REVISION, **chosen}
+    files = [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.suffix in HASHED_SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+    sha256 = hashlib.sha256()
+    for file in files:
+        sha256.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        sha256.update(bytes.fromhex(sha256_of(file)))
+    return {"name": folder.name, "sha256": sha256.hexdigest(), **chosen}
+
+
+def require(
+    path: str,
+    revision: str | None,
+    variant: str | None = None,
+    without: Sequence[str] = (),
+    file: str | None = None,
+) -> None:
+    """Make sure that complete weights are on this disk; download a hub model, unless offline.
+
+    Args:
+        path: Folder, or the hub's name.
+        revision: Of the hub model; None for its newest.
+        variant: Such as "fp16", of the weight files; None for the plain ones.
+        without: Components of a diffusers pipeline that are not needed.
+        file: The one safetensors file that is needed, such as a LoRA's, instead of a model.
+
+    Raises:
+        UserError: They are not; says what is missing, where it was looked for, how to get it. Or
+            they are damaged, or ask for code of their own to be run.
+    """
+    parts = Parts(variant, tuple(without), file)
+    folder = _local(path, parts)
+    if folder is None:
+        hub.fetch(path, revision or DEFAULT_REVISION, parts)
+        folder = hub.cached(path, revision or DEFAULT_REVISION, parts)
+    model_safety.check(folder, parts)
+
+
+def weights_folder(
+    path: str,
+    revision: str | None,
+    variant: str | None = None,
+    without: Sequence[str] = (),
+    file: str | None = None,
+) -> Path:
+    """Return the folder on this disk to load from: `path` itself, or the hub cache's snapshot.
+
+    Never asks the network, and `from_pretrained` of this folder does not either.
+
+    Raises:
+        UserError: As `require`.
+    """
+    parts = Parts(variant, tuple(without), file)
+    return _local(path, parts) or hub.cached(path, revision or DEFAULT_REVISION, parts)
+
+
+def check_dtype(key: str, dtype: str) -> None:
+    """Check the name of a torch type.
+
+    Args:
+        key: The configuration's key, for the message.
+        dtype: What it holds.
+
+    Raises:
+        UserError: There is no such type, or models cannot be run in it.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"{key}: expected one of {', '.join(DTYPES)}, came {dtype!r}")
+
+
+def load_transformer(
+    model_class: "type[Model]", path: str, revision: str | None, dtype: str, device: str
+) -> "Model":
+    """Load a transformers model for inference: safetensors alone, no network, no bar of its own.
+
+    The stored weights are converted to `dtype`, a torch type by name.
+
+    Raises:
+        UserError: As `require`; there is no such `dtype`; or the weights do not fill the model,
+            which transformers would let pass with random numbers in their place.
+    """
+    import torch
+    from transformers.utils import logging
+
+    check_dtype("dtype", dtype)
+    folder, had_bar = weights_folder(path, revision), logging.is_progress_bar_enabled()
+    check_hub(folder)
+    logging.disable_progress_bar()
+    try:
+        with model_safety.plain_load_errors(f"model folder {folder}"):
+            loaded: Any = model_class.from_pretrained(
+                folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+            )
+    finally:
+        if had_bar:
+            logging.enable_progress_bar()
+    model, info = loaded
+    model_safety.require_filled(folder, model_class.__name__, info)
+    return model.eval().to(device)
+
+
+def _local(path: str, parts: Parts) -> Path | None:
+    """Return the complete folder that `path` names; None if it may be a hub name."""
+    folder = Path(resolve(path)).expanduser()
+    if folder.is_dir():
+        if lacks := missing_file(folder, parts):
+            raise UserError(
+                f"model folder {folder}: expected {lacks}, found none; copy a complete model "
+                f"folder there, or set another model"
+            )
+        check_packaged(folder)
+        return folder
+    if _may_be_on_hub(path):
+        return None
+    places = dict.fromkeys([str(folder.absolute()), str(PACKAGE_PARENT / folder)])
+    raise UserError(
+        f"model {path!r}: expected a folder in the hub's layout at {' or '.join(places)}, "
+        f"found none; {_how_to_get(path)}"
+    )
+
+
+def _how_to_get(path: str) -> str:
+    """Return what brings a folder about: the command that makes it, if it is of a stack."""
+    if made := STACK.fullmatch(path):
+        from sip.config.cli import conf_folder
+
+        name, size = made.groups()
+        if (conf_folder() / "profile" / f"{name}.yaml").is_file():
+            pictures = f"profile={name}"
+        else:
+            pictures = f"profile=own profile.name={name} dataset.root=FOLDER"
+        return (
+            f"make the stack with: python -m sip.stack.build {pictures} size={size}, or set "
+            "another model"
+        )
+    return "put it there, or set another model"
+
+
+def _may_be_on_hub(path: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(path)
+    except HFValidationError:
+        return False
+    return True

@@ -1,0 +1,290 @@
+"""The command line: quick answers, one line for a mistake, jobs that fail alone."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+import sip
+from sip.config.cli import _quoted, conf_folder
+
+ROOT = Path(sip.__file__).parents[1]
+
+CONF = {
+    "config": """
+        defaults:
+          - _self_
+          - room: blip
+          - room/rule: linear
+          - override hydra/help: toy
+          - override hydra/hydra_logging: none
+          - override hydra/job_logging: none
+        seed: 0
+        debug: false
+        mode: good
+        expected: 1
+        hydra:
+          output_subdir: null
+          run: {dir: .}
+          sweep: {dir: runs, subdir: .}
+        """,
+    "room/blip": "noise_rate: 0.5\nmissing: ???",
+    "room/blip_beam": "noise_rate: 0.7\nmissing: ???",
+    "room/rule/linear": "low: 1",
+    "exp/first": "# @package _global_\nseed: 7",
+    "hydra/help/toy": """
+        app_name: toy
+        header: A toy.
+        footer: That is all.
+        template: |
+          ${hydra.help.header} python -m sip.${hydra.job.name}
+          $APP_CONFIG_GROUPS
+          ${hydra.help.footer}
+        """,
+}
+TASK = """
+import os, sys, time
+from pathlib import Path
+
+def task(config):
+    from sip.core.errors import UserError
+
+    if config.mode == "user" or config.seed == 13:
+        raise UserError("expected good, came bad; do better")
+    if config.mode == "bug":
+        raise ValueError("a bug")
+    if config.mode == "missing":
+        config.room.missing
+    if config.mode == "slow":
+        print("ready", flush=True)
+        time.sleep(60)
+    print(f"seed {config.seed} noise {config.room.noise_rate}")
+    assert "torch" not in sys.modules
+
+if __name__ == "__main__":
+    from sip.config.cli import main
+    main(task, conf=Path(os.environ["TOY_CONF"]))
+"""
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the module `toyjob`; its configuration lies in `conf`."""
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "toyjob.py").write_text(TASK)
+    for name, text in CONF.items():
+        file = folder / "conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = text.strip("\n").splitlines()
+        indent = len(lines[0]) - len(lines[0].lstrip())
+        file.write_text("\n".join(line[indent:] for line in lines))
+    return folder
+
+
+def start(toy: Path, cwd: Path, *arguments: str) -> subprocess.Popen:
+    """Start the toy job in the folder `cwd`."""
+    path = os.pathsep.join([str(toy), str(ROOT)])
+    env = os.environ | {"PYTHONPATH": path, "TOY_CONF": str(toy / "conf")}
+    command = [sys.executable, "-m", "toyjob", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def run(toy: Path, cwd: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run the toy job; return its exit code and what it printed."""
+    process = start(toy, cwd, *arguments)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_a_good_command_runs_and_leaves_nothing_behind(toy: Path, tmp_path: Path) -> None:
+    code, out, err = run(toy, tmp_path, "+exp=first", "room=blip_beam")
+    assert (code, out, err) == (0, "seed 7 noise 0.7\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_lists_groups_and_choices(toy: Path, tmp_path: Path) -> None:
+    code, out, err = run(toy, tmp_path, "--help")
+    assert (code, err) == (0, "")
+    groups = ["exp: first", "room: blip, blip_beam", "room/rule: linear"]
+    assert out.splitlines() == ["A toy. python -m sip.toyjob", *groups, "That is all."]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("room.noise_rat=0.3", "room.noise_rat=0.3: no such key; did you mean room.noise_rate?"),
+        ("noise_rate=0.3", "noise_rate=0.3: no such key; did you mean room.noise_rate?"),
+        ("rooom=blip", "rooom=blip: no such key; did you mean room?"),
+        ("x=1", "x=1: no such key; --help lists the groups, --cfg job all keys"),
+        ("room=blipp", "room=blipp: no such choice; did you mean blip?; there are blip, blip_beam"),
+        ("+exp=frist", "exp=frist: no such choice; did you mean first?; there are first"),
+        ("+epx=first", "+epx=first: no such group or key; did you mean exp?"),
+        ("+room/rulee=x", "+room/rulee=x: no such group or key; did you mean room/rule?"),
+        ("exp=first", "exp=first: exp has no default choice to override; write +exp=first"),
+        ("+seed=1", "Could not append to config. An item is already at 'seed'"),
+        ("seed", "'seed' should be key=value"),
+        ("mode=|\n  x", "'mode=|\\n  x' should be key=value"),  # no text to copy: it has no line
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(
+    toy: Path, tmp_path: Path, argument: str, message: str
+) -> None:
+    code, out, err = run(toy, tmp_path, argument)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}") and err.count("\n") == 1
+
+
+def test_the_override_that_is_wrong_is_named(toy: Path, tmp_path: Path) -> None:
+    code, _, err = run(toy, tmp_path, "expected=2", "exp=first")
+    assert code == 2 and err.startswith("error: exp=first: exp has no default choice")
+
+
+def test_a_text_that_needs_quotes_is_shown_with_them(toy: Path, tmp_path: Path) -> None:
+    code, _, err = run(toy, tmp_path, "mode=/Bücher (own)")
+    assert code == 2 and err.count("\n") == 1
+    assert err.endswith("needs quotes: \"mode='/Bücher (own)'\"\n")
+
+
+@pytest.mark.parametrize("text", ["/my (own)/a", "/Bücher", "~/a", "a=b c", "C:\\x (1)\\", "$a"])
+def test_quotes_keep_a_text_as_it_is(text: str) -> None:
+    (argument,) = shlex.split(_quoted("mode", text))
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    assert override.value() == text
+
+
+def test_a_folder_of_ones_own_adds_choices(toy: Path, tmp_path: Path) -> None:
+    for name, text in {
+        "exp/own": "# @package _global_\ndefaults:\n  - override /room: own\nseed: 3",
+        "room/own": "defaults:\n  - blip\n  - _self_\nnoise_rate: 0.9\nextra: 1",
+    }.items():
+        file = tmp_path / "my conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    code, out, err = run(toy, tmp_path, f"--config-dir={tmp_path / 'my conf'}", "+exp=own")
+    assert (code, out, err) == (0, "seed 3 noise 0.9\n", "")
+    code, out, err = run(toy, tmp_path, "room=own", "--config-dir", "my conf", "+exp=own")
+    assert (code, out, err) == (0, "seed 3 noise 0.9\n", "")
+    _, out, _ = run(toy, tmp_path, "--config-dir", "my conf", "--help")
+    assert "exp: first, own\nroom: blip, blip_beam, own\n" in out
+    for argument, message in {
+        "+epx=own": "+epx=own: no such group or key; did you mean exp?",
+        "+exp=owm": "exp=owm: no such choice; did you mean own?; there are first, own",
+        "room.extr=2": "room.extr=2: no such key; did you mean room.extra?",
+    }.items():
+        code, _, err = run(toy, tmp_path, "--config-dir", "my conf", "room=own", argument)
+        assert code == 2 and err == f"error: {message}\n"
+    code, _, err = run(toy, tmp_path, "--config-dir", "other", "+exp=own")
+    assert (
+        code == 2 and err.startswith("error: Additional config directory") and err.count("\n") == 1
+    )
+
+
+def test_a_file_that_would_never_be_read_is_refused(toy: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine" / "room" / "blip.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("noise_rate: 0.1\n")
+    code, _, err = run(toy, tmp_path, "--config-dir", "mine")
+    assert code == 2 and err.count("\n") == 1
+    assert err.startswith("error: mine/room/blip.yaml: SIP has a room/blip.yaml of its own")
+
+
+def test_a_command_without_arguments_runs(toy: Path, tmp_path: Path) -> None:
+    code, out, err = run(toy, tmp_path)
+    assert (code, err) == (0, "") and out.startswith("seed ")
+
+
+def test_it_is_one_line_in_a_multirun_too(toy: Path, tmp_path: Path) -> None:
+    code, _, err = run(toy, tmp_path, "-m", "seed=0,1", "room.noise_rat=0.3,0.7")
+    assert code == 2 and err.count("\n") == 1
+    assert err.startswith("error: room.noise_rat=0.3,0.7: no such key; did you mean room.noise_rat")
+
+
+def test_a_users_mistake_is_one_line(toy: Path, tmp_path: Path) -> None:
+    answer = (1, "", "error: expected good, came bad; do better\n")
+    assert run(toy, tmp_path, "mode=user") == answer
+    code, _, err = run(toy, tmp_path, "mode=user", "debug=true")
+    assert code == 1 and "Traceback" in err and err.endswith(answer[2])
+    code, _, err = run(toy, tmp_path, "mode=missing")
+    assert code == 1 and err.startswith("error: Missing mandatory value") and err.count("\n") == 1
+
+
+def test_a_bug_comes_with_its_traceback(toy: Path, tmp_path: Path) -> None:
+    code, _, err = run(toy, tmp_path, "mode=bug")
+    assert code == 1 and "Traceback" in err and err.endswith("error: a bug\n")
+    assert "hydra" not in err
+
+
+def test_an_interrupt_is_one_line(toy: Path, tmp_path: Path) -> None:
+    process = start(toy, tmp_path, "mode=slow")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "stopped: what was finished is kept; the same command goes on from there\n"
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_job_of_a_multirun_fails_alone(toy: Path, tmp_path: Path, launcher: str) -> None:
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", exc_type=ImportError)
+    arguments = ["-m", f"hydra/launcher={launcher}", "seed=1,13,2", "+exp=first"]
+    if launcher == "joblib":
+        arguments.append("hydra.launcher.n_jobs=2")
+    code, out, err = run(toy, tmp_path, *arguments)
+    assert code == 1
+    assert sorted(out.splitlines()) == ["seed 1 noise 0.5", "seed 2 noise 0.5"]
+    message = "error in job 1 (seed=13 +exp=first): expected good, came bad; do better"
+    assert err.splitlines()[0] == message and "Traceback" not in err
+    assert [file.name for file in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["prompts.noise_rat=0.3"]])
+def test_the_main_job_answers_without_heavy_libraries(tmp_path: Path, arguments: list[str]) -> None:
+    """It answers at once then: what costs seconds is to import them."""
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-X", "importtime", "-m", "sip.train", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time")}
+    said = "\n".join(line for line in lines if not line.startswith("import time"))
+    assert "hydra" in imported
+    heavy = {
+        "torch",
+        "numpy",
+        "pandas",
+        "PIL",
+        "timm",
+        "transformers",
+        "pytorch_lightning",
+        "wandb",
+    }
+    assert imported & heavy == set()
+    if arguments == ["--help"]:
+        assert (done.returncode, said) == (0, "")
+        mixes = "cutmix, mixup, mixup_cutmix, moex, moex_cutmix, none"
+        assert f"augmentation/mix: {mixes}\n" in done.stdout
+        assert done.stdout.count("python -m sip.train ") >= 5
+    else:
+        assert done.returncode == 2
+        assert "no such key; did you mean prompts.noise_rate?" in said
+
+
+def test_help_into_a_pipe_that_closes_is_no_error(tmp_path: Path) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "sip.train", "--help"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, cwd=tmp_path, env=env, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_configuration_is_found_from_anywhere() -> None:
+    assert (conf_folder() / "config.yaml").is_file()
+    assert conf_folder().is_absolute()

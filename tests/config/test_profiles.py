@@ -1,0 +1,73 @@
+"""The paper's profile: all of it composes, and without weights it stops before any work."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from sip.config.build import build
+from sip.core.errors import UserError
+from sip.jobs.train import Run, train
+from sip.pipeline.offline import Offline
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+DATASETS = (
+    "cifar10", "cifar100", "caltech101", "stanford_cars", "flowers102", "oxford_pets", "dtd",
+)  # fmt: skip
+BACKBONES = ("resnet50", "vit", "clip_vit")
+ARMS = ("none", "randaugment", "cutmix", "sip", "sip_randaugment", "sip_cutmix")
+
+
+def config(folder: Path, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        paths = [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
+        return compose("config", [*paths, *overrides])
+
+
+@pytest.mark.parametrize(("dataset", "backbone"), list(product(DATASETS, BACKBONES)))
+def test_every_cell_of_the_paper_composes_and_builds(
+    tmp_path: Path, dataset: str, backbone: str
+) -> None:
+    job = config(
+        tmp_path, f"+exp={backbone}_sip", "profile=paper", f"dataset={dataset}", "logger=csv"
+    )
+    OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
+    assert job.dataset.name == dataset or job.dataset.reader
+    assert build(job.backbone).name == job.profile.backbone[backbone].name
+    assert build(job.augmentation).offline.draws
+    recipe = build(job.classifier)
+    assert (
+        recipe.lr == job.profile.classifier["scratch" if backbone == "resnet50" else "finetune"].lr
+    )
+    offline = Offline(job)
+    assert offline.recipe()["images"]["weights"]["revision"] == job.profile.diffusion.revision
+    assert offline.writer.weights == {"label": 1.5, "caption": 0.9}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_arm_builds_on_the_laptop(tmp_path: Path, backbone: str, arm: str) -> None:
+    run = Run(config(tmp_path, f"backbone={backbone}", f"augmentation={arm}", "logger=csv"))
+    assert (run.offline is not None) == arm.startswith("sip")
+    assert run.found() is None
+
+
+def test_missing_weights_stop_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(UserError, match="Salesforce/blip-image-captioning-base") as error:
+        train(config(tmp_path, "+exp=resnet50_sip", "profile=paper", "logger=csv"))
+    assert "\n" not in str(error.value)
+    assert "download" in str(error.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_missing_local_folder_is_named(tmp_path: Path) -> None:
+    model = tmp_path / "no" / "such" / "model"
+    with pytest.raises(UserError, match="no/such/model"):
+        train(
+            config(tmp_path, "+exp=resnet50_sip", "logger=csv", f"profile.diffusion.model={model}")
+        )

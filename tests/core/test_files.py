@@ -1,0 +1,52 @@
+"""A disk that cannot be written is told in one line, however a library says so."""
+
+import errno
+from pathlib import Path
+
+import pytest
+from safetensors import SafetensorError
+
+from sip.core.files import disk_error, whole
+
+
+def full() -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device", "/there/file")
+
+
+def test_what_python_says() -> None:
+    line = disk_error(full())
+    assert line is not None and line.startswith("cannot use /there/file: the disk is full; make")
+    assert "start again: what is finished is kept" in line
+    assert "Permission denied" in str(disk_error(PermissionError(errno.EACCES, "", "/x")))
+
+
+def test_what_is_beneath_another_error() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            raise full()
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904  (as torch does)
+    assert "/there/file" in str(disk_error(caught.value))
+
+
+def test_what_safetensors_says() -> None:
+    error = SafetensorError("Error while serializing: No space left on device (os error 28)")
+    assert "the disk is full" in str(disk_error(error))
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), FileNotFoundError(errno.ENOENT, "x"), None])
+def test_all_else_is_something_else(error: BaseException | None) -> None:
+    assert disk_error(error) is None
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    with whole(file) as part, whole(tmp_path / "b.txt") as other:
+        part.write_text("new")
+        other.write_text("other")
+        assert not file.exists()
+    with pytest.raises(ValueError, match="stop"), whole(file) as part:
+        part.write_text("half")
+        raise ValueError("stop")
+    assert file.read_text() == "new"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.txt", "b.txt"]

@@ -1,0 +1,71 @@
+"""Metrics of finished runs come from their stored predictions alone."""
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from sip.core.errors import UserError
+from sip.jobs.evaluate import evaluate, refresh
+
+NAMES = ("cat", "dog", "newt")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of three classes with 8, 4 and 1 training pictures."""
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    training = [(label, "train") for label, num in enumerate((8, 4, 1)) for _ in range(num)]
+    pictures = [*training, *((label, part) for part in ("val", "test") for label in range(3))]
+    rows = [
+        {"kind": "real", "split": split, "label": label, "class_name": NAMES[label]}
+        for label, split in pictures
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pictures.parquet")
+    rows = []
+    for split, said in (("val", (0, 1, 2)), ("test", (0, 1, 0))):
+        for label, answer in enumerate(said):
+            logits = [4.0 if column == answer else 0.0 for column in range(3)]
+            rows.append({"split": split, "label": label, "logits": logits})
+    pq.write_table(pa.Table.from_pylist(rows), folder / "predictions.parquet")
+    summary = {"test_accuracy": 2 / 3, "metrics": {"drawn/vendi": 3.0, "test/old": 1.0}}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def test_metrics_of_both_splits_and_of_frequency_groups(run: Path) -> None:
+    found = evaluate(run)
+    assert found["val/top1"] == 1
+    assert found["test/top1"] == found["test/mean_per_class"] == pytest.approx(2 / 3)
+    assert (found["test/head"], found["test/middle"], found["test/tail"]) == (1, 1, 0)
+
+
+def test_table_of_classes_and_matrix_are_written(run: Path) -> None:
+    evaluate(run)
+    rows = list(csv.DictReader((run / "per_class.csv").read_text().splitlines()))
+    assert [(row["class_name"], float(row["recall"])) for row in rows] == [
+        ("cat", 1.0), ("dog", 1.0), ("newt", 0.0),
+    ]  # fmt: skip
+    with Image.open(run / "confusion.png") as picture:
+        assert picture.width > 200
+
+
+def test_refresh_keeps_what_is_not_its_own(run: Path) -> None:
+    assert refresh(run.parent) == 1
+    metrics = json.loads((run / "summary.json").read_text())["metrics"]
+    assert metrics["drawn/vendi"] == 3
+    assert "test/old" not in metrics
+    assert metrics["test/nll"] > 1
+
+
+def test_missing_predictions_are_said(run: Path, tmp_path: Path) -> None:
+    (run / "predictions.parquet").unlink()
+    with pytest.raises(UserError, match=r"expected .*predictions.parquet, which a finished run"):
+        evaluate(run)
+    with pytest.raises(UserError, match="expected finished runs of sip.train in .*elsewhere"):
+        refresh(tmp_path / "elsewhere")

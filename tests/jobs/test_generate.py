@@ -1,0 +1,259 @@
+"""The drawing job as a user runs it: plan, failures, signals, several processes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from sip.core.errors import UserError
+from tests.commands import Job, run_module
+from tests.kills import Generation, configuration, contents
+
+ROOT = Path(__file__).parents[2]
+QUICK = (
+    "dataset.shots=2",
+    "images.num_steps=4",
+    "runtime.device=cpu",
+    "runtime.num_threads=1",
+    "runtime.batch_size.images=5",
+    "runtime.batch_size.captions=5",
+    "runtime.shard_size=5",
+)
+
+
+def arguments_of(folder: Path, arguments: Sequence[str]) -> list[str]:
+    paths = [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    changes = [argument for argument in arguments if not argument.startswith("-")]
+    return [*flags, *QUICK, *paths, *changes]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def generate(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = run_module("sip.generate", arguments_of(folder, arguments), folder / "said")
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def start(folder: Path, *arguments: str) -> Job:
+    return Job("sip.generate", arguments_of(folder, arguments), folder / "said")
+
+
+def start_several(
+    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a job that starts others."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "sip.generate", *arguments_of(folder, arguments)],
+        env=environment() | dict(variables or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def shards(folder: Path) -> list[Path]:
+    return list((folder / "store").glob("images/*/shards/*"))
+
+
+def wait_for_shards(folder: Path, number: int, job: Job | subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while len(shards(folder)) < number:
+        assert job.poll() is None, job.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job that ran from start to end."""
+    folder = tmp_path_factory.mktemp("whole")
+    generate(folder)
+    return folder
+
+
+def test_the_folder_tells_what_was_drawn(whole: Path) -> None:
+    (folder,) = (whole / "runs").glob("generate-digits-img2img-*")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["num_real"], summary["num_drawn"], summary["failures"]) == (20, 20, {})
+    rows = pd.read_parquet(folder / "pictures.parquet")
+    drawn = rows[rows.kind == "drawn"]
+    assert len(drawn) == 20 and (rows.kind == "real").sum() == 20
+    assert summary["unet_evaluations"] == drawn.unet_evaluations.sum() == 20 * 2 * 2
+    assert all((whole / "store" / file).is_file() for file in drawn.file)
+    assert (folder / "contact_sheet.png").is_file()
+    assert sorted(pd.read_parquet(folder / "quality.parquet").id) == sorted(drawn.id)
+    assert 0 < summary["metrics"]["drawn/consistency_label"] <= 1
+
+
+def test_everything_is_found_again_and_the_plan_says_so(whole: Path) -> None:
+    before = contents(whole / "store")
+    plan = generate(whole, "plan=true").stdout
+    assert re.search(r"to draw +0 pictures", plan) and re.search(r"found +20 pictures", plan)
+    assert re.search(r"time +none", plan) and re.search(r"U-Net evaluations +0\b", plan)
+    assert "images       found 20, made 0" in generate(whole).stderr
+    assert contents(whole / "store") == before
+
+
+def test_a_plan_makes_nothing_and_counts_right(tmp_path: Path, whole: Path) -> None:
+    told = generate(tmp_path, "plan=true").stdout
+    assert re.search(r"to caption, to score +20, 20 pictures", told)
+    assert re.search(r"U-Net evaluations +at most 80\b", told)
+    assert re.search(r"time +about [\d.]+ s, by a short measurement", told)
+    assert re.search(r"disk +about [\d.]+ kB needed, .* free", told)
+    assert not shards(tmp_path) and not (tmp_path / "runs").exists()
+    more = generate(whole, "plan=true", "images.per_sample=2").stdout
+    assert re.search(r"to draw +20 pictures", more) and re.search(r"found +20 pictures", more)
+    assert re.search(r"U-Net evaluations +80\b", more)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
+)
+def test_a_signal_ends_the_job_in_good_order(
+    tmp_path: Path, whole: Path, number: int, code: int
+) -> None:
+    job = start(tmp_path, "images.num_steps=40")
+    wait_for_shards(tmp_path, 1, job)
+    job.send_signal(number)
+    _, told = job.communicate(timeout=120)
+    assert job.returncode == code, told
+    assert "stopping after the batch at hand" in told
+    assert told.strip().splitlines()[-1].startswith("stopped: what was finished is kept; the same")
+    assert "Traceback" not in told
+    made = len(contents(tmp_path / "store"))
+    assert 0 < len(shards(tmp_path)) < 4
+    again = generate(tmp_path, "images.num_steps=40").stderr
+    assert re.search(r"images +found (5|10|15), made (15|10|5)\b", again)
+    assert len(contents(tmp_path / "store")) > made
+
+
+@pytest.mark.slow  # the one of SLURM shares the work, too
+def test_two_processes_share_the_work(tmp_path: Path, whole: Path) -> None:
+    several = ("trainer.devices=2", "trainer.strategy=ddp", "runtime.shard_size=2")
+    job = start_several(tmp_path, *several, "runtime.batch_size.images=2")
+    _, told = job.communicate(timeout=200)
+    assert job.returncode == 0, told
+    alone = tmp_path / "alone"
+    generate(alone, "runtime.batch_size.images=2", "runtime.shard_size=2")
+    assert contents(tmp_path / "store") == contents(alone / "store")
+    assert told.count("images       found") == 1  # the first process alone speaks
+    found, made = map(int, re.search(r"images +found (\d+), made (\d+)", told).groups())
+    assert found + made == 20 and 0 < made < 20
+
+
+@pytest.mark.slow
+def test_a_lost_process_costs_nothing_that_is_finished(tmp_path: Path) -> None:
+    quick = ("images.num_steps=20", "runtime.batch_size.images=2", "runtime.shard_size=2")
+    job = start_several(tmp_path, "trainer.devices=2", "trainer.strategy=ddp", *quick)
+    wait_for_shards(tmp_path, 2, job)
+    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    job.communicate(timeout=120)  # Lightning ends the others
+    finished = len(contents_of_images(tmp_path))
+    told = generate(tmp_path, *quick).stderr  # with another number of processes
+    assert f"images       found {finished}, made {20 - finished}" in told or finished == 20
+    alone = tmp_path / "alone"
+    generate(alone, *quick)
+    assert contents(tmp_path / "store") == contents(alone / "store")
+
+
+def contents_of_images(folder: Path) -> set[str]:
+    from sip.store.shards import read_columns
+
+    return {key for shard in shards(folder) for key in read_columns(shard, ["key"])["key"]}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Own pictures, 12 of 2 classes to train on, of which three cannot be read."""
+    rng = np.random.default_rng(0)
+    for number in range(16):
+        part = "train" if number < 12 else ("val", "test")[number // 2 % 2]
+        path = tmp_path / "own" / part / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (40, 30, 3), dtype=np.uint8)).save(path)
+        if number == 3:
+            path.write_bytes(path.read_bytes()[:200])  # truncated
+        if number == 4:
+            path.write_bytes(b"")
+        if number == 7:
+            path.write_text("not an image")
+    return tmp_path / "own"
+
+
+def test_bad_pictures_fail_alone_and_are_tried_again(tmp_path: Path, own: Path) -> None:
+    data = ["dataset=image_folder", f"dataset.root={own}", "dataset.shots=null"]
+    told = generate(tmp_path, *data, code=1).stderr
+    line = told.strip().splitlines()[-1]
+    assert line.startswith("error: images: 3 of 12 pictures failed (3 unreadable); retry=failed")
+    assert "images.max_failed=0.01" in line and "Traceback" not in told
+    told = generate(tmp_path, *data, "images.max_failed=0.5", "retry=failed").stderr
+    assert "captions     found 9, made 3" in told and "images       found 9, made 0" in told
+    assert "3 of 12 pictures failed (3 unreadable)" in told
+    assert "2 of 12 files cannot be read (" in told  # of the third the header can
+    (folder,) = (tmp_path / "runs").glob("generate-*")
+    assert json.loads((folder / "summary.json").read_text())["failures"] == {"unreadable": 3}
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("retry=all", "retry: expected null, failed or damaged, came 'all'"),
+        ("runtime.shard_size=0", "runtime.shard_size: expected a number >= 1, came 0"),
+        ("runtime.batch_size.images=abc", "images: expected a number >= 1 or auto, came 'abc'"),
+        ("trainer.devices=0", "trainer.devices: expected a number >= 1 or auto, came 0"),
+    ],
+)
+def test_wrong_settings_are_refused(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Generation(configuration(tmp_path, override))
+
+
+def test_slurm_is_found_and_its_processes_share_the_work(tmp_path: Path) -> None:
+    several = ("trainer.devices=2", "trainer.strategy=ddp", "runtime.shard_size=2")
+    jobs = []
+    for rank in ("0", "1"):
+        slurm = {
+            "JOB_ID": str(10_000 + os.getpid() % 10_000),
+            "JOB_NAME": "sip",
+            "NTASKS": "2",
+            "NTASKS_PER_NODE": "2",
+            "PROCID": rank,
+            "LOCALID": rank,
+            "NODEID": "0",
+            "NODELIST": "localhost",
+        }
+        variables = {f"SLURM_{name}": value for name, value in slurm.items()}
+        quick = (*several, "runtime.batch_size.images=2")
+        jobs.append(start_several(tmp_path, *quick, variables=variables))
+    told = [job.communicate(timeout=200)[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], told
+    assert "images       found" in told[0] and "images       found" not in told[1]
+    assert len(contents_of_images(tmp_path)) == 20
+
+
+@pytest.mark.slow
+def test_the_slurm_launcher_runs_jobs_with_its_local_executor(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    launcher = ("-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")
+    job = start_several(tmp_path, *launcher, "seed=0,1", "dataset.shots=1")
+    _, told = job.communicate(timeout=200)
+    assert job.returncode == 0, told
+    runs = list((tmp_path / "runs").glob("generate-*/summary.json"))
+    assert len(runs) == 2
+    assert len(contents_of_images(tmp_path)) in range(10, 21)  # what both drew is drawn once

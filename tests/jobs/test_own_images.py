@@ -1,0 +1,77 @@
+"""Own pictures in one line, as a user does it: draw from a messy folder, then export."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from sip.core.image_io import read_rgb
+from tests.dataset.trees import picture
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Pictures of two classes, of which one has a single picture, and much else."""
+    root = tmp_path / "my pictures (2024)"
+    for number, name in enumerate(("Über uns/1.PNG", "Über uns/in/2.png", "cat_dog/犬 3.png")):
+        picture(root / name, 40 * number, (40, 30))
+    Image.new("CMYK", (40, 30), (0, 90, 200, 10)).save(root / "Über uns" / "1.jpg")
+    (root / "Über uns" / "copy.PNG").write_bytes((root / "Über uns" / "1.PNG").read_bytes())
+    (root / "cat_dog" / "link.png").symlink_to(root / "Über uns" / "in" / "2.png")
+    (root / "Über uns" / "up").symlink_to(root)
+    (root / "Thumbs.db").write_bytes(b"stray")
+    (root / "cat_dog" / "notes.txt").write_text("no picture")
+    return root
+
+
+def run(folder: Path, command: list[str]) -> subprocess.CompletedProcess:
+    """Run a command of the form `python -m ...` in a folder."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *command[1:]],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_a_messy_folder_is_drawn_and_exported(tmp_path: Path, own: Path) -> None:
+    place = tmp_path / "anywhere"
+    place.mkdir()
+    quick = ["images.num_steps=4", "runtime.device=cpu", "runtime.num_threads=1"]
+    everything = ["dataset.val_fraction=0", "dataset.test_fraction=0"]
+    line = ["dataset=image_folder", f"dataset.root='{own}'", *everything, *quick]
+    done = run(place, ["python", "-m", "sip.generate", *line])
+    said = done.stderr.splitlines()
+    assert any(
+        text.startswith("models       the miniature ones know digits alone") for text in said
+    )
+    assert "dataset      passed over 1 file without a picture's name: cat_dog/notes.txt" in said
+    assert any(text.startswith("plan ") and " to draw, 0 found; " in text for text in said)
+    assert "pictures of 6 originals" in done.stdout
+    (command,) = [text for text in done.stdout.splitlines() if "sip.export" in text]
+    words = shlex.split(command.partition("as a data set")[2])
+    exported = run(place, [word.replace("FOLDER", "drawn") for word in words])
+    assert exported.stdout.startswith("drawn: 6 pictures as image_folder")
+    table = pd.read_csv(place / "drawn" / "metadata.csv")
+    assert table.class_name.value_counts().to_dict() == {"Über uns": 4, "cat dog": 2}
+    assert sorted(table.sample_id) == sorted(
+        [
+            *("Über uns/1.PNG", "Über uns/1.jpg", "Über uns/copy.PNG", "Über uns/in/2.png"),
+            *("cat_dog/link.png", "cat_dog/犬 3.png"),
+        ]
+    )
+    for name in table.file_name:
+        assert read_rgb(place / "drawn" / name, None).size == (32, 32)

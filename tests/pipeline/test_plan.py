@@ -1,0 +1,89 @@
+"""The plan against what a job then does, from whatever is there."""
+
+from pathlib import Path
+
+import pytest
+
+from sip.core.errors import UserError
+from sip.pipeline.makers import Stages
+from sip.pipeline.plan import Plan, duration, make_plan, size
+from tests.kills import Generation, configuration
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Generation:
+    """A job of 20 originals and 40 pictures; nothing is there yet."""
+    return Generation(configuration(tmp_path))
+
+
+def draw(job: Generation, samples: list) -> None:
+    prompts, _ = job.offline.prompts(samples, Stages())
+    job.offline.draw(prompts, Stages())
+
+
+def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> None:
+    plan = job.plan()
+    assert (plan.to_caption, plan.to_score, plan.to_draw, plan.found) == (20, 20, 40, 0)
+    assert not plan.exact and plan.seconds > 0 and plan.bytes_needed > 0
+    samples = job.samples()
+    draw(job, samples[:8])
+    half = make_plan(job.offline, samples)
+    assert (half.to_caption, half.to_score, half.to_draw, half.found) == (12, 12, 24, 16)
+    draw(job, samples)
+    done = make_plan(job.offline, samples)
+    assert (done.to_caption, done.to_score, done.to_draw, done.found) == (0, 0, 0, 40)
+    assert done.exact and done.evaluations == done.bytes_needed == done.seconds == 0
+
+
+def test_captions_without_scores(job: Generation) -> None:
+    samples = job.samples()
+    job.offline._captions(samples[:12], Stages())
+    plan = make_plan(job.offline, samples)
+    assert (plan.to_caption, plan.to_score, plan.to_draw) == (8, 20, 40)
+    assert plan.evaluations == 40 * 4
+
+
+def test_a_failed_row_of_scores_is_no_obstacle(job: Generation) -> None:
+    samples = job.samples()
+    captions = job.offline._captions(samples, Stages())
+    from sip.pipeline.offline import score_keys
+
+    key = score_keys(samples, captions)[3]
+    room = job.offline.room("scores")
+    row = {"key": key, "sample_id": "x", "captions": ["a"], "similarities": [], "status": "failed"}
+
+    def fail(batches, add) -> None:
+        for _ in batches:
+            add(row | {"error": "gone"})
+
+    room.fill({key: 0}, fail, 1, shard_size=1)
+    plan = make_plan(job.offline, samples)
+    assert (plan.to_score, plan.to_draw) == (19, 38)
+    prompts, _ = job.offline.prompts(samples, Stages())
+    assert len(prompts) == 38
+    assert job.offline.failures(prompts[:0], samples[3:4]) == {"unreadable": 2}
+    job.offline.retry_failed = True
+    assert make_plan(job.offline, samples).to_score == 1
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    plan = Plan(0, 0, 10, 0, 0, 100, True, 1.0, 2_000_000, 1_000_000, 1)
+    with pytest.raises(UserError, match="about 2 MB are needed for 10 pictures, 1 MB are free"):
+        plan.check_space(tmp_path)
+
+
+def test_times_and_sizes_for_people() -> None:
+    assert [duration(s) for s in (0.5, 42, 150, 7300, 200_000)] == [
+        "0.5 s",
+        "42 s",
+        "2 min",
+        "2 h 2 min",
+        "2 d 7 h",
+    ]
+    assert [size(n) for n in (12, 1234, 5.5e6, 5.42e11, 3e12)] == [
+        "12 B",
+        "1.23 kB",
+        "5.5 MB",
+        "542 GB",
+        "3 TB",
+    ]

@@ -1,0 +1,132 @@
+"""A drawn set is embedded by the scorer that ranks captions, and measured picture by picture."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from omegaconf import OmegaConf
+
+from sip.core.image_io import read_rgb
+from sip.dataset.base import Sample
+from sip.dataset.digits import CLASS_NAMES, Digits
+from sip.device.settings import Runtime
+from sip.pipeline import quality as drawn
+from sip.pipeline.makers import Stages
+from sip.pipeline.offline import Picture
+from sip.pipeline.quality import embed, evenly, measure, per_picture
+from sip.prompts.base import Prompt, Span
+from sip.scores.clip import Clip
+
+ROOT = Path(__file__).parents[2]
+RUNTIME = Runtime.cpu(num_threads=1)
+METRICS = {
+    "consistency": {"_target_": "sip.metrics.consistency.Consistency"},
+    "distribution": {
+        "_target_": "sip.metrics.distribution.Distribution",
+        "precision_neighbours": 3,
+        "coverage_neighbours": 5,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Clip:
+    scorer = Clip(str(ROOT / "sip" / "miniature" / "scorer"), None, "float32")
+    scorer.load(RUNTIME)
+    return scorer
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    folder = str(tmp_path_factory.mktemp("data"))
+    return Digits(folder, 32, 2, None, None, None, 0).samples("train")
+
+
+def pictures(samples: list[Sample], caption: str | None = "a digit, wide") -> list[Picture]:
+    """Take the other picture of the same class for the drawn one."""
+    made = []
+    for number, sample in enumerate(samples):
+        other = next(s for s in samples if s.label == sample.label and s is not sample)
+        prompt = Prompt(
+            sample.sample_id, sample.path, sample.sha256, sample.label, sample.class_name, 0,
+            (Span(sample.class_name, 1.5),), "", 4.0, 0.5, number, caption, None,
+        )  # fmt: skip
+        made.append(Picture(prompt, {"file": other.path, "status": "ok"}, ()))
+    return made
+
+
+def test_similarities_are_the_scorers_own(scorer: Clip, samples: list[Sample]) -> None:
+    found = embed(scorer, pictures(samples), samples, CLASS_NAMES, RUNTIME)
+    assert found is not None
+    columns = per_picture(found, CLASS_NAMES)
+    for row in (0, 7, 19):
+        picture = found.pictures[row]
+        pixels = scorer.prepare([read_rgb(picture.row["file"], None)])
+        texts = [f"a photo of a {name}" for name in CLASS_NAMES]
+        cosines = scorer.score(samples[:1], [[*texts, "a digit, wide"]], pixels)[0]
+        label = picture.prompt.label
+        assert columns["label_similarity"][row] == pytest.approx(cosines[label], abs=1e-3)
+        assert columns["caption_similarity"][row] == pytest.approx(cosines[-1], abs=1e-3)
+        best = max(range(10), key=cosines.__getitem__)
+        assert columns["zero_shot"][row] == CLASS_NAMES[best]
+    sources = found.vectors.originals[found.vectors.sources]
+    assert columns["original_distance"][3] == pytest.approx(
+        1 - float(found.vectors.drawn[3] @ sources[3]), abs=1e-5
+    )
+    # The reference holds the same pictures as the drawn set, in another order.
+    assert sorted(found.vectors.reference[:, 0]) == pytest.approx(sorted(found.vectors.drawn[:, 0]))
+
+
+def test_unreadable_files_are_left_out(scorer: Clip, samples: list[Sample], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    some = pictures(samples, caption=None)
+    some[2].row["file"] = str(broken)
+    found = embed(scorer, some, [], CLASS_NAMES, RUNTIME)
+    assert found is not None and len(found.pictures) == 19 and some[2] not in found.pictures
+    assert found.vectors.caption_texts is None and found.vectors.reference is None
+    for picture in some:
+        picture.row["file"] = str(broken)
+    assert embed(scorer, some, [], CLASS_NAMES, RUNTIME) is None
+
+
+class Offline:
+    """What `measure` looks at."""
+
+    runtime = RUNTIME
+
+    def __init__(self, scorer: Clip) -> None:
+        self.scorer = scorer
+
+
+def test_a_run_gets_rows_and_a_file(scorer: Clip, samples: list[Sample], tmp_path: Path) -> None:
+    stages = Stages()
+    config = OmegaConf.create({"metrics": METRICS})
+    some = pictures(samples)
+    found = measure(config, Offline(scorer), some, samples, CLASS_NAMES, stages)
+    summary = found.summary()
+    assert set(summary["metrics"]) >= {"drawn/consistency_label", "drawn/frechet"}
+    assert summary["metrics"]["drawn/frechet"] == pytest.approx(0, abs=1e-4)
+    assert summary["metrics"]["drawn/coverage"] == 1
+    assert {row["n"] for row in summary["quality"]} == {20}
+    assert [(row["stage"], row["made"]) for row in stages.rows] == [("metrics", 9)]
+    found.write(tmp_path)
+    rows = pq.read_table(tmp_path / "quality.parquet").to_pylist()
+    assert [row["id"] for row in rows] == [picture.prompt.image_id for picture in some]
+
+
+def test_a_scorer_without_weights_costs_the_measures_alone(
+    samples: list[Sample], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = OmegaConf.create({"metrics": METRICS})
+    offline = Offline(Clip(str(tmp_path / "nowhere"), None, "float32"))
+    found = measure(config, offline, pictures(samples), [], CLASS_NAMES, Stages())
+    assert found is drawn.NOTHING and found.summary() == {"metrics": {}, "quality": []}
+    assert "the drawn set is not measured" in capfd.readouterr().err
+    nothing = OmegaConf.create({"metrics": {}})
+    assert measure(nothing, offline, pictures(samples), [], CLASS_NAMES, Stages()) is found
+
+
+def test_a_large_set_is_measured_on_pictures_from_all_over_it() -> None:
+    assert evenly(range(10), 20) == list(range(10))
+    assert evenly(range(100), 4) == [0, 25, 50, 75]

@@ -1,0 +1,364 @@
+"""A whole build of one step a part: what is made, found, drawn from, and said of it."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import timm
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+from transformers import AutoTokenizer
+
+from sip.config.build import build as instantiate
+from sip.core.errors import UserError
+from sip.jobs.generate import generate
+from sip.stack import build, diffusion, drawing, parts, quality
+from sip.stack import stack as stacks
+from sip.stack.card import num_samples
+from sip.stack.distances import feature_distances, inception_distances
+from sip.stack.measures import psnr
+from sip.stack.sizes import PRESETS, preset
+from sip.stack.stack import Stack, reports_of
+from sip.stack.vae import LATENTS, all_latents, encode, vae
+from tests.commands import run_module
+from tests.stack.made_up import CLASSES, CONF, configuration, plain_work, write_parquet
+
+PARTS = {"vae", "diffusion", "scorer", "captioner", "vit", "judge"}
+SMALL_BATCHES = 4  # pictures a step, to be quick
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="module")
+def data(place: Path) -> Path:
+    return write_parquet(place / "cifar10")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small batches, one step of DDIM less than many, few pictures."""
+    make_quick(monkeypatch)
+
+
+def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    for size, one in PRESETS.items():
+        training = {
+            part: replace(how, batch_size=SMALL_BATCHES) for part, how in one.training.items()
+        }
+        narrow = replace(one.vae, widths=(8, 16, 24))
+        quick = replace(one, training=training, vae=narrow, unet=replace(one.unet, widths=(28, 56)))
+        monkeypatch.setitem(PRESETS, size, quick if size == "tiny" else one)
+    monkeypatch.setattr(drawing, "NUM_STEPS", 4)
+    monkeypatch.setattr(drawing, "NOISE_RATES", (0.5,))
+    monkeypatch.setattr(drawing, "GUIDANCE_SCALES", (1.0, 5.0))
+    monkeypatch.setattr(diffusion, "SAMPLE_STEPS", 2)
+
+
+@pytest.fixture(scope="module")
+def made(place: Path, data: Path) -> tuple[DictConfig, Path]:
+    """A stack with its card, in one process and thread."""
+    config, folder = configuration(data, place / "models"), place / "models"
+    with pytest.MonkeyPatch.context() as patch:
+        make_quick(patch)
+        build.task(config)
+    return config, folder
+
+
+def test_all_parts_are_there_and_no_checkpoint(made: tuple[DictConfig, Path]) -> None:
+    _, folder = made
+    reports = reports_of(folder)
+    assert set(reports) == PARTS
+    assert all(row["steps"] == 1 and row["parameters"] > 1e5 for row in reports.values())
+    assert list(folder.rglob("*.ckpt")) == [] and not (folder / LATENTS).exists()
+    weights = [file for file in folder.rglob("*") if file.suffix in (".bin", ".pt", ".pth")]
+    assert weights == []
+    for name in ("diffusion", "vae"):
+        with Image.open(folder / "samples" / f"{name}.png") as sheet:
+            assert sheet.width > 700
+    made_from = json.loads((folder / "stack.json").read_text())
+    assert made_from["part"] == "pretrain" and str(folder) not in str(made_from)
+    for file in folder.rglob("*.json"):
+        assert str(folder.parent) not in file.read_text(), file
+    tower = timm.create_model(f"local-dir:{folder / 'clip_vit'}", pretrained=True)
+    assert tower.patch_embed.patch_size == (4, 4)
+
+
+def test_every_word_of_the_pool_is_one_token(made: tuple[DictConfig, Path]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(made[1] / "scorer")
+    for word in (*CLASSES, "background", "grey", "photo"):
+        assert len(tokenizer(word).input_ids) == 3, word
+
+
+def test_the_card_says_what_was_measured(made: tuple[DictConfig, Path]) -> None:
+    _, folder = made
+    card, measured = (
+        (folder / "README.md").read_text(),
+        json.loads((folder / "quality.json").read_text()),
+    )
+    assert card.startswith("# A tiny stack for ")
+    assert "64 pictures with their class names" in card
+    assert "with `scale=1e-05`, a share of the preset's steps" in card
+    assert "judge (of this card, not of the stack)" in card
+    assert "there is no FID and no KID" in card
+    assert not any(word in str(measured) for word in ("FID", "KID"))
+    assert measured["distribution"]["real pictures, of"] == "test"
+    assert measured["distribution"]["pictures drawn from noise"] == 4
+    for part, name in (
+        ("autoencoder", "reconstruction, PSNR in dB"),
+        ("scorer", "zero-shot accuracy"),
+        ("diffusion", "noise rate 0.5: label kept"),
+        ("diffusion", "noise rate 0.9, guidance scale 5: label kept"),
+        ("diffusion", "noise rate 0.9, another class as prompt: class taken over"),
+        ("distribution", "Frechet distance of the judge's features"),
+    ):
+        assert f"| {name} | {measured[part][name]} |" in card
+    assert (folder / "contact_sheet.png").exists()
+
+
+def test_a_second_start_finds_everything(
+    made: tuple[DictConfig, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, folder = made
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+    monkeypatch.setattr(Stack, "pool", lambda self: pytest.fail("the pool was read"))
+    build.task(config)
+    assert before == {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file()}
+
+
+def test_other_settings_need_another_folder(made: tuple[DictConfig, Path], data: Path) -> None:
+    _, folder = made
+    other = configuration(data, folder, "seed=1", "again=[vit]")
+    with pytest.raises(
+        UserError, match=r"of other settings \(seed 0, now 1\); name another folder"
+    ):
+        Stack(other).make()
+    assert set(reports_of(folder)) == PARTS
+
+
+@pytest.mark.parametrize(
+    ("override", "differs"),
+    [
+        ("scale=1", r"scale 1e-05, now 1"),
+        ("image_size=64", r"image_size 32, now 64"),
+        ("dataset.pretrain_fraction=0.5", r"pictures 64 \(\w{8}\), now 40 \(\w{8}\)"),
+    ],
+)
+def test_what_is_there_is_not_taken_for_another_stack(
+    made: tuple[DictConfig, Path], data: Path, override: str, differs: str
+) -> None:
+    for task in (build.task, quality.task):
+        with pytest.raises(UserError, match=rf"of other settings \({differs}\); name another"):
+            task(configuration(data, made[1], override))
+
+
+def test_a_refused_pool_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("sample_id,caption\nx,a thing\n")
+    own = f"caption_file={tmp_path / 'own.csv'}"
+    with pytest.raises(UserError, match="caption_file: expected a caption for each of 64"):
+        build.task(configuration(data, tmp_path / "stack", own))
+    assert not (tmp_path / "stack").exists()
+
+
+def test_own_captions_are_given_on_the_command_line(tmp_path: Path) -> None:
+    given = ["caption_file=own.csv", "profile=own", "dataset.root=nowhere"]
+    done = run_module("sip.stack.build", given, tmp_path / "said")
+    assert done.returncode == 1 and "dataset.root: expected a folder" in done.stderr
+
+
+def test_the_next_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["profile=own", "profile.name=a b", "size=small", "image_size=64", "dataset.root=x"]
+    monkeypatch.setattr(stacks, "command_line", lambda: {"overrides": given})
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config, digits = compose("miniature", given), compose("miniature")
+    assert stacks.training_command(config) == (
+        "python -m sip.train profile=own 'profile.name=a b' dataset.root=x profile.size=small "
+        "profile.image_size=64 profile.draw_size=64 augmentation=sip"
+    )
+    assert stacks.training_command(digits) is None
+
+
+def test_the_engine_draws_with_it(made: tuple[DictConfig, Path], data: Path, place: Path) -> None:
+    paths = [f"paths.{name}={place / name}" for name in ("store", "runs", "data")]
+    overrides = [
+        "profile=cifar10", "dataset=cifar10_parquet", f"dataset.path={data}", "logger=csv",
+        f"profile.stack={made[1]}", "dataset.shots=1", "images.num_steps=4", "metrics=[]",
+        "runtime.device=cpu", "dataset.val_fraction=0.5",
+    ]  # fmt: skip
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [*paths, *overrides])
+    generate(config)
+    (file,) = (place / "runs").glob("generate-*/pictures.parquet")
+    rows = pd.read_parquet(file)
+    drawn = rows[rows.kind == "drawn"]
+    assert len(drawn) == 2 and set(drawn.status) == {"ok"}
+    assert set(drawn.class_name) == set(CLASSES)
+    with Image.open(place / "store" / drawn.file.iloc[0]) as picture:
+        assert picture.size == (32, 32)
+
+
+def test_an_unlabelled_stack_names_no_class(data: Path, tmp_path: Path) -> None:
+    config = configuration(data, tmp_path / "stack", "labels=false")
+    stack = Stack(config)
+    assert stack.parts == ["vae", "diffusion", "scorer", "captioner"]
+    build.task(config)
+    files = (tmp_path / "stack").rglob("*.json")
+    assert not any(name in file.read_text() for file in files for name in CLASSES)
+    card = (tmp_path / "stack" / "README.md").read_text()
+    assert "without class names" in card and "label kept" not in card
+    assert "stated attributes found" in card
+
+
+def test_a_late_build_stops_and_goes_on(data: Path, tmp_path: Path, capfd: Any) -> None:
+    config = configuration(data, tmp_path / "stack", "time_limit=1.0e-3", "labels=false")
+    build.task(config)
+    assert re.search(r"missing: vae, diffusion, scorer, captioner, card; the same command goes on",
+                     capfd.readouterr().err)  # fmt: skip
+    assert reports_of(tmp_path / "stack") == {}
+
+
+def test_again_makes_a_part_anew(made: tuple[DictConfig, Path], data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stack"
+    shutil.copytree(made[1], folder)
+    assert Stack(configuration(data, folder, "again=[vae]")).missing() == ["vae", "diffusion"]
+    with pytest.raises(UserError, match=r"again: expected some of vae, .* or all, came unet"):
+        Stack(configuration(data, folder, "again=[unet]")).missing()
+    stack = Stack(configuration(data, folder, "again=judge"))
+    old = (folder / "judge.safetensors").stat().st_mtime_ns
+    assert stack.make() == []
+    assert (folder / "judge.safetensors").stat().st_mtime_ns > old
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_two_chains_side_by_side_come_to_the_same_weights(
+    made: tuple[DictConfig, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacks, "threads", lambda: 2)
+    monkeypatch.setattr(stacks, "START", "fork")  # which has imported everything
+    stack = Stack(configuration(data, tmp_path / "stack"))
+    assert stack.make() == []
+    files = [file.relative_to(made[1]) for file in made[1].rglob("*.safetensors")]
+    assert len(files) == 8
+    for file in files:
+        assert (made[1] / file).read_bytes() == (tmp_path / "stack" / file).read_bytes(), file
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_chain_that_fails_is_named_and_the_other_one_ends(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(task: parts.Task) -> dict:
+        raise UserError("no luck")
+
+    monkeypatch.setattr(stacks, "threads", lambda: 2)
+    monkeypatch.setattr(stacks, "START", "fork")
+    monkeypatch.setitem(parts.MAKERS, "captioner", broken)
+    stack = Stack(configuration(data, tmp_path / "stack", "labels=false"))
+    with pytest.raises(UserError, match="^scorer: the process failed, see above; the same command"):
+        stack.make()
+    assert set(reports_of(tmp_path / "stack")) == {"vae", "diffusion", "scorer"}
+
+
+def test_quality_asks_for_a_whole_stack(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="card: expected a whole stack in .*, missing: vae, diff"):
+        quality.task(configuration(data, tmp_path / "nothing"))
+    assert (num_samples("auto", "cpu"), num_samples("auto", "cuda")) == (1000, 10000)
+    with pytest.raises(UserError, match="num_samples: expected auto, or 2 or more, came 1"):
+        num_samples(1, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("size=huge", "size: expected one of tiny, small, came 'huge'"),
+        ("image_size=48", "image_size: expected 32 or 64, came 48"),
+        ("labels=auto", "labels: expected true or false, came 'auto'"),
+        ("scale=0", "scale: expected a number above 0, came 0"),
+        ("time_limit=-1", "time_limit: expected seconds above 0, or null, came -1"),
+    ],
+)
+def test_wrong_values_are_said_before_any_work(
+    data: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        Stack(configuration(data, tmp_path / "stack", override)).make()
+    assert not (tmp_path / "stack").exists()
+
+
+@pytest.mark.parametrize("size", PRESETS)
+@pytest.mark.parametrize("image_size", [32, 64])
+def test_latents_have_the_presets_side(size: str, image_size: int) -> None:
+    chosen = preset(size, strokes=False)
+    with torch.device("meta"):
+        model = vae(chosen, image_size)
+        latents = model.encode(torch.empty(1, 3, image_size, image_size)).latent_dist.mean
+    assert tuple(latents.shape[1:]) == (chosen.vae.channels, chosen.vae.side, chosen.vae.side)
+
+
+def test_latents_are_encoded_once_and_anew_for_another_autoencoder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Stack(configuration(data, tmp_path)).pool()
+    work, model = plain_work(tmp_path), vae(preset("tiny", strokes=False)).eval()
+    first = all_latents(model, pool, work)
+    assert len(first[0]) == 128
+    calls = []
+    monkeypatch.setattr("sip.stack.vae.encode", lambda *a: calls.append(1) or encode(*a))
+    again = all_latents(model, pool, work)
+    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True)) and not calls
+    with torch.no_grad():
+        model.encoder.conv_in.bias += 1
+    other = all_latents(model, pool, work)
+    assert calls and not torch.equal(other[0], first[0])
+
+
+def test_psnr_is_that_of_torchmetrics() -> None:
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.rand(3, 3, 8, 8, generator=generator) * 2 - 1 for _ in range(2))
+    expected = [
+        peak_signal_noise_ratio((a + 1) / 2, (b + 1) / 2, data_range=1.0).item()
+        for a, b in zip(first, second, strict=True)
+    ]
+    assert psnr(first, second).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+class Flat(torch.nn.Module):
+    """A network in Inception's place: 6 numbers a picture."""
+
+    num_features = 6
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(pixels.float(), (2, 1)).flatten(1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_distances_agree_with_torchmetrics() -> None:
+    pytest.importorskip("torchmetrics")
+    generator = torch.Generator().manual_seed(0)
+    real, drawn = (torch.rand(64, 3, 8, 8, generator=generator) * 2 - 1 for _ in range(2))
+    found = inception_distances(real, drawn * 0.5, "cpu", Flat())
+    features = [Flat()((pictures + 1) / 2).double() for pictures in (real, drawn * 0.5)]
+    ours = feature_distances({"toy": features[0]}, {"toy": features[1]})
+    assert found["FID"] == pytest.approx(ours["Frechet distance of the toy's features"], abs=0.006)
+
+
+def test_the_digits_stack_is_as_it_was() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        stack = Stack(compose("miniature", ["folder=sip/miniature"]))
+    assert stack.is_digits and not stack.mirrored
+    assert {part: how.steps for part, how in stack.preset.training.items() if part != "judge"} == {
+        "vae": 600, "diffusion": 4000, "scorer": 2800, "captioner": 2000, "vit": 1500,
+    }  # fmt: skip
+    assert instantiate(stack.config.dataset).splits[0] == "pretrain"

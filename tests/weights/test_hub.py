@@ -1,0 +1,260 @@
+"""Downloads from a pretended hub: which files are taken, from where, and what is said."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from huggingface_hub.errors import (
+    GatedRepoError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import filter_repo_objects
+
+from sip.core.errors import UserError
+from sip.weights import hub, weights
+from sip.weights.layout import weight_files
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CLIP = [
+    "README.md", "config.json", "flax_model.msgpack", "merges.txt", "model.safetensors",
+    "preprocessor_config.json", "pytorch_model.bin", "tf_model.h5", "tokenizer.json", "vocab.json",
+]  # fmt: skip
+SIGLIP = ["config.json", "model.safetensors", "spiece.model", "model.fp16.safetensors"]
+COMPONENTS = {
+    "_class_name": "StableDiffusionPipeline",
+    "feature_extractor": ["transformers", "CLIPImageProcessor"],
+    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+BOTH = ("", ".fp16")
+DIFFUSION = [
+    "README.md", "model_index.json", "v1-5-pruned.safetensors", "v1-5-pruned.ckpt",
+    "feature_extractor/preprocessor_config.json", "scheduler/scheduler_config.json",
+    "tokenizer/merges.txt", "tokenizer/vocab.json",
+    *(f"{name}/config.json" for name in ("safety_checker", "text_encoder", "unet", "vae")),
+    *(f"{name}/model{v}.safetensors" for name in ("safety_checker", "text_encoder") for v in BOTH),
+    *(f"unet/diffusion_pytorch_model{v}.safetensors" for v in (*BOTH, ".non_ema")),
+    "vae/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.bin",
+    "vae_decoder/model.onnx", "vae_1_0/diffusion_pytorch_model.safetensors",
+]  # fmt: skip
+
+
+class PretendedHub:
+    """Repositories by name; downloads go into a cache laid out as the hub's client does."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self.repos: dict[str, list[str]] = {}
+        self.errors: dict[str, Exception] = {}
+        self.asked: list[str] = []
+        self.contents: dict[str, str] = {}
+
+    def model_info(self, _, name: str, *, revision: str, files_metadata: bool) -> SimpleNamespace:
+        self.asked.append(name)
+        if name in self.errors:
+            raise self.errors[name]
+        siblings = [SimpleNamespace(rfilename=path, size=10**9) for path in self.repos[name]]
+        return SimpleNamespace(siblings=siblings)
+
+    def snapshot_download(self, name: str, *, revision: str, allow_patterns: list[str]) -> str:
+        repo = self.cache / f"models--{name.replace('/', '--')}"
+        (repo / "refs").mkdir(parents=True, exist_ok=True)
+        (repo / "refs" / revision).write_text(COMMIT)
+        folder = repo / "snapshots" / COMMIT
+        for path in filter_repo_objects(self.repos[name], allow_patterns=allow_patterns):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            content = json.dumps(COMPONENTS) if path == "model_index.json" else "{}"
+            content = self.contents.get(path, content)
+            if path.endswith(".safetensors"):  # whole, without a number in it
+                content = "\2\0\0\0\0\0\0\0{}"
+            (folder / path).write_text(content)
+        return str(folder)
+
+    def taken(self, name: str) -> set[str]:
+        folder = self.cache / f"models--{name.replace('/', '--')}" / "snapshots" / COMMIT
+        files = (file for file in folder.rglob("*") if file.is_file())
+        return {file.relative_to(folder).as_posix() for file in files}
+
+
+@pytest.fixture
+def pretended(tmp_path, monkeypatch) -> PretendedHub:
+    made = PretendedHub(tmp_path / "hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(made.cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.model_info", lambda *args, **more: made.model_info(*args, **more)
+    )
+    monkeypatch.setattr("huggingface_hub.snapshot_download", made.snapshot_download)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
+    return made
+
+
+def refused(kind: type[Exception]) -> Exception:
+    """Return an error of the hub, made without an answer of it."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, "refused")
+    return error
+
+
+def test_a_model_is_downloaded_once_without_pickles(pretended, capfd):
+    pretended.repos["org/clip"] = CLIP
+    weights.require("org/clip", None)
+    assert pretended.taken("org/clip") == {
+        "config.json", "merges.txt", "model.safetensors", "preprocessor_config.json",
+        "tokenizer.json", "vocab.json",
+    }  # fmt: skip
+    said = capfd.readouterr().err.splitlines()
+    assert said == ["weights      downloading org/clip, revision main: 1 files, 1.00 GB"]
+    weights.require("org/clip", None)
+    assert pretended.asked == ["org/clip"]
+    assert (weights.weights_folder("org/clip", None) / "model.safetensors").is_file()
+    assert capfd.readouterr().err == ""
+
+
+def test_tokenizer_models_are_taken_and_other_variants_are_not(pretended):
+    pretended.repos["org/siglip"] = SIGLIP
+    weights.require("org/siglip", "main")
+    assert pretended.taken("org/siglip") == {"config.json", "model.safetensors", "spiece.model"}
+
+
+SMALL = {path for path in DIFFUSION if path.endswith((".json", ".txt"))}
+SAFETY = "safety_checker/model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("variant", "without", "expected"),
+    [
+        (None, (), {"text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors",
+                    SAFETY}),
+        (None, ("safety_checker",), {"text_encoder/model.safetensors",
+                                     "unet/diffusion_pytorch_model.safetensors"}),
+        ("fp16", ("safety_checker",), {"text_encoder/model.fp16.safetensors",
+                                       "unet/diffusion_pytorch_model.fp16.safetensors"}),
+    ],
+)  # fmt: skip
+def test_of_a_pipeline_one_variant_of_each_component_is_taken(
+    pretended, variant, without, expected
+):
+    pretended.repos["org/sd"] = DIFFUSION
+    weights.require("org/sd", "main", variant, without)
+    vae = "vae/diffusion_pytorch_model.safetensors"  # it has no fp16 file
+    assert pretended.taken("org/sd") == SMALL | expected | {vae}
+    with pytest.raises(UserError, match=r"expected .*safetensors, found none; get it with: hf"):
+        weights.weights_folder("org/sd", "main", "fp16" if variant is None else None)
+
+
+def test_an_unfinished_download_is_taken_up(pretended):
+    pretended.repos["org/clip"] = CLIP
+    weights.require("org/clip", None)
+    (weights.weights_folder("org/clip", None) / "model.safetensors").unlink()
+    weights.require("org/clip", None)
+    assert "model.safetensors" in pretended.taken("org/clip")
+    assert pretended.asked == ["org/clip"] * 2
+
+
+def test_a_single_file_is_downloaded_alone(pretended):
+    pretended.repos["org/lora"] = ["README.md", "other.safetensors", "lora.safetensors"]
+    weights.require("org/lora", None, file="lora.safetensors")
+    assert pretended.taken("org/lora") == {"lora.safetensors"}
+    folder = weights.weights_folder("org/lora", None, file="lora.safetensors")
+    assert (folder / "lora.safetensors").is_file()
+
+
+GONE, MIRROR = "runwayml/stable-diffusion-v1-5", "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+
+def test_a_vanished_repository_is_taken_from_its_mirror(pretended, capfd):
+    pretended.errors[GONE] = refused(RepositoryNotFoundError)
+    pretended.repos[MIRROR] = DIFFUSION
+    weights.require(GONE, None)
+    assert pretended.asked == [GONE, MIRROR]
+    assert f"{GONE} cannot be had; taking its mirror {MIRROR}" in capfd.readouterr().err
+    weights.require(GONE, None)
+    assert pretended.asked == [GONE, MIRROR]
+    said = capfd.readouterr().err.splitlines()
+    assert said == [f"weights      {GONE} is not on this disk; taking its mirror {MIRROR}"]
+    assert weights.weights_folder(GONE, None) == weights.weights_folder(MIRROR, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (refused(RepositoryNotFoundError), "there is no such repository, or it is private"),
+        (refused(RevisionNotFoundError), "there is no such revision"),
+        (refused(GatedRepoError), "licence .* https://huggingface.co/org/m .* hf auth login"),
+        (ConnectionError("no route\nto host"), "ConnectionError: no route to host"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_why_a_download_failed_is_one_line(pretended, error, words):
+    pretended.errors["org/m"] = error
+    with pytest.raises(UserError, match=words) as caught:
+        weights.require("org/m", "v2")
+    assert "\n" not in str(caught.value)
+    assert "get it with: hf download org/m --revision v2" in str(caught.value)
+
+
+def test_a_repository_without_safetensors_is_refused(pretended):
+    pretended.repos["org/old"] = ["config.json", "pytorch_model.bin"]
+    with pytest.raises(UserError, match=r"org/old: it does not hold \*.safetensors"):
+        weights.require("org/old", None)
+    assert pretended.taken("org/old") == {"config.json"}
+
+
+def test_a_variant_that_is_not_there_costs_no_download(pretended):
+    pretended.repos["org/clip"] = CLIP
+    with pytest.raises(UserError, match="it does not hold weights of variant 'fp16'"):
+        weights.require("org/clip", None, "fp16")
+    assert "model.safetensors" not in pretended.taken("org/clip")
+
+
+def test_offline_nothing_is_asked(pretended, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    pretended.repos["org/clip"] = CLIP
+    with pytest.raises(UserError, match="hf download org/clip .*HF_HUB_OFFLINE is set"):
+        weights.require("org/clip", None)
+    assert pretended.asked == []
+
+
+def test_mirrors_are_told_apart_from_what_they_mirror():
+    assert all(name not in mirrors for name, mirrors in hub.MIRRORS.items())
+    assert all(hub.canonical(mirrors[0]) == mirrors[0] for mirrors in hub.MIRRORS.values())
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_weight_files_equal_diffusers_choice(variant):
+    from diffusers.pipelines.pipeline_loading_utils import variant_compatible_siblings
+
+    shards = [f"unet/diffusion_pytorch_model{v}-0000{n}-of-00002.safetensors"
+              for v in BOTH for n in (1, 2)]  # fmt: skip
+    for paths in (shards, [path for path in DIFFUSION if path.startswith("unet/")]):
+        usable, _ = variant_compatible_siblings(paths, variant)
+        expected = {path for path in usable if path.endswith(".safetensors")}
+        names = [path.rpartition("/")[2] for path in paths]
+        assert {f"unet/{name}" for name in weight_files(names, variant)} == expected
+
+
+@pytest.mark.parametrize(
+    ("repo", "path", "content"),
+    [
+        (CLIP, "config.json", {"auto_map": {"AutoModel": "evil.Own"}}),
+        (DIFFUSION, "model_index.json", {**COMPONENTS, "unet": ["evil", "Own"]}),
+        (DIFFUSION, "model_index.json", {**COMPONENTS, "_class_name": ["evil", "Own"]}),
+    ],
+)
+def test_a_repository_that_brings_code_is_refused_before_its_weights_come(
+    pretended, repo, path, content
+):
+    pretended.repos["org/evil"] = [*repo, "evil.py"]
+    pretended.contents[path] = json.dumps(content)
+    with pytest.raises(UserError, match="brings code of its own .*, which is never run") as caught:
+        weights.require("org/evil", None)
+    assert "\n" not in str(caught.value)
+    taken = pretended.taken("org/evil")
+    assert not any(name.endswith((".safetensors", ".py", ".bin")) for name in taken)
