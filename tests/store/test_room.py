@@ -17,9 +17,9 @@ import pytest
 
 import sip
 from sip.core.errors import UserError
+from sip.store import claims as claims_module
 from sip.store.fill import Add
 from sip.store.room import Filled, Room, Store
-from sip.store.room import claims as claims_module
 from sip.store.shards import read_columns, to_table
 
 RECIPE = {"class": "sip.toy.Square", "version": 1, "weights": {"name": "none"}}
