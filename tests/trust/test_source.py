@@ -10,13 +10,7 @@ import sip
 
 ROOT = Path(sip.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-OWN_PICTURES = {
-    "drawn_sets.py",
-    "image_io.py",
-    "artifacts.py",
-    "formats.py",
-    "training_files.py",
-}  # made here
+OWN_PICTURES = {"image_io.py", "artifacts.py", "formats.py", "training_files.py"}
 
 
 def calls(file: Path) -> Iterator[tuple[str, ast.Call]]:
