@@ -178,13 +178,15 @@ class Bench:
         """Draw the list, texts included, into a fresh store; return its rows."""
         from sip.images.batches import group_rows
         from sip.pipeline.makers import images_maker
+        from sip.store.fill import fill
         from sip.store.room import Store
 
         self.engine.clear()
         wanted = {prompt.image_id: prompt for prompt in self.prompts}
         room = Store(store).room("images", "benchmark", self.recipe)
         batches = group_rows(self.prompts, self.batch_size, self.engine.group)
-        filled = room.fill(
+        filled = fill(
+            room,
             wanted,
             images_maker(self.engine, self.offline.runtime, wanted, room),
             [[prompt.image_id for prompt in batch] for batch in batches],

@@ -130,6 +130,7 @@ def _child(num: int, folder: Path) -> None:
 
     from sip.core.image_io import encode
     from sip.pipeline.makers import images_maker
+    from sip.store.fill import fill
     from sip.store.room import Store
 
     source = folder / "source.png"
@@ -144,7 +145,7 @@ def _child(num: int, folder: Path) -> None:
         for batch in group_rows(prompts, BATCH_SIZE, generator.group)
     ]
     make = images_maker(generator, Runtime.cpu(), wanted, room)
-    filled = room.fill(wanted, make, batches, shard_size=1000, storage=generator.storage)
+    filled = fill(room, wanted, make, batches, shard_size=1000, storage=generator.storage)
     assert filled.made == num
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps([peak, time.perf_counter() - started]))

@@ -36,7 +36,7 @@ from sip.core.image_io import file_sha256
 from sip.core.progress import say
 from sip.core.tars import read_bytes, read_checked
 from sip.core.threads import prefetch
-from sip.store.fill import Add
+from sip.store.fill import Add, fill
 from sip.store.room import Store
 
 SHARD_SIZE = 4096  # rows that are committed together
@@ -107,7 +107,7 @@ def feature_pool(
 
     wanted = {key: (key, row) for key, row in rows_of.items()}
     size = module.recipe.batch_size
-    filled = room.fill(wanted, make, size, SHARD_SIZE, storage="webdataset", unit="picture")
+    filled = fill(room, wanted, make, size, SHARD_SIZE, storage="webdataset", unit="picture")
     numbers = {key: number for number, key in enumerate(wanted)}
     table: list[np.ndarray] = []
     for start in range(0, len(wanted), CHUNK):

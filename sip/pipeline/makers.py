@@ -22,8 +22,8 @@ from sip.device.settings import Runtime
 from sip.images.base import Drawn, Generator
 from sip.prompts.base import Prompt
 from sip.scores.base import Scorer
-from sip.store.fill import Add, Make
-from sip.store.room import Filled, Room
+from sip.store.fill import Add, Filled, Make
+from sip.store.room import Room
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -34,8 +34,9 @@ from sip.pipeline.makers import (
 )
 from sip.prompts.base import Prompt, PromptWriter
 from sip.scores.base import Scorer
+from sip.store.fill import Filled, fill
 from sip.store.repair import check_retry
-from sip.store.room import Filled, Room, Store
+from sip.store.room import Room, Store
 
 CHUNK = 4096  # rows that are read from the store at a time
 Candidates = tuple[tuple[str, float], ...]  # captions with their cosines
@@ -269,7 +270,8 @@ class Offline:
             batches = self.size_of_batch(name, rows)
             if name == "images":  # the whole list, so that a restart finds the same batches
                 batches = _image_batches(wanted, batches, self.generator)
-        return room.fill(
+        return fill(
+            room,
             wanted,
             make,
             batches,

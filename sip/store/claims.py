@@ -1,6 +1,6 @@
 """Who makes which rows: claims that keep two processes from making the same row.
 
-Every owner (one run of `Room.fill`) has one file in the folder of claims, with the keys that it is
+Every owner (one call of `fill`) has one file in the folder of claims, with the keys that it is
 making. All files are read and written under one lock of the file system (`fcntl.flock`), which is
 held for milliseconds and which the system itself drops when its holder dies. A claim counts as
 long as its owner lives: on the same machine the process is looked up, with its start time, since

@@ -1,4 +1,4 @@
-"""One filling of a room: batches are claimed, made by a function, and committed as shards."""
+"""Filling a room: batches are claimed, made by a function, and committed as shards."""
 
 import shutil
 import threading
@@ -6,17 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sip.core.files import plain_disk_errors
 from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import progress, say
 from sip.store.claims import Claims, readable
+from sip.store.room import Room, Row
 from sip.store.shards import ShardWriter
-
-if TYPE_CHECKING:
-    from sip.store.room import Room
 
 Input = TypeVar("Input")
 Add = Callable[[Mapping[str, Any]], None]
@@ -31,17 +30,87 @@ def cut(keys: Sequence[str], size: int) -> list[Sequence[str]]:
     return [keys[start : start + size] for start in range(0, len(keys), size)]
 
 
-class Work(Generic[Input]):
-    """One call of `Room.fill`.
+@dataclass(frozen=True)
+class Filled:
+    """The outcome of `fill`.
+
+    Attributes:
+        room: Room of the rows.
+        wanted: Key -> input of each row.
+        found: Number of rows that existed before.
+        made: Number of rows that this call made.
+        waited: Number of rows that another process made meanwhile.
+    """
+
+    room: Room
+    wanted: Mapping[str, Any]
+    found: int
+    made: int
+    waited: int
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """Read the rows, in the order in which they were wanted."""
+        return self.room.read(self.wanted)
+
+
+def fill(
+    room: Room,
+    wanted: Mapping[str, Input],
+    make: Make[Input],
+    batches: int | Iterable[Sequence[str]],
+    shard_size: int,
+    storage: str = "files",
+    name: str | None = None,
+    unit: str = "row",
+    retry_failed: bool = False,
+) -> Filled:
+    """Return all wanted rows: read those that exist, and have the missing ones made.
+
+    Rows are made in batches, and some batches together become one shard. If several processes need
+    the same row, one makes it and the others wait and read.
+
+    Args:
+        room: Room of the rows.
+        wanted: Key -> what `make` needs in order to make that row.
+        make: Takes an iterator of batches, lists of inputs, and a function `add`; hands a row
+            for each input to `add`, in any order, from one thread at a time. The iterator may
+            be pulled from another thread; it claims rows as it goes. It ends early if a stop was
+            requested. A row has its "key"; its "payload" (bytes), if any, is stored, and "file"
+            is the path when the row is read. One with "status" "failed" is kept too.
+        batches: Keys that are made together, or how many; a batch is committed as a whole, so
+            that a run that was killed goes on with the same batches as an unbroken one.
+        shard_size: Rows that are committed together, at least; what a kill can cost at most,
+            next to the batches at work.
+        storage: How payloads are stored: "files" or "webdataset".
+        name: Title of the progress bar; the room's name if None.
+        unit: Name of a row in the progress bar.
+        retry_failed: Make failed rows again.
+
+    Raises:
+        Stopped: SIGINT or SIGTERM was received; all rows that were made are committed.
+        Exception: What `make` raises, once the rows that it added before are committed.
+    """
+    room.refresh()
+    if isinstance(batches, int):
+        batches = cut(list(wanted), batches)
+    filling = Filling(room, wanted, batches, shard_size, storage, retry_failed)
+    missing = filling.num_missing
+    made = filling.do(make, name or room.name, unit) if missing else 0
+    return Filled(room, wanted, len(wanted) - missing, made, missing - made)
+
+
+class Filling(Generic[Input]):
+    """One call of `fill`.
 
     Batches are taken from the front of a queue, a shard's worth at a time, and claimed; those that
     another process has claimed wait in `_later`. Rows are collected in the open shard, which is
-    committed when it is large enough and holds whole batches alone.
+    committed when it is large enough and holds only whole batches.
     """
 
     def __init__(
         self,
-        room: "Room",
+        room: Room,
         wanted: Mapping[str, Input],
         batches: Iterable[Sequence[str]],
         shard_size: int,

@@ -6,22 +6,19 @@
         tmp/                   shards that are being written
         claims/                who makes which keys at the moment
 
-The recipe says how rows are made, a row's key is a hash of that row's own inputs. A room is asked
-for rows: those that are there are found, the missing ones are made in batches, and some batches
-together become one shard. Where several processes need the same row, one makes it and the others
-wait and read.
+The recipe says how rows are made, a row's key is a hash of that row's own inputs.
+`sip.store.fill.fill` asks a room for rows.
 """
 
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sip.core.hashing import digest
-from sip.store.fill import Input, Make, Work, cut
 from sip.store.recipes import check_or_write
 from sip.store.shards import read_columns, read_rows
 
@@ -29,30 +26,6 @@ Row = dict[str, Any]
 
 FAILED = "failed"  # the value of a row's "status" that says that its making failed
 FINGERPRINT_LENGTH = 10  # hex digits
-
-
-@dataclass(frozen=True)
-class Filled:
-    """What `Room.fill` returns.
-
-    Attributes:
-        room: Where the rows lie.
-        wanted: Their keys.
-        found: Rows that were there before.
-        made: Rows that this call made.
-        waited: Rows that another process made meanwhile.
-    """
-
-    room: "Room"
-    wanted: Mapping[str, Any]
-    found: int
-    made: int
-    waited: int
-
-    @property
-    def rows(self) -> dict[str, Row]:
-        """Key -> row, in the order in which they were wanted; read anew at each access."""
-        return self.room.read(self.wanted)
 
 
 class Store:
@@ -123,47 +96,6 @@ class Room:
         for shard, inside in by_shard.items():
             rows.update((row["key"], row) for row in read_rows(self.shards / shard, inside))
         return {key: rows[key] for key in keys if key in rows}
-
-    def fill(
-        self,
-        wanted: Mapping[str, Input],
-        make: Make[Input],
-        batches: int | Iterable[Sequence[str]],
-        shard_size: int,
-        storage: str = "files",
-        name: str | None = None,
-        unit: str = "row",
-        retry_failed: bool = False,
-    ) -> Filled:
-        """See that all wanted rows are there: find them, or have them made.
-
-        Args:
-            wanted: Key -> what `make` needs in order to make that row.
-            make: Takes an iterator of batches, lists of inputs, and a function `add`; hands a row
-                for each input to `add`, in any order, from one thread at a time. The iterator may
-                be pulled from another thread; it claims rows as it goes. It ends early where a
-                stop was requested. A row has its "key"; its "payload" (bytes), if any, is stored,
-                and its "file" is where when it is read. One with "status" "failed" is kept too.
-            batches: Keys that are made together, or how many; a batch is committed as a whole, so
-                that a run that was killed goes on with the same batches as an unbroken one.
-            shard_size: Rows that are committed together, at least; what a kill can cost at most,
-                beside the batches at work.
-            storage: How payloads are stored: "files" or "webdataset".
-            name: Stands in front of the progress bar; the room's name if None.
-            unit: What a row is called in the progress bar.
-            retry_failed: Make those rows again whose making failed.
-
-        Raises:
-            Stopped: SIGINT or SIGTERM came; all rows that were made are committed.
-            Exception: What `make` raises, once the rows that it added before are committed.
-        """
-        self.refresh()
-        if isinstance(batches, int):
-            batches = cut(list(wanted), batches)
-        work = Work(self, wanted, batches, shard_size, storage, retry_failed)
-        missing = work.num_missing
-        made = work.do(make, name or self.name, unit) if missing else 0
-        return Filled(self, wanted, len(wanted) - missing, made, missing - made)
 
     @property
     def shards(self) -> Path:

@@ -7,6 +7,7 @@ import pytest
 from sip.core.errors import UserError
 from sip.pipeline.makers import Stages
 from sip.pipeline.plan import Plan, duration, make_plan, size
+from sip.store.fill import fill
 from tests.kills import Generation, configuration
 
 
@@ -56,7 +57,7 @@ def test_a_failed_row_of_scores_is_no_obstacle(job: Generation) -> None:
         for _ in batches:
             add(row | {"error": "gone"})
 
-    room.fill({key: 0}, fail, 1, shard_size=1)
+    fill(room, {key: 0}, fail, 1, shard_size=1)
     plan = make_plan(job.offline, samples)
     assert (plan.to_score, plan.to_draw) == (19, 38)
     prompts, _ = job.offline.prompts(samples, Stages())

@@ -9,7 +9,7 @@ import pytest
 
 from sip.core.errors import DamagedError, UserError
 from sip.core.tars import read_bytes, read_checked, split_reference
-from sip.store.fill import Add
+from sip.store.fill import Add, fill
 from sip.store.repair import check_retry, mend
 from sip.store.room import Room, Store
 from sip.store.shards import read_columns
@@ -32,7 +32,7 @@ def room(request: pytest.FixtureRequest, tmp_path: Path) -> Room:
             add(row | {"payload": None if failed else payload(key), "suffix": ".png"})
 
     made = Store(tmp_path).room("images", "toy", {"version": 1})
-    made.fill({key: key for key in KEYS}, make, 3, 3, storage=request.param)
+    fill(made, {key: key for key in KEYS}, make, 3, 3, storage=request.param)
     return made
 
 

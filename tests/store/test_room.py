@@ -18,8 +18,9 @@ import pytest
 import sip
 from sip.core.errors import UserError
 from sip.store import claims as claims_module
-from sip.store.fill import Add
-from sip.store.room import Filled, Room, Store
+from sip.store.fill import Add, Filled
+from sip.store.fill import fill as fill_room
+from sip.store.room import Room, Store
 from sip.store.shards import read_columns, to_table
 
 RECIPE = {"class": "sip.toy.Square", "version": 1, "weights": {"name": "none"}}
@@ -27,6 +28,7 @@ RECIPE = {"class": "sip.toy.Square", "version": 1, "weights": {"name": "none"}}
 # A process that squares numbers slowly and writes down each one that it starts with.
 WORKER = """
 import sys, time
+from sip.store.fill import fill
 from sip.store.room import Store
 
 root, log, first, last, pause = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
@@ -40,7 +42,7 @@ def make(batches, add):
 
 room = Store(root).room("toy", "square", {"v": 1})
 print("ready", flush=True)
-filled = room.fill({f"k{n}": n for n in range(int(first), int(last))}, make, 4, shard_size=4)
+filled = fill(room, {f"k{n}": n for n in range(int(first), int(last))}, make, 4, shard_size=4)
 print(len(filled.rows), filled.found, filled.made, filled.waited, flush=True)
 """
 
@@ -77,7 +79,7 @@ def fill(
             for row in make(batch):
                 add(row)
 
-    return room.fill(wanted, push, chunk, shard_size=chunk, **options)
+    return fill_room(room, wanted, push, chunk, shard_size=chunk, **options)
 
 
 def reopened(room: Room) -> Room:
@@ -267,13 +269,13 @@ def test_shards_hold_whole_batches(room: Room) -> None:
             for number in batch[::-1]:
                 add({"key": f"k{number}"})
 
-    room.fill(keys, make, batches, shard_size=4)
+    fill_room(room, keys, make, batches, shard_size=4)
     assert asked == [[9, 1, 2], [3], [4, 5, 6, 7], [8, 0]]
     shards = [read_columns(s, ["key"])["key"] for s in sorted(room.shards.iterdir())]
     assert shards == [["k9", "k1", "k2", "k3"], ["k4", "k5", "k6", "k7"], ["k8", "k0"]]
     shutil.rmtree(sorted(room.shards.iterdir())[0])
     asked.clear()
-    assert reopened(room).fill(keys, make, batches, shard_size=4).made == 4
+    assert fill_room(reopened(room), keys, make, batches, shard_size=4).made == 4
     assert asked == [[9, 1, 2], [3]]
 
 
@@ -289,7 +291,7 @@ def test_rows_may_come_from_another_thread_and_out_of_order(room: Room) -> None:
         for number in later:
             add({"key": f"k{number}"})
 
-    filled = room.fill(wanted(*range(200)), make, 7, shard_size=20)
+    filled = fill_room(room, wanted(*range(200)), make, 7, shard_size=20)
     assert filled.made == 200 and len(reopened(room).keys()) == 200
 
 
@@ -438,7 +440,7 @@ def test_a_host_name_with_dashes_costs_nothing(room: Room, monkeypatch: pytest.M
             for number in batch:
                 add({"key": f"k{number}", "payload": b"x", "suffix": ".bin"})
 
-    assert room.fill(wanted(*range(40)), make, 4, shard_size=8).made == 40
+    assert fill_room(room, wanted(*range(40)), make, 4, shard_size=8).made == 40
 
 
 def test_a_shard_that_is_gone_while_failed_rows_are_made_again(room: Room) -> None:
@@ -462,4 +464,4 @@ def test_a_shard_that_is_gone_while_failed_rows_are_made_again(room: Room) -> No
 
 def test_a_shard_size_below_one_is_refused(room: Room) -> None:
     with pytest.raises(ValueError, match="shard_size: expected 1 or more, came 0"):
-        room.fill(wanted(1), lambda batches, add: None, 1, shard_size=0)
+        fill_room(room, wanted(1), lambda batches, add: None, 1, shard_size=0)
