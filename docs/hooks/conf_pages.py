@@ -55,7 +55,10 @@ def main_page() -> str:
     for file in sorted(CONF.glob("*.yaml")):
         if file.stem != MAIN:
             program = read_choice(file)
-            lines += [f"## `{file.stem}`", _text(program.header), _table(program.options, None, "")]
+            lines += [f"## `{file.stem}`", _text(program.header)]
+            if program.base:
+                lines.append(f"Groups and options are those of `{program.base}`; it adds:")
+            lines.append(_table(program.own(), None, ""))
     return "\n\n".join(lines) + "\n"
 
 
@@ -78,8 +81,7 @@ def group_page(group: str) -> str:
 
 def _defaults() -> dict[str, str]:
     """Return the groups that config.yaml names, with its choices."""
-    chosen = [text.strip("`") for text in read_choice(CONF / f"{MAIN}.yaml").chooses]
-    return dict(text.split("=", 1) for text in chosen if "=" in text)
+    return read_choice(CONF / f"{MAIN}.yaml").chosen()
 
 
 def _group_rows() -> Iterator[str]:
@@ -106,35 +108,46 @@ def _usage(name: str, default: str | None) -> str:
 def _choices(group: str, choices: list[Choice], level: str) -> Iterator[str]:
     """Yield the parts of a page on the choices of one group.
 
-    The options of a class are listed in full once; further choices of it say what differs.
+    The options of a class are listed in full once, inherited ones too; a further choice of it, or
+    a preset without a class, says what differs.
     """
     first: dict[str, Choice] = {}
-    anchor = group.replace("/", "-")
     for choice in choices:
-        yield f"{level} `{choice.name}` {{ #{anchor}-{choice.name} }}"
+        yield f"{level} `{choice.name}` {{ #{_anchor(group, choice.name)} }}"
         if choice.package == GLOBAL:
             yield f"```yaml\n{choice.text.rstrip()}\n```"
             continue
         yield _text(choice.header)
         target = choice.target
         known = first.get(target) if target else None
+        like = choice.base or (known.name if known else None)
+        options = choice.options
         if target and not known:
             first[target] = choice
             yield _class(target)
-        elif target and known:
-            yield f"Class: `{target}`, as [`{known.name}`](#{anchor}-{known.name})."
+        elif like:
+            options = choice.own() if choice.base else _other(choice, known)
+            kind = f"Class: `{target}`, as" if target else "As"
+            yield f"{kind} {_link(group, like)}."
         if choice.chooses:
             yield f"With it: {', '.join(choice.chooses)}."
-        options = choice.options if not known else _other(choice, known)
         if options:
-            if known:
+            if like and options is not choice.options:
                 yield "What differs:"
-            yield _table(options, target, f"{choice.package or group.replace('/', '.')}.")
+            yield _table(options, target, f"{choice.package or group.replace('/', '.')}.", group)
 
 
-def _other(choice: Choice, known: Choice) -> list[Option]:
+def _anchor(group: str, choice: str) -> str:
+    return f"{group.replace('/', '-')}-{choice}"
+
+
+def _link(group: str, choice: str) -> str:
+    return f"[`{choice}`](#{_anchor(group, choice)})"
+
+
+def _other(choice: Choice, known: Choice | None) -> list[Option]:
     """Return the options of a choice that another one of the same class does not have so."""
-    same = {(option.name, option.default) for option in known.options}
+    same = {(option.name, option.default) for option in known.options} if known else set()
     return [option for option in choice.options if (option.name, option.default) not in same]
 
 
@@ -155,16 +168,23 @@ def _file_of(target: str) -> str:
     return f"{place}/__init__.py" if (ROOT / place).is_dir() else f"{place}.py"
 
 
-def _table(options: list[Option], target: str | None, prefix: str) -> str:
-    """Return a table: option as one types it, default, comment and docstring."""
+def _table(options: list[Option], target: str | None, prefix: str, group: str = "") -> str:
+    """Return a table: option as one types it, default, comment, docstring and where it is from."""
     said = source_of(target).arguments if target else {}
     rows = ["| option | default | meaning |", "|---|---|---|"]
     for option in options:
         parts = [option.comment, said.get(option.name, "")]
-        meaning = "<br>".join(_text(part) for part in parts if part)
-        default = f"`{option.default}`".replace("|", "\\|") if option.default else ""
-        rows.append(f"| `{prefix}{option.name}` | {default} | {meaning} |")
+        texts = [_text(part) for part in parts if part]
+        if option.base:
+            texts.append(f"as {_link(group, option.base)}")
+        meaning = "<br>".join(texts)
+        rows.append(f"| `{prefix}{option.name}` | {code(option.default)} | {meaning} |")
     return "\n".join(rows)
+
+
+def code(text: str) -> str:
+    """Return a text as code within a table; empty if it is."""
+    return f"`{text}`".replace("|", "\\|") if text else ""
 
 
 def _text(text: str) -> str:

@@ -1,11 +1,13 @@
-"""What a YAML of `conf` says: its header, its options with the comment beside each, its choices.
+"""What a YAML of `conf` says: its header, its options with their comments, its choices.
 
-Read from the text, since a parser throws comments away; positions come from PyYAML's nodes.
+Read from the text, since a parser drops comments; positions come from PyYAML's nodes. A preset
+states only what differs from its base, the file that its defaults list names first: the rest is
+read there.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,14 @@ class Option:
     Attributes:
         name: Dotted key.
         default: Its value as it is written; empty where the value is a block of further options.
-        comment: What stands beside it.
+        comment: The text behind it; that of the base if it has none.
+        base: Choice that states it; empty if the file itself does.
     """
 
     name: str
     default: str
     comment: str
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,10 @@ class Choice:
         text: All of it.
         header: The comment on top, without `# @package`.
         package: Where its options go, if it says so.
-        target: Dotted name of the class that it chooses.
-        chooses: What its defaults list names: "classifier=finetune", "as `noise_rate`".
-        options: In the file's order, without `_target_`.
+        target: Dotted name of the class that it, or its base, chooses.
+        base: Choice of the same folder from which it states the differences, if there is one.
+        chooses: What it and its base choose in other groups: "`classifier=finetune`".
+        options: Its own and its base's, in the order of the files, without `_target_`.
     """
 
     name: str
@@ -52,8 +57,17 @@ class Choice:
     header: str
     package: str | None
     target: str | None
+    base: str | None = None
     chooses: list[str] = field(default_factory=list)
     options: list[Option] = field(default_factory=list)
+
+    def chosen(self) -> dict[str, str]:
+        """Return group -> choice of `chooses`."""
+        return dict(text.strip("`").split("=", 1) for text in self.chooses)
+
+    def own(self) -> list[Option]:
+        """Return the options that the file itself states."""
+        return [option for option in self.options if not option.base]
 
 
 @cache
@@ -69,29 +83,54 @@ def read_choice(file: Path, group: str = "") -> Choice:
     package = re.search(r"^# @package (\S+)", text, re.MULTILINE)
     values: dict[str, Any] = yaml.load(text, LOADER) or {}
     root = yaml.compose(text, LOADER)
+    defaults = values.get("defaults", [])
+    base = next((entry for entry in defaults if isinstance(entry, str) and entry != "_self_"), None)
+    inherited = read_choice(file.with_name(f"{base}.yaml"), group) if base else None
+    chosen = dict(filter(None, (_chosen(entry, group) for entry in defaults)))
+    own = list(_options(root, lines)) if root is not None else []
     return Choice(
         name=file.stem,
         text=text,
         header=" ".join(line for line in header if not line.startswith("@package")),
-        package=package[1] if package else None,
-        target=values.get("_target_"),
-        chooses=[said for entry in values.get("defaults", []) if (said := _chosen(entry, group))],
-        options=list(_options(root, lines)) if root is not None else [],
+        package=package[1] if package else inherited.package if inherited else None,
+        target=values.get("_target_", inherited.target if inherited else None),
+        base=base,
+        chooses=[
+            f"`{place}={choice}`"
+            for place, choice in ({**inherited.chosen(), **chosen} if inherited else chosen).items()
+        ],
+        options=_merged(inherited, own) if inherited else own,
     )
 
 
-def _chosen(entry: Any, group: str) -> str | None:
-    """Return a line of a defaults list as one types it; None where it only says the order."""
+def _chosen(entry: Any, group: str) -> tuple[str, str] | None:
+    """Return (group, choice) of a line of a defaults list; None if it names a base or an order."""
     if isinstance(entry, str):
-        return None if entry == "_self_" else f"as `{entry}`"
+        return None
     ((key, choice),) = entry.items()
     name = key.removeprefix("override ").partition("@")[0]
     within = f"{group}/" if group and not name.startswith("/") else ""
     place = within + name.removeprefix("/")
-    if place.startswith("hydra/"):
+    if place.partition("/")[0] == "hydra":
         return None
     choice = "null" if choice is None else choice
-    return f"`{place}=[{', '.join(choice)}]`" if isinstance(choice, list) else f"`{place}={choice}`"
+    return place, f"[{', '.join(choice)}]" if isinstance(choice, list) else choice
+
+
+def _merged(base: Choice, own: list[Option]) -> list[Option]:
+    """Return a base's options with those of a preset in their place, new ones at the end."""
+    options = {one.name: replace(one, base=one.base or base.name) for one in base.options}
+    for option in own:
+        for name in [name for name in options if name.startswith(f"{option.name}.")]:
+            if option.default:  # a value in place of a block
+                del options[name]
+        above = option.name.rpartition(".")[0]
+        if above in options:  # a block in place of a value
+            options[above] = replace(options[above], default="")
+        known = options.get(option.name)
+        comment = option.comment or (known.comment if known else "")
+        options[option.name] = replace(option, comment=comment)
+    return list(options.values())
 
 
 def _options(node: yaml.Node, lines: list[str], prefix: str = "") -> Iterator[Option]:
@@ -101,7 +140,7 @@ def _options(node: yaml.Node, lines: list[str], prefix: str = "") -> Iterator[Op
         if name in ("_target_", "defaults", "hydra"):
             continue
         is_block = isinstance(value, yaml.CollectionNode) and not value.flow_style
-        if is_block and len(value.value) >= MANY and _is_listing(value, lines):
+        if len(value.value) >= MANY and _is_listing(value, lines):
             yield Option(name, f"{{... {len(value.value)} entries}}", _beside(lines, key.end_mark))
         elif is_block and isinstance(value, yaml.MappingNode):
             if comment := _beside(lines, key.end_mark):

@@ -17,7 +17,6 @@ MADE_UP = """\
 # What it is,
 # in two lines.
 defaults:
-  - other
   - _self_
   - override /captions@_global_.captions: blip
   - override hydra/help: toy
@@ -49,12 +48,24 @@ names:   # words
 """
 
 
+PRESET = """\
+defaults: [thing, _self_, {override captions: blip_beam}]
+
+empty: 5
+flow:
+  part: 2   # of one
+names: {a1: one}   # fewer
+new: 1
+"""
+
+
 def test_comments_defaults_and_choices_of_a_yaml(tmp_path: Path) -> None:
     (tmp_path / "thing.yaml").write_text(MADE_UP)
     choice = yaml_options.read_choice(tmp_path / "thing.yaml")
     assert choice.header == "What it is, in two lines."
     assert (choice.package, choice.target) == ("room", "sip.room.Thing")
-    assert choice.chooses == ["as `other`", "`captions=blip`", "`metrics=[one, two]`"]
+    assert choice.base is None
+    assert choice.chooses == ["`captions=blip`", "`metrics=[one, two]`"]
     assert [(one.name, one.default, one.comment) for one in choice.options] == [
         ("plain", "5", "a number >= 1"),
         ("text", '"a # in it"', "and one behind"),
@@ -69,9 +80,38 @@ def test_comments_defaults_and_choices_of_a_yaml(tmp_path: Path) -> None:
     ]
 
 
+def test_a_preset_has_the_options_of_its_base_with_its_own_in_their_place(tmp_path: Path) -> None:
+    (tmp_path / "thing.yaml").write_text(MADE_UP)
+    (tmp_path / "preset.yaml").write_text(PRESET)
+    (tmp_path / "further.yaml").write_text("defaults: [preset, _self_]\nplain: 6\n")
+    preset = yaml_options.read_choice(tmp_path / "preset.yaml")
+    further = yaml_options.read_choice(tmp_path / "further.yaml")
+    assert (preset.package, preset.target, preset.base) == ("room", "sip.room.Thing", "thing")
+    assert preset.chooses == ["`captions=blip_beam`", "`metrics=[one, two]`"]
+    options = [(one.name, one.default, one.comment, one.base) for one in preset.options]
+    assert options[:4] == [
+        ("plain", "5", "a number >= 1", "thing"),
+        ("text", '"a # in it"', "and one behind", "thing"),
+        ("empty", "5", "nothing", ""),
+        ("flow", "", "part of it", "thing"),
+    ]
+    assert options[-3:] == [
+        ("names", "{a1: one}", "fewer", ""),
+        ("flow.part", "2", "of one", ""),
+        ("new", "1", "", ""),
+    ]
+    assert [one.name for one in preset.own()] == ["empty", "names", "flow.part", "new"]
+    bases = {one.name: one.base for one in further.options}
+    assert (bases["plain"], bases["empty"], bases["text"]) == ("", "preset", "thing")
+
+
 def test_groups_of_a_choice_are_named_as_one_types_them() -> None:
     arm = yaml_options.read_choice(CONF / "augmentation" / "sip_cutmix.yaml", "augmentation")
-    assert arm.chooses[0] == "`augmentation/offline=sip`"
+    assert arm.chooses == [
+        "`augmentation/offline=sip`",
+        "`augmentation/sample=none`",
+        "`augmentation/mix=cutmix`",
+    ]
     offline = CONF / "augmentation" / "offline" / "gif_like.yaml"
     assert yaml_options.read_choice(offline, "augmentation/offline").chooses == [
         "`augmentation/offline/mixing=default`",
@@ -90,23 +130,23 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(CONF).as_posix())
-def test_no_option_is_left_out_and_every_default_is_the_files(file: Path) -> None:
-    values = yaml.safe_load(file.read_text()) or {}
-    for key in ("defaults", "_target_", "hydra"):
-        values.pop(key, None)
-    said = {one.name: one.default for one in yaml_options.read_choice(file).options}
-    for name, written in said.items():
-        value = select(values, name)
-        if "entries}" in written:
-            assert written == f"{{... {len(value)} entries}}"
-        elif isinstance(value, str) and len(value) > 60:  # folded: no more YAML, the text itself
-            assert written.split() == value.split()
-        elif written:
-            assert yaml.safe_load(written) == value, name
-    for name in flat(values):
-        above = [name.rsplit(".", num)[0] for num in range(name.count(".") + 1)]
-        assert any(said.get(part) for part in above), f"{name} is left out"
+def test_no_option_is_left_out_and_every_default_is_the_files() -> None:
+    for file in FILES:
+        values = yaml.load(file.read_text(), yaml_options.LOADER) or {}
+        for key in ("defaults", "_target_", "hydra"):
+            values.pop(key, None)
+        said = {one.name: one.default for one in yaml_options.read_choice(file).own()}
+        for name, written in said.items():
+            value = select(values, name)
+            if "entries}" in written:
+                assert written == f"{{... {len(value)} entries}}"
+            elif isinstance(value, str) and len(value) > 60:  # folded: the text itself
+                assert written.split() == value.split()
+            elif written:
+                assert yaml.safe_load(written) == value, f"{file}: {name}"
+        for name in flat(values):
+            above = [name.rsplit(".", num)[0] for num in range(name.count(".") + 1)]
+            assert any(said.get(part) for part in above), f"{file}: {name} is left out"
 
 
 def select(values: Any, name: str) -> Any:
@@ -129,7 +169,9 @@ def test_every_group_choice_and_option_is_on_its_page() -> None:
             continue
         prefix = "" if place == "." else f"{choice.package or place.replace('/', '.')}."
         for option in choice.options:
-            assert f"| `{prefix}{option.name}` |" in page, f"{file}: {option.name}"
+            row = f"| `{prefix}{option.name}` |"
+            written = "" if option.base else f" {conf_pages.code(option.default)} |"
+            assert row + written in page, f"{file}: {option.name}"
 
 
 def test_every_group_says_what_it_is_and_how_it_is_chosen() -> None:
@@ -141,11 +183,30 @@ def test_every_group_says_what_it_is_and_how_it_is_chosen() -> None:
     assert "Chosen by `captions=NAME`, by default `blip`." in conf_pages.group_page("captions")
 
 
+def part_of(page: str, anchor: str) -> str:
+    """Return what a page says of one choice."""
+    return page.partition(f"#{anchor} }}")[2].partition("\n## ")[0]
+
+
 def test_a_further_choice_of_a_class_says_what_differs() -> None:
     page = conf_pages.group_page("captions")
-    beam = page.partition("#captions-blip_beam }")[2].partition("\n## ")[0]
+    beam = part_of(page, "captions-blip_beam")
     assert "as [`blip`](#captions-blip)" in beam
     assert "| `captions.sampling` | `beam` |" in beam and "captions.min_tokens" not in beam
+    gpu = part_of(conf_pages.group_page("runtime"), "runtime-gpu")
+    assert gpu.startswith("\n\nFor a GPU") and "As [`default`](#runtime-default)." in gpu
+    assert "| `runtime.device` | `cuda` | auto \\| cpu \\| cuda |" in gpu  # the base's comment
+    assert "runtime.tf32" not in gpu
+
+
+def test_a_preset_with_a_class_of_its_own_lists_what_it_inherits() -> None:
+    page = conf_pages.group_page("images")
+    rival = part_of(page, "images-diffusemix_like")
+    num_steps = next(line for line in rival.splitlines() if "`images.num_steps`" in line)
+    assert num_steps.startswith("| `images.num_steps` | `50` |")
+    assert num_steps.endswith("as [`img2img`](#images-img2img) |")
+    own = next(line for line in rival.splitlines() if "`images.fractal_weight`" in line)
+    assert "img2img" not in own
 
 
 @pytest.mark.parametrize(
