@@ -9,34 +9,28 @@ environment (`sip.config.trust`), which no configuration can.
 
 import importlib
 import inspect
-import re
 import types
 from collections.abc import Iterator
 from difflib import get_close_matches
-from functools import partial
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sip.config.trust import VARIABLE, own_prefixes
-from sip.core.errors import UserError
+from sip.core.errors import UserError, ValueRefusedError
 
-ROOMS = (
+STAGES = (
     *("augmentation", "backbone", "captions", "classifier", "dataset"),
     *("filter", "images", "metrics", "prompts", "scores"),
 )
 TRUSTED = (
-    *(f"sip.{room}." for room in ROOMS),
+    *(f"sip.{stage}." for stage in STAGES),
     "torch.optim.",
     "torchvision.transforms.",
     "pytorch_lightning.loggers.",
 )
-OWN_CODE = f"Code of your own: name its package in the environment, {VARIABLE}=my_package"
-HYDRA_KEYS = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}
-DOTTED_PATH = re.compile(r"[A-Za-z]\w*(\.(?!__)\w+)+")
-CALLED = re.compile(r"target '([^']+)'")  # in a message of Hydra's
+OWN_CODE = f"code of your own: name its package in the environment, {VARIABLE}=my_package"
+TARGET = "_target_"
 OF_VALUES = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError)
 
 
@@ -48,42 +42,54 @@ def build(config: Any, **kwargs: Any) -> Any:
         kwargs: Further arguments of the outermost target, passed as they are.
 
     Raises:
-        UserError: A `_target_` is not trusted or not there, an argument is unknown or left out, or
-            a constructor refuses its values.
+        UserError: A `_target_` is not trusted or not there, an argument is unknown or missing, or a
+            value breaks its rule: the message names the key as the user types it.
     """
-    plain: Any = config
+    plain, place = config, ""
     if OmegaConf.is_config(config):
         plain = OmegaConf.to_container(config, resolve=True)
-    if plain is None:
-        return None
-    for node in _nodes(plain):
-        target = _resolve(node["_target_"])
+        place = config._get_full_key("")
+    targets = [(node, _resolve(node[TARGET])) for node in _nodes(plain)]
+    for node, target in targets:  # all of them, before anything is built
         _check_arguments(node, target, kwargs if node is plain else {})
+    return _build(plain, place, kwargs)
+
+
+def _build(node: Any, place: str, further: dict[str, Any]) -> Any:
+    """Build a node and what it contains; `place` is its key in the whole configuration."""
+    if isinstance(node, list):
+        return [_build(item, f"{place}.{n}", {}) for n, item in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    values = {key: _build(value, _below(place, key), {}) for key, value in node.items()}
+    if TARGET not in values:
+        return values
+    target = _resolve(values.pop(TARGET))
     try:
-        if not kwargs:
-            return instantiate(plain, _convert_="all")
-        # Through a partial, since instantiate would copy kwargs and take dataclasses for configs.
-        built = instantiate(plain, _convert_="all", _partial_=True)
-    except InstantiationException as error:
-        raise _cause(error) from error
-    return partial(built, **kwargs) if plain.get("_partial_") else built(**kwargs)
+        return target(**values, **further)
+    except ValueRefusedError as error:
+        raise error.below(place) from None
+    except OF_VALUES as error:
+        reason = " ".join(str(error).split())
+        name = f"{target.__module__}.{target.__name__}"
+        raise UserError(
+            f"{place or name}: must be values that {name} takes, got {type(error).__name__}: "
+            f"{reason}; give each the type and range that its YAML states"
+        ) from error
+
+
+def _below(place: str, key: Any) -> str:
+    return f"{place}.{key}" if place else str(key)
 
 
 def _nodes(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield all nodes with a `_target_`, at any depth.
-
-    Raises:
-        UserError: A text holds an interpolation that a second look would resolve.
-    """
-    if isinstance(config, str) and "${" in config:
-        raise UserError(f"{config!r}: '${{' cannot stand in a value; write it without the braces")
+    """Yield all nodes with a `_target_`, at any depth."""
     if isinstance(config, dict):
-        if "_target_" in config:
+        if TARGET in config:
             yield config
         config = list(config.values())
-    for value in config if isinstance(config, list | tuple) else []:
-        if isinstance(value, str | dict | list | tuple):
-            yield from _nodes(value)
+    for value in config if isinstance(config, list) else []:
+        yield from _nodes(value)
 
 
 def _resolve(target: Any) -> Any:
@@ -104,7 +110,7 @@ def _resolve(target: Any) -> Any:
         if not isinstance(found, type) or not is_trusted(f"{found.__module__}.{found.__name__}"):
             raise _untrusted(target)
     if not rest:
-        raise UserError(f"_target_ {target}: expected a class, came a module")
+        raise UserError(f"_target_ {target}: must be a class, got a module")
     return found
 
 
@@ -130,16 +136,15 @@ def _import(target: str) -> tuple[types.ModuleType, list[str]]:
 
 def is_trusted(target: Any) -> bool:
     """Return whether a `_target_` lies below a trusted prefix; it need not be there."""
-    prefixes = (*TRUSTED, *own_prefixes())
-    return bool(
-        isinstance(target, str) and DOTTED_PATH.fullmatch(target) and target.startswith(prefixes)
-    )
+    if not isinstance(target, str) or not target.startswith((*TRUSTED, *own_prefixes())):
+        return False
+    return all(name.isidentifier() and not name.startswith("__") for name in target.split("."))
 
 
 def _untrusted(target: Any) -> UserError:
     return UserError(
-        f"_target_ {' '.join(str(target).split())}: expected a class defined below one of "
-        f"{', '.join(TRUSTED)} (sip.config.build.TRUSTED); nothing was called. {OWN_CODE}"
+        f"_target_ {' '.join(str(target).split())}: must be a class defined below one of "
+        f"{', '.join(TRUSTED)} (sip.config.build.TRUSTED); nothing was called; {OWN_CODE}"
     )
 
 
@@ -147,36 +152,19 @@ def _check_arguments(node: dict[str, Any], target: Any, further: dict[str, Any])
     """Compare a node's keys with the arguments that its target takes.
 
     Raises:
-        UserError: One is unknown, or one is left out.
+        UserError: One is unknown, or one is missing.
     """
     try:
         parameters = inspect.signature(target).parameters.values()
     except ValueError:  # some builtin classes do not tell
         return
-    given = (set(node) | set(further)) - HYDRA_KEYS
+    given = (set(node) | set(further)) - {TARGET}
     kinds = {parameter.kind for parameter in parameters}
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     unknown = sorted(map(str, given - {p.name for p in named}))
     if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
         known = ", ".join(p.name for p in named) or "none"
-        raise UserError(f"{node['_target_']}: unknown {', '.join(unknown)}; it takes: {known}")
+        raise UserError(f"{node[TARGET]}: unknown {', '.join(unknown)}; it takes: {known}")
     needed = {p.name for p in named if p.default is p.empty}
-    if (missing := sorted(needed - given)) and not {"_partial_", "_args_"} & set(node):
-        raise UserError(f"{node['_target_']}: needs a value for {', '.join(missing)}")
-
-
-def _cause(error: InstantiationException) -> Exception:
-    """Return the user's mistake within an error of Hydra's, or else that error."""
-    cause: BaseException = error
-    while cause.__cause__ is not None and not isinstance(cause, UserError):
-        cause = cause.__cause__
-    if isinstance(cause, UserError):
-        return cause
-    if not isinstance(cause, OF_VALUES):
-        return error
-    called = CALLED.search(str(error))
-    said = " ".join(str(cause).split())
-    return UserError(
-        f"{called[1] if called else 'configuration'}: its values do not fit "
-        f"({type(cause).__name__}: {said}); give each the type and range that its YAML states"
-    )
+    if missing := sorted(needed - given):
+        raise UserError(f"{node[TARGET]}: needs a value for {', '.join(missing)}")

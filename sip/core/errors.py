@@ -1,9 +1,38 @@
-"""The error a user caused and can mend."""
+"""Errors that the user can fix."""
+
+from typing import Any
 
 
 class UserError(Exception):
-    """One line: what was expected, what came, what to do. Shown without a traceback."""
+    """An error the user can fix; shown in one line, without a traceback."""
+
+
+class ValueRefusedError(UserError):
+    """A value of a component breaks its rule.
+
+    Args:
+        key: Name of the field; `build` puts the place of the component in front of it.
+        rule: What the value must be, such as "in (0, 1]", or that and what to do.
+        value: What was given.
+        fix: What to do, if the rule does not say it.
+    """
+
+    def __init__(self, key: str, rule: str, value: Any, fix: str = "") -> None:
+        self.key, self.rule, self.value, self.fix = key, rule, value, fix
+        end = f"; {fix}" if fix else ""
+        super().__init__(f"{key}: must be {rule}, got {_shown(value)}{end}")
+
+    def below(self, place: str) -> "ValueRefusedError":
+        """Return the error with the key as the user types it, e.g. "prompts.noise_rate"."""
+        key = f"{place}.{self.key}" if place else self.key
+        return ValueRefusedError(key, self.rule, self.value, self.fix)
 
 
 class DamagedError(UserError):
     """A finished file is no longer what was written; it is named, and never used."""
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    text = {"None": "null", "True": "true", "False": "false"}.get(text, text)
+    return text if len(text) <= 80 else f"{text[:77]}..."

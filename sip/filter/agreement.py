@@ -7,16 +7,15 @@ by a classifier trained on the real data, as ALIA does (Dunlap et al., NeurIPS 2
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 from sip.filter.base import KEPT, Candidate, Facts, Verdict, check_number
 
 
-@dataclass(frozen=True)
+@component
 class Agreement(Component):
     """Rejects confident contradictions.
 

@@ -1,14 +1,13 @@
 """No filter: every drawn picture is used, as in arXiv 2302.02070."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 from sip.filter.base import KEPT, Candidate, Facts, Verdict
 
 
-@dataclass(frozen=True)
+@component
 class KeepAll(Component):
     """Rejects nothing."""
 

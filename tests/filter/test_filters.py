@@ -179,7 +179,7 @@ REFUSED: dict[str, Callable[[], object]] = {
         lambda: Similarity(0.8, None, "{label} {caption}")
     ),
     r"filter.template: '{label': expected '}'": lambda: Similarity(0.8, None, "{label"),
-    r"filter.confidence: expected a probability in \[0, 1\), came 1$": lambda: Agreement(1),
+    r"filter.confidence: expected a probability in \[0, 1\), came 1.0$": lambda: Agreement(1),
     "filter.bits: expected null or a number of 0 to 63, came 64": lambda: Duplicate(64, None),
     "filter.cosine: expected null or a cosine in .* came True": lambda: Duplicate(4, True),
     "filter.num: expected a number >= 1, came 0": lambda: Guided(0, 1, 100, TEMPLATE),

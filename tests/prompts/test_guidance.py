@@ -40,7 +40,7 @@ def test_a_missing_similarity_is_not_made_up(rule):
 
 
 def test_an_unknown_scaling_names_the_known_ones():
-    with pytest.raises(UserError, match="expected one of clipscore, raw, came 'softmax'"):
+    with pytest.raises(UserError, match="scaling: must be one of clipscore, raw, got 'softmax'"):
         Quadratic(4, 2, 1, "softmax")
 
 

@@ -4,16 +4,15 @@ The pictures alone: the paper's consistency loss between three views of a pictur
 forward passes a step, is left out, so that all arms keep one loss and one cost.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class AugMix(Component):
     """A picture mixed with several chains of operations on it.
 

@@ -4,19 +4,18 @@ The policies are the ones that the authors' search found for three data sets; a 
 a policy's 25 pairs of operations. Flips and cropping are not part of it.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 from sip.core.errors import UserError
 
 POLICIES = {policy.value: policy for policy in v2.AutoAugmentPolicy}
 
 
-@dataclass(frozen=True)
+@component
 class AutoAugment(Component):
     """A pair of operations of a policy that was found by search.
 

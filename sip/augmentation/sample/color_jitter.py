@@ -1,15 +1,14 @@
 """Colour jitter, by torchvision (BSD): brightness, contrast, saturation and hue in random order."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class ColorJitter(Component):
     """Random brightness, contrast, saturation and hue.
 

@@ -5,16 +5,14 @@ own random erasing keeps it inside. The authors fill with the data set's mean; h
 level, as in the other arms.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class Cutout(Component):
     """A square at a random place is filled.
 

@@ -4,7 +4,6 @@ What most training recipes begin with (Szegedy et al., CVPR 2015, arXiv 1409.484
 Mirroring is for pictures whose class survives it: objects, not digits or letters.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -12,10 +11,10 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class FlipCrop(Component):
     """A random crop at the picture's own size, and a mirror image.
 

@@ -7,15 +7,14 @@ over the first 240 of 300 epochs; and pixels are turned instead of a mask, which
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class GridMask(Component):
     """Squares on a grid with a random period, shift and turn are filled.
 

@@ -1,15 +1,14 @@
 """Pictures as they are."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
+@component
 class AsIs(Component):
     """Changes nothing."""
 

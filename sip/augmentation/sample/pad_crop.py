@@ -4,16 +4,14 @@ Source: He et al., CVPR 2016 (arXiv 1512.03385), section 4.2: 4 px of zeros on e
 crop of the old size, and a mirror image. By torchvision (BSD).
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class PadCrop(Component):
     """A shift by up to `padding` px, black where nothing was, and a mirror image.
 

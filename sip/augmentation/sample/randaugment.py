@@ -4,16 +4,15 @@ torchvision counts magnitudes in 31 bins, as the authors' code counts in 30 leve
 is included, flips and cropping are not part of it.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class RandAugment(Component):
     """A few random operations of one magnitude.
 

@@ -4,16 +4,15 @@ The paper fills with noise or the mean colour; here one grey level, as in the ot
 `RandomErasing` draws from Python's own random numbers, which no seed of a picture governs.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class RandomErasing(Component):
     """A random rectangle, inside of the picture, is filled.
 

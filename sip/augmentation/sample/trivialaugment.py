@@ -3,16 +3,15 @@
 One operation of a random magnitude a picture. Flips and cropping are not part of it.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class TrivialAugment(Component):
     """One random operation of a random magnitude.
 

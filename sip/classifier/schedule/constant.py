@@ -1,11 +1,9 @@
 """One learning rate for all steps after the warm-up."""
 
-from dataclasses import dataclass
-
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class Constant(Component):
     """Always 1."""
 

@@ -1,12 +1,11 @@
 """Half a cosine, down to 0 (Loshchilov & Hutter, ICLR 2017, arXiv 1608.03983, no restarts)."""
 
 import math
-from dataclasses import dataclass
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 
-@dataclass(frozen=True)
+@component
 class Cosine(Component):
     """From 1 at the end of the warm-up to 0 behind the last step."""
 

@@ -1,10 +1,7 @@
-"""What a guidance rule is: from the similarity of picture and caption to a guidance scale."""
+"""What a guidance rule is: from the similarity of image and caption to a guidance scale."""
 
-import math
 from collections.abc import Callable
-from typing import Protocol
-
-from sip.core.errors import UserError
+from typing import Literal, Protocol
 
 
 def clipscore(cosine: float) -> float:
@@ -20,31 +17,8 @@ def raw(cosine: float) -> float:
     return max(cosine, 0.0)
 
 
+Scaling = Literal["clipscore", "raw"]
 SCALINGS: dict[str, Callable[[float], float]] = {"clipscore": clipscore, "raw": raw}
-
-
-def scaling_function(name: str) -> Callable[[float], float]:
-    """Return the function cosine -> s' in [0, 1] of that name.
-
-    Raises:
-        UserError: There is none; lists the known ones.
-    """
-    if name not in SCALINGS:
-        raise UserError(
-            f"prompts.guidance.scaling: expected one of {', '.join(SCALINGS)}, came {name!r}"
-        )
-    return SCALINGS[name]
-
-
-def number(key: str, value: float) -> float:
-    """Return the value of `prompts.guidance.<key>`, as it is.
-
-    Raises:
-        UserError: It is not a number.
-    """
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise UserError(f"prompts.guidance.{key}: expected a number, came {value!r}")
-    return value
 
 
 def known(similarity: float | None) -> float:
@@ -54,12 +28,12 @@ def known(similarity: float | None) -> float:
         ValueError: There is none. A made-up value would pass for a measured one.
     """
     if similarity is None:
-        raise ValueError("this guidance rule needs the similarity of the caption, and came without")
+        raise ValueError("this guidance rule needs the similarity of the caption, got none")
     return similarity
 
 
 class GuidanceRule(Protocol):
-    """Gives each picture its own guidance scale, from that picture alone."""
+    """Gives each image its own guidance scale, from that image only."""
 
     needs_similarity: bool
 

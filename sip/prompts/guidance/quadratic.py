@@ -4,14 +4,13 @@ Source: arXiv 2302.02070, method section. How s' comes from the cosine is not st
 scaling is ours. "clipscore" gives scales in [1, 7]; "raw" about 1.6 to 2.2 for CLIP ViT-B/32.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from sip.core.component import Component
-from sip.prompts.guidance.base import known, number, scaling_function
+from sip.core.component import Component, component
+from sip.prompts.guidance.base import SCALINGS, Scaling, known
 
 
-@dataclass(frozen=True)
+@component
 class Quadratic(Component):
     """a s'^2 + b s' + c."""
 
@@ -20,13 +19,9 @@ class Quadratic(Component):
     a: float
     b: float
     c: float
-    scaling: str
-
-    def __post_init__(self) -> None:
-        number("a", self.a), number("b", self.b), number("c", self.c)
-        scaling_function(self.scaling)
+    scaling: Scaling
 
     def __call__(self, similarity: float | None) -> float:
         """Return the guidance scale for a cosine in [-1, 1]."""
-        s = scaling_function(self.scaling)(known(similarity))
+        s = SCALINGS[self.scaling](known(similarity))
         return self.a * s**2 + self.b * s + self.c

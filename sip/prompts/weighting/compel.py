@@ -8,13 +8,12 @@ such span, in the share tan((1 - weight) pi / 2).
 """
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 if TYPE_CHECKING:
     from sip.prompts.weighting.base import Encode
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 LEAST_WEIGHT = 1e-5  # compel's: the share of weight 0 would be infinite
 
 
-@dataclass(frozen=True)
+@component
 class CompelWeighting(Component):
     """Up by distance from the empty prompt, down by mixing in the prompt without the span."""
 

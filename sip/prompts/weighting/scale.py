@@ -4,20 +4,19 @@ Source: the rule of AUTOMATIC1111's stable-diffusion-webui ("Original" emphasis)
 its description. Ours: the mean is that of one prompt, never of the batch it is in.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sip.core.component import Component
+from sip.core.component import Component, component
 
 if TYPE_CHECKING:
     from sip.prompts.weighting.base import Encode
     from sip.prompts.weighting.tokens import Tokens
 
 
-@dataclass(frozen=True)
+@component
 class ScaleWeighting(Component):
     """z w mean(z) / mean(z w), means over a prompt's tokens and channels."""
 
