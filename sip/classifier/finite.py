@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sip.classifier.base import Row
 from sip.core.errors import UserError
-from sip.store.claims import write_atomically
+from sip.core.files import write_atomically
 
 NAME = "not_finite.json"  # in the run folder
 
@@ -93,7 +93,6 @@ class Finite(Callback):
                 {"sample_id": row.sample_id, "label": row.label, "file": row.path} for row in rows
             ],
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / NAME, json.dumps(told, indent=2, default=str) + "\n")
         raise UserError(
             f"classifier: the loss is {loss} at step {step} of {trainer.max_steps}; its batch is "

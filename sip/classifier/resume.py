@@ -7,7 +7,6 @@ results are written. Lightning's own file format, read with `weights_only=True`;
 has a checksum (CRC-32), which torch writes and does not compare: that is done here.
 """
 
-import os
 import time
 import zipfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sip.classifier.base import UNFINISHED
 from sip.core.errors import DamagedError
-from sip.core.files import disk_error
+from sip.core.files import atomic_file, disk_error
 from sip.core.interrupt import reclaim, stop_requested
 from sip.core.progress import say
 
@@ -64,8 +63,9 @@ class Checkpoints(Callback):
         return steps
 
     def remove(self) -> None:
-        """Remove the checkpoint."""
-        self.path.unlink(missing_ok=True)
+        """Remove the checkpoint, and parts of it that a kill left."""
+        for file in (self.path, *self.path.parent.glob(f".{self.path.name}.*.part")):
+            file.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `found` compares."""
@@ -96,7 +96,7 @@ class Checkpoints(Callback):
             return
         started = time.monotonic()
         try:
-            self.write(trainer)
+            trainer.save_checkpoint(self.path)
         except Exception as error:
             if trainer.world_size > 1 or disk_error(error) is None:
                 raise
@@ -106,13 +106,6 @@ class Checkpoints(Callback):
         if stop:
             raise StopTrainingError
 
-    def write(self, trainer: Trainer) -> None:
-        """Write it, whole or not at all; all processes must call it."""
-        part = self.path.with_name(f"{UNFINISHED}.part")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            os.replace(part, self.path)
-
     def _say_once(self, text: str) -> None:
         """Go on without a checkpoint: what was trained is worth more than the way back to it."""
         if not self._told:
@@ -120,22 +113,19 @@ class Checkpoints(Callback):
         self._told = True
 
 
-class InPlace(TorchCheckpointIO):
-    """Writes a checkpoint where it belongs, and to the disk.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all, next to its final path.
 
-    Lightning's own way goes through memory and the folder for temporary files, where it leaves
-    what a kill interrupts, and which may be small.
+    Lightning's own way goes through memory and the folder for temporary files, which may be small
+    and where it leaves what a kill interrupts.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write it; what another writing left is written over."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
+        """Write a checkpoint; Lightning calls this in the first process only."""
+        with atomic_file(Path(path)) as part, part.open("wb") as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _check(path: Path) -> None:

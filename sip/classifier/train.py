@@ -28,9 +28,9 @@ from sip.classifier.finite import Finite
 from sip.classifier.loading import Loading
 from sip.classifier.module import LOG_EVERY, Classifier
 from sip.classifier.recipe import Recipe
-from sip.classifier.resume import Checkpoints, InPlace, StopTrainingError
+from sip.classifier.resume import AtomicCheckpointIO, Checkpoints, StopTrainingError
 from sip.core.errors import UserError
-from sip.core.files import whole
+from sip.core.files import atomic_file
 from sip.core.hashing import digest, seed_of
 from sip.core.interrupt import graceful, raise_if_stopped
 
@@ -184,7 +184,7 @@ def make_trainer(
         log_every_n_steps=LOG_EVERY,
         default_root_dir=str(run_folder),
         enable_checkpointing=False,  # `best` holds the weights
-        plugins=[InPlace()],
+        plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -203,7 +203,6 @@ def write(
     Args:
         predictions: By split, the rows and their logits (N, num_classes).
     """
-    folder.mkdir(parents=True, exist_ok=True)
     columns: dict[str, list] = {"sample_id": [], "split": [], "label": [], "logits": []}
     for split, (rows, values) in predictions.items():
         columns["sample_id"] += [row.sample_id for row in rows]
@@ -212,9 +211,9 @@ def write(
         columns["logits"] += values.tolist()
     logits = pa.array(columns["logits"], pa.list_(pa.float32()))
     table = pa.table({**columns, "logits": logits})
-    with whole(folder / PREDICTIONS) as part:
+    with atomic_file(folder / PREDICTIONS) as part:
         pq.write_table(table, part)
-    with whole(folder / CHECKPOINT) as part:
+    with atomic_file(folder / CHECKPOINT) as part:
         checkpoints.save(weights, part)
 
 

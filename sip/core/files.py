@@ -1,8 +1,9 @@
-"""A disk that cannot be written, in one line: full, read-only, or gone."""
+"""Files that are written whole or not at all, and errors of the disk in one line."""
 
 import errno
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,58 @@ from sip.core.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 CANNOT_WRITE = {*FULL, errno.EROFS, errno.EACCES, errno.EPERM}
-RUST_ERROR = re.compile(r"os error (\d+)")  # how safetensors passes an error's number on
+RUST_ERROR = re.compile(r"os error (\d+)")  # how safetensors reports the error number
+
+
+@contextmanager
+def atomic_file(path: Path, sync: bool = True) -> Iterator[Path]:
+    """Yield a path to write to; it becomes `path` by one rename at the end of the block.
+
+    A reader sees all of the file or nothing of it. Each call has a path of its own, since two
+    processes may write the same file at the same time. Missing parent folders are made.
+
+    Args:
+        path: Final path; an existing file is replaced.
+        sync: Flush the file to the disk first, so that it is also whole after a power failure.
+            Costs some milliseconds, which matter for thousands of small files.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield part
+        if sync:
+            fsync(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes, sync: bool = True) -> None:
+    """Write a text (UTF-8) or bytes through `atomic_file`."""
+    with atomic_file(path, sync) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
 def plain_disk_errors(place: Path, key: str = "paths.store") -> Iterator[None]:
-    """Turn a full disk or a read-only folder into one line; `key` is what sets the folder."""
+    """Turn an error of a full or read-only disk into one line.
+
+    Args:
+        place: Folder or file that is written.
+        key: Configuration key that sets the folder.
+
+    Raises:
+        UserError: The disk cannot be written.
+    """
     try:
         yield
     except OSError as error:
@@ -24,34 +71,20 @@ def plain_disk_errors(place: Path, key: str = "paths.store") -> Iterator[None]:
             raise UserError(
                 f"{place}: files vanished while they were written: someone removed them, or "
                 "another process took this one for dead, since it gave no sign of life for long; "
-                "start again: what is finished is kept"
+                "start again: finished work is kept"
             ) from error
         if error.errno not in CANNOT_WRITE:
             raise
         raise UserError(
             f"cannot write to {place}: {error.strerror}; make room or give another folder "
-            f"({key}=...), then start again: what is finished is kept"
+            f"({key}=...), then start again: finished work is kept"
         ) from error
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which becomes `path` by one rename once all is written.
-
-    Each process has its own, since two may do the same work at the same time.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def disk_error(error: BaseException | None) -> str | None:
-    """Return one line where an error, or what caused it, is a disk that cannot be written.
+    """Return one line if an error, or its cause, is a disk that cannot be written.
 
-    For what libraries write, each in its own way; None for every other error.
+    For files that libraries write; None for every other error.
     """
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
@@ -59,10 +92,10 @@ def disk_error(error: BaseException | None) -> str | None:
             number = int(match[1])
         if number in CANNOT_WRITE:
             place = getattr(error, "filename", None) or "a folder of paths.*"
-            what = "the disk is full" if number in FULL else os.strerror(number)
+            problem = "the disk is full" if number in FULL else os.strerror(number)
             return (
-                f"cannot use {place}: {what}; make room or give another folder (paths.store=..., "
-                "paths.runs=...), then start again: what is finished is kept"
+                f"cannot use {place}: {problem}; make room or give another folder "
+                "(paths.store=..., paths.runs=...), then start again: finished work is kept"
             )
         error = error.__cause__ or error.__context__
     return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sip.core.files import whole
+from sip.core.files import atomic_file
 from sip.core.image_io import read_rgb
 
 CELL = 176  # px, width of a picture
@@ -55,7 +55,7 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
         for line in _wrapped(pair.lines):
             pen.text((left, top), line, fill=(60, 60, 60), font=font)
             top += LINE
-    with whole(path) as part:
+    with atomic_file(path) as part:
         sheet.save(part, format="PNG")
 
 

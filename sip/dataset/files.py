@@ -7,7 +7,6 @@ data set read, hash and write 5 pictures a class and no more.
 import errno
 import hashlib
 import io
-import os
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from sip.core.errors import UserError
+from sip.core.files import write_atomically
 from sip.core.hashing import digest
 from sip.core.image_io import MAX_BYTES, opened, size_of
 from sip.core.progress import progress
@@ -62,16 +62,6 @@ def require_text(name: str) -> None:
         ) from error
 
 
-def write_once(path: Path, content: bytes) -> None:
-    """Write a file unless it is there, whole or not at all, whoever else writes it too."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(path)
-
-
 def from_file(path: Path) -> Picture:
     """Open a picture that the data set ships as a file; the hash is of the file's bytes.
 
@@ -102,7 +92,7 @@ def from_pixels(path: Path, picture: Image.Image) -> Picture:
     if not path.exists():
         buffer = io.BytesIO()
         picture.save(buffer, format="PNG")
-        write_once(path, buffer.getvalue())
+        write_atomically(path, buffer.getvalue(), sync=False)
     sha256 = hashlib.sha256(picture.tobytes()).hexdigest()
     return Picture(str(path.resolve()), *picture.size, sha256)
 
@@ -111,7 +101,8 @@ def from_bytes(folder: Path, content: bytes) -> Picture:
     """Write an encoded picture, as it is, to a file named by its hash."""
     sha256 = hashlib.sha256(content).hexdigest()
     path = folder / sha256[:2] / f"{sha256[:24]}{suffix_of(content)}"
-    write_once(path, content)
+    if not path.exists():
+        write_atomically(path, content, sync=False)
     return Picture(str(path.resolve()), *size_of(content), sha256)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sip.core.errors import UserError
 from sip.core.progress import say
-from sip.core.text import counted, first_of
+from sip.core.text import counted, join_first
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
@@ -128,7 +128,7 @@ def say_once(root: Path, text: str) -> None:
 def say_passed_over(root: Path, files: list[Path], noun: str, why: str) -> None:
     """Say in a line which files or folders are not used, if there are any."""
     if files:
-        names = first_of([file.relative_to(root).as_posix() for file in files])
+        names = join_first([file.relative_to(root).as_posix() for file in files])
         say_once(root, f"passed over {counted(len(files), noun)} {why}: {names}")
 
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from sip.core.text import first_of
+from sip.core.text import join_first
 from sip.dataset.base import Sample, Split
 
 TESTED: tuple[Split, ...] = ("val", "test")
@@ -22,7 +22,7 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
         same[sample.sha256].append(sample.sample_id)
     copies = [(copy, first) for first, *others in same.values() for copy in others]
     if copies:
-        shown = first_of([f"{copy} = {first}" for copy, first in copies])
+        shown = join_first([f"{copy} = {first}" for copy, first in copies])
         lines.append(
             f"{len(copies)} of {len(parts['train'])} training pictures are copies of others "
             f"({shown}); each counts"
@@ -34,6 +34,6 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
         if lacking and there:
             lines.append(
                 f"{len(lacking)} of {len(class_names)} classes have no {part} picture: "
-                f"{first_of(lacking)}"
+                f"{join_first(lacking)}"
             )
     return lines

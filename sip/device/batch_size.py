@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sip.core.errors import UserError
+from sip.core.files import write_atomically
 from sip.core.progress import say
-from sip.store.claims import write_atomically
 
 Result = TypeVar("Result")
 
@@ -41,7 +41,6 @@ def auto_batch_size(file: Path, model: str, device: str, trial: Callable[[int], 
         known[key] = _find(trial, device)
         say("batch size", f"{known[key]} rows at a time, by trial; remembered in {file}")
         with suppress(OSError):  # only a memory; a disk that is full says so in a better place
-            file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(known, indent=2) + "\n")
     return int(known[key])
 

@@ -5,9 +5,7 @@ from typing import Any
 
 import yaml
 
-from sip.core.markup import markdown
-from sip.core.places import portable
-from sip.core.text import counted
+from sip.core.text import counted, escape_markdown, values_without_paths
 from sip.export.source import COLUMNS, Source
 
 MAX_CLASSES = 50  # more are summed up
@@ -30,7 +28,7 @@ asks for (Stable Diffusion's, for example, restricts uses). Then mend `license: 
 
 def card(source: Source, file_format: str, per_file: int) -> str:
     """Return `README.md`: YAML for dataset hubs, then text for people; no local paths."""
-    recipe = portable(source.summary.get("recipe") or {})
+    recipe = values_without_paths(source.summary.get("recipe") or {})
     recipe = {key: value for key, value in recipe.items() if key not in NOT_OF_PICTURES}
     told = _yaml(recipe)
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", told))])  # none in it ends it
@@ -39,7 +37,7 @@ def card(source: Source, file_format: str, per_file: int) -> str:
         loading %= -(-source.num // per_file) - 1
     lines = [
         _header(source, file_format),
-        f"# {markdown(source.run.resolve().name)}",
+        f"# {escape_markdown(source.run.resolve().name)}",
         _what(source),
         f"```python\n{loading}\n```",
         "The `label` column is the class index of the source data set; the order of folders' names "
@@ -91,7 +89,7 @@ def _counts(source: Source) -> str:
     if len(by_class) > MAX_CLASSES:
         return f"{min(by_class.values()):,} to {max(by_class.values()):,} pictures a class."
     rows = [
-        f"| {label} | {markdown(source.class_names[label])} "
+        f"| {label} | {escape_markdown(source.class_names[label])} "
         f"| {source.counts[label, 'drawn']:,} | {source.counts[label, 'real']:,} |"
         for label in sorted(by_class)
     ]
@@ -101,7 +99,9 @@ def _counts(source: Source) -> str:
 def _failed(source: Source) -> str:
     if not source.failed:
         return "The run's list names no picture that failed."
-    reasons = ", ".join(f"{num:,} {markdown(str(r))}" for r, num in source.failed.most_common())
+    reasons = ", ".join(
+        f"{num:,} {escape_markdown(str(r))}" for r, num in source.failed.most_common()
+    )
     num = counted(source.failed.total(), "picture")
     return f"{num} could not be drawn, left out here: {reasons}."
 
@@ -109,7 +109,9 @@ def _failed(source: Source) -> str:
 def _rejected(source: Source) -> str:
     if not source.rejected:
         return ""
-    reasons = ", ".join(f"{num:,} {markdown(str(r))}" for r, num in source.rejected.most_common())
+    reasons = ", ".join(
+        f"{num:,} {escape_markdown(str(r))}" for r, num in source.rejected.most_common()
+    )
     num = counted(source.rejected.total(), "drawn picture")
     return f"\n\n{num} rejected by a filter, left out here: {reasons}."
 
@@ -124,7 +126,7 @@ def _made_with(summary: dict[str, Any]) -> str:
     if summary.get("commit"):
         made["commit"] = summary["commit"]
     told = ", ".join(f"{name} {value}" for name, value in made.items())
-    return f"Made with {markdown(told)}" if made else ""
+    return f"Made with {escape_markdown(told)}" if made else ""
 
 
 def _yaml(values: Any) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sip.core.errors import UserError
-from sip.core.markup import cell
 from sip.core.tars import split_reference
 from sip.export.source import COLUMNS, Picture
 
@@ -48,8 +47,7 @@ def write(
                 _link(picture.file, path)
             else:
                 path.write_bytes(data)
-            shown = {key: cell(v) if isinstance(v, str) else v for key, v in facts.items()}
-            table.writerow({"file_name": path.relative_to(folder).as_posix(), **shown})
+            table.writerow({"file_name": path.relative_to(folder).as_posix(), **facts})
 
 
 def folder_names(class_names: Sequence[str]) -> list[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import UserError
-from sip.core.markup import cell
 from sip.records.read import read_summary, read_table
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def evaluate(folder: Path) -> dict[str, float]:
     with (folder / "per_class.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows({**row, "class_name": cell(str(row["class_name"]))} for row in rows)
+        writer.writerows(rows)
     write_confusion(logits, labels, class_names, folder / "confusion.png")
     return found
 

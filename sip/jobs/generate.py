@@ -21,7 +21,7 @@ from sip.core.files import plain_disk_errors
 from sip.core.hashing import digest
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
-from sip.core.text import counted, first_of
+from sip.core.text import counted, join_first, text_table
 from sip.dataset.base import Sample
 from sip.device.launch import check, launched, num_processes
 from sip.device.settings import set_threads
@@ -47,7 +47,7 @@ def generate(config: DictConfig) -> None:
         mend(Path(config.paths.store), config.runtime.num_workers)
     work = Generation(config)
     if config.plan:
-        print(records.text_table(work.plan().lines()))
+        print(text_table(work.plan().lines()))
         return
     work.run()
 
@@ -89,7 +89,7 @@ class Generation:
         if bad and progress.is_first:
             say(
                 "dataset",
-                f"{len(bad)} of {len(samples)} files cannot be read ({first_of(bad, 1)}): they "
+                f"{len(bad)} of {len(samples)} files cannot be read ({join_first(bad, 1)}): they "
                 "fail by themselves here, and sip.train refuses them",
             )
         return samples
@@ -221,7 +221,7 @@ class Generation:
     def _table(self, summary: dict[str, Any], sheet: Path | None) -> str:
         folder = self.offline.store.root / summary["room"]
         failed = ", ".join(f"{num} {reason}" for reason, num in summary["failures"].items())
-        return records.text_table(
+        return text_table(
             {
                 "drawn": f"{counted(summary['num_drawn'], 'picture')} of "
                 f"{counted(summary['num_real'], 'original')}",

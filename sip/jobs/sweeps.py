@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from sip.core.text import counted
+from sip.core.text import counted, format_duration
 
 if TYPE_CHECKING:
     from sip.dataset.base import Dataset
@@ -78,8 +78,6 @@ class Survey:
 
     def line(self) -> str:
         """Return the survey in one line."""
-        from sip.pipeline.plan import duration
-
         texts = [counted(self.num_runs, "run"), f"{self.num_found} found"]
         to_do = self.num_runs - self.num_found - self.num_wrong
         texts.append(f"{to_do} to do")
@@ -90,7 +88,7 @@ class Survey:
             texts.append("time unknown: no finished run is like them" if to_do else "no time")
         else:
             rest = f" without {self.num_unlike} that no finished run is like"
-            texts.append(f"about {duration(self.seconds)}{rest if self.num_unlike else ''}")
+            texts.append(f"about {format_duration(self.seconds)}{rest if self.num_unlike else ''}")
         return ", ".join(texts)
 
 

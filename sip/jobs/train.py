@@ -32,7 +32,7 @@ from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.image_io import read_rgb
 from sip.core.progress import say
-from sip.core.text import first_of
+from sip.core.text import join_first, text_table
 from sip.dataset import leaks
 from sip.dataset.base import Dataset, Sample, Split
 from sip.dataset.reader import require_trainable
@@ -158,7 +158,7 @@ class Run:
         self._require()
         samples = self.dataset.samples("train")
         _refuse_unreadable(samples)
-        print(records.text_table(make_plan(self.offline, samples).lines()))
+        print(text_table(make_plan(self.offline, samples).lines()))
 
     def make(self) -> dict[str, Any]:
         """Do the run, with every process of the job; the first one writes the folder."""
@@ -364,7 +364,7 @@ def _refuse_unreadable(samples: list[Sample]) -> None:
         why = f"; the first: {str(error).removeprefix(f'{bad[0]}: ')}"
     raise UserError(
         f"dataset: expected pictures, {len(bad)} of {len(samples)} files cannot be read "
-        f"({first_of(bad)}){why}; mend or remove them"
+        f"({join_first(bad)}){why}; mend or remove them"
     )
 
 

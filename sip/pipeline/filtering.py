@@ -12,7 +12,7 @@ import numpy as np
 from sip.core.errors import UserError
 from sip.core.progress import say
 from sip.core.tars import read_checked
-from sip.core.text import first_of
+from sip.core.text import join_first
 from sip.filter.base import Candidate, Verdict
 from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Offline, Picture
@@ -223,4 +223,4 @@ def _report(chosen: "Filter", candidates: Sequence[Candidate], found: Sequence[V
     left = {one.label for one, verdict in pairs if verdict.reason is None}
     if empty := [name for label, name in sorted(names.items()) if label not in left]:
         share = f"{len(empty)} of {len(names)} classes"
-        say("filter", f"no drawn picture is left of {share}: {first_of(empty, NUM_SHOWN)}")
+        say("filter", f"no drawn picture is left of {share}: {join_first(empty, NUM_SHOWN)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sip.core.errors import UserError
 from sip.core.progress import say
-from sip.core.text import counted
+from sip.core.text import counted, format_bytes, format_duration
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt
 
@@ -53,24 +53,25 @@ class Plan:
         """Return the plan as names and values."""
         devices = f" on {self.num_devices} devices" if self.num_devices > 1 else ""
         most = "" if self.exact else "at most "
+        needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return {
             "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} pictures",
             "to draw": counted(self.to_draw, "picture"),
             "found": counted(self.found, "picture")
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
             "U-Net evaluations": f"{most}{self.evaluations:,}",
-            "time": f"about {duration(self.seconds)}{devices}, by a short measurement"
+            "time": f"about {format_duration(self.seconds)}{devices}, by a short measurement"
             if self.seconds
             else "none",
-            "disk": f"about {size(self.bytes_needed)} needed, {size(self.bytes_free)} free",
+            "disk": f"about {needed} needed, {free} free",
         }
 
     def line(self) -> str:
         """Return the plan in one line."""
+        needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return (
             f"{self.to_draw:,} to draw, {self.found:,} found; {self.evaluations:,} U-Net "
-            f"evaluations, about {duration(self.seconds)}, {size(self.bytes_needed)} of "
-            f"{size(self.bytes_free)} free"
+            f"evaluations, about {format_duration(self.seconds)}, {needed} of {free} free"
         )
 
     def check_space(self, store: Path) -> None:
@@ -80,9 +81,10 @@ class Plan:
             UserError: It does not.
         """
         if self.bytes_needed > self.bytes_free:
+            needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
             raise UserError(
-                f"{store}: about {size(self.bytes_needed)} are needed for {self.to_draw:,} "
-                f"pictures, {size(self.bytes_free)} are free; make room, or set paths.store or a "
+                f"{store}: about {needed} are needed for {self.to_draw:,} "
+                f"pictures, {free} are free; make room, or set paths.store or a "
                 "smaller images.format"
             )
 
@@ -187,24 +189,3 @@ def _existing(folder: Path) -> Path:
     while not folder.exists():
         folder = folder.parent
     return folder
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people, such as "3 h 20 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def size(num_bytes: float) -> str:
-    """Return a number of bytes for people, such as "1.4 GB"."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} TB"

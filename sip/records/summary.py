@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from sip.core.text import text_table
 from sip.jobs.evaluate import shown
 from sip.pipeline.filtering import SHEET
 from sip.pipeline.filtering import line as filter_line
-from sip.records import write as records
 
 
 def table(summary: dict[str, Any], folder: Path, store: Path) -> str:
@@ -34,4 +34,4 @@ def table(summary: dict[str, Any], folder: Path, store: Path) -> str:
         if summary["contact_sheet"]
         else "none: nothing was drawn",
     }
-    return records.text_table(rows)
+    return text_table(rows)

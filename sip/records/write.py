@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from sip.core.files import whole
+from sip.core.files import atomic_file, write_atomically
 from sip.core.sheets import Pair, contact_sheet
 from sip.dataset.base import Sample, Split
 from sip.pipeline.offline import Picture
-from sip.store.claims import write_atomically
 
 Row = TypeVar("Row")
 NUM_PAIRS = 12  # on a contact sheet
@@ -49,7 +48,7 @@ def write_pictures(
     fields += [(name, pa.int64()) for name in WHOLE] + [(name, pa.float64()) for name in REAL]
     schema = pa.schema(fields)
     rows = _rows(parts, drawn, store)
-    with whole(path) as part, pq.ParquetWriter(part, schema) as writer:
+    with atomic_file(path) as part, pq.ParquetWriter(part, schema) as writer:
         while chunk := list(islice(rows, CHUNK)):
             writer.write_table(pa.Table.from_pylist(chunk, schema))
 
@@ -168,13 +167,6 @@ def command_line() -> dict[str, Any]:
     job = HydraConfig.get()
     choices = {str(k): v for k, v in job.runtime.choices.items() if not str(k).startswith("hydra")}
     return {"overrides": list(job.overrides.task), "choices": choices}
-
-
-def text_table(rows: Mapping[str, str]) -> str:
-    """Return names and values in two columns between rules."""
-    width = max(map(len, rows))
-    rule = "-" * (width + 2 + max(map(len, rows.values())))
-    return "\n".join([rule, *(f"{key:<{width}}  {value}" for key, value in rows.items()), rule])
 
 
 def _pair(picture: Picture) -> Pair:

@@ -12,13 +12,11 @@ if TYPE_CHECKING:
 def task(config: "DictConfig") -> None:
     """Read the finished runs of an experiment and write their page."""
     from sip.core.errors import UserError
-    from sip.core.files import plain_disk_errors
-    from sip.core.text import counted
-    from sip.pipeline.plan import size
+    from sip.core.files import plain_disk_errors, write_atomically
+    from sip.core.text import counted, format_bytes
     from sip.records.write import command
     from sip.report.page import page
     from sip.report.runs import find_runs, header_of
-    from sip.store.claims import write_atomically
 
     for name, least in (("max_pictures", 0), ("thumbnail_size", 16)):
         if type(config[name]) is not int or config[name] < least:
@@ -41,9 +39,8 @@ def task(config: "DictConfig") -> None:
     )
     output = Path(config.output)
     with plain_disk_errors(output, "output"):
-        output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(output, text)
-    print(f"{output}: {counted(len(runs), 'run')}, {size(len(text.encode()))}")
+    print(f"{output}: {counted(len(runs), 'run')}, {format_bytes(len(text.encode()))}")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sip.core.places import without_places
+from sip.core.text import without_paths
 from sip.report.runs import Run
 from sip.report.thumbnails import Thumbnails
 
@@ -120,7 +120,7 @@ def page_data(chosen: Sequence[Drawn], thumbnails: Thumbnails) -> list[dict[str,
     return [
         {
             **{name: _plain(one.row.get(name)) for name in FACTS},
-            "error": without_places(one.row.get("error") or ""),
+            "error": without_paths(one.row.get("error") or ""),
             "seed": str(one.row["seed"]),  # JavaScript's numbers do not hold it
             "drawn": thumbnails.key(one.file),
             "original": thumbnails.key(one.original),

@@ -11,7 +11,7 @@ from typing import Any
 
 from sip.config.cli import conf_folder
 from sip.core.errors import UserError
-from sip.core.places import without_places
+from sip.core.text import without_paths
 from sip.records.read import read_config, read_summary, read_table
 
 CONTROL = "none"
@@ -117,7 +117,7 @@ def _leaves(recipe: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _short(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else without_places(str(value))
+    text = f"{value:g}" if isinstance(value, float) else without_paths(str(value))
     return text if len(text) <= 24 else f"{text[:23]}…"
 
 

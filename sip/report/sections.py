@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sip.core.places import without_places
-from sip.core.text import counted
+from sip.core.text import counted, without_paths
 from sip.report import charts
 from sip.report.html import Html, join, tag
 from sip.report.results import DRAWING, TRAINING, Arm, quality
@@ -202,7 +201,7 @@ def commands(runs: Sequence[Run], header: Mapping[str, str], page_command: str |
     if "Command" in header:
         parts += [tag("h3", "The experiment"), tag("pre", header["Command"])]
     given = [run.summary.get("command") for run in runs]
-    lines = [without_places(command) for command in given if command]
+    lines = [without_paths(command) for command in given if command]
     if lines:
         told = f"Each run by itself ({len(lines)})"
         block = tag("pre", "\n".join(lines))
@@ -211,7 +210,7 @@ def commands(runs: Sequence[Run], header: Mapping[str, str], page_command: str |
         note = f"{counted(len(given) - len(lines), 'run')} did not record the command."
         parts.append(tag("p", note, class_="note"))
     if page_command:
-        parts += [tag("h3", "This page"), tag("pre", without_places(page_command))]
+        parts += [tag("h3", "This page"), tag("pre", without_paths(page_command))]
     return section("commands", "Commands", *parts)
 
 

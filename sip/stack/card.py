@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from sip.core.errors import UserError
+from sip.core.files import write_atomically
 from sip.dataset.base import Split
 from sip.device.settings import device
 from sip.stack import drawing, measures
@@ -20,7 +21,6 @@ from sip.stack.judge import FILE, load_judge
 from sip.stack.parts import NOT_OF_THE_STACK
 from sip.stack.pool import Pool, choose, held_out
 from sip.stack.stack import Stack, read_grammar
-from sip.store.claims import write_atomically
 
 CARD, QUALITY, SHEET = "README.md", "quality.json", "contact_sheet.png"
 NUM_SAMPLES = {"cuda": 10_000, "cpu": 1_000}

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sip.core import interrupt
 from sip.core.errors import UserError
+from sip.core.files import atomic_file
 from sip.core.progress import progress
 from sip.core.text import counted
 from sip.stack.curves import Curve
@@ -145,9 +146,8 @@ def _mean(recent: list[Tensor]) -> float:
 
 
 def _save(path: Path, targets: Iterable[Any], values: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    torch.save({**values, "states": [target.state_dict() for target in targets]}, part)
-    part.replace(path)
+    with atomic_file(path) as part:
+        torch.save({**values, "states": [target.state_dict() for target in targets]}, part)
 
 
 def _resume(path: Path, targets: Iterable[Any], steps: int, device: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from sip.core.files import atomic_file
 from sip.stack.pool import Pool
 from sip.stack.work import Work
 
@@ -79,9 +80,8 @@ def save_sheet(
         for c, picture in enumerate(row):
             place = GAP + c * (cell + GAP), top + GAP + r * (cell + GAP)
             sheet.paste(_image(picture).resize((cell, cell), Image.Resampling.NEAREST), place)
-    part = path.with_suffix(".part")
-    sheet.save(part, format="PNG")
-    part.replace(path)
+    with atomic_file(path) as part:
+        sheet.save(part, format="PNG")
 
 
 def _image(picture: Tensor) -> Image.Image:

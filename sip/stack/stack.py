@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from sip.config.build import build
 from sip.core.errors import UserError
+from sip.core.files import write_atomically
 from sip.core.hashing import digest
 from sip.core.interrupt import Stopped, forward, graceful, raise_if_stopped
 from sip.core.progress import say
@@ -28,7 +29,6 @@ from sip.stack.pool import Pool, grammar_of, load, part_of
 from sip.stack.sizes import IMAGE_SIZES, Preset, preset
 from sip.stack.texts import Measured
 from sip.stack.work import OutOfTimeError, Work, work_of
-from sip.store.claims import write_atomically
 
 MADE_FROM, GRAMMAR = "stack.json", "grammar.json"
 NAME = "stack"

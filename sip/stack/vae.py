@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from sip.core.files import atomic_file
 from sip.core.progress import progress
 from sip.stack.fit import fit
 from sip.stack.pool import Pool
@@ -90,9 +91,8 @@ def all_latents(model: AutoencoderKL, pool: Pool, work: Work) -> tuple[Tensor, T
             if stored.metadata() == known:
                 return stored.get_tensor("mean"), stored.get_tensor("std")
     mean, std = encode(model, pool, torch.arange(len(pool)), work)
-    part = file.with_suffix(".part")
-    save_file({"mean": mean, "std": std}, part, metadata=known)
-    part.replace(file)
+    with atomic_file(file) as part:
+        save_file({"mean": mean, "std": std}, part, metadata=known)
     return mean, std
 
 

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sip.core.files import write_atomically
+
 HEARTBEAT_EVERY = 10.0  # s
 HEARTBEAT_LIMIT = 120.0  # s; without a sign of life for that long, an owner elsewhere is dead
 LOCK_FILE = "lock"
@@ -155,13 +157,3 @@ def _start_time_without_proc(pid: int) -> str | None:
     except PermissionError:
         pass
     return "unknown"
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Write a file so that a reader, now or after a crash, sees all of it or nothing."""
-    new = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
-    with open(new, "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(new, file)

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from sip.core.errors import UserError
-from sip.core.files import plain_disk_errors
+from sip.core.files import plain_disk_errors, write_atomically
 from sip.core.progress import say
-from sip.store.claims import write_atomically
 
 
 def check_or_write(file: Path, recipe: Any) -> None:
@@ -19,7 +18,6 @@ def check_or_write(file: Path, recipe: Any) -> None:
     found = _read_recipe(file)
     if found is None:
         with plain_disk_errors(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(recipe, indent=2, sort_keys=True) + "\n")
     elif found != recipe:
         raise _another(file, found, recipe)

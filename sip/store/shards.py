@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from sip.core import tars
 from sip.core.errors import DamagedError, UserError
-from sip.core.files import plain_disk_errors
+from sip.core.files import fsync, plain_disk_errors
 
 ROWS_FILE = "rows.parquet"
 TAR_FILE = "pictures.tar"
@@ -135,12 +135,12 @@ class ShardWriter:
                 keep.add(TAR_FILE)
             for file in self._folder.iterdir():
                 if file.name in keep:
-                    _fsync(file)
+                    fsync(file)
                 else:  # a file whose writing was interrupted
                     file.unlink()
-            _fsync(self._folder)
+            fsync(self._folder)
             os.rename(self._folder, self._shards / self.name)
-            _fsync(self._shards)
+            fsync(self._shards)
 
     def _close_tar(self) -> bool:
         """Cut the tar file behind the last finished row and end it; say whether there is one."""
@@ -241,11 +241,3 @@ def _check_value(column: str, value: Any) -> None:
         f"vector; "
         f"came {type(value).__name__}: {str(value)[:80]}"
     )
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from sip.core import markup
+from sip.core.text import escape_latex, escape_markdown, one_line
 from sip.tables.cells import Comparison
 from sip.tables.document import Document, Grid, Text
 from sip.tables.reading import plain
@@ -17,23 +17,23 @@ CSV_HEADER = (
 
 def markdown(document: Document) -> str:
     """Return the table in Markdown; its columns are aligned, so it is read on a terminal too."""
-    texts = [f"**{markup.markdown(document.title)}**"]
+    texts = [f"**{escape_markdown(document.title)}**"]
     for grid in document.grids:
         if grid.title != document.title:
-            texts.append(markup.markdown(grid.title))
+            texts.append(escape_markdown(grid.title))
         texts.append(_markdown_grid(grid))
-    texts += [markup.markdown(note) for note in document.notes]
+    texts += [escape_markdown(note) for note in document.notes]
     if document.commands:
-        lines = [markup.line(f"{command}    # {name}") for name, command in document.commands]
+        lines = [one_line(f"{command}    # {name}") for name, command in document.commands]
         lines = [f"    {line}" for line in lines]
         texts.append("\n".join(["What is missing:", "", *lines]))
-    prints = markup.markdown(", ".join(map(str, document.fingerprints)))
+    prints = escape_markdown(", ".join(map(str, document.fingerprints)))
     texts.append(f"<details><summary>Fingerprints of the runs</summary>{prints}</details>")
     return "\n\n".join(texts) + "\n"
 
 
 def _markdown_grid(grid: Grid) -> str:
-    head = [markup.markdown(text) for text in grid.header]
+    head = [escape_markdown(text) for text in grid.header]
     rows = [[_markdown_text(text) for text in row] for row in grid.rows]
     widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
     lines = [head, ["-" * width for width in widths], *rows]
@@ -42,7 +42,7 @@ def _markdown_grid(grid: Grid) -> str:
 
 
 def _markdown_text(text: Text) -> str:
-    escaped = markup.markdown(text.text)
+    escaped = escape_markdown(text.text)
     return f"**{escaped}**" if text.bold else escaped
 
 
@@ -50,19 +50,19 @@ def latex(document: Document) -> str:
     """Return the table in LaTeX, for a document that uses the package booktabs."""
     lines = ["% needs \\usepackage{booktabs}"]
     for grid in document.grids:
-        lines += ["\\begin{table}", "\\centering", f"\\caption{{{markup.latex(grid.title)}}}"]
+        lines += ["\\begin{table}", "\\centering", f"\\caption{{{escape_latex(grid.title)}}}"]
         lines.append(f"\\begin{{tabular}}{{l{'r' * (len(grid.header) - 1)}}}")
-        head = " & ".join(markup.latex(text) for text in grid.header)
+        head = " & ".join(escape_latex(text) for text in grid.header)
         lines += ["\\toprule", f"{head} \\\\", "\\midrule"]
         lines += [f"{' & '.join(map(_latex_text, row))} \\\\" for row in grid.rows]
         lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}", ""]
-    lines += [f"{markup.latex(note)}\n" for note in document.notes]
-    prints = markup.latex(", ".join(map(str, document.fingerprints)))
+    lines += [f"{escape_latex(note)}\n" for note in document.notes]
+    prints = escape_latex(", ".join(map(str, document.fingerprints)))
     return "\n".join([*lines, f"% fingerprints: {prints}", ""])
 
 
 def _latex_text(text: Text) -> str:
-    escaped = markup.latex(text.text)
+    escaped = escape_latex(text.text)
     return f"\\textbf{{{escaped}}}" if text.bold else escaped
 
 
@@ -85,7 +85,7 @@ def rows(document: Document, metric: str) -> list[list[str]]:
                 rest += [images.low, images.high, images.p_value] if images else [None] * 3
                 rest.append(one.seeds_needed)
             fields = [*first, *rest, prints]
-            lines.append(["" if f is None else markup.cell(plain(f)) for f in fields])
+            lines.append(["" if f is None else plain(f) for f in fields])
     return lines
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from sip.core.hashing import digest
 from sip.core.image_io import SUFFIXES
-from sip.core.places import portable
 from sip.core.tars import read_checked, split_reference
+from sip.core.text import values_without_paths
 from sip.pipeline.offline import Picture
 from sip.tracking import wandb_runs
 
@@ -60,7 +60,10 @@ class DrawnSet:
         made = wandb.Artifact(
             self.name,
             TYPE,
-            metadata={"num_pictures": len(self.unique), "recipe": portable(dict(self.recipe))},
+            metadata={
+                "num_pictures": len(self.unique),
+                "recipe": values_without_paths(dict(self.recipe)),
+            },
         )
         lines = []
         for image_id, picture in sorted(self.unique.items()):

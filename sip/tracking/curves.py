@@ -9,7 +9,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from sip.store.claims import write_atomically
+from sip.core.files import write_atomically
 
 NAME = "metrics.csv"
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from sip.core.image_io import read_rgb
-from sip.core.places import portable, without_places
+from sip.core.text import values_without_paths, without_paths
 from sip.pipeline.offline import Picture
 from sip.pipeline.quality import evenly
 from sip.records.write import environment
@@ -51,9 +51,11 @@ def start(
     """
     import wandb
 
-    shown = {str(key): portable(value) for key, value in values.items() if key != "paths"}
+    shown = {
+        str(key): values_without_paths(value) for key, value in values.items() if key != "paths"
+    }
     made_by = environment()
-    made_by["command"] = without_places(made_by["command"] or "")
+    made_by["command"] = without_paths(made_by["command"] or "")
     run = wandb.init(
         name=name,
         dir=str(folder),

@@ -68,9 +68,9 @@ UNTRUSTED = [
     "sip.config.build.partial",
     "sip.config.build.TRUSTED",
     "sip.config.cli.os.system",
-    "sip.store.claims.write_atomically",  # ours, but it writes any file
-    "sip.dataset.files.write_once",
-    "sip.dataset.files.os.system",
+    "sip.core.files.write_atomically",  # ours, but it writes any file
+    "sip.dataset.files.write_atomically",
+    "sip.dataset.folders.os.system",
     "sip.dataset.files.Path",
     "sip.dataset.reader.Sample.__init__.__globals__",
     "sip.metrics.base.Toy.__init__.__globals__",

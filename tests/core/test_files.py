@@ -1,12 +1,13 @@
 """A disk that cannot be written is told in one line, however a library says so."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
-from sip.core.files import disk_error, whole
+from sip.core.files import atomic_file, disk_error, write_atomically
 
 
 def full() -> OSError:
@@ -16,7 +17,7 @@ def full() -> OSError:
 def test_what_python_says() -> None:
     line = disk_error(full())
     assert line is not None and line.startswith("cannot use /there/file: the disk is full; make")
-    assert "start again: what is finished is kept" in line
+    assert "start again: finished work is kept" in line
     assert "Permission denied" in str(disk_error(PermissionError(errno.EACCES, "", "/x")))
 
 
@@ -39,14 +40,19 @@ def test_all_else_is_something_else(error: BaseException | None) -> None:
     assert disk_error(error) is None
 
 
-def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
-    file = tmp_path / "a.txt"
-    with whole(file) as part, whole(tmp_path / "b.txt") as other:
-        part.write_text("new")
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_file_is_whole_or_as_it_was(sync: bool, tmp_path: Path) -> None:
+    file = tmp_path / "new folder" / "a.txt"
+    with atomic_file(file, sync) as part, atomic_file(file, sync) as other:
         other.write_text("other")
+        part.write_text("new")
         assert not file.exists()
-    with pytest.raises(ValueError, match="stop"), whole(file) as part:
+    with pytest.raises(ValueError, match="stop"), atomic_file(file, sync) as part:
         part.write_text("half")
         raise ValueError("stop")
     assert file.read_text() == "new"
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+    write_atomically(file, "ö", sync)
+    assert file.read_bytes() == "ö".encode()
+    write_atomically(file, b"bytes", sync)
+    assert file.read_text() == "bytes"
+    assert os.listdir(file.parent) == ["a.txt"]

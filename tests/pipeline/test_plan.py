@@ -6,7 +6,7 @@ import pytest
 
 from sip.core.errors import UserError
 from sip.pipeline.makers import Stages
-from sip.pipeline.plan import Plan, duration, make_plan, size
+from sip.pipeline.plan import Plan, make_plan
 from sip.store.fill import fill
 from tests.kills import Generation, configuration
 
@@ -71,20 +71,3 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     plan = Plan(0, 0, 10, 0, 0, 100, True, 1.0, 2_000_000, 1_000_000, 1)
     with pytest.raises(UserError, match="about 2 MB are needed for 10 pictures, 1 MB are free"):
         plan.check_space(tmp_path)
-
-
-def test_times_and_sizes_for_people() -> None:
-    assert [duration(s) for s in (0.5, 42, 150, 7300, 200_000)] == [
-        "0.5 s",
-        "42 s",
-        "2 min",
-        "2 h 2 min",
-        "2 d 7 h",
-    ]
-    assert [size(n) for n in (12, 1234, 5.5e6, 5.42e11, 3e12)] == [
-        "12 B",
-        "1.23 kB",
-        "5.5 MB",
-        "542 GB",
-        "3 TB",
-    ]

@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-from sip.core.markup import markdown
+from sip.core.text import escape_markdown
 from tests.trust.cases import seen
 from tests.trust.every import ALL
 
@@ -37,7 +37,9 @@ def main() -> None:
             said = said.replace(place, name)
         said = said.replace(Path(folder).name, "FOLDER")
         short = said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
-        print(f"| {case.area} | {markdown(case.name)} | {markdown(short)} |", flush=True)
+        print(
+            f"| {case.area} | {escape_markdown(case.name)} | {escape_markdown(short)} |", flush=True
+        )
 
 
 if __name__ == "__main__":
