@@ -19,7 +19,7 @@ from torch import nn
 from sip.core.errors import UserError
 from sip.weights.checksums import check_hub
 from sip.weights.layout import read_json
-from sip.weights.weights import require, weights_folder, weights_recipe
+from sip.weights.source import require, weights_folder, weights_recipe
 
 MAX_REASON = 200  # characters of a library's error that are passed on
 

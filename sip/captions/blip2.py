@@ -12,7 +12,6 @@ from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
 from sip.captions.vision_language import CACHE, VisionLanguage
 from sip.core.errors import UserError
-from sip.device.settings import Runtime
 
 
 class Blip2(VisionLanguage):
@@ -21,13 +20,13 @@ class Blip2(VisionLanguage):
     model_class = Blip2ForConditionalGeneration
     processor_class = Blip2Processor
 
-    def load(self, runtime: Runtime) -> None:
+    def load(self, device: str) -> None:
         """Load the weights and the processor, once; with another device, move them there.
 
         Raises:
             UserError: The language model is not a decoder.
         """
-        super().load(runtime)
+        super().load(device)
         if not self.network.config.use_decoder_only_language_model:
             kind = self.network.config.text_config.model_type
             self.clear()

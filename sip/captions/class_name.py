@@ -12,7 +12,6 @@ from torch import Tensor
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.dataset.base import Sample
-from sip.device.settings import Runtime
 
 
 class ClassName:
@@ -34,7 +33,7 @@ class ClassName:
     def require(self) -> None:
         """Ask for nothing: there are no weights."""
 
-    def load(self, runtime: Runtime) -> None:
+    def load(self, device: str) -> None:
         """Load nothing: there are no weights."""
 
     def clear(self) -> None:

@@ -5,30 +5,23 @@ the language model makes of the picture alone (keys and values of its attention)
 and copied for each candidate. The number of samples and the token limits are ours.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
-from transformers import LogitsProcessorList, PreTrainedModel, ProcessorMixin
+from transformers import LogitsProcessorList, ProcessorMixin
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 
 from sip.captions.nucleus import NucleusDraw
 from sip.core.errors import UserError
 from sip.core.hashing import seed_of
 from sip.dataset.base import Sample
-from sip.device.settings import Runtime
-from sip.weights.safety import plain_load_errors
-from sip.weights.weights import (
-    check_dtype,
-    load_transformer,
-    require,
-    weights_folder,
-    weights_recipe,
-)
+from sip.weights.pretrained import Pretrained, check_dtype
 
 SAMPLINGS = ("nucleus", "beam")
 # What the keys and values computed before are called; renamed by transformers 5.24.
@@ -36,7 +29,7 @@ OUTPUTS = {field.name for field in fields(CausalLMOutputWithCrossAttentions)}
 CACHE = "cache" if "cache" in OUTPUTS else "past_key_values"
 
 
-class VisionLanguage(ABC):
+class VisionLanguage(Pretrained):
     """Several captions a picture.
 
     Args:
@@ -52,7 +45,6 @@ class VisionLanguage(ABC):
             then, give another caption. In float32 it takes a tie to the last bits.
     """
 
-    model_class: ClassVar[type[PreTrainedModel]]
     processor_class: ClassVar[type[ProcessorMixin]]
 
     def __init__(
@@ -82,8 +74,6 @@ class VisionLanguage(ABC):
         self.sampling, self.top_p, self.seed = sampling, top_p, seed
         self.num_beams, self.num_captions = num_beams, num_captions
         self.min_tokens, self.max_tokens = min_tokens, max_tokens
-        self.network: Any = None
-        self.processor: Any = None
 
     def recipe(self) -> dict:
         """Return everything that decides what is written."""
@@ -100,32 +90,12 @@ class VisionLanguage(ABC):
             "min_tokens": self.min_tokens,
             "max_tokens": self.max_tokens,
             "dtype": self.dtype,
-            "weights": weights_recipe(self.model, self.revision),
+            "weights": self.weights,
         }
 
-    def require(self) -> None:
-        """Make sure that the weights are on this disk; download them where the hub may be asked.
-
-        Raises:
-            UserError: They are not, and cannot be had.
-        """
-        require(self.model, self.revision)
-
-    def load(self, runtime: Runtime) -> None:
-        """Load the weights and the processor, once; with another device, move them there."""
-        if self.network is None:
-            folder = weights_folder(self.model, self.revision)
-            with plain_load_errors(f"model folder {folder}"):
-                # Pillow's resize, as in the models' own code; torchvision's rounds in another way.
-                self.processor = self.processor_class.from_pretrained(folder, backend="pil")
-            self.network = load_transformer(
-                self.model_class, self.model, self.revision, self.dtype, runtime.device
-            )
-        self.network.to(runtime.device)
-
-    def clear(self) -> None:
-        """Let go of the weights; `load` brings them back."""
-        self.network = None
+    def _load_processor(self, folder: Path) -> ProcessorMixin:
+        # Pillow's resize, as in the models' own code; torchvision's rounds in another way.
+        return self.processor_class.from_pretrained(folder, backend="pil")
 
     def key(self, sample: Sample) -> str:
         """Return the hash of the picture's content: its name and class are not read."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sip.core.errors import UserError
 from sip.weights.layout import Parts
-from sip.weights.weights import require, resolve, weights_folder, weights_recipe
+from sip.weights.source import require, resolve, weights_folder, weights_recipe
 
 KEYS = ("model", "revision", "weight_name", "scale")
 

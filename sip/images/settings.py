@@ -21,7 +21,8 @@ from sip.images.safety import SafetyChecker
 from sip.images.schedulers import Schedule, require_scheduler
 from sip.prompts.base import Prompt
 from sip.prompts.weighting.base import Weighting
-from sip.weights.weights import check_dtype, require, weights_folder, weights_recipe
+from sip.weights.pretrained import check_dtype
+from sip.weights.source import require, weights_folder, weights_recipe
 
 
 class Settings(LightningModule, ABC):

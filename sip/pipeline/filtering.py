@@ -89,7 +89,7 @@ class OfflineFacts:
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return the scorer's unit vectors, (N, D), float32, of texts."""
-        self.offline.embedder.load(self.offline.runtime)
+        self.offline.embedder.load(self.offline.runtime.device)
         return self.offline.embedder.embed_texts(texts).numpy()
 
     def control(self, paths: Sequence[str]) -> np.ndarray:

@@ -123,7 +123,7 @@ def captions_maker(captioner: Captioner, runtime: Runtime) -> Make[Sample]:
     """Return what makes rows of captions; a picture that cannot be read fails alone."""
 
     def make(batches: Iterator[list[Sample]], add: Add) -> None:
-        captioner.load(runtime)
+        captioner.load(runtime.device)
         pieces = Pieces("captions", "captions.dtype=bfloat16 or another model")
         read: Reader[Sample] = reader(lambda one: one, captioner.prepare)
         with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:
@@ -145,7 +145,7 @@ def scores_maker(scorer: Scorer, runtime: Runtime) -> Make[ToScore]:
         return item[1]
 
     def make(batches: Iterator[list[ToScore]], add: Add) -> None:
-        scorer.load(runtime)
+        scorer.load(runtime.device)
         pieces = Pieces("scores", "scores.dtype=bfloat16 or another model")
         read = reader(sample_of, scorer.prepare)
         with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:
@@ -164,7 +164,7 @@ def embeddings_maker(scorer: Scorer, runtime: Runtime) -> Make[ToEmbed]:
     """Return what makes rows of unit vectors; a picture that cannot be read fails alone."""
 
     def make(batches: Iterator[list[ToEmbed]], add: Add) -> None:
-        scorer.load(runtime)
+        scorer.load(runtime.device)
         pieces = Pieces("embeddings", "scores.dtype=bfloat16 or another model")
         read: Reader[ToEmbed] = reader(lambda one: one, scorer.prepare)
         with prefetch(batches, read, runtime.num_workers, AHEAD) as ready:

@@ -124,7 +124,7 @@ def embed(
     runtime: Runtime,
 ) -> Embedded | None:
     """Embed pictures and texts; files that cannot be read are left out. None if nothing is left."""
-    scorer.load(runtime)
+    scorer.load(runtime.device)
     sources = dict.fromkeys(picture.prompt.source for picture in pictures)
     of_source = embed_files(scorer, sources, runtime)
     checksums = {picture.row["file"]: picture.row.get("file_sha256") for picture in pictures}

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from sip.dataset.base import Sample
-from sip.device.settings import Runtime
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +26,7 @@ class Scorer(Protocol):
     def require(self) -> None:
         """Raise UserError if the weights cannot be had; may download them."""
 
-    def load(self, runtime: Runtime) -> None:
+    def load(self, device: str) -> None:
         """Load the weights, if there are any; does nothing where they are on the device."""
 
     def clear(self) -> None:

@@ -21,10 +21,9 @@ class Clip(TwoTowers):
 
     model_class = CLIPModel
 
-    def _processors(self, folder: Path) -> tuple[Any, Any]:
+    def _load_processor(self, folder: Path) -> Any:
         # Pillow's resize, as in CLIP's own code; torchvision's rounds in another way.
-        processor: Any = CLIPProcessor.from_pretrained(folder, backend="pil")
-        return processor.image_processor, processor.tokenizer
+        return CLIPProcessor.from_pretrained(folder, backend="pil")
 
     def _embed_texts(self, texts: list[str]) -> Tensor:
         """Return the embeddings (texts, D) of one batch.
@@ -34,7 +33,7 @@ class Clip(TwoTowers):
         own length decides, so it is computed in the same way beside long texts and short ones.
         """
         context = self.network.config.text_config.max_position_embeddings
-        tokens = self.tokenizer(texts, truncation=True, max_length=context).input_ids
+        tokens = self.processor.tokenizer(texts, truncation=True, max_length=context).input_ids
         by_length: dict[int, list[int]] = {}
         for row, of_row in enumerate(tokens):
             length = min(-(-len(of_row) // LENGTH_STEP) * LENGTH_STEP, context)
@@ -47,7 +46,7 @@ class Clip(TwoTowers):
         return torch.cat(embedded)[torch.tensor(order).argsort().to(embedded[0].device)]
 
     def _embed_tokens(self, tokens: list[list[int]], length: int) -> Tensor:
-        padded = self.tokenizer.pad(
+        padded = self.processor.tokenizer.pad(
             {"input_ids": tokens}, padding="max_length", max_length=length, return_tensors="pt"
         ).to(self.network.device)
         output = self.network.get_text_features(padded.input_ids, padded.attention_mask)

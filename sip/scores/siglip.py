@@ -9,10 +9,9 @@ made for CLIP's range and does not carry over unchanged.
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
-from transformers import SiglipImageProcessorPil, SiglipModel, SiglipTokenizer
+from transformers import SiglipImageProcessorPil, SiglipModel, SiglipProcessor, SiglipTokenizer
 
 from sip.core.errors import UserError
 from sip.scores.two_towers import TwoTowers
@@ -38,11 +37,9 @@ class Siglip(TwoTowers):
             )
         super().require()
 
-    def _processors(self, folder: Path) -> tuple[Any, Any]:
-        return (
-            SiglipImageProcessorPil.from_pretrained(folder),
-            SiglipTokenizer.from_pretrained(folder),
-        )
+    def _load_processor(self, folder: Path) -> SiglipProcessor:
+        image_processor = SiglipImageProcessorPil.from_pretrained(folder)
+        return SiglipProcessor(image_processor, SiglipTokenizer.from_pretrained(folder))
 
     def _embed_texts(self, texts: list[str]) -> Tensor:
         """Return the embeddings (texts, D) of one batch.
@@ -50,7 +47,7 @@ class Siglip(TwoTowers):
         Always padded to the full context, and without a mask, as SigLIP was trained: it reads the
         padding too.
         """
-        tokens = self.tokenizer(
+        tokens = self.processor.tokenizer(
             texts,
             padding="max_length",
             truncation=True,

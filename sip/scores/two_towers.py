@@ -1,32 +1,21 @@
 """What scorers with a tower for pictures and one for texts share: the cosine of what they say."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from sip.dataset.base import Sample
-from sip.device.settings import Runtime
-from sip.weights.safety import plain_load_errors
-from sip.weights.weights import (
-    check_dtype,
-    load_transformer,
-    require,
-    weights_folder,
-    weights_recipe,
-)
+from sip.weights.pretrained import Pretrained, check_dtype
 
 DECIMALS = 4  # beyond them a cosine depends on the machine
 MAX_TEXTS = 256  # embedded at a time
 
 
-class TwoTowers(ABC):
+class TwoTowers(Pretrained):
     """Cosines of pictures and captions.
 
     Args:
@@ -34,14 +23,9 @@ class TwoTowers(ABC):
         dtype: "float32", "bfloat16" or "float16", of the embeddings; the cosine is always float32.
     """
 
-    model_class: ClassVar[type[PreTrainedModel]]
-
     def __init__(self, model: str, revision: str | None, dtype: str) -> None:
         check_dtype("scores.dtype", dtype)
         self.model, self.revision, self.dtype = model, revision, dtype
-        self.network: Any = None
-        self.image_processor: Any = None
-        self.tokenizer: Any = None
 
     def recipe(self) -> dict:
         """Return everything that decides the scores."""
@@ -49,38 +33,17 @@ class TwoTowers(ABC):
             "class": f"{type(self).__module__}.{type(self).__name__}",
             "version": 1,
             "dtype": self.dtype,
-            "weights": weights_recipe(self.model, self.revision),
+            "weights": self.weights,
         }
-
-    def require(self) -> None:
-        """Make sure that the weights are on this disk; download them where the hub may be asked.
-
-        Raises:
-            UserError: They are not, and cannot be had.
-        """
-        require(self.model, self.revision)
-
-    def load(self, runtime: Runtime) -> None:
-        """Load the weights and the processor, once; with another device, move them there."""
-        if self.network is None:
-            folder = weights_folder(self.model, self.revision)
-            with plain_load_errors(f"model folder {folder}"):
-                self.image_processor, self.tokenizer = self._processors(folder)
-            self.network = load_transformer(
-                self.model_class, self.model, self.revision, self.dtype, runtime.device
-            )
-        self.network.to(runtime.device)
-
-    def clear(self) -> None:
-        """Let go of the weights; `load` brings them back."""
-        self.network = None
 
     def prepare(self, pictures: Sequence[Image]) -> Tensor:
         """Return RGB pictures of any size as (pictures, 3, H, W), float32, as the model sees them.
 
         Safe in several threads at once.
         """
-        return self.image_processor(images=list(pictures), return_tensors="pt").pixel_values
+        return self.processor.image_processor(
+            images=list(pictures), return_tensors="pt"
+        ).pixel_values
 
     @torch.inference_mode()
     def score(
@@ -133,10 +96,6 @@ class TwoTowers(ABC):
             for start in range(0, len(texts), MAX_TEXTS)
         ]
         return F.normalize(torch.cat(embedded).float(), dim=-1)
-
-    @abstractmethod
-    def _processors(self, folder: Path) -> tuple[Any, Any]:
-        """Return the image processor and the tokenizer of a model folder."""
 
     @abstractmethod
     def _embed_texts(self, texts: list[str]) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sip.tables.reading import Run
-from sip.weights.weights import resolve
+from sip.weights.source import resolve
 
 REPORTS = "*.report.json"
 CARD_ONLY = "judge"  # judges the stack and is no part of it

@@ -10,7 +10,6 @@ from PIL import Image
 from sip.captions.base import Captioner
 from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
-from sip.device.settings import Runtime
 
 AnyCaptioner = TypeVar("AnyCaptioner", bound=Captioner)
 
@@ -27,7 +26,7 @@ def make_samples(folder: Path, num: int = 7) -> list[Sample]:
 
 
 def loaded(captioner: AnyCaptioner) -> AnyCaptioner:
-    captioner.load(Runtime.cpu())
+    captioner.load("cpu")
     return captioner
 
 

@@ -11,7 +11,6 @@ from sip.captions.blip import Blip
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
-from sip.device.settings import Runtime
 from tests.captions.pictures import captions_of, loaded, make_samples
 
 MIN_TOKENS, MAX_TOKENS = 3, 8
@@ -111,7 +110,7 @@ def test_the_vision_model_runs_once_a_picture(model, samples):
 def test_weights_are_loaded_once_and_let_go(model, samples):
     captioner = loaded(blip(model))
     network = captioner.network
-    captioner.load(Runtime.cpu())
+    captioner.load("cpu")
     assert captioner.network is network
     first = captions_of(captioner, samples[:1])
     captioner.clear()

@@ -192,7 +192,7 @@ def hub(folder: Path) -> Outcome:
 @fault("a bit flipped in a user's own weights", quick=True)
 def own_weights(folder: Path) -> Outcome:
     from sip.weights.checksums import PACKAGED
-    from sip.weights.weights import weights_recipe
+    from sip.weights.source import weights_recipe
 
     shutil.copytree(PACKAGED / "vit", folder / "vit")
     before = weights_recipe(str(folder / "vit"), None)

@@ -32,7 +32,7 @@ METRICS = {
 @pytest.fixture(scope="module")
 def scorer() -> Clip:
     scorer = Clip(str(ROOT / "sip" / "miniature" / "scorer"), None, "float32")
-    scorer.load(RUNTIME)
+    scorer.load(RUNTIME.device)
     return scorer
 
 

@@ -10,7 +10,6 @@ from transformers import CLIPModel, CLIPProcessor
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
-from sip.device.settings import Runtime
 from sip.scores import two_towers
 from sip.scores.clip import Clip
 from tests.scores.pictures import CAPTIONS, make_samples, scores_of
@@ -41,7 +40,7 @@ def samples(tmp_path_factory) -> list[Sample]:
 @pytest.fixture(scope="module")
 def clip(model) -> Clip:
     scorer = Clip(model, None, "float32")
-    scorer.load(Runtime.cpu())
+    scorer.load("cpu")
     return scorer
 
 
@@ -94,7 +93,7 @@ def test_texts_are_padded_by_their_own_length(clip):
 
 def test_pictures_are_prepared_in_threads(samples, clip):
     pictures = [read_rgb(sample.path, None) for sample in samples]
-    expected = clip.image_processor(images=pictures, return_tensors="pt").pixel_values
+    expected = clip.processor.image_processor(images=pictures, return_tensors="pt").pixel_values
     with ThreadPoolExecutor(8) as pool:
         for prepared in pool.map(clip.prepare, [pictures] * 40):
             assert torch.equal(prepared, expected)
@@ -107,7 +106,7 @@ def test_nothing_to_score(clip, samples):
 
 def test_half_types_score(model, samples, clip):
     half = Clip(model, None, "bfloat16")
-    half.load(Runtime.cpu())
+    half.load("cpu")
     assert half.network.dtype == torch.bfloat16
     for row, expected in zip(
         scores_of(half, samples, CAPTIONS), scores_of(clip, samples, CAPTIONS), strict=True
@@ -117,12 +116,12 @@ def test_half_types_score(model, samples, clip):
 
 def test_weights_are_let_go_and_loaded_again(model, samples, clip):
     scorer = Clip(model, None, "float32")
-    scorer.load(Runtime.cpu())
+    scorer.load("cpu")
     network = scorer.network
-    scorer.load(Runtime.cpu())
+    scorer.load("cpu")
     assert scorer.network is network
     scorer.clear()
-    scorer.load(Runtime.cpu())
+    scorer.load("cpu")
     assert scores_of(scorer, samples, CAPTIONS) == scores_of(clip, samples, CAPTIONS)
 
 

@@ -10,7 +10,6 @@ from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel, Sig
 
 from sip.core.errors import UserError
 from sip.dataset.base import Sample
-from sip.device.settings import Runtime
 from sip.scores import siglip
 from sip.scores.siglip import Siglip
 from tests.scores.pictures import CAPTIONS, make_samples, scores_of
@@ -75,7 +74,7 @@ def samples(tmp_path_factory) -> list[Sample]:
 def scorer(model) -> Siglip:
     made = Siglip(model, None, "float32")
     made.require()
-    made.load(Runtime.cpu())
+    made.load("cpu")
     return made
 
 
@@ -105,7 +104,7 @@ def test_scores_do_not_depend_on_the_batch(samples, scorer):
 def test_texts_are_padded_to_the_full_context(scorer):
     with torch.inference_mode():
         short = scorer._unit_texts(["a digit"])
-        tokens = scorer.tokenizer(["a digit"], return_tensors="pt").input_ids
+        tokens = scorer.processor.tokenizer(["a digit"], return_tensors="pt").input_ids
         bare = scorer.network.get_text_features(tokens).pooler_output
     assert tokens.shape[1] < CONTEXT
     assert not torch.allclose(torch.nn.functional.normalize(bare, dim=-1), short, atol=1e-3)

@@ -14,7 +14,7 @@ from sip.config.build import build
 from sip.core.errors import UserError
 from sip.jobs.train import Run
 from sip.stack.stack import folder_of
-from sip.weights.weights import require
+from sip.weights.source import require
 from tests.stack.made_up import CONF, write_parquet
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sip.weights.weights import PACKAGE_PARENT
+from sip.weights.source import PACKAGE_PARENT
 from tests.trust.cases import Case, train, weights
 
 MINIATURE = PACKAGE_PARENT / "sip" / "miniature"

@@ -13,7 +13,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import filter_repo_objects
 
 from sip.core.errors import UserError
-from sip.weights import hub, weights
+from sip.weights import hub, source
 from sip.weights.layout import weight_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -104,22 +104,22 @@ def refused(kind: type[Exception]) -> Exception:
 
 def test_a_model_is_downloaded_once_without_pickles(pretended, capfd):
     pretended.repos["org/clip"] = CLIP
-    weights.require("org/clip", None)
+    source.require("org/clip", None)
     assert pretended.taken("org/clip") == {
         "config.json", "merges.txt", "model.safetensors", "preprocessor_config.json",
         "tokenizer.json", "vocab.json",
     }  # fmt: skip
     said = capfd.readouterr().err.splitlines()
     assert said == ["weights      downloading org/clip, revision main: 1 files, 1.00 GB"]
-    weights.require("org/clip", None)
+    source.require("org/clip", None)
     assert pretended.asked == ["org/clip"]
-    assert (weights.weights_folder("org/clip", None) / "model.safetensors").is_file()
+    assert (source.weights_folder("org/clip", None) / "model.safetensors").is_file()
     assert capfd.readouterr().err == ""
 
 
 def test_tokenizer_models_are_taken_and_other_variants_are_not(pretended):
     pretended.repos["org/siglip"] = SIGLIP
-    weights.require("org/siglip", "main")
+    source.require("org/siglip", "main")
     assert pretended.taken("org/siglip") == {"config.json", "model.safetensors", "spiece.model"}
 
 
@@ -142,27 +142,27 @@ def test_of_a_pipeline_one_variant_of_each_component_is_taken(
     pretended, variant, without, expected
 ):
     pretended.repos["org/sd"] = DIFFUSION
-    weights.require("org/sd", "main", variant, without)
+    source.require("org/sd", "main", variant, without)
     vae = "vae/diffusion_pytorch_model.safetensors"  # it has no fp16 file
     assert pretended.taken("org/sd") == SMALL | expected | {vae}
     with pytest.raises(UserError, match=r"expected .*safetensors, found none; get it with: hf"):
-        weights.weights_folder("org/sd", "main", "fp16" if variant is None else None)
+        source.weights_folder("org/sd", "main", "fp16" if variant is None else None)
 
 
 def test_an_unfinished_download_is_taken_up(pretended):
     pretended.repos["org/clip"] = CLIP
-    weights.require("org/clip", None)
-    (weights.weights_folder("org/clip", None) / "model.safetensors").unlink()
-    weights.require("org/clip", None)
+    source.require("org/clip", None)
+    (source.weights_folder("org/clip", None) / "model.safetensors").unlink()
+    source.require("org/clip", None)
     assert "model.safetensors" in pretended.taken("org/clip")
     assert pretended.asked == ["org/clip"] * 2
 
 
 def test_a_single_file_is_downloaded_alone(pretended):
     pretended.repos["org/lora"] = ["README.md", "other.safetensors", "lora.safetensors"]
-    weights.require("org/lora", None, file="lora.safetensors")
+    source.require("org/lora", None, file="lora.safetensors")
     assert pretended.taken("org/lora") == {"lora.safetensors"}
-    folder = weights.weights_folder("org/lora", None, file="lora.safetensors")
+    folder = source.weights_folder("org/lora", None, file="lora.safetensors")
     assert (folder / "lora.safetensors").is_file()
 
 
@@ -172,14 +172,14 @@ GONE, MIRROR = "runwayml/stable-diffusion-v1-5", "stable-diffusion-v1-5/stable-d
 def test_a_vanished_repository_is_taken_from_its_mirror(pretended, capfd):
     pretended.errors[GONE] = refused(RepositoryNotFoundError)
     pretended.repos[MIRROR] = DIFFUSION
-    weights.require(GONE, None)
+    source.require(GONE, None)
     assert pretended.asked == [GONE, MIRROR]
     assert f"{GONE} cannot be had; taking its mirror {MIRROR}" in capfd.readouterr().err
-    weights.require(GONE, None)
+    source.require(GONE, None)
     assert pretended.asked == [GONE, MIRROR]
     said = capfd.readouterr().err.splitlines()
     assert said == [f"weights      {GONE} is not on this disk; taking its mirror {MIRROR}"]
-    assert weights.weights_folder(GONE, None) == weights.weights_folder(MIRROR, None)
+    assert source.weights_folder(GONE, None) == source.weights_folder(MIRROR, None)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_vanished_repository_is_taken_from_its_mirror(pretended, capfd):
 def test_why_a_download_failed_is_one_line(pretended, error, words):
     pretended.errors["org/m"] = error
     with pytest.raises(UserError, match=words) as caught:
-        weights.require("org/m", "v2")
+        source.require("org/m", "v2")
     assert "\n" not in str(caught.value)
     assert "get it with: hf download org/m --revision v2" in str(caught.value)
 
@@ -203,14 +203,14 @@ def test_why_a_download_failed_is_one_line(pretended, error, words):
 def test_a_repository_without_safetensors_is_refused(pretended):
     pretended.repos["org/old"] = ["config.json", "pytorch_model.bin"]
     with pytest.raises(UserError, match=r"org/old: it does not hold \*.safetensors"):
-        weights.require("org/old", None)
+        source.require("org/old", None)
     assert pretended.taken("org/old") == {"config.json"}
 
 
 def test_a_variant_that_is_not_there_costs_no_download(pretended):
     pretended.repos["org/clip"] = CLIP
     with pytest.raises(UserError, match="it does not hold weights of variant 'fp16'"):
-        weights.require("org/clip", None, "fp16")
+        source.require("org/clip", None, "fp16")
     assert "model.safetensors" not in pretended.taken("org/clip")
 
 
@@ -218,7 +218,7 @@ def test_offline_nothing_is_asked(pretended, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     pretended.repos["org/clip"] = CLIP
     with pytest.raises(UserError, match="hf download org/clip .*HF_HUB_OFFLINE is set"):
-        weights.require("org/clip", None)
+        source.require("org/clip", None)
     assert pretended.asked == []
 
 
@@ -254,7 +254,7 @@ def test_a_repository_that_brings_code_is_refused_before_its_weights_come(
     pretended.repos["org/evil"] = [*repo, "evil.py"]
     pretended.contents[path] = json.dumps(content)
     with pytest.raises(UserError, match="brings code of its own .*, which is never run") as caught:
-        weights.require("org/evil", None)
+        source.require("org/evil", None)
     assert "\n" not in str(caught.value)
     taken = pretended.taken("org/evil")
     assert not any(name.endswith((".safetensors", ".py", ".bin")) for name in taken)

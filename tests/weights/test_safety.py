@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 
 from sip.core.errors import UserError
-from sip.weights import weights
+from sip.weights import source
 from sip.weights.layout import Parts
 from sip.weights.safety import check, code_named, plain_load_errors
 
-MINIATURE = weights.PACKAGE_PARENT / "sip" / "miniature"
+MINIATURE = source.PACKAGE_PARENT / "sip" / "miniature"
 CODE = "import os\nos.environ['SIP_CODE_RAN'] = '1'\nclass Own: pass\n"
 OWN = {"AutoModel": "evil.Own", "AutoProcessor": "evil.Own", "AutoTokenizer": "evil.Own"}
 
@@ -44,13 +44,13 @@ def pipeline_folder(folder: Path, **index: Any) -> Path:
 
 def refused(folder: Path, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        weights.require(str(folder), None)
+        source.require(str(folder), None)
     assert "\n" not in str(caught.value) and "SIP_CODE_RAN" not in os.environ
 
 
 def test_a_plain_model_is_not(tmp_path: Path) -> None:
-    weights.require(str(model_folder(tmp_path / "plain")), None)  # a stray .py is not asked for
-    weights.require(str(pipeline_folder(tmp_path / "pipeline")), None)
+    source.require(str(model_folder(tmp_path / "plain")), None)  # a stray .py is not asked for
+    source.require(str(pipeline_folder(tmp_path / "pipeline")), None)
     for name in ("captioner", "scorer", "diffusion", "vit", "clip_vit"):
         assert code_named(MINIATURE / name) is None
 
@@ -94,7 +94,7 @@ def test_a_pickle_is_named_and_not_opened(tmp_path: Path, name: str) -> None:
     (folder / name).write_bytes(pickle.dumps(Bomb()))
     refused(folder, rf"\*\.safetensors \({name} is a pickle, which may hold code and is never read")
     with pytest.raises(UserError, match="a name that ends in .safetensors"):
-        weights.require(str(folder), None, file=name)
+        source.require(str(folder), None, file=name)
 
 
 class Bomb:
@@ -121,7 +121,7 @@ def test_damaged_weights_are_found_from_their_header(tmp_path: Path, damage: Any
     file.write_bytes(damage(file.read_bytes()))
     refused(folder, "model.safetensors: expected a whole safetensors file .* copy it again")
     with pytest.raises(UserError, match="expected a whole safetensors file"):
-        weights.require(str(folder), None, file="model.safetensors")
+        source.require(str(folder), None, file="model.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_broken_tokenizer_is_one_line(tmp_path: Path) -> None:
     scorer = Clip(str(folder), None, "float32")
     scorer.require()
     with pytest.raises(UserError, match="scorer cannot be loaded .*copy a complete model"):
-        scorer.load(type("Runtime", (), {"device": "cpu"})())
+        scorer.load("cpu")
 
 
 def test_a_pickle_as_a_checkpoint_is_not_opened(

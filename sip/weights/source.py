@@ -1,30 +1,23 @@
-"""Where model weights lie: a folder, or the local cache of the Hugging Face hub.
+"""Find model weights in a folder or in the local cache of the Hugging Face hub.
 
-Only `require` may touch the network, before any costly work starts: what is not there is downloaded
-then, or reported in one line.
+Only `require` may use the network, before any costly work starts: it downloads missing weights, or
+reports them in one line.
 """
 
 import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from sip.core.errors import UserError
 from sip.weights import hub
-from sip.weights import safety as model_safety
-from sip.weights.checksums import HASHED_SUFFIXES, check_hub, check_packaged, sha256_of
+from sip.weights.checksums import HASHED_SUFFIXES, check_packaged, sha256_of
 from sip.weights.layout import Parts, missing_file
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    Model = TypeVar("Model", bound=PreTrainedModel)
+from sip.weights.safety import check
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 DEFAULT_REVISION = "main"  # the hub's own default
 STACK = re.compile(r"(?:.*/)?models/(.+)-(tiny|small)/\w+")  # where sip.stack.build puts them
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def resolve(path: str) -> str:
@@ -89,7 +82,7 @@ def require(
     if folder is None:
         hub.fetch(path, revision or DEFAULT_REVISION, parts)
         folder = hub.cached(path, revision or DEFAULT_REVISION, parts)
-    model_safety.check(folder, parts)
+    check(folder, parts)
 
 
 def weights_folder(
@@ -108,51 +101,6 @@ def weights_folder(
     """
     parts = Parts(variant, tuple(without), file)
     return _local(path, parts) or hub.cached(path, revision or DEFAULT_REVISION, parts)
-
-
-def check_dtype(key: str, dtype: str) -> None:
-    """Check the name of a torch type.
-
-    Args:
-        key: The configuration's key, for the message.
-        dtype: What it holds.
-
-    Raises:
-        UserError: There is no such type, or models cannot be run in it.
-    """
-    if dtype not in DTYPES:
-        raise UserError(f"{key}: expected one of {', '.join(DTYPES)}, came {dtype!r}")
-
-
-def load_transformer(
-    model_class: "type[Model]", path: str, revision: str | None, dtype: str, device: str
-) -> "Model":
-    """Load a transformers model for inference: safetensors alone, no network, no bar of its own.
-
-    The stored weights are converted to `dtype`, a torch type by name.
-
-    Raises:
-        UserError: As `require`; there is no such `dtype`; or the weights do not fill the model,
-            which transformers would let pass with random numbers in their place.
-    """
-    import torch
-    from transformers.utils import logging
-
-    check_dtype("dtype", dtype)
-    folder, had_bar = weights_folder(path, revision), logging.is_progress_bar_enabled()
-    check_hub(folder)
-    logging.disable_progress_bar()
-    try:
-        with model_safety.plain_load_errors(f"model folder {folder}"):
-            loaded: Any = model_class.from_pretrained(
-                folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
-            )
-    finally:
-        if had_bar:
-            logging.enable_progress_bar()
-    model, info = loaded
-    model_safety.require_filled(folder, model_class.__name__, info)
-    return model.eval().to(device)
 
 
 def _local(path: str, parts: Parts) -> Path | None:

@@ -7,12 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel
 
 from sip.core.errors import UserError
-from sip.weights import weights
+from sip.weights import source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NUMBERS = (2).to_bytes(8, "little") + b"{}"  # safetensors without any
@@ -29,6 +27,7 @@ def model_folder(folder: Path, content: str = "numbers") -> Path:
 def hub_cache(tmp_path, monkeypatch) -> Path:
     """An empty hub cache, and a hub that fails when asked."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
     return tmp_path / "hub"
 
@@ -44,10 +43,10 @@ def in_cache(hub_cache: Path) -> Path:
 def test_resolve_finds_folders_from_anywhere(tmp_path, monkeypatch):
     model_folder(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
-    assert weights.resolve("mine") == str(tmp_path / "mine")
-    assert weights.resolve(str(tmp_path / "mine")) == str(tmp_path / "mine")
-    assert weights.resolve("sip/miniature") == str(weights.PACKAGE_PARENT / "sip" / "miniature")
-    assert weights.resolve("org/tiny") == "org/tiny"
+    assert source.resolve("mine") == str(tmp_path / "mine")
+    assert source.resolve(str(tmp_path / "mine")) == str(tmp_path / "mine")
+    assert source.resolve("sip/miniature") == str(source.PACKAGE_PARENT / "sip" / "miniature")
+    assert source.resolve("org/tiny") == "org/tiny"
 
 
 def test_recipe_of_a_folder_is_its_content(tmp_path):
@@ -55,36 +54,36 @@ def test_recipe_of_a_folder_is_its_content(tmp_path):
     (there / "README.md").write_text("not part of the model")
     (there / ".cache").mkdir()
     (there / ".cache" / "download.json").write_text("not either")
-    recipe = weights.weights_recipe(str(here), None)
+    recipe = source.weights_recipe(str(here), None)
     assert recipe["name"] == "m"
-    assert weights.weights_recipe(str(there), "any") == recipe
+    assert source.weights_recipe(str(there), "any") == recipe
     model_folder(there, "other numbers")
-    assert weights.weights_recipe(str(there), None)["sha256"] != recipe["sha256"]
+    assert source.weights_recipe(str(there), None)["sha256"] != recipe["sha256"]
     model_folder(there)
     (there / "config.json").rename(there / "model_index.json")
-    assert weights.weights_recipe(str(there), None)["sha256"] != recipe["sha256"]
+    assert source.weights_recipe(str(there), None)["sha256"] != recipe["sha256"]
 
 
 def test_recipe_of_a_hub_model_is_its_revision():
-    assert weights.weights_recipe("org/tiny", None) == {"name": "org/tiny", "revision": "main"}
-    assert weights.weights_recipe("org/tiny", COMMIT)["revision"] == COMMIT
+    assert source.weights_recipe("org/tiny", None) == {"name": "org/tiny", "revision": "main"}
+    assert source.weights_recipe("org/tiny", COMMIT)["revision"] == COMMIT
 
 
 def test_recipes_do_not_depend_on_which_mirror_is_on_this_disk(hub_cache):
     gone, mirror = "runwayml/stable-diffusion-v1-5", "stable-diffusion-v1-5/stable-diffusion-v1-5"
     expected = {"name": mirror, "revision": "main"}
-    assert weights.weights_recipe(gone, None) == expected
-    assert weights.weights_recipe(mirror, None) == expected
-    assert weights.weights_recipe(mirror, None, "fp16") == {**expected, "variant": "fp16"}
+    assert source.weights_recipe(gone, None) == expected
+    assert source.weights_recipe(mirror, None) == expected
+    assert source.weights_recipe(mirror, None, "fp16") == {**expected, "variant": "fp16"}
 
 
 def test_hub_models_are_looked_up_on_disk(hub_cache):
     snapshot = in_cache(hub_cache)
     for revision in (None, "main", COMMIT):
-        assert weights.weights_folder("org/tiny", revision) == snapshot
+        assert source.weights_folder("org/tiny", revision) == snapshot
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"expected \*\.safetensors, found none; get it with: hf"):
-        weights.require("org/tiny", "main")
+        source.require("org/tiny", "main")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +101,7 @@ def test_hub_models_are_looked_up_on_disk(hub_cache):
 )
 def test_missing_models_are_named_in_one_line(hub_cache, path, revision, words):
     with pytest.raises(UserError, match=words) as caught:
-        weights.require(path, revision)
+        source.require(path, revision)
     assert "\n" not in str(caught.value)
     if path == "org/tiny":
         assert str(hub_cache) in str(caught.value)
@@ -110,13 +109,13 @@ def test_missing_models_are_named_in_one_line(hub_cache, path, revision, words):
 
 def test_incomplete_folders_are_refused(tmp_path):
     folder = model_folder(tmp_path / "m")
-    weights.require(str(folder), None)
+    source.require(str(folder), None)
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"expected \*\.safetensors"):
-        weights.require(str(folder), None)
+        source.require(str(folder), None)
     (folder / "config.json").unlink()
     with pytest.raises(UserError, match=r"expected config\.json or model_index\.json"):
-        weights.require(str(folder), None)
+        source.require(str(folder), None)
 
 
 def pipeline_folder(folder: Path) -> Path:
@@ -152,55 +151,32 @@ def pipeline_folder(folder: Path) -> Path:
 )  # fmt: skip
 def test_incomplete_pipelines_are_refused(tmp_path, gone, words):
     folder = pipeline_folder(tmp_path / "sd")
-    weights.require(str(folder), None)
+    source.require(str(folder), None)
     with pytest.raises(UserError, match=r"expected \*.fp16.safetensors, found none"):
-        weights.require(str(folder), None, "fp16")
+        source.require(str(folder), None, "fp16")
     (folder / "vae" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(NUMBERS)
-    weights.require(str(folder), None, "fp16")  # as diffusers: the plain unet, which has no other
+    source.require(str(folder), None, "fp16")  # as diffusers: the plain unet, which has no other
     if gone == "scheduler":
         (folder / gone / "config.json").unlink()
         (folder / gone).rmdir()
     else:
         (folder / gone).unlink()
     with pytest.raises(UserError, match=words):
-        weights.require(str(folder), None)
-    weights.require(str(folder), None, without=[gone.split("/")[0]])
+        source.require(str(folder), None)
+    source.require(str(folder), None, without=[gone.split("/")[0]])
 
 
 def test_a_broken_list_of_files_is_named(tmp_path):
     folder = pipeline_folder(tmp_path / "sd")
     (folder / "model_index.json").write_text('{"unet": [')
     with pytest.raises(UserError, match="model_index.json: expected a JSON object, came Expecting"):
-        weights.require(str(folder), None)
+        source.require(str(folder), None)
 
 
 def test_a_single_file_can_be_all_that_is_needed(tmp_path):
     (tmp_path / "lora.safetensors").write_bytes(NUMBERS)
-    assert weights.weights_folder(str(tmp_path), None, file="lora.safetensors") == tmp_path
+    assert source.weights_folder(str(tmp_path), None, file="lora.safetensors") == tmp_path
     with pytest.raises(UserError, match="expected other.safetensors, found none"):
-        weights.require(str(tmp_path), None, file="other.safetensors")
+        source.require(str(tmp_path), None, file="other.safetensors")
     with pytest.raises(UserError, match="'lora.bin': expected a name that ends in .safetensors"):
-        weights.require(str(tmp_path), None, file="lora.bin")
-
-
-def test_unknown_types_are_refused(tmp_path):
-    with pytest.raises(UserError, match="expected one of float32, .*, came 'int8'"):
-        weights.load_transformer(CLIPModel, str(model_folder(tmp_path)), None, "int8", "cpu")
-
-
-def test_loading_converts_and_never_fills_with_random_numbers(tmp_path, capfd):
-    size = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
-    text = {**size, "num_hidden_layers": 1, "vocab_size": 9}
-    config = CLIPConfig(text_config=text, vision_config={**size, "num_hidden_layers": 1})
-    model = CLIPModel(config).half()
-    model.save_pretrained(tmp_path)
-    loaded = weights.load_transformer(CLIPModel, str(tmp_path), None, "float32", "cpu")
-    assert loaded.dtype == torch.float32 and not loaded.training
-    assert torch.equal(loaded.visual_projection.weight, model.visual_projection.weight.float())
-    assert "Loading" not in capfd.readouterr().err
-
-    changed = json.loads((tmp_path / "config.json").read_text())
-    changed["text_config"]["num_hidden_layers"] = 2
-    (tmp_path / "config.json").write_text(json.dumps(changed))
-    with pytest.raises(UserError, match="expected the weights of a CLIPModel, 16 are missing"):
-        weights.load_transformer(CLIPModel, str(tmp_path), None, "float32", "cpu")
+        source.require(str(tmp_path), None, file="lora.bin")
