@@ -130,7 +130,7 @@ def _quick(offline: "Offline", prompt: Prompt, factor: int) -> Prompt:
 def _trial(offline: "Offline", name: str, sample: Sample) -> Callable[[int], None]:
     """Return a function that captions, scores or embeds one picture some times over."""
     room = offline.implementation(name)
-    room.load(offline.runtime)
+    room.load(offline.runtime.device)
 
     def trial(num: int) -> None:
         read = reader(lambda one: one, room.prepare)([sample] * num)
