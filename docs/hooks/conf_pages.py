@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from source_docs import ROOT, package_line, source_of
-from yaml_options import GLOBAL, Choice, Option, read_choice
+from yaml_options import GLOBAL, SHARED, Choice, Option, read_choice
 
 CONF = ROOT / "conf"
 HIDDEN = ("hydra",)  # texts of --help
@@ -65,7 +65,7 @@ def main_page() -> str:
 def group_page(group: str) -> str:
     """Return the page on a group, and on those within it."""
     folder = CONF / group
-    inner = sorted(path for path in folder.rglob("*") if path.is_dir() and any(path.glob("*.yaml")))
+    inner = sorted({file.parent for file in folder.rglob("*/*.yaml") if file.parent.name != SHARED})
     lines = [f"# {group}", _text(_purpose(group))]
     for place in [folder, *inner]:
         name = place.relative_to(CONF).as_posix()
@@ -76,6 +76,9 @@ def group_page(group: str) -> str:
             lines += [f"## {name}", _text(_purpose(name))]
         level = "###" if place != folder else "##"
         lines += [_usage(name, default), *_choices(name, choices, level)]
+        for file in sorted((place / SHARED).glob("*.yaml")):
+            if is_whole(shared := read_choice(file, name)):
+                lines += [f"{level} What the choices share", _yaml(shared)]
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
@@ -114,8 +117,8 @@ def _choices(group: str, choices: list[Choice], level: str) -> Iterator[str]:
     first: dict[str, Choice] = {}
     for choice in choices:
         yield f"{level} `{choice.name}` {{ #{_anchor(group, choice.name)} }}"
-        if choice.package == GLOBAL:
-            yield f"```yaml\n{choice.text.rstrip()}\n```"
+        if is_whole(choice):
+            yield _yaml(choice)
             continue
         yield _text(choice.header)
         target = choice.target
@@ -135,6 +138,15 @@ def _choices(group: str, choices: list[Choice], level: str) -> Iterator[str]:
             if like and options is not choice.options:
                 yield "What differs:"
             yield _table(options, target, f"{choice.package or group.replace('/', '.')}.", group)
+
+
+def is_whole(choice: Choice) -> bool:
+    """Return whether a choice is shown as its file: it sets keys of other groups, or of Hydra."""
+    return choice.package is not None and choice.package.startswith((GLOBAL, "hydra."))
+
+
+def _yaml(choice: Choice) -> str:
+    return f"```yaml\n{choice.text.rstrip()}\n```"
 
 
 def _anchor(group: str, choice: str) -> str:
@@ -175,7 +187,7 @@ def _table(options: list[Option], target: str | None, prefix: str, group: str = 
     for option in options:
         parts = [option.comment, said.get(option.name, "")]
         texts = [_text(part) for part in parts if part]
-        if option.base:
+        if option.base and option.base != SHARED:
             texts.append(f"as {_link(group, option.base)}")
         meaning = "<br>".join(texts)
         rows.append(f"| `{prefix}{option.name}` | {code(option.default)} | {meaning} |")

@@ -17,6 +17,7 @@ import yaml
 BESIDE = re.compile(r":?\s*#\s?(.*)")  # what follows a value, or the colon of a block
 GLOBAL = "_global_"
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+SHARED = "_base"  # folder of files that the choices of a group share; none is a choice
 MANY = 8  # entries of a block, such as words of classes, from which on it is one line
 
 
@@ -28,7 +29,7 @@ class Option:
         name: Dotted key.
         default: Its value as it is written; empty where the value is a block of further options.
         comment: The text behind it; that of the base if it has none.
-        base: Choice that states it; empty if the file itself does.
+        base: Choice that states it, or `_base`; empty if the file itself does.
     """
 
     name: str
@@ -84,8 +85,10 @@ def read_choice(file: Path, group: str = "") -> Choice:
     values: dict[str, Any] = yaml.load(text, LOADER) or {}
     root = yaml.compose(text, LOADER)
     defaults = values.get("defaults", [])
-    base = next((entry for entry in defaults if isinstance(entry, str) and entry != "_self_"), None)
-    inherited = read_choice(file.with_name(f"{base}.yaml"), group) if base else None
+    bases = [entry.partition("@")[0] for entry in defaults if isinstance(entry, str)]
+    base = next((name for name in bases if name != "_self_"), None)
+    inherited = read_choice(file.parent / f"{base}.yaml", group) if base else None
+    is_choice = base is not None and SHARED not in (file.parent.name, Path(base).parent.name)
     chosen = dict(filter(None, (_chosen(entry, group) for entry in defaults)))
     own = list(_options(root, lines)) if root is not None else []
     return Choice(
@@ -94,12 +97,14 @@ def read_choice(file: Path, group: str = "") -> Choice:
         header=" ".join(line for line in header if not line.startswith("@package")),
         package=package[1] if package else inherited.package if inherited else None,
         target=values.get("_target_", inherited.target if inherited else None),
-        base=base,
+        base=base if is_choice else None,
         chooses=[
             f"`{place}={choice}`"
             for place, choice in ({**inherited.chosen(), **chosen} if inherited else chosen).items()
         ],
-        options=_merged(inherited, own) if inherited else own,
+        options=_merged(inherited, inherited.name if is_choice else SHARED, own)
+        if inherited
+        else own,
     )
 
 
@@ -117,9 +122,9 @@ def _chosen(entry: Any, group: str) -> tuple[str, str] | None:
     return place, f"[{', '.join(choice)}]" if isinstance(choice, list) else choice
 
 
-def _merged(base: Choice, own: list[Option]) -> list[Option]:
+def _merged(base: Choice, name: str, own: list[Option]) -> list[Option]:
     """Return a base's options with those of a preset in their place, new ones at the end."""
-    options = {one.name: replace(one, base=one.base or base.name) for one in base.options}
+    options = {one.name: replace(one, base=one.base or name) for one in base.options}
     for option in own:
         for name in [name for name in options if name.startswith(f"{option.name}.")]:
             if option.default:  # a value in place of a block

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import hydra
 import yaml
@@ -228,16 +228,15 @@ class _Command:
         )
 
     def help(self, job_name: str) -> str | None:
-        """Return the help text that the configuration chooses under hydra/help, if any.
+        """Return the text under hydra/help that has the job's name or the configuration's, if any.
 
         Hydra would compose the same, in seconds that grow with the number of groups.
         """
-        choice = self._main_defaults().get("override hydra/help")
-        if choice is None:
+        files = [self.folder / f"hydra/help/{name}.yaml" for name in (job_name, self.config_name)]
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
             return None
-        if (self.folder / "hydra" / "help" / f"{job_name}.yaml").is_file():
-            choice = job_name
-        text = OmegaConf.load(self.folder / "hydra" / "help" / f"{choice}.yaml")
+        text = OmegaConf.load(file)
         config = OmegaConf.create({"hydra": {"help": text, "job": {"name": job_name}}})
         return string.Template(config.hydra.help.template).safe_substitute(
             APP_CONFIG_GROUPS="\n".join(self._choices())
@@ -300,7 +299,8 @@ class _Command:
         )
         for entry in values.get("defaults", []):
             if isinstance(entry, str) and entry != "_self_":
-                yield from self._keys_of(group, entry)
+                base = (Path(choice).parent / entry.partition("@")[0]).as_posix()
+                yield from self._keys_of(group, base)
             for below, name in entry.items() if isinstance(entry, dict) else []:
                 if isinstance(name, str):  # an "override" has no such folder
                     yield from self._keys_of(f"{group}/{below}", name)
@@ -308,18 +308,25 @@ class _Command:
     def _choices(self) -> Iterator[str]:
         for group in self.groups():
             files = [file for folder in self.folders for file in (folder / group).glob("*.yaml")]
-            if files and not group.startswith("hydra"):
+            if files and not group.startswith("hydra") and "/_" not in group:
                 yield f"{group}: {', '.join(sorted({file.stem for file in files}))}"
 
-    def _main(self) -> dict[str, Any]:
-        text = (self.folder / f"{self.config_name}.yaml").read_text()
-        return cast(dict[str, Any], yaml.load(text, YAML))
+    def _main(self, name: str = "") -> dict[str, Any]:
+        """Return the primary configuration with what it takes over from another one."""
+        text = (self.folder / f"{name or self.config_name}.yaml").read_text()
+        values: dict[str, Any] = yaml.load(text, YAML)
+        defaults = values.pop("defaults", [])
+        for base in [entry for entry in defaults if isinstance(entry, str) and entry != "_self_"]:
+            known = self._main(base)
+            defaults = known.pop("defaults") + defaults
+            values = known | values
+        return {"defaults": defaults, **values}
 
     def _main_keys(self) -> list[str]:
         return list(self._main())
 
     def _main_defaults(self) -> dict[str, str]:
-        defaults = self._main().get("defaults", [])
+        defaults = self._main()["defaults"]
         return {k: v for entry in defaults if isinstance(entry, dict) for k, v in entry.items()}
 
 

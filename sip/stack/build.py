@@ -39,7 +39,7 @@ def task(config: "DictConfig") -> None:
 
 def main() -> None:
     """Build what the command line's configuration asks for."""
-    sip.config.cli.main(task, config_name="miniature")
+    sip.config.cli.main(task, config_name="stack")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Curve:
             run_id=digest(name, work.values.get("seed"))[:10],
             name=name,
             group=work.folder.name,
-            job_type="miniature",
+            job_type="stack",
             values=work.values,
         )
 

@@ -24,7 +24,7 @@ def task(config: "DictConfig") -> None:
 
 def main() -> None:
     """Measure the stack of the command line's configuration."""
-    sip.config.cli.main(task, config_name="miniature")
+    sip.config.cli.main(task, config_name="stack")
 
 
 if __name__ == "__main__":

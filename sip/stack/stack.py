@@ -39,7 +39,7 @@ class Stack:
     """The stack that a configuration describes.
 
     Args:
-        config: Of `conf/miniature.yaml`.
+        config: Of `conf/stack.yaml`.
 
     Raises:
         UserError: A value is wrong.

@@ -21,7 +21,6 @@ CONF = {
           - _self_
           - room: blip
           - room/rule: linear
-          - override hydra/help: toy
           - override hydra/hydra_logging: none
           - override hydra/job_logging: none
         seed: 0
@@ -37,7 +36,7 @@ CONF = {
     "room/blip_beam": "noise_rate: 0.7\nmissing: ???",
     "room/rule/linear": "low: 1",
     "exp/first": "# @package _global_\nseed: 7",
-    "hydra/help/toy": """
+    "hydra/help/config": """
         app_name: toy
         header: A toy.
         footer: That is all.

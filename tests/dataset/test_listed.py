@@ -21,7 +21,7 @@ FOLDERS = {"cub200": "CUB_200_2011", "stanford_dogs": "stanford_dogs"}
 def source(name: str, root: Path, **changes: Any) -> Listed:
     """Return the data set with the options that its YAML states."""
     changes = {"root": str(root), "seed": 0} | changes
-    node = OmegaConf.load(trees.CONF / f"{name}.yaml")
+    node = trees.node(name)
     values = {key: value for key, value in node.items_ex(resolve=False) if key not in changes}
     stated = OmegaConf.to_container(OmegaConf.create(values))
     target = stated.pop("_target_")
@@ -31,7 +31,7 @@ def source(name: str, root: Path, **changes: Any) -> Listed:
 
 def write_tree(name: str, root: Path) -> list[str]:
     """Write the small tree with the classes that the YAML names and one more; return them."""
-    known = list(OmegaConf.load(trees.CONF / f"{name}.yaml").prompt_names)
+    known = list(trees.node(name).prompt_names)
     names = sorted([*known, MORE[name]])
     getattr(trees, name)(root, names)
     return names

@@ -21,7 +21,7 @@ from tests.dataset import trees
 def options(name: str, root: Path, **changes: Any) -> dict[str, Any]:
     """Return the constructor's arguments as the YAML states them."""
     changes = {"root": str(root), "seed": 0} | changes
-    node = OmegaConf.load(trees.CONF / f"{name}.yaml")
+    node = trees.node(name)
     values = {key: value for key, value in node.items_ex(resolve=False) if key not in changes}
     stated = OmegaConf.to_container(OmegaConf.create(values))
     assert stated.pop("_target_") == "sip.dataset.torchvision.TorchVision"
@@ -45,7 +45,7 @@ def no_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write_tree(name: str, root: Path) -> None:
     """Write the small tree of one data set, with the classes that its YAML names."""
-    known = list(OmegaConf.load(trees.CONF / f"{name}.yaml").prompt_names)
+    known = list(trees.node(name).prompt_names)
     if name == "oxford_pets":
         trees.oxford_pets(root, sorted([*known, "American Bulldog"]))
     elif name == "food101":

@@ -5,10 +5,18 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from PIL import Image
 from scipy.io import savemat
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
+
+
+def node(name: str) -> DictConfig:
+    """Return what a data set's YAML states, with what it inherits, unresolved."""
+    with initialize_config_dir(str(CONF.parent), version_base="1.3"):
+        return compose(f"dataset/{name}").dataset
 
 
 def picture(path: Path, value: int, size: tuple[int, int] = (12, 8)) -> Path:

@@ -62,7 +62,7 @@ def configuration(data: Path, folder: Path, *overrides: str) -> DictConfig:
         *overrides,
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("miniature", settings)
+        return compose("stack", settings)
 
 
 def plain_work(folder: Path, **changes: object) -> Work:

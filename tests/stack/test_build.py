@@ -180,7 +180,7 @@ def test_the_next_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     given = ["profile=own", "profile.name=a b", "size=small", "image_size=64", "dataset.root=x"]
     monkeypatch.setattr(stacks, "command_line", lambda: {"overrides": given})
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config, digits = compose("miniature", given), compose("miniature")
+        config, digits = compose("stack", given), compose("stack")
     assert stacks.training_command(config) == (
         "python -m sip.train profile=own 'profile.name=a b' dataset.root=x profile.size=small "
         "profile.image_size=64 profile.draw_size=64 augmentation=sip"
@@ -356,7 +356,7 @@ def test_distances_agree_with_torchmetrics() -> None:
 
 def test_the_digits_stack_is_as_it_was() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        stack = Stack(compose("miniature", ["folder=sip/miniature"]))
+        stack = Stack(compose("stack", ["folder=sip/miniature"]))
     assert stack.is_digits and not stack.mirrored
     assert {part: how.steps for part, how in stack.preset.training.items() if part != "judge"} == {
         "vae": 600, "diffusion": 4000, "scorer": 2800, "captioner": 2000, "vit": 1500,

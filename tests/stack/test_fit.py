@@ -177,9 +177,8 @@ def test_wandb_gets_the_curve_where_it_is_chosen(
             logged.append(("finished",))
 
     def start(config, folder, **named) -> Run:
-        assert (config.mode, named["group"], named["job_type"]) == (
-            "offline", tmp_path.name, "miniature",
-        )  # fmt: skip
+        named_as = (config.mode, named["group"], named["job_type"])
+        assert named_as == ("offline", tmp_path.name, "stack")
         return Run()
 
     monkeypatch.setattr("sip.tracking.wandb_runs.start", start)

@@ -69,9 +69,9 @@ def test_a_stack_of_ones_own_has_a_profile() -> None:
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert config.backbone.weights == "models/flowers-tiny/clip_vit"
     assert config.dataset._target_.endswith("ImageFolder")
-    built = composed(*names, "size=small", primary="miniature")
+    built = composed(*names, "size=small", primary="stack")
     assert folder_of(built) == Path("models/flowers-small")
-    assert folder_of(composed("folder=here", primary="miniature")) == Path("here")
+    assert folder_of(composed("folder=here", primary="stack")) == Path("here")
 
 
 def test_resnet18s_check_of_the_trainer_states_the_usual_recipe() -> None:
@@ -86,7 +86,8 @@ def test_resnet18s_check_of_the_trainer_states_the_usual_recipe() -> None:
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_sweeps_name_what_exists(name: str) -> None:
-    params = OmegaConf.load(CONF / "sweep" / f"{name}.yaml").hydra.sweeper.params
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        params = compose(f"sweep/{name}", return_hydra_config=True).hydra.sweeper.params
     groups, keys = {"augmentation", "backbone", "captions"}, []
     for key, values in params.items():
         (override,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
