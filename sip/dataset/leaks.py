@@ -94,7 +94,7 @@ def find(parts: Mapping[Split, Sequence[Sample]], num_threads: int) -> list[Leak
     """
     others = [part for part in OTHERS if parts.get(part)]
     samples = [sample for part in ("train", *others) for sample in parts[part]]
-    hashes, readable = hash_pictures([sample.path for sample in samples], num_threads)
+    hashes, readable = hash_images([sample.path for sample in samples], num_threads)
     train, start = parts["train"], len(parts["train"])
     by_content = {sample.sha256: sample.sample_id for sample in reversed(train)}
     known = np.flatnonzero(readable[:start])
@@ -129,7 +129,7 @@ def check_sources(drawn: Iterable[Drawn], train: Sequence[Sample]) -> None:
         )
 
 
-def hash_pictures(paths: Sequence[str], num_threads: int) -> tuple[np.ndarray, np.ndarray]:
+def hash_images(paths: Sequence[str], num_threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the perceptual hashes, (N,), uint64, and which pictures could be read, (N,), bool."""
     hashes, readable = np.zeros(len(paths), np.uint64), np.zeros(len(paths), bool)
     bar = progress("leaks", len(paths), "picture") if len(paths) >= BAR_FROM else None

@@ -1,28 +1,27 @@
-"""What the filter room hands out: a `Verdict` a drawn picture.
+"""Row types and protocol of the filter stage: one `Verdict` a generated image.
 
-A verdict may depend on the other pictures (the best share of a class, copies), so it is no row of
-the store: it is made anew from rows that are there, which takes seconds.
+A verdict may depend on the other images (the best share of a class, copies), so it is no row of
+the store: it is computed again from stored rows, which takes seconds.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from string import Formatter
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
-from sip.core.errors import UserError
+from sip.core.component import Component, component
+from sip.core.templates import cut
 
 DECIMALS = 4  # of cosines; beyond them they depend on the machine
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A drawn picture to judge.
+    """A generated image to judge.
 
     Attributes:
-        image_id, label, class_name: Of the drawn picture.
+        image_id, label, class_name: Of the generated image.
         sample_id: Of its original.
         path, sha256: Its file and the hash of that.
         source, source_sha256: The same of its original.
@@ -40,7 +39,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a picture is kept.
+    """Whether an image is kept.
 
     Attributes:
         reason: Why it was rejected, a few words to count by; None: it is kept.
@@ -63,10 +62,10 @@ class Facts(Protocol):
 
     @property
     def num_threads(self) -> int:
-        """Threads that read pictures."""
+        """Threads that read images."""
 
     def embeddings(self, keys: Sequence[str]) -> np.ndarray:
-        """Return the scorer's unit vectors, (N, D), float32, of pictures by their hash."""
+        """Return the scorer's unit vectors, (N, D), float32, of images by their hash."""
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return the scorer's unit vectors, (N, D), float32, of texts."""
@@ -76,48 +75,57 @@ class Facts(Protocol):
 
 
 class Filter(Protocol):
-    """Judges drawn pictures before they join the training.
+    """Judges generated images before they join the training.
 
     Attributes:
-        filters: False: nothing is ever rejected, and the room is left out.
-        reads: What it asks of `Facts`, of {"embeddings", "control"}.
+        filters: False: nothing is ever rejected, and the stage is left out.
     """
 
-    filters: bool
-    reads: frozenset[str]
+    filters: ClassVar[bool]
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What it asks of `Facts`, of {"embeddings", "control"}."""
 
     def recipe(self) -> dict:
-        """Return everything that decides the verdicts, but what it reads."""
+        """Return everything that decides the verdicts, except what it reads."""
 
     def check(self, per_sample: int) -> None:
-        """Raise `UserError` if it makes no sense with so many pictures drawn of each original."""
+        """Raise `UserError` if it makes no sense for so many images of each original."""
 
-    def judge(self, drawn: Sequence[Candidate], facts: Facts) -> list[Verdict]:
-        """Return a verdict on each picture, in their order."""
+    def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
+        """Return a verdict on each image, in their order."""
 
 
-def check_number(name: str, value: Any, low: float, high: float, expected: str) -> float:
-    """Return a number of [low, high] as float.
+@component
+class ImageFilter(Component):
+    """What the filters of the package share."""
 
-    Raises:
-        UserError: It is none; says what was `expected`.
+    filters: ClassVar[bool] = True
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Most filters compare embeddings."""
+        return frozenset({"embeddings"})
+
+    def check(self, per_sample: int) -> None:
+        """Accept any number of images of each original."""
+
+
+@component
+class LabelFilter(ImageFilter):
+    """Compares images with the prompts of the classes.
+
+    Args:
+        template: A class's prompt, with the field `{label}`.
     """
-    right = isinstance(value, int | float) and not isinstance(value, bool)
-    if not right or not math.isfinite(value) or not low <= value <= high:
-        raise UserError(f"filter.{name}: expected {expected}, came {value!r}")
-    return float(value)
 
+    template: str
 
-def check_template(template: str) -> str:
-    """Return a template of a class's prompt.
+    def __post_init__(self) -> None:
+        """Refuse a template with another field than `{label}`, or without it."""
+        cut("template", self.template, ("label",), needed=("label",))
 
-    Raises:
-        UserError: It has another field than `{label}`, or not that one.
-    """
-    try:
-        fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
-    except ValueError as error:
-        raise UserError(f"filter.template: {template!r}: {error}") from error
-    if fields != {"label"}:
-        raise UserError(f"filter.template: expected the field {{label}} alone, came {template!r}")
-    return template
+    def prompts(self, class_names: Sequence[str]) -> list[str]:
+        """Return the prompt of each class."""
+        return [self.template.format(label=name) for name in class_names]

@@ -8,89 +8,62 @@ prompts), H the entropy in nat and f' its unit vector, GIF maximises
     p'[class] + H(p') - H(p)  +  a divergence of f' from the mean of the original's K candidates
 
 What we changed:
-- GIF moves the latents of each picture up this score's gradient, by one step through the decoder.
-  Here K candidates are drawn with different noise, and the best ones are selected: the generator
-  stays as it is, and pictures in the store are used.
+- GIF moves the latents of each image up this score's gradient, by one step through the decoder.
+  Here K candidates are generated from different noise, and the best ones are selected: the
+  generator stays as it is, and images in the store are used.
 - GIF's class is what CLIP takes the original for; here it is the label, which is known.
 - A candidate that CLIP takes for another class is rejected, unless CLIP takes the original for
   another class as well. In GIF the class is held by the score alone.
 - The divergence is 1 - cosine of f' with the mean of the candidates'. GIF's is a
   Kullback-Leibler divergence of softmaxes over the dimensions of unit vectors, which is close to
-  zero whatever the pictures.
+  zero whatever the images.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from sip.core.component import component
 from sip.core.errors import UserError
-from sip.filter.base import (
-    DECIMALS,
-    KEPT,
-    Candidate,
-    Facts,
-    Verdict,
-    check_number,
-    check_template,
-)
+from sip.core.ranges import Count, NotNegative, Positive
+from sip.filter.base import DECIMALS, KEPT, Candidate, Facts, LabelFilter, Verdict
 
 
-class Guided:
+@component
+class Guided(LabelFilter):
     """Selects among the candidates of each original.
 
     Args:
-        num: Pictures kept of each original at most; images.per_sample is the number of candidates.
-        diversity: Weight of the divergence, >= 0; the entropy gain and p' weigh 1.
-        logit_scale: Of the zero-shot softmax, > 0; 100 is CLIP's.
-        template: A class's prompt, with the field `{label}`.
-
-    Raises:
-        UserError: A value is out of its range.
+        num: Images kept of each original at most; images.per_sample is the number of candidates.
+        diversity: Weight of the divergence; the entropy gain and p' weigh 1.
+        logit_scale: Of the zero-shot softmax; 100 is CLIP's.
     """
 
-    filters = True
-    reads = frozenset({"embeddings"})
-
-    def __init__(self, num: int, diversity: float, logit_scale: float, template: str) -> None:
-        if type(num) is not int or num < 1:
-            raise UserError(f"filter.num: expected a number >= 1, came {num!r}")
-        self.num = num
-        self.diversity = check_number("diversity", diversity, 0, np.inf, "a number >= 0")
-        self.logit_scale = check_number("logit_scale", logit_scale, 1e-6, np.inf, "a number > 0")
-        self.template = check_template(template)
-
-    def recipe(self) -> dict:
-        """Return everything that decides the verdicts, but what it reads."""
-        return {
-            "class": "sip.filter.guided.Guided",
-            "version": 1,
-            "num": self.num,
-            "diversity": self.diversity,
-            "logit_scale": self.logit_scale,
-            "template": self.template,
-        }
+    num: Count
+    diversity: NotNegative
+    logit_scale: Positive
 
     def check(self, per_sample: int) -> None:
-        """Refuse to keep more pictures than there are candidates.
+        """Refuse to keep more images than there are candidates.
 
         Raises:
             UserError: `num` is larger than `per_sample`.
         """
         if self.num > per_sample:
             raise UserError(
-                f"filter.num: expected at most images.per_sample={per_sample}, the candidates of "
-                f"each original, came {self.num}; raise images.per_sample"
+                f"filter.num: must be at most images.per_sample={per_sample}, the candidates of "
+                f"each original, got {self.num}; raise images.per_sample"
             )
 
-    def judge(self, drawn: Sequence[Candidate], facts: Facts) -> list[Verdict]:
+    def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Score the candidates; keep the best of each original."""
-        texts = facts.texts([self.template.format(label=name) for name in facts.class_names])
-        vectors = facts.embeddings([one.sha256 for one in drawn])
-        sources = facts.embeddings([one.source_sha256 for one in drawn])
-        labels = np.array([one.label for one in drawn])
+        texts = facts.texts(self.prompts(facts.class_names))
+        vectors = facts.embeddings([image.sha256 for image in images])
+        sources = facts.embeddings([image.source_sha256 for image in images])
+        labels = np.array([image.label for image in images])
         by_source: dict[str, list[int]] = {}
-        for row, one in enumerate(drawn):
-            by_source.setdefault(one.sample_id, []).append(row)
+        for row, image in enumerate(images):
+            by_source.setdefault(image.sample_id, []).append(row)
         seen = zero_shot(vectors, texts, self.logit_scale)
         of_source = zero_shot(sources, texts, self.logit_scale)
         scores = informativeness(seen, of_source, labels)
@@ -98,7 +71,7 @@ class Guided:
             scores[rows] += self.diversity * divergence(vectors[rows])
         scores = scores.round(DECIMALS)
         same_class = (seen.argmax(1) == labels) | (of_source.argmax(1) != labels)
-        verdicts = [KEPT] * len(drawn)
+        verdicts = [KEPT] * len(images)
         for rows in by_source.values():
             right = [row for row in rows if same_class[row]]
             right.sort(key=lambda row: -scores[row])

@@ -1,22 +1,23 @@
-"""No filter: every drawn picture is used, as in arXiv 2302.02070."""
+"""No filter: every generated image is used, as in arXiv 2302.02070."""
 
 from collections.abc import Sequence
 from typing import ClassVar
 
-from sip.core.component import Component, component
-from sip.filter.base import KEPT, Candidate, Facts, Verdict
+from sip.core.component import component
+from sip.filter.base import KEPT, Candidate, Facts, ImageFilter, Verdict
 
 
 @component
-class KeepAll(Component):
+class KeepAll(ImageFilter):
     """Rejects nothing."""
 
     filters: ClassVar[bool] = False
-    reads: ClassVar[frozenset[str]] = frozenset()
 
-    def check(self, per_sample: int) -> None:
-        """Accept any number of pictures of each original."""
+    @property
+    def reads(self) -> frozenset[str]:
+        """It asks for nothing."""
+        return frozenset()
 
-    def judge(self, drawn: Sequence[Candidate], facts: Facts) -> list[Verdict]:
+    def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Keep all."""
-        return [KEPT] * len(drawn)
+        return [KEPT] * len(images)

@@ -1,4 +1,4 @@
-"""What the metrics room takes and hands out: a `DrawnSet` in, one `Row` a number out."""
+"""Types and protocol of the metrics stage: an `EmbeddedSet` in, one `MetricRow` a number out."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -9,24 +9,24 @@ NORM_TOLERANCE = 1e-3  # of a unit vector that came from a float32 or bfloat16 m
 
 
 @dataclass(frozen=True)
-class DrawnSet:
-    """A drawn set as its scorer sees it: unit vectors of one space, float32 or float64.
+class EmbeddedSet:
+    """A generated set as its scorer sees it: unit vectors of one space, float32 or float64.
 
     Attributes:
-        drawn: (N, D), the drawn pictures; N >= 1.
+        generated: (N, D), the generated images; N >= 1.
         labels: (N,), int, the class of each, in 0 .. C - 1.
-        originals: (S, D), the real pictures that they were drawn from.
-        sources: (N,), int, row of `originals` of each drawn picture.
+        originals: (S, D), the real images that they were generated from.
+        sources: (N,), int, row of `originals` of each generated image.
         label_texts: (C, D), a text for each class.
-        caption_texts: (N, D), the caption of each drawn picture's original; None without captions.
-        reference: (R, D), real pictures that nothing was drawn from; None where there are none.
+        caption_texts: (N, D), the caption of each image's original; None without captions.
+        reference: (R, D), real images that nothing was generated from; None if there are none.
         reference_split: The part of the data set that they are of.
 
     Raises:
         ValueError: Shapes do not fit each other, or vectors are not of length 1.
     """
 
-    drawn: np.ndarray
+    generated: np.ndarray
     labels: np.ndarray
     originals: np.ndarray
     sources: np.ndarray
@@ -36,38 +36,38 @@ class DrawnSet:
     reference_split: str = "val"
 
     def __post_init__(self) -> None:
-        num, width = self.drawn.shape
+        """Check shapes and lengths; NaN fails too."""
+        num, width = self.generated.shape
         if num == 0:
-            raise ValueError("drawn: expected at least one picture, came none")
-        for name in ("drawn", "originals", "label_texts", "caption_texts", "reference"):
+            raise ValueError("generated: must be one image at least, got none")
+        for name in ("generated", "originals", "label_texts", "caption_texts", "reference"):
             vectors = getattr(self, name)
             if vectors is None:
                 continue
             if vectors.ndim != 2 or vectors.shape[1] != width:
-                raise ValueError(f"{name}: expected (rows, {width}), came {vectors.shape}")
+                raise ValueError(f"{name}: must be (rows, {width}), got {vectors.shape}")
             norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-            # Written so that NaN does not pass.
             if not np.all(np.abs(norms - 1) < NORM_TOLERANCE):
-                raise ValueError(f"{name}: expected vectors of length 1, came {norms.tolist()[:3]}")
+                raise ValueError(f"{name}: must be vectors of length 1, got {norms.tolist()[:3]}")
         for name, of in (("labels", self.label_texts), ("sources", self.originals)):
             rows = getattr(self, name)
             if rows.shape != (num,) or rows.min() < 0 or rows.max() >= len(of):
-                raise ValueError(f"{name}: expected {num} numbers in 0 .. {len(of) - 1}")
+                raise ValueError(f"{name}: must be {num} numbers in 0 .. {len(of) - 1}")
         if self.caption_texts is not None and len(self.caption_texts) != num:
-            raise ValueError(f"caption_texts: expected {num} rows, came {len(self.caption_texts)}")
+            raise ValueError(f"caption_texts: must be {num} rows, got {len(self.caption_texts)}")
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """A number.
 
     Attributes:
         metric: Its name, such as "drawn/vendi".
         value: The number.
         unit: What it counts, such as "cosine".
-        higher_is_better: False where a lower one is.
-        split: The part of the data set whose real pictures it is held against.
-        n: Drawn pictures that went into it.
+        higher_is_better: False if a lower one is.
+        split: The part of the data set whose real images it is compared with.
+        n: Number of generated images.
     """
 
     metric: str
@@ -77,13 +77,13 @@ class Row:
     split: str
     n: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it with plain JSON types."""
         return asdict(self)
 
 
 class Metric(Protocol):
-    """A family of numbers about a drawn set."""
+    """A family of numbers about a generated set."""
 
-    def measure(self, drawn: DrawnSet) -> list[Row]:
+    def measure(self, images: EmbeddedSet) -> list[MetricRow]:
         """Return its rows; those that this set is too small for are left out."""

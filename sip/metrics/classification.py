@@ -1,6 +1,6 @@
 """How good a classifier is on a split, from its logits alone (torchmetrics, scikit-learn).
 
-So any metric can be computed for runs that are long finished: `python -m sip.metrics`.
+So any metric can be computed for runs that are long finished: `python -m sip.evaluate`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ def classification(
 ) -> dict[str, float]:
     """Return metric -> value.
 
-    - `top1`, `top5`: share of the pictures whose class has the highest, or one of the five highest,
+    - `top1`, `top5`: share of the images whose class has the highest, or one of the five highest,
       logits; in [0, 1]. `top5` is left out for five classes and fewer, where it says nothing.
     - `mean_per_class`: mean over the classes that occur of their top-1 accuracy; in [0, 1].
     - `ece`: expected calibration error of the softmax, top label, 15 equal bins, L1 (Guo et al.,
       ICML 2017, equation 3); in [0, 1], lower is better.
     - `nll`: mean negative log-likelihood, nats, lower is better.
-    - `<group>`: top-1 over the pictures of the group's classes, where it has any.
+    - `<group>`: top-1 over the images of the group's classes, if it has any.
 
     Args:
         logits: (N, C), float32.
@@ -61,7 +61,7 @@ def per_class(
 ) -> list[dict[str, str | int | float]]:
     """Return a row a class: `class_name`, `n`, `recall` (its top-1), `precision`, `f1`.
 
-    Recall, precision and F1 are in [0, 1], and 0 where they are 0 / 0.
+    Recall, precision and F1 are in [0, 1], and 0 if they are 0 / 0.
     """
     from sklearn.metrics import precision_recall_fscore_support
 

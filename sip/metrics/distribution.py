@@ -1,4 +1,4 @@
-"""Is the drawn set distributed like real pictures that nothing was drawn from?
+"""Is the generated set distributed like real images that nothing was generated from?
 
 All on unit embeddings of the scorer in place of Inception's features, so no value can be compared
 with a published FID or KID; arms of one experiment can be compared with each other, for one n.
@@ -11,7 +11,9 @@ Density and coverage: Naeem et al., ICML 2020 (arXiv 2002.09797), section 3. The
 
 import numpy as np
 
-from sip.metrics.base import DrawnSet, Row
+from sip.core.component import Component, component
+from sip.core.ranges import Count
+from sip.metrics.base import EmbeddedSet, MetricRow
 
 CHUNK = 2048  # rows of a matrix of distances that are in memory at a time
 
@@ -86,32 +88,32 @@ def balls_holding(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) ->
 
 
 def precision_recall(
-    real: np.ndarray, drawn: np.ndarray, num_neighbours: int
+    real: np.ndarray, generated: np.ndarray, num_neighbours: int
 ) -> tuple[float, float]:
     """Return precision and recall, both in [0, 1].
 
-    Precision is the share of drawn pictures in the real manifold, recall that of real ones in the
-    drawn manifold; a manifold is the union of balls around its pictures, each as large as to reach
-    its k-th neighbour.
+    Precision is the share of generated images in the real manifold, recall that of real images in
+    the generated manifold; a manifold is the union of balls around its images, each of the radius
+    that reaches its k-th neighbour.
     """
-    in_real = balls_holding(drawn, real, neighbour_radii(real, num_neighbours))
-    in_drawn = balls_holding(real, drawn, neighbour_radii(drawn, num_neighbours))
+    in_real = balls_holding(generated, real, neighbour_radii(real, num_neighbours))
+    in_drawn = balls_holding(real, generated, neighbour_radii(generated, num_neighbours))
     return float((in_real > 0).mean()), float((in_drawn > 0).mean())
 
 
 def density_coverage(
-    real: np.ndarray, drawn: np.ndarray, num_neighbours: int
+    real: np.ndarray, generated: np.ndarray, num_neighbours: int
 ) -> tuple[float, float]:
     """Return density, in [0, N / k] and about 1 for equal distributions, and coverage, in [0, 1].
 
-    Density is the number of real pictures' balls that a drawn one lies in, over k; coverage the
-    share of real pictures with a drawn one in their ball.
+    Density is the number of real images' balls that a generated one lies in, over k; coverage the
+    share of real images with a generated one in their ball.
     """
     radii = neighbour_radii(real, num_neighbours)
-    density = balls_holding(drawn, real, radii).mean() / num_neighbours
+    density = balls_holding(generated, real, radii).mean() / num_neighbours
     nearest = np.concatenate(
         [
-            _squared_distances(real[start : start + CHUNK], drawn).min(1)
+            _squared_distances(real[start : start + CHUNK], generated).min(1)
             for start in range(0, len(real), CHUNK)
         ]
     )
@@ -127,7 +129,8 @@ def _float(rows: np.ndarray) -> np.ndarray:
     return rows.astype(np.float64, copy=False)
 
 
-class Distribution:
+@component
+class Distribution(Component):
     """Frechet and kernel distance, precision and recall, density and coverage.
 
     Args:
@@ -135,28 +138,27 @@ class Distribution:
         coverage_neighbours: k of density and coverage; the paper's is 5.
     """
 
-    def __init__(self, precision_neighbours: int, coverage_neighbours: int) -> None:
-        self.precision_neighbours = precision_neighbours
-        self.coverage_neighbours = coverage_neighbours
+    precision_neighbours: Count
+    coverage_neighbours: Count
 
-    def measure(self, drawn: DrawnSet) -> list[Row]:
+    def measure(self, images: EmbeddedSet) -> list[MetricRow]:
         """Return the rows; none without a reference, and none that the sets are too small for."""
-        real = drawn.reference
-        if real is None or min(len(real), len(drawn.drawn)) < 2:
+        real = images.reference
+        if real is None or min(len(real), len(images.generated)) < 2:
             return []
-        found = [
-            ("frechet", frechet_distance(real, drawn.drawn), "squared distance", False),
-            ("kernel_distance", kernel_distance(real, drawn.drawn), "squared distance", False),
+        rows = [
+            ("frechet", frechet_distance(real, images.generated), "squared distance", False),
+            ("kernel_distance", kernel_distance(real, images.generated), "squared distance", False),
         ]
-        smaller = min(len(real), len(drawn.drawn))
+        smaller = min(len(real), len(images.generated))
         if smaller > self.precision_neighbours:
-            precision, recall = precision_recall(real, drawn.drawn, self.precision_neighbours)
-            found += [("precision", precision, "share", True), ("recall", recall, "share", True)]
+            precision, recall = precision_recall(real, images.generated, self.precision_neighbours)
+            rows += [("precision", precision, "share", True), ("recall", recall, "share", True)]
         if smaller > self.coverage_neighbours:
-            density, coverage = density_coverage(real, drawn.drawn, self.coverage_neighbours)
-            found += [("density", density, "ratio", True), ("coverage", coverage, "share", True)]
-        num = len(drawn.drawn)
+            density, coverage = density_coverage(real, images.generated, self.coverage_neighbours)
+            rows += [("density", density, "ratio", True), ("coverage", coverage, "share", True)]
+        num = len(images.generated)
         return [
-            Row(f"drawn/{name}", value, unit, better, drawn.reference_split, num)
-            for name, value, unit, better in found
+            MetricRow(f"drawn/{name}", value, unit, better, images.reference_split, num)
+            for name, value, unit, better in rows
         ]

@@ -1,7 +1,7 @@
-"""Does the drawn set bring anything new? Distances within it and to the originals.
+"""Does the generated set bring anything new? Distances within it and to the originals.
 
 A distance is 1 - cosine of two unit vectors, in [0, 2]. More diversity is only better as long as
-the pictures still show their class: read it beside `sip.metrics.consistency`.
+the images still show their class: read it next to `sip.metrics.consistency`.
 
 Source of the Vendi score: Friedman and Dieng, TMLR 2023 (arXiv 2210.02410), definition 3.1, with
 the cosine as kernel, as in their package vendi-score (MIT); the code is ours.
@@ -9,25 +9,26 @@ the cosine as kernel, as in their package vendi-score (MIT); the code is ours.
 
 import numpy as np
 
-from sip.metrics.base import DrawnSet, Row
+from sip.core.component import Component, component
+from sip.metrics.base import EmbeddedSet, MetricRow
 from sip.metrics.consistency import paired_cosines
 
 
 def distance_to_original(
-    drawn: np.ndarray, originals: np.ndarray, sources: np.ndarray
+    generated: np.ndarray, originals: np.ndarray, sources: np.ndarray
 ) -> np.ndarray:
-    """Return 1 - cosine, in [0, 2], of each picture (N, D) and its original -> (N,)."""
-    return 1 - paired_cosines(drawn, originals[sources])
+    """Return 1 - cosine, in [0, 2], of each image (N, D) and its original -> (N,)."""
+    return 1 - paired_cosines(generated, originals[sources])
 
 
-def distance_within_class(pictures: np.ndarray, labels: np.ndarray) -> float | None:
+def distance_within_class(images: np.ndarray, labels: np.ndarray) -> float | None:
     """Return the mean of 1 - cosine, in [0, 2], over all pairs of a class, then over classes.
 
-    Every class with at least two pictures counts the same; None where no class has two.
+    Every class with at least two images counts the same; None if no class has two.
     """
     means = []
     for label in np.unique(labels):
-        rows = pictures[labels == label].astype(np.float64)
+        rows = images[labels == label].astype(np.float64)
         num = len(rows)
         if num < 2:
             continue
@@ -38,9 +39,9 @@ def distance_within_class(pictures: np.ndarray, labels: np.ndarray) -> float | N
 
 
 def vendi_score(vectors: np.ndarray) -> float:
-    """Return the effective number of different pictures, in [1, N]: exp of the entropy of K / N.
+    """Return the effective number of different images, in [1, N]: exp of the entropy of K / N.
 
-    K is the matrix of cosines, and the entropy is that of its eigenvalues. N equal pictures give 1,
+    K is the matrix of cosines, and the entropy is that of its eigenvalues. N equal images give 1,
     N orthogonal ones N; it grows with N, so compare sets of one size.
 
     Args:
@@ -55,17 +56,20 @@ def vendi_score(vectors: np.ndarray) -> float:
     return float(np.exp(-(values * np.log(values)).sum()))
 
 
-class Diversity:
+@component
+class Diversity(Component):
     """Distance to the original, mean distance within a class, Vendi score of the whole set."""
 
-    def measure(self, drawn: DrawnSet) -> list[Row]:
-        """Return the rows; that of the classes only where one has two drawn pictures."""
-        num = len(drawn.drawn)
-        to_original = distance_to_original(drawn.drawn, drawn.originals, drawn.sources).mean()
-        within = distance_within_class(drawn.drawn, drawn.labels)
+    def measure(self, images: EmbeddedSet) -> list[MetricRow]:
+        """Return the rows; that of the classes only if a class has two generated images."""
+        num = len(images.generated)
+        to_original = distance_to_original(
+            images.generated, images.originals, images.sources
+        ).mean()
+        within = distance_within_class(images.generated, images.labels)
         unit = "1 - cosine"
-        rows = [Row("drawn/diversity_original", float(to_original), unit, True, "train", num)]
+        rows = [MetricRow("drawn/diversity_original", float(to_original), unit, True, "train", num)]
         if within is not None:
-            rows.append(Row("drawn/diversity_class", within, unit, True, "train", num))
-        vendi = vendi_score(drawn.drawn)
-        return [*rows, Row("drawn/vendi", vendi, "pictures", True, "train", num)]
+            rows.append(MetricRow("drawn/diversity_class", within, unit, True, "train", num))
+        vendi = vendi_score(images.generated)
+        return [*rows, MetricRow("drawn/vendi", vendi, "images", True, "train", num)]

@@ -18,7 +18,7 @@ from sip.core.progress import say
 from sip.core.threads import prefetch
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
-from sip.metrics.base import DrawnSet, Metric, Row
+from sip.metrics.base import EmbeddedSet, Metric, MetricRow
 from sip.metrics.consistency import label_similarity, paired_cosines, zero_shot_labels
 from sip.metrics.diversity import distance_to_original
 from sip.pipeline.makers import AHEAD, Stages, ToEmbed, reader
@@ -42,14 +42,14 @@ class Quality:
             "caption_similarity" and "original_distance" (1 - cosine), "zero_shot" (a class name).
     """
 
-    rows: list[Row]
+    rows: list[MetricRow]
     pictures: dict[str, list[Any]]
 
     def summary(self) -> dict[str, Any]:
         """Return what goes into a run's summary: each number by name, and the rows in full."""
         return {
             "metrics": {row.metric: row.value for row in self.rows},
-            "quality": [row.as_dict() for row in self.rows],
+            "quality": [row.to_dict() for row in self.rows],
         }
 
     def write(self, folder: Path) -> None:
@@ -112,7 +112,7 @@ def measure(
 class Embedded:
     """A drawn set with the pictures that its rows are of."""
 
-    vectors: DrawnSet
+    vectors: EmbeddedSet
     pictures: list[Picture]
 
 
@@ -141,8 +141,8 @@ def embed(
         said = np.stack([of_text[caption or ""] for caption in captions])
     labels = [LABEL_TEXT.format(label=name) for name in class_names]
     of_label = embed_texts(scorer, labels)
-    vectors = DrawnSet(
-        drawn=np.stack([of_drawn[picture.row["file"]] for picture in kept]),
+    vectors = EmbeddedSet(
+        generated=np.stack([of_drawn[picture.row["file"]] for picture in kept]),
         labels=np.array([picture.prompt.label for picture in kept]),
         originals=np.stack(list(of_source.values())),
         sources=np.array([rows[picture.prompt.source] for picture in kept]),
@@ -201,10 +201,10 @@ def per_picture(drawn: Embedded, class_names: Sequence[str]) -> dict[str, list[A
     vectors = drawn.vectors
     said: list[Any] = [None] * len(drawn.pictures)
     if vectors.caption_texts is not None:
-        said = paired_cosines(vectors.drawn, vectors.caption_texts).tolist()
-    to_label = label_similarity(vectors.drawn, vectors.label_texts, vectors.labels)
-    distance = distance_to_original(vectors.drawn, vectors.originals, vectors.sources)
-    nearest = zero_shot_labels(vectors.drawn, vectors.label_texts)
+        said = paired_cosines(vectors.generated, vectors.caption_texts).tolist()
+    to_label = label_similarity(vectors.generated, vectors.label_texts, vectors.labels)
+    distance = distance_to_original(vectors.generated, vectors.originals, vectors.sources)
+    nearest = zero_shot_labels(vectors.generated, vectors.label_texts)
     return {
         "id": [picture.prompt.image_id for picture in drawn.pictures],
         "label_similarity": to_label.tolist(),

@@ -1,21 +1,22 @@
-"""What the prompts room hands out: the drawing list, one `Prompt` a picture to draw.
+"""Row type and protocol of the prompts stage: the prompt list, one `Prompt` an image to generate.
 
-Every choice is made here and written down; the images room only draws.
+Every choice is made here and written down; the images stage only generates.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Protocol
 
 from sip.core.errors import UserError
-from sip.core.hashing import digest, seed_of
+from sip.core.hashing import digest
 from sip.dataset.base import Sample
 
 
-# With slots, since a drawing list may hold millions of prompts.
+# With slots, since a prompt list may hold millions of prompts.
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of a prompt with its weight (1 is plain text)."""
+    """A part of a prompt with its weight (1 is plain text)."""
 
     text: str
     weight: float
@@ -23,18 +24,21 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A picture to draw.
+    """An image to generate.
 
     Attributes:
         sample_id, source, source_sha256, label, class_name: The original and its class.
-        variant: 0, 1, ...: which of the pictures drawn from this original.
+        variant: 0, 1, ...: number of the image among those generated from this original.
         spans: The prompt in order, with weights.
         negative_prompt: Stands for "no text" in classifier-free guidance.
-        guidance_scale: Of this picture alone; 1 and below means no guidance.
+        guidance_scale: Of this image; 1 and below means no guidance.
         noise_rate: Share of the noise schedule run, in [0, 1]; diffusers calls it `strength`.
-        seed: Of this picture's noise; the same for all noise rates and guidance scales.
+        seed: Of this image's noise; the same for all noise rates and guidance scales.
         caption, similarity: The kept caption and its cosine, for the record; None if not read.
-        image_id: The key of the drawn picture: a hash of all that decides its pixels.
+        image_id: The key of the generated image: a hash of everything that decides its pixels.
+
+    Raises:
+        UserError: A number is NaN or infinite, or the noise rate is out of its range.
     """
 
     sample_id: str
@@ -53,6 +57,16 @@ class Prompt:
     image_id: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        """Check the numbers and compute the key."""
+        if not isfinite(self.guidance_scale):
+            raise self._refused("guidance_scale", "a finite number", self.guidance_scale)
+        if not 0 <= self.noise_rate <= 1:  # NaN fails too
+            raise self._refused("noise_rate", "in [0, 1]", self.noise_rate)
+        if self.similarity is not None and not isfinite(self.similarity):
+            raise self._refused("similarity", "a finite number", self.similarity)
+        for span in self.spans:
+            if not isfinite(span.weight):
+                raise self._refused(f"weight of {span.text!r}", "a finite number", span.weight)
         key = digest(
             self.source_sha256,
             [[span.text, span.weight] for span in self.spans],
@@ -63,6 +77,12 @@ class Prompt:
         )
         object.__setattr__(self, "image_id", key[:24])
 
+    def _refused(self, name: str, rule: str, value: float) -> UserError:
+        return UserError(
+            f"prompts: {name} of {self.sample_id} must be {rule}, got {value}; "
+            "fix the prompt writer or the stage before it"
+        )
+
     @property
     def text(self) -> str:
         """The prompt as one string."""
@@ -70,7 +90,7 @@ class Prompt:
 
 
 class PromptWriter(Protocol):
-    """Turns samples, and captions and similarities where it reads them, into a drawing list."""
+    """Makes the prompt list from samples, and from captions and similarities if it reads them."""
 
     @property
     def noise_rates(self) -> tuple[float, ...]:
@@ -78,10 +98,10 @@ class PromptWriter(Protocol):
 
     @property
     def reads(self) -> frozenset[str]:
-        """The rooms it needs, of {"captions", "scores"}."""
+        """The stages it needs, of {"captions", "scores"}."""
 
     def recipe(self) -> dict:
-        """Return everything that decides the drawing list."""
+        """Return everything that decides the prompt list."""
 
     def write(
         self,
@@ -93,62 +113,24 @@ class PromptWriter(Protocol):
         """Return `per_sample` prompts a sample, in the order of the samples."""
 
 
-def prompt_of(
-    sample: Sample,
-    variant: int,
-    generation_seed: int,
-    *,
-    spans: tuple[Span, ...],
-    negative_prompt: str,
-    guidance_scale: float,
-    noise_rate: float,
-    caption: str | None,
-    similarity: float | None,
-) -> Prompt:
-    """Return the prompt of one variant of a sample; its noise comes from these three alone.
-
-    Arms that differ in noise rate, guidance or text share their noise.
-    """
-    return Prompt(
-        sample_id=sample.sample_id,
-        source=sample.path,
-        source_sha256=sample.sha256,
-        label=sample.label,
-        class_name=sample.class_name,
-        variant=variant,
-        spans=spans,
-        negative_prompt=negative_prompt,
-        guidance_scale=round(float(guidance_scale), 3),
-        noise_rate=noise_rate,
-        seed=seed_of(generation_seed, sample.sha256, variant),
-        caption=caption,
-        similarity=similarity,
-    )
-
-
 def best_caption(
     sample: Sample, captions: Sequence[str], similarities: Sequence[float]
 ) -> tuple[str, float]:
     """Return the caption with the highest similarity, the first of equals, and its cosine.
 
     Raises:
-        ValueError: There is none, or a caption has no similarity.
+        ValueError: There is no caption, or a caption has no similarity.
+        UserError: A similarity is NaN or infinite.
     """
     if not captions or len(captions) != len(similarities):
         raise ValueError(
-            f"{sample.sample_id}: expected captions with a similarity each, came {len(captions)} "
+            f"{sample.sample_id}: expected captions with a similarity each, got {len(captions)} "
             f"captions and {len(similarities)} similarities"
+        )
+    if bad := [value for value in similarities if not isfinite(value)]:
+        raise UserError(
+            f"scores: similarities of {sample.sample_id} must be finite numbers, got {bad[0]}; "
+            "fix the scorer"
         )
     best = max(range(len(captions)), key=lambda index: similarities[index])
     return captions[best], similarities[best]
-
-
-def checked_noise_rate(value: float) -> float:
-    """Return `prompts.noise_rate` as a float: 1 and 1.0 are one key.
-
-    Raises:
-        UserError: It is not in (0, 1].
-    """
-    if not 0 < value <= 1:
-        raise UserError(f"prompts.noise_rate: expected a number in (0, 1], came {value}")
-    return float(value)

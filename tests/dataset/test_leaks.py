@@ -17,7 +17,7 @@ from sip.dataset.leaks import THRESHOLD as MOST
 from sip.dataset.leaks import (
     check_sources,
     find,
-    hash_pictures,
+    hash_images,
     nearest_within,
     perceptual,
     report,
@@ -112,7 +112,7 @@ def test_jpeg_is_read_small_and_hashes_the_same(tmp_path: Path) -> None:
     for i in range(8):
         picture = scene(i, 400)
         files += [write(tmp_path / f"{i}.png", picture), write(tmp_path / f"{i}.jpg", picture)]
-    hashes, readable = hash_pictures([str(file) for file in files], 2)
+    hashes, readable = hash_images([str(file) for file in files], 2)
     assert readable.all()
     assert (np.bitwise_count(hashes[::2] ^ hashes[1::2]) <= MOST).all()
 

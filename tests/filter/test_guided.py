@@ -46,7 +46,7 @@ def test_the_best_candidates_of_each_original_are_kept(seed: int) -> None:
     labels = [0, 1, 2, 1, 0]
     drawn = candidates(labels, 4)
     facts = random_facts(drawn, seed=seed)
-    verdicts = Guided(2, 2.0, SCALE, TEMPLATE).judge(drawn, facts)
+    verdicts = Guided(TEMPLATE, 2, 2.0, SCALE).judge(drawn, facts)
     found = {row: verdict.reason for row, verdict in enumerate(verdicts)}
     assert found == expected(labels, 4, facts, 2)
     reasons = set(found.values())
@@ -61,7 +61,7 @@ def test_a_candidate_of_another_class_is_rejected_where_the_original_is_read_rig
     facts.vectors |= {"real0": axes[0], "real1": axes[1]}  # a cat; one that looks like a dog
     facts.vectors |= {"drawn0-0": axes[1], "drawn0-1": unit(np.array([2.0, 1, 0]))}
     facts.vectors |= {"drawn1-0": axes[1], "drawn1-1": axes[2]}
-    verdicts = Guided(2, 1.0, SCALE, TEMPLATE).judge(drawn, facts)
+    verdicts = Guided(TEMPLATE, 2, 1.0, SCALE).judge(drawn, facts)
     assert [verdict.reason for verdict in verdicts] == ["another class", None, None, None]
     assert verdicts[0].detail == "zero-shot dog"
 
@@ -76,7 +76,7 @@ def test_certain_predictions_have_no_entropy() -> None:
     drawn = candidates([0], 2)
     facts = random_facts(drawn, size=3)
     with np.errstate(all="raise", under="ignore"):
-        verdicts = Guided(1, 1.0, 1e6, TEMPLATE).judge(drawn, facts)
+        verdicts = Guided(TEMPLATE, 1, 1.0, 1e6).judge(drawn, facts)
     assert len(verdicts) == 2
 
 

@@ -191,7 +191,7 @@ def test_a_found_run_joins_another_experiment(folder: Path, first: tuple[dict, P
         ("images.num_steps=0", "images.num_steps: expected a number >= 1, came 0"),
         ("images.per_sample=0", "images.per_sample: expected a number >= 1, came 0"),
         ("prompts.noise_rate=0.1", "prompts.noise_rate: expected 0.25 to 1"),
-        ("prompts.noise_rate=2", "prompts.noise_rate: expected a number in"),
+        ("prompts.noise_rate=2", "prompts.noise_rate: must be in"),
     ],
 )
 def test_bad_values_are_refused_before_any_work(

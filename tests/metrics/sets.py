@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sip.metrics.base import DrawnSet
+from sip.metrics.base import EmbeddedSet
 
 
 def unit(rng: np.random.Generator, num: int, width: int, shift: float = 0.0) -> np.ndarray:
@@ -11,11 +11,11 @@ def unit(rng: np.random.Generator, num: int, width: int, shift: float = 0.0) -> 
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def drawn_set(seed: int = 0, num: int = 40, width: int = 12, **changes) -> DrawnSet:
+def embedded_set(seed: int = 0, num: int = 40, width: int = 12, **changes) -> EmbeddedSet:
     """Return a drawn set of 3 classes, two pictures an original."""
     rng = np.random.default_rng(seed)
     values = {
-        "drawn": unit(rng, num, width, 0.3),
+        "generated": unit(rng, num, width, 0.3),
         "labels": np.arange(num) % 3,
         "originals": unit(rng, num // 2, width, 0.3),
         "sources": np.arange(num) // 2,
@@ -23,4 +23,4 @@ def drawn_set(seed: int = 0, num: int = 40, width: int = 12, **changes) -> Drawn
         "caption_texts": unit(rng, num, width),
         "reference": unit(rng, 30, width, 0.1),
     }
-    return DrawnSet(**{**values, **changes})
+    return EmbeddedSet(**{**values, **changes})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.metrics.sets import drawn_set, unit
+from tests.metrics.sets import embedded_set, unit
 
 RNG = np.random.default_rng(0)
 
@@ -11,15 +11,15 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"label_texts": unit(RNG, 3, 5)}, r"label_texts: expected \(rows, 12\), came \(3, 5\)"),
-        ({"drawn": np.ones((40, 12))}, "drawn: expected vectors of length 1"),
-        ({"drawn": np.full((40, 12), np.nan)}, "drawn: expected vectors of length 1"),
-        ({"labels": np.full(40, 3)}, r"labels: expected 40 numbers in 0 \.\. 2"),
-        ({"sources": np.arange(40)}, r"sources: expected 40 numbers in 0 \.\. 19"),
-        ({"caption_texts": unit(RNG, 3, 12)}, "caption_texts: expected 40 rows, came 3"),
-        ({"drawn": np.zeros((0, 12))}, "expected at least one picture"),
+        ({"label_texts": unit(RNG, 3, 5)}, r"label_texts: must be \(rows, 12\), got \(3, 5\)"),
+        ({"generated": np.ones((40, 12))}, "generated: must be vectors of length 1"),
+        ({"generated": np.full((40, 12), np.nan)}, "generated: must be vectors of length 1"),
+        ({"labels": np.full(40, 3)}, r"labels: must be 40 numbers in 0 \.\. 2"),
+        ({"sources": np.arange(40)}, r"sources: must be 40 numbers in 0 \.\. 19"),
+        ({"caption_texts": unit(RNG, 3, 12)}, "caption_texts: must be 40 rows, got 3"),
+        ({"generated": np.zeros((0, 12))}, "must be one image at least, got none"),
     ],
 )
 def test_wrong_arrays_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        drawn_set(**changes)
+        embedded_set(**changes)

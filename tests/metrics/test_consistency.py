@@ -7,22 +7,22 @@ from sklearn.metrics import accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from sip.metrics.consistency import Consistency, label_similarity, zero_shot_labels
-from tests.metrics.sets import drawn_set
+from tests.metrics.sets import embedded_set
 
 
 def test_rows_equal_scipy_and_sklearn() -> None:
-    drawn = drawn_set()
-    rows = {row.metric: row for row in Consistency().measure(drawn)}
+    images = embedded_set()
+    rows = {row.metric: row for row in Consistency().measure(images)}
     to_label = [
-        1 - cosine(picture, drawn.label_texts[label])
-        for picture, label in zip(drawn.drawn.astype(float), drawn.labels, strict=True)
+        1 - cosine(image, images.label_texts[label])
+        for image, label in zip(images.generated.astype(float), images.labels, strict=True)
     ]
     to_caption = [
-        1 - cosine(picture, text)
-        for picture, text in zip(drawn.drawn.astype(float), drawn.caption_texts, strict=True)
+        1 - cosine(image, text)
+        for image, text in zip(images.generated.astype(float), images.caption_texts, strict=True)
     ]
-    nearest = KNeighborsClassifier(1, metric="cosine").fit(drawn.label_texts, [0, 1, 2])
-    agreement = accuracy_score(drawn.labels, nearest.predict(drawn.drawn))
+    nearest = KNeighborsClassifier(1, metric="cosine").fit(images.label_texts, [0, 1, 2])
+    agreement = accuracy_score(images.labels, nearest.predict(images.generated))
     assert rows["drawn/consistency_label"].value == pytest.approx(np.mean(to_label), abs=1e-6)
     assert rows["drawn/consistency_caption"].value == pytest.approx(np.mean(to_caption), abs=1e-6)
     assert rows["drawn/label_agreement"].value == pytest.approx(agreement)
@@ -40,5 +40,5 @@ def test_a_picture_that_is_its_label_has_similarity_1() -> None:
 
 
 def test_without_captions_there_is_no_row_of_them() -> None:
-    names = [row.metric for row in Consistency().measure(drawn_set(caption_texts=None))]
+    names = [row.metric for row in Consistency().measure(embedded_set(caption_texts=None))]
     assert names == ["drawn/consistency_label", "drawn/label_agreement"]

@@ -15,7 +15,7 @@ from sip.metrics.distribution import (
     kernel_distance,
     precision_recall,
 )
-from tests.metrics.sets import drawn_set, unit
+from tests.metrics.sets import embedded_set, unit
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_density_and_coverage_equal_loops_over_sklearns_neighbours(
 
 
 def test_rows_name_the_part_that_they_are_held_against() -> None:
-    rows = Distribution(3, 5).measure(drawn_set(reference_split="val"))
+    rows = Distribution(3, 5).measure(embedded_set(reference_split="val"))
     assert [row.metric.removeprefix("drawn/") for row in rows] == [
         "frechet", "kernel_distance", "precision", "recall", "density", "coverage",
     ]  # fmt: skip
@@ -142,7 +142,7 @@ def test_rows_name_the_part_that_they_are_held_against() -> None:
 
 def test_what_a_set_is_too_small_for_is_left_out() -> None:
     metric = Distribution(3, 5)
-    assert metric.measure(drawn_set(reference=None)) == []
-    assert len(metric.measure(drawn_set(num=4))) == 4  # no fifth neighbour
-    assert len(metric.measure(drawn_set(num=3, sources=np.zeros(3, int)))) == 2
-    assert metric.measure(drawn_set(num=1, originals=drawn_set().originals)) == []
+    assert metric.measure(embedded_set(reference=None)) == []
+    assert len(metric.measure(embedded_set(num=4))) == 4  # no fifth neighbour
+    assert len(metric.measure(embedded_set(num=3, sources=np.zeros(3, int)))) == 2
+    assert metric.measure(embedded_set(num=1, originals=embedded_set().originals)) == []

@@ -7,7 +7,7 @@ from scipy.spatial.distance import cosine, pdist
 from scipy.stats import entropy
 
 from sip.metrics.diversity import Diversity, distance_within_class, vendi_score
-from tests.metrics.sets import drawn_set, unit
+from tests.metrics.sets import embedded_set, unit
 
 
 def vendi_by_definition(vectors: np.ndarray) -> float:
@@ -18,16 +18,18 @@ def vendi_by_definition(vectors: np.ndarray) -> float:
 
 
 def test_rows_equal_scipy() -> None:
-    drawn = drawn_set()
-    rows = {row.metric: row.value for row in Diversity().measure(drawn)}
+    images = embedded_set()
+    rows = {row.metric: row.value for row in Diversity().measure(images)}
     away = [
-        cosine(picture, drawn.originals[source])
-        for picture, source in zip(drawn.drawn.astype(float), drawn.sources, strict=True)
+        cosine(image, images.originals[source])
+        for image, source in zip(images.generated.astype(float), images.sources, strict=True)
     ]
-    within = [pdist(drawn.drawn[drawn.labels == label], "cosine").mean() for label in range(3)]
+    within = [
+        pdist(images.generated[images.labels == label], "cosine").mean() for label in range(3)
+    ]
     assert rows["drawn/diversity_original"] == pytest.approx(np.mean(away), abs=1e-6)
     assert rows["drawn/diversity_class"] == pytest.approx(np.mean(within), abs=1e-6)
-    assert rows["drawn/vendi"] == pytest.approx(vendi_by_definition(drawn.drawn), rel=1e-6)
+    assert rows["drawn/vendi"] == pytest.approx(vendi_by_definition(images.generated), rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(7, 30), (30, 30), (200, 9)])
@@ -46,5 +48,5 @@ def test_a_class_with_one_picture_has_no_pairs() -> None:
     pair = np.array([[1.0, 0], [0, 1.0], [0, 1.0]])
     assert distance_within_class(pair, np.array([0, 0, 1])) == pytest.approx(1)
     assert distance_within_class(pair, np.array([0, 1, 2])) is None
-    lonely = drawn_set(num=2, labels=np.array([0, 1]))
+    lonely = embedded_set(num=2, labels=np.array([0, 1]))
     assert "drawn/diversity_class" not in {row.metric for row in Diversity().measure(lonely)}

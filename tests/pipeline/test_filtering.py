@@ -186,8 +186,8 @@ def test_classes_without_a_picture_are_named(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["filter=similarity", "filter.threshold=0.2"], "expected one of filter.keep"),
-        (["filter=guided", "filter.num=3"], "filter.num: expected at most images.per_sample=2"),
+        (["filter=similarity", "filter.threshold=0.2"], "filter.keep: must be set if and only if"),
+        (["filter=guided", "filter.num=3"], "filter.num: must be at most images.per_sample=2"),
         (["filter=similarity", "scores.model=/nowhere"], "/nowhere"),
     ],
 )

@@ -71,10 +71,12 @@ def test_similarities_are_the_scorers_own(scorer: Clip, samples: list[Sample]) -
         assert columns["zero_shot"][row] == CLASS_NAMES[best]
     sources = found.vectors.originals[found.vectors.sources]
     assert columns["original_distance"][3] == pytest.approx(
-        1 - float(found.vectors.drawn[3] @ sources[3]), abs=1e-5
+        1 - float(found.vectors.generated[3] @ sources[3]), abs=1e-5
     )
     # The reference holds the same pictures as the drawn set, in another order.
-    assert sorted(found.vectors.reference[:, 0]) == pytest.approx(sorted(found.vectors.drawn[:, 0]))
+    assert sorted(found.vectors.reference[:, 0]) == pytest.approx(
+        sorted(found.vectors.generated[:, 0])
+    )
 
 
 def test_unreadable_files_are_left_out(scorer: Clip, samples: list[Sample], tmp_path: Path) -> None:

@@ -42,9 +42,3 @@ def test_a_missing_similarity_is_not_made_up(rule):
 def test_an_unknown_scaling_names_the_known_ones():
     with pytest.raises(UserError, match="scaling: must be one of clipscore, raw, got 'softmax'"):
         Quadratic(4, 2, 1, "softmax")
-
-
-def test_recipes_hold_the_values():
-    assert Quadratic(4, 2, 1, "raw").recipe() != Quadratic(4, 2, 1, "clipscore").recipe()
-    assert Linear(1, 7, "raw").recipe() != Linear(1, 5, "raw").recipe()
-    assert Constant(7.5).recipe()["scale"] == 7.5

@@ -126,7 +126,3 @@ def test_tokens_are_those_of_the_joined_text(tokenizer):
     joined = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
     assert torch.equal(tokens.ids, joined.input_ids)
     assert torch.equal(tokens.empty[0], tokens.ids[-1])
-
-
-def test_recipes_tell_the_rules_apart():
-    assert CompelWeighting().recipe() != ScaleWeighting().recipe()

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from sip.dataset.base import Sample
-from sip.metrics.base import Row
+from sip.metrics.base import MetricRow
 from sip.pipeline.offline import Picture
 from sip.pipeline.quality import Quality
 from sip.prompts.base import Prompt, Span
@@ -66,7 +66,7 @@ def make_run(root: Path, arm: str, seed: int, **changes) -> Path:
     folder.mkdir(parents=True)
     drawn = [] if arm == "none" else pictures(root)
     write_pictures(folder / "pictures.parquet", {"train": samples(root)}, drawn, root / "store")
-    numbers: list[Row] = []
+    numbers: list[MetricRow] = []
     if drawn:
         judged = [one for one in drawn if one.row["status"] == "ok"]
         columns = {
@@ -77,9 +77,9 @@ def make_run(root: Path, arm: str, seed: int, **changes) -> Path:
             "zero_shot": ["cat"] * len(judged),
         }
         numbers = [
-            Row("drawn/vendi", 4.25 + seed, "pictures", True, "train", 10),
-            Row("drawn/frechet", 0.5, "squared distance", False, "val", 10),
-            Row("drawn/own", 1.5, "apples", True, "train", 10),
+            MetricRow("drawn/vendi", 4.25 + seed, "pictures", True, "train", 10),
+            MetricRow("drawn/frechet", 0.5, "squared distance", False, "val", 10),
+            MetricRow("drawn/own", 1.5, "apples", True, "train", 10),
         ]
         Quality(numbers, columns).write(folder)
     noise = SPREAD[-1 - seed] if arm == "sip_cutmix" else SPREAD[seed]

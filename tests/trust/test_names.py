@@ -162,7 +162,14 @@ def test_names_that_are_no_text_are_refused_at_the_start(tmp_path: Path, kind: s
 
 
 WRITER = LabelCaption(
-    "a photo of a {label}, {caption}", 1.5, 0.9, "", 0.5, 0, Constant(3.0), CompelWeighting()
+    template="a photo of a {label}, {caption}",
+    label_weight=1.5,
+    caption_weight=0.9,
+    negative_prompt="",
+    noise_rate=0.5,
+    seed=0,
+    guidance=Constant(3.0),
+    weighting=CompelWeighting(),
 )
 SYNTAX = [
     "cat++", "(cat)1.5", "cat--", '("a cat", "a dog").and()', '("a", "b").blend(1, 2)', "cat)1.9",

@@ -10,12 +10,11 @@ such span, in the share tan((1 - weight) pi / 2).
 import math
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from sip.core.component import Component, component
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sip.prompts.weighting.base import Encode
     from sip.prompts.weighting.tokens import Tokens
 
@@ -26,12 +25,16 @@ LEAST_WEIGHT = 1e-5  # compel's: the share of weight 0 would be infinite
 class CompelWeighting(Component):
     """Up by distance from the empty prompt, down by mixing in the prompt without the span."""
 
-    def __call__(self, encode: "Encode", tokens: "Tokens", empty: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, encode: "Encode", tokens: "Tokens", empty: "Tensor | None" = None
+    ) -> "Tensor":
         """Return embeddings (B, L, D), float32, one a prompt.
 
         The B prompts, one row more for each lowered span, and the empty prompt, if its hidden state
         (1, L, D) is not given, are encoded at once.
         """
+        import torch
+
         num_prompts = len(tokens.ids)
         owners = torch.tensor([*range(num_prompts), *(row for row, *_ in tokens.lowered)])
         ids = tokens.ids[owners]

@@ -6,12 +6,11 @@ its description. Ours: the mean is that of one prompt, never of the batch it is 
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from sip.core.component import Component, component
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sip.prompts.weighting.base import Encode
     from sip.prompts.weighting.tokens import Tokens
 
@@ -20,8 +19,12 @@ if TYPE_CHECKING:
 class ScaleWeighting(Component):
     """z w mean(z) / mean(z w), means over a prompt's tokens and channels."""
 
-    def __call__(self, encode: "Encode", tokens: "Tokens", empty: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, encode: "Encode", tokens: "Tokens", empty: "Tensor | None" = None
+    ) -> "Tensor":
         """Return embeddings (B, L, D), float32, one a prompt; the empty one is not read."""
+        import torch
+
         hidden = encode(tokens.ids, torch.ones_like(tokens.ids)).float()
         weights = tokens.weights[:, :, None].to(hidden.device)
         scaled = hidden * weights

@@ -1,0 +1,131 @@
+"""What all prompt writers share: captions, guidance, seeds and the loop over samples."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from sip.core.component import Component, Part, component, ignored
+from sip.core.errors import UserError
+from sip.core.hashing import seed_of
+from sip.core.ranges import Rate, Seed
+from sip.dataset.base import Sample
+from sip.prompts.base import Prompt, Span, best_caption
+from sip.prompts.guidance.base import GuidanceRule
+from sip.prompts.weighting.base import Weighting
+
+Spans = tuple[Span, ...]
+
+
+@component
+class Writer(Component, ABC):
+    """Writes the prompt list; a subclass says the text.
+
+    Args:
+        negative_prompt: Stands for "no text" in classifier-free guidance.
+        noise_rate: Share of the noise schedule run, in (0, 1]; diffusers calls it `strength`.
+        seed: Of the generation; the seed of an image comes from it, the source and the variant.
+        guidance: Gives the guidance scale, from the similarity of the kept caption if it needs it.
+        weighting: Not used here: `images` reads it, and the recipe of `images` contains it. It is
+            configured next to the prompts because it says what a weight means.
+    """
+
+    negative_prompt: str
+    noise_rate: Rate
+    seed: Seed
+    guidance: Part[GuidanceRule]
+    weighting: Part[Weighting] = ignored()
+
+    @property
+    def noise_rates(self) -> tuple[float, ...]:
+        """The noise rate of all prompts."""
+        return (self.noise_rate,)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The stages it needs. The best of several captions is known by its similarity."""
+        return frozenset({"captions", "scores"} if self.guidance.needs_similarity else ())
+
+    def prepare(
+        self, samples: Sequence[Sample], captions: Sequence[Sequence[str]] | None
+    ) -> Sequence[Any]:
+        """Return what `spans` reads of the whole set."""
+        return ()
+
+    @abstractmethod
+    def spans(
+        self, sample: Sample, caption: str | None, num: int, prepared: Sequence[Any]
+    ) -> list[Spans]:
+        """Return the prompts of the variants 0 .. num - 1 of a sample."""
+
+    def rate(self, sample: Sample, variant: int, similarity: float | None) -> float:
+        """Return the noise rate of an image."""
+        return self.noise_rate
+
+    def write(
+        self,
+        samples: Sequence[Sample],
+        captions: Sequence[Sequence[str]] | None,
+        similarities: Sequence[Sequence[float]] | None,
+        per_sample: int,
+    ) -> list[Prompt]:
+        """Return `per_sample` prompts a sample, in the order of the samples.
+
+        Raises:
+            ValueError: Captions or similarities that `reads` asks for are missing, or their
+                numbers differ.
+            UserError: The guidance rule gives no finite number.
+        """
+        if not samples:
+            return []
+        reads, given = self.reads, {"captions": captions, "scores": similarities}
+        if missing := sorted(name for name in reads if given[name] is None):
+            raise ValueError(f"this prompt reads {' and '.join(missing)}, got none")
+        prepared = self.prepare(samples, captions)
+        prompts: list[Prompt] = []
+        for index, sample in enumerate(samples):
+            caption, similarity = None, None
+            if "scores" in reads and captions is not None and similarities is not None:
+                caption, similarity = best_caption(sample, captions[index], similarities[index])
+            scale = guidance_scale(self.guidance, sample, similarity)
+            prompts += [
+                Prompt(
+                    sample_id=sample.sample_id,
+                    source=sample.path,
+                    source_sha256=sample.sha256,
+                    label=sample.label,
+                    class_name=sample.class_name,
+                    variant=variant,
+                    spans=spans,
+                    negative_prompt=self.negative_prompt,
+                    guidance_scale=scale,
+                    noise_rate=self.rate(sample, variant, similarity),
+                    # Nothing else: arms that differ in text, guidance or rate share their noise.
+                    seed=seed_of(self.seed, sample.sha256, variant),
+                    caption=caption,
+                    similarity=similarity,
+                )
+                for variant, spans in enumerate(self.spans(sample, caption, per_sample, prepared))
+            ]
+        return prompts
+
+
+def guidance_scale(rule: GuidanceRule, sample: Sample, similarity: float | None) -> float:
+    """Return the guidance scale of an image, to three decimals.
+
+    Raises:
+        UserError: The rule gives NaN, infinity or no number: the image would be generated without
+            guidance.
+    """
+    scale: Any = rule(similarity)
+    try:
+        is_finite = isfinite(scale)
+    except TypeError:
+        is_finite = False
+    if not is_finite:
+        name = f"{type(rule).__module__}.{type(rule).__qualname__}"
+        raise UserError(
+            f"prompts.guidance: {name} must give a finite number for {sample.sample_id}, got "
+            f"{scale!r} for similarity {similarity}; fix the rule"
+        )
+    return round(float(scale), 3)

@@ -1,0 +1,65 @@
+"""What all writers check: numbers that are not finite end the run, in one line."""
+
+import pytest
+
+from sip.core.errors import UserError
+from sip.prompts.base import Prompt, Span, best_caption
+from tests.prompts.test_label_caption import CAPTIONS, COSINES, SAMPLES, make
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+class Own:
+    """A rule from outside of the package."""
+
+    needs_similarity = True
+
+    def __init__(self, scale: object) -> None:
+        self.scale = scale
+
+    def recipe(self) -> dict:
+        return {"class": "own"}
+
+    def __call__(self, similarity: float | None) -> float:
+        return self.scale  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("scale", [NAN, INFINITY, None, "7"])
+def test_a_guidance_rule_must_give_a_number(scale: object) -> None:
+    with pytest.raises(UserError) as error:
+        make(guidance=Own(scale)).write(SAMPLES, CAPTIONS, COSINES, 1)
+    assert str(error.value) == (
+        f"prompts.guidance: {__name__}.Own must give a finite number for s0, got {scale!r} for "
+        "similarity 0.32; fix the rule"
+    )
+
+
+@pytest.mark.parametrize("rate", [NAN, -0.1, 1.1])
+def test_a_writer_must_give_a_noise_rate(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = make()
+    monkeypatch.setattr(type(writer), "rate", lambda *_: rate)
+    with pytest.raises(UserError, match=rf"noise_rate of s0 must be in \[0, 1\], got {rate}; fix"):
+        writer.write(SAMPLES, CAPTIONS, COSINES, 1)
+
+
+def test_similarities_must_be_finite() -> None:
+    with pytest.raises(UserError, match="similarities of s0 must be finite numbers, got nan"):
+        best_caption(SAMPLES[0], ["a", "b"], [0.2, NAN])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("guidance_scale", {"guidance_scale": NAN}),
+        ("similarity", {"similarity": -INFINITY}),
+        ("weight of 'cat'", {"spans": (Span("a ", 1.0), Span("cat", NAN))}),
+    ],
+)
+def test_rows_of_any_writer_are_checked(name: str, changes: dict) -> None:
+    values = {
+        **{"sample_id": "s7", "source": "/x.png", "source_sha256": "x", "label": 0},
+        **{"class_name": "cat", "variant": 0, "spans": (), "negative_prompt": "", "seed": 0},
+        **{"guidance_scale": 1.0, "noise_rate": 0.5, "caption": None, "similarity": None},
+    }
+    with pytest.raises(UserError, match=f"^prompts: {name} of s7 must be a finite number, got"):
+        Prompt(**values | changes)
