@@ -1,0 +1,60 @@
+"""Every choice of every group that builds a component, composed a few at a time."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+PROFILES = ("embedded", "paper")
+# Data sets whose recipe holds the content of files that are not in the repository.
+ON_DISK = {
+    f"dataset={name}" for name in ("cifar10_parquet", "huggingface", "image_folder", "webdataset")
+}
+# Choices of different groups of a row do not influence each other, so one composition holds one
+# of each: what the command line chooses wins over what another choice's defaults list asks for.
+TOGETHER = (
+    ("captions", "scores", "prompts", "images", "filter", "augmentation", "classifier", "dataset",
+     "backbone"),
+    ("augmentation/offline", "prompts/guidance", "classifier/schedule"),
+    ("augmentation/sample", "prompts/weighting", "classifier/tuning"),
+    ("augmentation/mix",),
+)  # fmt: skip
+
+
+def choices(group: str) -> list[str]:
+    """Return the choices of a group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@cache
+def nodes(profile: str) -> dict[str, dict[str, Any]]:
+    """Return "group=choice" -> the resolved node of the group's stage."""
+    found = {}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for row in TOGETHER:
+            for chosen in zip_longest(*map(choices, row)):
+                pairs = [(g, c) for g, c in zip(row, chosen, strict=True) if c]
+                overrides = [f"{group}={choice}" for group, choice in pairs]
+                config = compose("config", [f"profile={profile}", *overrides])
+                for group, choice in pairs:
+                    node = config[group.split("/")[0]]
+                    found[f"{group}={choice}"] = OmegaConf.to_container(node, resolve=True)
+    return dict(sorted(found.items()))
+
+
+def recipe_lines() -> Iterator[tuple[str, str]]:
+    """Yield (profile and choice, recipe as JSON in one line)."""
+    from sip.config.build import build
+
+    for profile in PROFILES:
+        for choice, node in nodes(profile).items():
+            if choice not in ON_DISK:
+                recipe = build(node).recipe()
+                yield f"{profile} {choice}", json.dumps(recipe, sort_keys=True)
