@@ -16,7 +16,7 @@ from sip.images.families.base import Family
 from sip.images.families.layout import Layout
 from sip.images.lora import Lora
 from sip.weights.checksums import check_hub
-from sip.weights.layout import model_folders, variant_there
+from sip.weights.layout import model_folders, variant_of, weight_files
 from sip.weights.safety import plain_load_errors, require_filled
 
 # diffusers' checker reports what it finds in a line of its own for every batch.
@@ -92,10 +92,11 @@ def _load_models(
         with plain_load_errors(f"images.model: {folder}"):
             places = {"diffusers": diffusers, "transformers": transformers}
             place = places.get(library) or getattr(diffusers.pipelines, library)
+            files = weight_files([file.name for file in folder.iterdir()], variant)
             models[part], info = getattr(place, kind).from_pretrained(
                 folder,
                 dtype=dtype,
-                variant=variant_there([file.name for file in folder.iterdir()], variant),
+                variant=variant if any(map(variant_of, files)) else None,
                 use_safetensors=True,
                 output_loading_info=True,
             )

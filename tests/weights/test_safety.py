@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 
 from sip.core.errors import UserError
 from sip.weights import source
-from sip.weights.layout import Parts
-from sip.weights.safety import check, code_named, plain_load_errors
+from sip.weights.safety import code_named, plain_load_errors
 
 MINIATURE = source.PACKAGE_PARENT / "sip" / "miniature"
 CODE = "import os\nos.environ['SIP_CODE_RAN'] = '1'\nclass Own: pass\n"
@@ -83,8 +82,7 @@ def test_code_of_a_part_is_refused(tmp_path: Path) -> None:
 def test_code_of_a_pipeline_is_refused(tmp_path: Path, index: dict, words: str) -> None:
     assert words.split(" ")[0] in (code_named(pipeline_folder(tmp_path / "m", **index)) or "")
     folder = pipeline_folder(tmp_path / "n", **index)
-    with pytest.raises(UserError, match=words):
-        check(folder, Parts())
+    refused(folder, words)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.ckpt", "w.pkl"])
