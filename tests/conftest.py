@@ -13,7 +13,7 @@ SWITCHES = {
 # Files whose tests start processes of their own.
 LONG = (
     *("test_generate", "test_kills", "test_several_devices", "test_train", "test_sweeps"),
-    *("test_faults", "test_own_images"),
+    *("test_faults", "test_own_images", "test_gpu_day"),
 )
 
 
@@ -49,5 +49,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         skip = pytest.mark.skip(reason=f"{why}: --run-{marker}")
         for item in items:
-            if marker in item.keywords:
+            if item.get_closest_marker(marker):  # keywords also hold the names of folders
                 item.add_marker(skip)
