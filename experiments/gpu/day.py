@@ -6,6 +6,7 @@ Five steps in order of value, each in a process of its own with a time limit. RE
 they measure, what to expect, and how to prepare.
 """
 
+import signal
 import sys
 import tempfile
 import time
@@ -46,6 +47,7 @@ def main() -> int:
         print(f"error: {len(missing)} packages are missing: {', '.join(missing)}; bring them:")
         print("\n".join([*packages.commands(missing), packages.install_command()]))
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the step that runs ends too
     settings.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="gpu-day-") as folder:
         return run(settings, begin, Path(folder), lines)
@@ -139,7 +141,8 @@ def _finish(day: Day, begin: float) -> int:
     line, holds = check_files(day.folder)
     day.facts["files"] = line
     day.write()
-    print("\n".join(["", *day.table(), "", f"{day.folder}: {line}"]), flush=True)
+    said = f"{day.folder}, {day.facts['seconds']} s: {line}"
+    print("\n".join(["", *day.table(), "", said]), flush=True)
     is_whole = all(step["status"] == processes.OK for step in day.steps)
     return 0 if holds and is_whole else 1
 

@@ -81,7 +81,9 @@ class Trainer:
         lr: float,
         batch_size: int,
     ) -> None:
-        self.network = network.train().to(memory_format=torch.channels_last)
+        is_cuda = latents.device.type == "cuda"
+        self.layout = torch.channels_last if is_cuda else torch.contiguous_format
+        self.network = network.train().to(memory_format=self.layout)
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self.latents, self.flipped, self.labels = latents, flipped, labels
         self.lr, self.batch_size = lr, batch_size
@@ -91,7 +93,7 @@ class Trainer:
             lr,
             betas=(0.9, 0.99),
             weight_decay=1e-3,
-            fused=self.device.type == "cuda",
+            fused=is_cuda,
         )
         self.steps = 0
         self._sum = torch.zeros((), device=self.device)  # of the losses since the last entry
@@ -100,7 +102,7 @@ class Trainer:
     def loss(self, x0: Tensor, labels: Tensor, times: Tensor, noise: Tensor) -> Tensor:
         """Return the mean squared error of the network's prediction."""
         t = times[:, None, None, None]
-        noised = ((1 - t) * x0 + t * noise).contiguous(memory_format=torch.channels_last)
+        noised = ((1 - t) * x0 + t * noise).contiguous(memory_format=self.layout)
         with autocast(self.device):
             predicted = self.network(noised, times * 1000, class_labels=labels).sample
         return F.mse_loss(predicted.float(), noise - x0)

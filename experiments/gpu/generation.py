@@ -30,13 +30,13 @@ from sip.images.batches import group_rows
 from sip.pipeline import Offline
 
 GUIDED = BLOCK - 1  # rows of a block with a guidance scale above 1
-BATCH, TINY_BATCH = 18, 2  # images; the U-Net sees twice as many rows
-BLOCKS = 6  # 6 x 9 images: three full batches of 18, one for each noise rate
+BATCH, TINY_BATCH = 12, 2  # images; the U-Net sees twice as many rows
+BLOCKS = 4  # 4 x 9 images: three full batches of 12, one for each noise rate
 TINY_ROWS = 3  # one for each noise rate
 STEPS, TINY_STEPS = 50, 5
 FEW = 4  # guided steps: 8 evaluations an image
-COMPILE_SECONDS = 75.0  # what must be left for the compiled figures
-TURN_SECONDS = 1.5  # of the turns before, that must be left for another one
+COMPILE_SECONDS = 50.0  # that must be left for the compiled figures
+MARGIN = 1.5  # times what a turn took must be left for another one
 IMAGES_PER_SECOND = {"H200": 8.0, "H100": 6.0}  # to reach
 
 
@@ -132,9 +132,8 @@ def _eager(job: Job, bench: DayBench, report: Report, peak: float) -> float:
         stock = median(turn.rate for turn in report.turns["stock"])
         job.record(eager=_figures(report, peak, stock))
         _summary(job, "eager")
-        if job.settings.tiny or job.left() < COMPILE_SECONDS + TURN_SECONDS * (
-            time.perf_counter() - began
-        ):
+        another = MARGIN * (time.perf_counter() - began)
+        if job.settings.tiny or job.left() < COMPILE_SECONDS + another:
             break
     return stock
 
@@ -149,7 +148,7 @@ def _compiled(job: Job, bench: DayBench, eager: Report, peak: float, stock: floa
         bench.pair(report)
         job.record(compiled=_figures(report, peak, stock))
         _summary(job, "compiled")
-        if job.settings.tiny or job.left() < 4 * TURN_SECONDS * (time.perf_counter() - began):
+        if job.settings.tiny or job.left() < 4 * MARGIN * (time.perf_counter() - began):
             break
     job.record(compiled_8_evaluations=_few(bench))
 

@@ -1,7 +1,7 @@
 """Step 1: the tests that need a GPU.
 
 Warnings are errors in this project, and other versions of the libraries bring other warnings. So
-what fails is run once more with warnings allowed: what then passes is named as such.
+after a failure all are run once more with warnings allowed: what then passes is named as such.
 """
 
 import os
@@ -82,7 +82,7 @@ def run(job: Job) -> None:
     job.record(summary=said + ("" if job.is_cuda else " (no GPU: collected only)"))
     if not failed:
         return
-    again = run_pytest(failed, *switches, "-W", "default")
+    again = run_pytest(files, *switches, "-W", "default")
     only_warnings = [name for name in failed if again.outcomes.get(name) == "passed"]
     job.record(failed_by_a_warning_only=only_warnings)
     still = len(failed) - len(only_warnings)

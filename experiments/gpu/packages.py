@@ -105,7 +105,7 @@ def commands(names: Iterable[str], folder: str = "wheels") -> list[str]:
     return lines
 
 
-def install_command(folder: str = "wheels", target: str = "/tmp/site") -> str:
+def install_command(folder: str = "wheels", target: str = "/tmp/gpu-packages") -> str:
     """Return the command that unpacks the wheels on a machine without network."""
     return (
         f"python -m pip install --no-index --no-deps --no-compile --target {target} {folder}/*.whl "

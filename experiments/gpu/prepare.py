@@ -17,12 +17,12 @@ def run(settings: Settings) -> int:
     total, is_whole = 0.0, True
     print("What travels, MiB:")
     for name, size in _items(settings):
-        print(f"  {name:<44} {'not there' if size is None else f'{size / MIB:9.1f}'}")
+        print(f"  {name:<54} {'not there' if size is None else f'{size / MIB:9.1f}'}")
         total += size or 0
         is_whole = is_whole and size is not None
     fits = total <= LIMIT * MIB
     word = "fits" if fits else "does not fit"
-    print(f"  {'sum':<44} {total / MIB:9.1f}   {word} into {LIMIT} MiB")
+    print(f"  {'sum':<54} {total / MIB:9.1f}   {word} into {LIMIT} MiB")
     folder = _shown(settings.wheels) if settings.wheels else "wheels"
     print("\nWheels, here:")
     for line in commands(settings.missing, folder):

@@ -87,6 +87,8 @@ def _kill(process: multiprocessing.process.BaseProcess) -> None:
 
 def _child(target: str, job: Job, log: Path) -> None:
     os.setsid()
+    # A spawned process would spawn its data loaders' workers too, and each would import anew.
+    multiprocessing.set_start_method("fork", force=True)
     with log.open("a") as stream:
         for number in (1, 2):
             os.dup2(stream.fileno(), number)
