@@ -24,10 +24,10 @@ from sip.benchmark.floor import Floor
 from sip.benchmark.full_size import build_sd15
 from sip.benchmark.generation import FULL_NAME, FULL_SIZE, Bench
 from sip.benchmark.report import Report
-from sip.cli import conf_folder
-from sip.common.progress import progress
+from sip.config.cli import conf_folder
+from sip.core.progress import progress
 from sip.images.batches import group_rows
-from sip.pipeline import Offline
+from sip.pipeline.offline import Offline
 
 GUIDED = BLOCK - 1  # rows of a block with a guidance scale above 1
 BATCH, TINY_BATCH = 12, 2  # images; the U-Net sees twice as many rows

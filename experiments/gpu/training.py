@@ -17,12 +17,12 @@ from experiments.gpu.job import Job, rounded
 from sip.backbone.timm import Timm
 from sip.benchmark.training_files import NUM_CLASSES, photographs
 from sip.benchmark.training_loops import Case, bound, ours, timms
-from sip.build import build
 from sip.classifier.loading import Loading
 from sip.classifier.recipe import Recipe
 from sip.classifier.schedule.cosine import Cosine
 from sip.classifier.tuning.full import Full
-from sip.cli import conf_folder
+from sip.config.build import build
+from sip.config.cli import conf_folder
 
 NAME, TINY_NAME = "resnet50", "test_resnet"
 SIZE, TINY_SIZE = 224, 32  # px
