@@ -9,12 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from experiments.gpu.settings import ROOT
 
 UNUSED = {"wandb"}  # every step uses logger=csv
-MORE = ("pytest", "antlr4-python3-runtime", "tokenizers", "huggingface_hub", "pyyaml")
+MORE = (
+    *("pytest", "antlr4-python3-runtime", "tokenizers", "huggingface_hub", "pyyaml"),
+    *("pydantic_core", "typing-inspection"),  # pydantic needs them
+)
 IMPORTS = {  # where the module has another name than the package
     "antlr4-python3-runtime": "antlr4",
     "hydra-core": "hydra",
     "pillow": "PIL",
-    "pytorch-lightning": "pytorch_lightning",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }
@@ -68,7 +70,7 @@ def _check(name: str, wanted: str) -> Package:
     from packaging.specifiers import SpecifierSet
 
     try:
-        importlib.import_module(IMPORTS.get(name, name))
+        importlib.import_module(IMPORTS.get(name, name.replace("-", "_")))
     except Exception as error:  # an import can fail in any way, of a wrong version too
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return Package(name, None, wanted, reason, False)

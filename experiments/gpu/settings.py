@@ -74,6 +74,7 @@ class Settings:
     wheels: Path | None = None
     missing: tuple[str, ...] = (
         *("diffusers", "hydra-core", "omegaconf"),
+        *("pydantic", "pydantic_core", "annotated-types", "typing-inspection"),
         "antlr4-python3-runtime",
     )
 
