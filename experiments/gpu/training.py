@@ -19,7 +19,7 @@ from sip.benchmark.training_files import NUM_CLASSES, photographs
 from sip.benchmark.training_loops import Case, bound, ours, timms
 from sip.classifier.loading import Loading
 from sip.classifier.recipe import Recipe
-from sip.classifier.schedule.cosine import Cosine
+from sip.classifier.schedule import CosineRate
 from sip.classifier.tuning.full import Full
 from sip.config.build import build
 from sip.config.cli import conf_folder
@@ -98,7 +98,7 @@ def _case(job: Job) -> Case:
         val_every=warm_up + timed,
         patience=None,
         precision="bf16-mixed" if job.is_cuda else "32-true",
-        schedule=Cosine(),
+        schedule=CosineRate(),
         layer_decay=1.0,
         ema_decay=None,
         gradient_clip=None,

@@ -1,1 +1,1 @@
-"""Augmentation room: what is done to pictures offline, per sample and per batch."""
+"""Augmentation: what is done to images before training, to each image and to each batch."""

@@ -1,1 +1,1 @@
-"""Backbone room: a network without its head's training."""
+"""Backbone: a network, before the training of its head."""

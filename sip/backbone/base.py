@@ -1,4 +1,4 @@
-"""What the backbone room hands out: a classifier network, and how its input is made."""
+"""What a backbone is: a classifier network, and how its input is made."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -7,17 +7,18 @@ if TYPE_CHECKING:
 
 
 class Backbone(Protocol):
-    """Makes networks from pictures (B, 3, input_size, input_size) to logits (B, num_classes)."""
-
-    input_size: int  # px
+    """Makes networks from images (B, 3, input_size, input_size) to logits (B, num_classes)."""
 
     @property
-    def mean(self) -> tuple[float, ...]:
-        """Per channel, of pixels in [0, 1]; subtracted before the network."""
+    def input_size(self) -> int:
+        """Side of the images, px."""
 
     @property
-    def std(self) -> tuple[float, ...]:
-        """Per channel; divided by before the network."""
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean, which is subtracted before the network, and std, by which is divided.
+
+        Each per channel, of pixels in [0, 1].
+        """
 
     @property
     def pretrained(self) -> bool:

@@ -121,7 +121,7 @@ def _recipe(
 ) -> "Recipe":
     """Return the recipe of one turn; its warm-up is what the clock does not see."""
     from sip.classifier.recipe import Recipe
-    from sip.classifier.schedule.cosine import Cosine
+    from sip.classifier.schedule import CosineRate
     from sip.classifier.tuning.full import Full
 
     wanted = config.training
@@ -141,7 +141,7 @@ def _recipe(
         val_every=warmup + timed,
         patience=None,
         precision="bf16-mixed" if device.type == "cuda" else "32-true",
-        schedule=Cosine(),
+        schedule=CosineRate(),
         layer_decay=1.0,
         ema_decay=None,
         gradient_clip=None,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from sip.classifier.base import Picture
+from sip.classifier.base import TrainingImage
 
 SIZE = (500, 375)  # px, width and height: as ImageNet's pictures are on average
 NUM_CLASSES = 10
@@ -14,7 +14,7 @@ QUALITY = 90
 BRIGHTNESS = (0.7, 1.3)  # of which a drawn picture differs from its original
 
 
-def photographs(folder: Path, num: int) -> list[Picture]:
+def photographs(folder: Path, num: int) -> list[TrainingImage]:
     """Write `num` JPEG files and return their rows.
 
     They are cut at random, and mirrored, from the two photographs that scikit-learn ships, so
@@ -38,11 +38,11 @@ def photographs(folder: Path, num: int) -> list[Picture]:
             picture = ImageOps.mirror(picture)
         path = folder / f"{number:05d}.jpg"
         picture.save(path, quality=QUALITY)
-        rows.append(Picture(path.stem, str(path), number % NUM_CLASSES))
+        rows.append(TrainingImage(path.stem, str(path), number % NUM_CLASSES))
     return rows
 
 
-def drawn_beside(rows: Sequence[Picture], folder: Path) -> list[Picture]:
+def drawn_beside(rows: Sequence[TrainingImage], folder: Path) -> list[TrainingImage]:
     """Write one further file for each picture, of its format and size, and return their rows.
 
     They stand for drawn ones, which are ordinary files too: the originals, brighter or darker.
@@ -58,5 +58,5 @@ def drawn_beside(rows: Sequence[Picture], folder: Path) -> list[Picture]:
             picture.point(lambda level, factor=factor: int(level * factor)).save(
                 path, quality=QUALITY
             )
-        drawn.append(Picture(f"drawn-{row.sample_id}", str(path), row.label, row.sample_id))
+        drawn.append(TrainingImage(f"drawn-{row.sample_id}", str(path), row.label, row.sample_id))
     return drawn

@@ -25,12 +25,12 @@ from torch import Tensor
 from sip.augmentation.base import Augmentation
 from sip.augmentation.mix.cutmix import CutMix
 from sip.augmentation.sample.none import AsIs
-from sip.augmentation.sample.randaugment import RandAugment
+from sip.augmentation.sample.torchvision import TorchvisionTransform
 from sip.backbone.base import Backbone
 from sip.benchmark.report import Turn
-from sip.classifier.base import Row
+from sip.classifier.base import LabelledImage
 from sip.classifier.callbacks import KeepBest
-from sip.classifier.data import Pool
+from sip.classifier.data import SplitData
 from sip.classifier.loading import Loading
 from sip.classifier.module import Classifier
 from sip.classifier.recipe import Recipe
@@ -55,19 +55,19 @@ class Case:
     backbone: Backbone
     recipe: Recipe
     num_classes: int
-    rows: Sequence[Row]
-    drawn: Sequence[Row]
+    rows: Sequence[LabelledImage]
+    drawn: Sequence[LabelledImage]
     device: torch.device
 
-    def rows_of(self, arm: Augmentation) -> list[Row]:
+    def rows_of(self, arm: Augmentation) -> list[LabelledImage]:
         """Return the pictures that an arm trains on."""
-        return [*self.rows, *self.drawn] if arm.offline.draws else [*self.rows]
+        return [*self.rows, *self.drawn] if arm.offline.generates else [*self.rows]
 
     def module(self, arm: Augmentation) -> Classifier:
         """Return the classifier at its start."""
         torch.manual_seed(SEED)
         network = self.backbone.create(self.num_classes)
-        mean, std = self.backbone.mean, self.backbone.std
+        mean, std = self.backbone.normalisation
         return Classifier(network, self.recipe, arm.mix, self.num_classes, mean, std, SEED)
 
 
@@ -118,7 +118,7 @@ def bound(case: Case, arm: Augmentation) -> Turn:
 
 def ours(case: Case, arm: Augmentation, loading: Loading) -> tuple[Turn, int, bool]:
     """Time the framework's own training; return also its worker processes, and if it keeps."""
-    data = Pool(
+    data = SplitData(
         case.rows_of(arm),
         case.rows[:1],
         case.rows[:1],
@@ -158,8 +158,8 @@ def timms(case: Case, arm: Augmentation, num_workers: int) -> Turn:
         color_jitter=0.0,
         auto_augment=_rand_augment(arm),
         interpolation="bicubic",
-        mean=case.backbone.mean,
-        std=case.backbone.std,
+        mean=case.backbone.normalisation[0],
+        std=case.backbone.normalisation[1],
         num_workers=num_workers,
         pin_memory=case.device.type == "cuda",
         device=case.device,
@@ -169,9 +169,11 @@ def timms(case: Case, arm: Augmentation, num_workers: int) -> Turn:
 
 def _rand_augment(arm: Augmentation) -> str | None:
     """Return timm's name of the arm's changes to single pictures."""
-    if isinstance(arm.sample, RandAugment):
-        return f"rand-m{arm.sample.magnitude}-n{arm.sample.num_ops}"
-    assert isinstance(arm.sample, AsIs), "timm's part of the benchmark knows RandAugment alone"
+    if isinstance(arm.sample, TorchvisionTransform):
+        assert arm.sample.transform == "RandAugment"
+        values = arm.sample.arguments
+        return f"rand-m{values['magnitude']}-n{values['num_ops']}"
+    assert isinstance(arm.sample, AsIs), "timm's part of the benchmark knows only RandAugment"
     return None
 
 
@@ -227,7 +229,7 @@ def _no_bars() -> Iterator[None]:
 class _Files:
     """The files as timm's readers hand them out, so often that one pass is enough."""
 
-    def __init__(self, rows: Sequence[Row], recipe: Recipe) -> None:
+    def __init__(self, rows: Sequence[LabelledImage], recipe: Recipe) -> None:
         times = -(-recipe.steps * recipe.batch_size // len(rows))
         self.rows = [*rows] * times
 

@@ -1,1 +1,1 @@
-"""Classifier room: pictures and labels in, predictions out."""
+"""Classifier: images and labels in, predictions out."""

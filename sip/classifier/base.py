@@ -1,4 +1,4 @@
-"""What the classifier room takes and hands out: pictures with labels in, a `Result` out."""
+"""What a classifier is trained on and what comes out: labelled images, and a `Result`."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,8 +6,8 @@ from typing import Protocol
 UNFINISHED = ".unfinished.ckpt"  # checkpoint of a training that has not ended, in its run folder
 
 
-class Row(Protocol):
-    """A labelled picture; a dataset's `Sample` is one."""
+class LabelledImage(Protocol):
+    """A labelled image; a dataset's `Sample` is one."""
 
     @property
     def sample_id(self) -> str:
@@ -15,7 +15,7 @@ class Row(Protocol):
 
     @property
     def path(self) -> str:
-        """Of the picture file."""
+        """Path of the image file."""
 
     @property
     def label(self) -> int:
@@ -23,8 +23,8 @@ class Row(Protocol):
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A labelled picture that is no `Sample`: a drawn one.
+class TrainingImage:
+    """A labelled image that is no `Sample`: a generated one.
 
     Attributes:
         source: The `sample_id` of its original.
@@ -40,20 +40,20 @@ class Picture:
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to.
+    """The outcome of a training.
 
     Attributes:
         best_step: Optimiser steps of the checkpoint that validation chose.
-        best_epoch: The same in passes over the training pictures.
+        best_epoch: The same in passes over the training images.
         steps: Optimiser steps taken.
-        epochs: The same in passes over the training pictures.
-        num_train: Training pictures, real and drawn.
+        epochs: The same in passes over the training images.
+        num_train: Training images, real and generated.
         val_accuracy, test_accuracy: Top-1 of that checkpoint, in [0, 1].
         seconds: Of training, validation and test.
-        history: A row a validation: `step`, `train/loss` (mean since the last), `val/loss`,
+        history: A row for each validation: `step`, `train/loss` (mean since the last), `val/loss`,
             `val/accuracy`, `lr`.
-        checkpoint, predictions: Files in the run folder: the weights (safetensors), and a row a
-            picture of val and test with `sample_id`, `split`, `label`, `logits` (Parquet).
+        checkpoint, predictions: Files in the run folder: the weights (safetensors), and a row an
+            image of val and test with `sample_id`, `split`, `label`, `logits` (Parquet).
     """
 
     best_step: int

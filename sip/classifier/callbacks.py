@@ -1,4 +1,4 @@
-"""What watches a training: the best checkpoint, the curve, the progress bar."""
+"""Callbacks of a training: the best checkpoint, the curve, the progress bar."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class KeepBest(Callback):
         accuracy: Top-1, in [0, 1]; -1 before the first validation.
         weights: The network's state, on the CPU.
         logits: (N, num_classes), float32, on val.
-        history: A row a validation, see `sip.classifier.base.Result`.
+        history: A row for each validation, see `sip.classifier.base.Result`.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class KeepBest(Callback):
 
 
 class Bar(Callback):
-    """The framework's own progress bar, a tick a step, with loss and best accuracy behind it."""
+    """The framework's own progress bar, a tick a step, with loss and best accuracy after it."""
 
     def __init__(self, best: KeepBest, every: int) -> None:
         self.best, self.every = best, every  # steps between looks at the loss: each one waits

@@ -26,7 +26,7 @@ def save(weights: Mapping[str, Tensor], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Tensor]:
-    """Return the weights of a file, on the CPU; one of an older version has no checksum.
+    """Return the weights of a file, on the CPU.
 
     Raises:
         DamagedError: They are not what was written.
@@ -37,7 +37,7 @@ def load(path: Path) -> dict[str, Tensor]:
             known = (file.metadata() or {}).get(KEY)
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
-    if known is not None and known != checksum(weights):
+    if known != checksum(weights):
         raise _damaged(path, "its checksum is not the one that it was written with")
     return weights
 

@@ -1,4 +1,4 @@
-"""What can go wrong in a training and is nobody's bug, in one line: what it was and what to do."""
+"""Failures of a training that are no bug, in one line: what it was and what to do."""
 
 import re
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ IN_WORKER = "in DataLoader worker process"  # torch hands an error on as a trace
 
 @contextmanager
 def plain_errors(batch_size: int) -> Iterator[None]:
-    """Turn what a training's block raises into one line, where that says it all.
+    """Turn an error in a training into one line, if that says it all.
 
     Args:
-        batch_size: Pictures a step.
+        batch_size: Images a step.
 
     Raises:
-        UserError: A process that reads was killed, a picture could not be read in one, or the
-            device's memory is too small. Halving the batch, as drawing does, would train another
-            classifier: so that is left to the user.
+        UserError: A process that reads was killed, an image could not be read in one, or the
+            device's memory is too small. Halving the batch, as the generation does, would train
+            another classifier: so that is left to the user.
     """
     try:
         yield
@@ -33,14 +33,14 @@ def plain_errors(batch_size: int) -> Iterator[None]:
     except RuntimeError as error:  # torch.OutOfMemoryError is one
         if is_out_of_memory(error):
             raise UserError(
-                f"classifier: a batch of {batch_size} pictures does not fit into the device's "
+                f"classifier: a batch of {batch_size} images does not fit into the device's "
                 "memory; use classifier.precision=bf16-mixed or a smaller classifier.batch_size "
                 "(each is another training), or free the device and start again: the training "
                 "goes on from its last checkpoint"
             ) from error
         if died := WORKER_DIED.search(str(error)):
             raise UserError(
-                f"classifier: a process that reads pictures was lost ({died[1]}), often for want "
+                f"classifier: a process that reads images was lost ({died[1]}), often for lack "
                 "of memory; start again: the training goes on from its last checkpoint; "
                 "runtime.loader_workers=0 reads without such processes"
             ) from error

@@ -1,10 +1,10 @@
-"""Features of a frozen backbone: computed once for each picture and kept in the store.
+"""Features of a frozen backbone: computed once for each image and kept in the store.
 
-    store/features/<model>-<recipe>/    a row a picture, its features (D,) float32 as an .npy file
+    store/features/<model>-<recipe>/    a row an image, its features (D,) float32 as an .npy file
 
-The recipe is the backbone's own, the key the picture's content: runs with other seeds, subsets,
+The recipe is the backbone's own, the key the image's content: runs with other seeds, subsets,
 heads and classes share them. They are computed in float32 whatever the training's precision, and
-depend on batch size and device by rounding alone.
+depend on batch size and device by rounding only.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from sip.augmentation.base import Augmentation
 from sip.augmentation.mix.none import NoMix
 from sip.augmentation.sample.none import AsIs
 from sip.backbone.base import Backbone
-from sip.classifier.base import Row
-from sip.classifier.data import Parted, sources
+from sip.classifier.base import LabelledImage
+from sip.classifier.data import ShardedSplits, sources
 from sip.classifier.loading import decode
 from sip.classifier.module import Classifier
 from sip.classifier.positions import StreamPositions, check_share
 from sip.classifier.recipe import Recipe
-from sip.classifier.tuning.probe import Probed
+from sip.classifier.tuning.probed import Probed
 from sip.core.errors import UserError
 from sip.core.image_io import file_sha256
 from sip.core.progress import say
@@ -41,12 +41,13 @@ from sip.store.room import Store
 
 SHARD_SIZE = 4096  # rows that are committed together
 CHUNK = 4096  # rows that are read at a time
-AHEAD = 2  # batches of pictures that are read and wait
-Splits = tuple[Sequence[Row], Sequence[Row], Sequence[Row]]  # train, val, test
+AHEAD = 2  # batches of images that are read and wait
+Rows = Sequence[LabelledImage]
+Splits = tuple[Rows, Rows, Rows]  # train, val, test
 
 
 def can_be_kept(recipe: Recipe, augmentation: Augmentation) -> bool:
-    """Return whether pictures go through a frozen backbone unchanged; says so where they do not."""
+    """Return whether images go through a frozen backbone unchanged; say so if they do not."""
     if not recipe.tuning.frozen:
         return False
     changes = []
@@ -56,11 +57,11 @@ def can_be_kept(recipe: Recipe, augmentation: Augmentation) -> bool:
         changes.append("augmentation.mix")
     if changes:
         text = " and ".join(changes)
-        say("features", f"not kept, since {text} changes pictures: computed anew at each step")
+        say("features", f"not kept, since {text} changes images: computed again at each step")
     return not changes
 
 
-def feature_pool(
+def feature_data(
     module: Classifier,
     backbone: Backbone,
     augmentation: Augmentation,
@@ -69,18 +70,18 @@ def feature_pool(
     store: str | Path,
     num_workers: int = 2,
     start: int = 0,
-) -> "FeaturePool":
-    """Return the three splits as features, made where the store has none.
+) -> "FeatureData":
+    """Return the three splits as features, computed if the store has none.
 
     Args:
         module: With a network for a linear probe, on the device that is to compute.
-        splits: Pictures of train, val and test.
+        splits: Images of train, val and test.
         store: Folder of the store.
-        num_workers: Threads that read pictures.
+        num_workers: Threads that read images.
         start: Optimiser steps that were taken before.
 
     Raises:
-        UserError: A picture cannot be read, or the network is not its features and one layer.
+        UserError: An image cannot be read, or the network is not its features and one layer.
     """
     started = time.monotonic()
     recipe = {"class": "sip.classifier.features.Features", "version": 1}
@@ -93,21 +94,21 @@ def feature_pool(
         for row, key in zip(rows, names, strict=True)
     }
 
-    def read(batch: Sequence[tuple[str, Row]]) -> Tensor:
+    def read(batch: Sequence[tuple[str, LabelledImage]]) -> Tensor:
         size = backbone.input_size
-        pictures = [decode(row.path, size, file_sha256(row)) for _, row in batch]
-        return torch.from_numpy(np.stack(pictures))
+        images = [decode(row.path, size, file_sha256(row)) for _, row in batch]
+        return torch.from_numpy(np.stack(images))
 
-    def make(batches: Iterator[list[tuple[str, Row]]], add: Add) -> None:
+    def make(batches: Iterator[list[tuple[str, LabelledImage]]], add: Add) -> None:
         with prefetch(batches, read, num_workers, AHEAD) as ready:
-            for batch, pictures in ready:
-                found = compute(module, pictures)
+            for batch, images in ready:
+                found = compute(module, images)
                 for (key, _), values in zip(batch, found.numpy(), strict=True):
                     add({"key": key, "payload": npy(values), "suffix": ".npy"})
 
     wanted = {key: (key, row) for key, row in rows_of.items()}
     size = module.recipe.batch_size
-    filled = fill(room, wanted, make, size, SHARD_SIZE, storage="webdataset", unit="picture")
+    filled = fill(room, wanted, make, size, SHARD_SIZE, storage="webdataset", unit="image")
     numbers = {key: number for number, key in enumerate(wanted)}
     table: list[np.ndarray] = []
     for start in range(0, len(wanted), CHUNK):
@@ -117,11 +118,11 @@ def feature_pool(
     seconds = time.monotonic() - started
     say("features", f"found {filled.found + filled.waited}, made {filled.made}, {seconds:.1f} s")
     parts = [features[[numbers[key] for key in names]] for names in keys]
-    return FeaturePool(parts, splits, augmentation, module.recipe, seed, start)
+    return FeatureData(parts, splits, augmentation, module.recipe, seed, start)
 
 
-def content_key(row: Row) -> str:
-    """Return what a row's picture is known by: a hash of its content."""
+def content_key(row: LabelledImage) -> str:
+    """Return what a row's image is known by: a hash of its content."""
     known = getattr(row, "sha256", None) or file_sha256(row)
     return known or hashlib.sha256(read_bytes(row.path)).hexdigest()
 
@@ -131,15 +132,15 @@ def checked(row: dict) -> bytes:
     return read_checked(row["file"], row["file_sha256"])
 
 
-def compute(module: Classifier, pictures: Tensor) -> Tensor:
-    """Return the features (B, D), float32, of pictures (B, 3, H, W), uint8.
+def compute(module: Classifier, images: Tensor) -> Tensor:
+    """Return the features (B, D), float32, of images (B, 3, H, W), uint8.
 
     Raises:
         UserError: The network does something else between them and its logits than one layer.
     """
     network = cast(Probed, module.network)
     with torch.inference_mode():
-        given = module.normalise(pictures.to(module.device))
+        given = module.normalise(images.to(module.device))
         features = network.features(given)
         if not torch.allclose(network(features[:1]), network.model(given[:1]), 1e-2, 1e-3):
             raise UserError(
@@ -157,7 +158,7 @@ def npy(values: np.ndarray) -> bytes:
 
 
 class FeatureStream(Dataset[tuple[Tensor, ...]]):
-    """The training's batches, in order: features, labels, and weights where there are some.
+    """The training's batches, in order: features, labels, and weights if there are some.
 
     Attributes:
         rank, world_size: This process, whose share of each batch is given, and their number.
@@ -168,7 +169,7 @@ class FeatureStream(Dataset[tuple[Tensor, ...]]):
     def __init__(
         self,
         features: Tensor,
-        rows: Sequence[Row],
+        rows: Sequence[LabelledImage],
         augmentation: Augmentation,
         recipe: Recipe,
         seed: int,
@@ -191,7 +192,7 @@ class FeatureStream(Dataset[tuple[Tensor, ...]]):
 
     @cached_property
     def order(self) -> Tensor:
-        """The picture at each position of the training: (steps * batch_size,), int64."""
+        """The image at each position of the training: (steps * batch_size,), int64."""
         length = self.recipe.steps * self.recipe.batch_size
         return self.offline.order(self.sources, length, self.seed)
 
@@ -201,12 +202,12 @@ class FeatureStream(Dataset[tuple[Tensor, ...]]):
         return len(self.offline.pool(self.sources, self.seed))
 
 
-class FeaturePool(Parted):
-    """As `sip.classifier.data.Pool`, with features in the place of pictures, in the same order.
+class FeatureData(ShardedSplits):
+    """As `sip.classifier.data.SplitData`, with features instead of images, in the same order.
 
     Args:
         features: (N, D), float32, of train, val and test.
-        splits: Their pictures.
+        splits: Their images.
         start: Optimiser steps that were taken before.
     """
 

@@ -1,7 +1,7 @@
-"""A training whose loss is not finite any more stops, and leaves the batch that did it behind.
+"""A training whose loss is not finite any more stops, and leaves a list of the batch that did it.
 
-It stops before a checkpoint or a validation could keep what came of it. A look at a loss waits for
-a GPU, so there the losses of some steps are looked at together: it stops a few steps late and still
+It stops before a checkpoint or a validation could keep the result. Reading a loss waits for
+a GPU, so there the losses of some steps are read together: it stops a few steps late and still
 names the right one. A batch is a function of the seed and the step, so its names are enough.
 """
 
@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from sip.classifier.base import Row
+from sip.classifier.base import LabelledImage
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
 
@@ -27,18 +27,18 @@ class Finite(Callback):
 
     Args:
         folder: The run folder; gets `not_finite.json`.
-        batch_of: Returns the pictures of a step.
-        facts: What the file says beside: how the pictures were changed.
-        every: Steps between looks, where the loss lies on a device that one waits for.
+        batch_of: Returns the images of a step.
+        facts: What the file also states: how the images were changed.
+        every: Steps between two reads of the loss, if it lies on a device that one waits for.
 
     Raises:
-        UserError: From the hooks, where a loss is not finite.
+        UserError: From the hooks, if a loss is not finite.
     """
 
     def __init__(
         self,
         folder: Path,
-        batch_of: Callable[[int], Sequence[Row]],
+        batch_of: Callable[[int], Sequence[LabelledImage]],
         facts: Mapping[str, Any],
         every: int,
     ) -> None:
@@ -59,7 +59,7 @@ class Finite(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, *_: Any
     ) -> None:
-        """Keep the loss; look at it where that costs nothing, or where it is time."""
+        """Keep the loss; read it if that costs nothing, or if it is time."""
         self._unseen.append((self._step, outputs["loss"].detach()))
         if module.device.type == "cpu" or len(self._unseen) >= self.every:
             self._look(trainer)
@@ -85,17 +85,17 @@ class Finite(Callback):
 
     def _stop(self, trainer: Trainer, step: int, loss: float) -> None:
         rows = self.batch_of(step)
-        told = {
+        record = {
             "step": step,
             "loss": str(loss),
             **self.facts,
-            "pictures": [
+            "images": [
                 {"sample_id": row.sample_id, "label": row.label, "file": row.path} for row in rows
             ],
         }
-        write_atomically(self.folder / NAME, json.dumps(told, indent=2, default=str) + "\n")
+        write_atomically(self.folder / NAME, json.dumps(record, indent=2, default=str) + "\n")
         raise UserError(
             f"classifier: the loss is {loss} at step {step} of {trainer.max_steps}; its batch is "
-            f"listed in {self.folder / NAME}; look at its pictures, or use a smaller "
+            f"listed in {self.folder / NAME}; look at its images, or use a smaller "
             "classifier.lr, classifier.gradient_clip=1 or classifier.precision=32-true"
         )

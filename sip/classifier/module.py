@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from sip.augmentation.base import Mix
-from sip.classifier.optimizers import make_optimizer, make_scheduler
+from sip.classifier.optimisation import make_optimizer, make_scheduler
 from sip.classifier.recipe import Recipe
 from sip.core.hashing import seed_of, seeded
 
-Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # pictures, labels, weights if any
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # images, labels, weights if any
 
 LOG_EVERY = 10  # steps between points of the curves
 
@@ -48,7 +48,7 @@ class Classifier(LightningModule):
     All that a training changes is in the `state_dict`, the moving average of the weights as well.
 
     Args:
-        network: From normalised pictures to logits, fresh; the recipe's tuning is applied to it.
+        network: From normalised images to logits, fresh; the recipe's tuning is applied to it.
         mix: What is done to each training batch.
         mean, std: Per channel, of pixels in [0, 1].
         seed: Of the random numbers of `mix`.
@@ -85,19 +85,19 @@ class Classifier(LightningModule):
         if self.trainer.strategy.root_device.type == "cuda":
             self.to(memory_format=torch.channels_last)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return logits (B, num_classes) of pictures (B, 3, H, W), uint8, or of their features."""
-        return self.evaluated(self.normalise(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, num_classes) of images (B, 3, H, W), uint8, or of their features."""
+        return self.evaluated(self.normalise(images))
 
-    def normalise(self, pictures: Tensor) -> Tensor:
-        """Return float32 pictures with mean and std removed; a probe's features as they are."""
-        if pictures.dim() == 2:
-            return pictures
-        return (pictures.float() / 255 - self.mean) / self.std
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return float32 images with mean and std removed; a probe's features as they are."""
+        if images.dim() == 2:
+            return images
+        return (images.float() / 255 - self.mean) / self.std
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is evaluated and kept: the moving average where there is one."""
+        """The network that is evaluated and kept: the moving average if there is one."""
         return self.network if self.average is None else self.average.module
 
     def weights(self) -> dict[str, Tensor]:
@@ -105,19 +105,19 @@ class Classifier(LightningModule):
         return self.recipe.tuning.weights(self.evaluated)
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Evaluate what `weights` gave from now on; the training is over."""
+        """Evaluate from now on what `weights` gave; the training is over."""
         self.network = self.recipe.tuning.load(self.evaluated, weights)
         self.average = None
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         """Return the loss of a batch after `mix`."""
-        pictures, labels, *weights = batch
+        images, labels, *weights = batch
         targets = F.one_hot(labels, self.num_classes).float()
         if weights:
             targets = targets * weights[0][:, None]
         with self.seeded():
-            pictures = self.normalise(pictures)
-            logits, targets = self.mix(self.network, pictures, targets)
+            images = self.normalise(images)
+            logits, targets = self.mix(self.network, images, targets)
         criterion = weighted_cross_entropy if weights else F.cross_entropy
         loss = criterion(logits, targets, label_smoothing=self.recipe.label_smoothing)
         self.train_loss.update(loss.detach())
@@ -128,14 +128,14 @@ class Classifier(LightningModule):
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
-        """Make random numbers inside depend on the seed, the step and the process rank alone."""
+        """Make random numbers inside depend on the seed, the step and the process rank only."""
         with seeded(seed_of(self.seed, "step", self.global_step, self.global_rank), self.device):
             yield
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
         """Collect the logits of a batch of val."""
-        pictures, labels, *_ = batch
-        self._seen.append((self(pictures).float(), labels))
+        images, labels, *_ = batch
+        self._seen.append((self(images).float(), labels))
 
     test_step = validation_step
 

@@ -4,20 +4,18 @@ from collections.abc import Iterator
 
 from torch.utils.data import Sampler
 
-from sip.core.errors import UserError
+from sip.core.component import refuse
 
 
 def check_share(batch_size: int, world_size: int) -> None:
-    """Check that a batch can be dealt out evenly.
+    """Check that a batch can be divided evenly.
 
     Raises:
         UserError: It cannot.
     """
     if batch_size % world_size:
-        raise UserError(
-            f"classifier.batch_size: expected a multiple of the {world_size} devices, came "
-            f"{batch_size}"
-        )
+        rule = f"a multiple of the {world_size} devices"
+        raise refuse("classifier.batch_size", rule, batch_size)
 
 
 class StreamPositions(Sampler[int]):
@@ -33,7 +31,7 @@ class StreamPositions(Sampler[int]):
         rank, world_size: This process and the number of them.
 
     Raises:
-        UserError: The batch cannot be parted evenly.
+        UserError: The batch cannot be divided evenly.
     """
 
     def __init__(
@@ -58,7 +56,7 @@ class StreamPositions(Sampler[int]):
 
 
 class SplitPositions(Sampler[int]):
-    """Every `world_size`-th picture of a split; none is seen twice, none is left out."""
+    """Every `world_size`-th image of a split; none is seen twice, none is left out."""
 
     def __init__(self, num: int, rank: int = 0, world_size: int = 1) -> None:
         self.positions = range(rank, num, world_size)

@@ -1,7 +1,7 @@
 """A training that was killed goes on at the step of its last checkpoint, to the same weights.
 
 A checkpoint is written before a batch, never within one, so that it holds a whole number of steps:
-weights, optimiser, schedule, the best weights so far and their curve. The pictures and all random
+weights, optimiser, schedule, the best weights so far and their curve. The images and all random
 numbers are functions of the seed and the step. It is a file in the run folder, removed once the
 results are written. Lightning's own file format, read with `weights_only=True`; each of its parts
 has a checksum (CRC-32), which torch writes and does not compare: that is done here.
@@ -23,8 +23,8 @@ from sip.core.interrupt import reclaim, stop_requested
 from sip.core.progress import say
 
 EVERY = 60.0  # s between checkpoints
-SHARE = 0.02  # of the time that writing them may take, where it takes long
-AGREE_EVERY = 10  # steps between questions to the first process, where there are several
+SHARE = 0.02  # of the time that writing them may take, if it takes long
+AGREE_EVERY = 10  # steps between questions to the first process, if there are several
 
 
 class StopTrainingError(Exception):
@@ -32,17 +32,17 @@ class StopTrainingError(Exception):
 
 
 class Checkpoints(Callback):
-    """Writes a checkpoint now and then, and at once where a stop is asked for.
+    """Writes a checkpoint now and then, and at once if a stop is asked for.
 
     Args:
         folder: The run folder.
-        rows: A digest of the training pictures; another one's checkpoint is not gone on from.
+        rows: A digest of the training images; a checkpoint of others is not used.
     """
 
     def __init__(self, folder: Path, rows: str) -> None:
         self.path, self.rows = folder / UNFINISHED, rows
         self.every, self.last = EVERY, time.monotonic()
-        self._told = False
+        self._warned = False
 
     def found(self) -> int:
         """Return the number of steps of the checkpoint that is there; 0 for none that fits."""
@@ -57,7 +57,7 @@ class Checkpoints(Callback):
             say("classifier", f"{self.path} cannot be read ({reason}); from step 0")
             return 0
         if rows != self.rows:
-            say("classifier", "the training pictures are others than the checkpoint's; from step 0")
+            say("classifier", "the training images are not the checkpoint's; from step 0")
             return 0
         say("classifier", f"going on from step {steps}")
         return steps
@@ -78,12 +78,12 @@ class Checkpoints(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_number: int
     ) -> None:
-        """Write a checkpoint where it is time.
+        """Write a checkpoint if it is time.
 
         Raises:
             StopTrainingError: A stop was asked for.
         """
-        # Lightning counts one step too many after a restart, for its loggers alone.
+        # Lightning counts one step too many after a restart, for its loggers only.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         stop, due = stop_requested(), time.monotonic() - self.last >= self.every
         if trainer.world_size > 1:
@@ -108,9 +108,9 @@ class Checkpoints(Callback):
 
     def _say_once(self, text: str) -> None:
         """Go on without a checkpoint: what was trained is worth more than the way back to it."""
-        if not self._told:
+        if not self._warned:
             say("classifier", text)
-        self._told = True
+        self._warned = True
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

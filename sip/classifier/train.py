@@ -1,4 +1,4 @@
-"""Train a classifier, choose its checkpoint on val, read test once, write what came out."""
+"""Train a classifier, choose its checkpoint on val, read test once, write the results."""
 
 import logging
 import time
@@ -19,11 +19,11 @@ from torch import Tensor
 from sip.augmentation.base import Augmentation
 from sip.backbone.base import Backbone
 from sip.classifier import checkpoint as checkpoints
-from sip.classifier.base import Result, Row
+from sip.classifier.base import LabelledImage, Result
 from sip.classifier.callbacks import Bar, KeepBest
-from sip.classifier.data import Pool, sources
+from sip.classifier.data import SplitData, sources
 from sip.classifier.failures import plain_errors
-from sip.classifier.features import FeaturePool, can_be_kept, feature_pool
+from sip.classifier.features import FeatureData, can_be_kept, feature_data
 from sip.classifier.finite import Finite
 from sip.classifier.loading import Loading
 from sip.classifier.module import LOG_EVERY, Classifier
@@ -41,9 +41,9 @@ def train(
     backbone: Backbone,
     recipe: Recipe,
     augmentation: Augmentation,
-    train_rows: Sequence[Row],
-    val_rows: Sequence[Row],
-    test_rows: Sequence[Row],
+    train_rows: Sequence[LabelledImage],
+    val_rows: Sequence[LabelledImage],
+    test_rows: Sequence[LabelledImage],
     class_names: Sequence[str],
     seed: int,
     run_folder: str | Path,
@@ -54,29 +54,29 @@ def train(
 ) -> Result:
     """Train one classifier for `recipe.steps` steps.
 
-    The weights at the start, the order of the pictures and all random changes are functions of
+    The weights at the start, the order of the images and all random changes are functions of
     `seed`: on one kind of machine with one number of threads, the same seed gives the same bits,
-    also where the training was killed in between (see `sip.classifier.resume`).
+    also if the training was killed in between (see `sip.classifier.resume`).
 
     Args:
-        train_rows: Real pictures, then the drawn ones.
+        train_rows: Real images, then the generated ones.
         run_folder: Gets the checkpoint and the predictions, at the very end.
-        trainer_kwargs: Of Lightning's Trainer: where the work is done (accelerator, devices, ...).
+        trainer_kwargs: Of Lightning's Trainer: where the work runs (accelerator, devices, ...).
         loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
             test/accuracy.
-        store: Folder of the store, where a linear probe keeps features; None: in the run folder.
-        loading: How pictures are read; changes nothing but the speed.
+        store: Folder of the store, in which a linear probe keeps features; None: in the run folder.
+        loading: How images are read; changes nothing but the speed.
 
     Raises:
-        UserError: A split is empty, a picture cannot be read or is damaged, the recipe does not fit
+        UserError: A split is empty, an image cannot be read or is damaged, the recipe does not fit
             the backbone, the loss is not finite, or as `sip.classifier.failures`.
         Stopped: A stop was asked for; the next start goes on from here.
     """
     started = time.perf_counter()
     for split, rows in (("train", train_rows), ("val", val_rows), ("test", test_rows)):
         if not rows:
-            raise UserError(f"classifier: expected pictures in {split}, got none")
-    recipe.tuning.check(backbone)
+            raise UserError(f"classifier: must have images in {split}, got none")
+    recipe.check(backbone)
     pool = augmentation.offline.pool(sources(train_rows), seed)
     recipe = recipe.resolved(len(pool))
     torch.manual_seed(seed_of(seed, "weights"))
@@ -85,20 +85,19 @@ def train(
         recipe,
         augmentation.mix,
         len(class_names),
-        backbone.mean,
-        backbone.std,
+        *backbone.normalisation,
         seed,
     )
     kept = Checkpoints(Path(run_folder), digest([[row.sample_id, row.label] for row in train_rows]))
     start = kept.found()
-    data: Pool | FeaturePool
+    data: SplitData | FeatureData
     if can_be_kept(recipe, augmentation):
         module.to("cuda" if trainer_kwargs.get("accelerator") == "gpu" else "cpu")
         splits = (train_rows, val_rows, test_rows)
         where = store or run_folder
-        data = feature_pool(module, backbone, augmentation, splits, seed, where, start=start)
+        data = feature_data(module, backbone, augmentation, splits, seed, where, start=start)
     else:
-        data = Pool(
+        data = SplitData(
             train_rows,
             val_rows,
             test_rows,
@@ -145,10 +144,12 @@ def train(
     )
 
 
-def _batches(data: Pool | FeaturePool, rows: Sequence[Row]) -> Callable[[int], Sequence[Row]]:
-    """Return what tells the training pictures of a step."""
+def _batches(
+    data: SplitData | FeatureData, rows: Sequence[LabelledImage]
+) -> Callable[[int], Sequence[LabelledImage]]:
+    """Return a function that returns the training images of a step."""
 
-    def batch(step: int) -> list[Row]:
+    def batch(step: int) -> list[LabelledImage]:
         size = data.recipe.batch_size
         return [rows[number] for number in data.stream.order[step * size : (step + 1) * size]]
 
@@ -177,7 +178,7 @@ def make_trainer(
         max_steps=recipe.steps,
         max_epochs=1,  # the stream is one pass
         val_check_interval=recipe.val_every,
-        precision=recipe.precision,  # type: ignore[arg-type]
+        precision=recipe.precision,
         gradient_clip_val=recipe.gradient_clip,
         callbacks=callbacks,
         logger=list(loggers) or False,
@@ -188,7 +189,7 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the data module deals out the batches itself
+        use_distributed_sampler=False,  # the data module divides the batches itself
         **trainer_kwargs,
     )
 
@@ -196,7 +197,7 @@ def make_trainer(
 def write(
     folder: Path,
     weights: Mapping[str, Tensor],
-    predictions: Mapping[str, tuple[Sequence[Row], Tensor]],
+    predictions: Mapping[str, tuple[Sequence[LabelledImage], Tensor]],
 ) -> None:
     """Write checkpoint and predictions, each whole or not at all.
 

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from sip.augmentation.base import Augmentation
-from sip.classifier.base import UNFINISHED, Result
-from sip.classifier.base import Picture as Row
+from sip.classifier.base import UNFINISHED, Result, TrainingImage
 from sip.config.build import build
 from sip.core import progress
 from sip.core.errors import UserError
@@ -111,7 +110,7 @@ class Run:
         self.augmentation = build(config.augmentation)
         self.backbone = build(config.backbone)
         self.classifier = build(config.classifier)
-        self.offline = Offline(config) if self.augmentation.offline.draws else None
+        self.offline = Offline(config) if self.augmentation.offline.generates else None
         self.recipe = {
             "seed": config.seed,
             "dataset": self.dataset.recipe(),
@@ -287,7 +286,7 @@ class Run:
             backbone=self.backbone,
             recipe=self.classifier,
             augmentation=augmentation,
-            train_rows=[*parts["train"], *(_drawn_row(picture) for picture in drawn)],
+            train_rows=[*parts["train"], *(_generated_row(picture) for picture in drawn)],
             val_rows=parts["val"],
             test_rows=parts["test"],
             class_names=self.dataset.class_names,
@@ -305,7 +304,8 @@ class Run:
         """Return the drawn pictures as the filter leaves them; all are kept where there is none."""
 
         def control() -> "Control":
-            from sip.classifier.control import PLAIN, Control, checkpoint_of
+            from sip.classifier.control import PLAIN, Control
+            from sip.jobs.control import checkpoint_of
 
             places = Path(self.config.paths.runs), Path(self.config.paths.store)
             checkpoint = checkpoint_of(
@@ -332,11 +332,11 @@ class Run:
         if self.offline:
             say_what_models_know(self.config)
             self.offline.require()
-        self.classifier.tuning.check(self.backbone)
+        self.classifier.check(self.backbone)
         self.backbone.require()
         if self.offline:  # what does not fit the backbone is said before anything is drawn
             network = self.backbone.create(2)
-            self.augmentation.mix.require(network)
+            self.augmentation.require(network)
             self.classifier.require(self.backbone, network)
 
 
@@ -368,7 +368,9 @@ def _refuse_unreadable(samples: list[Sample]) -> None:
     )
 
 
-def _drawn_row(picture: Picture) -> Row:
+def _generated_row(picture: Picture) -> TrainingImage:
     prompt = picture.prompt
     row = picture.row
-    return Row(prompt.image_id, row["file"], prompt.label, prompt.sample_id, row["file_sha256"])
+    return TrainingImage(
+        prompt.image_id, row["file"], prompt.label, prompt.sample_id, row["file_sha256"]
+    )

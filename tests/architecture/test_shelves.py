@@ -24,17 +24,15 @@ SHELVES: tuple[tuple[str, ...], ...] = (
 SHELF = {name: number for number, names in enumerate(SHELVES) for name in names}
 # May only shrink.
 UPWARD = {
-    ("sip.classifier.control", "sip.pipeline.makers"),
     ("sip.records.summary", "sip.jobs.evaluate"),
 }
 CYCLES = {
-    frozenset({"sip.classifier.optimizers", "sip.classifier.recipe"}),
     frozenset({"sip.stack.pool", "sip.stack.scans"}),
     frozenset({"sip.pipeline.offline", "sip.pipeline.trial"}),
 }
 TWICE = {
-    *("Cell", "Constant", "Drawn", "DrawnSet", "Grid", "Layout", "Listed", "Measured", "Offline"),
-    *("Picture", "Pool", "Row", "Run", "Schedule", "Step", "Texts", "Work"),
+    *("Cell", "Drawn", "DrawnSet", "Grid", "Layout", "Listed", "Measured"),
+    *("Picture", "Row", "Run", "Texts", "Work"),
 }
 
 

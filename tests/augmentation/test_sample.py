@@ -1,37 +1,49 @@
 """Changes to single pictures are those of torchvision, or of the papers' formulas in numpy."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from sip.augmentation.sample.augmix import AugMix
-from sip.augmentation.sample.autoaugment import AutoAugment
-from sip.augmentation.sample.color_jitter import ColorJitter
 from sip.augmentation.sample.cutout import Cutout
 from sip.augmentation.sample.flip_crop import FlipCrop
 from sip.augmentation.sample.gridmask import GridMask
 from sip.augmentation.sample.pad_crop import PadCrop
-from sip.augmentation.sample.randaugment import RandAugment
-from sip.augmentation.sample.random_erasing import RandomErasing
-from sip.augmentation.sample.trivialaugment import TrivialAugment
+from sip.augmentation.sample.torchvision import TorchvisionTransform
 from sip.core.errors import UserError
 
 PICTURE = torch.randint(256, (3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
 WHITE = torch.full((3, 32, 32), 255, dtype=torch.uint8)
 
-TORCHVISIONS = {
-    "randaugment": (RandAugment(2, 9, 0), v2.RandAugment(2, 9, fill=0)),
-    "autoaugment": (AutoAugment("imagenet", 0), v2.AutoAugment(fill=0)),
-    "autoaugment_svhn": (
-        AutoAugment("svhn", 0),
+ERASING = {"scale": [0.02, 0.33], "ratio": [0.3, 3.3]}
+POLICIES = {
+    "randaugment": TorchvisionTransform("RandAugment", {"num_ops": 2, "magnitude": 9, "fill": 0}),
+    "trivialaugment": TorchvisionTransform(
+        "TrivialAugmentWide", {"num_magnitude_bins": 31, "fill": 0}
+    ),
+}
+PAIRS = {
+    "randaugment": (POLICIES["randaugment"], v2.RandAugment(2, 9, fill=0)),
+    "trivialaugment": (POLICIES["trivialaugment"], v2.TrivialAugmentWide(fill=0)),
+    "autoaugment": (
+        TorchvisionTransform("AutoAugment", {"policy": "svhn", "fill": 0}),
         v2.AutoAugment(v2.AutoAugmentPolicy.SVHN, fill=0),
     ),
-    "trivialaugment": (TrivialAugment(31, 0), v2.TrivialAugmentWide(fill=0)),
-    "augmix": (AugMix(3, 3, -1, 1.0, False, 0), v2.AugMix(all_ops=False, fill=0)),
-    "color_jitter": (ColorJitter(0.4, 0.4, 0.4, 0.1), v2.ColorJitter(0.4, 0.4, 0.4, 0.1)),
-    "random_erasing": (RandomErasing(0.5, 0.02, 0.33, 0.3, 3.3, 0), v2.RandomErasing(0.5)),
+    "augmix": (
+        TorchvisionTransform("AugMix", {"all_ops": False, "fill": 0, "interpolation": "nearest"}),
+        v2.AugMix(all_ops=False, fill=0, interpolation=v2.InterpolationMode.NEAREST),
+    ),
+    "color_jitter": (
+        TorchvisionTransform("ColorJitter", {"brightness": 0.4, "hue": 0.1}),
+        v2.ColorJitter(brightness=0.4, hue=0.1),
+    ),
+    "random_erasing": (
+        TorchvisionTransform("RandomErasing", {"p": 0.5, **ERASING, "value": 9}),
+        v2.RandomErasing(0.5, value=9),
+    ),
     "flip_crop": (
         FlipCrop(0.5, 0.08, 1.0, 3 / 4, 4 / 3),
         v2.Compose([v2.RandomResizedCrop(32), v2.RandomHorizontalFlip(0.5)]),
@@ -44,9 +56,9 @@ def seeded(transform, seed: int, picture=PICTURE) -> torch.Tensor:
     return transform(picture.clone())
 
 
-@pytest.mark.parametrize("name", TORCHVISIONS)
+@pytest.mark.parametrize("name", PAIRS)
 def test_it_is_torchvisions_with_the_same_random_numbers(name: str) -> None:
-    ours, theirs = TORCHVISIONS[name]
+    ours, theirs = PAIRS[name]
     pairs = [(seeded(ours, seed), seeded(theirs, seed)) for seed in range(25)]
     assert all(torch.equal(*pair) for pair in pairs)
     assert any(not torch.equal(changed, PICTURE) for changed, _ in pairs)
@@ -56,7 +68,7 @@ def test_policies_never_mirror_and_fill_with_black() -> None:
     spaces = (v2.RandAugment, v2.AutoAugment, v2.TrivialAugmentWide, v2.AugMix)
     names = {name.lower() for space in spaces for name in space._AUGMENTATION_SPACE}
     assert not any("flip" in name for name in names)
-    for ours in (RandAugment(2, 9, 0), TrivialAugment(31, 0)):
+    for ours in POLICIES.values():
         least = min(int(seeded(ours, seed, WHITE).min()) for seed in range(30))
         assert least == 0
 
@@ -132,14 +144,37 @@ def test_gridmask_keeps_its_share_and_has_its_probability() -> None:
     assert abs(np.mean(changed) - 0.6 * (2 - 0.6)) < 0.02
 
 
-def test_erasing_fills_with_its_grey() -> None:
-    erased = seeded(RandomErasing(1.0, 0.02, 0.33, 0.3, 3.3, 9), 0, WHITE)
-    assert set(erased.unique().tolist()) == {9, 255}
+@pytest.mark.parametrize(
+    ("transform", "arguments", "message"),
+    [
+        ("RandAugmented", {}, "transform: must be the name of a transform .*'RandAugmented'"),
+        ("functional", {}, "transform: must be the name of a transform .*'functional'"),
+        (
+            "AutoAugment",
+            {"policy": "digits"},
+            "arguments: must be arguments of AutoAugment .*digits",
+        ),
+        ("RandAugment", {"num": 2}, "arguments: must be arguments of RandAugment .*'num'"),
+        ("RandomErasing", {"p": 2}, "arguments: must be arguments of RandomErasing .*interval"),
+    ],
+)
+def test_what_torchvision_lacks_is_refused(transform: str, arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=f"^augmentation.sample.{message}"):
+        TorchvisionTransform(transform, arguments).require()
 
 
-def test_an_unknown_policy_is_refused() -> None:
-    with pytest.raises(UserError, match="expected one of cifar10, imagenet, svhn, came 'digits'"):
-        AutoAugment("digits", 0)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FlipCrop(0.5, 0.9, 0.5, 1, 1), "min_scale: must be at most max_scale (0.5)"),
+        (lambda: FlipCrop(0.5, 0.5, 1, 2, 1), "min_aspect: must be at most max_aspect (1)"),
+        (lambda: GridMask(1, 0.5, 0.4, 0.5, 1, 0), "min_period: must be at most max_period (0.4)"),
+        (lambda: Cutout(0.5, 256), "fill: must be a whole number in [0, 255], got 256"),
+    ],
+)
+def test_wrong_values_are_refused(make, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        make()
 
 
 def test_pad_crop_is_a_window_of_the_padded_picture() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sip.augmentation.base import Augmentation
 from sip.augmentation.mix.none import NoMix
-from sip.augmentation.offline.drawn import Drawn
+from sip.augmentation.offline.generated import GeneratedMode
 from sip.augmentation.sample.none import AsIs
 from sip.backbone.timm import Timm
 from sip.benchmark import training, training_loops
@@ -94,7 +94,7 @@ def test_the_files_are_photographs_and_drawn_ones_have_originals(tmp_path: Path)
 def test_timm_reads_the_same_pictures(tmp_path: Path, monkeypatch) -> None:
     rows = photographs(tmp_path / "a", 2)
     drawn = drawn_beside(rows, tmp_path / "b")
-    arm = Augmentation(Drawn("concat", 0.5, 0.5, None), AsIs(), NoMix())
+    arm = Augmentation(GeneratedMode("concat", 0.5, 0.5, None), AsIs(), NoMix())
     one = case(rows, drawn, size=64, steps=2)
     seen: list[torch.Tensor] = []
 
@@ -104,7 +104,7 @@ def test_timm_reads_the_same_pictures(tmp_path: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(training_loops, "_loop", keep)
     training_loops.timms(one, arm, 0)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (one.backbone.mean, one.backbone.std))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in one.backbone.normalisation)
     shown = [(picture * std + mean) * 255 for picture in torch.cat(seen)]
     nearest = []
     for row in [*rows, *drawn]:

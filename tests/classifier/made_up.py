@@ -1,4 +1,4 @@
-"""Pictures that a network learns in a dozen steps: their class is their brightness."""
+"""Images that a network learns in a dozen steps: their class is their brightness."""
 
 from pathlib import Path
 from typing import Any
@@ -6,25 +6,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sip.augmentation.base import Augmentation
-from sip.augmentation.mix.none import NoMix
-from sip.augmentation.offline.none import NoDrawn
-from sip.augmentation.sample.none import AsIs
 from sip.backbone.timm import Timm
-from sip.classifier.base import Picture, Result
+from sip.classifier.base import Result, TrainingImage
 from sip.classifier.train import train
-from tests.classifier.recipes import recipe
+from tests.classifier.recipes import PLAIN, recipe
 
 NAMES = ("dark", "middle", "bright")
-PLAIN = Augmentation(NoDrawn(), AsIs(), NoMix())
 BACKBONE = Timm("test_resnet", None, None, None, None, 0.0, 32, None, None)
 RECIPE = recipe()
 
-Splits = dict[str, list[Picture]]
+Splits = dict[str, list[TrainingImage]]
 
 
 def make_splits(folder: Path) -> Splits:
-    """Write 9 pictures for train, 12 for val, 15 for test."""
+    """Write 9 images for train, 12 for val, 15 for test."""
     rng = np.random.default_rng(0)
     made: Splits = {"train": [], "val": [], "test": []}
     for split, num in (("train", 9), ("val", 12), ("test", 15)):
@@ -32,7 +27,7 @@ def make_splits(folder: Path) -> Splits:
             path, label = folder / f"{split}{number}.png", number % 3
             pixels = rng.integers(80 * label, 80 * label + 90, (32, 32, 3), np.uint8)
             Image.fromarray(pixels).save(path)
-            made[split].append(Picture(path.stem, str(path), label))
+            made[split].append(TrainingImage(path.stem, str(path), label))
     return made
 
 

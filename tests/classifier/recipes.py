@@ -1,10 +1,18 @@
-"""Recipes for tests: short ones, whose values a test changes by name."""
+"""Recipes and parts of arms for tests: short ones, whose values a test changes by name."""
 
 from typing import Any
 
+from sip.augmentation.base import Augmentation
+from sip.augmentation.mix.none import NoMix
+from sip.augmentation.offline.none import NoGenerated
+from sip.augmentation.sample.none import AsIs
+from sip.augmentation.sample.torchvision import TorchvisionTransform
 from sip.classifier.recipe import Recipe
-from sip.classifier.schedule.cosine import Cosine
+from sip.classifier.schedule import CosineRate
 from sip.classifier.tuning.full import Full
+
+PLAIN = Augmentation(NoGenerated(), AsIs(), NoMix())
+RANDAUGMENT = TorchvisionTransform("RandAugment", {"num_ops": 2, "magnitude": 9, "fill": 0})
 
 
 def recipe(**changed: Any) -> Recipe:
@@ -23,7 +31,7 @@ def recipe(**changed: Any) -> Recipe:
         "val_every": 3,
         "patience": None,
         "precision": "32-true",
-        "schedule": Cosine(),
+        "schedule": CosineRate(),
         "layer_decay": 1.0,
         "ema_decay": None,
         "gradient_clip": None,

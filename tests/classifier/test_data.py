@@ -8,16 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from sip.augmentation.offline.drawn import Drawn
+from sip.augmentation.offline.generated import GeneratedMode
 from sip.augmentation.sample.none import AsIs
-from sip.augmentation.sample.randaugment import RandAugment
 from sip.classifier import loading
-from sip.classifier.base import Picture
-from sip.classifier.data import Pictures, Pool, Stream, sources
+from sip.classifier.base import TrainingImage
+from sip.classifier.data import DecodedImages, SplitData, Stream, sources
 from sip.classifier.loading import Loading
 from sip.core.errors import UserError
 from sip.core.hashing import seed_of
-from tests.classifier.recipes import recipe
+from tests.classifier.recipes import RANDAUGMENT, recipe
 
 
 def count_reads(monkeypatch) -> list[str]:
@@ -29,18 +28,18 @@ def count_reads(monkeypatch) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory) -> list[Picture]:
+def rows(tmp_path_factory) -> list[TrainingImage]:
     folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     made = []
     for number in range(5):
         path = folder / f"{number}.png"
         Image.fromarray(rng.integers(0, 256, (24, 16, 3), np.uint8)).save(path)
-        made.append(Picture(f"p{number}", str(path), number % 3))
+        made.append(TrainingImage(f"p{number}", str(path), number % 3))
     return made
 
 
 def stream(rows, transform=None, length=12, seed=0) -> Stream:
-    return Stream(Pictures(rows, 16), transform or AsIs(), length, seed)
+    return Stream(DecodedImages(rows, 16), transform or AsIs(), length, seed)
 
 
 def test_every_picture_is_seen_once_a_pass(rows) -> None:
@@ -55,7 +54,7 @@ def test_a_longer_stream_starts_with_the_shorter(rows) -> None:
 
 
 def test_position_decides_the_changes_whatever_was_read_before(rows) -> None:
-    transform = RandAugment(2, 9, 0)
+    transform = RANDAUGMENT
     forwards = [stream(rows, transform)[position][0] for position in range(12)]
     other = stream(rows, transform)
     torch.manual_seed(99)
@@ -67,13 +66,13 @@ def test_reading_leaves_the_global_random_state_alone(rows) -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    stream(rows, RandAugment(2, 9, 0))[3]
+    stream(rows, RANDAUGMENT)[3]
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_pictures_are_bytes_decoded_once(rows, monkeypatch) -> None:
     calls = count_reads(monkeypatch)
-    pictures = Pictures(rows, 16)
+    pictures = DecodedImages(rows, 16)
     seen = [pictures[position] for position in (0, 1, 1, 4)]
     assert len(calls) == len(rows)
     assert seen[0][0].shape == (3, 16, 16)
@@ -83,7 +82,7 @@ def test_pictures_are_bytes_decoded_once(rows, monkeypatch) -> None:
 
 def test_pictures_that_do_not_fit_are_read_one_by_one(rows, monkeypatch) -> None:
     needed = 5 * 3 * 16 * 16
-    kept, pictures = Pictures(rows, 16, needed), Pictures(rows, 16, needed - 1)
+    kept, pictures = DecodedImages(rows, 16, needed), DecodedImages(rows, 16, needed - 1)
     assert kept.memory is not None and pictures.memory is None
     assert all(torch.equal(pictures[n][0], kept[n][0]) for n in range(5))
     calls = count_reads(monkeypatch)
@@ -95,7 +94,7 @@ def test_pictures_that_do_not_fit_are_read_one_by_one(rows, monkeypatch) -> None
 def test_kept_pictures_are_those_of_the_files_in_their_order(rows) -> None:
     many = [rows[number % 5] for number in range(37)]  # several threads, a last short chunk
     expected = [np.array(Image.open(row.path).convert("RGB").crop((0, 4, 16, 20))) for row in many]
-    memory = Pictures(many, 16).memory
+    memory = DecodedImages(many, 16).memory
     assert memory is not None
     assert np.array_equal(memory.permute(0, 2, 3, 1).numpy(), np.stack(expected))
 
@@ -103,21 +102,21 @@ def test_kept_pictures_are_those_of_the_files_in_their_order(rows) -> None:
 def test_a_broken_file_is_named_from_its_thread(rows, tmp_path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    with pytest.raises(UserError, match="classifier: .*broken.png: .*; mend or remove the file"):
-        _ = Pictures([*rows, Picture("b", str(broken), 0)], 16).memory
+    with pytest.raises(UserError, match="classifier: .*broken.png: .*; fix or remove the file"):
+        _ = DecodedImages([*rows, TrainingImage("b", str(broken), 0)], 16).memory
 
 
-def pool(rows, workers, memory, transform=None, offline=None) -> Pool:
+def pool(rows, workers, memory, transform=None, offline=None) -> SplitData:
     values = recipe(steps=3, batch_size=4, warmup_steps=0, val_every=3)
     settings = Loading(workers, memory)
     transform = transform or AsIs()
-    return Pool(rows, rows[:2], rows[:1], 16, transform, values, 7, settings, offline)
+    return SplitData(rows, rows[:2], rows[:1], 16, transform, values, 7, settings, offline)
 
 
 @pytest.mark.parametrize("memory", [0, 1.0])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_and_memory_change_nothing(rows, workers, memory) -> None:
-    transform, seen = RandAugment(2, 9, 0), stream(rows, length=12, seed=7).order.tolist()
+    transform, seen = RANDAUGMENT, stream(rows, length=12, seed=7).order.tolist()
     expected = []
     for position, number in enumerate(seen):  # the definition, written out
         torch.manual_seed(seed_of(7, "sample", position))
@@ -177,7 +176,7 @@ def all_rows(rows) -> list:
 
 
 def mixed(rows, mode: str, p: float = 0.5, length: int = 30) -> Stream:
-    return Stream(Pictures(rows, 16), AsIs(), length, 0, Drawn(mode, p, 0.25, None))
+    return Stream(DecodedImages(rows, 16), AsIs(), length, 0, GeneratedMode(mode, p, 0.25, None))
 
 
 def test_concatenated_pictures_are_seen_as_often_as_real_ones(all_rows) -> None:
@@ -195,7 +194,7 @@ def test_a_variant_stands_in_for_its_original(all_rows) -> None:
         assert shown == {0: 0, 1: 3, 2: 4}[real]
     assert replaced.pass_length == 3
     assert len(replaced) == len(plain)  # the same optimiser steps
-    assert torch.equal(replaced[0][0], replaced.pictures[int(replaced.order[0])][0])
+    assert torch.equal(replaced[0][0], replaced.images[int(replaced.order[0])][0])
 
 
 def test_weights_come_with_the_pictures(all_rows) -> None:
@@ -207,5 +206,5 @@ def test_weights_come_with_the_pictures(all_rows) -> None:
 
 
 def test_a_variant_of_a_picture_that_is_not_in_train_is_refused(all_rows) -> None:
-    with pytest.raises(UserError, match="1 are of others .*4.png.*; draw from the same split"):
+    with pytest.raises(UserError, match="got 1 of others .*4.png.*; generate from the same split"):
         stream(all_rows[:2] + all_rows[3:])

@@ -14,12 +14,7 @@ from sip.classifier.finite import NAME, Finite
 from sip.classifier.loading import decode
 from sip.classifier.module import Classifier
 from sip.core.errors import DamagedError, UserError
-from tests.classifier.made_up import Splits, make_splits, run
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
-    return make_splits(tmp_path_factory.mktemp("pictures"))
+from tests.classifier.made_up import Splits, run
 
 
 def test_the_batch_that_did_it_is_named(
@@ -37,12 +32,12 @@ def test_the_batch_that_did_it_is_named(
         run(splits, tmp_path)
     told = json.loads((tmp_path / NAME).read_text())
     assert (told["step"], told["loss"], told["seed"], told["lr"]) == (4, "nan", 0, 0.01)
-    assert set(told["augmentation"]) == {"offline", "sample", "mix"}
+    assert {"offline", "sample", "mix"} <= set(told["augmentation"])
     assert len(seen) == 5
-    listed = np.stack([decode(picture["file"], 32) for picture in told["pictures"]])
+    listed = np.stack([decode(picture["file"], 32) for picture in told["images"]])
     assert np.array_equal(listed, seen[-1])
     names = {row.path: (row.sample_id, row.label) for row in splits["train"]}
-    for picture in told["pictures"]:
+    for picture in told["images"]:
         assert names[picture["file"]] == (picture["sample_id"], picture["label"])
     monkeypatch.undo()
     run(splits, tmp_path)
@@ -82,8 +77,8 @@ def test_nothing_is_kept_of_it(tmp_path: Path, hook: str) -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory."), "a batch of 8 pictures does not fit"),
-        (RuntimeError("[enforce fail] can't allocate memory"), "a batch of 8 pictures"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "a batch of 8 images does not fit"),
+        (RuntimeError("[enforce fail] can't allocate memory"), "a batch of 8 images"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             "was lost .killed by signal: Killed., often",

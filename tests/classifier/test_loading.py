@@ -13,17 +13,17 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 @pytest.mark.parametrize(
     ("workers", "memory", "words"),
     [
-        (-1, "auto", "runtime.loader_workers: expected auto, or 0 or more, came -1"),
-        ("all", "auto", "runtime.loader_workers: .* came 'all'"),
-        (True, "auto", "runtime.loader_workers: .* came True"),
-        ("auto", -0.5, "runtime.memory_gib: expected auto, or 0 or more, came -0.5"),
-        ("auto", "much", "runtime.memory_gib: .* came 'much'"),
-        ("auto", float("nan"), "runtime.memory_gib: .* came nan"),
+        (-1, "auto", "loader_workers: must be a whole number >= 0 or auto, got -1"),
+        ("all", "auto", "loader_workers: must be .*, got 'all'"),
+        (True, "auto", "loader_workers: must be .*, got true"),
+        ("auto", -0.5, "memory_gib: must be a number >= 0 or auto, got -0.5"),
+        ("auto", "much", "memory_gib: must be .*, got 'much'"),
+        ("auto", float("nan"), "memory_gib: must be .*, got nan"),
     ],
 )
 def test_wrong_settings_are_refused(workers, memory, words) -> None:
-    with pytest.raises(UserError, match=words):
-        Loading(workers, memory)
+    with pytest.raises(UserError, match=f"^runtime.{words}$"):
+        Loading.of({"loader_workers": workers, "memory_gib": memory})
 
 
 def test_the_number_of_workers() -> None:

@@ -12,29 +12,23 @@ from safetensors.torch import load_file
 
 from sip.augmentation.base import Augmentation
 from sip.augmentation.mix.cutmix import CutMix
-from sip.augmentation.offline.none import NoDrawn
-from sip.augmentation.sample.randaugment import RandAugment
+from sip.augmentation.offline.none import NoGenerated
 from sip.backbone.timm import Timm
 from sip.classifier import resume
 from sip.classifier.base import UNFINISHED, Result
 from sip.classifier.module import Classifier
 from sip.core.interrupt import Stopped
-from tests.classifier.made_up import RECIPE, Splits, make_splits, run
-from tests.classifier.recipes import recipe
+from tests.classifier.made_up import RECIPE, run
+from tests.classifier.recipes import RANDAUGMENT, recipe
 
 STEPS = RECIPE.steps
 # The average of the weights is part of the state; stochastic depth draws random numbers inside of
 # the network.
 CHANGED = {
-    "augmentation": Augmentation(NoDrawn(), RandAugment(2, 9, 0), CutMix(1.0, 0.5)),
+    "augmentation": Augmentation(NoGenerated(), RANDAUGMENT, CutMix(1.0, 0.5)),
     "recipe": recipe(ema_decay=0.9, gradient_clip=1.0),
     "backbone": Timm("test_vit", None, None, None, None, 0.2, 32, None, None),
 }
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory) -> Splits:
-    return make_splits(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")
@@ -152,4 +146,4 @@ def test_a_checkpoint_of_other_pictures_is_not_used(splits, tmp_path, monkeypatc
     fewer = splits | {"train": splits["train"][:6]}
     changed, fresh = run(fewer, tmp_path, **CHANGED), run(fewer, tmp_path / "fresh", **CHANGED)
     assert changed.history == fresh.history
-    assert "others than the checkpoint's" in capfd.readouterr().err
+    assert "are not the checkpoint's" in capfd.readouterr().err

@@ -14,20 +14,15 @@ from safetensors.torch import load_file
 from sip.augmentation.base import Augmentation
 from sip.augmentation.mix.cutmix import CutMix
 from sip.augmentation.mix.none import NoMix
-from sip.augmentation.offline.none import NoDrawn
+from sip.augmentation.offline.none import NoGenerated
 from sip.augmentation.sample.none import AsIs
-from sip.augmentation.sample.randaugment import RandAugment
 from sip.classifier import checkpoint
-from sip.classifier.base import Picture, Result
+from sip.classifier.base import Result, TrainingImage
 from sip.classifier.loading import Loading
 from sip.classifier.module import Classifier
 from sip.core.errors import UserError
-from tests.classifier.made_up import BACKBONE, PLAIN, RECIPE, Splits, make_splits, run
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory) -> Splits:
-    return make_splits(tmp_path_factory.mktemp("pictures"))
+from tests.classifier.made_up import BACKBONE, RECIPE, run
+from tests.classifier.recipes import PLAIN, RANDAUGMENT
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +63,7 @@ def test_predictions_are_those_of_the_stored_checkpoint(done, splits) -> None:
     assert list(table.columns) == ["sample_id", "split", "label", "logits"]
     network = BACKBONE.create(3)
     network.load_state_dict(load_file(result.checkpoint))
-    module = Classifier(network, RECIPE, NoMix(), 3, BACKBONE.mean, BACKBONE.std, 0).eval()
+    module = Classifier(network, RECIPE, NoMix(), 3, *BACKBONE.normalisation, 0).eval()
     for split, accuracy in (("val", result.val_accuracy), ("test", result.test_accuracy)):
         rows = table[table.split == split]
         assert list(rows.sample_id) == [row.sample_id for row in splits[split]]
@@ -81,7 +76,9 @@ def test_predictions_are_those_of_the_stored_checkpoint(done, splits) -> None:
 
 
 def test_test_pictures_do_not_choose(done, splits, tmp_path) -> None:
-    shuffled = [Picture(row.sample_id, row.path, (row.label + 1) % 3) for row in splits["test"]]
+    shuffled = [
+        TrainingImage(row.sample_id, row.path, (row.label + 1) % 3) for row in splits["test"]
+    ]
     result = run({**splits, "test": shuffled}, tmp_path)
     assert result.test_accuracy != done[0].test_accuracy
     assert result.history == done[0].history
@@ -89,8 +86,8 @@ def test_test_pictures_do_not_choose(done, splits, tmp_path) -> None:
 
 
 ARMS = {
-    "randaugment": Augmentation(NoDrawn(), RandAugment(2, 9, 0), NoMix()),
-    "cutmix": Augmentation(NoDrawn(), AsIs(), CutMix(1.0, 1.0)),
+    "randaugment": Augmentation(NoGenerated(), RANDAUGMENT, NoMix()),
+    "cutmix": Augmentation(NoGenerated(), AsIs(), CutMix(1.0, 1.0)),
 }
 
 
@@ -163,5 +160,5 @@ def test_lightning_is_silent_and_the_bar_is_ours(splits, tmp_path, capfd) -> Non
 
 
 def test_an_empty_split_is_refused(splits, tmp_path) -> None:
-    with pytest.raises(UserError, match="expected pictures in train, got none"):
+    with pytest.raises(UserError, match="must have images in train, got none"):
         run(splits, tmp_path, train_rows=[])

@@ -36,7 +36,7 @@ def test_every_cell_of_the_paper_composes_and_builds(
     OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
     assert job.dataset.name == dataset or job.dataset.reader
     assert build(job.backbone).name == job.profile.backbone[backbone].name
-    assert build(job.augmentation).offline.draws
+    assert build(job.augmentation).offline.generates
     recipe = build(job.classifier)
     assert (
         recipe.lr == job.profile.classifier["scratch" if backbone == "resnet50" else "finetune"].lr

@@ -14,12 +14,13 @@ from omegaconf import DictConfig
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
-from sip.classifier.control import Control, checkpoint_of, recipe_of
+from sip.classifier.control import Control
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.device.settings import Runtime
 from sip.export.source import Source
+from sip.jobs.control import checkpoint_of, recipe_of
 from sip.jobs.generate import Generation
 from sip.jobs.train import Run, train
 from sip.pipeline.makers import Stages

@@ -1,1 +1,1 @@
-"""Changes to a batch, or to its feature maps, while training."""
+"""Changes of a batch, or of its feature maps, while training."""

@@ -1,40 +1,44 @@
 """CutMix (Yun et al., ICCV 2019, arXiv 1905.04899), by torchvision (BSD).
 
-timm's `Mixup` does the same but takes even batches alone.
+timm's `Mixup` does the same but takes even batches only.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-
-from torch import Tensor
-from torchvision.transforms import v2
+from typing import TYPE_CHECKING, Any
 
 from sip.augmentation.base import Mix
 from sip.augmentation.mix.chance import happens
+from sip.core.component import component
+from sip.core.ranges import Positive, Share
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@dataclass(frozen=True)
+@component
 class CutMix(Mix):
-    """A rectangle of every picture is replaced by its neighbour's, the targets in proportion.
+    """A rectangle of every image is replaced by its neighbour's, the targets in proportion.
 
     Args:
-        alpha: Both parameters of the beta distribution of the share that stays; > 0.
-        prob: Probability that a batch is mixed, in [0, 1].
+        alpha: Both parameters of the beta distribution of the share that stays.
+        prob: Probability that a batch is mixed.
     """
 
-    alpha: float
-    prob: float
+    alpha: Positive
+    prob: Share
 
     @cached_property
-    def transform(self) -> v2.Transform:
+    def transform(self) -> Any:
         """The transform of torchvision."""
+        from torchvision.transforms import v2
+
         return v2.CutMix(alpha=self.alpha)
 
     def __call__(
-        self, model: Callable[[Tensor], Tensor], pictures: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the logits of the mixed pictures, and the mixed targets."""
+        self, model: "Callable[[Tensor], Tensor]", images: "Tensor", targets: "Tensor"
+    ) -> "tuple[Tensor, Tensor]":
+        """Return the logits of the mixed images, and the mixed targets."""
         if happens(self.prob):
-            pictures, targets = self.transform(pictures, targets)
-        return model(pictures), targets
+            images, targets = self.transform(images, targets)
+        return model(images), targets

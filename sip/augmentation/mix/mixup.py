@@ -1,40 +1,44 @@
 """mixup (Zhang et al., ICLR 2018, arXiv 1710.09412), by torchvision (BSD).
 
-timm's `Mixup` does the same but takes even batches alone.
+timm's `Mixup` does the same but takes even batches only.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-
-from torch import Tensor
-from torchvision.transforms import v2
+from typing import TYPE_CHECKING, Any
 
 from sip.augmentation.base import Mix
 from sip.augmentation.mix.chance import happens
+from sip.core.component import component
+from sip.core.ranges import Positive, Share
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@dataclass(frozen=True)
+@component
 class MixUp(Mix):
-    """Every picture is averaged with its neighbour, and the targets in proportion.
+    """Every image is averaged with its neighbour, and the targets in proportion.
 
     Args:
-        alpha: Both parameters of the beta distribution of the picture's share; > 0.
-        prob: Probability that a batch is mixed, in [0, 1].
+        alpha: Both parameters of the beta distribution of the image's share.
+        prob: Probability that a batch is mixed.
     """
 
-    alpha: float
-    prob: float
+    alpha: Positive
+    prob: Share
 
     @cached_property
-    def transform(self) -> v2.Transform:
+    def transform(self) -> Any:
         """The transform of torchvision."""
+        from torchvision.transforms import v2
+
         return v2.MixUp(alpha=self.alpha)
 
     def __call__(
-        self, model: Callable[[Tensor], Tensor], pictures: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the logits of the mixed pictures, and the mixed targets."""
+        self, model: "Callable[[Tensor], Tensor]", images: "Tensor", targets: "Tensor"
+    ) -> "tuple[Tensor, Tensor]":
+        """Return the logits of the mixed images, and the mixed targets."""
         if happens(self.prob):
-            pictures, targets = self.transform(pictures, targets)
-        return model(pictures), targets
+            images, targets = self.transform(images, targets)
+        return model(images), targets

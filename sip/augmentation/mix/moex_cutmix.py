@@ -1,47 +1,48 @@
 """CutMix, then MoEx with the same partner, as in the authors' code (main_moex_cutmix.py).
 
-With lambda_c of CutMix and lambda_m of MoEx the target of a picture a, whose partner is b and whose
+With lambda_c of CutMix and lambda_m of MoEx the target of an image a, whose partner is b and whose
 partner's partner is c, is lambda_m (lambda_c a + (1 - lambda_c) b) + (1 - lambda_m) (lambda_c b +
 (1 - lambda_c) c). The authors' partners are a random order; torchvision's CutMix, and so this,
 takes the neighbour in a batch that is in random order already.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
-
-import torch
-from torch import Tensor, nn
-from torchvision.transforms import v2
+from typing import TYPE_CHECKING, Any, cast
 
 from sip.augmentation.base import Mix
 from sip.augmentation.mix.chance import happens
 from sip.augmentation.mix.moex import MoEx
-from sip.augmentation.mix.moments import place
+from sip.core.component import component
+from sip.core.ranges import Positive, Share
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@component
 class MoExCutMix(Mix):
     """CutMix and MoEx, each with its probability.
 
     Args:
         lam: Of MoEx, as in `moex`.
-        moex_prob: Probability that a batch's moments are exchanged, in [0, 1].
+        moex_prob: Probability that a batch's moments are exchanged.
         epsilon: Of MoEx, as in `moex`.
         cutmix_alpha: Of CutMix, as in `cutmix`.
-        cutmix_prob: Probability that a batch is mixed by CutMix, in [0, 1].
+        cutmix_prob: Probability that a batch is mixed by CutMix.
     """
 
-    lam: float
-    moex_prob: float
-    epsilon: float
-    cutmix_alpha: float
-    cutmix_prob: float
+    lam: Share
+    moex_prob: Share
+    epsilon: Positive
+    cutmix_alpha: Positive
+    cutmix_prob: Share
 
     @cached_property
-    def cutmix(self) -> v2.Transform:
+    def cutmix(self) -> Any:
         """The transform of torchvision."""
+        from torchvision.transforms import v2
+
         return v2.CutMix(alpha=self.cutmix_alpha)
 
     @cached_property
@@ -49,28 +50,30 @@ class MoExCutMix(Mix):
         """The exchange of moments."""
         return MoEx(self.lam, self.moex_prob, self.epsilon)
 
-    def require(self, network: nn.Module) -> None:
+    def require(self, network: "nn.Module") -> None:
         """Check that the place after the stem is known.
 
         Raises:
             UserError: It is not.
         """
-        place(network)
+        self.moex.require(network)
 
     def __call__(
-        self, model: Callable[[Tensor], Tensor], pictures: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, model: "Callable[[Tensor], Tensor]", images: "Tensor", targets: "Tensor"
+    ) -> "tuple[Tensor, Tensor]":
         """Return the logits and the mixed targets.
 
         Raises:
             UserError: As `require`.
         """
-        network = cast(nn.Module, model)  # it must have modules to look into
+        import torch
+
+        network = cast("nn.Module", model)  # it must have modules to look into
         if not network.training:
-            return model(pictures), targets
+            return model(images), targets
         if happens(self.cutmix_prob):
-            pictures, targets = self.cutmix(pictures, targets)
+            images, targets = self.cutmix(images, targets)
         if not happens(self.moex.prob):
-            return model(pictures), targets
-        order = torch.arange(len(pictures), device=pictures.device).roll(1)
-        return self.moex.exchanged(network, pictures, targets, order)
+            return model(images), targets
+        order = torch.arange(len(images), device=images.device).roll(1)
+        return self.moex.exchanged(network, images, targets, order)

@@ -4,7 +4,7 @@ Where: Li et al. exchange after the stem. Their code (github.com/Boyiliee/MoEx, 
 the max-pool of ResNet and after `pool0` of DenseNet (ImageNet), and after the first convolution and
 norm of a PyramidNet for CIFAR. So here:
 
-- ResNet and its like: after `maxpool`, also where a stem for small pictures makes that a no-op
+- ResNet and its like: after `maxpool`, also if a stem for small images makes that a no-op
 - DenseNet: after `features.pool0`
 - ConvNeXt: after `stem`. Ours: the paper has no ConvNeXt, but it is the same place.
 - ViT, DeiT, DINOv2: the patch tokens after `patch_embed`, before positions and class token are
@@ -45,9 +45,9 @@ def place(network: nn.Module) -> tuple[nn.Module, int]:
                 return module.get_submodule(name), dim
     known = ", ".join(sorted(kind.__name__ for kind in PLACES))
     raise UserError(
-        f"augmentation.mix: moex knows the place after the stem of timm's {known}, came a "
-        f"{type(network).__name__}; choose another backbone, another mix, or add the place to "
-        "PLACES in sip/augmentation/mix/moments.py"
+        f"augmentation.mix: moex needs a backbone whose place after the stem it knows (timm's "
+        f"{known}), got a {type(network).__name__}; choose another backbone, another mix, or add "
+        "the place to PLACES in sip/augmentation/mix/moments.py"
     )
 
 
@@ -56,7 +56,7 @@ def exchange(features: Tensor, order: Tensor, dim: int, epsilon: float) -> Tenso
 
     Mean and standard deviation are over the channels, one pair a position (PONO: Li et al.,
     NeurIPS 2019, arXiv 1907.04312); the variance is the unbiased one, as in the authors' code.
-    Gradients flow through both pictures' moments. Computed in float32, as there.
+    Gradients flow through both images' moments. Computed in float32, as there.
 
     Args:
         features: (B, ...), any floating type.
@@ -76,7 +76,7 @@ def exchanged(network: nn.Module, order: Tensor, epsilon: float) -> Iterator[Non
     """Let forward passes inside exchange moments.
 
     Args:
-        order: (B,), int64, whose moments each picture gets.
+        order: (B,), int64, whose moments each image gets.
 
     Raises:
         UserError: As `place`.

@@ -1,21 +1,21 @@
 """Batches as they are."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sip.augmentation.base import Mix
+from sip.core.component import component
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
+@component
 class NoMix(Mix):
     """Mixes nothing."""
 
     def __call__(
-        self, model: "Callable[[Tensor], Tensor]", pictures: "Tensor", targets: "Tensor"
+        self, model: "Callable[[Tensor], Tensor]", images: "Tensor", targets: "Tensor"
     ) -> "tuple[Tensor, Tensor]":
-        """Return the logits of the pictures, and the targets themselves."""
-        return model(pictures), targets
+        """Return the logits of the images, and the targets themselves."""
+        return model(images), targets

@@ -1,1 +1,1 @@
-"""New pictures, made before training."""
+"""New images, generated before training."""

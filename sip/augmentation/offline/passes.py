@@ -1,4 +1,4 @@
-"""The order in which pictures are seen: one random order of a pool after the other."""
+"""The order in which images are seen: one random order of a pool after the other."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

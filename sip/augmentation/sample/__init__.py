@@ -1,1 +1,1 @@
-"""Changes to each picture while training."""
+"""Changes of each image while training."""

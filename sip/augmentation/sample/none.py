@@ -1,17 +1,18 @@
-"""Pictures as they are."""
+"""Images as they are."""
 
 from typing import TYPE_CHECKING
 
-from sip.core.component import Component, component
+from sip.augmentation.base import SampleTransform
+from sip.core.component import component
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @component
-class AsIs(Component):
+class AsIs(SampleTransform):
     """Changes nothing."""
 
-    def __call__(self, picture: "Tensor") -> "Tensor":
-        """Return the picture itself."""
-        return picture
+    def __call__(self, image: "Tensor") -> "Tensor":
+        """Return the image itself."""
+        return image

@@ -1,1 +1,1 @@
-"""Which of a network's weights are trained, and how the others are kept as they are."""
+"""Which weights of a network are trained, and how the others are kept as they are."""

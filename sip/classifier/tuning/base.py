@@ -1,10 +1,10 @@
 """What a way of tuning is: from a backbone's network to the one that is trained, and back.
 
-Only the optimiser looks at `requires_grad`. What is frozen has none, and is kept in evaluation mode
+Only the optimiser looks at `requires_grad`. What is frozen has none, and stays in evaluation mode
 as well, so that neither BatchNorm's statistics nor dropout or stochastic depth change it.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 class Tuning(Protocol):
     """Says which weights are trained."""
 
-    frozen: bool  # True: all but the head, so that features can be computed once and kept
+    frozen: ClassVar[bool]  # True: all but the head, so that features can be computed once and kept
+    trains_all: ClassVar[bool]  # True: no layer is frozen
 
-    def recipe(self) -> dict | None:
-        """Return everything that decides what is trained; None for all weights."""
+    def recipe(self) -> dict:
+        """Return everything that decides what is trained."""
 
     def check(self, backbone: "Backbone") -> None:
         """Refuse a backbone that this cannot be sensible for, before anything is created.
 
         Raises:
-            UserError: It is from scratch and would stay at random weights, or a package lacks.
+            UserError: It is from scratch and would stay at random weights, or a package is missing.
         """
 
     def apply(self, network: "nn.Module") -> "nn.Module":

@@ -1,6 +1,8 @@
 """All weights are trained: from scratch, and fine-tuning."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from sip.core.component import Component, component
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -8,14 +10,12 @@ if TYPE_CHECKING:
     from sip.backbone.base import Backbone
 
 
-class Full:
+@component
+class Full(Component):
     """Freezes nothing."""
 
-    frozen = False
-
-    def recipe(self) -> dict | None:
-        """Return None: it is what a recipe means that says nothing of it."""
-        return None
+    frozen: ClassVar[bool] = False
+    trains_all: ClassVar[bool] = True
 
     def check(self, backbone: "Backbone") -> None:
         """Refuse nothing."""

@@ -9,91 +9,40 @@ import copy
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from timm.models.convnext import ConvNeXt
-from timm.models.resnet import ResNet
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from pydantic import Field
 
 from sip.classifier.tuning.probe import require_pretrained
+from sip.core.component import Component, component
 from sip.core.errors import UserError
+from sip.core.ranges import Count, Positive
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from sip.backbone.base import Backbone
 
-# By type: a pattern of the full names of the adapted layers. For ViT attention's, which is the
-# paper's place; for ConvNets ours: what mixes channels between the residual connections.
-TARGETS: dict[type[nn.Module], str] = {
-    VisionTransformer: r".*\.attn\.(qkv|proj)",
-    ConvNeXt: r".*\.mlp\.fc[12]",
-    ResNet: r"layer\d+\..*conv\d",
-}
 
-
-class Adapted(nn.Module):
-    """peft's wrapper of a network, frozen but for adapters and head."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-        self.train()
-
-    def train(self, mode: bool = True) -> "Adapted":
-        """Set the mode of the adapters' dropout; everything of the backbone stays in evaluation."""
-        super().train(mode)
-        self.model.eval()
-        for name, module in self.model.named_modules():
-            if name.rpartition(".")[2] == "lora_dropout":
-                module.train(mode)
-        return self
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return the logits (B, num_classes) of pictures (B, 3, H, W)."""
-        return self.model(pictures)
-
-
-class LoRA:
+@component
+class LoRA(Component):
     """Trains low-rank updates of some layers, and the head.
 
     Args:
         rank: Of the updates.
         alpha: An update is scaled by alpha / rank.
-        dropout: On what goes into A while training, in [0, 1).
+        dropout: On what goes into A while training.
         targets: Ends of the names of the adapted layers, such as [attn.qkv, mlp.fc1]; None for
-            what `TARGETS` states for the network's type.
-
-    Raises:
-        UserError: A value is out of its range.
+            what `sip.classifier.tuning.adapted.TARGETS` states for the network's type.
     """
 
-    frozen = False
+    frozen: ClassVar[bool] = False
+    trains_all: ClassVar[bool] = False
 
-    def __init__(
-        self, rank: int, alpha: float, dropout: float, targets: Sequence[str] | None
-    ) -> None:
-        if type(rank) is not int or rank < 1:
-            raise UserError(f"classifier.tuning.rank: expected 1 or more, got {rank!r}")
-        if not 0 <= dropout < 1:
-            raise UserError(f"classifier.tuning.dropout: expected 0 to below 1, got {dropout!r}")
-        if isinstance(targets, str) or (targets is not None and not targets):
-            raise UserError(
-                "classifier.tuning.targets: expected null or a list of ends of names, such as "
-                f"[attn.qkv,attn.proj], got {targets!r}"
-            )
-        self.rank, self.alpha, self.dropout = rank, alpha, dropout
-        self.targets = None if targets is None else list(targets)
-
-    def recipe(self) -> dict | None:
-        """Return everything that decides what is trained."""
-        return {
-            "class": "sip.classifier.tuning.lora.LoRA",
-            "version": 1,
-            "rank": self.rank,
-            "alpha": self.alpha,
-            "dropout": self.dropout,
-            "targets": self.targets,
-        }
+    rank: Count
+    alpha: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    targets: Annotated[Sequence[str], Field(min_length=1)] | None
 
     def check(self, backbone: "Backbone") -> None:
         """Refuse a backbone from scratch, and an environment without peft.
@@ -108,7 +57,7 @@ class LoRA:
                 "pip install 'sip-augmentation[lora]'"
             )
 
-    def apply(self, network: Any) -> nn.Module:
+    def apply(self, network: Any) -> "nn.Module":
         """Return the network with adapters.
 
         Raises:
@@ -116,7 +65,11 @@ class LoRA:
         """
         from peft import LoraConfig, get_peft_model
 
-        targets = self._targets(network)
+        from sip.classifier.tuning.adapted import Adapted, target_of
+
+        targets = target_of(network) if self.targets is None else list(self.targets)
+        if targets is None:
+            raise self._refusal(network, "no layers are known for this type of network")
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # any number will do
@@ -129,42 +82,28 @@ class LoRA:
         except ValueError as error:
             raise self._refusal(network, str(error)) from error
 
-    def _targets(self, network: nn.Module) -> str | list[str]:
-        """Return what peft takes: a pattern of full names, or ends of names."""
-        if self.targets is not None:
-            return self.targets
-        for kind, pattern in TARGETS.items():
-            if isinstance(network, kind):
-                return pattern
-        raise self._refusal(network, "no layers are known for this type of network")
-
-    def _refusal(self, network: nn.Module, reason: str) -> UserError:
+    def _refusal(self, network: "nn.Module", reason: str) -> UserError:
         """Return an error that names some layers that could be meant."""
-        kinds = (nn.Linear, nn.Conv2d)
-        names = [name for name, part in network.named_modules() if isinstance(part, kinds)]
+        from sip.classifier.tuning.adapted import layer_names
+
+        first = " ".join(reason.split()).split(". ")[0].rstrip(".")
         return UserError(
-            f"classifier.tuning.targets: {_short(reason)}; expected ends of names of a "
-            f"{type(network).__name__}'s layers, such as "
-            f"{', '.join(names[len(names) // 2 :][:4])}; got {self.targets}"
+            f"classifier.tuning.targets: must be ends of names of layers of a "
+            f"{type(network).__name__}, such as {', '.join(layer_names(network))}, got "
+            f"{self.targets}; {first}"
         )
 
-    def weights(self, network: nn.Module) -> dict[str, Tensor]:
+    def weights(self, network: "nn.Module") -> "dict[str, Tensor]":
         """Return the state of the merged network; the adapted one stays as it is."""
         return self._merged(network).state_dict()
 
-    def load(self, network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    def load(self, network: "nn.Module", weights: "dict[str, Tensor]") -> "nn.Module":
         """Return the merged network with this state."""
         merged = self._merged(network)
         merged.load_state_dict(weights)
         return merged
 
-    def _merged(self, network: nn.Module) -> nn.Module:
-        assert isinstance(network, Adapted)
+    def _merged(self, network: Any) -> "nn.Module":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft's: on merging at all
             return copy.deepcopy(network.model).merge_and_unload()
-
-
-def _short(reason: str) -> str:
-    """Return the first sentence of a message, without its full stop."""
-    return " ".join(reason.split()).split(". ")[0].rstrip(".")

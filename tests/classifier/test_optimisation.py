@@ -10,17 +10,14 @@ from pytorch_lightning import Trainer
 from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from torch import nn
 from torch.nn import functional as F
-from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader
 
 from sip.augmentation.mix.none import NoMix
 from sip.classifier.module import Classifier
-from sip.classifier.optimizers import make_optimizer, make_scheduler
+from sip.classifier.optimisation import make_optimizer, make_scheduler
 from sip.classifier.recipe import Recipe
-from sip.classifier.schedule.base import share
-from sip.classifier.schedule.constant import Constant
-from sip.classifier.schedule.cosine import Cosine
-from sip.classifier.schedule.step import Step
+from sip.classifier.schedule import ConstantRate, CosineRate, StepRate
 from sip.core.errors import UserError
 from tests.classifier.recipes import recipe
 
@@ -71,33 +68,37 @@ def fit(module: Classifier, data: list, **changed) -> Trainer:
 pytestmark = pytest.mark.filterwarnings("ignore:::pytorch_lightning", "ignore:.*LeafSpec")
 
 
-def test_schedule_warms_up_and_ends_near_zero() -> None:
-    shares = [share(Cosine(), step, 100, 10) for step in range(100)]
-    assert shares[0] == pytest.approx(1 / 11)
-    assert max(shares) == shares[10] == 1
-    assert shares == sorted(shares[:11]) + sorted(shares[11:], reverse=True)
-    assert 0 < shares[-1] < 1e-3
+def cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-TORCHS = {
-    "cosine": (Cosine(), lambda o: lr_scheduler.CosineAnnealingLR(o, 20)),
-    "step": (Step([0.5, 0.8], 0.3), lambda o: lr_scheduler.MultiStepLR(o, [10, 16], 0.3)),
-    "constant": (Constant(), lambda o: lr_scheduler.ConstantLR(o, 1.0)),
+def step_down(progress: float) -> float:
+    return 0.3 ** sum(progress >= milestone for milestone in (0.07, 0.5, 0.8))
+
+
+SHARES = {
+    "cosine": (CosineRate(), cosine),
+    "step": (StepRate([0.07, 0.5, 0.8], 0.3), step_down),
+    "constant": (ConstantRate(), lambda progress: 1.0),
 }
 
 
-@pytest.mark.parametrize("name", TORCHS)
-def test_schedules_are_those_of_torch(name: str) -> None:
-    schedule, theirs = TORCHS[name]
-    optimizers = [torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1) for _ in range(2)]
-    values = recipe(schedule=schedule, steps=20, warmup_steps=0, val_every=20)
-    schedulers = [make_scheduler(optimizers[0], values), theirs(optimizers[1])]
-    for _ in range(20):
-        ours, reference = (optimizer.param_groups[0]["lr"] for optimizer in optimizers)
-        assert ours == pytest.approx(reference, abs=1e-12)
-        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
-            optimizer.step()
-            scheduler.step()
+@pytest.mark.parametrize("name", SHARES)
+@pytest.mark.parametrize(("steps", "warmup"), [(100, 0), (100, 10), (7, 6), (1, 0), (5000, 250)])
+def test_learning_rates_are_the_formula(name: str, steps: int, warmup: int) -> None:
+    schedule, share = SHARES[name]
+    weights = [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.02)]
+    optimizer = torch.optim.SGD(weights, 0.1)
+    values = recipe(schedule=schedule, steps=steps, warmup_steps=warmup, val_every=steps)
+    scheduler = make_scheduler(optimizer, values)
+    for step in range(steps):
+        expected = share((step - warmup) / (steps - warmup))
+        if step < warmup:
+            expected = (step + 1) / (warmup + 1)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([0.1 * expected, 0.02 * expected], abs=1e-9), step
+        optimizer.step()
+        scheduler.step()
 
 
 def test_layer_decay_is_the_formula_and_timms() -> None:
@@ -141,7 +142,7 @@ def test_without_layer_decay_the_optimizer_is_as_it_was() -> None:
 
 
 def test_layer_decay_needs_known_layers() -> None:
-    with pytest.raises(UserError, match="no order of layers .* of a Sequential; set"):
+    with pytest.raises(UserError, match="must be 1 for a Sequential, whose order of layers"):
         make_optimizer(nn.Sequential(nn.Linear(2, 2)), recipe(layer_decay=0.5))
 
 
@@ -195,7 +196,7 @@ def test_average_is_the_formula_and_is_what_is_evaluated_and_kept() -> None:
 
 
 def test_a_checkpoint_restores_average_and_optimizer_exactly(tmp_path) -> None:
-    values = recipe(ema_decay=0.9, layer_decay=0.8, schedule=Step([0.5], 0.1), warmup_steps=0)
+    values = recipe(ema_decay=0.9, layer_decay=0.8, schedule=StepRate([0.5], 0.1), warmup_steps=0)
     data = batches(4)
     whole, half, rest = (classifier(vit(), values) for _ in range(3))
     fit(whole, data)
@@ -234,13 +235,13 @@ def test_neutral_values_are_the_bits_of_a_plain_loop() -> None:
     plain = tuple(network.no_weight_decay())
     groups = param_groups_weight_decay(network, 0.01, no_weight_decay_list=plain)
     optimizer = torch.optim.SGD(groups, 0.1, momentum=0.9, nesterov=True, fused=True)
-    for step, (shown, labels) in enumerate(data):
-        for group in optimizer.param_groups:
-            group["lr"] = 0.1 * (0.5 * (1 + math.cos(math.pi * step / 12)))
+    scheduler = CosineAnnealingLR(optimizer, 12)
+    for shown, labels in data:
         logits = network((shown.float() / 255 - 0.5) / 0.5)
         targets = F.one_hot(labels, 3).float()
         F.cross_entropy(logits, targets, label_smoothing=0.1).backward()
         optimizer.step()
         optimizer.zero_grad()
+        scheduler.step()
     trained = module.network.state_dict()
     assert all(torch.equal(value, trained[name]) for name, value in network.state_dict().items())

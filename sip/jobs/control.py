@@ -1,0 +1,48 @@
+"""The control of an arm: the run `augmentation=none` with all else the same, found or trained once.
+
+If that run is finished, its checkpoint is used; else it is trained and kept in the store, under the
+same fingerprint.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sip.classifier import checkpoint as checkpoints
+from sip.classifier.control import PLAIN
+from sip.core.hashing import digest
+from sip.pipeline.makers import Stages
+
+
+def recipe_of(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe of the control of a run with this recipe."""
+    return {**run, "augmentation": PLAIN.recipe(), "offline": None}
+
+
+def checkpoint_of(
+    run: Mapping[str, Any],
+    runs: Path,
+    store: Path,
+    train: Callable[[Path], object],
+    stages: Stages,
+) -> Path:
+    """Return the weights of a run's control, which is trained if there is none.
+
+    Args:
+        run: The recipe of the run.
+        runs: Folder of the runs.
+        store: Folder of the store.
+        train: Trains with `PLAIN` and leaves the checkpoint in a folder.
+    """
+    fingerprint = digest(recipe_of(run))[:10]
+    folder = store / "controls" / fingerprint
+    with stages.stage("control") as row:
+        finished = runs.glob(f"*-{fingerprint}/summary.json")  # written last
+        places = [*(summary.parent for summary in finished), folder]
+        for place in places:
+            if (place / checkpoints.NAME).is_file():
+                row["found"] = 1
+                return place / checkpoints.NAME
+        train(folder)
+        row["made"] = 1
+    return folder / checkpoints.NAME
