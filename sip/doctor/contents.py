@@ -33,7 +33,7 @@ def weights(config: "DictConfig") -> Iterator[Finding]:
 def data(config: "DictConfig") -> Iterator[Finding]:
     """Yield whether the chosen data set is there: its list is read, its pictures are not."""
     from sip.config.build import build
-    from sip.records.write import choice
+    from sip.config.provenance import choice
 
     node = config.dataset.copy()
     can_fetch = "download" in node

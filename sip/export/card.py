@@ -7,6 +7,7 @@ import yaml
 
 from sip.core.text import counted, escape_markdown, values_without_paths
 from sip.export.source import COLUMNS, Source
+from sip.records.summary import Summary
 
 MAX_CLASSES = 50  # more are summed up
 NOT_OF_PICTURES = ("augmentation", "backbone", "classifier", "seed")  # of a training run
@@ -28,7 +29,7 @@ asks for (Stable Diffusion's, for example, restricts uses). Then mend `license: 
 
 def card(source: Source, file_format: str, per_file: int) -> str:
     """Return `README.md`: YAML for dataset hubs, then text for people; no local paths."""
-    recipe = values_without_paths(source.summary.get("recipe") or {})
+    recipe = values_without_paths(dict(source.record.summary.recipe))
     recipe = {key: value for key, value in recipe.items() if key not in NOT_OF_PICTURES}
     told = _yaml(recipe)
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", told))])  # none in it ends it
@@ -37,7 +38,7 @@ def card(source: Source, file_format: str, per_file: int) -> str:
         loading %= -(-source.num // per_file) - 1
     lines = [
         _header(source, file_format),
-        f"# {escape_markdown(source.run.resolve().name)}",
+        f"# {escape_markdown(source.record.folder.resolve().name)}",
         _what(source),
         f"```python\n{loading}\n```",
         "The `label` column is the class index of the source data set; the order of folders' names "
@@ -48,7 +49,7 @@ def card(source: Source, file_format: str, per_file: int) -> str:
         "## How the pictures were made\n\n"
         "Source data set and settings of every step, as recorded by the run; anything not in "
         f"here is in the columns of each picture.\n\n{fence}yaml\n{told}{fence}",
-        _made_with(source.summary),
+        _made_with(source.record.summary),
         "## Licence\n\n" + LICENCE,
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
@@ -57,7 +58,7 @@ def card(source: Source, file_format: str, per_file: int) -> str:
 def _header(source: Source, file_format: str) -> str:
     size = next((name for limit, name in SIZES if source.num < limit), "n>1M")
     values: dict[str, Any] = {
-        "pretty_name": source.run.resolve().name,
+        "pretty_name": source.record.folder.resolve().name,
         "license": "unknown",
         "task_categories": ["image-classification"],
         "size_categories": [size],
@@ -121,10 +122,10 @@ def _columns() -> str:
     return "\n".join(["| column | type | what it holds |", "|---|---|---|", *rows])
 
 
-def _made_with(summary: dict[str, Any]) -> str:
-    made = dict(summary.get("versions") or {})
-    if summary.get("commit"):
-        made["commit"] = summary["commit"]
+def _made_with(summary: Summary) -> str:
+    made = dict(summary.versions)
+    if summary.commit:
+        made["commit"] = summary.commit
     told = ", ".join(f"{name} {value}" for name, value in made.items())
     return f"Made with {escape_markdown(told)}" if made else ""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sip.core.errors import UserError
 from sip.core.tars import split_reference
-from sip.export.source import COLUMNS, Picture
+from sip.export.source import COLUMNS, ExportImage
 
 MAX_BYTES = 200  # of a folder's name; file systems allow 255
 UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
@@ -22,7 +22,7 @@ TAKEN = {"", "metadata.csv", "readme.md"}
 
 
 def write(
-    pictures: Iterable[Picture], folder: Path, class_names: Sequence[str], link: bool
+    pictures: Iterable[ExportImage], folder: Path, class_names: Sequence[str], link: bool
 ) -> None:
     """Write the pictures, a folder a class, and the table of their provenance.
 

@@ -12,7 +12,7 @@ from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import progress
 from sip.export import image_folder, parquet, tar_shards
 from sip.export.card import card
-from sip.export.source import Picture, Source
+from sip.export.source import ExportImage, Source
 
 FORMATS = ("image_folder", "webdataset", "datasets")
 
@@ -59,7 +59,7 @@ def export(options: Options) -> Source:
     with graceful(), suppress(_StopError), _whole(options.output) as folder:
         with progress("export", source.num, "image") as bar:
 
-            def pictures() -> Iterator[Picture]:
+            def pictures() -> Iterator[ExportImage]:
                 for picture in source.pictures():
                     if stop_requested():  # `graceful` says so in the end
                         raise _StopError
@@ -76,7 +76,7 @@ class _StopError(Exception):
     """The export was asked to stop, and ends without a result."""
 
 
-def _write(pictures: Iterator[Picture], folder: Path, source: Source, options: Options) -> None:
+def _write(pictures: Iterator[ExportImage], folder: Path, source: Source, options: Options) -> None:
     if options.format == "image_folder":
         image_folder.write(pictures, folder, source.class_names, options.link)
     elif options.format == "webdataset":

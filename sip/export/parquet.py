@@ -9,13 +9,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sip.export.source import COLUMNS, Picture
+from sip.export.source import COLUMNS, ExportImage
 
 ROW_GROUP = 100  # pictures that are in memory at a time, here and at a reader's
 
 
 def write(
-    pictures: Iterable[Picture], folder: Path, class_names: Sequence[str], num: int, per_file: int
+    pictures: Iterable[ExportImage],
+    folder: Path,
+    class_names: Sequence[str],
+    num: int,
+    per_file: int,
 ) -> None:
     """Write `data/train-00000-of-00003.parquet` and so on.
 
@@ -51,6 +55,6 @@ def schema(class_names: Sequence[str]) -> pa.Schema:
     return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features}})})
 
 
-def _row(picture: Picture) -> dict[str, Any]:
+def _row(picture: ExportImage) -> dict[str, Any]:
     data, facts = picture.read()
     return {"image": {"bytes": data, "path": f"{picture.name}{picture.suffix(data)}"}, **facts}

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.tars import read_bytes, split_reference
-from sip.records.read import read_config, read_summary
+from sip.records.read import IMAGES, read_run
+from sip.records.summary import GenerationSummary
 
-ROWS_AT_ONCE = 4096
 ID_LENGTH = 24  # hex digits, as of an image_id
 ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")  # of a drawn picture: becomes a file's name
 MAX_CLASSES = 1_000_000
@@ -49,7 +48,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class ExportImage:
     """A picture to export.
 
     Attributes:
@@ -107,7 +106,7 @@ class Source:
         originals: Also the real training pictures.
 
     Attributes:
-        summary: Of the run.
+        record: The run.
         num: Pictures to export.
         counts: Pictures to export by label and kind.
         failed: Pictures that could not be drawn, by reason.
@@ -118,16 +117,14 @@ class Source:
     """
 
     def __init__(self, run: Path, store: Path | None, originals: bool) -> None:
-        for name in ("pictures.parquet", "summary.json", "config.yaml"):
+        for name in (IMAGES, "summary.json", "config.yaml"):
             if not (run / name).is_file():
                 raise UserError(
-                    f"export: expected a finished run's folder with {name}, came {run}; "
+                    f"run: must be the folder of a finished run with {name}, got {run}; "
                     "name one with run=runs/<name>"
                 )
-        self.run, self.originals = run, originals
-        self.summary = read_summary(run / "summary.json")
-        self.config = read_config(run / "config.yaml")
-        self.store = Path(store or self._configured("paths", "store")).absolute()
+        self.record, self.originals = read_run(run), originals
+        self.store = (store or self.record.store).absolute()
         self.counts: Counter[tuple[int, str]] = Counter()
         self.failed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
@@ -138,11 +135,12 @@ class Source:
         except (KeyError, TypeError, OSError, pa.ArrowException) as error:
             said = " ".join(str(error).split())[:200]
             raise UserError(
-                f"export: expected the pictures of a run in {run}/pictures.parquet "
+                f"export: expected the images of a run in {run}/{IMAGES} "
                 f"({type(error).__name__}: {said}); the run is damaged: run it again"
             ) from error
-        if "failures" in self.summary:  # those too that never came onto the list
-            self.failed = Counter(self.summary["failures"])
+        summary = self.record.summary
+        if isinstance(summary, GenerationSummary):  # those too that never got onto the list
+            self.failed = Counter(summary.failures)
         if self.num == 0:
             raise UserError(f"export: expected drawn pictures in {run}, found none")
         if not self.store.is_dir():
@@ -164,11 +162,11 @@ class Source:
             names.append(f"{name} ({label})" if name in names else name)
         return names
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[ExportImage]:
         """Yield the pictures to export; few rows are in memory at a time."""
         paths = self._original_paths() if self.originals else {}
         used: Counter[str] = Counter()
-        for row in self._rows():
+        for row in self.record.iterate_images():
             if not self._is_exported(row):
                 continue
             real = row["kind"] == "real"
@@ -178,7 +176,7 @@ class Source:
             used[name] += 1
             unique = name if used[name] == 1 else f"{name}-{used[name]}"
             file = paths[row["id"]] if real else os.path.join(self.store, row["file"])
-            yield Picture(unique, file, None if real else row["sha256"], self._facts(row))
+            yield ExportImage(unique, file, None if real else row["sha256"], self._facts(row))
 
     def _facts(self, row: dict[str, Any]) -> dict[str, Any]:
         spans = json.loads(row["spans"]) if row.get("spans") else None
@@ -188,11 +186,6 @@ class Source:
         }
         return {name: {**row, **added}.get(name) for name in COLUMNS}
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        with pq.ParquetFile(self.run / "pictures.parquet") as file:
-            for batch in file.iter_batches(ROWS_AT_ONCE, use_threads=False):
-                yield from batch.to_pylist()
-
     def _is_exported(self, row: dict[str, Any]) -> bool:
         if row["kind"] == "real":
             return self.originals and row["split"] == "train"
@@ -200,7 +193,7 @@ class Source:
 
     def _look(self) -> None:
         """Count, and learn the classes and the originals' hashes."""
-        for row in self._rows():
+        for row in self.record.iterate_images():
             if not 0 <= row["label"] < MAX_CLASSES:
                 raise KeyError(f"label {row['label']}")
             self._names.setdefault(row["label"], str(row["class_name"]))
@@ -213,27 +206,17 @@ class Source:
             elif row["kind"] == "drawn":
                 self.failed[row.get("reason") or "failed"] += 1
 
-    def _configured(self, *keys: str) -> Any:
-        """Return what the run's configuration says under these keys, one in the other.
-
-        Raises:
-            UserError: Nothing.
-        """
-        node: Any = self.config
-        for key in keys:
-            node = node.get(key) if isinstance(node, dict) else None
-        if not node:
-            raise UserError(
-                f"export: expected {'.'.join(keys)} in {self.run}/config.yaml, came none; say "
-                "where the store is with store=..., and use originals=false"
-            )
-        return node
-
     def _original_paths(self) -> dict[str, str]:
         """Return sample_id -> path, from the run's data set as it is now."""
         from sip.config.build import build
 
-        samples = build(self._configured("dataset")).samples("train")
+        dataset = self.record.config.get("dataset")
+        if not isinstance(dataset, dict):
+            raise UserError(
+                f"{self.record.folder}/config.yaml: dataset: must be a data set, got {dataset!r}; "
+                "use originals=false"
+            )
+        samples = build(dataset).samples("train")
         found = {sample.sample_id: sample.sha256 for sample in samples}
         if changed := [key for key, sha256 in self._hashes.items() if found.get(key) != sha256]:
             raise UserError(

@@ -6,10 +6,10 @@ from itertools import chain, islice
 from pathlib import Path
 
 from sip.core import tars
-from sip.export.source import Picture
+from sip.export.source import ExportImage
 
 
-def write(pictures: Iterable[Picture], folder: Path, per_file: int) -> None:
+def write(pictures: Iterable[ExportImage], folder: Path, per_file: int) -> None:
     """Write `train-00000.tar` and so on, with members `<id>.png`, `<id>.cls` and `<id>.json`.
 
     Args:
@@ -30,7 +30,7 @@ def write(pictures: Iterable[Picture], folder: Path, per_file: int) -> None:
         position += 1
 
 
-def _members(picture: Picture) -> bytes:
+def _members(picture: ExportImage) -> bytes:
     data, facts = picture.read()
     name, text = picture.name, json.dumps(facts, ensure_ascii=False)
     return (

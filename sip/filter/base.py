@@ -4,9 +4,10 @@ A verdict may depend on the other images (the best share of a class, copies), so
 the store: it is computed again from stored rows, which takes seconds.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -51,6 +52,36 @@ class Verdict:
 
 
 KEPT = Verdict()
+
+
+@dataclass(frozen=True)
+class FilterCounts:
+    """How many images a filter kept and rejected.
+
+    Attributes:
+        reasons: Reason -> rejected images, the most frequent first.
+    """
+
+    kept: int
+    rejected: int
+    reasons: Mapping[str, int]
+
+    @classmethod
+    def of(cls, verdicts: Sequence[Verdict]) -> Self:
+        """Count verdicts."""
+        reasons = Counter(one.reason for one in verdicts if one.reason is not None)
+        rejected = reasons.total()
+        return cls(len(verdicts) - rejected, rejected, dict(reasons.most_common()))
+
+    @property
+    def reasons_text(self) -> str:
+        """The reasons in one line; "" if nothing was rejected."""
+        return ", ".join(f"{num:,} {reason}" for reason, num in self.reasons.items())
+
+    def line(self) -> str:
+        """Return the counts in one line."""
+        text = f"{self.kept:,} of {self.kept + self.rejected:,} generated images kept"
+        return f"{text}; rejected: {self.reasons_text}" if self.rejected else text
 
 
 class Facts(Protocol):

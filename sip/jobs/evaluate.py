@@ -1,17 +1,17 @@
-"""What a run's stored predictions say: all metrics, a table of classes, the confusion matrix.
+"""Compute metrics, a table of classes and the confusion matrix from a run's predictions.
 
-A run calls it at its end. `python -m sip.evaluate` does the same for runs that are long finished,
-so that a new metric needs no new training.
+A run does so at its end; `python -m sip.evaluate` does it again for finished runs, so that a new
+metric needs no new training.
 """
 
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sip.core.errors import UserError
-from sip.records.read import read_summary, read_table
+from sip.records.read import read_images, read_table, runs_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ def evaluate(folder: Path) -> dict[str, float]:
     """Write `per_class.csv` and `confusion.png` (both of test); return all metrics of val and test.
 
     Args:
-        folder: Of a run, with `predictions.parquet` and `pictures.parquet`.
+        folder: Folder of a run, with `predictions.parquet` and `pictures.parquet`.
 
     Raises:
         UserError: One of these is missing.
@@ -50,7 +50,7 @@ def evaluate(folder: Path) -> dict[str, float]:
 
 
 def refresh(runs: Path) -> int:
-    """Compute the metrics of all finished runs of a folder anew; return their number.
+    """Compute the metrics of all finished training runs of a folder again; return their number.
 
     Raises:
         UserError: There are none, or one has lost its predictions.
@@ -58,46 +58,26 @@ def refresh(runs: Path) -> int:
     from sip.core.progress import progress
     from sip.records.write import write_summary
 
-    files = [file for file in sorted(runs.glob("*/summary.json")) if _is_run(file)]
-    if not files:
-        raise UserError(f"evaluate: expected finished runs of sip.train in {runs}, found none")
-    bar = progress("evaluate", len(files), "run")
-    for file in files:
-        summary = read_summary(file)
-        # What came from elsewhere, such as the metrics of the drawn pictures, stays.
+    found = runs_of(runs, None)
+    bar = progress("evaluate", len(found), "run")
+    for run in found:
+        # Metrics from elsewhere, such as those of the generated images, stay.
         others = {
             name: value
-            for name, value in summary.get("metrics", {}).items()
+            for name, value in run.summary.metrics.items()
             if not name.startswith(("val/", "test/"))
         }
-        write_summary(file, {**summary, "metrics": {**others, **evaluate(file.parent)}})
+        summary = replace(run.summary, metrics=others | evaluate(run.folder))
+        write_summary(run.folder, summary)
         bar.update(1)
     bar.close()
-    return len(files)
-
-
-def shown(metrics: dict[str, float]) -> str:
-    """Return the line of the run's table."""
-    names = {
-        "test/top5": "top-5",
-        "test/mean_per_class": "mean per class",
-        "test/ece": "calibration error",
-        "test/nll": "negative log-likelihood",
-        "test/head": "head",
-        "test/middle": "middle",
-        "test/tail": "tail",
-    }
-    return ", ".join(f"{text} {metrics[key]:.3f}" for key, text in names.items() if key in metrics)
-
-
-def _is_run(file: Path) -> bool:
-    return "test_accuracy" in read_summary(file)
+    return len(found)
 
 
 def _classes(folder: Path) -> tuple[list[str], list[int]]:
     """Return the names of the classes, and the labels of the real training pictures."""
-    rows = _read(folder / "pictures.parquet", ["kind", "split", "label", "class_name"])
-    real = [row for row in rows if row["kind"] == "real"]
+    columns = ["kind", "split", "label", "class_name"]
+    real = [row for row in read_images(folder, columns=columns) if row["kind"] == "real"]
     names: dict[int, str] = {}
     for row in real:  # a wrong label of dataset.label_noise brings its own class name
         names.setdefault(row["label"], row["class_name"])
@@ -117,16 +97,11 @@ def _predictions(folder: Path) -> dict[str, tuple["Tensor", "Tensor"]]:
     """Return split -> logits (N, C), float32, and labels (N,), int64."""
     import torch
 
-    rows = _read(folder / "predictions.parquet", ["split", "label", "logits"])
+    columns = ["split", "label", "logits"]
+    rows = read_table(folder / "predictions.parquet", columns=columns).to_pylist()
     found = {}
     for split in ("val", "test"):
         members = [row for row in rows if row["split"] == split]
         logits = torch.tensor([row["logits"] for row in members], dtype=torch.float32)
         found[split] = (logits, torch.tensor([row["label"] for row in members]))
     return found
-
-
-def _read(path: Path, columns: list[str]) -> list[dict[str, Any]]:
-    if not path.exists():
-        raise UserError(f"evaluate: expected {path}, which a finished run has; train it again")
-    return read_table(path, columns=columns).to_pylist()

@@ -11,28 +11,38 @@ filter that needs a classifier is applied by `sip.train` alone.
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from sip.config.build import build
+from sip.config.provenance import choice, environment
 from sip.core import progress
 from sip.core.files import plain_disk_errors
 from sip.core.hashing import digest
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
+from sip.core.spread import spread
 from sip.core.text import counted, join_first, text_table
 from sip.dataset.base import Sample
 from sip.device.launch import check, launched, num_processes
 from sip.device.settings import set_threads
-from sip.filter.base import KEPT, Verdict
-from sip.pipeline import filtering as apply
-from sip.pipeline import quality as drawn
+from sip.filter.base import KEPT, FilterCounts, Verdict
+from sip.pipeline.filtering import mark, verdicts
 from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Candidates, Offline
 from sip.pipeline.plan import Plan, make_plan, say_what_models_know
+from sip.pipeline.quality import MAX_PICTURES, Quality, measure
 from sip.prompts.base import Prompt
-from sip.records import write as records
+from sip.records.summary import GenerationSummary, StageCounts
+from sip.records.write import (
+    NUM_PAIRS,
+    NUM_REJECTED,
+    write_config,
+    write_contact_sheet,
+    write_images,
+    write_rejected_sheet,
+    write_summary,
+)
 from sip.store.repair import mend
 
 
@@ -76,7 +86,7 @@ class Generation:
         self.offline.require()
         self.recipe = {"dataset": self.dataset.recipe(), "offline": self.offline.recipe()}
         self.fingerprint = digest(self.recipe)[:10]
-        self.name = f"generate-{records.choice('dataset')}-{records.choice('images')}"
+        self.name = f"generate-{choice('dataset')}-{choice('images')}"
         self.folder = Path(config.paths.runs) / f"{self.name}-{self.fingerprint}"
         self.stages = Stages()
 
@@ -126,20 +136,20 @@ class Generation:
         found: list[Verdict] | None = None
         if offline.filter is not None:
             names = self.dataset.class_names
-            found = apply.verdicts(offline, offline.drawn(prompts, said), names, self.stages)
-        records.write_pictures(
+            found = verdicts(offline, offline.drawn(prompts, said), names, self.stages)
+        write_images(
             self.folder / "pictures.parquet",
             {"train": samples},
-            apply.mark(offline.drawn(prompts, said), found),
+            mark(offline.drawn(prompts, said), found),
             offline.store.root,
         )
-        records.write_config(self.config, self.folder / "config.yaml")
+        write_config(self.config, self.folder / "config.yaml")
         judged = self._judged(prompts, found)
         kept = [prompt for prompt, verdict in judged if verdict.reason is None]
         sheet = self._write_sheets(kept, judged, said)
         self._publish(kept, said)
-        summary = self._summary(samples, prompts, found) | self._quality(kept, said)
-        records.write_summary(self.folder / "summary.json", summary)
+        summary = self._summary(samples, prompts, found, self._quality(kept, said))
+        write_summary(self.folder, summary)
         print(self._table(summary, sheet))
         offline.report_failures(prompts, samples)
 
@@ -159,11 +169,11 @@ class Generation:
     ) -> Path | None:
         """Draw some of the pictures, and some of the rejected ones; return the first sheet."""
         rejected = [one for one in judged if one[1].reason is not None]
-        some = records.spread(rejected, apply.NUM_ON_SHEET)
+        some = spread(rejected, NUM_REJECTED)
         pictures = self.offline.drawn([prompt for prompt, _ in some], said)
-        apply.write_sheet(apply.mark(pictures, [verdict for _, verdict in some]), self.folder)
-        first = list(self.offline.drawn(records.spread(kept), said))
-        return records.write_contact_sheet(first, self.folder)
+        write_rejected_sheet(mark(pictures, [verdict for _, verdict in some]), self.folder)
+        first = list(self.offline.drawn(spread(kept, NUM_PAIRS), said))
+        return write_contact_sheet(first, self.folder)
 
     def _publish(self, kept: list[Prompt], said: dict[str, Candidates]) -> None:
         """Log the kept ones as a W&B artefact, where `logger.log_artifacts` asks for it."""
@@ -176,13 +186,13 @@ class Generation:
             drawn_set = DrawnSet(pictures, self.offline.recipe(), room)
             Safely()(lambda: publish(drawn_set, logger, self.folder, self.config.experiment))
 
-    def _quality(self, kept: list[Prompt], said: dict[str, Candidates]) -> dict[str, Any]:
+    def _quality(self, kept: list[Prompt], said: dict[str, Candidates]) -> Quality:
         """Measure the kept ones, without a reference: only the training part was read."""
-        chosen = list(self.offline.drawn(drawn.evenly(kept, drawn.MAX_PICTURES), said))
+        chosen = list(self.offline.drawn(spread(kept, MAX_PICTURES), said))
         class_names = self.dataset.class_names
-        quality = drawn.measure(self.config, self.offline, chosen, [], class_names, self.stages)
+        quality = measure(self.config, self.offline, chosen, [], class_names, self.stages)
         quality.write(self.folder)
-        return quality.summary()
+        return quality
 
     def _require_folder(self) -> None:
         with plain_disk_errors(self.folder, "paths.runs"):
@@ -194,44 +204,48 @@ class Generation:
         return num_processes(self.config.trainer, self.offline.runtime.device)
 
     def _summary(
-        self, samples: list[Sample], prompts: list[Prompt], found: list[Verdict] | None
-    ) -> dict[str, Any]:
+        self,
+        samples: list[Sample],
+        prompts: list[Prompt],
+        found: list[Verdict] | None,
+        quality: Quality,
+    ) -> GenerationSummary:
         failures = self.offline.failures(prompts, samples)
         room = self.offline.room("images")
         rows = dict.fromkeys(prompt.image_id for prompt in prompts)
-        sieve = {} if found is None else {"filter": apply.counts(found)}
-        num_drawn = len(rows) - len(room.failed(rows))
-        return {
-            "kind": "generate",
-            "name": self.name,
-            "fingerprint": self.fingerprint,
-            "dataset": records.choice("dataset"),
-            "images": records.choice("images"),
-            "num_real": len(samples),
-            "num_drawn": num_drawn if found is None else sieve["filter"]["kept"],
-            **sieve,
-            "failures": dict(failures),
-            "unet_evaluations": sum(self.offline.column("images", list(rows), "unet_evaluations")),
-            "stages": self.stages.rows,
-            "room": room.folder.relative_to(self.offline.store.root).as_posix(),
-            **records.environment(),
-            "recipe": self.recipe,
-        }
+        counts = None if found is None else FilterCounts.of(found)
+        return GenerationSummary(
+            name=self.name,
+            fingerprint=self.fingerprint,
+            dataset=choice("dataset"),
+            images=choice("images"),
+            num_real=len(samples),
+            num_generated=counts.kept if counts else len(rows) - len(room.failed(rows)),
+            filter=counts,
+            failures=dict(failures),
+            unet_evaluations=sum(self.offline.column("images", list(rows), "unet_evaluations")),
+            metrics=quality.metrics,
+            quality=tuple(quality.rows),
+            stages=tuple(StageCounts(**row) for row in self.stages.rows),
+            images_dir=room.folder.relative_to(self.offline.store.root).as_posix(),
+            **environment(),
+            recipe=self.recipe,
+        )
 
-    def _table(self, summary: dict[str, Any], sheet: Path | None) -> str:
-        folder = self.offline.store.root / summary["room"]
-        failed = ", ".join(f"{num} {reason}" for reason, num in summary["failures"].items())
+    def _table(self, summary: GenerationSummary, sheet: Path | None) -> str:
+        folder = self.offline.store.root / summary.images_dir
+        failed = ", ".join(f"{num} {reason}" for reason, num in summary.failures.items())
         return text_table(
             {
-                "drawn": f"{counted(summary['num_drawn'], 'picture')} of "
-                f"{counted(summary['num_real'], 'original')}",
+                "generated": f"{counted(summary.num_generated, 'image')} of "
+                f"{counted(summary.num_real, 'original')}",
                 "failed": failed or "none",
-                **({"filter": apply.line(summary["filter"])} if "filter" in summary else {}),
-                "U-Net evaluations": f"{summary['unet_evaluations']:,}",
-                "seconds": ", ".join(f"{r['stage']} {r['seconds']:.1f}" for r in self.stages.rows),
-                "pictures in": str(folder),
+                **({"filter": summary.filter.line()} if summary.filter else {}),
+                "U-Net evaluations": f"{summary.unet_evaluations:,}",
+                "seconds": ", ".join(f"{r.stage} {r.seconds:.1f}" for r in summary.stages),
+                "images in": str(folder),
                 "list and provenance": str(self.folder / "pictures.parquet"),
-                "contact sheet": str(sheet) if sheet else "none: nothing was drawn",
+                "contact sheet": str(sheet) if sheet else "none: nothing was generated",
                 "as a data set": f"python -m sip.export run={shlex.quote(str(self.folder))} "
                 "format=image_folder output=FOLDER",
             }

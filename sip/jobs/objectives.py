@@ -8,8 +8,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sip.core.errors import UserError
+from sip.records.summary import TrainingSummary
 
-SHORT = {"val/accuracy": "val_accuracy"}  # beside the summary's "metrics"
 LOWER_IS_BETTER = ("val/ece", "val/nll")  # of validation; drawn sets' metrics say it themselves
 
 
@@ -49,21 +49,20 @@ class Objectives:
             )
         self._check({name: name not in LOWER_IS_BETTER for name in self._of("val/")})
 
-    def of(self, summary: Mapping[str, Any]) -> float | tuple[float, ...]:
+    def of(self, summary: TrainingSummary) -> float | tuple[float, ...]:
         """Return the values of a finished run: a number, or a tuple where there are several.
 
         Raises:
             UserError: The run has no such metric, or the sweeper goes the wrong way.
         """
-        known = {**summary.get("metrics", {})}
-        known |= {name: summary[key] for name, key in SHORT.items()}
+        known = {**summary.metrics, "val/accuracy": summary.val_accuracy}
         for name in self.names:
             if name not in known:
                 there = sorted(key for key in known if key.startswith(("val/", "drawn/")))
                 raise UserError(
                     f"train.objectives: the run has no {name}; it has {', '.join(there)}"
                 )
-        better = {row["metric"]: row["higher_is_better"] for row in summary.get("quality", [])}
+        better = {row.metric: row.higher_is_better for row in summary.quality}
         self._check({name: better[name] for name in self._of("drawn/") if name in better})
         values = tuple(float(known[name]) for name in self.names)
         return values if len(values) > 1 else values[0]

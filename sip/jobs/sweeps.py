@@ -20,6 +20,7 @@ from sip.core.text import counted, format_duration
 if TYPE_CHECKING:
     from sip.dataset.base import Dataset
     from sip.jobs.train import Run
+    from sip.records.summary import TrainingSummary
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
@@ -145,6 +146,7 @@ def survey(config: DictConfig, jobs: Iterable[list[str]]) -> Survey:
     from sip.core.errors import UserError
     from sip.core.hashing import digest
     from sip.jobs.train import Run
+    from sip.records.read import training_runs
 
     loader = GlobalHydra.instance().config_loader()
     runs: dict[str, Run] = {}
@@ -161,8 +163,7 @@ def survey(config: DictConfig, jobs: Iterable[list[str]]) -> Survey:
         else:
             runs[run.fingerprint] = run
     finished = {
-        file.parent.name.rpartition("-")[2]: json.loads(file.read_text())
-        for file in Path(config.paths.runs).glob("*/summary.json")
+        run.summary.fingerprint: run.summary for run in training_runs(Path(config.paths.runs))
     }
     to_do = [run for fingerprint, run in runs.items() if fingerprint not in finished]
     wanted: dict[str, set[Any]] = defaultdict(set)  # how they are drawn -> what
@@ -203,19 +204,16 @@ def to_draw(run: "Run") -> set[Any]:
 
 
 def _seconds(
-    to_do: list["Run"], wanted: Mapping[str, set[Any]], finished: Iterable[dict[str, Any]]
+    to_do: list["Run"], wanted: Mapping[str, set[Any]], finished: Iterable["TrainingSummary"]
 ) -> tuple[float | None, int]:
     """Return the seconds of runs like finished ones, and how many are like none."""
     training: dict[str, list[float]] = defaultdict(list)
     drawing: dict[str, list[float]] = defaultdict(list)
     for summary in finished:
-        if "test_accuracy" not in summary:
-            continue
-        rows = [row for row in summary["stages"] if row["stage"] == "classifier"]
-        training[_classifier(summary["recipe"])] += [row["seconds"] for row in rows]
-        if summary["num_drawn"] and "draw_seconds" in summary:
-            one = summary["draw_seconds"] / summary["num_drawn"]
-            drawing[_images(summary["recipe"])].append(one)
+        training[_classifier(summary.recipe)].append(summary.seconds("classifier"))
+        if summary.num_generated:
+            one = summary.generation_seconds / summary.num_generated
+            drawing[_images(summary.recipe)].append(one)
     alike = [training[_classifier(run.recipe)] for run in to_do]
     known = [sum(seconds) / len(seconds) for seconds in alike if seconds]
     if not known:

@@ -14,7 +14,6 @@ The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.
 - `quality.parquet`: how similar each of them is to its label, caption and original
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from sip.augmentation.base import Augmentation
 from sip.classifier.base import UNFINISHED, Result, TrainingImage
 from sip.config.build import build
+from sip.config.provenance import choice, command_line, environment
 from sip.core import progress
 from sip.core.errors import UserError
 from sip.core.hashing import digest
@@ -40,15 +40,20 @@ from sip.device.launch import check, launched
 from sip.device.settings import Runtime, device, set_threads
 from sip.jobs.evaluate import evaluate
 from sip.jobs.objectives import Objectives
-from sip.pipeline import quality as drawn
-from sip.pipeline.filtering import Sifted, sift, write_sheet
+from sip.pipeline.filtering import Sifted, sift
 from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Offline, Picture
 from sip.pipeline.plan import make_plan, say_what_models_know
-from sip.records import write as records
-from sip.records.arms import arm
-from sip.records.summary import table
-from sip.records.write import choice
+from sip.pipeline.quality import NOTHING, measure
+from sip.records.read import finished_folders, read_summary
+from sip.records.summary import StageCounts, TrainingSummary, arm
+from sip.records.write import (
+    write_config,
+    write_contact_sheet,
+    write_images,
+    write_rejected_sheet,
+    write_summary,
+)
 from sip.store.repair import check_retry, mend
 from sip.tracking.curves import join, put_aside
 
@@ -86,10 +91,10 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     if summary is None:
         summary = run.make()
     else:
-        for stage in summary["stages"]:
-            say(stage["stage"], f"found {stage['found'] + stage['made']}")
+        for stage in summary.stages:
+            say(stage.stage, f"found {stage.found + stage.made}")
     if progress.is_first:
-        print(table(summary, run.folder, Path(config.paths.store)))
+        print(summary.table(run.folder, Path(config.paths.store)))
     return goals.of(summary)
 
 
@@ -128,14 +133,16 @@ class Run:
         self.name = f"{self.names['backbone']}-{self.names['augmentation']}-seed{config.seed}"
         self.folder = Path(config.paths.runs) / f"{self.name}-{self.fingerprint}"
 
-    def found(self) -> dict[str, Any] | None:
+    def found(self) -> TrainingSummary | None:
         """Return the summary of the same run, if it was finished before, under whatever name."""
-        for file in Path(self.config.paths.runs).glob(f"*-{self.fingerprint}/summary.json"):
-            self.folder = file.parent
-            summary = json.loads(file.read_text())
-            if self.config.experiment not in summary["experiments"]:
-                summary["experiments"].append(self.config.experiment)
-                records.write_summary(file, summary)
+        for folder in finished_folders(Path(self.config.paths.runs), self.fingerprint):
+            summary = read_summary(folder / "summary.json")
+            assert isinstance(summary, TrainingSummary)
+            self.folder = folder
+            experiment = self.config.experiment
+            if experiment not in summary.experiments:
+                summary = replace(summary, experiments=(*summary.experiments, experiment))
+                write_summary(folder, summary)
             return summary
         return None
 
@@ -143,7 +150,7 @@ class Run:
         """Say which settings of the command line are about drawing, where nothing is drawn."""
         if self.offline is not None or not progress.is_first:
             return
-        given = [text.lstrip("+") for text in records.command_line()["overrides"]]
+        given = [text.lstrip("+") for text in command_line()["overrides"]]
         idle = [text for text in given if re.split(r"[./=@]", text)[0] in OF_DRAWING]
         if idle:
             arm_name = self.names["augmentation"]
@@ -159,7 +166,7 @@ class Run:
         _refuse_unreadable(samples)
         print(text_table(make_plan(self.offline, samples).lines()))
 
-    def make(self) -> dict[str, Any]:
+    def make(self) -> TrainingSummary:
         """Do the run, with every process of the job; the first one writes the folder."""
         self._require()
         device_name = device(self.config.runtime.device)
@@ -168,7 +175,7 @@ class Run:
                 self.offline.runtime = replace(self.offline.runtime, device=own)
             return self._make()
 
-    def _make(self) -> dict[str, Any]:
+    def _make(self) -> TrainingSummary:
         stages = Stages()
         with stages.stage("dataset") as row:
             parts = {split: self.dataset.samples(split) for split in SPLITS}
@@ -182,13 +189,13 @@ class Run:
         pictures = self.offline.pictures(parts["train"], stages) if self.offline else []
         leaks.check_sources((picture.prompt for picture in pictures), parts["train"])
         sifted = self._sift(pictures, parts, stages)
-        quality = drawn.NOTHING
+        quality = NOTHING
         loggers: list[Logger] = []
         sheet = None
         if progress.is_first:
             if self.offline:
                 classes = self.dataset.class_names
-                quality = drawn.measure(
+                quality = measure(
                     self.config, self.offline, sifted.kept, parts["val"], classes, stages
                 )
             loggers, sheet = self._open(parts, sifted)
@@ -196,36 +203,41 @@ class Run:
         with stages.stage("classifier") as row:
             result = self._train(self.augmentation, sifted.kept, parts, self.folder, loggers)
             row["made"] = 1
-        summary = {
-            "name": self.name,
-            "fingerprint": self.fingerprint,
-            "experiments": [self.config.experiment],
-            **self.names,
-            "seed": self.config.seed,
-            "shots": self.config.dataset.get("shots"),
-            "leaks": leaked,
-            "num_real": len(parts["train"]),
-            "num_drawn": len(sifted.kept),
-            **sifted.summary,
-            "num_val": len(parts["val"]),
-            "num_test": len(parts["test"]),
-            "steps": result.steps,
-            "epochs": round(result.epochs, 2),
-            "best_step": result.best_step,
-            "best_epoch": result.best_epoch,
-            "val_accuracy": result.val_accuracy,
-            "test_accuracy": result.test_accuracy,
-            "unet_evaluations": sum(picture.row["unet_evaluations"] for picture in pictures),
-            **quality.summary(),
-            "draw_seconds": sum(picture.row["seconds"] for picture in pictures),
-            "stages": stages.rows,
-            "contact_sheet": sheet.name if sheet else None,
-            **records.environment(),
-            **records.command_line(),
-            "recipe": self.recipe,
-        }
+        metrics = evaluate(self.folder) if progress.is_first else {}
+        given = command_line()
+        summary = TrainingSummary(
+            name=self.name,
+            fingerprint=self.fingerprint,
+            experiments=(self.config.experiment,),
+            dataset=self.names["dataset"],
+            backbone=self.names["backbone"],
+            augmentation=self.names["augmentation"],
+            seed=self.config.seed,
+            shots=self.config.dataset.get("shots"),
+            leaks=leaked,
+            num_real=len(parts["train"]),
+            num_generated=len(sifted.kept),
+            filter=sifted.counts,
+            num_val=len(parts["val"]),
+            num_test=len(parts["test"]),
+            steps=result.steps,
+            epochs=round(result.epochs, 2),
+            best_step=result.best_step,
+            best_epoch=result.best_epoch,
+            val_accuracy=result.val_accuracy,
+            test_accuracy=result.test_accuracy,
+            unet_evaluations=sum(picture.row["unet_evaluations"] for picture in pictures),
+            metrics=quality.metrics | metrics,
+            quality=tuple(quality.rows),
+            generation_seconds=sum(picture.row["seconds"] for picture in pictures),
+            stages=tuple(StageCounts(**row) for row in stages.rows),
+            contact_sheet=sheet.name if sheet else None,
+            **environment(),
+            overrides=tuple(given["overrides"]),
+            choices=given["choices"],
+            recipe=self.recipe,
+        )
         if progress.is_first:
-            summary["metrics"] |= evaluate(self.folder)
             self._close(summary, loggers, sifted.kept)
         return summary
 
@@ -239,14 +251,14 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "summary.json").unlink(missing_ok=True)
         store = Path(self.config.paths.store)
-        records.write_pictures(self.folder / "pictures.parquet", parts, sifted.pictures, store)
-        values = records.write_config(self.config, self.folder / "config.yaml")
+        write_images(self.folder / "pictures.parquet", parts, sifted.pictures, store)
+        values = write_config(self.config, self.folder / "config.yaml")
         found = None
         if self.offline and sifted.kept:
             room = self.offline.room("images").fingerprint
             found = DrawnSet(sifted.kept, self.offline.recipe(), room)
-        sheet = records.write_contact_sheet(records.spread(sifted.kept), self.folder)
-        write_sheet(sifted.pictures, self.folder)
+        sheet = write_contact_sheet(sifted.kept, self.folder)
+        write_rejected_sheet(sifted.pictures, self.folder)
         put_aside(self.folder, (self.folder / UNFINISHED).exists())
         loggers = make_loggers(
             self.config.logger,
@@ -260,16 +272,20 @@ class Run:
         return loggers, sheet
 
     def _close(
-        self, summary: dict[str, Any], loggers: list["Logger"], kept: Sequence[Picture]
+        self, summary: TrainingSummary, loggers: list["Logger"], kept: Sequence[Picture]
     ) -> None:
         """Write the results; with them the run is finished."""
         from sip.tracking.loggers import log_results
 
-        shown = {key: summary[key] for key in ("best_step", "val_accuracy", "test_accuracy")}
-        shown |= summary["metrics"]
+        shown = {
+            "best_step": summary.best_step,
+            "val_accuracy": summary.val_accuracy,
+            "test_accuracy": summary.test_accuracy,
+            **summary.metrics,
+        }
         log_results(self.config.logger, loggers, shown, self.folder, kept)
         join(self.folder)
-        records.write_summary(self.folder / "summary.json", summary)
+        write_summary(self.folder, summary)
 
     def _train(
         self,

@@ -1,7 +1,7 @@
 """Types and protocol of the metrics stage: an `EmbeddedSet` in, one `MetricRow` a number out."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -76,10 +76,6 @@ class MetricRow:
     higher_is_better: bool
     split: str
     n: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it with plain JSON types."""
-        return asdict(self)
 
 
 class Metric(Protocol):

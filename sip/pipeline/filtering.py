@@ -1,11 +1,9 @@
 """Applies the chosen filter to what was drawn: facts in, marked pictures and counts out."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,18 +11,15 @@ from sip.core.errors import UserError
 from sip.core.progress import say
 from sip.core.tars import read_checked
 from sip.core.text import join_first
-from sip.filter.base import Candidate, Verdict
+from sip.filter.base import Candidate, FilterCounts, Verdict
 from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Offline, Picture
-from sip.records import write as records
 
 if TYPE_CHECKING:
     from sip.filter.base import Filter
 
-SHEET = "rejected.png"
 REJECTED = "rejected"  # the status of a picture that a filter took out
 NUM_SHOWN = 5  # classes that a line names
-NUM_ON_SHEET = 24  # rejected pictures
 Control = Callable[[Sequence[str]], np.ndarray]  # paths -> probabilities (N, classes)
 
 
@@ -34,11 +29,11 @@ class Sifted:
 
     Attributes:
         pictures: All, the rejected ones marked in their rows.
-        summary: For the run's summary: under "filter" the counts; empty where no filter is set.
+        counts: What the filter kept and rejected; None without a filter.
     """
 
     pictures: list[Picture]
-    summary: dict[str, Any]
+    counts: FilterCounts | None
 
     @property
     def kept(self) -> list[Picture]:
@@ -55,19 +50,9 @@ def sift(
 ) -> Sifted:
     """Apply the chosen filter; all pictures are kept where there is none. Raises as `verdicts`."""
     if offline is None or offline.filter is None:
-        return Sifted(pictures, {})
+        return Sifted(pictures, None)
     found = verdicts(offline, pictures, class_names, stages, control)
-    return Sifted(list(mark(pictures, found)), {"filter": counts(found)})
-
-
-def write_sheet(pictures: Iterable[Picture], folder: Path) -> None:
-    """Draw some of the rejected pictures, with the reason, as `rejected.png` into the folder.
-
-    An earlier sheet is removed; there is none where none were rejected.
-    """
-    (folder / SHEET).unlink(missing_ok=True)
-    rejected = [picture for picture in pictures if picture.row["status"] == REJECTED]
-    records.write_contact_sheet(records.spread(rejected, NUM_ON_SHEET), folder, SHEET)
+    return Sifted(list(mark(pictures, found)), FilterCounts.of(found))
 
 
 @dataclass
@@ -161,29 +146,6 @@ def mark(pictures: Iterable[Picture], found: Sequence[Verdict] | None) -> Iterat
             yield replace(picture, row=picture.row | changed)
 
 
-def counts(found: Sequence[Verdict]) -> dict[str, Any]:
-    """Return what a summary says of the filter: kept, rejected, and how many by reason."""
-    reasons = Counter(verdict.reason for verdict in found if verdict.reason is not None)
-    rejected = reasons.total()
-    return {
-        "kept": len(found) - rejected,
-        "rejected": rejected,
-        "reasons": dict(reasons.most_common()),
-    }
-
-
-def line(summary: dict[str, Any]) -> str:
-    """Return what `counts` returned as a line for people."""
-    total = summary["kept"] + summary["rejected"]
-    reasons = _reasons(summary)
-    text = f"{summary['kept']:,} of {total:,} drawn pictures kept"
-    return f"{text}; rejected: {reasons}" if reasons else text
-
-
-def _reasons(summary: dict[str, Any]) -> str:
-    return ", ".join(f"{num:,} {reason}" for reason, num in summary["reasons"].items())
-
-
 def _candidate(picture: Picture) -> Candidate:
     prompt, row = picture.prompt, picture.row
     return Candidate(
@@ -209,14 +171,14 @@ def _report(chosen: "Filter", candidates: Sequence[Candidate], found: Sequence[V
     Raises:
         UserError: None has.
     """
-    summary = counts(found)
-    if summary["rejected"]:
-        say("filter", f"rejected: {_reasons(summary)}")
-    if not summary["kept"]:
+    counts = FilterCounts.of(found)
+    if counts.rejected:
+        say("filter", f"rejected: {counts.reasons_text}")
+    if not counts.kept:
         raise UserError(
             f"filter={chosen.recipe()['class'].split('.')[-2]}: expected some of the "
             f"{len(found):,} drawn pictures to be kept, all were rejected "
-            f"({_reasons(summary)}); loosen filter.*, or use filter=none"
+            f"({counts.reasons_text}); loosen filter.*, or use filter=none"
         )
     names = {one.label: one.class_name for one in candidates}
     pairs = zip(candidates, found, strict=True)

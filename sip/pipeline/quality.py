@@ -6,7 +6,7 @@ Rows go into the summary; `quality.parquet` in the run's folder says the same pi
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -15,6 +15,7 @@ from sip.config.build import build
 from sip.core.errors import UserError
 from sip.core.interrupt import raise_if_stopped
 from sip.core.progress import say
+from sip.core.spread import spread
 from sip.core.threads import prefetch
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
@@ -26,7 +27,6 @@ from sip.pipeline.offline import Offline, Picture
 from sip.scores.base import Scorer
 from sip.store.fill import cut
 
-Item = TypeVar("Item")
 LABEL_TEXT = "a photo of a {label}"  # the prompt of the paper without its caption
 MAX_PICTURES = 10_000  # that are embedded of the drawn set, and of the reference: n says how many
 BATCH = 64  # pictures on the device at a time
@@ -45,12 +45,10 @@ class Quality:
     rows: list[MetricRow]
     pictures: dict[str, list[Any]]
 
-    def summary(self) -> dict[str, Any]:
-        """Return what goes into a run's summary: each number by name, and the rows in full."""
-        return {
-            "metrics": {row.metric: row.value for row in self.rows},
-            "quality": [row.to_dict() for row in self.rows],
-        }
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Name -> value."""
+        return {row.metric: row.value for row in self.rows}
 
     def write(self, folder: Path) -> None:
         """Write `quality.parquet` into a run's folder, where there is anything to say."""
@@ -95,8 +93,8 @@ def measure(
         say("metrics", f"the drawn set is not measured: {error}; metrics=[] asks for no measures")
         return NOTHING
     with stages.stage("metrics") as row:
-        chosen = evenly(pictures, MAX_PICTURES)
-        drawn = embed(scorer, chosen, evenly(reference, MAX_PICTURES), class_names, offline.runtime)
+        chosen = spread(pictures, MAX_PICTURES)
+        drawn = embed(scorer, chosen, spread(reference, MAX_PICTURES), class_names, offline.runtime)
         scorer.clear()
         if drawn is None:
             return NOTHING
@@ -212,10 +210,3 @@ def per_picture(drawn: Embedded, class_names: Sequence[str]) -> dict[str, list[A
         "original_distance": distance.tolist(),
         "zero_shot": [class_names[label] for label in nearest],
     }
-
-
-def evenly(rows: Sequence[Item], at_most: int) -> list[Item]:
-    """Return all rows, or that many from all over the list."""
-    if len(rows) <= at_most:
-        return list(rows)
-    return [rows[number * len(rows) // at_most] for number in range(at_most)]

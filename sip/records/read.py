@@ -1,36 +1,233 @@
-"""A run folder's files, read as what they may be: damaged, of another version, somebody else's."""
+"""Read run folders. They may be damaged or somebody else's: every error is one line."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 from sip.config.yamls import read_yaml
 from sip.core.errors import UserError
+from sip.records.summary import GenerationSummary, Summary, TrainingSummary
 
 REMEDY = "the run is damaged: delete its folder, and run it again"
+SUMMARY, IMAGES, QUALITY = "summary.json", "pictures.parquet", "quality.parquet"
+ROWS_AT_ONCE = 4096
+# Stages that a run without generated images does not have: the values of its configuration below
+# these keys play no part in it.
+GENERATION = ("captions", "scores", "prompts", "images", "mixing")
+SHORT = {"test/top1": "test_accuracy", "val/top1": "val_accuracy"}  # next to "metrics"
+IN_PERCENT = ("top1", "top5", "accuracy", "per_class")  # how the name of a share ends
+
+AnySummary = TypeVar("AnySummary", bound=Summary, covariant=True)
 
 
-def read_summary(file: Path, needs: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what a `summary.json` holds.
+@dataclass(frozen=True)
+class Predictions:
+    """What a run predicted on one split.
 
-    Args:
-        file: It.
-        needs: Keys that a summary with a test accuracy, that of a training, must have.
+    Attributes:
+        ids: Of the images, sorted.
+        right: (images,) bool, in the order of `ids`.
+    """
+
+    ids: tuple[str, ...]
+    right: np.ndarray
+
+
+@dataclass(frozen=True)
+class RunRecord(Generic[AnySummary]):
+    """A finished run, read from its folder; larger files are read when they are asked for."""
+
+    folder: Path
+    summary: AnySummary
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration.
+
+        Raises:
+            UserError: `config.yaml` is no YAML mapping.
+        """
+        return read_config(self.folder / "config.yaml")
+
+    @property
+    def store(self) -> Path:
+        """Folder of the store that the run used.
+
+        Raises:
+            UserError: The configuration does not name it.
+        """
+        store = self._configured("paths.store")
+        if not isinstance(store, str):
+            raise UserError(
+                f"{self.folder}/config.yaml: paths.store: must be a folder, got {store!r}; say "
+                "where the store is with store=..."
+            )
+        return Path(store)
+
+    def images(self, **options: Any) -> list[dict[str, Any]]:
+        """Return the rows of every image the run used, real and generated.
+
+        Args:
+            options: Of `pyarrow.parquet.read_table`, such as `columns` and `filters`.
+
+        Raises:
+            UserError: The file is missing or damaged, or lacks a column.
+        """
+        return read_images(self.folder, **options)
+
+    def iterate_images(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of every image the run used; few of them are in memory at a time."""
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self.folder / IMAGES) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE, use_threads=False):
+                yield from batch.to_pylist()
+
+    def image_quality(self) -> dict[str, dict[str, Any]]:
+        """Return image id -> its similarities; empty if nothing was measured."""
+        file = self.folder / QUALITY
+        rows = read_table(file).to_pylist() if file.is_file() else []
+        return {row["id"]: row for row in rows}
+
+    @cached_property
+    def predictions(self) -> dict[str, Predictions]:
+        """Split -> predictions; empty if none are stored."""
+        file = self.folder / "predictions.parquet"
+        if not file.is_file():
+            return {}
+        found: dict[str, list[tuple[str, bool]]] = {}
+        columns = ["sample_id", "split", "label", "logits"]
+        for row in read_table(file, columns=columns).to_pylist():
+            right = int(np.argmax(row["logits"])) == row["label"]
+            found.setdefault(row["split"], []).append((row["sample_id"], right))
+        for rows in found.values():
+            rows.sort(key=lambda row: row[0])
+        return {
+            split: Predictions(tuple(id_ for id_, _ in rows), np.array([r for _, r in rows]))
+            for split, rows in found.items()
+        }
+
+    def value(self, key: str) -> Any:
+        """Return a value of the summary or the configuration, or the choice of a group.
+
+        Returns:
+            A scalar; None if the run has no such key, or if it plays no part in the run, such as
+            `prompts.noise_rate` in an arm that generates nothing.
+        """
+        if (
+            key.replace("/", ".").split(".")[0] in GENERATION
+            and self.summary.recipe.get("offline") is None
+        ):
+            return None
+        choices = getattr(self.summary, "choices", {})
+        for value in (getattr(self.summary, key, None), choices.get(key), self._configured(key)):
+            if isinstance(value, str | int | float):
+                return value
+        return None
+
+    def metric(self, name: str) -> float | None:
+        """Return a metric by name, shares in %, times in seconds; None if the run has none.
+
+        Next to those of the summary there are `seconds/train`, `seconds/generate` (device time of
+        the images used, whichever run generated them) and `seconds/total`.
+        """
+        summary = self.summary
+        values = {
+            "seconds/train": summary.seconds("classifier"),
+            "seconds/generate": getattr(summary, "generation_seconds", None),
+            **summary.metrics,
+        }
+        if name == "seconds/total":
+            parts = values["seconds/train"], values["seconds/generate"]
+            return None if None in parts else float(sum(part or 0.0 for part in parts))
+        value = values.get(name, getattr(summary, SHORT.get(name, name), None))
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        return 100.0 * value if name.endswith(IN_PERCENT) else float(value)
+
+    def _configured(self, key: str) -> Any:
+        node: Any = self.config
+        for part in key.replace("/", ".").split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return node
+
+
+TrainingRun = RunRecord[TrainingSummary]
+
+
+def read_run(folder: Path) -> RunRecord[Summary]:
+    """Return a finished run.
 
     Raises:
-        UserError: It is no JSON object, or a key is missing.
+        UserError: Its summary is missing or damaged.
+    """
+    return RunRecord(folder, read_summary(folder / SUMMARY))
+
+
+def training_runs(runs: Path) -> list[TrainingRun]:
+    """Return the finished training runs below a folder, by name.
+
+    Raises:
+        UserError: A summary is damaged.
+    """
+    found = []
+    for file in sorted(runs.glob(f"*/{SUMMARY}")):
+        summary = read_summary(file)
+        if isinstance(summary, TrainingSummary):
+            found.append(RunRecord(file.parent, summary))
+    return found
+
+
+def runs_of(runs: Path, experiment: str | None) -> list[TrainingRun]:
+    """Return the finished training runs of an experiment, by name; all of them for None.
+
+    Raises:
+        UserError: There are none, or a summary is damaged.
+    """
+    every = training_runs(runs)
+    found = [run for run in every if experiment in (None, *run.summary.experiments)]
+    if not found:
+        of = "" if experiment is None else f" of experiment {experiment!r}"
+        raise UserError(
+            f"runs: must hold finished training runs{of}, got {len(every)} of other experiments in "
+            f"{runs}; name them with runs= and experiment="
+        )
+    return found
+
+
+def finished_folders(runs: Path, fingerprint: str) -> list[Path]:
+    """Return the folders of the finished runs with a fingerprint, whatever their names."""
+    return [file.parent for file in sorted(runs.glob(f"*-{fingerprint}/{SUMMARY}"))]
+
+
+def read_images(folder: Path, **options: Any) -> list[dict[str, Any]]:
+    """Return the rows of every image a run used; the options are those of `read_table`."""
+    rows: list[dict[str, Any]] = read_table(folder / IMAGES, **options).to_pylist()
+    return rows
+
+
+def read_summary(file: Path) -> Summary:
+    """Return the summary that a `summary.json` holds.
+
+    Raises:
+        UserError: It is missing, no JSON object, or lacks a key.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: expected a run's summary ({_short(error)}); {REMEDY}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{file}: expected a run's summary, came {_short(found)}; {REMEDY}")
-    missing = [key for key in needs if key not in found]
-    if missing and "test_accuracy" in found:
-        raise UserError(f"{file}: expected {', '.join(missing)} in it, came without; {REMEDY}")
-    return found
+        raise UserError(f"{file}: must be a run's summary ({_short(error)}); {REMEDY}") from error
+    kinds = {kind.kind: kind for kind in (TrainingSummary, GenerationSummary)}
+    if not isinstance(values, dict) or values.get("kind") not in kinds:
+        raise UserError(f"{file}: must be a run's summary, got {_short(values)}; {REMEDY}")
+    try:
+        return kinds[values["kind"]].from_dict(values)
+    except UserError as error:
+        raise UserError(f"{file}: {error}; {REMEDY}") from error
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -42,9 +239,9 @@ def read_config(file: Path) -> dict[str, Any]:
     try:
         found = read_yaml(file)
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: expected YAML ({_short(error)}); {REMEDY}") from error
+        raise UserError(f"{file}: must be YAML ({_short(error)}); {REMEDY}") from error
     if not isinstance(found, dict):
-        raise UserError(f"{file}: expected a configuration, came {_short(found)}; {REMEDY}")
+        raise UserError(f"{file}: must be a configuration, got {_short(found)}; {REMEDY}")
     return found
 
 
@@ -52,21 +249,21 @@ def read_table(file: Path, **options: Any) -> Any:
     """Return one of a run's Parquet files as a table of pyarrow.
 
     Args:
-        file: It.
+        file: The file.
         options: Of `pyarrow.parquet.read_table`, such as `columns`.
 
     Raises:
-        UserError: It is no Parquet file, or lacks a column.
+        UserError: It is missing, no Parquet file, or lacks a column.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(file, **options)
+        table = pq.read_table(file, use_threads=False, **options)
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{file}: expected a Parquet file ({_short(error)}); {REMEDY}") from error
-    if lacks := sorted({*(options.get("columns") or ())} - {*table.column_names}):
-        raise UserError(f"{file}: expected the columns {', '.join(lacks)}, came none; {REMEDY}")
+        raise UserError(f"{file}: must be a Parquet file ({_short(error)}); {REMEDY}") from error
+    if missing := sorted({*(options.get("columns") or ())} - {*table.column_names}):
+        raise UserError(f"{file}: must have the columns {', '.join(missing)}; {REMEDY}")
     return table
 
 

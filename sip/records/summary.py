@@ -1,37 +1,205 @@
-"""The table that a run ends with."""
+"""The numbers of a finished run: typed, as `summary.json` holds them, and as a table."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
+from sip.config.provenance import choice
+from sip.core.errors import UserError
 from sip.core.text import text_table
-from sip.jobs.evaluate import shown
-from sip.pipeline.filtering import SHEET
-from sip.pipeline.filtering import line as filter_line
+from sip.filter.base import FilterCounts
+from sip.metrics.base import MetricRow
+
+BROUGHT = {"gif_like": "guided"}  # offline choice -> the filter that it chooses itself
+SHOWN = {  # metric -> its name in the table
+    "test/top5": "top-5",
+    "test/mean_per_class": "mean per class",
+    "test/ece": "calibration error",
+    "test/nll": "negative log-likelihood",
+    "test/head": "head",
+    "test/middle": "middle",
+    "test/tail": "tail",
+}
 
 
-def table(summary: dict[str, Any], folder: Path, store: Path) -> str:
-    """Return the table that a run ends with."""
-    shots = summary["shots"]
-    seconds = ", ".join(f"{row['stage']} {row['seconds']:.1f}" for row in summary["stages"])
-    sieve = summary.get("filter")
-    rows = {
-        "arm": f"{summary['backbone']} + {summary['augmentation']}, seed {summary['seed']}",
-        "dataset": summary["dataset"] + (f", {shots} shots a class" if shots else ""),
-        "training images": f"{summary['num_real']} real + {summary['num_drawn']} drawn",
-        "budget": f"{summary['steps']} optimiser steps, {summary['epochs']:.1f} passes over the "
-        "training images",
-        **({"filter": filter_line(sieve)} if sieve else {}),
-        **({"rejected": str(folder / SHEET)} if sieve and sieve["rejected"] else {}),
-        "best epoch": f"{summary['best_epoch']:.0f} (step {summary['best_step']}), by validation: "
-        f"{summary['val_accuracy']:.3f} on {summary['num_val']} images",
-        "test top-1": f"{summary['test_accuracy']:.3f} on {summary['num_test']} images",
-        "test, further": shown(summary["metrics"]),
-        "seconds": seconds,
-        "U-Net evaluations": f"{summary['unet_evaluations']:,}",
-        "run": str(folder),
-        "store": str(store) if summary["num_drawn"] else "not used",
-        "contact sheet": str(folder / summary["contact_sheet"])
-        if summary["contact_sheet"]
-        else "none: nothing was drawn",
-    }
-    return text_table(rows)
+@dataclass(frozen=True, kw_only=True)
+class StageCounts:
+    """What one stage of a run did.
+
+    Attributes:
+        stage: Its name, such as "captions".
+        found, made: Rows that were cached, and that were computed.
+        seconds: Wall-clock time.
+        kept, rejected: Of the filter; None for other stages.
+    """
+
+    stage: str
+    found: int
+    made: int
+    seconds: float
+    kept: int | None = None
+    rejected: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What the summaries of all runs hold.
+
+    Attributes:
+        fingerprint: Hash of the recipe, ten hex digits.
+        num_real, num_generated: Images to train on.
+        filter: What the filter did; None without one.
+        unet_evaluations: Forward passes of the U-Net for all generated images, whenever made.
+        metrics: Name -> value, shares in [0, 1].
+        quality: The metrics of the generated images in full.
+        command: The command line that made the run; None outside of Hydra.
+        commit: Commit of the code; None if it was not a checkout.
+        recipe: Everything that can change a result.
+    """
+
+    kind: ClassVar[str]
+
+    name: str
+    fingerprint: str
+    dataset: str
+    num_real: int
+    num_generated: int
+    filter: FilterCounts | None = None
+    unet_evaluations: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    quality: tuple[MetricRow, ...] = ()
+    stages: tuple[StageCounts, ...]
+    command: str | None
+    versions: Mapping[str, str]
+    platform: str
+    commit: str | None
+    recipe: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of `summary.json`."""
+        return {"kind": self.kind, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the summary of a JSON object; keys that it does not know are ignored.
+
+        Raises:
+            UserError: A key is missing, or its value is of another type.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(dict(values)), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise UserError(f"{key}: {first['msg'].lower()}") from error
+
+    def seconds(self, *stages: str) -> float:
+        """Return the seconds that the run spent in these stages."""
+        return sum(row.seconds for row in self.stages if row.stage in stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSummary(Summary):
+    """What `sip.generate` did.
+
+    Attributes:
+        images: Name of the generator's preset.
+        failures: Reason -> images that could not be generated.
+        images_dir: Folder of the images, relative to the store.
+    """
+
+    kind = "generate"
+
+    images: str
+    failures: Mapping[str, int]
+    images_dir: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSummary(Summary):
+    """What `sip.train` did.
+
+    Attributes:
+        experiments: Names of the experiments that asked for the run.
+        shots: Training images per class; None for all.
+        leaks: Split -> "exact" and "near" duplicates shared with the training part.
+        num_val, num_test: Images.
+        steps, epochs: Optimiser steps, and passes over the training images.
+        best_step, best_epoch: Of the checkpoint that validation chose.
+        val_accuracy, test_accuracy: Top-1, in [0, 1].
+        generation_seconds: Device time of the generated images, whichever run made them.
+        contact_sheet: File name; None if nothing was generated.
+        overrides, choices: What the command line set, and the choice of every group.
+    """
+
+    kind = "train"
+
+    experiments: tuple[str | None, ...]
+    backbone: str
+    augmentation: str
+    seed: int
+    shots: int | None
+    leaks: Mapping[str, Mapping[str, int]]
+    num_val: int
+    num_test: int
+    steps: int
+    epochs: float
+    best_step: int
+    best_epoch: float
+    val_accuracy: float
+    test_accuracy: float
+    generation_seconds: float
+    contact_sheet: str | None
+    overrides: tuple[str, ...]
+    choices: Mapping[str, str]
+
+    @property
+    def num_train(self) -> int:
+        """Real and generated images."""
+        return self.num_real + self.num_generated
+
+    def table(self, folder: Path, store: Path) -> str:
+        """Return the table that a run ends with."""
+        shots = f", {self.shots} shots a class" if self.shots else ""
+        filtered = {"filter": self.filter.line()} if self.filter else {}
+        if self.filter and self.filter.rejected:
+            filtered["rejected"] = str(folder / "rejected.png")
+        shown = [f"{t} {self.metrics[key]:.3f}" for key, t in SHOWN.items() if key in self.metrics]
+        rows = {
+            "arm": f"{self.backbone} + {self.augmentation}, seed {self.seed}",
+            "dataset": self.dataset + shots,
+            "training images": f"{self.num_real} real + {self.num_generated} generated",
+            "budget": f"{self.steps} optimiser steps, {self.epochs:.1f} passes over the training "
+            "images",
+            **filtered,
+            "best epoch": f"{self.best_epoch:.0f} (step {self.best_step}), by validation: "
+            f"{self.val_accuracy:.3f} on {self.num_val} images",
+            "test top-1": f"{self.test_accuracy:.3f} on {self.num_test} images",
+            "test, further": ", ".join(shown),
+            "seconds": ", ".join(f"{row.stage} {row.seconds:.1f}" for row in self.stages),
+            "U-Net evaluations": f"{self.unet_evaluations:,}",
+            "run": str(folder),
+            "store": str(store) if self.num_generated else "not used",
+            "contact sheet": str(folder / self.contact_sheet)
+            if self.contact_sheet
+            else "none: nothing was generated",
+        }
+        return text_table(rows)
+
+
+def arm() -> str:
+    """Return the name of the augmentation by its parts, such as "sip_cutmix"; "none" for none.
+
+    A filter is a part, unless the offline choice brings it along.
+    """
+    places = ("offline", "sample", "mix")
+    offline, *others = [choice(f"augmentation/{place}") for place in places]
+    filter_ = choice("filter")
+    if offline == "none" or BROUGHT.get(offline) == filter_:
+        filter_ = "none"
+    parts = [offline, filter_, *others]
+    return "_".join(dict.fromkeys(part for part in parts if part != "none")) or "none"

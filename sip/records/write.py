@@ -1,27 +1,26 @@
-"""What a run writes down beside its numbers: every picture it used, and a look at some of them."""
+"""Write the files of a run folder: every image the run used, contact sheets, configuration."""
 
 import json
 import os
-import platform
-import shlex
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from sip.core.files import atomic_file, write_atomically
 from sip.core.sheets import Pair, contact_sheet
+from sip.core.spread import spread
 from sip.dataset.base import Sample, Split
+from sip.pipeline.filtering import REJECTED
 from sip.pipeline.offline import Picture
+from sip.records.summary import Summary
 
-Row = TypeVar("Row")
-NUM_PAIRS = 12  # on a contact sheet
-CHUNK = 4096  # rows that are in memory at a time
-LIBRARIES = ("torch", "diffusers", "transformers", "timm", "pytorch-lightning")
+CONTACT_SHEET, REJECTED_SHEET = "contact_sheet.png", "rejected.png"
+NUM_PAIRS = 12  # on the contact sheet
+NUM_REJECTED = 24  # on the sheet of rejected images
+CHUNK = 4096  # rows in memory at a time
 TEXT = (
     *("kind", "id", "sample_id", "split", "class_name", "sha256", "file", "status", "reason"),
     *("error", "spans", "negative_prompt", "caption", "candidates"),
@@ -30,16 +29,16 @@ WHOLE = ("label", "variant", "seed", "unet_evaluations")
 REAL = ("guidance_scale", "noise_rate", "similarity")
 
 
-def write_pictures(
-    path: Path, parts: Mapping[Split, Sequence[Sample]], drawn: Iterable[Picture], store: Path
+def write_images(
+    path: Path, parts: Mapping[Split, Sequence[Sample]], generated: Iterable[Picture], store: Path
 ) -> None:
-    """List every picture: what it is, where it comes from, how it was drawn.
+    """Write a row for every image: what it is, its source, how it was generated.
 
     Args:
         path: The Parquet file.
-        parts: Split -> real pictures.
-        drawn: Drawn pictures, also failed ones; read one after the other.
-        store: The store's folder; every "file" is relative to it.
+        parts: Split -> real images.
+        generated: Generated images, also failed ones; read one after the other.
+        store: Folder of the store; every "file" is relative to it.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -47,14 +46,42 @@ def write_pictures(
     fields = [(name, pa.string()) for name in TEXT]
     fields += [(name, pa.int64()) for name in WHOLE] + [(name, pa.float64()) for name in REAL]
     schema = pa.schema(fields)
-    rows = _rows(parts, drawn, store)
+    rows = _rows(parts, generated, store)
     with atomic_file(path) as part, pq.ParquetWriter(part, schema) as writer:
         while chunk := list(islice(rows, CHUNK)):
             writer.write_table(pa.Table.from_pylist(chunk, schema))
 
 
+def write_contact_sheet(kept: Sequence[Picture], folder: Path) -> Path | None:
+    """Write a sheet of originals next to images generated from them; None if there are none."""
+    return _write_sheet(spread(kept, NUM_PAIRS), folder / CONTACT_SHEET)
+
+
+def write_rejected_sheet(images: Iterable[Picture], folder: Path) -> Path | None:
+    """Write a sheet of images that the filter rejected, with the reason; None if there are none.
+
+    An earlier sheet is removed.
+    """
+    rejected = [image for image in images if image.row["status"] == REJECTED]
+    return _write_sheet(spread(rejected, NUM_REJECTED), folder / REJECTED_SHEET)
+
+
+def write_config(config: DictConfig, path: Path) -> dict[str, Any]:
+    """Write the resolved configuration and return it."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    OmegaConf.save(OmegaConf.create(values), path)
+    return {str(key): value for key, value in values.items()}
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    """Write `summary.json`; a run folder with it is finished."""
+    text = json.dumps(summary.to_dict(), indent=2, default=str)
+    write_atomically(folder / "summary.json", text + "\n")
+
+
 def _rows(
-    parts: Mapping[Split, Sequence[Sample]], drawn: Iterable[Picture], store: Path
+    parts: Mapping[Split, Sequence[Sample]], generated: Iterable[Picture], store: Path
 ) -> Iterator[dict[str, Any]]:
     for split, samples in parts.items():
         for sample in samples:
@@ -69,8 +96,8 @@ def _rows(
                 "file": os.path.relpath(sample.path, store),
                 "status": "ok",
             }
-    for picture in drawn:
-        prompt, row = picture.prompt, picture.row
+    for image in generated:
+        prompt, row = image.prompt, image.row
         yield {
             "kind": "drawn",
             "id": prompt.image_id,
@@ -91,103 +118,27 @@ def _rows(
             "seed": prompt.seed,
             "caption": prompt.caption,
             "similarity": prompt.similarity,
-            "candidates": json.dumps(picture.candidates),
+            "candidates": json.dumps(image.candidates),
             "unet_evaluations": row["unet_evaluations"],
         }
 
 
-def write_contact_sheet(
-    pictures: Sequence[Picture], folder: Path, name: str = "contact_sheet.png"
-) -> Path | None:
-    """Draw originals beside their pictures into the folder; None if there are none."""
-    if not pictures:
+def _write_sheet(images: Sequence[Picture], path: Path) -> Path | None:
+    path.unlink(missing_ok=True)
+    if not images:
         return None
-    contact_sheet([_pair(picture) for picture in pictures], folder / name)
-    return folder / name
+    contact_sheet([_pair(image) for image in images], path)
+    return path
 
 
-def spread(rows: Sequence[Row], num: int = NUM_PAIRS) -> list[Row]:
-    """Return `num` rows at most, from all over the list."""
-    num = min(num, len(rows))
-    return [rows[n * len(rows) // num] for n in range(num)]
-
-
-def write_config(config: DictConfig, path: Path) -> dict[str, Any]:
-    """Write the resolved configuration and return it."""
-    values = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(values, dict)
-    OmegaConf.save(OmegaConf.create(values), path)
-    return {str(key): value for key, value in values.items()}
-
-
-def write_summary(path: Path, summary: dict[str, Any]) -> None:
-    """Write the numbers of a run; a run with them is finished."""
-    write_atomically(path, json.dumps(summary, indent=2, default=str) + "\n")
-
-
-def environment() -> dict[str, Any]:
-    """Return the command, the versions, the platform and the commit that a run was made with."""
-    return {
-        "command": command(),
-        "versions": {name: version(name) for name in LIBRARIES},
-        "platform": platform.platform(),
-        "commit": _commit(),
-    }
-
-
-def command(job_name: str | None = None) -> str | None:
-    """Return the command line that makes this run alone; None outside of Hydra.
-
-    Args:
-        job_name: Of the module below `sip`; None for the one that Hydra knows.
-    """
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
-        return None
-    job = HydraConfig.get()
-    return shlex.join(["python", "-m", f"sip.{job_name or job.job.name}", *job.overrides.task])
-
-
-def choice(group: str) -> str:
-    """Return the name of the choice for a configuration group, "custom" outside of Hydra."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
-        return "custom"
-    return str(HydraConfig.get().runtime.choices.get(group, "custom")).split("/")[-1]
-
-
-def command_line() -> dict[str, Any]:
-    """Return what the command line set and the choice for every group."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
-        return {"overrides": [], "choices": {}}
-    job = HydraConfig.get()
-    choices = {str(k): v for k, v in job.runtime.choices.items() if not str(k).startswith("hydra")}
-    return {"overrides": list(job.overrides.task), "choices": choices}
-
-
-def _pair(picture: Picture) -> Pair:
-    prompt = picture.prompt
+def _pair(image: Picture) -> Pair:
+    prompt, row = image.prompt, image.row
     has_caption = any(span.text == prompt.caption for span in prompt.spans)
     lines = [(prompt.caption if has_caption else prompt.text) or "(no text)"]
-    if picture.row["status"] != "ok":
-        lines = [str(picture.row["reason"]), str(picture.row["error"])]
+    if row["status"] != "ok":
+        lines = [str(row["reason"]), str(row["error"])]
     elif prompt.similarity is not None:
         lines.append(f"similarity {prompt.similarity:.3f}")
     lines.append(f"guidance scale {prompt.guidance_scale:g}")
     lines.append(f"noise rate {prompt.noise_rate:g}")
-    row = picture.row
     return Pair(prompt.source, row["file"], prompt.class_name, lines, row.get("file_sha256"))
-
-
-def _commit() -> str | None:
-    """Return the commit of the code, if it runs from a checkout."""
-    folder = Path(__file__).resolve().parents[2]
-    if not (folder / ".git").exists():
-        return None
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Read the finished runs of an experiment and write their page."""
+    from sip.config.provenance import command
     from sip.core.errors import UserError
     from sip.core.files import plain_disk_errors, write_atomically
     from sip.core.text import counted, format_bytes
-    from sip.records.write import command
     from sip.report.page import page
     from sip.report.runs import find_runs, header_of
 

@@ -8,7 +8,7 @@ from sip.report import sections
 from sip.report.html import Html, csp_hash, escape, join, script_json, tag
 from sip.report.pictures import choose, collect, page_data
 from sip.report.results import Arm, groups
-from sip.report.runs import Run
+from sip.report.runs import NamedRun
 from sip.report.thumbnails import Thumbnails
 
 FOLDER = Path(__file__).parent
@@ -20,7 +20,7 @@ FIGURES = (".svg", ".png")
 
 
 def page(
-    runs: Sequence[Run],
+    runs: Sequence[NamedRun],
     title: str,
     header: Mapping[str, str],
     *,

@@ -6,13 +6,13 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
+from sip.core.spread import spread
 from sip.core.text import without_paths
-from sip.report.runs import Run
+from sip.report.runs import NamedRun
 from sip.report.thumbnails import Thumbnails
 
-Item = TypeVar("Item")
 LEFT_OUT_SHARE = 0.25  # of the pictures on the page, at most
 WORST_SHARE = 0.25
 # What is copied from a row as it is.
@@ -25,7 +25,7 @@ FACTS = (
 
 
 @dataclass
-class Drawn:
+class ReportImage:
     """A drawn picture, with all runs that used it.
 
     Attributes:
@@ -49,26 +49,31 @@ class Drawn:
         return bool(self.row["status"] != "ok")
 
 
-def collect(runs: Iterable[Run]) -> list[Drawn]:
+def collect(runs: Iterable[NamedRun]) -> list[ReportImage]:
     """Return the drawn pictures of all runs; one that several share stands once."""
-    found: dict[tuple[Any, ...], Drawn] = {}
+    found: dict[tuple[Any, ...], ReportImage] = {}
     for run in runs:
+        rows, quality = run.record.images(), run.record.image_quality()
         originals = {
-            row["id"]: _place(run, row.get("file")) for row in run.pictures if row["kind"] == "real"
+            row["id"]: _place(run, row.get("file")) for row in rows if row["kind"] == "real"
         }
-        for row in run.pictures:
+        for row in rows:
             if row["kind"] != "drawn":
                 continue
             one = found.setdefault(
                 (row["id"], row["status"], row.get("reason")),
-                Drawn(row, _place(run, row["file"]), originals.get(row["sample_id"])),
+                ReportImage(
+                    quality.get(row["id"], {}) | row,
+                    _place(run, row["file"]),
+                    originals.get(row["sample_id"]),
+                ),
             )
             one.arms[run.title] = None
-            one.runs[run.summary["fingerprint"]] = None
+            one.runs[run.record.summary.fingerprint] = None
     return list(found.values())
 
 
-def choose(drawn: Sequence[Drawn], at_most: int) -> list[Drawn]:
+def choose(drawn: Sequence[ReportImage], at_most: int) -> list[ReportImage]:
     """Return those for the page, noting for each why it is there.
 
     A quarter may be left-out ones, a quarter the least similar to their label, the rest is spread
@@ -78,13 +83,13 @@ def choose(drawn: Sequence[Drawn], at_most: int) -> list[Drawn]:
         drawn: All of them.
         at_most: Pictures on the page.
     """
-    left_out = _evenly([one for one in drawn if one.is_left_out], int(at_most * LEFT_OUT_SHARE))
+    left_out = spread([one for one in drawn if one.is_left_out], int(at_most * LEFT_OUT_SHARE))
     used = [one for one in drawn if not one.is_left_out]
     judged = [one for one in used if one.row.get("label_similarity") is not None]
     judged.sort(key=lambda one: one.row["label_similarity"])
     num_worst = min(int(at_most * WORST_SHARE), -(-len(judged) // 4))
     worst = judged[:num_worst]
-    chosen: dict[int, Drawn] = {}
+    chosen: dict[int, ReportImage] = {}
     for view, members in (("left out", left_out), ("worst", worst), ("spread", _in_turn(used))):
         for one in members:
             if id(one) not in chosen and len(chosen) >= at_most:
@@ -94,28 +99,22 @@ def choose(drawn: Sequence[Drawn], at_most: int) -> list[Drawn]:
     return sorted(chosen.values(), key=_place_on_page)
 
 
-def _place_on_page(one: Drawn) -> tuple[Any, ...]:
+def _place_on_page(one: ReportImage) -> tuple[Any, ...]:
     """Sort by class and original, then from the least change to the most."""
     row = one.row
     return row["label"], row["sample_id"], row["noise_rate"], row["variant"]
 
 
-def _in_turn(drawn: Sequence[Drawn]) -> list[Drawn]:
+def _in_turn(drawn: Sequence[ReportImage]) -> list[ReportImage]:
     """Return one of each set of arms and class, then a second of each, and so on."""
-    piles: dict[Any, list[Drawn]] = defaultdict(list)
+    piles: dict[Any, list[ReportImage]] = defaultdict(list)
     for one in sorted(drawn, key=lambda one: (one.row["label"], one.row["id"])):
         piles[tuple(one.arms), one.row["label"]].append(one)
     turns = range(max(map(len, piles.values()), default=0))
     return [pile[turn] for turn in turns for pile in piles.values() if turn < len(pile)]
 
 
-def _evenly(items: Sequence[Item], at_most: int) -> list[Item]:
-    if len(items) <= at_most:
-        return list(items)
-    return [items[number * len(items) // at_most] for number in range(at_most)]
-
-
-def page_data(chosen: Sequence[Drawn], thumbnails: Thumbnails) -> list[dict[str, Any]]:
+def page_data(chosen: Sequence[ReportImage], thumbnails: Thumbnails) -> list[dict[str, Any]]:
     """Return what the page's script is told of each picture; plain JSON types."""
     return [
         {
@@ -139,5 +138,5 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _place(run: Run, file: str | None) -> str | None:
+def _place(run: NamedRun, file: str | None) -> str | None:
     return None if file is None else os.path.join(run.store, file)

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
-from typing import Any
 
 from sip.core.errors import UserError
-from sip.report.runs import CONTROL, Run
+from sip.metrics.base import MetricRow
+from sip.report.runs import CONTROL, NamedRun
 from sip.tables.statistics import (
     LEVEL,
     Difference,
@@ -34,7 +34,7 @@ class Arm:
     """
 
     name: str
-    runs: dict[int, Run]
+    runs: dict[int, NamedRun]
     accuracy: Estimate
     difference: Difference | None
     holm_p: float | None
@@ -42,7 +42,7 @@ class Arm:
     @property
     def values(self) -> list[float]:
         """Test top-1 of each seed, in %."""
-        return [100 * run.summary["test_accuracy"] for run in self.runs.values()]
+        return [100 * run.record.summary.test_accuracy for run in self.runs.values()]
 
     @property
     def is_clear(self) -> bool:
@@ -51,31 +51,27 @@ class Arm:
 
     def mean_of(self, key: str) -> float:
         """Return the mean over runs of a number in the summary."""
-        return mean(run.summary[key] for run in self.runs.values())
+        return mean(getattr(run.record.summary, key) for run in self.runs.values())
 
     def seconds(self, stages: Iterable[str]) -> float:
         """Return the seconds that its runs spent in these stages together."""
-        return sum(
-            row["seconds"]
-            for run in self.runs.values()
-            for row in run.summary["stages"]
-            if row["stage"] in stages
-        )
+        return sum(run.record.summary.seconds(*stages) for run in self.runs.values())
 
 
-def groups(runs: Sequence[Run]) -> dict[str, list[Arm]]:
+def groups(runs: Sequence[NamedRun]) -> dict[str, list[Arm]]:
     """Return backbone and data set -> arms, the control first.
 
     Raises:
         UserError: Two runs are of one arm and seed.
     """
-    by_group: dict[str, dict[str, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
+    by_group: dict[str, dict[str, dict[int, NamedRun]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         seeds = by_group[run.group][run.arm]
-        if (seed := run.summary["seed"]) in seeds:
+        if (seed := run.record.summary.seed) in seeds:
             raise UserError(
-                f"report: expected one run of {run.arm} and seed {seed}, came {run.folder.name} "
-                f"and {seeds[seed].folder.name}; name a folder with one of them"
+                f"report: must have one run of {run.arm} and seed {seed}, got "
+                f"{run.record.folder.name} and {seeds[seed].record.folder.name}; name a folder "
+                "with one of them"
             )
         seeds[seed] = run
     return {
@@ -97,20 +93,20 @@ def _corrected(arms: Sequence[Arm]) -> list[Arm]:
     return [replace(arm, holm_p=after.get(arm.name)) for arm in arms]
 
 
-def _arm(name: str, runs: dict[int, Run], control: dict[int, Run]) -> Arm:
+def _arm(name: str, runs: dict[int, NamedRun], control: dict[int, NamedRun]) -> Arm:
     shared = [seed for seed in runs if seed in control]
     difference = None
     if name != CONTROL and shared:
         difference = paired_difference(
-            [100 * runs[seed].summary["test_accuracy"] for seed in shared],
-            [100 * control[seed].summary["test_accuracy"] for seed in shared],
+            [100 * runs[seed].record.summary.test_accuracy for seed in shared],
+            [100 * control[seed].record.summary.test_accuracy for seed in shared],
         )
-    values = [100 * run.summary["test_accuracy"] for run in runs.values()]
+    values = [100 * run.record.summary.test_accuracy for run in runs.values()]
     return Arm(name, runs, estimate(values), difference, None)
 
 
 @dataclass(frozen=True)
-class Measured:
+class QualityRow:
     """A number about drawn sets.
 
     Attributes:
@@ -128,26 +124,26 @@ class Measured:
     values: list[float | None]
 
 
-def quality(arms: Sequence[Arm]) -> tuple[list[str], list[Measured]]:
+def quality(arms: Sequence[Arm]) -> tuple[list[str], list[QualityRow]]:
     """Return the names of the drawn sets, those of equal numbers together, and the numbers."""
     sets: dict[tuple, list[str]] = {}
-    facts: dict[str, dict[str, Any]] = {}
+    facts: dict[str, MetricRow] = {}
     for arm in arms:
         found: dict[str, list[float]] = defaultdict(list)
         for run in arm.runs.values():
-            for row in run.summary.get("quality", []):
-                found[row["metric"]].append(row["value"])
-                facts.setdefault(row["metric"], row)
+            for row in run.record.summary.quality:
+                found[row.metric].append(row.value)
+                facts.setdefault(row.metric, row)
         if found:
             means = tuple((metric, mean(values)) for metric, values in found.items())
             sets.setdefault(means, []).append(arm.name)
     columns = [dict(means) for means in sets]
     rows = [
-        Measured(
+        QualityRow(
             metric,
-            fact["unit"],
-            fact["higher_is_better"],
-            fact["split"],
+            fact.unit,
+            fact.higher_is_better,
+            fact.split,
             [column.get(metric) for column in columns],
         )
         for metric, fact in facts.items()

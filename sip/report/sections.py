@@ -8,7 +8,7 @@ from sip.core.text import counted, without_paths
 from sip.report import charts
 from sip.report.html import Html, join, tag
 from sip.report.results import DRAWING, TRAINING, Arm, quality
-from sip.report.runs import CONTROL, Run
+from sip.report.runs import CONTROL, NamedRun
 from sip.report.thumbnails import file_address
 from sip.tables.statistics import Difference, Estimate
 
@@ -178,7 +178,7 @@ def cost(groups: Mapping[str, Sequence[Arm]]) -> Html:
         body.append(tag("tr", tag("th", group, colspan=span, scope="colgroup", class_="group")))
         for arm in arms:
             cells = (
-                f"{arm.mean_of('num_real'):,.0f} + {arm.mean_of('num_drawn'):,.0f}",
+                f"{arm.mean_of('num_real'):,.0f} + {arm.mean_of('num_generated'):,.0f}",
                 f"{arm.mean_of('steps'):,.0f}",
                 f"{arm.mean_of('unet_evaluations'):,.0f}",
                 f"{arm.seconds(DRAWING):,.1f}",
@@ -195,12 +195,12 @@ def cost(groups: Mapping[str, Sequence[Arm]]) -> Html:
     return section("cost", "Cost", _scrolled(table, "Cost"), tag("p", note, class_="note"))
 
 
-def commands(runs: Sequence[Run], header: Mapping[str, str], page_command: str | None) -> Html:
+def commands(runs: Sequence[NamedRun], header: Mapping[str, str], page_command: str | None) -> Html:
     """Return the commands of the experiment, of each run, and of this page."""
     parts = []
     if "Command" in header:
         parts += [tag("h3", "The experiment"), tag("pre", header["Command"])]
-    given = [run.summary.get("command") for run in runs]
+    given = [run.record.summary.command for run in runs]
     lines = [without_paths(command) for command in given if command]
     if lines:
         told = f"Each run by itself ({len(lines)})"
@@ -214,12 +214,12 @@ def commands(runs: Sequence[Run], header: Mapping[str, str], page_command: str |
     return section("commands", "Commands", *parts)
 
 
-def environment(runs: Sequence[Run]) -> Html:
+def environment(runs: Sequence[NamedRun]) -> Html:
     """Return versions, platforms and commits, and the list of the runs."""
     facts: dict[str, dict[str, None]] = {}
     for run in runs:
-        told = {**run.summary["versions"], "platform": run.summary["platform"]}
-        told["commit"] = (run.summary["commit"] or "not recorded")[:12]
+        told = {**run.record.summary.versions, "platform": run.record.summary.platform}
+        told["commit"] = (run.record.summary.commit or "not recorded")[:12]
         for name, value in told.items():
             facts.setdefault(name, {})[str(value)] = None
     listed = [
@@ -230,10 +230,10 @@ def environment(runs: Sequence[Run]) -> Html:
     rows = [
         tag(
             "tr",
-            tag("th", f"{run.title}, seed {run.summary['seed']}", scope="row"),
-            tag("td", tag("code", run.summary["fingerprint"])),
-            tag("td", f"{100 * run.summary['val_accuracy']:.2f}", class_="number"),
-            tag("td", f"{100 * run.summary['test_accuracy']:.2f}", class_="number"),
+            tag("th", f"{run.title}, seed {run.record.summary.seed}", scope="row"),
+            tag("td", tag("code", run.record.summary.fingerprint)),
+            tag("td", f"{100 * run.record.summary.val_accuracy:.2f}", class_="number"),
+            tag("td", f"{100 * run.record.summary.test_accuracy:.2f}", class_="number"),
         )
         for run in runs
     ]

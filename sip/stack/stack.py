@@ -15,6 +15,7 @@ import torch
 from omegaconf import DictConfig
 
 from sip.config.build import build
+from sip.config.provenance import choice, command_line
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
 from sip.core.hashing import digest
@@ -22,7 +23,6 @@ from sip.core.interrupt import Stopped, forward, graceful, raise_if_stopped
 from sip.core.progress import say
 from sip.dataset.base import Dataset
 from sip.dataset.digits import Digits
-from sip.records.write import choice, command_line
 from sip.stack import parts
 from sip.stack.fit import forget
 from sip.stack.pool import Pool, grammar_of, load, part_of

@@ -16,11 +16,11 @@ def task(config: "DictConfig") -> None:
         return
     from sip.tables.document import document
     from sip.tables.formats import markdown, write
-    from sip.tables.layout import Layout
-    from sip.tables.reading import read_runs
+    from sip.tables.layout import TableLayout
+    from sip.tables.query import select_runs
 
-    layout = Layout.of(config.table)
-    runs = read_runs(Path(config.runs), config.experiment, layout.where)
+    layout = TableLayout.of(config.table)
+    runs = select_runs(Path(config.runs), config.experiment, layout.where)
     made = document(runs, layout, config.experiment)
     print(markdown(made))
     if config.output:
@@ -29,22 +29,22 @@ def task(config: "DictConfig") -> None:
 
 def _draw(config: "DictConfig") -> None:
     """Draw a figure of the runs' numbers, or a sheet of their pictures."""
+    from sip.config.provenance import choice
     from sip.core.errors import UserError
-    from sip.records.write import choice
     from sip.tables.figures import draw
     from sip.tables.points import Figure
-    from sip.tables.reading import read_runs
+    from sip.tables.query import select_runs
     from sip.tables.sheet_page import draw_sheet
     from sip.tables.sheets import Sheet, grid
 
     output = Path(config.output or choice("figure"))
     if config.figure.kind == "sheet":
         sheet = Sheet.of(config.figure)
-        runs = read_runs(Path(config.runs), config.experiment, sheet.where)
+        runs = select_runs(Path(config.runs), config.experiment, sheet.where)
         files = draw_sheet(grid(runs, sheet), sheet, output)
     elif config.figure.kind == "points":
         figure = Figure.of(config.figure)
-        runs = read_runs(Path(config.runs), config.experiment, figure.where)
+        runs = select_runs(Path(config.runs), config.experiment, figure.where)
         if not any(run.metric(figure.x) is not None or run.value(figure.x) for run in runs):
             print(f"figure skipped: none of {len(runs)} runs has {figure.x}")
             return
@@ -55,7 +55,7 @@ def _draw(config: "DictConfig") -> None:
 
 
 def main() -> None:
-    """Run on the command line's configuration."""
+    """TrainingRun on the command line's configuration."""
     sip.config.cli.main(task, config_name="tables")
 
 

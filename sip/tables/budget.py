@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
-from sip.tables.cells import Cell, Place
-from sip.tables.reading import Run
+from sip.records.read import TrainingRun
+from sip.tables.cells import Place, TableCell
 
 Group = dict[tuple[int, ...], list[str]]
 
 
-def budget_notes(found: Mapping[Place, Cell]) -> list[str]:
+def budget_notes(found: Mapping[Place, TableCell]) -> list[str]:
     """Return a line on the budget of each block's column, and one where its rows' differ."""
-    columns: dict[tuple[str, str], dict[str, list[Run]]] = defaultdict(dict)
+    columns: dict[tuple[str, str], dict[str, list[TrainingRun]]] = defaultdict(dict)
     for (block, row, column), cell in found.items():
         if cell.runs:
             columns[block, column][row] = list(cell.runs.values())
@@ -31,11 +31,11 @@ def budget_notes(found: Mapping[Place, Cell]) -> list[str]:
     lines = [f"Budget of {', '.join(names)}: {text}." for text, names in equal.items()] + lines
     drawn: dict[str, Group] = {}
     for block in sorted({block for block, _ in columns}):
-        here: dict[str, list[Run]] = defaultdict(list)
+        here: dict[str, list[TrainingRun]] = defaultdict(list)
         for (b, _), rows in columns.items():
             for row, runs in rows.items():
                 here[row] += runs if b == block else []
-        drawn[block] = _by({row: runs for row, runs in here.items() if runs}, "num_drawn")
+        drawn[block] = _by({row: runs for row, runs in here.items() if runs}, "num_generated")
     for block, group in drawn.items():
         texts = [
             f"{_numbers(n)} ({', '.join(sorted(r))})" for n, r in sorted(group.items()) if any(n)
@@ -53,11 +53,11 @@ def _place(block: str, column: str) -> tuple[str, bool, float, str]:
         return block, True, 0.0, column
 
 
-def _by(rows: Mapping[str, list[Run]], key: str) -> Group:
+def _by(rows: Mapping[str, list[TrainingRun]], key: str) -> Group:
     """Return the values of a summary's key over a row's runs -> the rows that have them."""
     groups: Group = defaultdict(list)
     for row, runs in rows.items():
-        groups[tuple(sorted({run.summary[key] for run in runs}))].append(row)
+        groups[tuple(sorted({getattr(run.summary, key) for run in runs}))].append(row)
     return groups
 
 

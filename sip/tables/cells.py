@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from sip.core.errors import UserError
-from sip.tables.layout import MEAN, Layout
-from sip.tables.reading import Run, plain
+from sip.records.read import TrainingRun
+from sip.tables.layout import MEAN, TableLayout
+from sip.tables.query import plain
 from sip.tables.statistics import (
     LEVEL,
     Difference,
@@ -29,7 +30,7 @@ Place = tuple[str, str, str]  # block, row, column
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One row in one column.
 
     Attributes:
@@ -40,7 +41,7 @@ class Cell:
     block: str
     row: str
     column: str
-    runs: Mapping[int, Run]
+    runs: Mapping[int, TrainingRun]
     values: Mapping[int, float]
 
     @property
@@ -84,13 +85,13 @@ class Comparison:
         return self.difference.estimate.excludes_zero and significant
 
 
-def cells(runs: Iterable[Run], layout: Layout) -> dict[Place, Cell]:
+def cells(runs: Iterable[TrainingRun], layout: TableLayout) -> dict[Place, TableCell]:
     """Group runs into cells, means over columns included.
 
     Raises:
         UserError: Two runs are of one cell and seed, but were not made alike.
     """
-    groups: dict[Place, dict[int, Run]] = defaultdict(dict)
+    groups: dict[Place, dict[int, TrainingRun]] = defaultdict(dict)
     for run in runs:
         place = layout.block_of(run), layout.row_of(run), layout.column_of(run)
         if layout.row_values is not None and place[1] not in layout.row_values:
@@ -99,7 +100,7 @@ def cells(runs: Iterable[Run], layout: Layout) -> dict[Place, Cell]:
             continue
         if run.metric(layout.value) is None:
             continue
-        other = groups[place].setdefault(run.seed, run)
+        other = groups[place].setdefault(run.summary.seed, run)
         if other is not run:
             raise UserError(_ambiguous(place, other, run))
     result = {place: _cell(place, group, layout) for place, group in groups.items()}
@@ -108,12 +109,12 @@ def cells(runs: Iterable[Run], layout: Layout) -> dict[Place, Cell]:
     return result
 
 
-def _cell(place: Place, runs: Mapping[int, Run], layout: Layout) -> Cell:
+def _cell(place: Place, runs: Mapping[int, TrainingRun], layout: TableLayout) -> TableCell:
     values = {seed: run.metric(layout.value) for seed, run in runs.items()}
-    return Cell(*place, runs, {seed: v for seed, v in values.items() if v is not None})
+    return TableCell(*place, runs, {seed: v for seed, v in values.items() if v is not None})
 
 
-def _means(found: Mapping[Place, Cell], layout: Layout) -> dict[Place, Cell]:
+def _means(found: Mapping[Place, TableCell], layout: TableLayout) -> dict[Place, TableCell]:
     """Return the means over two or more columns, seed by seed; none where one is missing."""
     result = {}
     for block in {block for block, _, _ in found}:
@@ -129,11 +130,11 @@ def _means(found: Mapping[Place, Cell], layout: Layout) -> dict[Place, Cell]:
             seeds = set.intersection(*(set(cell.values) for cell in whole))
             if seeds:
                 means = {s: sum(c.values[s] for c in whole) / len(whole) for s in seeds}
-                result[block, row, MEAN] = Cell(block, row, MEAN, {}, means)
+                result[block, row, MEAN] = TableCell(block, row, MEAN, {}, means)
     return result
 
 
-def comparisons(found: Mapping[Place, Cell], layout: Layout) -> list[Comparison]:
+def comparisons(found: Mapping[Place, TableCell], layout: TableLayout) -> list[Comparison]:
     """Compare every cell with its controls; Holm's correction within each block's column."""
     result = []
     families: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
@@ -151,7 +152,7 @@ def comparisons(found: Mapping[Place, Cell], layout: Layout) -> list[Comparison]
     return result
 
 
-def compare(cell: Cell, control: Cell, metric: str) -> Comparison | None:
+def compare(cell: TableCell, control: TableCell, metric: str) -> Comparison | None:
     """Compare two cells of one column over the seeds both have; None if they share none.
 
     Raises:
@@ -181,14 +182,14 @@ def compare(cell: Cell, control: Cell, metric: str) -> Comparison | None:
     )
 
 
-def _same_pictures(run: Run, control: Run) -> bool:
+def _same_pictures(run: TrainingRun, control: TrainingRun) -> bool:
     """Return whether two runs predicted the same pictures; False where that is not stored.
 
     Raises:
         UserError: They did not.
     """
     for split in ("val", "test"):
-        said, other = run.predictions(split), control.predictions(split)
+        said, other = run.predictions.get(split), control.predictions.get(split)
         if said is None or other is None:
             return False
         if said.ids != other.ids:
@@ -200,13 +201,15 @@ def _same_pictures(run: Run, control: Run) -> bool:
     return True
 
 
-def _over_images(pairs: Mapping[int, tuple[Run, Run]], split: str) -> OverImages | None:
+def _over_images(
+    pairs: Mapping[int, tuple[TrainingRun, TrainingRun]], split: str
+) -> OverImages | None:
     """Compare image by image, over those seeds that have the first seed's pictures."""
     treated: dict[int, np.ndarray] = {}
     control: dict[int, np.ndarray] = {}
     ids: Sequence[str] | None = None
     for seed, (run, other) in pairs.items():
-        said, said_too = run.predictions(split), other.predictions(split)
+        said, said_too = run.predictions.get(split), other.predictions.get(split)
         assert said is not None and said_too is not None
         ids = said.ids if ids is None else ids
         if said.ids == ids:
@@ -214,17 +217,17 @@ def _over_images(pairs: Mapping[int, tuple[Run, Run]], split: str) -> OverImages
     return over_images(treated, control)
 
 
-def _ambiguous(place: Place, one: Run, other: Run) -> str:
+def _ambiguous(place: Place, one: TrainingRun, other: TrainingRun) -> str:
     name = " × ".join(part for part in place if part)
-    keys = [key for key in NAMED if one.summary.get(key) != other.summary.get(key)]
+    keys = [key for key in NAMED if one.value(key) != other.value(key)]
     keys += _differing(one.config, other.config)
     named = [key for key in keys if key.split(".")[0] not in ("experiment", "paths", "runtime")]
     what = ", ".join(named[:4]) or "their recipes"
     key = named[0] if named else "KEY"
     return (
-        f"tables: two runs of {name}, seed {one.seed}, differ in {what} ({one.fingerprint} and "
-        f"{other.fingerprint}); keep one with +table.where.{key}={plain(one.value(key))}, or make "
-        "the key a row or a column"
+        f"tables: two runs of {name}, seed {one.summary.seed}, differ in {what} "
+        f"({one.summary.fingerprint} and {other.summary.fingerprint}); keep one with "
+        f"+table.where.{key}={plain(one.value(key))}, or make the key a row or a column"
     )
 
 

@@ -4,19 +4,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sip.core.text import counted
+from sip.records.read import TrainingRun
 from sip.tables.budget import budget_notes
 from sip.tables.cells import (
     EFFECT,
-    Cell,
     Comparison,
     Place,
+    TableCell,
     cells,
     compare,
     comparisons,
 )
-from sip.tables.layout import MEAN, PARTS, Layout
+from sip.tables.layout import MEAN, PARTS, TableLayout
 from sip.tables.missing import gaps
-from sip.tables.reading import Run, require_keys, require_metric
+from sip.tables.query import require_keys, require_metric
 from sip.tables.selected import Choice, select
 from sip.tables.stacks import stack_rows
 from sip.tables.statistics import Estimate
@@ -33,7 +34,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextGrid:
     """A table as it is printed."""
 
     title: str
@@ -54,15 +55,17 @@ class Document:
     """
 
     title: str
-    grids: list[Grid] = field(default_factory=list)
+    grids: list[TextGrid] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)
     fingerprints: list[str] = field(default_factory=list)
-    found: dict[Place, Cell] = field(default_factory=dict)
+    found: dict[Place, TableCell] = field(default_factory=dict)
     compared: list[Comparison] = field(default_factory=list)
 
 
-def document(runs: Iterable[Run], layout: Layout, experiment: str | None = None) -> Document:
+def document(
+    runs: Iterable[TrainingRun], layout: TableLayout, experiment: str | None = None
+) -> Document:
     """Make a table of runs.
 
     Raises:
@@ -93,13 +96,13 @@ def document(runs: Iterable[Run], layout: Layout, experiment: str | None = None)
     result.notes.append(_runs_note(used))
     result.notes += [gap.line() for gap in lacking]
     result.commands = [(gap.line(), gap.command) for gap in lacking]
-    result.fingerprints = [run.fingerprint for run in used]
+    result.fingerprints = [run.summary.fingerprint for run in used]
     return result
 
 
 def _values(
-    block: str, found: dict[Place, Cell], compared: Sequence[Comparison], layout: Layout
-) -> Grid:
+    block: str, found: dict[Place, TableCell], compared: Sequence[Comparison], layout: TableLayout
+) -> TextGrid:
     here = [place for place in found if place[0] == block]
     columns = layout.column_order({column for _, _, column in here} - {MEAN})
     if any(column == MEAN for _, _, column in here):
@@ -121,7 +124,7 @@ def _values(
     if layout.stack:
         runs = [run for place in here for run in found[place].runs.values()]
         rows += [[Text(text) for text in row] for row in stack_rows(runs, header)]
-    return Grid(f"{layout.block}: {block}" if block else layout.title, header, rows)
+    return TextGrid(f"{layout.block}: {block}" if block else layout.title, header, rows)
 
 
 def value_text(value: Estimate, sign: str = "") -> str:
@@ -131,7 +134,7 @@ def value_text(value: Estimate, sign: str = "") -> str:
     return f"{text} ({value.num})"
 
 
-def _also(cell: Cell | None, name: str) -> str:
+def _also(cell: TableCell | None, name: str) -> str:
     if cell is None:
         return "-"
     values = [run.metric(name) for run in cell.runs.values()]
@@ -146,8 +149,8 @@ COMPARED = ("difference, points", "p (t-test)", "p (Holm)", "over images", "p (M
 
 
 def _comparisons(
-    block: str, compared: Sequence[Comparison], layout: Layout, found: dict[Place, Cell]
-) -> Grid:
+    block: str, compared: Sequence[Comparison], layout: TableLayout, found: dict[Place, TableCell]
+) -> TextGrid:
     here = [one for one in compared if one.block == block]
     rows = layout.order(row for b, row, _ in found if b == block)
     columns = layout.column_order({one.column for one in here} - {MEAN})
@@ -159,7 +162,7 @@ def _comparisons(
         lines.append([*line, *comparison_texts(one)])
     header = [", ".join(layout.rows), "against", *(["column"] if several else []), *COMPARED]
     title = f"{layout.block}: {block}, differences" if block else "Differences"
-    return Grid(title, header, lines)
+    return TextGrid(title, header, lines)
 
 
 def comparison_texts(one: Comparison) -> list[Text]:
@@ -182,7 +185,7 @@ def p_text(p_value: float | None) -> str:
     return "< 0.001" if p_value < 0.0005 else f"{p_value:.3f}"
 
 
-def _legend(layout: Layout, compared: Sequence[Comparison]) -> list[str]:
+def _legend(layout: TableLayout, compared: Sequence[Comparison]) -> list[str]:
     unit = ", in %" if layout.value.startswith(("test/top", "val/top")) else ""
     lines = [
         f"{layout.value}{unit}: mean ± half of the Student-t 95 % interval over seeds (number of "
@@ -215,7 +218,7 @@ def _legend(layout: Layout, compared: Sequence[Comparison]) -> list[str]:
     return lines
 
 
-def _gains(found: dict[Place, Cell], layout: Layout) -> list[str]:
+def _gains(found: dict[Place, TableCell], layout: TableLayout) -> list[str]:
     """Return our gain over the best baseline beside the published one, block by block."""
     if layout.arm is None:
         return []
@@ -243,9 +246,9 @@ def _gains(found: dict[Place, Cell], layout: Layout) -> list[str]:
     return lines
 
 
-def _runs_note(runs: Sequence[Run]) -> str:
-    commits = sorted({str(run.summary.get("commit"))[:10] for run in runs})
-    names = {name for run in runs for name in run.summary["experiments"] if name}
+def _runs_note(runs: Sequence[TrainingRun]) -> str:
+    commits = sorted({str(run.summary.commit)[:10] for run in runs})
+    names = {name for run in runs for name in run.summary.experiments if name}
     of = f" of {', '.join(sorted(names))}" if names else ""
     return (
         f"{counted(len(runs), 'run')}{of}, commit {', '.join(commits)}; checkpoints chosen on "

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sip.records.read import TrainingRun
 from sip.tables.points import Figure, Point, front, points
-from sip.tables.reading import Run
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), dark plum in place of yellow, faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#603048")
@@ -26,7 +26,7 @@ STYLE: Any = {
 }
 
 
-def draw(runs: Iterable[Run], figure: Figure, path: Path) -> list[Path]:
+def draw(runs: Iterable[TrainingRun], figure: Figure, path: Path) -> list[Path]:
     """Draw a figure; write `<path>.pdf` and `<path>.png`.
 
     Returns:

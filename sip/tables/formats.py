@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sip.core.text import escape_latex, escape_markdown, one_line
 from sip.tables.cells import Comparison
-from sip.tables.document import Document, Grid, Text
-from sip.tables.reading import plain
+from sip.tables.document import Document, Text, TextGrid
+from sip.tables.query import plain
 
 CSV_HEADER = (
     "block", "row", "column", "metric", "mean", "half_width", "n", "seeds", "against",
@@ -32,7 +32,7 @@ def markdown(document: Document) -> str:
     return "\n\n".join(texts) + "\n"
 
 
-def _markdown_grid(grid: Grid) -> str:
+def _markdown_grid(grid: TextGrid) -> str:
     head = [escape_markdown(text) for text in grid.header]
     rows = [[_markdown_text(text) for text in row] for row in grid.rows]
     widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
@@ -74,7 +74,7 @@ def rows(document: Document, metric: str) -> list[list[str]]:
         value = cell.estimate
         first: list[object] = [*place, metric, value.mean, value.half_width, value.num]
         first.append(" ".join(map(str, cell.seeds)))
-        prints = " ".join(run.fingerprint for _, run in sorted(cell.runs.items()))
+        prints = " ".join(run.summary.fingerprint for _, run in sorted(cell.runs.items()))
         several: list[Comparison | None] = [*mine] or [None]
         for one in several:
             rest: list[object] = [None] * 10

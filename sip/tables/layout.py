@@ -7,14 +7,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from sip.core.errors import UserError
-from sip.tables.reading import Run, plain
+from sip.records.read import TrainingRun
+from sip.tables.query import plain
 
 PARTS = "parts"  # as control: the arms that a combination is made of
 MEAN = "mean"  # the column of means
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """A table's shape.
 
     Attributes:
@@ -64,7 +65,7 @@ class Layout:
             )
 
     @classmethod
-    def of(cls, node: DictConfig) -> "Layout":
+    def of(cls, node: DictConfig) -> "TableLayout":
         """Return the layout that a configuration's `table` describes."""
         values: Any = OmegaConf.to_container(node, resolve=True)
         for name in ("rows", "also", "select", "baselines", "row_values", "column_values"):
@@ -83,15 +84,15 @@ class Layout:
         one = (self.block, *self.rows, self.columns)
         return tuple(key for key in one if key is not None)
 
-    def row_of(self, run: Run) -> str:
+    def row_of(self, run: TrainingRun) -> str:
         """Return the name of a run's row."""
         return ", ".join(plain(run.value(key)) for key in self.rows)
 
-    def column_of(self, run: Run) -> str:
+    def column_of(self, run: TrainingRun) -> str:
         """Return the name of a run's column; "" where there is one."""
         return plain(run.value(self.columns)) if self.columns else ""
 
-    def block_of(self, run: Run) -> str:
+    def block_of(self, run: TrainingRun) -> str:
         """Return the name of a run's block; "" where there is one table."""
         return plain(run.value(self.block)) if self.block else ""
 

@@ -1,7 +1,6 @@
 """Cells that are not there, or lack seeds, and the command that fills each of them.
 
-A command is that of the nearest finished run, changed by the cell's keys. A run that was made
-before runs wrote their command down gives the choices that its summary names.
+A command is that of the nearest finished run, changed by the cell's keys.
 """
 
 import shlex
@@ -9,11 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sip.tables.cells import Cell, Place
-from sip.tables.layout import MEAN, Layout
-from sip.tables.reading import Run, plain
-
-GROUPS = ("dataset", "backbone", "augmentation")  # that every summary names
+from sip.records.read import TrainingRun
+from sip.tables.cells import Place, TableCell
+from sip.tables.layout import MEAN, TableLayout
+from sip.tables.query import plain
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,10 @@ class Gap:
 
 
 def gaps(
-    found: Mapping[Place, Cell], runs: Iterable[Run], layout: Layout, experiment: str | None
+    found: Mapping[Place, TableCell],
+    runs: Iterable[TrainingRun],
+    layout: TableLayout,
+    experiment: str | None,
 ) -> list[Gap]:
     """Return the gaps of a table: its blocks' rows times their columns, times the seeds found."""
     runs, result = list(runs), []
@@ -61,7 +62,11 @@ def gaps(
 
 
 def command(
-    place: Place, seeds: Iterable[int], runs: list[Run], layout: Layout, experiment: str | None
+    place: Place,
+    seeds: Iterable[int],
+    runs: list[TrainingRun],
+    layout: TableLayout,
+    experiment: str | None,
 ) -> str:
     """Return the command that makes a cell's runs."""
     block, row, column = place
@@ -70,10 +75,15 @@ def command(
     wanted |= {layout.columns: column} if layout.columns else {}
     wanted = {key: value for key, value in wanted.items() if value != "-"}  # plays no part there
 
-    def near(run: Run) -> tuple[bool, bool, bool, int]:
+    def near(run: TrainingRun) -> tuple[bool, bool, bool, int]:
         places = layout.block_of(run), layout.row_of(run), layout.column_of(run)
         alike = [mine == theirs for mine, theirs in zip(places, place, strict=True)]
-        return alike[1], alike[0], alike[2], -run.seed  # the row first: an arm has most settings
+        return (
+            alike[1],
+            alike[0],
+            alike[2],
+            -run.summary.seed,
+        )  # the row first: an arm has most settings
 
     nearest = max(runs, key=near)
     changes: list[str] = []
@@ -81,7 +91,7 @@ def command(
         donors = [run for run in runs if plain(run.value(key)) == value]
         changes += _changes(key, value, donors[0] if donors else None)
     names = {_name(change) for change in [*changes, "seed=", "experiment=", "+sweep="]}
-    kept = [text for text in overrides(nearest) if not _replaced(_name(text), names)]
+    kept = [text for text in nearest.summary.overrides if not _replaced(_name(text), names)]
     kept += [f"experiment={experiment}"] if experiment else []
     listed = ",".join(map(str, seeds))
     several = ["-m"] if "," in listed else []
@@ -89,26 +99,15 @@ def command(
     return shlex.join(words)
 
 
-def overrides(run: Run) -> list[str]:
-    """Return what a run's command line set; the summary's own choices for older runs."""
-    stored = run.summary.get("overrides")
-    if stored is not None:
-        return [str(text) for text in stored]
-    values = {group: run.summary.get(group) for group in GROUPS}
-    texts = [text for group, value in values.items() for text in _changes(group, str(value), None)]
-    shots = run.summary.get("shots")
-    return texts + ([f"dataset.shots={shots}"] if shots else [])
-
-
-def _changes(key: str, value: str, donor: Run | None) -> list[str]:
+def _changes(key: str, value: str, donor: TrainingRun | None) -> list[str]:
     """Return the overrides that set a key, as a run with that value wrote them where one did."""
     if key == "augmentation":  # its summary name is that of its parts, not that of a preset
         return _augmentation(value, donor)
     return [f"{key}={value}"]
 
 
-def _augmentation(arm: str, donor: Run | None) -> list[str]:
-    choices = donor.summary.get("choices", {}) if donor else {}
+def _augmentation(arm: str, donor: TrainingRun | None) -> list[str]:
+    choices = donor.summary.choices if donor else {}
     preset = choices.get("augmentation", arm)
     if preset != "combo" and _is_preset(preset):
         return [f"augmentation={preset}"]

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from sip.core.errors import UserError
+from sip.records.read import TrainingRun
 from sip.tables.layout import flat, names
-from sip.tables.reading import Run, plain, require_keys, require_metric
+from sip.tables.query import plain, require_keys, require_metric
 from sip.tables.statistics import Estimate, estimate
 
 
@@ -83,7 +84,7 @@ class Point:
     name: str
 
 
-def points(runs: Iterable[Run], figure: Figure) -> list[Point]:
+def points(runs: Iterable[TrainingRun], figure: Figure) -> list[Point]:
     """Group runs into points, in the order of panels, series and x.
 
     Raises:
@@ -95,7 +96,7 @@ def points(runs: Iterable[Run], figure: Figure) -> list[Point]:
     is_metric = any(run.metric(figure.x) is not None for run in runs)
     keys = [key for key in (figure.panel, *figure.series, *figure.points) if key]
     require_keys(runs, keys if is_metric else [*keys, figure.x])
-    groups: dict[tuple[str, ...], dict[int, Run]] = defaultdict(dict)
+    groups: dict[tuple[str, ...], dict[int, TrainingRun]] = defaultdict(dict)
     for run in runs:
         if run.metric(figure.y) is None or (is_metric and run.metric(figure.x) is None):
             continue
@@ -103,12 +104,12 @@ def points(runs: Iterable[Run], figure: Figure) -> list[Point]:
         x = "" if is_metric else plain(run.value(figure.x))
         series = _names(run, figure.series if x != "-" else (*figure.series, *figure.level))
         place = _panel(run, figure), series, x, name
-        other = groups[place].setdefault(run.seed, run)
+        other = groups[place].setdefault(run.summary.seed, run)
         if other is not run:
             raise UserError(
-                f"figure: two runs of {' × '.join(filter(None, place))}, seed {run.seed} "
-                f"({other.fingerprint}, {run.fingerprint}); tell them apart with figure.series, "
-                "figure.points or +figure.where.KEY="
+                f"figure: two runs of {' × '.join(filter(None, place))}, seed {run.summary.seed} "
+                f"({other.summary.fingerprint}, {run.summary.fingerprint}); tell them apart with "
+                "figure.series, figure.points or +figure.where.KEY="
             )
     found = [
         _point(place, list(seeds.values()), figure, is_metric) for place, seeds in groups.items()
@@ -116,11 +117,11 @@ def points(runs: Iterable[Run], figure: Figure) -> list[Point]:
     return sorted(found, key=lambda p: (p.panel, p.series, p.x is not None, p.x or 0.0, p.name))
 
 
-def _panel(run: Run, figure: Figure) -> str:
+def _panel(run: TrainingRun, figure: Figure) -> str:
     return plain(run.value(figure.panel)) if figure.panel else ""
 
 
-def _names(run: Run, keys: Iterable[str]) -> str:
+def _names(run: TrainingRun, keys: Iterable[str]) -> str:
     """Return the values of keys, numbers with the last word of their key in front."""
     texts = []
     for key in keys:
@@ -131,7 +132,9 @@ def _names(run: Run, keys: Iterable[str]) -> str:
     return ", ".join(texts)
 
 
-def _point(place: tuple[str, ...], runs: Sequence[Run], figure: Figure, is_metric: bool) -> Point:
+def _point(
+    place: tuple[str, ...], runs: Sequence[TrainingRun], figure: Figure, is_metric: bool
+) -> Point:
     panel, series, text, name = place
     y = estimate([run.metric(figure.y) or 0.0 for run in runs])
     if is_metric:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sip.core.errors import UserError
-from sip.tables.layout import Layout
-from sip.tables.reading import Run, plain
+from sip.records.read import TrainingRun
+from sip.tables.layout import TableLayout
+from sip.tables.query import plain
 
 Setting = tuple[str, ...]  # the values of the chosen keys, as tables write them
 
@@ -42,7 +43,9 @@ class Choice:
         )
 
 
-def select(runs: Iterable[Run], layout: Layout) -> tuple[list[Run], list[Choice]]:
+def select(
+    runs: Iterable[TrainingRun], layout: TableLayout
+) -> tuple[list[TrainingRun], list[Choice]]:
     """Keep of each cell the runs of the setting that is best on validation.
 
     Returns:
@@ -51,7 +54,7 @@ def select(runs: Iterable[Run], layout: Layout) -> tuple[list[Run], list[Choice]
     Raises:
         UserError: The candidates of a cell share no seed, or have no validation number.
     """
-    groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[TrainingRun]] = defaultdict(list)
     for run in runs:
         groups[layout.block_of(run), layout.row_of(run), layout.column_of(run)].append(run)
     kept, choices = [], []
@@ -61,7 +64,7 @@ def select(runs: Iterable[Run], layout: Layout) -> tuple[list[Run], list[Choice]
             value = run.metric(layout.select_by)
             if value is None:
                 raise UserError(f"table.select_by: {run.folder} has no {layout.select_by}")
-            candidates[_setting(run, layout)][run.seed] = value
+            candidates[_setting(run, layout)][run.summary.seed] = value
         setting, value, num_seeds = choose(candidates, " × ".join(place))
         kept += [run for run in group if _setting(run, layout) == setting]
         if len(candidates) > 1:
@@ -93,5 +96,5 @@ def choose(
     return best, means[best], len(shared)
 
 
-def _setting(run: Run, layout: Layout) -> Setting:
+def _setting(run: TrainingRun, layout: TableLayout) -> Setting:
     return tuple(plain(run.value(key)) for key in layout.select)

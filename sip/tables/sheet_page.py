@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from sip.tables.figures import STYLE
-from sip.tables.sheets import Grid, Sheet, enlarged
+from sip.tables.sheets import Sheet, SheetGrid, enlarged
 
 DPI = 100  # a pixel of the sheet is 1/100 inch, and a pixel of the PNG
 GAP = 4  # px between pictures
@@ -21,7 +21,7 @@ EMPTY = 235  # grey level of a cell without a picture
 MAX_NAME = 16  # characters of a class name
 
 
-def draw_sheet(grid: Grid, sheet: Sheet, path: Path) -> list[Path]:
+def draw_sheet(grid: SheetGrid, sheet: Sheet, path: Path) -> list[Path]:
     """Write `<path>.pdf` and `<path>.png`; return the files.
 
     Raises:
@@ -44,7 +44,7 @@ def draw_sheet(grid: Grid, sheet: Sheet, path: Path) -> list[Path]:
 class Places:
     """Where the pictures of a grid lie on the page, in px from its upper left corner."""
 
-    def __init__(self, grid: Grid, sheet: Sheet) -> None:
+    def __init__(self, grid: SheetGrid, sheet: Sheet) -> None:
         self.cell = sheet.cell
         names = [shortened(name) for name in grid.names]
         self.originals = MARGIN + CHARACTER * max(map(len, names)) + GAP
@@ -61,7 +61,7 @@ class Places:
         self.height = self.rows[-1] + self.cell + MARGIN + (LINE if _notes(grid) else 0)
 
 
-def page(grid: Grid, sheet: Sheet) -> Any:
+def page(grid: SheetGrid, sheet: Sheet) -> Any:
     """Return the matplotlib figure of a sheet; at `DPI` a pixel of the page is one of the PNG."""
     from matplotlib.figure import Figure as Canvas
 
@@ -86,7 +86,7 @@ def shortened(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
-def _mosaic(grid: Grid, sheet: Sheet, places: Places) -> np.ndarray:
+def _mosaic(grid: SheetGrid, sheet: Sheet, places: Places) -> np.ndarray:
     """Return the page's pictures without its text, (height, width, 3), uint8."""
     mosaic = Image.new("RGB", (places.width, places.height), "white")
 
@@ -104,7 +104,7 @@ def _mosaic(grid: Grid, sheet: Sheet, places: Places) -> np.ndarray:
     return np.asarray(mosaic)
 
 
-def _write_heads(axis: Any, grid: Grid, sheet: Sheet, places: Places) -> None:
+def _write_heads(axis: Any, grid: SheetGrid, sheet: Sheet, places: Places) -> None:
     """Write the title, and over the columns the values of both keys."""
     _text(axis, MARGIN, MARGIN + LINE / 2, sheet.title, fontsize=FONT + 2, fontweight="bold")
     above = places.top - LINE / 2
@@ -125,7 +125,7 @@ def _write_heads(axis: Any, grid: Grid, sheet: Sheet, places: Places) -> None:
             axis.plot((first, end), (line + LINE / 2,) * 2, color="0.4", linewidth=0.6)
 
 
-def _write_notes(axis: Any, grid: Grid, places: Places) -> None:
+def _write_notes(axis: Any, grid: SheetGrid, places: Places) -> None:
     """Frame what was not trained on, and say why below the rows."""
     from matplotlib.patches import Rectangle
 
@@ -141,7 +141,7 @@ def _write_notes(axis: Any, grid: Grid, places: Places) -> None:
         _text(axis, places.originals, places.height - MARGIN - LINE / 2, text, color=FRAME)
 
 
-def _notes(grid: Grid) -> list[str]:
+def _notes(grid: SheetGrid) -> list[str]:
     return sorted({one.note for cells in grid.cells for one in cells if one.note})
 
 

@@ -16,8 +16,10 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
+from sip.core.spread import spread
+from sip.records.read import TrainingRun
 from sip.tables.layout import flat
-from sip.tables.reading import Run, plain, require_keys
+from sip.tables.query import plain, require_keys
 
 Setting = tuple[str, str]  # value of the outer key, of the inner one
 
@@ -65,13 +67,13 @@ class Sheet:
         values["where"] = dict(flat(values["where"] or {}))
         return cls(**values)
 
-    def setting_of(self, run: Run) -> Setting:
+    def setting_of(self, run: TrainingRun) -> Setting:
         """Return the place of a run's pictures on the sheet."""
         return plain(run.value(self.outer)), plain(run.value(self.inner)) if self.inner else ""
 
 
 @dataclass(frozen=True)
-class Cell:
+class SheetCell:
     """A picture on the sheet.
 
     Attributes:
@@ -84,7 +86,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Grid:
+class SheetGrid:
     """The pictures of a sheet.
 
     Attributes:
@@ -97,35 +99,35 @@ class Grid:
     settings: list[Setting]
     names: list[str]
     originals: list[str]
-    cells: list[list[Cell]]
+    cells: list[list[SheetCell]]
 
 
-def grid(runs: Iterable[Run], sheet: Sheet) -> Grid:
+def grid(runs: Iterable[TrainingRun], sheet: Sheet) -> SheetGrid:
     """Find the pictures of a sheet.
 
     Raises:
         UserError: No run draws, a key or seed is in none, two runs drew unlike pictures at one
             place, or no original is in all columns.
     """
-    runs = [run for run in runs if run.summary["num_drawn"]]
+    runs = [run for run in runs if run.summary.num_generated]
     if not runs:
         raise UserError("figure=sheet: expected runs that draw pictures, found none")
     require_keys(runs, [key for key in (sheet.outer, sheet.inner) if key])
-    seeds = sorted({run.seed for run in runs})
+    seeds = sorted({run.summary.seed for run in runs})
     seed = seeds[0] if sheet.seed is None else sheet.seed
-    runs = [run for run in runs if run.seed == seed]
+    runs = [run for run in runs if run.summary.seed == seed]
     if not runs:
-        raise UserError(f"figure.seed={seed}: no run has it; there are {seeds}")
-    columns: dict[Setting, tuple[Run, dict[str, dict[str, Any]]]] = {}
+        raise UserError(f"figure.seed: must be one of {seeds}, got {seed}")
+    columns: dict[Setting, tuple[TrainingRun, dict[str, dict[str, Any]]]] = {}
     originals: dict[str, dict[str, Any]] = {}
     for run in runs:
         setting, (drawn, real) = sheet.setting_of(run), _pictures(run, sheet)
         other, there = columns.setdefault(setting, (run, drawn))
         if _ids(there) != _ids(drawn):  # several backbones share one set
             raise UserError(
-                f"figure=sheet: two runs of {', '.join(filter(None, setting))}, seed {seed}, drew "
-                f"unlike pictures ({other.fingerprint}, {run.fingerprint}); keep one with "
-                "+figure.where.KEY="
+                f"figure=sheet: two runs of {', '.join(filter(None, setting))}, seed {seed}, "
+                f"have different images ({other.summary.fingerprint}, {run.summary.fingerprint}); "
+                "keep one with +figure.where.KEY="
             )
         originals |= real
     shared = set.intersection(*(set(drawn) for _, drawn in columns.values()))
@@ -136,7 +138,7 @@ def grid(runs: Iterable[Run], sheet: Sheet) -> Grid:
         )
     rows = _spread([originals[name] for name in shared], sheet.originals)
     settings = sorted(columns, key=lambda one: [_by_number(value) for value in one])
-    return Grid(
+    return SheetGrid(
         settings,
         [str(row["class_name"]) for row in rows],
         [str(row["place"]) for row in rows],
@@ -145,17 +147,12 @@ def grid(runs: Iterable[Run], sheet: Sheet) -> Grid:
 
 
 def _pictures(
-    run: Run, sheet: Sheet
+    run: TrainingRun, sheet: Sheet
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Return the drawn pictures by their original's name, and the originals; with their "place"."""
-    import pyarrow.parquet as pq
-
-    file = run.folder / "pictures.parquet"
-    if not file.is_file():
-        raise UserError(f"figure=sheet: expected {file}, which a finished run has; train it again")
     names = ["kind", "id", "sample_id", "label", "class_name", "file", "status", "variant"]
-    rows = pq.read_table(file, columns=names, filters=[("split", "=", "train")]).to_pylist()
-    store = Path(sheet.store or run.config["paths"]["store"])
+    rows = run.images(columns=names, filters=[("split", "=", "train")])
+    store = Path(sheet.store or run.store)
     for row in rows:
         row["place"] = str(store / row["file"]) if row["file"] else None
     drawn = {
@@ -170,8 +167,8 @@ def _ids(drawn: Mapping[str, Mapping[str, Any]]) -> set[str]:
     return {row["id"] for row in drawn.values()}
 
 
-def _cell(row: Mapping[str, Any]) -> Cell:
-    return Cell(row["place"], "" if row["status"] == "ok" else str(row["status"]))
+def _cell(row: Mapping[str, Any]) -> SheetCell:
+    return SheetCell(row["place"], "" if row["status"] == "ok" else str(row["status"]))
 
 
 def _spread(rows: Sequence[dict[str, Any]], at_most: int) -> list[dict[str, Any]]:
@@ -182,8 +179,7 @@ def _spread(rows: Sequence[dict[str, Any]], at_most: int) -> list[dict[str, Any]
     turns = [(turn, label) for label, pile in piles.items() for turn in range(len(pile))]
     first = turns if len(turns) <= at_most else sorted(turns)[:at_most]
     if len(piles) > at_most:  # classes from all over, in place of the first ones
-        labels = sorted(piles)
-        first = [(0, labels[n * len(labels) // at_most]) for n in range(at_most)]
+        first = [(0, label) for label in spread(sorted(piles), at_most)]
     return [piles[label][turn] for turn, label in sorted(first, key=lambda one: one[::-1])]
 
 

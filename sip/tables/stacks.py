@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sip.tables.reading import Run
+from sip.records.read import TrainingRun
 from sip.weights.source import resolve
 
 REPORTS = "*.report.json"
@@ -16,7 +16,7 @@ CARD_ONLY = "judge"  # judges the stack and is no part of it
 NOTHING = "-"
 
 
-def stack_rows(runs: Iterable[Run], header: Sequence[str]) -> list[list[str]]:
+def stack_rows(runs: Iterable[TrainingRun], header: Sequence[str]) -> list[list[str]]:
     """Return a row for each stack that runs drew with; none where none tells its cost.
 
     Args:
@@ -27,7 +27,7 @@ def stack_rows(runs: Iterable[Run], header: Sequence[str]) -> list[list[str]]:
     folders: dict[str, dict[str, Any]] = {}
     for run in runs:
         model = run.value("profile.diffusion.model")
-        if not run.summary["num_drawn"] or model is None:
+        if not run.summary.num_generated or model is None:
             continue
         folder = Path(resolve(str(model))).parent
         if reports := _reports(folder):

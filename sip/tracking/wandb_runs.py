@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 from PIL import Image
 
+from sip.config.provenance import environment
 from sip.core.image_io import read_rgb
+from sip.core.spread import spread
 from sip.core.text import values_without_paths, without_paths
 from sip.pipeline.offline import Picture
-from sip.pipeline.quality import evenly
-from sip.records.write import environment
 
 if TYPE_CHECKING:
     import wandb
@@ -102,7 +102,7 @@ def log_pictures(run: "wandb.Run", pictures: Sequence[Picture], at_most: int) ->
     """Log a table of drawn pictures, from all over the list, beside originals and prompts."""
     import wandb
 
-    chosen = evenly(pictures, at_most)
+    chosen = spread(pictures, at_most)
     if not chosen:
         return
     rows = []

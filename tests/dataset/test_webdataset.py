@@ -12,7 +12,7 @@ from PIL import Image
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
 from sip.dataset.webdataset import WebDataset
-from sip.export.source import Picture
+from sip.export.source import ExportImage
 from sip.export.tar_shards import write
 
 
@@ -135,7 +135,7 @@ def test_what_export_writes(tmp_path: Path) -> None:
     for i in range(8):
         (tmp_path / f"{i}.png").write_bytes(encoded(i, "PNG"))
         facts = {"label": i % 2, "class_name": ("a/b: 犬", "zero")[i % 2], "prompt": None}
-        pictures.append(Picture(f"id{i}", str(tmp_path / f"{i}.png"), None, facts))
+        pictures.append(ExportImage(f"id{i}", str(tmp_path / f"{i}.png"), None, facts))
     (tmp_path / "out").mkdir()
     write(pictures, tmp_path / "out", 3)
     dataset = source(tmp_path / "out", val_fraction=0, test_fraction=0)

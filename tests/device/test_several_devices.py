@@ -61,7 +61,7 @@ def test_two_processes_come_to_the_same_predictions(runs: tuple[Path, Path]) -> 
 
 def test_two_processes_are_the_same_run(runs: tuple[Path, Path]) -> None:
     one, two = (json.loads((run / "summary.json").read_text()) for run in runs)
-    for key in ("fingerprint", "steps", "epochs", "num_real", "num_drawn", "val_accuracy"):
+    for key in ("fingerprint", "steps", "epochs", "num_real", "num_generated", "val_accuracy"):
         assert one[key] == two[key], key
     curves = [pd.read_csv(run / "metrics.csv")["val/loss"].dropna() for run in runs]
     np.testing.assert_allclose(*curves, atol=1e-4)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.docs.pages import DOCS
+from tests.records.made_up import generation_summary, stage, write_run
 from tests.report.made_up import CLASSES, make_run
 
 NOTEBOOK = DOCS / "notebooks" / "read_a_run.ipynb"
@@ -28,7 +29,7 @@ def cells() -> list[str]:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Return the folder of a run with all that `sip.train` leaves."""
-    stages = [{"stage": "classifier", "found": 0, "made": 1, "seconds": 1.0}]
+    stages = (stage("classifier"),)
     made = make_run(tmp_path, "sip", 0, test_accuracy=0.75, stages=stages)
     (made / "metrics.csv").write_text(
         "step,train/loss,val/accuracy\n9,1.5,\n19,0.5,\n24,,0.3\n49,,0.8\n"
@@ -42,8 +43,7 @@ def run(tmp_path: Path) -> Path:
     pq.write_table(pa.table(table), made / "predictions.parquet")
     Image.new("RGB", (8, 8)).save(made / "contact_sheet.png")
     drawing = tmp_path / "runs" / "generate-digits"  # not of a training: is passed over
-    drawing.mkdir()
-    (drawing / "summary.json").write_text('{"num_drawn": 3}')
+    write_run(drawing, generation_summary())
     return made
 
 

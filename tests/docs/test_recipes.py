@@ -105,7 +105,7 @@ def test_a_captioner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_generator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     follow("generator.md", monkeypatch, [])
     (summary,) = summaries()
-    assert (summary["images"], summary["num_drawn"]) == ("pixel_noise", 10)
+    assert (summary["images"], summary["num_generated"]) == ("pixel_noise", 10)
     assert summary["recipe"]["offline"]["images"]["class"] == "my_generator.PixelNoise"
     assert summary["unet_evaluations"] == 10
 
@@ -115,7 +115,7 @@ def test_a_baseline(
 ) -> None:
     follow("baseline.md", monkeypatch, [*DRAWN, "train.leaks=false"])
     arms = {summary["augmentation"]: summary for summary in summaries()}
-    assert {arm: found["num_drawn"] for arm, found in arms.items()} == {
+    assert {arm: found["num_generated"] for arm, found in arms.items()} == {
         "solarize": 0, "sip_solarize": 20,
     }  # fmt: skip
     sample = arms["solarize"]["recipe"]["augmentation"]["sample"]

@@ -12,7 +12,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from sip.dataset.digits import Digits
+from sip.records.write import write_summary
 from sip.store.shards import ShardWriter, read_columns, read_rows
+from tests.records.made_up import training_summary
 
 SEED = 2**62 + 12345  # no float64 holds it
 CLASS_NAMES = {0: "zero", 1: "a/b: 犬"}
@@ -98,8 +100,8 @@ def make_run(tmp_path: Path) -> Path:
     pq.write_table(
         pa.Table.from_pylist(real + rows, pa.schema(fields)), folder / "pictures.parquet"
     )
-    summary = {"recipe": RECIPE, "commit": "c0ffee", "versions": {"torch": "2.15"}}
-    (folder / "summary.json").write_text(json.dumps(summary))
+    summary = training_summary(recipe=RECIPE, commit="c0ffee", versions={"torch": "2.15"})
+    write_summary(folder, summary)
     config = {
         "paths": {"store": str(store)},
         "dataset": {

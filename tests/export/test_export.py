@@ -23,7 +23,8 @@ from sip.core.interrupt import Stopped
 from sip.core.tars import split_reference
 from sip.export import main as main_module
 from sip.export.main import FORMATS, Options, export
-from sip.export.source import Picture, Source
+from sip.export.source import ExportImage, Source
+from tests.records.made_up import generation_summary, write_run
 
 Make = Callable[..., Options]
 
@@ -73,8 +74,7 @@ def test_the_card_says_what_how_and_how_many(options: Make) -> None:
 
 
 def test_what_never_came_onto_the_list_counts_as_failed_too(options: Make, run: Path) -> None:
-    summary = json.loads((run / "summary.json").read_text())
-    (run / "summary.json").write_text(json.dumps(summary | {"failures": {"unreadable": 3}}))
+    write_run(run, generation_summary(failures={"unreadable": 3}))
     assert export(options()).failed == {"unreadable": 3}
     text = (options().output / "README.md").read_text()
     assert "3 pictures could not be drawn, left out here: 3 unreadable." in text
@@ -156,15 +156,15 @@ def test_a_damaged_picture_is_named(
 def test_an_interrupt_leaves_nothing(
     options: Make, file_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, calls = Picture.read, []
+    read, calls = ExportImage.read, []
 
-    def interrupted(picture: Picture) -> tuple:
+    def interrupted(picture: ExportImage) -> tuple:
         calls.append(picture)
         if len(calls) == 5:
             raise KeyboardInterrupt
         return read(picture)
 
-    monkeypatch.setattr(Picture, "read", interrupted)
+    monkeypatch.setattr(ExportImage, "read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export(options(format=file_format))
     assert left_in(options().output.parent) == []
@@ -178,14 +178,14 @@ def test_an_interrupt_leaves_nothing(
 def test_a_signal_leaves_nothing(
     options: Make, file_format: str, signum: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Picture.read
+    read = ExportImage.read
 
-    def signalled(picture: Picture) -> tuple:
+    def signalled(picture: ExportImage) -> tuple:
         monkeypatch.undo()
         os.kill(os.getpid(), signum)
         return read(picture)
 
-    monkeypatch.setattr(Picture, "read", signalled)
+    monkeypatch.setattr(ExportImage, "read", signalled)
     with pytest.raises(Stopped) as caught:
         export(options(format=file_format))
     assert caught.value.signum == signum
@@ -216,7 +216,9 @@ def test_the_output_must_be_new_or_empty(options: Make) -> None:
 
 
 def test_what_is_no_finished_run_is_refused(options: Make, run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected a finished run's folder with pictures.parquet"):
+    with pytest.raises(
+        UserError, match="must be the folder of a finished run with pictures.parquet"
+    ):
         export(options(run=tmp_path))
     with pytest.raises(UserError, match="expected the store in .*none; say where it is"):
         export(options(store=tmp_path / "none"))
@@ -224,7 +226,7 @@ def test_what_is_no_finished_run_is_refused(options: Make, run: Path, tmp_path: 
     with pytest.raises(UserError, match="expected drawn pictures in .*, found none"):
         export(options())
     (run / "summary.json").unlink()
-    with pytest.raises(UserError, match=r"finished run's folder with summary\.json"):
+    with pytest.raises(UserError, match=r"folder of a finished run with summary\.json"):
         export(options())
 
 

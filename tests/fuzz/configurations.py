@@ -19,7 +19,7 @@ KEYS = ("seed", "dataset.shots", "prompts.template", "runs", "output", "hydra.ru
         "table.rows", "paths.store", "hydra.callbacks.x", "dataset._target_", "format",
         "experiment")  # fmt: skip
 SIGNS = ("+", "++", "~", "", "", "", "-", "@", "=")
-SUMMARY = b'{"seed": 1, "recipe": {"a": [1]}}'
+SUMMARY = b'{"kind": "train", "seed": 1, "recipe": {"a": [1]}}'
 
 
 def prepare() -> Attempt:
@@ -63,7 +63,7 @@ def prepare() -> Attempt:
             text = files[rng.randrange(len(files))].read_bytes()
             (folder / "config.yaml").write_bytes(changed(rng, text))
             (folder / "summary.json").write_bytes(
-                changed(rng, b'{"seed": 1, "recipe": {"a": [1]}}')
+                changed(rng, b'{"kind": "train", "seed": 1, "recipe": {"a": [1]}}')
             )
             answers = []
             for read, file in ((read_config, "config.yaml"), (read_summary, "summary.json")):

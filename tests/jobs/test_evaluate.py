@@ -11,6 +11,8 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.jobs.evaluate import evaluate, refresh
+from sip.records.write import write_summary
+from tests.records.made_up import training_summary
 
 NAMES = ("cat", "dog", "newt")
 
@@ -33,8 +35,7 @@ def run(tmp_path: Path) -> Path:
             logits = [4.0 if column == answer else 0.0 for column in range(3)]
             rows.append({"split": split, "label": label, "logits": logits})
     pq.write_table(pa.Table.from_pylist(rows), folder / "predictions.parquet")
-    summary = {"test_accuracy": 2 / 3, "metrics": {"drawn/vendi": 3.0, "test/old": 1.0}}
-    (folder / "summary.json").write_text(json.dumps(summary))
+    write_summary(folder, training_summary(metrics={"drawn/vendi": 3.0, "test/old": 1.0}))
     return folder
 
 
@@ -65,7 +66,7 @@ def test_refresh_keeps_what_is_not_its_own(run: Path) -> None:
 
 def test_missing_predictions_are_said(run: Path, tmp_path: Path) -> None:
     (run / "predictions.parquet").unlink()
-    with pytest.raises(UserError, match=r"expected .*predictions.parquet, which a finished run"):
+    with pytest.raises(UserError, match=r"predictions.parquet: must be a Parquet file"):
         evaluate(run)
-    with pytest.raises(UserError, match="expected finished runs of sip.train in .*elsewhere"):
+    with pytest.raises(UserError, match="must hold finished training runs, .*elsewhere"):
         refresh(tmp_path / "elsewhere")

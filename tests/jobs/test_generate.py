@@ -88,7 +88,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_folder_tells_what_was_drawn(whole: Path) -> None:
     (folder,) = (whole / "runs").glob("generate-digits-img2img-*")
     summary = json.loads((folder / "summary.json").read_text())
-    assert (summary["num_real"], summary["num_drawn"], summary["failures"]) == (20, 20, {})
+    assert (summary["num_real"], summary["num_generated"], summary["failures"]) == (20, 20, {})
     rows = pd.read_parquet(folder / "pictures.parquet")
     drawn = rows[rows.kind == "drawn"]
     assert len(drawn) == 20 and (rows.kind == "real").sum() == 20

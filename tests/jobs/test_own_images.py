@@ -60,7 +60,7 @@ def test_a_messy_folder_is_drawn_and_exported(tmp_path: Path, own: Path) -> None
     )
     assert "dataset      passed over 1 file without a picture's name: cat_dog/notes.txt" in said
     assert any(text.startswith("plan ") and " to draw, 0 found; " in text for text in said)
-    assert "pictures of 6 originals" in done.stdout
+    assert "images of 6 originals" in done.stdout
     (command,) = [text for text in done.stdout.splitlines() if "sip.export" in text]
     words = shlex.split(command.partition("as a data set")[2])
     exported = run(place, [word.replace("FOLDER", "drawn") for word in words])

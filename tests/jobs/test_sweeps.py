@@ -1,6 +1,5 @@
 """Sweeps: every preset composes, what is ahead is said, failed jobs are named at the end."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from hydra.types import RunMode
 
 from sip.config import failures
 from sip.config.cli import conf_folder
+from sip.config.provenance import command_line
 from sip.dataset.digits import Digits
 from sip.jobs.sweeps import list_jobs, survey, yield_to_command_line
 from sip.jobs.train import Run
-from sip.records.write import command_line
 from tests.commands import run_module
+from tests.records.made_up import stage, training_summary, write_run
 
 SWEEPS = sorted(file.stem for file in (conf_folder() / "sweep").glob("*.yaml"))
 
@@ -112,15 +112,14 @@ def test_finished_runs_are_counted_and_time_the_others(
         assert [job[1] for job in jobs] == ["seed=0", "seed=1", "seed=2"] * 2
         runs = [Run(loader.load_sweep_config(config, job)) for job in jobs]
         folder = tmp_path / f"any-name-{runs[0].fingerprint}"
-        folder.mkdir()
-        summary = {
-            "test_accuracy": 0.5,
-            "num_drawn": 20,
-            "draw_seconds": 40.0,
-            "stages": [{"stage": "classifier", "seconds": 90.0}],
-            "recipe": runs[0].recipe,
-        }
-        (folder / "summary.json").write_text(json.dumps(summary))
+        summary = training_summary(
+            fingerprint=runs[0].fingerprint,
+            num_generated=20,
+            generation_seconds=40.0,
+            stages=(stage("classifier", seconds=90.0),),
+            recipe=runs[0].recipe,
+        )
+        write_run(folder, summary)
         made: list[Digits] = []
         init = Digits.__init__
 

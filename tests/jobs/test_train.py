@@ -12,7 +12,7 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.jobs.train import Run, train
-from sip.records import write as records
+from sip.records.summary import TrainingSummary
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SHORT = [
@@ -41,33 +41,35 @@ def sip(folder: Path, *overrides: str) -> DictConfig:
 
 
 @pytest.fixture(scope="module")
-def first(folder: Path) -> tuple[dict, Path]:
+def first(folder: Path) -> tuple[TrainingSummary, Path]:
     job = config(folder, "+exp=resnet50_sip")  # with W&B, offline
     accuracy = train(job)
     run = Run(job)
     summary = run.found()
     assert summary is not None
-    assert accuracy == summary["val_accuracy"]
+    assert accuracy == summary.val_accuracy
     return summary, run.folder
 
 
-def test_every_stage_did_its_work(first: tuple[dict, Path]) -> None:
-    made = {row["stage"]: row["made"] for row in first[0]["stages"]}
+def test_every_stage_did_its_work(first: tuple[TrainingSummary, Path]) -> None:
+    made = {row.stage: row.made for row in first[0].stages}
     assert made == {
         "dataset": 0, "captions": 10, "scores": 10, "prompts": 10, "images": 10, "metrics": 11,
         "classifier": 1,
     }  # fmt: skip
-    assert first[0]["num_real"] == first[0]["num_drawn"] == 10
+    assert first[0].num_real == first[0].num_generated == 10
 
 
-def test_unet_evaluations_are_counted(first: tuple[dict, Path]) -> None:
+def test_unet_evaluations_are_counted(first: tuple[TrainingSummary, Path]) -> None:
     # 4 steps at noise rate 0.5 are 2, each twice where the guidance scale is above 1
     used = pd.read_parquet(first[1] / "pictures.parquet").query("kind == 'drawn'")
     expected = sum(2 * (2 if scale > 1 else 1) for scale in used.guidance_scale)
-    assert first[0]["unet_evaluations"] == expected == used.unet_evaluations.sum()
+    assert first[0].unet_evaluations == expected == used.unet_evaluations.sum()
 
 
-def test_guidance_follows_the_papers_rule_from_each_similarity(first: tuple[dict, Path]) -> None:
+def test_guidance_follows_the_papers_rule_from_each_similarity(
+    first: tuple[TrainingSummary, Path],
+) -> None:
     used = pd.read_parquet(first[1] / "pictures.parquet").query("kind == 'drawn'")
     for row in used.itertuples():
         best = max(json.loads(row.candidates), key=lambda pair: pair[1])
@@ -78,7 +80,7 @@ def test_guidance_follows_the_papers_rule_from_each_similarity(first: tuple[dict
         assert [row.caption, 0.9] in json.loads(row.spans)
 
 
-def test_run_folder_holds_what_it_says(first: tuple[dict, Path]) -> None:
+def test_run_folder_holds_what_it_says(first: tuple[TrainingSummary, Path]) -> None:
     names = {file.name for file in first[1].iterdir()}
     assert {
         "summary.json", "config.yaml", "metrics.csv", "pictures.parquet", "predictions.parquet",
@@ -88,55 +90,57 @@ def test_run_folder_holds_what_it_says(first: tuple[dict, Path]) -> None:
         assert sheet.width > 1000
     predictions = pd.read_parquet(first[1] / "predictions.parquet").query("split == 'test'")
     hits = [row.logits.argmax() == row.label for row in predictions.itertuples()]
-    assert sum(hits) / len(hits) == pytest.approx(first[0]["test_accuracy"], abs=1e-6)
+    assert sum(hits) / len(hits) == pytest.approx(first[0].test_accuracy, abs=1e-6)
 
 
-def test_what_was_drawn_is_measured(first: tuple[dict, Path]) -> None:
+def test_what_was_drawn_is_measured(first: tuple[TrainingSummary, Path]) -> None:
     summary, folder = first
     rows = pd.read_parquet(folder / "quality.parquet")
     drawn = pd.read_parquet(folder / "pictures.parquet").query("kind == 'drawn'")
     assert sorted(rows.id) == sorted(drawn.id)
-    names = {row["metric"]: row for row in summary["quality"]}
-    assert names["drawn/coverage"]["split"] == "val"
-    assert set(names) == {name for name in summary["metrics"] if name.startswith("drawn/")}
+    names = {row.metric: row for row in summary.quality}
+    assert names["drawn/coverage"].split == "val"
+    assert set(names) == {name for name in summary.metrics if name.startswith("drawn/")}
     assert len(names) == 11
     mean = rows.label_similarity.mean()
-    assert summary["metrics"]["drawn/consistency_label"] == pytest.approx(mean)
+    assert summary.metrics["drawn/consistency_label"] == pytest.approx(mean)
 
 
-def test_real_pictures_are_found_beside_the_store(folder: Path, first: tuple[dict, Path]) -> None:
+def test_real_pictures_are_found_beside_the_store(
+    folder: Path, first: tuple[TrainingSummary, Path]
+) -> None:
     real = pd.read_parquet(first[1] / "pictures.parquet").query("kind == 'real'")
     assert all((folder / "store" / file).is_file() for file in real.file)
     assert not any(Path(file).is_absolute() for file in real.file)
 
 
-def test_wandb_holds_the_accuracy_offline(first: tuple[dict, Path]) -> None:
+def test_wandb_holds_the_accuracy_offline(first: tuple[TrainingSummary, Path]) -> None:
     (run,) = (first[1] / "wandb").glob("offline-run-*")
     stored = b"".join(file.read_bytes() for file in run.rglob("*") if file.is_file())
     assert b"test_accuracy" in stored
-    assert first[0]["fingerprint"] in run.name
+    assert first[0].fingerprint in run.name
 
 
 def test_second_start_makes_nothing(
-    folder: Path, first: tuple[dict, Path], capfd: pytest.CaptureFixture[str]
+    folder: Path, first: tuple[TrainingSummary, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     train(sip(folder))
     printed = capfd.readouterr()
     lines = [line for line in printed.err.splitlines() if "found" in line]
     assert len(lines) == 7
     assert "made" not in printed.err
-    assert f"{first[0]['test_accuracy']:.3f}" in printed.out
+    assert f"{first[0].test_accuracy:.3f}" in printed.out
 
 
-def test_training_again_draws_nothing(folder: Path, first: tuple[dict, Path]) -> None:
+def test_training_again_draws_nothing(folder: Path, first: tuple[TrainingSummary, Path]) -> None:
     job = sip(folder, "train.reuse=false")
     train(job)
     run = Run(job)
     summary = run.found()
     assert summary is not None
-    made = {row["stage"]: row["made"] for row in summary["stages"]}
+    made = {row.stage: row.made for row in summary.stages}
     assert made["captions"] == made["scores"] == made["images"] == 0
-    assert summary["test_accuracy"] == first[0]["test_accuracy"]  # the same weights again
+    assert summary.test_accuracy == first[0].test_accuracy  # the same weights again
 
 
 def test_another_noise_rate_captions_and_scores_nothing(folder: Path, first: object) -> None:
@@ -144,7 +148,7 @@ def test_another_noise_rate_captions_and_scores_nothing(folder: Path, first: obj
     train(job)
     summary = Run(job).found()
     assert summary is not None
-    made = {row["stage"]: row["made"] for row in summary["stages"]}
+    made = {row.stage: row.made for row in summary.stages}
     assert (made["captions"], made["scores"], made["images"]) == (0, 0, 10)
 
 
@@ -153,9 +157,9 @@ def test_two_variants_draw_only_the_second(folder: Path, first: object) -> None:
     train(job)
     summary = Run(job).found()
     assert summary is not None
-    images = next(row for row in summary["stages"] if row["stage"] == "images")
-    assert (images["found"], images["made"]) == (10, 10)
-    assert summary["num_drawn"] == 20
+    images = next(row for row in summary.stages if row.stage == "images")
+    assert (images.found, images.made) == (10, 10)
+    assert summary.num_generated == 20
 
 
 def test_plain_baseline_draws_nothing_and_ignores_prompt_settings(folder: Path) -> None:
@@ -169,7 +173,7 @@ def test_settings_of_drawing_are_said_to_play_no_part_where_nothing_is_drawn(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["augmentation=none", "prompts.noise_rate=1.5", "captions=blip_beam", "seed=1"]
-    monkeypatch.setattr(records, "command_line", lambda: {"overrides": given, "choices": {}})
+    monkeypatch.setattr("sip.jobs.train.command_line", lambda: {"overrides": given, "choices": {}})
     Run(config(folder, "augmentation=none", "logger=csv")).say_what_plays_no_part()
     said = capsys.readouterr().err
     line = "draws nothing; without effect: prompts.noise_rate=1.5, captions=blip_beam\n"
@@ -178,7 +182,9 @@ def test_settings_of_drawing_are_said_to_play_no_part_where_nothing_is_drawn(
     assert capsys.readouterr().err == ""
 
 
-def test_a_found_run_joins_another_experiment(folder: Path, first: tuple[dict, Path]) -> None:
+def test_a_found_run_joins_another_experiment(
+    folder: Path, first: tuple[TrainingSummary, Path]
+) -> None:
     train(sip(folder, "experiment=other"))
     summary = json.loads((first[1] / "summary.json").read_text())
     assert summary["experiments"] == ["resnet50_sip", "other"]
@@ -219,11 +225,11 @@ def test_own_pictures_in_one_line(tmp_path: Path) -> None:
     run = Run(job)
     summary = run.found()
     assert summary is not None
-    assert (summary["num_real"], summary["num_drawn"]) == (4, 4)
+    assert (summary.num_real, summary.num_generated) == (4, 4)
     used = pd.read_parquet(run.folder / "pictures.parquet")
     assert set(used.class_name) == {"red circle", "green square"}
     (tmp_path / "own" / "red circle" / "0.png").unlink()
-    assert Run(sip(tmp_path, *own)).fingerprint != summary["fingerprint"]
+    assert Run(sip(tmp_path, *own)).fingerprint != summary.fingerprint
 
 
 def test_an_unreadable_picture_of_ones_own_is_named_before_any_work(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def done(job: DictConfig) -> tuple[dict, Path]:
     run = Run(job)
     summary = run.found()
     assert summary is not None
-    return summary, run.folder
+    return summary.to_dict(), run.folder
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_summary_counts_and_the_list_names_what_was_rejected(
     summary, folder = similar
     reasons = {"not in its class's best": 10}
     assert summary["filter"] == {"kept": 10, "rejected": 10, "reasons": reasons}
-    assert (summary["num_real"], summary["num_drawn"]) == (10, 10)
+    assert (summary["num_real"], summary["num_generated"]) == (10, 10)
     made = {row["stage"]: (row["found"], row["made"]) for row in summary["stages"]}
     assert made["embeddings"] == (0, 30) and made["images"] == (0, 20)
     rows = pd.read_parquet(folder / "pictures.parquet").query("kind == 'drawn'")
@@ -110,9 +110,9 @@ def test_a_found_run_prints_the_counts_again(
 ) -> None:
     train(config(folder, "filter=similarity", "filter.keep=0.5"))
     told = capfd.readouterr()
-    assert re.search(r"filter +10 of 20 drawn pictures kept; rejected: 10 not in its", told.out)
+    assert re.search(r"filter +10 of 20 generated images kept; rejected: 10 not in its", told.out)
     assert f"rejected           {similar[1] / 'rejected.png'}" in told.out
-    assert "training images    10 real + 10 drawn" in told.out
+    assert "training images    10 real + 10 generated" in told.out
     assert "made" not in told.err
 
 
@@ -214,7 +214,7 @@ def test_the_drawing_job_filters_and_the_export_takes_what_is_kept(
     summary, run = guided
     rows = pd.read_parquet(run / "pictures.parquet").query("kind == 'drawn'")
     kept = rows[rows.status == "ok"]
-    assert (len(rows), len(kept)) == (20, summary["num_drawn"])
+    assert (len(rows), len(kept)) == (20, summary["num_generated"])
     assert summary["filter"]["kept"] == len(kept) and summary["failures"] == {}
     assert kept.sample_id.is_unique and (run / "rejected.png").is_file()
     source = Source(run, None, originals=False)

@@ -10,10 +10,9 @@ from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
 from sip.dataset.digits import CLASS_NAMES, Digits
 from sip.device.settings import Runtime
-from sip.pipeline import quality as drawn
 from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Picture
-from sip.pipeline.quality import embed, evenly, measure, per_picture
+from sip.pipeline.quality import NOTHING, embed, measure, per_picture
 from sip.prompts.base import Prompt, Span
 from sip.scores.clip import Clip
 
@@ -106,11 +105,10 @@ def test_a_run_gets_rows_and_a_file(scorer: Clip, samples: list[Sample], tmp_pat
     config = OmegaConf.create({"metrics": METRICS})
     some = pictures(samples)
     found = measure(config, Offline(scorer), some, samples, CLASS_NAMES, stages)
-    summary = found.summary()
-    assert set(summary["metrics"]) >= {"drawn/consistency_label", "drawn/frechet"}
-    assert summary["metrics"]["drawn/frechet"] == pytest.approx(0, abs=1e-4)
-    assert summary["metrics"]["drawn/coverage"] == 1
-    assert {row["n"] for row in summary["quality"]} == {20}
+    assert set(found.metrics) >= {"drawn/consistency_label", "drawn/frechet"}
+    assert found.metrics["drawn/frechet"] == pytest.approx(0, abs=1e-4)
+    assert found.metrics["drawn/coverage"] == 1
+    assert {row.n for row in found.rows} == {20}
     assert [(row["stage"], row["made"]) for row in stages.rows] == [("metrics", 9)]
     found.write(tmp_path)
     rows = pq.read_table(tmp_path / "quality.parquet").to_pylist()
@@ -123,12 +121,7 @@ def test_a_scorer_without_weights_costs_the_measures_alone(
     config = OmegaConf.create({"metrics": METRICS})
     offline = Offline(Clip(str(tmp_path / "nowhere"), None, "float32"))
     found = measure(config, offline, pictures(samples), [], CLASS_NAMES, Stages())
-    assert found is drawn.NOTHING and found.summary() == {"metrics": {}, "quality": []}
+    assert found is NOTHING and found.metrics == {} and found.rows == []
     assert "the drawn set is not measured" in capfd.readouterr().err
     nothing = OmegaConf.create({"metrics": {}})
     assert measure(nothing, offline, pictures(samples), [], CLASS_NAMES, Stages()) is found
-
-
-def test_a_large_set_is_measured_on_pictures_from_all_over_it() -> None:
-    assert evenly(range(10), 20) == list(range(10))
-    assert evenly(range(100), 4) == [0, 25, 50, 75]

@@ -1,7 +1,7 @@
 """Made-up runs: folders as `sip.train` leaves them, with names and captions that mean harm."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,8 @@ from sip.metrics.base import MetricRow
 from sip.pipeline.offline import Picture
 from sip.pipeline.quality import Quality
 from sip.prompts.base import Prompt, Span
-from sip.records.write import write_pictures
+from sip.records.write import write_images, write_summary
+from tests.records.made_up import stage, training_summary
 
 HARM = """<script>alert("1")</script>'&amp;"""
 CLASSES = ("cat", HARM, "dog")
@@ -65,7 +66,7 @@ def make_run(root: Path, arm: str, seed: int, **changes) -> Path:
     folder = root / "runs" / f"resnet50-{arm}-seed{seed}"
     folder.mkdir(parents=True)
     drawn = [] if arm == "none" else pictures(root)
-    write_pictures(folder / "pictures.parquet", {"train": samples(root)}, drawn, root / "store")
+    write_images(folder / "pictures.parquet", {"train": samples(root)}, drawn, root / "store")
     numbers: list[MetricRow] = []
     if drawn:
         judged = [one for one in drawn if one.row["status"] == "ok"]
@@ -83,33 +84,31 @@ def make_run(root: Path, arm: str, seed: int, **changes) -> Path:
         ]
         Quality(numbers, columns).write(folder)
     noise = SPREAD[-1 - seed] if arm == "sip_cutmix" else SPREAD[seed]
-    summary = {
+    generated = len(drawn)
+    summary: dict[str, Any] = {
         "name": folder.name,
         "fingerprint": f"{arm}{seed}",
-        "experiments": ["trial"],
+        "experiments": ("trial",),
         "dataset": "pets",
-        "backbone": "resnet50",
         "augmentation": arm,
         "seed": seed,
         "shots": 2,
         "num_real": 6,
-        "num_drawn": len(drawn),
+        "num_generated": generated,
         "steps": 100,
-        "val_accuracy": 0.75,
         "test_accuracy": ACCURACY[arm] + noise,
-        "unet_evaluations": 50 * len(drawn),
-        **Quality(numbers, {}).summary(),
-        "stages": [
-            {"stage": "images", "found": 0, "made": len(drawn), "seconds": 2.5 * len(drawn)},
-            {"stage": "classifier", "found": 0, "made": 1, "seconds": 10.0 + seed},
-        ],
-        "versions": {"torch": "2.15.0"},
-        "platform": "Linux",
+        "unet_evaluations": 50 * generated,
+        "metrics": {row.metric: row.value for row in numbers},
+        "quality": tuple(numbers),
+        "stages": (
+            stage("images", made=generated, seconds=2.5 * generated),
+            stage("classifier", seconds=10.0 + seed),
+        ),
         "commit": "c0ffee" * 6,
         "command": f"python -m sip.train seed={seed} paths.store={root}/store",
         "recipe": {"seed": seed, "dataset": {"class": "Pets", "seed": seed}, "offline": None},
     }
-    (folder / "summary.json").write_text(json.dumps({**summary, **changes}))
+    write_summary(folder, training_summary(**summary | changes))
     (folder / "config.yaml").write_text(f"paths:\n  store: {root}/store\n")
     return folder
 

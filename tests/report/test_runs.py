@@ -1,14 +1,14 @@
 """Which runs belong together, and what they are called."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from sip.core.errors import UserError
-from sip.report.pictures import Drawn, choose
+from sip.report.pictures import ReportImage, choose
 from sip.report.results import groups
 from sip.report.runs import find_runs, header_of
+from tests.records.made_up import generation_summary, write_run
 from tests.report.made_up import make_run
 
 
@@ -29,16 +29,14 @@ def test_arms_are_named_by_what_was_varied(tmp_path: Path) -> None:
 def test_two_runs_of_one_cell_are_refused(tmp_path: Path) -> None:
     make_run(tmp_path, "sip", 0).rename(tmp_path / "runs" / "twin")
     make_run(tmp_path, "sip", 0)
-    with pytest.raises(UserError, match="one run of sip and seed 0, came twin and resnet50"):
+    with pytest.raises(UserError, match="one run of sip and seed 0, got twin and resnet50"):
         groups(find_runs(tmp_path / "runs", None, None))
 
 
 def test_folders_that_are_no_training_run_are_left_alone(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "none", 0)
-    other = tmp_path / "runs" / "generate-digits"
-    other.mkdir()
-    (other / "summary.json").write_text(json.dumps({"kind": "generate"}))
-    assert [run.folder for run in find_runs(tmp_path / "runs", "trial", None)] == [folder]
+    write_run(tmp_path / "runs" / "generate-digits", generation_summary())
+    assert [run.record.folder for run in find_runs(tmp_path / "runs", "trial", None)] == [folder]
 
 
 def test_the_question_comes_from_the_header_of_the_sweep(tmp_path: Path) -> None:
@@ -48,10 +46,10 @@ def test_the_question_comes_from_the_header_of_the_sweep(tmp_path: Path) -> None
     assert header_of("unheard_of", tmp_path) == {}
 
 
-def drawn(number: int, status: str, label: int, arm: str) -> Drawn:
+def drawn(number: int, status: str, label: int, arm: str) -> ReportImage:
     row = {"id": f"{number:03d}", "sample_id": f"{number}", "status": status, "label": label}
     row |= {"noise_rate": 0.5, "variant": 0, "label_similarity": number / 1000}
-    return Drawn(row, None, None, {arm: None})
+    return ReportImage(row, None, None, {arm: None})
 
 
 def test_the_choice_is_spread_over_classes_and_arms() -> None:

@@ -1,6 +1,5 @@
 """Made-up run folders, as `sip.train` writes them."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
 from sip.core.hashing import digest
+from sip.records.write import write_summary
+from tests.records.made_up import stage, training_summary
 
 NUM_IMAGES = 200
 
@@ -55,34 +56,28 @@ def write_run(
     OmegaConf.save(tree, run / "config.yaml")
     right = _right(accuracy, seed)
     accuracy = float(right.mean())
-    num_drawn = 50 if draws else 0
-    stages = [{"stage": "classifier", "found": 0, "made": 1, "seconds": 10.0 + seed}]
+    num_generated = 50 if draws else 0
     overrides = [f"{key}={value}" for key, value in {**named, **(config or {})}.items()]
-    whole = {
+    numbers = {"test/top1": accuracy, "val/top1": accuracy, **(metrics or {})}
+    if "val_accuracy" in summary:
+        numbers["val/top1"] = summary["val_accuracy"]
+    whole: dict[str, Any] = {
         "name": f"{backbone}-{augmentation}-seed{seed}",
         "fingerprint": fingerprint,
-        "experiments": ["main"],
         **named,
         "seed": seed,
-        "shots": 5,
-        "num_real": 50,
-        "num_drawn": num_drawn,
-        "num_test": NUM_IMAGES,
-        "steps": 250,
+        "num_generated": num_generated,
         "val_accuracy": accuracy,
         "test_accuracy": accuracy,
-        "unet_evaluations": 50 * num_drawn,
-        "draw_seconds": 0.5 * num_drawn,
-        "stages": stages,
-        "commit": "0123456789abcdef",
+        "unet_evaluations": 50 * num_generated,
+        "generation_seconds": 0.5 * num_generated,
+        "stages": (stage("classifier", seconds=10.0 + seed),),
         "recipe": recipe,
-        "overrides": [*overrides, f"seed={seed}"],
+        "overrides": (*overrides, f"seed={seed}"),
         "choices": {**named, "prompts": "label_caption", "images": "img2img", **(choices or {})},
-        "metrics": {"test/top1": accuracy, **(metrics or {})},
-        **summary,
+        "metrics": numbers,
     }
-    whole["metrics"].setdefault("val/top1", whole["val_accuracy"])
-    (run / "summary.json").write_text(json.dumps(whole))
+    write_summary(run, training_summary(**whole | summary))
     if predictions:
         _write_predictions(run / "predictions.parquet", right, ids)
     return run

@@ -16,7 +16,7 @@ from sip.config.cli import conf_folder
 from sip.core.errors import UserError
 from sip.tables.figures import COLOURS, MARKERS, draw, make
 from sip.tables.points import Figure, Point, front, points
-from sip.tables.reading import read_runs
+from sip.tables.query import select_runs
 from sip.tables.statistics import Estimate
 from tests.tables.made_up import write_arms, write_run
 
@@ -85,7 +85,7 @@ def test_no_text_lies_upon_another_or_outside(
         draw_text(self, renderer)
 
     figure = figure_of(f"figure={name}", WHERE[name])
-    canvas = make(points(read_runs(runs_folder, None, figure.where), figure), figure)
+    canvas = make(points(select_runs(runs_folder, None, figure.where), figure), figure)
     monkeypatch.setattr(Text, "draw", note)
     FigureCanvasAgg(canvas).draw()
     assert len(boxes) > 8
@@ -103,18 +103,18 @@ def test_no_text_lies_upon_another_or_outside(
 
 def test_files_are_a_pdf_and_a_png(runs_folder: Path, tmp_path: Path) -> None:
     figure = figure_of("figure=noise_rate", WHERE["noise_rate"])
-    files = draw(read_runs(runs_folder, None, figure.where), figure, tmp_path / "out" / "a.b")
+    files = draw(select_runs(runs_folder, None, figure.where), figure, tmp_path / "out" / "a.b")
     assert [file.name for file in files] == ["a.b.pdf", "a.b.png"]
     assert files[0].read_bytes().startswith(b"%PDF")
     with Image.open(files[1]) as picture:
         assert len(picture.getcolors(2**24) or []) > 10
-    again = draw(read_runs(runs_folder, None, figure.where), figure, tmp_path / "again")
+    again = draw(select_runs(runs_folder, None, figure.where), figure, tmp_path / "again")
     assert again[0].read_bytes() == files[0].read_bytes()
 
 
 def test_points_and_intervals_lie_within_the_axes_and_beside_each_other(runs_folder: Path) -> None:
     shape = figure_of("figure=noise_x_guidance", "+figure.where.dataset=grid")
-    found = points(read_runs(runs_folder, None, shape.where), shape)
+    found = points(select_runs(runs_folder, None, shape.where), shape)
     canvas = make(found, shape)
     FigureCanvasAgg(canvas).draw()
     (axis,) = canvas.axes
@@ -130,14 +130,14 @@ def test_points_and_intervals_lie_within_the_axes_and_beside_each_other(runs_fol
 
 def test_what_has_no_x_is_a_level_line(runs_folder: Path) -> None:
     figure = figure_of("figure=noise_rate", WHERE["noise_rate"])
-    found = points(read_runs(runs_folder, None, figure.where), figure)
+    found = points(select_runs(runs_folder, None, figure.where), figure)
     assert [(p.series, p.x) for p in found] == [
         ("none", None),
         *(("sip", rate) for rate in (0.3, 0.5, 0.7, 0.9)),
     ]
     assert found[0].y.num == 3 and found[0].y.half_width
     figure = figure_of("figure=guidance", WHERE["guidance"])
-    found = points(read_runs(runs_folder, None, figure.where), figure)
+    found = points(select_runs(runs_folder, None, figure.where), figure)
     assert [p.series for p in found if p.x is None] == ["sip, quadratic"]
 
 
@@ -146,7 +146,7 @@ def test_a_metric_on_x_is_a_mean_over_seeds(tmp_path: Path) -> None:
         write_run(tmp_path, "sip", seed, metrics={"drawn/diversity_original": 0.1 * seed})
     figure = figure_of("figure=tradeoff")
     (point,) = points(
-        read_runs(tmp_path),
+        select_runs(tmp_path),
         figure_of("figure=tradeoff", "figure.points=augmentation", "figure.series=augmentation"),
     )
     assert point.x == pytest.approx(0.1)
@@ -179,13 +179,13 @@ def test_two_runs_of_one_point_are_refused(tmp_path: Path) -> None:
     for shots in (1, 2):
         write_run(tmp_path, "sip", 0, config={"dataset.shots": shots})
     with pytest.raises(UserError, match="two runs of resnet50 × sip × 0.5, seed 0"):
-        points(read_runs(tmp_path), figure_of("figure=noise_rate"))
+        points(select_runs(tmp_path), figure_of("figure=noise_rate"))
 
 
 def test_words_on_x_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path, "sip", 0)
     with pytest.raises(UserError, match="figure.x=prompts: expected numbers, came 'label_caption'"):
-        points(read_runs(tmp_path), figure_of("figure=noise_rate", "figure.x=prompts"))
+        points(select_runs(tmp_path), figure_of("figure=noise_rate", "figure.x=prompts"))
 
 
 def test_colours_stay_apart_for_the_colour_blind() -> None:

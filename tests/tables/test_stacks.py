@@ -8,16 +8,16 @@ from hydra import compose, initialize_config_dir
 
 from sip.tables.document import document
 from sip.tables.formats import markdown
-from sip.tables.layout import Layout
-from sip.tables.reading import read_runs
+from sip.tables.layout import TableLayout
+from sip.tables.query import select_runs
 from tests.tables.made_up import write_run
 
 CONF = Path(__file__).parents[2] / "conf"
 
 
-def layout(name: str) -> Layout:
+def layout(name: str) -> TableLayout:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return Layout.of(compose("tables", [f"table={name}"]).table)
+        return TableLayout.of(compose("tables", [f"table={name}"]).table)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def write_runs(folder: Path, model: str) -> None:
 
 def test_the_cost_table_has_a_row_for_the_stack(tmp_path: Path, stack: Path) -> None:
     write_runs(tmp_path / "runs", f"{stack}/diffusion")
-    made = document(read_runs(tmp_path / "runs"), layout("cost"))
+    made = document(select_runs(tmp_path / "runs"), layout("cost"))
     row = [field.text for field in made.grids[0].rows[-1]]
     values = dict(zip(made.grids[0].header, row, strict=True))
     assert row[0] == "(training the stack cifar10-tiny, once for all)"
@@ -52,5 +52,5 @@ def test_other_tables_and_public_models_have_none(tmp_path: Path, stack: Path) -
     write_runs(tmp_path / "own", f"{stack}/diffusion")
     write_runs(tmp_path / "public", "some/hub-model")
     for folder, name in (("own", "arms"), ("public", "cost")):
-        made = document(read_runs(tmp_path / folder), layout(name))
+        made = document(select_runs(tmp_path / folder), layout(name))
         assert "stack" not in markdown(made)

@@ -13,26 +13,27 @@ from hydra import compose, initialize_config_dir
 
 from sip.config.cli import conf_folder
 from sip.core.errors import UserError
+from sip.records.read import read_run
 from sip.tables.__main__ import task
 from sip.tables.document import Document, document
 from sip.tables.formats import latex, markdown, write
-from sip.tables.layout import Layout, parts
-from sip.tables.reading import Run, read_runs
+from sip.tables.layout import TableLayout, parts
+from sip.tables.query import select_runs
 from tests.tables.made_up import write_arms, write_run
 
 ARMS = {"none": 0.7, "randaugment": 0.8, "sip": 0.74, "sip_randaugment": 0.82}
 
 
-def layout(*overrides: str) -> Layout:
+def layout(*overrides: str) -> TableLayout:
     """Return the layout of a command line."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return Layout.of(compose("tables", list(overrides)).table)
+        return TableLayout.of(compose("tables", list(overrides)).table)
 
 
 def made(folder: Path, *overrides: str) -> Document:
     """Return the table of all runs in a folder."""
     shape = layout(*overrides)
-    return document(read_runs(folder, None, shape.where), shape)
+    return document(select_runs(folder, None, shape.where), shape)
 
 
 def fields(one: Document, grid: int = 0) -> list[list[str]]:
@@ -186,7 +187,7 @@ def test_budgets_of_columns_stand_in_their_order_and_count_all_that_was_drawn(
 ) -> None:
     for shots in (2, 16):
         config = {"dataset.shots": shots}
-        write_run(tmp_path, "sip", 0, config=config, num_real=10 * shots, num_drawn=10 * shots)
+        write_run(tmp_path, "sip", 0, config=config, num_real=10 * shots, num_generated=10 * shots)
     notes = made(tmp_path, "table.columns=dataset.shots").notes
     budgets = [note for note in notes if note.startswith(("Budget", "Drawn"))]
     assert budgets == [
@@ -213,16 +214,20 @@ def test_combinations_are_compared_with_both_of_their_parts(two_sets: Path) -> N
 
 
 def test_cost_counts_drawing_whoever_did_it(tmp_path: Path) -> None:
-    write_run(tmp_path, "sip", 0, draw_seconds=30.0)
+    write_run(tmp_path, "sip", 0, generation_seconds=30.0)
     table = made(tmp_path, "table=cost")
     row = dict(zip(table.grids[0].header, fields(table)[0], strict=True))
-    assert (row["seconds/draw"], row["seconds/train"], row["seconds/total"]) == ("30", "10", "40")
+    assert (row["seconds/generate"], row["seconds/train"], row["seconds/total"]) == (
+        "30",
+        "10",
+        "40",
+    )
 
 
 def test_what_plays_no_part_in_a_run_is_no_value_of_it(tmp_path: Path) -> None:
     write_run(tmp_path, "none", 0)
     write_run(tmp_path, "sip", 0)
-    none, sip = sorted(read_runs(tmp_path), key=lambda run: run.summary["augmentation"])
+    none, sip = sorted(select_runs(tmp_path), key=lambda run: run.summary.augmentation)
     assert (none.value("prompts.noise_rate"), sip.value("prompts.noise_rate")) == (None, 0.5)
     assert (none.value("prompts"), sip.value("prompts")) == (None, "label_caption")
     assert none.metric("test/top1") == pytest.approx(70.0)
@@ -284,8 +289,8 @@ def test_candidates_are_compared_over_the_seeds_they_share(tmp_path: Path) -> No
 
 def rate_and_seed(folder: Path) -> tuple[float, int]:
     """Return a run's noise rate and seed."""
-    run = Run(folder, json.loads((folder / "summary.json").read_text()))
-    return run.value("prompts.noise_rate"), run.seed
+    run = read_run(folder)
+    return run.value("prompts.noise_rate"), run.value("seed")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +300,7 @@ def rate_and_seed(folder: Path) -> tuple[float, int]:
         ("table.value=test/top7", "no run has the metric 'test/top7'; there are test/top1, val"),
         (
             "+table.where.backbone=vgg",
-            "table.where.backbone=vgg: no run has it; there are resnet50",
+            "table.where.backbone: must be one of resnet50, got vgg",
         ),
         ("table.rows=[]", "table.rows: expected a key or a list of keys"),
     ],
@@ -307,8 +312,8 @@ def test_a_wrong_name_is_one_line(tmp_path: Path, override: str, message: str) -
 
 
 def test_no_runs_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected finished runs of experiment 'x'"):
-        read_runs(tmp_path, "x")
+    with pytest.raises(UserError, match="runs: must hold finished training runs of experiment 'x'"):
+        select_runs(tmp_path, "x")
 
 
 def test_what_comes_from_data_is_escaped(tmp_path: Path) -> None:

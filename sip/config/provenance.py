@@ -1,0 +1,60 @@
+"""The command line, the chosen presets and the versions of the current job."""
+
+import platform
+import shlex
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "diffusers", "transformers", "timm", "pytorch-lightning")
+
+
+def choice(group: str) -> str:
+    """Return the name of the choice for a configuration group, "custom" outside of Hydra."""
+    return str(command_line()["choices"].get(group, "custom")).split("/")[-1]
+
+
+def command(job_name: str | None = None) -> str | None:
+    """Return the command line that runs this job by itself; None outside of Hydra.
+
+    Args:
+        job_name: Name of the module below `sip`; None for the one that Hydra knows.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return None
+    job = HydraConfig.get()
+    return shlex.join(["python", "-m", f"sip.{job_name or job.job.name}", *job.overrides.task])
+
+
+def command_line() -> dict[str, Any]:
+    """Return the "overrides" of the command line, and the "choices" of every group."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return {"overrides": [], "choices": {}}
+    job = HydraConfig.get()
+    choices = {str(k): v for k, v in job.runtime.choices.items() if not str(k).startswith("hydra")}
+    return {"overrides": list(job.overrides.task), "choices": choices}
+
+
+def environment() -> dict[str, Any]:
+    """Return the command, the versions, the platform and the commit of this job."""
+    return {
+        "command": command(),
+        "versions": {name: version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """Return the commit of the code; None if it does not run from a checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None

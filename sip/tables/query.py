@@ -1,0 +1,69 @@
+"""Choose finished runs by their values; check that keys and metrics exist."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sip.core.errors import UserError
+from sip.records.read import SHORT, TrainingRun, runs_of
+
+
+def select_runs(
+    folder: Path, experiment: str | None = None, where: Mapping[str, Any] | None = None
+) -> list[TrainingRun]:
+    """Return the finished training runs below a folder that have the given values, by name.
+
+    Args:
+        folder: Folder of the run folders.
+        experiment: Only runs of it; None for all.
+        where: Key -> value that a run must have.
+
+    Raises:
+        UserError: There are none.
+    """
+    runs = runs_of(folder, experiment)
+    for key, wanted in (where or {}).items():
+        values = {plain(run.value(key)) for run in runs}
+        runs = [run for run in runs if plain(run.value(key)) == plain(wanted)]
+        if not runs:
+            raise UserError(
+                f"table.where.{key}: must be one of {', '.join(sorted(values))}, got "
+                f"{plain(wanted)}"
+            )
+    return runs
+
+
+def require_keys(runs: Iterable[TrainingRun], keys: Iterable[str]) -> None:
+    """Refuse a key that no run has.
+
+    Raises:
+        UserError: There is one.
+    """
+    runs = list(runs)
+    for key in keys:
+        if all(run.value(key) is None for run in runs):
+            raise UserError(
+                f"tables: no run has the key {key!r}; it must be a key of summary.json, a group "
+                "such as prompts or prompts/guidance, or a dotted key of config.yaml"
+            )
+
+
+def require_metric(runs: Iterable[TrainingRun], name: str) -> None:
+    """Refuse a metric that no run has.
+
+    Raises:
+        UserError: There is none.
+    """
+    runs = list(runs)
+    if all(run.metric(name) is None for run in runs):
+        known = sorted({*SHORT, *(key for run in runs for key in run.summary.metrics)})
+        raise UserError(f"tables: no run has the metric {name!r}; there are {', '.join(known)}")
+
+
+def plain(value: Any) -> str:
+    """Return a value as tables show it and configurations write it; "-" for None."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
