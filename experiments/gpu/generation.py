@@ -19,11 +19,11 @@ import torch
 
 from experiments.gpu.job import Job, rounded
 from experiments.gpu.matmul import measured_tflops
-from sip.benchmark.drawing_list import BLOCK, drawing_list
 from sip.benchmark.floor import Floor
 from sip.benchmark.full_size import build_sd15
 from sip.benchmark.generation import FULL_NAME, FULL_SIZE, Bench
 from sip.benchmark.report import Report
+from sip.benchmark.workload import BLOCK, make_prompts
 from sip.config.cli import conf_folder
 from sip.core.progress import progress
 from sip.images.batches import group_rows
@@ -211,7 +211,7 @@ def _bench(job: Job, folder: Path) -> DayBench:
     tiny = job.settings.tiny
     offline = Offline(_config(job, folder))
     offline.require()
-    prompts = drawing_list(offline, (1 if tiny else BLOCKS) * BLOCK, folder / "originals")
+    prompts = make_prompts(offline, (1 if tiny else BLOCKS) * BLOCK, folder / "originals")
     guided = [prompt for prompt in prompts if prompt.guidance_scale > 1]
     guided = guided[:TINY_ROWS] if tiny else guided
     offline.generator.check(guided)

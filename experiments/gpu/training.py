@@ -1,7 +1,7 @@
 """Step 4: training speed of ResNet-50: the bare model, our trainer, timm's loader in a plain loop.
 
-The parts of `sip.benchmark training`, with fewer steps. Images are JPEG files, read and decoded at
-each use; if time is left, once more with decoded images kept in memory.
+The parts of `experiments/speed/training.py`, with fewer steps. Images are JPEG files, read and
+decoded at each use; if time is left, once more with decoded images kept in memory.
 """
 
 import gc
@@ -14,9 +14,9 @@ import hydra
 import torch
 
 from experiments.gpu.job import Job, rounded
+from experiments.speed.training_files import NUM_CLASSES, photographs
+from experiments.speed.training_loops import Case, bound, ours, timms
 from sip.backbone.timm import Timm
-from sip.benchmark.training_files import NUM_CLASSES, photographs
-from sip.benchmark.training_loops import Case, bound, ours, timms
 from sip.classifier.loading import Loading
 from sip.classifier.recipe import Recipe
 from sip.classifier.schedule import CosineRate
@@ -111,4 +111,4 @@ def _case(job: Job) -> Case:
 def _arm() -> Any:
     """Return the arm without augmentation."""
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return build(hydra.compose("benchmark").training.arms.none)
+        return build(hydra.compose("config", ["augmentation=none"]).augmentation)

@@ -2,7 +2,7 @@
 
 Operations are counted by torch on the models' own forward passes, with weights that take no memory
 (`meta`), so that it needs neither a GPU nor a download. Hours follow from a sustained rate that is
-an assumption, TFLOPS, until it is measured: `python -m sip.benchmark generation` on the GPU.
+an assumption, TFLOPS, until it is measured: `python -m sip.benchmark` on the GPU.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,5 @@
-"""What it costs: `python -m sip.benchmark generation`, or another of `BENCHMARKS`."""
+"""Measure the speed of generation: `python -m sip.benchmark`."""
 
-import sys
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import sip.config.cli
@@ -9,23 +7,16 @@ import sip.config.cli
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-BENCHMARKS = ("generation", "training", "formats", "storage", "memory")
-
 
 def task(config: "DictConfig") -> None:
-    """Run the benchmark that the command line names."""
-    from sip.core.errors import UserError
+    """Run the benchmark."""
+    from sip.benchmark.generation import run
 
-    if config.benchmark not in BENCHMARKS:
-        known = ", ".join(BENCHMARKS)
-        raise UserError(f"benchmark: expected one of {known}, came {config.benchmark!r}")
-    import_module(f"sip.benchmark.{config.benchmark}").run(config)
+    run(config)
 
 
 def main() -> None:
-    """Run on the command line's configuration; its first word may be the benchmark's name."""
-    if len(sys.argv) > 1 and "=" not in sys.argv[1] and sys.argv[1][:1] != "-":
-        sys.argv[1] = f"benchmark={sys.argv[1]}"
+    """Run on the configuration of the command line."""
     sip.config.cli.main(task, config_name="benchmark")
 
 

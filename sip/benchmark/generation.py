@@ -85,7 +85,7 @@ def _full_size(config: "DictConfig", folder: Path) -> "DictConfig":
 
 def _measure(config: "DictConfig", name: str, folder: Path) -> Report:
     """Return what one model does."""
-    from sip.benchmark.drawing_list import drawing_list
+    from sip.benchmark.workload import make_prompts
     from sip.pipeline.offline import Offline
 
     config = copy.deepcopy(config)
@@ -94,7 +94,7 @@ def _measure(config: "DictConfig", name: str, folder: Path) -> Report:
     offline.require()
     if not offline.generator.reads_source:
         raise UserError("images: expected an image-to-image model, such as images=img2img")
-    prompts = drawing_list(offline, config.num_images, folder / "pictures")
+    prompts = make_prompts(offline, config.num_images, folder / "pictures")
     offline.generator.check(prompts)
     bench = Bench(offline, prompts, folder)
     report = bench.prepare(name)
@@ -198,7 +198,7 @@ class Bench:
 
     def _sample(self) -> "list[Prompt]":
         """Return the rows that the stock pipeline draws, as many as time allows; warm it up."""
-        from sip.benchmark.drawing_list import BLOCK, sample_of
+        from sip.benchmark.workload import BLOCK, sample_of
 
         typical, warm = self.prompts[1:2] or self.prompts, self.folder / "warm"
         self.rival.run(typical, warm)

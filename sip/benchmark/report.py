@@ -182,20 +182,19 @@ def write(reports: Sequence[Report], output: str | None) -> None:
     """Print the reports, and write them to a file where one is named."""
     repeats = len(reports[0].turns["floor"])
     legend = LEGEND.format(repeats="1 repeat" if repeats == 1 else f"{repeats} repeats")
-    lines = ["# The speed of drawing", "", f"**Command.** `{command('generation')}`", "", legend]
+    lines = ["# The speed of generation", "", f"**Command.** `{command()}`", "", legend]
     text = "\n".join([*lines, *("\n".join([*report.lines(), ""]) for report in reports)])
     print(text)
     if output:
         Path(output).write_text(text)
 
 
-def command(benchmark: str) -> str:
+def command() -> str:
     """Return the command line that runs this."""
     from hydra.core.hydra_config import HydraConfig
 
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    words = [word for word in given if not word.startswith("benchmark=")]
-    return " ".join([f"python -m sip.benchmark {benchmark}", *words])
+    return " ".join(["python -m sip.benchmark", *given])
 
 
 def spread(values: Sequence[float], digits: int) -> str:

@@ -8,9 +8,9 @@ import pytest
 from omegaconf import DictConfig
 
 from sip.benchmark import full_size, generation
-from sip.benchmark.drawing_list import BLOCK, drawing_list, sample_of
 from sip.benchmark.floor import Call, Floor
 from sip.benchmark.report import LABELS, Report, Turn
+from sip.benchmark.workload import BLOCK, make_prompts, sample_of
 from sip.config.cli import conf_folder
 from sip.core.errors import UserError
 from sip.images.batches import group_rows
@@ -38,7 +38,7 @@ def offline(config: DictConfig) -> Offline:
 def test_the_floor_is_the_work_that_the_rows_cost(compose, tmp_path: Path, per_sample) -> None:
     rooms = offline(compose(f"images.per_sample={per_sample}", "images.num_steps=10"))
     engine = rooms.generator
-    prompts = drawing_list(rooms, 20, tmp_path / "pictures")
+    prompts = make_prompts(rooms, 20, tmp_path / "pictures")
     assert len({prompt.text for prompt in prompts}) == 20 // per_sample
     batches = group_rows(prompts, 4, engine.group)
     assert {len(batch) for batch in batches} == {2, 4}
@@ -84,7 +84,7 @@ def test_the_command_measures_all_three(compose, tmp_path: Path, capsys) -> None
 def test_the_engine_is_timed_on_the_rows_that_it_stores(compose, tmp_path: Path) -> None:
     rooms = Offline(compose("runtime.batch_size.images=auto", "images.num_steps=10"))
     rooms.store.root = tmp_path / "store"
-    prompts = drawing_list(rooms, 6, tmp_path / "pictures")
+    prompts = make_prompts(rooms, 6, tmp_path / "pictures")
     bench = generation.Bench(rooms, prompts, tmp_path)
     assert type(bench.batch_size) is int and bench.batch_size >= 1
     report = bench.prepare("a model")
@@ -118,7 +118,7 @@ def test_the_full_size_is_measured_too(compose, monkeypatch, capsys) -> None:
 
 def test_samples_cost_what_the_list_costs(compose, tmp_path: Path) -> None:
     rooms = Offline(compose("images.num_steps=50"))
-    prompts = drawing_list(rooms, 3 * BLOCK, tmp_path)
+    prompts = make_prompts(rooms, 3 * BLOCK, tmp_path)
     evaluations = rooms.generator.num_evaluations
     costs = [sum(map(evaluations, sample_of(prompts, num))) for num in (0, 10, 25, 99)]
     assert costs == [475, 475, 950, 1425]

@@ -1,10 +1,12 @@
-"""The drawing list of the benchmark: unlike rows, from picture files, in blocks of equal cost."""
+"""The prompts of the benchmark: different rows, from image files, in blocks of equal cost."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sip.benchmark.formats import crops
+import numpy as np
+from PIL import Image
+
 from sip.core.hashing import digest
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt
@@ -16,23 +18,24 @@ if TYPE_CHECKING:
 NOISE_RATES = (0.3, 0.5, 0.7, 0.3, 0.5, 0.7, 0.3, 0.5, 0.7, 0.5)
 GUIDANCE_SCALES = (2.0, 7.5, 3.0, 5.0, 1.5, 6.0, 4.0, 9.0, 2.5, 1.0)
 BLOCK = len(NOISE_RATES)
-NUM_FILES = 100  # different pictures
-LARGEST = 512  # px; larger pictures are drawn from these
+NUM_FILES = 100  # different images
+LARGEST = 512  # px; larger images are generated from these
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 LOOKS = ("thin", "bold", "tall", "wide", "small", "large", "slanted", "upright", "round", "plain")
 ENDS = ("line", "bold line", "loop", "open loop at the top", "long stroke that leans to the right")
 
 
-def drawing_list(offline: "Offline", num: int, folder: Path) -> list[Prompt]:
-    """Write pictures and return `num` rows that are drawn from them, each with its own text.
+def make_prompts(offline: "Offline", num: int, folder: Path) -> list[Prompt]:
+    """Write source images and return `num` prompts for them, each with its own text.
 
     Args:
         offline: Its prompt writer makes the texts, from made-up labels and captions.
-        num: Rows; every `BLOCK` of them, from the first on, have the same U-Net evaluations.
-        folder: For the pictures; made if it is not there.
+        num: Number of prompts; each `BLOCK` of them, from the first on, takes the same number of
+            U-Net evaluations.
+        folder: Of the images; made if missing.
     """
     size = offline.generator.size
-    paths = _write_pictures(folder, min(size, LARGEST), min(num, NUM_FILES))
+    paths = _write_images(folder, min(size, LARGEST), min(num, NUM_FILES))
     per_sample = offline.generator.per_sample
     samples = [
         Sample(
@@ -60,21 +63,46 @@ def drawing_list(offline: "Offline", num: int, folder: Path) -> list[Prompt]:
 
 
 def sample_of(prompts: list[Prompt], num: int) -> list[Prompt]:
-    """Return about `num` rows that cost as much on average as the whole list.
+    """Return about `num` prompts that cost as much on average as all of them.
 
-    These are whole blocks, at least one; a list that is not cut into whole blocks is its own
-    sample.
+    These are whole blocks, at least one; if `prompts` are not whole blocks, return all of them.
     """
     if len(prompts) % BLOCK:
         return prompts
     return prompts[: max(1, num // BLOCK) * BLOCK]
 
 
-def _write_pictures(folder: Path, size: int, num: int) -> list[Path]:
+def crops(size: int, num: int) -> list[Image.Image]:
+    """Return square crops of two photographs, never enlarged, always at the same places.
+
+    The photographs are those of scikit-learn (640 x 427 px, decoded from JPEG). If `size` is more
+    than their height, an image is 427 rows of one above rows of the other.
+
+    Args:
+        size: Side, px.
+        num: Number of crops.
+    """
+    from sklearn.datasets import load_sample_images
+
+    photographs = load_sample_images().images
+    if size > photographs[0].shape[0]:  # one above the other, and the other way round
+        photographs = [np.concatenate(order) for order in (photographs, photographs[::-1])]
+    rng = np.random.default_rng(0)
+    cut = []
+    for position in range(num):
+        photograph = photographs[position % len(photographs)]
+        # A stack is cut from its top, so that its seam is one line.
+        top = 0 if size > 427 else rng.integers(photograph.shape[0] - size + 1)
+        left = rng.integers(photograph.shape[1] - size + 1)
+        cut.append(Image.fromarray(photograph[top : top + size, left : left + size]))
+    return cut
+
+
+def _write_images(folder: Path, size: int, num: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number}.jpg" for number in range(num)]
-    for path, picture in zip(paths, crops(size, num), strict=True):
-        picture.save(path, quality=95)
+    for path, image in zip(paths, crops(size, num), strict=True):
+        image.save(path, quality=95)
     return paths
 
 

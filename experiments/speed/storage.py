@@ -1,28 +1,31 @@
-"""What reading pictures costs from files of their own, and from tar shards of the same room."""
+"""Speed of reading images from files of their own and from tar shards.
+
+    python -m experiments.speed.storage [REPEATS]
+
+Results: `storage.md`.
+"""
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from sip.benchmark.formats import crops
+from sip.benchmark.workload import crops
 from sip.core.image_io import encode, read_bytes, read_rgb, to_tensor
 from sip.core.tars import split_reference
 from sip.store.shards import STORAGES, ShardWriter, read_columns, read_rows
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-NUM_PICTURES = 5_000
+NUM_IMAGES = 5_000
 NUM_DIFFERENT = 100  # each is stored many times, as a file of its own each time
 SIZE = 224  # px
 PER_SHARD = 1_000
-TURN = 20  # pictures that are read from one storage before it is the other's turn
+TURN = 20  # images that are read from one storage before it is the other's turn
 BLOCK = 512  # bytes; what the system counts disk space in
 HEADER = (
     "storage", "files", "MB on disk", "write, s", "bytes in order, warm", "bytes at random, warm",
@@ -31,21 +34,21 @@ HEADER = (
 Read = Callable[[str], Any]
 
 
-def run(config: "DictConfig") -> None:
+def main(num: int = NUM_IMAGES, size: int = SIZE, repeats: int = 5) -> None:
     """Measure in a temporary folder of the working directory and print."""
     with tempfile.TemporaryDirectory(prefix="sip-storage-", dir=".") as folder:
-        rows = measure_storage(Path(folder), NUM_PICTURES, SIZE, config.repeats)
-    print(table(rows, NUM_PICTURES, SIZE))
+        rows = measure_storage(Path(folder), num, size, repeats)
+    print(table(rows, num, size))
 
 
 def measure_storage(folder: Path, num: int, size: int, repeats: int) -> list[dict[str, Any]]:
-    """Return one row a storage; rates are pictures/s, medians over `repeats`, in one thread.
+    """Return one row a storage; rates are images/s, medians over `repeats`, in one thread.
 
-    "Cold" drops the pictures from the system's page cache before each pass; the directory
+    "Cold" drops the images from the system's page cache before each pass; the directory
     entries, which a fresh machine would have to read too, stay cached.
     """
     pixels = to_tensor(crops(size, min(num, NUM_DIFFERENT)))
-    payloads = [encode(picture, "png") for picture in pixels]
+    payloads = [encode(image, "png") for image in pixels]
     rows: list[dict[str, Any]] = []
     files: dict[str, list[str]] = {}
     for storage in STORAGES:
@@ -83,11 +86,11 @@ def table(rows: Sequence[dict[str, Any]], num: int, size: int) -> str:
     ratios = [f"{tar[key] / files[key]:.3g}" for key in ("files", "disk_bytes", "write_s", *names)]
     lines.append(" | ".join(["webdataset / files", *ratios]))
     text = "\n".join(f"| {line} |" for line in lines)
-    return f"{text}\n\n{num:,} PNG pictures of {size} px; rates in pictures/s, one thread."
+    return f"{text}\n\n{num:,} PNG images of {size} px; rates in images/s, one thread."
 
 
 def _write(folder: Path, storage: str, payloads: Sequence[bytes], num: int) -> list[str]:
-    """Write a room of `num` pictures; return where each lies."""
+    """Write a room of `num` images; return where each lies."""
     shards = folder / "shards"
     shards.mkdir(parents=True)
     files: list[str] = []
@@ -114,9 +117,9 @@ def _rgb(file: str) -> None:
 
 
 def _rates(files: Mapping[str, Sequence[str]], read: Read, is_cold: bool) -> dict[str, float]:
-    """Return pictures/s of reading each storage's files once.
+    """Return images/s of reading each storage's files once.
 
-    By turns, a few pictures at a time, so that a busy moment of the machine meets both.
+    By turns, a few images at a time, so that a busy moment of the machine meets both.
     """
     if is_cold:
         for listed in files.values():
@@ -141,3 +144,7 @@ def _forget(files: Sequence[str]) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main(repeats=int(sys.argv[1]) if len(sys.argv) > 1 else 5)

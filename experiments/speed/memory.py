@@ -1,7 +1,10 @@
-"""How a process grows with the number of rows: a generator that only passes pictures through.
+"""Memory of a generation against its number of rows, with a generator that returns its sources.
 
-All but the models is real: the drawing list, the batches, the reading ahead, the encoding and
-storing behind, the store with its shards and claims. Each number of rows runs in a fresh process.
+    python -m experiments.speed.memory
+
+Results: `memory.md`. Everything but the models is real: the drawing list, the batches, reading
+ahead, encoding and storing in the background, the store with its shards and claims. Each number of
+rows runs in a fresh process.
 """
 
 import json
@@ -9,15 +12,20 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+import torch
 
+from sip.core.image_io import encode
 from sip.device.settings import Runtime
 from sip.images.base import Drawn
 from sip.images.batches import Batch, group_rows
+from sip.pipeline.makers import images_maker
 from sip.prompts.base import Prompt, Span
+from sip.store.fill import fill
+from sip.store.room import Store
 
 ROWS = (1_000, 100_000)
 BATCH_SIZE = 25
@@ -25,7 +33,7 @@ SIZE = 32  # px
 
 
 class Passing:
-    """Hands each original through as the drawn picture."""
+    """Returns each source as the generated image."""
 
     per_sample = 1
     max_failed = 0.0
@@ -62,9 +70,9 @@ class Passing:
         ]
 
 
-def run(config: DictConfig) -> None:
+def main(numbers: Sequence[int] = ROWS) -> None:
     """Print the growth for each row."""
-    figures = [_measure(num) for num in ROWS]
+    figures = [measure(num) for num in numbers]
     (few, before, _), (many, after, seconds) = figures
     growth = (after - before) / (many - few)
     lines = [
@@ -76,14 +84,12 @@ def run(config: DictConfig) -> None:
         f"{_list_bytes():.0f}. {many / seconds:.0f} rows/s.",
     ]
     print("\n".join(lines))
-    if config.output:
-        Path(config.output).write_text("\n".join(lines) + "\n")
 
 
-def _measure(num: int) -> tuple[int, int, float]:
+def measure(num: int) -> tuple[int, int, float]:
     """Return rows, peak resident bytes and seconds of a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "sip.benchmark.memory", str(num), folder]
+        command = [sys.executable, "-m", "experiments.speed.memory", str(num), folder]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     peak, seconds = json.loads(done.stdout)
     return num, peak, seconds
@@ -122,17 +128,8 @@ def _list_bytes(num: int = 10_000) -> float:
     return used / len(kept)
 
 
-def _child(num: int, folder: Path) -> None:
-    """Draw `num` rows; print the peak memory in bytes and the seconds."""
-    import time
-
-    import torch
-
-    from sip.core.image_io import encode
-    from sip.pipeline.makers import images_maker
-    from sip.store.fill import fill
-    from sip.store.room import Store
-
+def generate(num: int, folder: Path) -> None:
+    """Generate `num` rows; print the peak memory in bytes and the seconds."""
     source = folder / "source.png"
     source.write_bytes(encode(torch.rand(3, SIZE, SIZE), "png"))
     started = time.perf_counter()
@@ -152,4 +149,4 @@ def _child(num: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _child(int(sys.argv[1]), Path(sys.argv[2]))
+    generate(int(sys.argv[1]), Path(sys.argv[2])) if len(sys.argv) > 1 else main()

@@ -1,23 +1,23 @@
-"""What a picture costs in each file format: time, space and, where lossy, its pixels.
+"""Cost of an image in each file format: time, space and, if lossy, the error of its pixels.
 
-Measured on the two photographs that scikit-learn ships (640 x 427 px, themselves decoded from
-JPEG), cropped, never enlarged. 512 px is more than their height: such a picture is 427 rows of
-one above 85 rows of the other.
+    python -m experiments.speed.formats [REPEATS]
+
+Results: `formats.md`. Images are crops of two photographs (`sip.benchmark.workload.crops`).
 """
 
 import io
+import sys
 import time
 from collections.abc import Callable, Sequence
 from statistics import mean, median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from sip.benchmark.workload import crops
 
-SIZES = {32: 16, 224: 8, 512: 4}  # px -> pictures
+SIZES = {32: 16, 224: 8, 512: 4}  # px -> number of images
 CHOICES: dict[str, dict[str, Any]] = {
     "PNG, level 1": {"format": "PNG", "compress_level": 1},
     "PNG, level 6 (Pillow's)": {"format": "PNG", "compress_level": 6},
@@ -30,44 +30,19 @@ CHOICES: dict[str, dict[str, Any]] = {
 HEADER = ("size, px", "format", "encode, ms", "decode, ms", "bytes", "mean abs. error", "PSNR, dB")
 
 
-def run(config: "DictConfig") -> None:
-    """Measure and print; reads `config.repeats`."""
-    print(table(measure_formats(config.repeats)))
-
-
-def measure_formats(repeats: int) -> list[dict[str, Any]]:
-    """Return one row a size and format; CPU times are medians over `repeats` passes.
+def measure(images: Sequence[Image.Image], repeats: int) -> list[dict[str, Any]]:
+    """Return one row for each format; CPU times are medians over `repeats` passes.
 
     Columns: size (px), format, encode_ms, decode_ms, bytes, error (mean absolute, of 255), psnr
-    (dB; None where lossless), all of one picture, in one thread.
+    (dB; None if lossless), all of one image, in one thread.
+
+    Args:
+        images: RGB, all of one size.
     """
-    return [row for size, num in SIZES.items() for row in measure(crops(size, num), repeats)]
-
-
-def measure(pictures: Sequence[Image.Image], repeats: int) -> list[dict[str, Any]]:
-    """Return the rows for given RGB pictures of one size."""
     return [
-        {"size": pictures[0].width, "format": name, **_measure(pictures, options, repeats)}
+        {"size": images[0].width, "format": name, **_measure(images, options, repeats)}
         for name, options in CHOICES.items()
     ]
-
-
-def crops(size: int, num: int) -> list[Image.Image]:
-    """Return crops of the photographs, at places chosen once for all."""
-    from sklearn.datasets import load_sample_images
-
-    photographs = load_sample_images().images
-    if size > photographs[0].shape[0]:  # one above the other, and the other way round
-        photographs = [np.concatenate(order) for order in (photographs, photographs[::-1])]
-    rng = np.random.default_rng(0)
-    cut = []
-    for position in range(num):
-        picture = photographs[position % len(photographs)]
-        # A stack is cut from its top, so that its seam is one line.
-        top = 0 if size > 427 else rng.integers(picture.shape[0] - size + 1)
-        left = rng.integers(picture.shape[1] - size + 1)
-        cut.append(Image.fromarray(picture[top : top + size, left : left + size]))
-    return cut
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -89,15 +64,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _measure(
-    pictures: Sequence[Image.Image], options: dict[str, Any], repeats: int
+    images: Sequence[Image.Image], options: dict[str, Any], repeats: int
 ) -> dict[str, Any]:
-    files = [_encode(picture, options) for picture in pictures]
+    files = [_encode(image, options) for image in images]
     back = [_decode(file) for file in files]
-    pairs = zip(pictures, back, strict=True)
+    pairs = zip(images, back, strict=True)
     errors = np.stack([np.asarray(a, np.float64) - np.asarray(b) for a, b in pairs])
     squared = float((errors**2).mean())
     return {
-        "encode_ms": _milliseconds(lambda p: _encode(p, options), pictures, repeats),
+        "encode_ms": _milliseconds(lambda p: _encode(p, options), images, repeats),
         "decode_ms": _milliseconds(_decode, files, repeats),
         "bytes": mean(len(file) for file in files),
         "error": float(np.abs(errors).mean()),
@@ -105,15 +80,15 @@ def _measure(
     }
 
 
-def _encode(picture: Image.Image, options: dict[str, Any]) -> bytes:
+def _encode(image: Image.Image, options: dict[str, Any]) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, **options)
+    image.save(stream, **options)
     return stream.getvalue()
 
 
 def _decode(file: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(file)) as picture:
-        return picture.convert("RGB")
+    with Image.open(io.BytesIO(file)) as image:
+        return image.convert("RGB")
 
 
 def _milliseconds(work: Callable[[Any], Any], inputs: Sequence[Any], repeats: int) -> float:
@@ -125,3 +100,8 @@ def _milliseconds(work: Callable[[Any], Any], inputs: Sequence[Any], repeats: in
             work(value)
         passes.append((time.process_time() - started) / len(inputs) * 1e3)
     return median(passes)
+
+
+if __name__ == "__main__":
+    num_repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    print(table([r for size, num in SIZES.items() for r in measure(crops(size, num), num_repeats)]))

@@ -1,0 +1,94 @@
+"""The scripts of experiments/speed run, and measure the same work in all that they compare."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.speed import formats, memory, storage, training, training_loops
+from experiments.speed.training_files import drawn_beside, photographs
+from experiments.speed.training_loops import Case
+from sip.augmentation.base import Augmentation
+from sip.augmentation.mix.none import NoMix
+from sip.augmentation.offline.generated import GeneratedMode
+from sip.augmentation.sample.none import AsIs
+from sip.backbone.timm import Timm
+from sip.benchmark.report import Turn
+from sip.benchmark.workload import crops
+from sip.core.image_io import read_rgb
+from tests.classifier.recipes import recipe
+
+
+def test_lossless_formats_lose_nothing() -> None:
+    rows = {row["format"]: row for row in formats.measure(crops(32, 4), repeats=1)}
+    assert list(rows) == list(formats.CHOICES)
+    for name, row in rows.items():
+        is_lossless = "PNG" in name or "lossless" in name
+        assert (row["psnr"] is None) == is_lossless and (row["error"] == 0) == is_lossless
+    assert len(formats.table(list(rows.values())).splitlines()) == 2 + len(rows)
+
+
+def test_storages_hold_the_same_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storage, "PER_SHARD", 8)
+    storage.main(num=20, size=32, repeats=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[4].startswith(f"| webdataset / files | {6 / 23:.3g} |")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_measured_over_a_whole_generation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory.generate(60, tmp_path)
+    peak, seconds = json.loads(capsys.readouterr().out)
+    assert peak > 1e8 and seconds > 0
+
+
+def test_training_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "SIZE", 32)
+    monkeypatch.setattr(training, "NAMES", {"vit_small": "test_vit"})
+    small = ["--models", "vit_small", "--num-files", "4", "--batch-size", "2", "--steps", "1"]
+    arms = ["--arms", "randaugment", "sip_cutmix", "--memory", "auto", "--repeats", "1"]
+    training.main([*small, *arms, "runtime.device=cpu"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if " | kept | " in line]
+    assert [row[0] for row in rows] == ["randaugment", "sip_cutmix"]
+    for row in rows:
+        bound, ours, timm, to_bound, to_timm = (float(cell.split()[0]) for cell in row[3:])
+        assert to_bound == pytest.approx(ours / bound, rel=0.02)
+        assert to_timm == pytest.approx(ours / timm, rel=0.02)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_timm_reads_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = photographs(tmp_path / "a", 2)
+    beside = drawn_beside(rows, tmp_path / "b")
+    backbone = Timm("test_resnet", None, None, None, None, 0.0, 64, None, None)
+    values = recipe(optimizer="sgd", lr=0.1, steps=2, batch_size=2, warmup_steps=1, val_every=2)
+    case = Case("a model", backbone, values, 10, rows, beside, torch.device("cpu"))
+    seen: list[torch.Tensor] = []
+
+    def keep(case: Case, module: object, batches: object) -> Turn:
+        seen.extend(images for _, (images, _) in zip(range(2), batches, strict=False))
+        return Turn(1, 1.0, 1.0)
+
+    monkeypatch.setattr(training_loops, "_loop", keep)
+    arm = Augmentation(GeneratedMode("concat", 0.5, 0.5, None), AsIs(), NoMix())
+    training_loops.timms(case, arm, 0)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in backbone.normalisation)
+    shown = [(image * std + mean) * 255 for image in torch.cat(seen)]
+    nearest = []
+    for row in [*rows, *beside]:
+        ours = torch.from_numpy(np.array(read_rgb(row.path, 64))).permute(2, 0, 1)
+        errors = [float((image - ours).abs().mean()) for image in shown]
+        assert min(errors) < 2  # of 255: its crop is half a pixel off
+        nearest.append(int(np.argmin(errors)))
+    assert sorted(nearest) == [0, 1, 2, 3]
