@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sip.classifier import checkpoint as checkpoints
+from sip.classifier.checkpoint import NAME
 from sip.classifier.control import PLAIN
 from sip.core.hashing import digest
 from sip.pipeline.makers import Stages
+from sip.records.read import finished_folders
 
 
 def recipe_of(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,12 +38,10 @@ def checkpoint_of(
     fingerprint = digest(recipe_of(run))[:10]
     folder = store / "controls" / fingerprint
     with stages.stage("control") as row:
-        finished = runs.glob(f"*-{fingerprint}/summary.json")  # written last
-        places = [*(summary.parent for summary in finished), folder]
-        for place in places:
-            if (place / checkpoints.NAME).is_file():
+        for place in (*finished_folders(runs, fingerprint), folder):
+            if (place / NAME).is_file():
                 row["found"] = 1
-                return place / checkpoints.NAME
+                return place / NAME
         train(folder)
         row["made"] = 1
-    return folder / checkpoints.NAME
+    return folder / NAME

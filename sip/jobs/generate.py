@@ -179,12 +179,12 @@ class Generation:
         """Log the kept ones as a W&B artefact, where `logger.log_artifacts` asks for it."""
         logger, room = self.config.logger, self.offline.room("images").fingerprint
         if kept and _makes_artifacts(logger):
-            from sip.tracking.artifacts import DrawnSet, publish
-            from sip.tracking.wandb_safe import Safely
+            from sip.tracking.artifacts import GeneratedSet, publish
+            from sip.tracking.wandb import Safely
 
             pictures = list(self.offline.drawn(kept, said))
-            drawn_set = DrawnSet(pictures, self.offline.recipe(), room)
-            Safely()(lambda: publish(drawn_set, logger, self.folder, self.config.experiment))
+            generated = GeneratedSet(pictures, self.offline.recipe(), room)
+            Safely()(lambda: publish(generated, logger, self.folder, self.config.experiment))
 
     def _quality(self, kept: list[Prompt], said: dict[str, Candidates]) -> Quality:
         """Measure the kept ones, without a reference: only the training part was read."""

@@ -55,7 +55,6 @@ from sip.records.write import (
     write_summary,
 )
 from sip.store.repair import check_retry, mend
-from sip.tracking.curves import join, put_aside
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -245,8 +244,8 @@ class Run:
         self, parts: dict[Split, list[Sample]], sifted: Sifted
     ) -> tuple[list["Logger"], Path | None]:
         """Write what is known before the training; return the loggers and the contact sheet."""
-        from sip.tracking.artifacts import DrawnSet
-        from sip.tracking.loggers import make_loggers
+        from sip.tracking.artifacts import GeneratedSet
+        from sip.tracking.loggers import keep_curves, make_loggers
 
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "summary.json").unlink(missing_ok=True)
@@ -256,10 +255,10 @@ class Run:
         found = None
         if self.offline and sifted.kept:
             room = self.offline.room("images").fingerprint
-            found = DrawnSet(sifted.kept, self.offline.recipe(), room)
+            found = GeneratedSet(sifted.kept, self.offline.recipe(), room)
         sheet = write_contact_sheet(sifted.kept, self.folder)
         write_rejected_sheet(sifted.pictures, self.folder)
-        put_aside(self.folder, (self.folder / UNFINISHED).exists())
+        keep_curves(self.folder, (self.folder / UNFINISHED).exists())
         loggers = make_loggers(
             self.config.logger,
             self.folder,
@@ -267,7 +266,7 @@ class Run:
             name=self.name,
             group=self.config.experiment,
             values=values,
-            drawn=found,
+            images=found,
         )
         return loggers, sheet
 
@@ -275,7 +274,7 @@ class Run:
         self, summary: TrainingSummary, loggers: list["Logger"], kept: Sequence[Picture]
     ) -> None:
         """Write the results; with them the run is finished."""
-        from sip.tracking.loggers import log_results
+        from sip.tracking.loggers import join_curves, log_results
 
         shown = {
             "best_step": summary.best_step,
@@ -284,7 +283,7 @@ class Run:
             **summary.metrics,
         }
         log_results(self.config.logger, loggers, shown, self.folder, kept)
-        join(self.folder)
+        join_curves(self.folder)
         write_summary(self.folder, summary)
 
     def _train(

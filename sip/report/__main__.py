@@ -18,7 +18,7 @@ def task(config: "DictConfig") -> None:
     from sip.report.page import page
     from sip.report.runs import find_runs, header_of
 
-    for name, least in (("max_pictures", 0), ("thumbnail_size", 16)):
+    for name, least in (("max_images", 0), ("thumbnail_size", 16)):
         if type(config[name]) is not int or config[name] < least:
             raise UserError(f"{name}: expected {least} or more, came {config[name]!r}")
     store = None if config.store is None else Path(config.store)
@@ -33,7 +33,7 @@ def task(config: "DictConfig") -> None:
         title,
         header,
         figures=Path(config.figures) if config.figures else folder,
-        max_pictures=config.max_pictures,
+        max_images=config.max_images,
         thumbnail_size=config.thumbnail_size,
         command=command("report"),
     )

@@ -25,7 +25,7 @@ def page(
     header: Mapping[str, str],
     *,
     figures: Path,
-    max_pictures: int,
+    max_images: int,
     thumbnail_size: int,
     command: str | None,
 ) -> str:
@@ -36,14 +36,14 @@ def page(
         title: Its name.
         header: What the experiment says of itself, such as "Question" and "Command".
         figures: Folder whose PNG and SVG files are shown; may be missing.
-        max_pictures: Drawn pictures on the page, at most.
+        max_images: Drawn pictures on the page, at most.
         thumbnail_size: Longer side of a picture on the page, in px, at most.
         command: That made this page.
     """
     by_group = groups(runs)
     drawn = collect(runs)
     thumbnails = Thumbnails(thumbnail_size)
-    chosen = page_data(choose(drawn, max_pictures), thumbnails)
+    chosen = page_data(choose(drawn, max_images), thumbnails)
     files = sorted(figures.iterdir()) if figures.is_dir() else []
     gallery = template("gallery.html") if chosen else Html("")
     parts = {

@@ -38,10 +38,10 @@ class Curve:
     def _start(self, part: str, work: Work) -> Any:
         from omegaconf import OmegaConf
 
-        from sip.tracking import wandb_runs
+        from sip.tracking.wandb import start_run
 
         name = f"{work.folder.name}-{part}"
-        return wandb_runs.start(
+        return start_run(
             OmegaConf.create(work.logger),
             work.folder,
             run_id=digest(name, work.values.get("seed"))[:10],

@@ -23,16 +23,13 @@ SHELVES: tuple[tuple[str, ...], ...] = (
 )
 SHELF = {name: number for number, names in enumerate(SHELVES) for name in names}
 # May only shrink.
-UPWARD = {
-    ("sip.records.summary", "sip.jobs.evaluate"),
-}
+UPWARD = {}
 CYCLES = {
     frozenset({"sip.stack.pool", "sip.stack.scans"}),
     frozenset({"sip.pipeline.offline", "sip.pipeline.trial"}),
 }
 TWICE = {
-    *("Cell", "Drawn", "DrawnSet", "Grid", "Layout", "Listed", "Measured"),
-    *("Picture", "Row", "Run", "Texts", "Work"),
+    *("Drawn", "Listed", "Picture", "Row", "Texts", "Work"),
 }
 
 

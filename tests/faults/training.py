@@ -11,7 +11,7 @@ from typing import Any
 from tests.faults import jobs, killing
 from tests.faults.base import Ended, Outcome, fault, holds, one_line
 
-OFFLINE = ("logger=wandb", "logger.max_pictures=2")
+OFFLINE = ("logger=wandb", "logger.max_images=2")
 
 
 def _whole(folder: Path) -> None:

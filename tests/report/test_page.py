@@ -89,7 +89,7 @@ def test_no_place_of_this_machine_is_told(text: str, root: Path) -> None:
 
 
 def test_the_number_of_pictures_is_bounded(root: Path) -> None:
-    data = data_of(write_page(root, "max_pictures=8", "thumbnail_size=64").read_text())
+    data = data_of(write_page(root, "max_images=8", "thumbnail_size=64").read_text())
     assert len(data["pictures"]) == 8 and data["total"] == 12
     assert [sum(view in p["views"] for p in data["pictures"]) for view in
             ("left out", "worst")] == [2, 2]  # fmt: skip
@@ -128,7 +128,7 @@ def test_the_experiments_own_words_and_figures_are_found(tmp_path: Path) -> None
     ("override", "message"),
     [
         ("experiment=other", "runs of experiment 'other', got 9 of other"),
-        ("max_pictures=-1", "max_pictures: expected 0 or more, came -1"),
+        ("max_images=-1", "max_images: expected 0 or more, came -1"),
         ("thumbnail_size=a", "thumbnail_size: expected 16 or more, came 'a'"),
     ],
 )

@@ -181,7 +181,7 @@ def test_wandb_gets_the_curve_where_it_is_chosen(
         assert named_as == ("offline", tmp_path.name, "stack")
         return Run()
 
-    monkeypatch.setattr("sip.tracking.wandb_runs.start", start)
+    monkeypatch.setattr("sip.tracking.wandb.start_run", start)
     trained(tmp_path, logger={"wandb": True, "mode": "offline"})
     steps = [(step, "train/loss", "train/lr") for step in (25, 50, 60)]
     assert logged == [*steps, ("finished",)]

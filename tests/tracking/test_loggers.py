@@ -1,5 +1,6 @@
 """W&B is checked before the work and is not needed; what it writes offline is read back."""
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -16,14 +17,20 @@ from sip.core.errors import UserError
 from sip.core.tars import member, reference
 from sip.pipeline.offline import Picture
 from sip.prompts.base import Prompt, Span
-from sip.tracking.artifacts import DrawnSet, publish, use
-from sip.tracking.loggers import log_results, make_loggers, require_logger
+from sip.tracking.artifacts import GeneratedSet, publish, use
+from sip.tracking.loggers import (
+    join_curves,
+    keep_curves,
+    log_results,
+    make_loggers,
+    require_logger,
+)
 from tests.tracking.wandb_files import OfflineRun, offline_runs
 
 
 def node(**values: object):
     stated: dict[str, Any] = {"wandb": True, "mode": "offline", "project": "p", "entity": None}
-    return OmegaConf.create(stated | {"max_pictures": 3, "log_artifacts": False} | values)
+    return OmegaConf.create(stated | {"max_images": 3, "log_artifacts": False} | values)
 
 
 def test_online_without_login_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,10 +40,10 @@ def test_online_without_login_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_wrong_values_are_refused() -> None:
-    with pytest.raises(UserError, match="expected offline or online, got 'on'"):
+    with pytest.raises(UserError, match="must be offline or online, got 'on'"):
         require_logger(node(mode="on"))
-    with pytest.raises(UserError, match="max_pictures: expected a whole number >= 0, came -1"):
-        require_logger(node(max_pictures=-1))
+    with pytest.raises(UserError, match="max_images: must be a whole number >= 0, got -1"):
+        require_logger(node(max_images=-1))
 
 
 def test_without_the_package_csv_works_and_wandb_says_so(
@@ -82,11 +89,11 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[OfflineRun], 
     values = {"paths": {"store": "/home/me/store"}, "dataset": {"root": "/home/me/my pets"}}
     values |= {"seed": 3}
     config = node(log_artifacts=True)
-    drawn = DrawnSet(shown, {"images": {"class": "X", "model": "/home/me/sd"}}, "room")
+    drawn = GeneratedSet(shown, {"images": {"class": "X", "model": "/home/me/sd"}}, "room")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_DATA_DIR", str(folder / "staging"))
         patch.setenv("WANDB_CACHE_DIR", str(folder / "cache"))
-        open_ = dict(run_id="r1", name="n", group="main", values=values, drawn=drawn)
+        open_ = dict(run_id="r1", name="n", group="main", values=values, images=drawn)
         loggers = make_loggers(config, folder, **open_)
         loggers[1].log_metrics({"val/accuracy": 0.25}, step=7)
         summary = {"test_accuracy": 0.5, "drawn/vendi": 2.0}
@@ -98,7 +105,7 @@ def test_both_runs_are_in_the_experiments_group(logged: tuple[list[OfflineRun], 
     told = [(run.run.run_group, run.run.job_type, run.run.run_id) for run in logged[0]]
     drawing = logged[0][0].run.run_id
     assert told == [("main", "images", drawing), ("main", "classifier", "r1")]
-    assert drawing.startswith("drawn-")
+    assert drawing.startswith("generated-")
 
 
 def test_numbers_and_configuration_are_read_back(logged: tuple[list[OfflineRun], Any]) -> None:
@@ -108,7 +115,7 @@ def test_numbers_and_configuration_are_read_back(logged: tuple[list[OfflineRun],
     assert run.config["dataset"] == {"root": "my pets"}
     assert "paths" not in run.config
     assert run.config["made_by"]["versions"]["torch"]
-    assert run.config["drawn_set"] == logged[0][0].run.run_id
+    assert run.config["generated_set"] == logged[0][0].run.run_id
 
 
 def test_sheets_and_the_table_of_pictures_are_there(
@@ -119,7 +126,7 @@ def test_sheets_and_the_table_of_pictures_are_there(
         for name in ("contact_sheet", "rejected", "confusion"):
             with Image.open(run.picture(name)) as picture:
                 assert picture.size == (4, 4)
-        rows = run.table("pictures")
+        rows = run.table("images")
         assert [row["image_id"] for row in rows] == [p.prompt.image_id for p in shown[::2]]
         assert rows[0]["prompt"] == "cat, on a mat"
         assert rows[0]["weights"] == "1.5: cat, 0.9: , on a mat"
@@ -127,20 +134,22 @@ def test_sheets_and_the_table_of_pictures_are_there(
         assert (rows[0]["guidance_scale"], rows[0]["noise_rate"]) == (3.0, 0.5)
         (table,) = [a for a in run.artifacts if a.type == "run_table"]
         kept = {entry.path for entry in table.manifest.contents}
-        assert {rows[n][kind]["path"] for n in range(3) for kind in ("original", "drawn")} <= kept
+        assert {
+            rows[n][kind]["path"] for n in range(3) for kind in ("original", "generated")
+        } <= kept
 
 
 def test_training_uses_the_set_that_drawing_made(
     logged: tuple[list[OfflineRun], list[Picture]],
 ) -> None:
     runs, shown = logged
-    made, used = [[a for a in run.artifacts if a.type == "drawn_pictures"] for run in runs]
+    made, used = [[a for a in run.artifacts if a.type == "generated_images"] for run in runs]
     assert [len(made), len(used)] == [1, 1]
     assert (made[0].name, made[0].digest) == (used[0].name, used[0].digest)
     assert (made[0].use_after_commit, used[0].use_after_commit) == (False, True)
     names = {entry.path for entry in made[0].manifest.contents}
     drawn = {f"{p.prompt.label}/{p.prompt.image_id}.png" for p in shown}
-    assert names == drawn | {"pictures.jsonl"}
+    assert names == drawn | {"images.jsonl"}
     assert json.loads(made[0].metadata)["recipe"]["images"]["model"] == "sd"
 
 
@@ -154,9 +163,12 @@ def test_nothing_says_where_things_lie(logged: tuple[list[OfflineRun], list[Pict
 
 def test_a_set_is_named_by_how_and_what_was_drawn(tmp_path: Path) -> None:
     made = pictures(tmp_path)
-    name = DrawnSet(made, {}, "room").name
-    assert DrawnSet(made[::-1] + made[:1], {}, "room").name == name
-    assert len({name, DrawnSet(made, {}, "other").name, DrawnSet(made[1:], {}, "room").name}) == 3
+    name = GeneratedSet(made, {}, "room").name
+    assert GeneratedSet(made[::-1] + made[:1], {}, "room").name == name
+    assert (
+        len({name, GeneratedSet(made, {}, "other").name, GeneratedSet(made[1:], {}, "room").name})
+        == 3
+    )
 
 
 class Fake:
@@ -183,9 +195,9 @@ def test_online_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(wandb, "init", init)
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
-    drawn = DrawnSet(pictures(tmp_path), {}, "room")
+    drawn = GeneratedSet(pictures(tmp_path), {}, "room")
     for mode, run in runs.items():
-        artifact = publish(drawn, node(mode=mode, max_pictures=0), tmp_path, "main")
+        artifact = publish(drawn, node(mode=mode, max_images=0), tmp_path, "main")
         use(run, drawn, artifact)
     resume = [told[mode].pop("resume") for mode in runs]
     assert resume == [None, "allow"]
@@ -232,7 +244,7 @@ def test_a_run_goes_on_where_wandb_breaks_and_says_so_once(
 
 
 def test_an_upload_is_waited_for_a_while() -> None:
-    from sip.tracking.wandb_runs import WAIT, _settings
+    from sip.tracking.wandb import WAIT, _settings
 
     assert _settings().finish_timeout == WAIT
 
@@ -251,3 +263,33 @@ def test_a_login_is_refused_by_wandb_alone(
     else:
         require_logger(node(mode="online"))
         assert "timeout; it is tried again" in capsys.readouterr().err
+
+
+def write_curve(folder: Path, steps: range, start: str) -> None:
+    rows = [f"{step},{start}{step}," for step in steps]
+    (folder / "metrics.csv").write_text("\n".join(["step,loss,val", *rows]) + "\n")
+
+
+def test_parts_are_joined_and_the_later_start_counts(tmp_path: Path) -> None:
+    write_curve(tmp_path, range(0, 50, 10), "a")
+    keep_curves(tmp_path, resumes=True)
+    write_curve(tmp_path, range(30, 60, 10), "b")
+    keep_curves(tmp_path, resumes=True)
+    (tmp_path / "metrics.csv").write_text("step,val,lr\n50,c,1\n60,c,2\n")
+    join_curves(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows] == [0, 10, 20, 30, 40, 50, 60]
+    assert [row["loss"] for row in rows] == ["a0", "a10", "a20", "b30", "b40", "", ""]
+    assert [row["lr"] for row in rows] == [""] * 5 + ["1", "2"]
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_a_fresh_start_forgets_what_came_to_nothing(tmp_path: Path) -> None:
+    write_curve(tmp_path, range(3), "a")
+    keep_curves(tmp_path, resumes=True)
+    keep_curves(tmp_path, resumes=False)
+    assert list(tmp_path.iterdir()) == []
+    write_curve(tmp_path, range(3), "b")
+    before = (tmp_path / "metrics.csv").read_text()
+    join_curves(tmp_path)
+    assert (tmp_path / "metrics.csv").read_text() == before

@@ -1,0 +1,205 @@
+"""W&B: start a run, show its images, and go on without W&B if it fails.
+
+W&B may be out of reach, slow, or fail in the middle; the run's folder holds everything anyway.
+Nothing that is logged says where files lie on this machine: W&B's own notes on program, host
+folders, installed packages and terminal output are off, and absolute paths keep only their last
+part.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from omegaconf import DictConfig
+from PIL import Image
+from pytorch_lightning.loggers import WandbLogger
+
+from sip.config.provenance import environment
+from sip.core.errors import UserError
+from sip.core.image_io import read_rgb
+from sip.core.progress import say
+from sip.core.spread import spread
+from sip.core.text import values_without_paths, without_paths
+from sip.pipeline.offline import Picture
+
+if TYPE_CHECKING:
+    import wandb
+
+Result = TypeVar("Result")
+MAX_REASON = 200  # characters of a library's error that are passed on
+WAIT = 600  # s for an upload at the end of a run or a set; `wandb sync` uploads the rest
+SHEETS = ("contact_sheet", "rejected", "confusion")  # PNG files of a run folder
+SIZE = 512  # px, longer side of an image in the table, at most
+LOSSLESS = 96  # px; up to this size pixels are kept as they are
+COLUMNS = (
+    *("image_id", "original", "generated", "class_name", "prompt", "weights", "negative_prompt"),
+    *("caption", "similarity", "guidance_scale", "noise_rate", "variant", "seed", "sample_id"),
+)
+
+
+class Safely:
+    """Call what may fail; after the first failure, nothing more.
+
+    Attributes:
+        failed: Whether a call failed.
+    """
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def __call__(self, call: Callable[[], Result]) -> Result | None:
+        """Return what `call` returns; None if it fails, or an earlier call did.
+
+        Raises:
+            UserError: `call` raises it: a damaged image, for example, is no matter of W&B.
+        """
+        if self.failed:
+            return None
+        try:
+            return call()
+        except UserError:
+            raise
+        except Exception as error:  # of the network, of its service process, of its own checks
+            self.failed = True
+            reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
+            say("wandb", f"{reason}; going on without it: the run's folder holds everything")
+            return None
+
+
+class SafeLogger(WandbLogger):
+    """Lightning's logger for a W&B run that was started; the first failure is reported.
+
+    Args:
+        run: The run.
+        safely: Shared with everything else that is logged to it.
+    """
+
+    def __init__(self, run: "wandb.Run", safely: Safely) -> None:
+        self.safely = safely
+        super().__init__(experiment=run)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers."""
+        self.safely(lambda: super(SafeLogger, self).log_metrics(metrics, step))
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Log settings, which Lightning passes on if a module keeps some."""
+        self.safely(lambda: super(SafeLogger, self).log_hyperparams(params, *args, **kwargs))
+
+    def finalize(self, status: str) -> None:
+        """End a fit or a test; the run itself is closed by `sip.tracking.loggers.log_results`."""
+        self.safely(lambda: super(SafeLogger, self).finalize(status))
+
+
+def start_run(
+    config: DictConfig,
+    folder: Path,
+    *,
+    run_id: str,
+    name: str,
+    group: str | None,
+    job_type: str,
+    values: Mapping[str, Any],
+) -> "wandb.Run":
+    """Start a W&B run; one that a failed job left open is closed first.
+
+    Args:
+        config: The `logger` node.
+        folder: Gets W&B's files.
+        run_id: The same id is the same W&B run.
+        job_type: The stage whose work it is.
+        values: The configuration; `paths` are left out.
+    """
+    import wandb
+
+    shown = {
+        str(key): values_without_paths(value) for key, value in values.items() if key != "paths"
+    }
+    made_by = environment()
+    made_by["command"] = without_paths(made_by["command"] or "")
+    run = wandb.init(
+        name=name,
+        dir=str(folder),
+        id=run_id,
+        project=config.project,
+        entity=config.entity,
+        group=group,
+        job_type=job_type,
+        mode=config.mode,
+        resume="allow" if config.mode == "online" else None,
+        reinit="finish_previous",
+        config=shown | {"made_by": made_by},
+        settings=_settings(),
+    )
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step")
+    return run
+
+
+def _settings() -> "wandb.Settings":
+    import wandb
+
+    # Older versions cannot give up an upload; they wait for it at the end.
+    wait: dict[str, Any] = {}
+    if "finish_timeout" in wandb.Settings.model_fields:
+        wait = {"finish_timeout": float(WAIT), "finish_timeout_raises": True}
+    return wandb.Settings(
+        silent=True, console="off", x_disable_meta=True, x_save_requirements=False, **wait
+    )
+
+
+def log_sheets(run: "wandb.Run", folder: Path) -> None:
+    """Log the contact sheets of the run folder, each under its name."""
+    import wandb
+
+    files = {name: folder / f"{name}.png" for name in SHEETS}
+    shown = {name: wandb.Image(str(file)) for name, file in files.items() if file.is_file()}
+    if shown:
+        run.log(shown)
+
+
+def log_images(run: "wandb.Run", images: Sequence[Picture], at_most: int) -> None:
+    """Log a table of generated images, spread over the list, with originals and prompts."""
+    import wandb
+
+    chosen = spread(images, at_most)
+    if not chosen:
+        return
+    rows = []
+    for image in chosen:
+        shown = describe(image) | {
+            "original": _thumbnail(image.prompt.source),
+            "generated": _thumbnail(image.row["file"], image.row.get("file_sha256")),
+        }
+        rows.append([shown[column] for column in COLUMNS])
+    run.log({"images": wandb.Table(columns=list(COLUMNS), data=rows)})
+
+
+def describe(image: Picture) -> dict[str, Any]:
+    """Return how an image was generated, in plain JSON types and without any path."""
+    prompt = image.prompt
+    return {
+        "image_id": prompt.image_id,
+        "sample_id": prompt.sample_id,
+        "label": prompt.label,
+        "class_name": prompt.class_name,
+        "variant": prompt.variant,
+        "prompt": prompt.text,
+        "weights": ", ".join(f"{span.weight:g}: {span.text.strip()}" for span in prompt.spans),
+        "negative_prompt": prompt.negative_prompt,
+        "caption": prompt.caption,
+        "similarity": prompt.similarity,
+        "guidance_scale": prompt.guidance_scale,
+        "noise_rate": prompt.noise_rate,
+        "seed": str(prompt.seed),  # JavaScript's numbers do not hold it
+    }
+
+
+def _thumbnail(path: str, sha256: str | None = None) -> "wandb.Image":
+    """Return an image for a table: small ones pixel by pixel, large ones as a smaller JPEG."""
+    import wandb
+
+    image = read_rgb(path, None, sha256)
+    image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
+    file_type = "png" if max(image.size) <= LOSSLESS else "jpg"
+    return wandb.Image(image, file_type=file_type)
