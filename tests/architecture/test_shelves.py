@@ -23,7 +23,7 @@ SHELVES: tuple[tuple[str, ...], ...] = (
 )
 SHELF = {name: number for number, names in enumerate(SHELVES) for name in names}
 # May only shrink.
-UPWARD = {}
+UPWARD: set[tuple[str, str]] = set()
 CYCLES = {
     frozenset({"sip.stack.pool", "sip.stack.scans"}),
     frozenset({"sip.pipeline.offline", "sip.pipeline.trial"}),
