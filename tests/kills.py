@@ -58,7 +58,7 @@ def run(config: DictConfig, loaded: Generation | None = None) -> Generation:
     if loaded is not None:
         samples = loaded.samples()
         job.samples = lambda: samples
-        for room in ("captioner", "scorer", "generator"):
+        for room in ("captioner", "scorer", "_module"):
             setattr(job.offline, room, getattr(loaded.offline, room))
     for model in (job.offline.captioner, job.offline.scorer):
         model.clear = lambda: None

@@ -15,13 +15,16 @@ import tempfile
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
+from sip.core.component import component
 from sip.core.image_io import encode
 from sip.device.settings import Runtime
-from sip.images.base import Drawn
+from sip.images.base import GeneratedImage, Generator
 from sip.images.batches import Batch, group_rows
+from sip.images.module import ImageModule
 from sip.pipeline.makers import images_maker
 from sip.prompts.base import Prompt, Span
 from sip.store.fill import fill
@@ -32,41 +35,29 @@ BATCH_SIZE = 25
 SIZE = 32  # px
 
 
-class Passing:
+@component
+class Passing(Generator):
     """Returns each source as the generated image."""
 
-    per_sample = 1
-    max_failed = 0.0
-    format = "png"
-    storage = "webdataset"
-    size = SIZE
-    reads_source = True
+    reads_source: ClassVar[bool] = True
 
-    def recipe(self) -> dict:
-        """Return nothing of interest."""
-        return {"version": 1}
-
-    def require(self) -> None:
-        """Do nothing."""
-
-    def load(self, runtime: Runtime) -> None:
-        """Do nothing."""
-
-    def check(self, prompts: Sequence[Prompt]) -> None:
-        """Do nothing."""
+    def load(self, runtime: Runtime) -> "PassingModule":
+        """Return a module without weights."""
+        return PassingModule(self, runtime)
 
     def group(self, prompt: Prompt) -> Hashable:
         """Return one of three groups."""
         return prompt.noise_rate
 
-    def num_evaluations(self, prompt: Prompt) -> int:
-        """Return 0."""
-        return 0
 
-    def predict_step(self, batch: Batch) -> list[Drawn]:
+class PassingModule(ImageModule):
+    """The same, loaded."""
+
+    def predict_step(self, batch: Batch) -> list[GeneratedImage]:
         """Return the sources."""
         return [
-            Drawn(row.image_id, batch.sources[row.source_sha256], 0, 0.0) for row in batch.prompts
+            GeneratedImage(row.image_id, batch.sources[row.source_sha256], 0, 0.0)
+            for row in batch.prompts
         ]
 
 
@@ -133,7 +124,7 @@ def generate(num: int, folder: Path) -> None:
     source = folder / "source.png"
     source.write_bytes(encode(torch.rand(3, SIZE, SIZE), "png"))
     started = time.perf_counter()
-    generator = Passing()
+    generator = Passing(size=SIZE, per_sample=1, max_failed=0.0, format="png", storage="webdataset")
     prompts = list(_prompts(num, str(source)))
     wanted = {prompt.image_id: prompt for prompt in prompts}
     room = Store(folder).room("images", "passing", {"version": 1})
@@ -141,7 +132,7 @@ def generate(num: int, folder: Path) -> None:
         [prompt.image_id for prompt in batch]
         for batch in group_rows(prompts, BATCH_SIZE, generator.group)
     ]
-    make = images_maker(generator, Runtime.cpu(), wanted, room)
+    make = images_maker(generator, lambda: generator.load(Runtime.cpu()), wanted, room)
     filled = fill(room, wanted, make, batches, shard_size=1000, storage=generator.storage)
     assert filled.made == num
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -41,7 +41,6 @@ class Floor:
     """
 
     def __init__(self, engine: Engine, batches: Sequence[Sequence[Prompt]]) -> None:
-        assert engine.runtime is not None
         self.engine = engine
         self.attention = engine.runtime.attention
         self.calls = calls_of(engine, batches)
@@ -50,7 +49,7 @@ class Floor:
                 call: self._inputs(call, batches[0][0])
                 for call in dict.fromkeys(call._replace(step=0) for call in self.calls)
             }
-            steps = engine.schedule.timesteps.to(engine.device).unbind()
+            steps = engine.settings.schedule.timesteps.to(engine.device).unbind()
         self._forwards = {
             call: self._forward(call, inputs[call._replace(step=0)], steps)
             for call in dict.fromkeys(self.calls)
@@ -88,7 +87,7 @@ class Floor:
         """Return tensors on the device as the models take them."""
         family = self.engine.models
         if call.part == "encode":
-            shape: tuple[int, ...] = (3, self.engine.size, self.engine.size)
+            shape: tuple[int, ...] = (3, self.engine.settings.size, self.engine.settings.size)
         else:
             shape = family.latent_shape
         dtype = family.denoiser.dtype if call.part == "denoise" else family.vae.dtype
@@ -113,17 +112,17 @@ class Floor:
 
 def calls_of(engine: Engine, batches: Sequence[Sequence[Prompt]]) -> list[Call]:
     """Return the forwards that drawing these batches takes; each original is encoded once."""
-    assert engine.runtime is not None
+    settings = engine.settings
     fill = engine.shapes.full if engine.runtime.compile else lambda kind, num: num
     calls: list[Call] = []
     seen: set[str] = set()
     for rows in batches:
         new = {row.source_sha256 for row in rows} - seen
         seen |= new
-        if new and engine.reads_source:
+        if new and settings.reads_source:
             calls.append(Call("encode", fill("encode", len(new))))
-        num = fill(engine.group(rows[0])[1], len(rows))
-        steps = enumerate(engine.guided_steps(rows[0]), engine.first_step(rows[0]))
+        num = fill(settings.group(rows[0])[1], len(rows))
+        steps = enumerate(settings.guided_steps(rows[0]), settings.first_step(rows[0]))
         calls += [Call("denoise", num * (1 + guided), step) for step, guided in steps]
         calls.append(Call("decode", num))
     return calls

@@ -118,12 +118,12 @@ class Bench:
         from sip.images.batches import group_rows
 
         self.offline = offline
-        self.engine: Engine = offline.generator  # type: ignore[assignment]
+        self.generator = offline.generator
         self.prompts = prompts
         self.folder = folder
-        self.recipe = offline.generator.recipe()  # reads all the weights, so not by the clock
+        self.recipe = self.generator.recipe()  # reads all the weights, so not by the clock
         self.batch_size = offline.size_of_batch("images", prompts)
-        self.batches = group_rows(prompts, self.batch_size, self.engine.group)
+        self.batches = group_rows(prompts, self.batch_size, self.generator.group)
         self.sample: list[Prompt] = []
 
     def prepare(self, name: str) -> Report:
@@ -132,7 +132,7 @@ class Bench:
         from sip.benchmark.report import peak_memory, reset_peak_memory
         from sip.benchmark.rival import Rival
 
-        self.engine.load(self.offline.runtime)
+        self.engine: Engine = self.offline.module()  # type: ignore[assignment]
         reset_peak_memory(self.engine.device)
         rows = self._draw(self.folder / "first")
         memory = peak_memory(self.engine.device)
@@ -148,7 +148,7 @@ class Bench:
             evaluations={
                 "floor": self.floor.evaluations,
                 "engine": sum(row["unet_evaluations"] for row in rows),
-                "stock": sum(map(self.engine.num_evaluations, self.sample)),
+                "stock": sum(map(self.generator.num_evaluations, self.sample)),
             },
             num_failed=sum(row["status"] != "ok" for row in rows),
             batch_sizes=[len(batch) for batch in self.batches],
@@ -184,14 +184,14 @@ class Bench:
         self.engine.clear()
         wanted = {prompt.image_id: prompt for prompt in self.prompts}
         room = Store(store).room("images", "benchmark", self.recipe)
-        batches = group_rows(self.prompts, self.batch_size, self.engine.group)
+        batches = group_rows(self.prompts, self.batch_size, self.generator.group)
         filled = fill(
             room,
             wanted,
-            images_maker(self.engine, self.offline.runtime, wanted, room),
+            images_maker(self.generator, self.offline.module, wanted, room),
             [[prompt.image_id for prompt in batch] for batch in batches],
             self.offline.shard_size,
-            storage=self.engine.storage,
+            storage=self.generator.storage,
             unit="image",
         )
         return list(filled.rows.values())

@@ -133,17 +133,18 @@ def settings(engine: "Engine", runtime: "Runtime", batch_size: int) -> dict[str,
     """Return what decides the figures beside the model."""
     import torch
 
+    images = engine.settings
     flags = ("channels_last", "compile", "tf32", "vae_slicing")
     chosen = [flag for flag in flags if getattr(runtime, flag)]
     return {
         "device": device_name(engine.device),
         "threads": f"{torch.get_num_threads()} of torch, {runtime.num_workers} beside it",
         "versions": f"torch {torch.__version__}, diffusers {version('diffusers')}",
-        "model": f"{engine.weights_dtype}, {engine.size} px, {engine.scheduler_name}, "
-        f"{engine.num_steps} steps of which the noise rates 0.3, 0.5 and 0.7 are run",
+        "model": f"{images.dtype}, {images.size} px, {images.scheduler}, "
+        f"{images.num_steps} steps of which the noise rates 0.3, 0.5 and 0.7 are run",
         "runtime": f"batch size {batch_size}, attention {runtime.attention}, "
         + (", ".join(chosen) or "all else off"),
-        "files": f"{engine.format}, storage {engine.storage}",
+        "files": f"{images.format}, storage {images.storage}",
     }
 
 

@@ -12,7 +12,7 @@ import torch
 from sip.core.image_io import read_rgb
 from sip.images.engine import Engine
 from sip.images.loading import load_pipeline, quiet
-from sip.images.schedulers import SCHEDULERS
+from sip.images.schedulers import stock_scheduler
 from sip.prompts.base import Prompt
 
 
@@ -25,26 +25,20 @@ class Rival:
     """
 
     def __init__(self, engine: Engine) -> None:
-        loaded = load_pipeline(
-            engine.layout,
-            engine.family_class,
-            getattr(torch, engine.weights_dtype),
-            engine.variant,
-            engine.lora,
-            engine.safety_checker,
-        )
-        pipeline_class = getattr(diffusers, engine.family_class.pipelines[1])
+        settings = engine.settings
+        loaded = load_pipeline(settings)
+        pipeline_class = getattr(diffusers, settings.family.pipelines[1])
         with quiet():  # the loaded parts, and the settings of the folder
             self.pipeline = pipeline_class.from_pretrained(
-                engine.layout.folder, **loaded.components, dtype=loaded.dtype
+                settings.folder.path, **loaded.components, dtype=loaded.dtype
             )
-        if engine.schedule.prediction != "flow":
-            scheduler, fixed = SCHEDULERS[engine.scheduler_name]
-            self.pipeline.scheduler = scheduler.from_config(self.pipeline.scheduler.config, **fixed)
+        if settings.schedule.prediction != "flow":
+            config = self.pipeline.scheduler.config
+            self.pipeline.scheduler = stock_scheduler(settings.scheduler, config)
         self.pipeline.to(engine.device)
         self.pipeline.set_progress_bar_config(disable=True)
-        self.num_steps = engine.num_steps
-        self.size = engine.size
+        self.num_steps = settings.num_steps
+        self.size = settings.size
 
     def run(self, prompts: Sequence[Prompt], folder: Path) -> None:
         """Draw the rows into a folder, made if it is not there."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -27,7 +27,8 @@ MAX_PIXELS = 89_478_485  # Pillow warns above it, a quarter GiB of RGB; here it 
 MAX_BYTES = 2**30  # of a file; so many pixels take less in any format
 WIDE_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N"}  # Pillow's names for 16-bit grey
 VALUES_AT_ONCE = 2**18  # of 16-bit grey
-SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+Format = Literal["png", "jpeg", "webp"]
+SUFFIXES: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 # What Pillow may decode. Of its other formats some start a program (EPS: Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 EXIF_ORIENTATION = 0x0112

@@ -57,9 +57,9 @@ def drawing(embedded: "DictConfig", device: str) -> Finding:
         batch = read_batch(rows, size)
     # Each round encodes the originals anew, as a long job does.
     batch = replace(batch, last_sources=frozenset(batch.sources))
-    offline.generator.load(Runtime.cpu(device=device))
+    engine = offline.generator.load(Runtime.cpu(device=device))
     with torch.inference_mode():
-        num, seconds = _rounds(lambda: offline.generator.predict_step(batch), device)
+        num, seconds = _rounds(lambda: engine.predict_step(batch), device)
     evaluations = offline.generator.num_evaluations(rows[0])
     return Finding(
         "drawing",

@@ -1,33 +1,42 @@
-"""What the images room hands out: one `Drawn` a prompt."""
+"""What the images stage produces, one `GeneratedImage` for each prompt, and what generates it.
 
+A generator has two parts: a component, which knows everything that can be known before weights are
+loaded and costs next to nothing to build, and the LightningModule that its `load` returns.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from sip.core.component import Component, component, ignored
+from sip.core.image_io import Format
+from sip.core.ranges import Count, Share
 from sip.device.settings import Runtime
 from sip.prompts.base import Prompt
+from sip.store.shards import Storage
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sip.images.batches import Batch
 
-# Why a picture may be missing: its source cannot be read, or what was drawn is no good.
+# Why an image may be missing: its source cannot be read, or what was generated is unusable.
 REASONS = ("unreadable", "not finite", "black", "flagged")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A drawn picture, or why there is none.
+class GeneratedImage:
+    """A generated image, or the reason why there is none.
 
     Attributes:
         image_id: Of its prompt.
         pixels: (3, H, W), float32, in [0, 1], on the CPU; None if `status` is "failed".
-        unet_evaluations: Forward passes of the U-Net for this picture: executed steps, twice
+        unet_evaluations: Forward passes of the denoiser for this image: executed steps, twice
             with guidance. 0 if it failed before the first.
-        seconds: This picture's share of its batch's time.
+        seconds: This image's share of its batch's time.
         status: "ok" or "failed".
-        reason: One of `REASONS`, where it failed.
+        reason: One of `REASONS`, if it failed.
         error: The same in a line for people.
     """
 
@@ -40,45 +49,71 @@ class Drawn:
     error: str | None = None
 
 
-Sink = Callable[[list[Drawn]], None]
+Sink = Callable[[list[GeneratedImage]], None]
 
 
-class Generator(Protocol):
-    """Draws a drawing list. A picture depends on its own prompt alone.
+class LoadedGenerator(Protocol):
+    """A generator with its weights; `sip.images.module.ImageModule` is its base class.
 
     Attributes:
-        per_sample: Pictures drawn from each original; the pipeline hands it to the prompts.
-        max_failed: Share of the pictures that may fail before the run counts as failed.
-        format: File format of the pictures: "png", "jpeg" or "webp".
-        storage: "files" or "webdataset".
-        size: Height and width of the pictures, in px.
-        reads_source: Whether the original's pixels are needed.
+        runtime: Device settings that it was loaded for.
     """
 
-    per_sample: int
-    max_failed: float
-    format: str
-    storage: str
-    size: int
-    reads_source: bool
+    runtime: Runtime
 
-    def recipe(self) -> dict:
-        """Return everything but the prompt that decides the file."""
+    def predict_step(self, batch: "Batch") -> list[GeneratedImage]:
+        """Generate one batch, rows of one group; return one image a row, in their order."""
+
+    def clear(self) -> None:
+        """Free the memory of what is kept between batches; the weights go with the module."""
+
+
+@component
+class Generator(Component, ABC):
+    """Generates images from a list of prompts; an image depends only on its own prompt.
+
+    Args:
+        size: Height and width of the images, in px.
+        per_sample: Images generated from each original; the pipeline passes it to the prompts.
+        max_failed: Share of the images that may fail before the run counts as failed.
+        format: File format of the images: "png", "jpeg" or "webp".
+        storage: "files" or "webdataset".
+    """
+
+    reads_source: ClassVar[bool]  # whether the original's pixels are needed
+
+    size: Count
+    per_sample: Count = ignored()
+    max_failed: Share = ignored()
+    format: Format
+    storage: Storage = ignored()
+
+    @abstractmethod
+    def load(self, runtime: Runtime) -> LoadedGenerator:
+        """Return a new module with the weights on the device, an `ImageModule`.
+
+        Raises:
+            UserError: As `require`.
+        """
 
     def require(self) -> None:
-        """Raise `UserError` if the weights cannot be had."""
+        """Make sure, without loading, that the weights are on this disk; may download them.
+
+        Raises:
+            UserError: They cannot be had.
+        """
 
     def check(self, prompts: Sequence[Prompt]) -> None:
-        """Raise `UserError` if a prompt cannot be drawn with these settings."""
+        """Check the prompts before any work.
 
-    def load(self, runtime: Runtime) -> None:
-        """Load the weights onto the device; does nothing where they are there."""
+        Raises:
+            UserError: An image cannot be generated from one of them.
+        """
 
     def group(self, prompt: Prompt) -> Hashable:
-        """Return what rows must share in order to be drawn in one batch."""
+        """Return what rows must share in order to be generated in one batch."""
+        return None
 
     def num_evaluations(self, prompt: Prompt) -> int:
-        """Return what this picture will cost, in forward passes of the U-Net."""
-
-    def predict_step(self, batch: "Batch") -> list[Drawn]:
-        """Draw one batch, rows of one group; return one `Drawn` a row."""
+        """Return the cost of this image in forward passes of the denoiser, at least 1."""
+        return 1

@@ -1,4 +1,4 @@
-"""Model folders to loaded pipelines: safetensors alone, no network, no code from the folder."""
+"""Model folders to loaded pipelines: safetensors only, no network, no code from the folder."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -12,9 +12,8 @@ import transformers
 import transformers.utils.logging
 
 from sip.core.progress import say
-from sip.images.families.base import Family
-from sip.images.families.layout import Layout
-from sip.images.lora import Lora
+from sip.images.folder import PipelineFolder
+from sip.images.settings import DiffusionSettings
 from sip.weights.checksums import check_hub
 from sip.weights.layout import model_folders, variant_of, weight_files
 from sip.weights.safety import plain_load_errors, require_filled
@@ -40,45 +39,34 @@ def quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def load_pipeline(
-    layout: Layout,
-    family: type[Family],
-    dtype: torch.dtype,
-    variant: str | None,
-    lora: Lora | None,
-    safety_checker: bool,
-) -> Any:
+def load_pipeline(settings: DiffusionSettings) -> Any:
     """Return diffusers' pipeline, on the CPU.
-
-    Args:
-        layout: The folder.
-        family: What it holds.
-        dtype: Of all parts.
-        variant: Of the weight files, such as "fp16"; None for the plain ones.
-        lora: Fused into the weights.
-        safety_checker: Whether its weights are loaded too.
 
     Raises:
         UserError: The folder does not hold what is asked for, or what was downloaded.
     """
-    without: dict[str, Any] = {part: None for part in family.optional if not layout.has(part)}
-    if family.can_be_screened and not safety_checker:
+    folder, family = settings.folder, settings.family
+    without: dict[str, Any] = {part: None for part in family.optional if not folder.has(part)}
+    if family.can_be_screened and not settings.safety_checker:
         without.update(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
-        say("images", "the safety checker is off: drawn pictures are not screened")
-    check_hub(layout.folder)
+        say("images", "the safety checker is off: generated images are not screened")
+    check_hub(folder.path)
+    dtype = getattr(torch, settings.dtype)
     with quiet():
-        models = _load_models(layout, dtype, variant, without)
-        with plain_load_errors(f"images.model: {layout.folder}"):
+        models = _load_models(folder, dtype, settings.variant, without)
+        with plain_load_errors(f"images.model: {folder.path}"):
             pipeline = getattr(diffusers, family.pipelines[0]).from_pretrained(
-                layout.folder, dtype=dtype, use_safetensors=True, **models, **without
+                folder.path, dtype=dtype, use_safetensors=True, **models, **without
             )
-        if lora:
-            lora.fuse(pipeline)
+        if settings.adapter:
+            settings.adapter.fuse(pipeline)
+    if settings.vae_tiling:
+        pipeline.vae.enable_tiling()
     return pipeline
 
 
 def _load_models(
-    layout: Layout, dtype: torch.dtype, variant: str | None, without: Mapping[str, Any]
+    folder: PipelineFolder, dtype: torch.dtype, variant: str | None, without: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return part -> model; the pipeline would fill what a file lacks with random numbers.
 
@@ -86,19 +74,19 @@ def _load_models(
         UserError: The weights do not fill a model: they are another's, or of a newer library.
     """
     models: dict[str, Any] = {}
-    for part in model_folders(layout.index, tuple(without)):
-        library, kind = layout.index[part]
-        folder = layout.folder / part
-        with plain_load_errors(f"images.model: {folder}"):
+    for part in model_folders(folder.index, tuple(without)):
+        library, kind = folder.index[part]
+        path = folder.path / part
+        with plain_load_errors(f"images.model: {path}"):
             places = {"diffusers": diffusers, "transformers": transformers}
             place = places.get(library) or getattr(diffusers.pipelines, library)
-            files = weight_files([file.name for file in folder.iterdir()], variant)
+            files = weight_files([file.name for file in path.iterdir()], variant)
             models[part], info = getattr(place, kind).from_pretrained(
-                folder,
+                path,
                 dtype=dtype,
                 variant=variant if any(map(variant_of, files)) else None,
                 use_safetensors=True,
                 output_loading_info=True,
             )
-        require_filled(folder, kind, info)
+        require_filled(path, kind, info)
     return models

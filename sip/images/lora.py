@@ -1,49 +1,44 @@
-"""Low-rank adapters, fused into the weights while they are loaded: no cost while drawing."""
+"""Low-rank adapters, fused into the weights when they are loaded: no cost during generation."""
 
 import hashlib
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from sip.core.component import Component, component, known_by
 from sip.core.errors import UserError
-from sip.weights.layout import Parts
 from sip.weights.source import require, resolve, weights_folder, weights_recipe
 
-KEYS = ("model", "revision", "weight_name", "scale")
+SafetensorsName = Annotated[
+    str, Field(pattern=r".\.safetensors$", description="a name that ends in .safetensors")
+]
 
 
-class Lora:
+@component
+class Lora(Component):
     """An adapter's file, in a local folder or in the hub's cache.
 
     Args:
-        settings: `model` (folder or hub name), `revision` (None for folders), `weight_name` (of the
-            safetensors file in it), `scale` (1 is as trained).
-
-    Raises:
-        UserError: A key is missing or unknown, or the file is no safetensors.
+        model: Folder or hub name.
+        revision: Of the hub model; None for folders.
+        weight_name: Of the safetensors file in it.
+        scale: 1 is as trained.
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        if set(settings) != set(KEYS):
-            raise UserError(
-                f"images.lora: expected null or the keys {', '.join(KEYS)}, came "
-                f"{', '.join(settings) or 'none'}"
-            )
-        self.model = str(settings["model"])
-        self.revision = settings["revision"]
-        self.weight_name = str(settings["weight_name"])
-        self.scale = float(settings["scale"])
-        Parts(file=self.weight_name)  # refuses what is not safetensors
+    model: str = known_by("weights")
+    revision: str | None = known_by("weights")
+    weight_name: SafetensorsName
+    scale: float
 
-    def identity(self) -> dict:
-        """Return what tells this adapter from others: a local one is known by its content."""
-        if Path(resolve(self.model)).is_dir():
-            with self.file().open("rb") as stream:  # not what else lies in that folder
-                weights = {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
-        else:
-            weights = weights_recipe(self.model, self.revision)
-        return {**weights, "weight_name": self.weight_name, "scale": self.scale}
+    @property
+    def weights(self) -> dict[str, Any]:
+        """What the recipe knows the file by: a local one by its content."""
+        if not Path(resolve(self.model)).is_dir():
+            return weights_recipe(self.model, self.revision)
+        with self.file().open("rb") as stream:  # not what else lies in that folder
+            return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
     def require(self) -> None:
         """Make sure that the file is on this disk; download it from the hub, unless offline.

@@ -37,6 +37,9 @@ class Recent(Generic[Key]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._kept
+
     def drop(self, keys: Collection[Key]) -> None:
         """Forget these keys; those that are not kept are no mistake."""
         for key in keys:

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sip.images.schedulers import Level, Schedule
+from sip.images.schedulers import Level, NoiseSchedule
 
 SIGMA_DATA = 0.5  # LCM's
 
 
 @dataclass(frozen=True)
-class Step:
+class Update:
     """One update.
 
     With d the estimates of x0, newest first, and y the latents x or their correction:
@@ -39,7 +39,7 @@ class Step:
     noise: float = 0.0
 
 
-def steps_of(schedule: Schedule, first: int) -> list[Step]:
+def steps_of(schedule: NoiseSchedule, first: int) -> list[Update]:
     """Return the updates from step `first` on; multistep rules start there in first order."""
     rules = {"dpmpp_2m": _dpmpp_2m, "unipc": _unipc, "lcm": _lcm}
     rule = rules.get(schedule.rule, _first_order)
@@ -54,7 +54,7 @@ class Sampler:
         noises: Fresh noise for each step that asks for it, shaped as the latents.
     """
 
-    def __init__(self, steps: Sequence[Step], noises: Iterator[Tensor]) -> None:
+    def __init__(self, steps: Sequence[Update], noises: Iterator[Tensor]) -> None:
         self._steps = iter(steps)
         self._noises = noises
         self._denoised: list[Tensor] = []
@@ -102,14 +102,14 @@ def _x0(prediction: str, level: Level) -> tuple[float, float]:
     return (1.0, -sigma) if prediction == "flow" else (0.0, 1.0)
 
 
-def _first_order(schedule: Schedule, index: int, first: int) -> Step:
+def _first_order(schedule: NoiseSchedule, index: int, first: int) -> Update:
     (alpha, sigma), (alpha_end, sigma_end) = schedule.starts[index], schedule.ends[index]
     keep = sigma_end / sigma
     x0 = _x0(schedule.prediction, schedule.starts[index])
-    return Step(x0, keep, (alpha_end - alpha * keep,))
+    return Update(x0, keep, (alpha_end - alpha * keep,))
 
 
-def _dpmpp_2m(schedule: Schedule, index: int, first: int) -> Step:
+def _dpmpp_2m(schedule: NoiseSchedule, index: int, first: int) -> Update:
     step = _first_order(schedule, index, first)
     is_last = index == len(schedule.starts) - 1
     if index == first or (is_last and schedule.ends_first_order):
@@ -118,34 +118,34 @@ def _dpmpp_2m(schedule: Schedule, index: int, first: int) -> Step:
     h = _log_snr(schedule.ends[index]) - start
     ratio = (start - _log_snr(schedule.starts[index - 1])) / h
     whole = step.weights[0]
-    return Step(step.x0, step.keep, (whole + 0.5 * whole / ratio, -0.5 * whole / ratio))
+    return Update(step.x0, step.keep, (whole + 0.5 * whole / ratio, -0.5 * whole / ratio))
 
 
-def _lcm(schedule: Schedule, index: int, first: int) -> Step:
+def _lcm(schedule: NoiseSchedule, index: int, first: int) -> Update:
     scaled = float(schedule.timesteps[index]) * schedule.timestep_scaling
     skip = SIGMA_DATA**2 / (scaled**2 + SIGMA_DATA**2)
     out = scaled / (scaled**2 + SIGMA_DATA**2) ** 0.5
     x0 = _x0(schedule.prediction, schedule.starts[index])
     if index == len(schedule.starts) - 1:
-        return Step(x0, skip, (out,))
+        return Update(x0, skip, (out,))
     alpha, sigma = schedule.ends[index]
-    return Step(x0, alpha * skip, (alpha * out,), noise=sigma)
+    return Update(x0, alpha * skip, (alpha * out,), noise=sigma)
 
 
-def _unipc(schedule: Schedule, index: int, first: int) -> Step:
+def _unipc(schedule: NoiseSchedule, index: int, first: int) -> Update:
     """UniP of order 2 after UniC; the first step and the last are of order 1."""
     step = _first_order(schedule, index, first)
     corrector = _unic(schedule, index, first) if index > first else ()
     if index == first or index == len(schedule.starts) - 1:
-        return Step(step.x0, step.keep, step.weights, corrector)
+        return Update(step.x0, step.keep, step.weights, corrector)
     start = _log_snr(schedule.starts[index])
     h = _log_snr(schedule.ends[index]) - start
     ratio = (_log_snr(schedule.starts[index - 1]) - start) / h
     share = -schedule.ends[index][0] * math.expm1(-h) * 0.5 / ratio
-    return Step(step.x0, step.keep, (step.weights[0] - share, share), corrector)
+    return Update(step.x0, step.keep, (step.weights[0] - share, share), corrector)
 
 
-def _unic(schedule: Schedule, index: int, first: int) -> tuple[float, ...]:
+def _unic(schedule: NoiseSchedule, index: int, first: int) -> tuple[float, ...]:
     """Return the corrector's factors of (y before, d now, d before, d before that)."""
     step = _first_order(schedule, index - 1, first)
     alpha = schedule.ends[index - 1][0]

@@ -7,41 +7,35 @@ are in `sip.images.samplers`. A level of noise is a pair (alpha, sigma): x = alp
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from diffusers import (
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    LCMScheduler,
-    UniPCMultistepScheduler,
-)
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from sip.core.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SchedulerName = Literal["ddim", "euler", "dpmpp_2m", "unipc", "lcm"]
 Level = tuple[float, float]
 
 # Name -> diffusers' class, and what the name says whatever the model's own configuration holds.
-SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "ddim": (DDIMScheduler, {}),
-    "euler": (EulerDiscreteScheduler, {}),
+SCHEDULERS: dict[SchedulerName, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
     "dpmpp_2m": (
-        DPMSolverMultistepScheduler,
+        "DPMSolverMultistepScheduler",
         {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
     ),
     "unipc": (
-        UniPCMultistepScheduler,
+        "UniPCMultistepScheduler",
         {"solver_order": 2, "solver_type": "bh2", "predict_x0": True, "lower_order_final": True},
     ),
-    "lcm": (LCMScheduler, {}),
+    "lcm": ("LCMScheduler", {}),
 }
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """The steps of one trajectory, from noise to picture.
+class NoiseSchedule:
+    """The steps of one trajectory, from noise to image.
 
     Attributes:
         rule: Name of the update in `sip.images.samplers`.
@@ -56,7 +50,7 @@ class Schedule:
 
     rule: str
     prediction: str
-    timesteps: Tensor
+    timesteps: "Tensor"
     parts: list[float]
     starts: list[Level]
     ends: list[Level]
@@ -65,17 +59,15 @@ class Schedule:
     timestep_scaling: float = 10.0
 
 
-def require_scheduler(name: str) -> None:
-    """Check the name.
+def stock_scheduler(name: SchedulerName, config: Mapping[str, Any]) -> Any:
+    """Return diffusers' scheduler of this name, with the model's own configuration."""
+    import diffusers
 
-    Raises:
-        UserError: There is no such scheduler; lists the known ones.
-    """
-    if name not in SCHEDULERS:
-        raise UserError(f"images.scheduler: expected one of {', '.join(SCHEDULERS)}, came {name!r}")
+    class_name, fixed = SCHEDULERS[name]
+    return getattr(diffusers, class_name).from_config(dict(config), **fixed)
 
 
-def schedule(name: str, config: Mapping[str, Any], num_steps: int) -> Schedule:
+def schedule(name: SchedulerName, config: Mapping[str, Any], num_steps: int) -> NoiseSchedule:
     """Return the schedule of a noise-predicting model.
 
     Args:
@@ -90,11 +82,10 @@ def schedule(name: str, config: Mapping[str, Any], num_steps: int) -> Schedule:
     for key in ("clip_sample", "thresholding"):
         if config.get(key):
             raise UserError(
-                f"images.model: expected a scheduler configuration for latents, came {key}: true; "
-                "set it to false in scheduler/scheduler_config.json"
+                f"images.model: must have {key}: false in scheduler/scheduler_config.json, got "
+                "true; it is for pixels, and these are latents"
             )
-    scheduler_class, fixed = SCHEDULERS[name]
-    stock = scheduler_class.from_config(dict(config), **fixed)
+    stock = stock_scheduler(name, config)
     try:
         with warnings.catch_warnings():  # of numpy 2, about how diffusers makes arrays of tensors
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -102,10 +93,10 @@ def schedule(name: str, config: Mapping[str, Any], num_steps: int) -> Schedule:
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"images.num_steps: {num_steps} with scheduler {name}: {reason}") from error
-    levels = _by_alphas(stock) if name in ("ddim", "lcm") else _by_sigmas(stock)
+    levels = _by_alphas(name, stock) if name in ("ddim", "lcm") else _by_sigmas(stock)
     is_relative = name == "euler" and stock.config.timestep_spacing in ("linspace", "trailing")
     num_train = stock.config.num_train_timesteps
-    return Schedule(
+    return NoiseSchedule(
         rule=name,
         prediction=stock.config.prediction_type,
         timesteps=stock.timesteps,
@@ -120,8 +111,8 @@ def schedule(name: str, config: Mapping[str, Any], num_steps: int) -> Schedule:
 
 
 def flow_schedule(
-    name: str, config: Mapping[str, Any], num_steps: int, num_tokens: int
-) -> Schedule:
+    name: SchedulerName, config: Mapping[str, Any], num_steps: int, num_tokens: int
+) -> NoiseSchedule:
     """Return the schedule of a flow-matching model, whose one sampler is Euler's.
 
     Args:
@@ -135,9 +126,11 @@ def flow_schedule(
     """
     if name != "euler":
         raise UserError(
-            f"images.scheduler: expected euler, the only one for flow-matching models such as "
-            f"Stable Diffusion 3, came {name!r}"
+            "images.scheduler: must be euler for a flow-matching model such as Stable "
+            f"Diffusion 3, got {name!r}"
         )
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
     stock = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
     shift = {}
     if stock.config.use_dynamic_shifting:
@@ -148,7 +141,7 @@ def flow_schedule(
     sigmas = stock.sigmas.tolist()
     levels = [(1 - sigma, sigma) for sigma in sigmas]
     num_train = stock.config.num_train_timesteps
-    return Schedule(
+    return NoiseSchedule(
         rule="euler",
         prediction="flow",
         timesteps=stock.timesteps,
@@ -158,10 +151,10 @@ def flow_schedule(
     )
 
 
-def _by_alphas(stock: Any) -> tuple[list[Level], list[Level]]:
+def _by_alphas(name: str, stock: Any) -> tuple[list[Level], list[Level]]:
     """Return the levels of a scheduler that looks them up by timestep."""
     timesteps = stock.timesteps.tolist()
-    if isinstance(stock, DDIMScheduler):
+    if name == "ddim":
         stride = stock.config.num_train_timesteps // stock.num_inference_steps
         after = [timestep - stride for timestep in timesteps]
     else:

@@ -1,32 +1,41 @@
-"""What an engine knows before its weights are loaded: what it will do, and what that costs.
+"""The settings of the diffusion engine, and what follows from them before weights are loaded.
 
-It reads the model folder's small configuration files and nothing else.
+Only the small configuration files of the model folder are read here; torch and diffusers are
+imported when the noise schedule is asked for, not when the component is built.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pytorch_lightning import LightningModule
+from pydantic import Field
 
-from sip.core.errors import UserError
-from sip.device.settings import Runtime
-from sip.images import checks
-from sip.images.acceleration import Shapes
-from sip.images.families import Family, family_of
-from sip.images.families.layout import Layout
+from sip.core.component import Part, component, known_by, refuse
+from sip.core.errors import UserError, ValueRefusedError
+from sip.core.ranges import Count, Dtype, Share
+from sip.images.base import Generator
+from sip.images.folder import PipelineFolder
 from sip.images.lora import Lora
-from sip.images.safety import SafetyChecker
-from sip.images.schedulers import Schedule, require_scheduler
+from sip.images.schedulers import SchedulerName
 from sip.prompts.base import Prompt
 from sip.prompts.weighting.base import Weighting
-from sip.weights.pretrained import check_dtype
 from sip.weights.source import require, weights_folder, weights_recipe
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class Settings(LightningModule, ABC):
-    """The settings of an engine, and what follows from them and the model's folder.
+    from sip.images.families.base import Family
+    from sip.images.schedulers import NoiseSchedule
+
+Originals = Callable[["Tensor"], "Tensor"]
+Interval = Annotated[tuple[Share, Share], Field(strict=False)]  # YAML knows lists only
+
+
+@component
+class DiffusionSettings(Generator):
+    """What image to image and text to image share.
 
     Args:
         model: Folder or hub name of a pipeline of a known class, safetensors.
@@ -36,168 +45,161 @@ class Settings(LightningModule, ABC):
         dtype: "float32", "bfloat16" or "float16", of all models.
         scheduler: Name in `sip.images.schedulers`.
         num_steps: Of the full schedule.
-        size: Height and width of the pictures, in px.
         guidance_interval: Part of the trajectory that is guided, [low, high]; 1 is pure noise.
-        vae_tiling: Decode large pictures in tiles; less memory, other pixels.
-        safety_checker: Whether pictures that the model's checker flags fail.
+        vae_tiling: Decode large images in tiles; less memory, other pixels.
+        safety_checker: Whether images that the model's checker flags fail.
         weighting: Turns weighted spans into text embeddings.
-        per_sample: Pictures drawn from each original.
-        max_failed: Share of the pictures that may fail before the run counts as failed.
-        format: "png", "jpeg" or "webp".
-        storage: "files" or "webdataset".
     """
 
-    def __init__(
-        self,
-        model: str,
-        revision: str | None,
-        variant: str | None,
-        lora: Mapping[str, Any] | None,
-        dtype: str,
-        scheduler: str,
-        num_steps: int,
-        size: int,
-        guidance_interval: Sequence[float],
-        vae_tiling: bool,
-        safety_checker: bool,
-        weighting: Weighting,
-        per_sample: int,
-        max_failed: float,
-        format: str,
-        storage: str,
-    ) -> None:
-        super().__init__()
-        require_scheduler(scheduler)
-        check_dtype("images.dtype", dtype)
-        self.model = model
-        self.revision = revision
-        self.variant = variant
-        self.lora = Lora(lora) if lora else None
-        self.weights_dtype = dtype  # `dtype` is Lightning's
-        self.scheduler_name = scheduler
-        self.num_steps = checks.at_least_one("num_steps", num_steps)
-        self.size = checks.at_least_one("size", size)
-        self.guidance_interval = checks.interval("guidance_interval", guidance_interval)
-        self.vae_tiling = bool(vae_tiling)
-        self.safety_checker = bool(safety_checker)
-        self.weighting = weighting
-        self.per_sample = checks.at_least_one("per_sample", per_sample)
-        self.max_failed = checks.share("max_failed", max_failed)
-        self.format = checks.file_format(format)
-        self.storage = checks.one_of("storage", storage, checks.STORAGES)
-        self.family: Family | None = None  # this and the next are the engine's, from `load` on
-        self.checker: SafetyChecker | None = None
-        self.runtime: Runtime | None = None
-        self.shapes = Shapes()
-        self._guided: dict[tuple[int, bool], list[bool]] = {}
+    version: ClassVar[int] = 3
+    num_noises: ClassVar[int]  # noises of an image before its first step
 
-    def recipe(self) -> dict:
-        """Return everything but the prompt that decides the file."""
-        return {
-            "class": f"{type(self).__module__}.{type(self).__qualname__}",
-            "version": 2,
-            "weights": weights_recipe(self.model, self.revision, self.variant),
-            "lora": self.lora.identity() if self.lora else None,
-            "dtype": self.weights_dtype,
-            "scheduler": self.scheduler_name,
-            "num_steps": self.num_steps,
-            "size": self.size,
-            "guidance_interval": list(self.guidance_interval),
-            "vae_tiling": self.vae_tiling,
-            "safety_checker": self.safety_checker,
-            "weighting": self.weighting.recipe(),
-            "format": self.format,
-        }
+    model: str = known_by("weights")
+    revision: str | None = known_by("weights")
+    variant: str | None = known_by("weights")
+    lora: dict[str, Any] | None = known_by("adapter")
+    dtype: Dtype
+    scheduler: SchedulerName
+    num_steps: Count
+    guidance_interval: Interval
+    vae_tiling: bool
+    safety_checker: bool
+    weighting: Part[Weighting]
 
-    def require(self) -> None:
-        """Check, without loading, that the weights are on this disk and can do what is asked for.
+    def __post_init__(self) -> None:
+        low, high = self.guidance_interval
+        if low > high:
+            rule = "[low, high] with low <= high"
+            raise refuse("guidance_interval", rule, list(self.guidance_interval))
+        _ = self.adapter  # refuses wrong values
+
+    @abstractmethod
+    def first_step(self, prompt: Prompt) -> int:
+        """Return the index of the first scheduler step that this image runs.
 
         Raises:
-            UserError: They are not, or cannot; says what is missing and how to get it.
+            UserError: There is none.
+        """
+
+    @abstractmethod
+    def start(self, originals: Originals, noise: "Tensor", first: int) -> "Tensor":
+        """Return the latents (B, C, h, w), float32, that enter the first step.
+
+        Args:
+            originals: Noise (B, C, h, w) to samples of the latents of the rows' originals.
+            noise: (num_noises, B, C, h, w), float32, standard normal.
+            first: The first step that is run.
+        """
+
+    def finish(
+        self, rows: Sequence[Prompt], sources: Mapping[str, "Tensor"], pixels: "Tensor"
+    ) -> "Tensor":
+        """Return the images that are stored, made of generated ones (B, 3, H, W).
+
+        Args:
+            rows: Their prompts.
+            sources: As in `Batch`.
+            pixels: In [0, 1], or not finite in a row that fails.
+        """
+        return pixels
+
+    def require(self) -> None:
+        """Make sure, without loading, that the weights are on this disk and fit the settings.
+
+        Raises:
+            UserError: They are not, or do not; says what is missing and how to get it.
         """
         require(self.model, self.revision, self.variant, self._without)
-        if self.lora:
-            self.lora.require()
+        if self.adapter:
+            self.adapter.require()
         self._require_fit()
 
     def check(self, prompts: Sequence[Prompt]) -> None:
-        """Check the drawing list; and the model folder, if it is there: else `require` says so.
+        """Check the prompts, and the model folder if it is there; `require` says if it is not.
 
         Raises:
-            UserError: A prompt cannot be drawn with these settings.
+            UserError: An image cannot be generated from one of the prompts.
         """
-        if self.has_layout:
+        if self.is_on_disk:
             self._require_fit()
         for prompt in prompts:
             self.first_step(prompt)
 
     def _require_fit(self) -> None:
-        if self.safety_checker and not self.layout.has("safety_checker"):
-            raise UserError(
-                f"images.safety_checker: {self.layout.folder} ({self.layout.pipeline}) has none; "
-                "use images.safety_checker=false"
-            )
-        unit = self.family_class.size_unit(self.layout)
+        if self.safety_checker and not self.folder.has("safety_checker"):
+            rule = f"false for {self.folder.path} ({self.folder.pipeline}), which has none"
+            raise refuse("images.safety_checker", rule, self.safety_checker)
+        unit = self.family.size_unit(self.folder)
         if self.size % unit:
-            raise UserError(
-                f"images.size: expected a multiple of {unit} px for this model, came {self.size}"
-            )
-        _ = self.schedule
+            raise refuse("images.size", f"a multiple of {unit} px for this model", self.size)
+        _ = self.schedule  # refuses what the scheduler cannot do
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """What the recipe knows the model by."""
+        return weights_recipe(self.model, self.revision, self.variant)
+
+    @cached_property
+    def adapter(self) -> Lora | None:
+        """The adapter that is fused into the weights."""
+        if self.lora is None:
+            return None
+        try:
+            return Lora(**self.lora)
+        except ValueRefusedError as error:
+            raise error.below("lora") from None
+        except TypeError:
+            keys = ", ".join(item.name for item in fields(Lora))
+            raise refuse("lora", f"null or a mapping of {keys}", list(self.lora)) from None
 
     @property
     def _without(self) -> tuple[str, ...]:
         return () if self.safety_checker else ("safety_checker", "feature_extractor")
 
     @property
-    def has_layout(self) -> bool:
+    def is_on_disk(self) -> bool:
         """Whether the model folder is on this disk."""
         try:
-            return bool(self.layout)
+            return bool(self.folder)
         except UserError:
             return False
 
     @cached_property
-    def layout(self) -> Layout:
-        """What the model folder says about itself."""
-        return Layout(weights_folder(self.model, self.revision, self.variant, self._without))
+    def folder(self) -> PipelineFolder:
+        """The model folder."""
+        path = weights_folder(self.model, self.revision, self.variant, self._without)
+        return PipelineFolder(path)
 
     @cached_property
-    def family_class(self) -> type[Family]:
-        """What kind of model it is."""
-        return family_of(self.layout)
+    def family(self) -> "type[Family]":
+        """The family of the model."""
+        from sip.images.families import family_of
+
+        return family_of(self.folder)
 
     @cached_property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> "NoiseSchedule":
         """All steps, from pure noise on."""
-        return self.family_class.schedule(
-            self.layout, self.scheduler_name, self.num_steps, self.size
-        )
+        return self.family.schedule(self.folder, self.scheduler, self.num_steps, self.size)
 
     @cached_property
-    def runs_unconditional(self) -> bool:
-        """Whether guidance is made of two halves; some denoisers read the scale instead."""
-        return not self.family_class.embeds_guidance(self.layout)
-
-    @abstractmethod
-    def first_step(self, prompt: Prompt) -> int:
-        """Return the index of the first scheduler step that this picture runs."""
+    def _is_guidable(self) -> list[bool]:
+        """For each step of the schedule, whether guidance runs an unconditional half there."""
+        low, high = self.guidance_interval
+        reads_scale = self.family.embeds_guidance(self.folder)
+        return [not reads_scale and low <= part <= high for part in self.schedule.parts]
 
     def guided_steps(self, prompt: Prompt) -> list[bool]:
         """Return for each step that is run whether it runs the unconditional half too."""
+        steps = self._is_guidable[self.first_step(prompt) :]
         # As diffusers decides it: scales of 1 and below change nothing.
-        key = self.first_step(prompt), prompt.guidance_scale > 1
-        if key not in self._guided:
-            low, high = self.guidance_interval
-            is_guided = key[1] and self.runs_unconditional
-            parts = self.schedule.parts[key[0] :]
-            self._guided[key] = [is_guided and low <= part <= high for part in parts]
-        return self._guided[key]
+        return steps if prompt.guidance_scale > 1 else [False] * len(steps)
 
     def num_evaluations(self, prompt: Prompt) -> int:
-        """Return what this picture costs, in forward passes of the denoiser."""
+        """Return the cost of this image in forward passes of the denoiser."""
         guided = self.guided_steps(prompt)
         return len(guided) + sum(guided)
 
     def group(self, prompt: Prompt) -> tuple[int, bool]:
-        """Return what rows share that run the same calls: first step, whether any is guided."""
+        """Return what rows that run the same calls share: first step, whether any is guided."""
         return self.first_step(prompt), any(self.guided_steps(prompt))

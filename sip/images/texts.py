@@ -11,7 +11,7 @@ from sip.prompts.base import Prompt, Span
 from sip.prompts.weighting.base import Weighting
 
 
-class Texts:
+class TextEmbeddings:
     """The embeddings of the prompts that were asked for last, and that of "no text".
 
     Args:

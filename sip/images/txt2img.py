@@ -1,26 +1,30 @@
-"""Diffusion from noise alone, with the same prompts and guidance: the paper's ablation.
+"""Diffusion from pure noise, with the same prompts and guidance: the paper's ablation.
 
-Equal to diffusers' `StableDiffusionPipeline` and its kin (Apache 2.0), one picture at a time.
+Equal to diffusers' `StableDiffusionPipeline` and its kin (Apache 2.0), one image at a time.
 """
 
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
-from sip.images.batches import Batch
-from sip.images.engine import Engine
-from sip.images.schedulers import Schedule
+from sip.core.component import component
+from sip.images.diffusion import Diffusion
+from sip.images.settings import Originals
 from sip.prompts.base import Prompt
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class Txt2Img(Engine):
-    """Draws without the original; all steps are run whatever the noise rate."""
 
-    reads_source = False
-    num_draws = 1
+@component
+class Txt2Img(Diffusion):
+    """Generates without the original; all steps are run whatever the noise rate."""
+
+    reads_source: ClassVar[bool] = False
+    num_noises: ClassVar[int] = 1
 
     def first_step(self, prompt: Prompt) -> int:
         """Return 0."""
         return 0
 
-    def start(self, batch: Batch, noise: Tensor, schedule: Schedule, first: int) -> Tensor:
+    def start(self, originals: Originals, noise: "Tensor", first: int) -> "Tensor":
         """Return pure noise (B, C, h, w), float32, at the scale that the schedule starts from."""
-        return noise[0] * schedule.initial
+        return noise[0] * self.schedule.initial

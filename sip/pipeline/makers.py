@@ -13,13 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from sip.captions.base import Captioner
-from sip.core.image_io import SUFFIXES, encode, file_sha256, read_rgb
+from sip.core.image_io import SUFFIXES, Format, encode, file_sha256, read_rgb
 from sip.core.progress import say
 from sip.core.threads import prefetch
 from sip.dataset.base import Sample
 from sip.device.batch_size import Pieces
 from sip.device.settings import Runtime
-from sip.images.base import Drawn, Generator
+from sip.images.base import GeneratedImage, Generator, LoadedGenerator
 from sip.prompts.base import Prompt
 from sip.scores.base import Scorer
 from sip.store.fill import Add, Filled, Make
@@ -196,49 +196,59 @@ def _vectors(scorer: Scorer, batch: Read[ToEmbed], rows: slice) -> "Tensor":
 
 
 def images_maker(
-    generator: Generator, runtime: Runtime, wanted: Mapping[str, Prompt], room: Room
+    generator: Generator,
+    load: Callable[[], LoadedGenerator],
+    wanted: Mapping[str, Prompt],
+    room: Room,
 ) -> Make[Prompt]:
-    """Return what draws pictures; they are encoded and stored behind the device."""
+    """Return what generates images; they are encoded and stored in the background.
+
+    Args:
+        generator: What generates.
+        load: Returns it loaded; called when there is something to generate.
+        wanted: Key -> prompt.
+        room: Of the store.
+    """
 
     def make(batches: Iterator[list[Prompt]], add: Add) -> None:
-        from sip.images.drawing import LastUse, draw
+        from sip.images.drawing import LastUse, generate
 
-        generator.load(runtime)
+        module = load()
         missing = (prompt for key, prompt in wanted.items() if room.index.get(key, -1) < 0)
         last_use = LastUse(missing)
-        with ThreadPoolExecutor(runtime.num_workers, "encode") as pool:
+        with ThreadPoolExecutor(module.runtime.num_workers, "encode") as pool:
 
-            def row(one: Drawn) -> dict[str, Any]:
+            def row(one: GeneratedImage) -> dict[str, Any]:
                 return image_row(one, wanted[one.image_id], generator.format)
 
-            def sink(drawn: list[Drawn]) -> None:
-                for finished in pool.map(row, drawn):
+            def sink(images: list[GeneratedImage]) -> None:
+                for finished in pool.map(row, images):
                     add(finished)
 
-            draw(generator, batches, sink, runtime, last_use)
+            generate(generator, module, batches, sink, last_use)
 
     return make
 
 
-def image_row(drawn: Drawn, prompt: Prompt, file_format: str) -> dict[str, Any]:
-    """Return the store's row of a drawn picture."""
+def image_row(image: GeneratedImage, prompt: Prompt, file_format: Format) -> dict[str, Any]:
+    """Return the store's row of a generated image."""
     row: dict[str, Any] = {
-        "key": drawn.image_id,
+        "key": image.image_id,
         "sample_id": prompt.sample_id,
         "label": prompt.label,
         "width": None,
         "height": None,
-        "unet_evaluations": drawn.unet_evaluations,
-        "seconds": round(drawn.seconds, 4),
-        "status": drawn.status,
-        "reason": drawn.reason,
-        "error": drawn.error,
+        "unet_evaluations": image.unet_evaluations,
+        "seconds": round(image.seconds, 4),
+        "status": image.status,
+        "reason": image.reason,
+        "error": image.error,
         "payload": None,
         "suffix": SUFFIXES[file_format],
     }
-    if drawn.pixels is not None:
-        height, width = drawn.pixels.shape[1:]
-        row.update(width=width, height=height, payload=encode(drawn.pixels, file_format))
+    if image.pixels is not None:
+        height, width = image.pixels.shape[1:]
+        row.update(width=width, height=height, payload=encode(image.pixels, file_format))
     return row
 
 

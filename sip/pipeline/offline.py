@@ -23,7 +23,7 @@ from sip.core.progress import say
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
 from sip.filter.base import Filter
-from sip.images.base import Generator
+from sip.images.base import Generator, LoadedGenerator
 from sip.pipeline.makers import (
     Stages,
     ToEmbed,
@@ -77,6 +77,7 @@ class Offline:
             _check_size(f"batch_size.{name}", self.batch_size[name], "auto")
         self.shard_size = _check_size("shard_size", config.runtime.shard_size)
         self._rooms: dict[str, Room] = {}
+        self._module: LoadedGenerator | None = None
         check_retry(config.retry)
         self.retry_failed = config.retry == "failed"
 
@@ -140,6 +141,12 @@ class Offline:
         assert rooms[name] is not None
         return rooms[name]
 
+    def module(self) -> LoadedGenerator:
+        """Return the generator, loaded for `runtime`; it stays loaded."""
+        if self._module is None or self._module.runtime != self.runtime:
+            self._module = self.generator.load(self.runtime)
+        return self._module
+
     def prompts(
         self, samples: Sequence[Sample], stages: Stages
     ) -> tuple[list[Prompt], dict[str, Candidates]]:
@@ -170,7 +177,7 @@ class Offline:
         """Draw those pictures of the list that are missing."""
         self.generator.check(prompts)
         wanted = {prompt.image_id: prompt for prompt in prompts}
-        make = images_maker(self.generator, self.runtime, wanted, self.room("images"))
+        make = images_maker(self.generator, self.module, wanted, self.room("images"))
         return stages.filled("images", lambda: self._fill("images", wanted, make, prompts))
 
     def pictures(self, samples: Sequence[Sample], stages: Stages) -> list[Picture]:

@@ -100,8 +100,7 @@ def _images_trial(
 
     from sip.images.batches import read_batch
 
-    generator = offline.generator
-    generator.load(offline.runtime)
+    generator, module = offline.generator, offline.module()
     quick = _quick(offline, prompt, factor)
     size = generator.size if generator.reads_source else None
     source = read_batch([quick], size)
@@ -109,7 +108,7 @@ def _images_trial(
     def trial(num: int) -> None:
         rows = [replace(quick, seed=row) for row in range(num)]
         with torch.inference_mode():
-            generator.predict_step(replace(source, prompts=rows))
+            module.predict_step(replace(source, prompts=rows))
 
     return trial, generator.num_evaluations(quick)
 

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,8 @@ from sip.core.files import fsync, plain_disk_errors
 
 ROWS_FILE = "rows.parquet"
 TAR_FILE = "pictures.tar"
-STORAGES = ("files", "webdataset")
+Storage = Literal["files", "webdataset"]
+STORAGES = get_args(Storage)
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 HASH_LENGTH = 16  # hex digits of the SHA-256 of the rows, in a shard's name
 

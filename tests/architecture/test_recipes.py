@@ -50,9 +50,6 @@ OPEN = {
         "test_fraction",
         "train_part",
     },
-    "sip.images.diffusemix_like.DiffuseMixLike": {"per_sample", "max_failed", "storage"},
-    "sip.images.img2img.Img2Img": {"per_sample", "max_failed", "storage"},
-    "sip.images.txt2img.Txt2Img": {"per_sample", "max_failed", "storage"},
 }
 UNBUILT = {
     "sip.dataset.huggingface.HuggingFace",

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import hydra
 import pytest
-from omegaconf import DictConfig
 
 from sip.benchmark import full_size, generation
 from sip.benchmark.floor import Call, Floor
@@ -28,19 +27,13 @@ def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator:
         yield lambda *overrides: hydra.compose("benchmark", [*QUICK, *overrides])
 
 
-def offline(config: DictConfig) -> Offline:
-    rooms = Offline(config)
-    rooms.generator.load(rooms.runtime)
-    return rooms
-
-
 @pytest.mark.parametrize("per_sample", [1, 2])
 def test_the_floor_is_the_work_that_the_rows_cost(compose, tmp_path: Path, per_sample) -> None:
-    rooms = offline(compose(f"images.per_sample={per_sample}", "images.num_steps=10"))
-    engine = rooms.generator
+    rooms = Offline(compose(f"images.per_sample={per_sample}", "images.num_steps=10"))
+    engine = rooms.module()
     prompts = make_prompts(rooms, 20, tmp_path / "pictures")
     assert len({prompt.text for prompt in prompts}) == 20 // per_sample
-    batches = group_rows(prompts, 4, engine.group)
+    batches = group_rows(prompts, 4, engine.settings.group)
     assert {len(batch) for batch in batches} == {2, 4}
     floor = Floor(engine, batches)
     seen = {"denoise": 0, "encode": 0, "decode": 0}
@@ -58,7 +51,8 @@ def test_the_floor_is_the_work_that_the_rows_cost(compose, tmp_path: Path, per_s
     floor.run()
     for hook in hooks:
         hook.remove()
-    assert seen["denoise"] == floor.evaluations == sum(map(engine.num_evaluations, prompts))
+    planned = sum(map(engine.settings.num_evaluations, prompts))
+    assert seen["denoise"] == floor.evaluations == planned
     assert seen["encode"] == 20 // per_sample and seen["decode"] == 20
     # Guided rows count twice, and the rows with guidance scale 1 once.
     assert Call("denoise", 8, 9) in floor.calls and Call("denoise", 2, 9) in floor.calls

@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 
 from sip.device.settings import Runtime
-from sip.images.base import Drawn
+from sip.images.base import GeneratedImage
 from sip.images.batches import group_rows, read_batch
+from sip.images.engine import Engine
 from sip.images.img2img import Img2Img
+from sip.images.settings import DiffusionSettings
 from sip.images.txt2img import Txt2Img
 from sip.prompts.base import Prompt, Span
 from sip.prompts.weighting.compel import CompelWeighting
@@ -101,19 +103,28 @@ def make_txt2img(model_folder):
 
 
 @pytest.fixture
-def draw():
-    """Draw a list and return the rows by image id."""
+def generate():
+    """Generate the images of a list, with a component or an engine; return them by image id."""
 
-    def draw_all(generator, prompts, batch_size: int = 4, runtime: Runtime | None = None) -> dict:
-        generator.check(prompts)
-        generator.load(runtime or Runtime.cpu())
-        size = generator.size if generator.reads_source else None
-        rows: list[Drawn] = []
+    def generate_all(
+        generator: DiffusionSettings | Engine,
+        prompts: list[Prompt],
+        batch_size: int = 4,
+        runtime: Runtime | None = None,
+    ) -> dict[str, GeneratedImage]:
+        if isinstance(generator, Engine):
+            engine, settings = generator, generator.settings
+        else:
+            settings = generator
+            settings.check(prompts)
+            engine = settings.load(runtime or Runtime.cpu())
+        size = settings.size if settings.reads_source else None
+        rows: list[GeneratedImage] = []
         with torch.inference_mode():
-            for batch in group_rows(prompts, batch_size, generator.group):
-                rows += generator.predict_step(read_batch(batch, size))
+            for batch in group_rows(prompts, batch_size, settings.group):
+                rows += engine.predict_step(read_batch(batch, size))
         by_id = {row.image_id: row for row in rows}
         assert len(by_id) == len(rows)
         return by_id
 
-    return draw_all
+    return generate_all

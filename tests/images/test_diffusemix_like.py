@@ -7,6 +7,7 @@ import torch
 from sip.core.errors import UserError
 from sip.core.hashing import seed_of
 from sip.core.image_io import read_rgb
+from sip.device.settings import Runtime
 from sip.images.diffusemix_like import HALVES, DiffuseMixLike, half, half_of
 from sip.images.fractals import fractal
 from tests.images.conftest import settings
@@ -26,8 +27,8 @@ def rows(make_prompt):
     return [make_prompt(index, spans=(), noise_rate=(0.5, 0.8)[index % 2]) for index in range(4)]
 
 
-def test_it_equals_the_formula(make_mixing, make_img2img, rows, draw):
-    mixed, plain = draw(make_mixing(), rows, 4), draw(make_img2img(num_steps=4), rows, 4)
+def test_it_equals_the_formula(make_mixing, make_img2img, rows, generate):
+    mixed, plain = generate(make_mixing(), rows, 4), generate(make_img2img(num_steps=4), rows, 4)
     for row in rows:
         drawn = plain[row.image_id].pixels.numpy()
         original = np.asarray(read_rgb(row.source, SIZE)).transpose(2, 0, 1) / 255
@@ -43,8 +44,8 @@ def test_it_equals_the_formula(make_mixing, make_img2img, rows, draw):
         assert mixed[row.image_id].unet_evaluations == plain[row.image_id].unet_evaluations
 
 
-def test_half_of_the_original_stays(make_mixing, rows, draw):
-    mixed = draw(make_mixing(fractal_weight=0), rows)
+def test_half_of_the_original_stays(make_mixing, rows, generate):
+    mixed = generate(make_mixing(fractal_weight=0), rows)
     far = SIZE // 4  # from the seam
     for row in rows:
         got = mixed[row.image_id].pixels
@@ -77,18 +78,18 @@ def test_halves_add_up_and_meet_in_the_middle(size):
     assert abs(int(soft) - 20 * size / 512) <= 2
 
 
-def test_a_picture_does_not_depend_on_its_batch(make_mixing, rows, draw):
-    together, alone = draw(make_mixing(), rows, 4), draw(make_mixing(), rows[::-1], 1)
+def test_a_picture_does_not_depend_on_its_batch(make_mixing, rows, generate):
+    together, alone = generate(make_mixing(), rows, 4), generate(make_mixing(), rows[::-1], 1)
     for row in rows:
         difference = together[row.image_id].pixels - alone[row.image_id].pixels
         assert difference.abs().max() <= ONE_LEVEL
 
 
-def test_a_failed_picture_is_not_mixed_into_a_good_one(make_mixing, rows, draw):
-    generator = make_mixing()
-    paint = generator.paint
-    generator.paint = lambda batch: paint(batch) * 0
-    drawn = draw(generator, rows[:2])
+def test_a_failed_picture_is_not_mixed_into_a_good_one(make_mixing, rows, generate):
+    engine = make_mixing().load(Runtime.cpu())
+    decode = engine.models.decode
+    engine.models.decode = lambda latents: decode(latents) * 0
+    drawn = generate(engine, rows[:2])
     assert {row.reason for row in drawn.values()} == {"black"}
     assert all(row.pixels is None for row in drawn.values())
 
@@ -106,7 +107,7 @@ def test_the_recipe_holds_what_changes_files(make_mixing, make_img2img):
 
 
 def test_wrong_values_are_refused(make_mixing):
-    with pytest.raises(UserError, match="images.fractal_weight: expected a share, 0 to 1, came 2"):
+    with pytest.raises(UserError, match=r"fractal_weight: must be in \[0, 1\], got 2"):
         make_mixing(fractal_weight=2)
-    with pytest.raises(UserError, match="images.num_fractals: expected a number >= 1, came 0"):
+    with pytest.raises(UserError, match="num_fractals: must be a whole number >= 1, got 0"):
         make_mixing(num_fractals=0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,30 +11,29 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.device.settings import Runtime
-from sip.images.base import Drawn
+from sip.images.base import GeneratedImage
 from sip.images.batches import Batch, group_rows, read_batch
-from sip.images.drawing import LastUse, draw
+from sip.images.drawing import LastUse, generate
+from sip.images.module import ImageModule
 from sip.prompts.base import Prompt, Span
 
 
-class Passing:
-    """A generator that hands its sources through; `fits` is the largest batch it can hold."""
-
-    size = 8
-    reads_source = True
+class Passing(ImageModule):
+    """Returns its sources as images; `fits` is the largest batch it can hold."""
 
     def __init__(self, fits: int = 1000) -> None:
+        super().__init__(SimpleNamespace(size=8, reads_source=True), Runtime.cpu())
         self.fits = fits
         self.batches: list[Batch] = []
 
-    def predict_step(self, batch: Batch) -> list[Drawn]:
+    def predict_step(self, batch: Batch) -> list[GeneratedImage]:
         if len(batch.prompts) > self.fits:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         self.batches.append(batch)
         return [
-            Drawn(row.image_id, None, 0, 0.0, "failed", "unreadable", "no")
+            GeneratedImage(row.image_id, None, 0, 0.0, "failed", "unreadable", "no")
             if row.source_sha256 in batch.unreadable
-            else Drawn(row.image_id, batch.sources[row.source_sha256], 1, 0.0)
+            else GeneratedImage(row.image_id, batch.sources[row.source_sha256], 1, 0.0)
             for row in batch.prompts
         ]
 
@@ -59,10 +59,10 @@ def rate_of(prompt: Prompt) -> float:
     return prompt.noise_rate
 
 
-def drawn_by(generator: Passing, prompts: list[Prompt], size: int) -> list[Drawn]:
-    rows: list[Drawn] = []
+def drawn_by(generator: Passing, prompts: list[Prompt], size: int) -> list[GeneratedImage]:
+    rows: list[GeneratedImage] = []
     batches: Iterator[list[Prompt]] = iter(group_rows(prompts, size, rate_of))
-    draw(generator, batches, rows.extend, Runtime.cpu(), LastUse(prompts))
+    generate(generator.settings, generator, batches, rows.extend, LastUse(prompts))
     return rows
 
 
@@ -90,11 +90,11 @@ def test_a_batch_that_does_not_fit_is_halved(prompts, fits, capsys) -> None:
     rows = drawn_by(generator, prompts, 8)
     assert sorted(row.image_id for row in rows) == sorted(p.image_id for p in prompts)
     assert max(len(batch.prompts) for batch in generator.batches) <= fits
-    assert "8 pictures at once do not fit into memory, going on with 4" in capsys.readouterr().err
+    assert "8 images at once do not fit into memory, going on with 4" in capsys.readouterr().err
 
 
 def test_a_picture_that_does_not_fit_alone_is_one_line(prompts) -> None:
-    with pytest.raises(UserError, match="one picture alone does not fit .*use a smaller images"):
+    with pytest.raises(UserError, match="a single image does not fit .*use a smaller images"):
         drawn_by(Passing(fits=0), prompts, 4)
 
 

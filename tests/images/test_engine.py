@@ -28,30 +28,31 @@ def count_rows(module):
     return rows
 
 
-def test_a_picture_does_not_depend_on_its_batch(make_img2img, unlike, draw):
-    generator = make_img2img()
-    together = draw(generator, unlike, batch_size=8)
-    backwards = draw(make_img2img(), unlike[::-1], batch_size=3)
+def test_a_picture_does_not_depend_on_its_batch(make_img2img, unlike, generate):
+    generator = make_img2img().load(Runtime.cpu())
+    together = generate(generator, unlike, batch_size=8)
+    backwards = generate(make_img2img(), unlike[::-1], batch_size=3)
     for row in unlike:
-        alone = draw(generator, [row])[row.image_id].pixels
+        alone = generate(generator, [row])[row.image_id].pixels
         for drawn in (together, backwards):
             assert (drawn[row.image_id].pixels - alone).abs().max() <= ONE_LEVEL
 
 
-def test_the_same_seed_gives_the_same_noise_at_every_noise_rate(make_img2img, make_prompt, draw):
-    generator, noises = make_img2img(), []
-    noise = generator.noise
-    generator.noise = lambda *args: noises.append(noise(*args)) or noises[-1]
-    draw(generator, [make_prompt(0, noise_rate=rate) for rate in (0.3, 0.7)])
+def test_the_same_seed_gives_the_same_noise_at_every_noise_rate(
+    make_img2img, make_prompt, generate
+):
+    engine, noises = make_img2img().load(Runtime.cpu()), []
+    noise = engine.noise
+    engine.noise = lambda *args: noises.append(noise(*args)) or noises[-1]
+    generate(engine, [make_prompt(0, noise_rate=rate) for rate in (0.3, 0.7)])
     (sample_low, noise_low), (sample_high, noise_high) = noises
     assert torch.equal(sample_low, sample_high) and torch.equal(noise_low, noise_high)
     assert not torch.equal(sample_low, noise_low)
 
 
 def test_noise_is_that_of_the_rows_own_seed(make_img2img):
-    generator = make_img2img()
-    generator.load(Runtime.cpu())
-    first, second = generator.noise([7, 8], 2)
+    engine = make_img2img().load(Runtime.cpu())
+    first, second = engine.noise([7, 8], 2)
     own = torch.Generator().manual_seed(8)
     for drawn in (first, second):
         assert torch.equal(drawn[1], torch.randn(4, 8, 8, generator=own))
@@ -59,16 +60,16 @@ def test_noise_is_that_of_the_rows_own_seed(make_img2img):
 
 @pytest.mark.parametrize("interval", [[0, 1], [0.1, 0.25], [0.95, 1]])
 def test_evaluations_are_those_that_the_unet_made(
-    make_img2img, make_txt2img, unlike, draw, interval
+    make_img2img, make_txt2img, unlike, generate, interval
 ):
     for generator in (
         make_img2img(guidance_interval=interval),
         make_txt2img(guidance_interval=interval),
     ):
         planned = [generator.num_evaluations(row) for row in unlike]  # nothing is loaded yet
-        generator.load(Runtime.cpu())
-        rows = count_rows(generator.models.denoiser)
-        drawn = draw(generator, unlike)
+        engine = generator.load(Runtime.cpu())
+        rows = count_rows(engine.models.denoiser)
+        drawn = generate(engine, unlike)
         assert [drawn[row.image_id].unet_evaluations for row in unlike] == planned
         assert sum(rows) == sum(planned)
 
@@ -76,9 +77,9 @@ def test_evaluations_are_those_that_the_unet_made(
 @pytest.mark.parametrize(
     ("scale", "rate", "expected"), [(1.0, 0.3, 3), (0.2, 0.7, 7), (1.001, 0.3, 6), (7.0, 1.0, 20)]
 )
-def test_evaluations_by_hand(make_img2img, make_prompt, draw, scale, rate, expected):
+def test_evaluations_by_hand(make_img2img, make_prompt, generate, scale, rate, expected):
     row = make_prompt(0, guidance_scale=scale, noise_rate=rate)
-    assert draw(make_img2img(), [row])[row.image_id].unet_evaluations == expected
+    assert generate(make_img2img(), [row])[row.image_id].unet_evaluations == expected
 
 
 def test_evaluations_of_an_interval_by_hand(make_img2img, make_prompt):
@@ -94,81 +95,77 @@ def test_evaluations_of_an_interval_by_hand(make_img2img, make_prompt):
     assert generator.group(row) != generator.group(make_prompt(0, guidance_scale=1.0))
 
 
-def test_nothing_is_computed_twice(make_img2img, make_prompt, draw):
-    generator = make_img2img()
-    generator.load(Runtime.cpu())
+def test_nothing_is_computed_twice(make_img2img, make_prompt, generate):
+    engine = make_img2img().load(Runtime.cpu())
     counts: Counter[str] = Counter()
 
     def count(name):
         return lambda _, args: counts.update({name: len(args[0])})
 
-    generator.models.text.encoder.register_forward_pre_hook(count("texts"))
-    generator.models.vae.encoder.register_forward_pre_hook(count("originals"))
+    engine.models.text.encoder.register_forward_pre_hook(count("texts"))
+    engine.models.vae.encoder.register_forward_pre_hook(count("originals"))
     # 4 variants of each of 3 originals; each original has one prompt, with one lowered span.
-    draw(generator, [make_prompt(index) for index in range(12)], batch_size=4)
+    generate(engine, [make_prompt(index) for index in range(12)], batch_size=4)
     prompts, lowered, empty = 3, 3, 1
     assert counts == {"originals": 3, "texts": prompts + lowered + empty}
 
 
 def test_originals_that_no_row_needs_any_more_are_dropped(make_img2img, make_prompt):
-    generator = make_img2img()
-    generator.load(Runtime.cpu())
-    batch = read_batch([make_prompt(0), make_prompt(1)], generator.size)
-    generator.predict_step(batch)
-    assert len(generator.posteriors) == 2
+    engine = make_img2img().load(Runtime.cpu())
+    batch = read_batch([make_prompt(0), make_prompt(1)], engine.settings.size)
+    engine.predict_step(batch)
+    assert len(engine.posteriors) == 2
     last = frozenset({"sha-0", "never seen"})
-    generator.predict_step(Batch(batch.prompts, batch.sources, {}, last))
-    assert len(generator.posteriors) == 1
+    engine.predict_step(Batch(batch.prompts, batch.sources, {}, last))
+    assert len(engine.posteriors) == 1
 
 
 def test_rows_come_back_in_their_order(make_img2img, make_prompt):
-    generator = make_img2img()
-    generator.load(Runtime.cpu())
+    engine = make_img2img().load(Runtime.cpu())
     rows = [make_prompt(index) for index in (2, 0, 1)]
-    batch = read_batch(rows, generator.size)
+    batch = read_batch(rows, engine.settings.size)
     batch.unreadable["sha-0"] = "broken"
-    drawn = generator.predict_step(batch)
+    drawn = engine.predict_step(batch)
     assert [one.image_id for one in drawn] == [row.image_id for row in rows]
     assert [one.status for one in drawn] == ["ok", "failed", "ok"]
 
 
-def test_no_text_at_all_can_be_drawn(make_img2img, make_prompt, draw):
+def test_no_text_at_all_can_be_drawn(make_img2img, make_prompt, generate):
     row = make_prompt(0, spans=(), guidance_scale=1.0)
     same = make_prompt(0, spans=(), guidance_scale=5.0)
-    drawn = draw(make_img2img(), [row, same])
+    drawn = generate(make_img2img(), [row, same])
     distance = drawn[row.image_id].pixels - drawn[same.image_id].pixels
     assert distance.abs().max() < 1e-4  # guidance between two empty prompts changes nothing
 
 
-def test_bfloat16_draws_nearly_the_same(make_img2img, make_prompt, draw):
+def test_bfloat16_draws_nearly_the_same(make_img2img, make_prompt, generate):
     row = make_prompt(0, guidance_scale=1.5)
-    half = draw(make_img2img(dtype="bfloat16"), [row])[row.image_id].pixels
-    full = draw(make_img2img(), [row])[row.image_id].pixels
+    half = generate(make_img2img(dtype="bfloat16"), [row])[row.image_id].pixels
+    full = generate(make_img2img(), [row])[row.image_id].pixels
     assert half.dtype == torch.float32
     assert (half - full).abs().mean() < 0.02
 
 
-def test_weights_are_not_trained(make_img2img, make_prompt, draw):
-    generator = make_img2img()
-    draw(generator, [make_prompt(0, spans=(Span("nine", 1.0),))])
-    assert not any(weight.requires_grad for weight in generator.parameters())
+def test_weights_are_not_trained(make_img2img, make_prompt, generate):
+    engine = make_img2img().load(Runtime.cpu())
+    generate(engine, [make_prompt(0, spans=(Span("nine", 1.0),))])
+    assert not any(weight.requires_grad for weight in engine.parameters())
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.05, 1.2])
+@pytest.mark.parametrize("rate", [0.0, 0.05])
 def test_a_noise_rate_without_steps_stops_before_any_work(make_img2img, make_prompt, rate):
     for generator in (make_img2img(), make_img2img(model="not/here")):  # there or not
         prompts = [make_prompt(0), make_prompt(1, noise_rate=rate)]
-        with pytest.raises(UserError, match=rf"noise_rate: expected 0.1 to 1, .* came {rate:g}"):
+        with pytest.raises(UserError, match=rf"noise_rate: must be in \[0.1, 1\], .* got {rate}"):
             generator.check(prompts)
-        assert generator.family is None
 
 
 @pytest.mark.gpu
-def test_the_gpu_draws_as_the_cpu_does(make_img2img, unlike, draw):
-    on_gpu, gpu = make_img2img(), Runtime.cpu(device="cuda")
-    first = draw(on_gpu, unlike, runtime=gpu)
-    again = draw(on_gpu, unlike, runtime=gpu)
-    for image_id, row in draw(make_img2img(), unlike).items():
+def test_the_gpu_draws_as_the_cpu_does(make_img2img, unlike, generate):
+    on_gpu = make_img2img().load(Runtime.cpu(device="cuda"))
+    first = generate(on_gpu, unlike)
+    again = generate(on_gpu, unlike)
+    for image_id, row in generate(make_img2img(), unlike).items():
         assert (first[image_id].pixels - row.pixels).abs().max() < 0.02
         assert torch.equal(first[image_id].pixels, again[image_id].pixels)
 
@@ -176,10 +173,9 @@ def test_the_gpu_draws_as_the_cpu_does(make_img2img, unlike, draw):
 @pytest.mark.gpu
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpmpp_2m", "unipc", "lcm"])
 def test_no_step_waits_for_the_gpu(make_img2img, make_prompt, scheduler):
-    generator = make_img2img(scheduler=scheduler)
-    generator.load(Runtime.cpu(device="cuda"))
-    batch = read_batch([make_prompt(index) for index in range(4)], generator.size)
-    predict, decode = generator.models.predict, generator.models.decode
+    engine = make_img2img(scheduler=scheduler).load(Runtime.cpu(device="cuda"))
+    batch = read_batch([make_prompt(index) for index in range(4)], engine.settings.size)
+    predict, decode = engine.models.predict, engine.models.decode
 
     def strict(*args):
         torch.cuda.set_sync_debug_mode("error")
@@ -190,65 +186,64 @@ def test_no_step_waits_for_the_gpu(make_img2img, make_prompt, scheduler):
         return decode(latents)
 
     with torch.inference_mode():
-        generator.predict_step(batch)  # what is done at the first call only
-        generator.models.predict, generator.models.decode = strict, free
+        engine.predict_step(batch)  # what is done at the first call only
+        engine.models.predict, engine.models.decode = strict, free
         try:
-            drawn = generator.predict_step(batch)
+            drawn = engine.predict_step(batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert all(one.status == "ok" for one in drawn)
 
 
 def test_short_batches_are_filled_up_where_calls_are_compiled(
-    make_img2img, make_prompt, draw, monkeypatch
+    make_img2img, make_prompt, generate, monkeypatch
 ):
     compiled = []
     monkeypatch.setattr(
         torch.nn.Module, "compile", lambda self, **kwargs: compiled.append((self, kwargs))
     )
     prompts = [make_prompt(index, guidance_scale=1.0 + index % 2) for index in range(13)]
-    generator, plain = make_img2img(), make_img2img()
-    generator.load(Runtime.cpu(compile=True))
-    family = generator.models
+    generator = make_img2img()
+    engine = generator.load(Runtime.cpu(compile=True))
+    family = engine.models
     assert compiled == [
         (part, {"dynamic": False})
         for part in (family.denoiser, family.vae.encoder, family.vae.decoder)
     ]
     rows = count_rows(family.denoiser)
     pictures, originals = count_rows(family.vae.decoder), count_rows(family.vae.encoder)
-    drawn = draw(generator, prompts, 4, Runtime.cpu(compile=True))
+    drawn = generate(engine, prompts, 4)
     assert len(group_rows(prompts, 4, generator.group)) == 4
     assert set(rows) == {4, 8} and set(pictures) == {4} and set(originals) == {3}
     for row in prompts:  # the rows that fill up count for nothing
         assert drawn[row.image_id].unet_evaluations == generator.num_evaluations(row)
-    for image_id, row in draw(plain, prompts, 4).items():
+    for image_id, row in generate(generator, prompts, 4).items():
         assert (drawn[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL
 
 
 def test_what_did_not_fit_into_memory_is_not_filled_up_to(make_img2img, make_prompt, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **kwargs: None)
-    generator = make_img2img()
-    generator.load(Runtime.cpu(compile=True))
-    decode = generator.models.decode
-    rows = count_rows(generator.models.vae.decoder)
+    engine = make_img2img().load(Runtime.cpu(compile=True))
+    decode = engine.models.decode
+    rows = count_rows(engine.models.vae.decoder)
 
     def limited(latents):
         if len(latents) > 2:
             raise torch.OutOfMemoryError("out of memory")
         return decode(latents)
 
-    generator.models.decode = limited
+    engine.models.decode = limited
     batches = [read_batch([make_prompt(n) for n in range(size)], 32) for size in (4, 2, 1)]
     with pytest.raises(torch.OutOfMemoryError):
-        generator.predict_step(batches[0])
-    assert len(generator.predict_step(batches[1])) == 2
-    assert len(generator.predict_step(batches[2])) == 1
+        engine.predict_step(batches[0])
+    assert len(engine.predict_step(batches[1])) == 2
+    assert len(engine.predict_step(batches[2])) == 1
     assert rows == [2, 2]
 
 
 @pytest.mark.slow
-def test_a_compiled_engine_draws_the_same(make_img2img, make_prompt, draw):
+def test_a_compiled_engine_draws_the_same(make_img2img, make_prompt, generate):
     rows = [make_prompt(index) for index in range(4)]
-    compiled = draw(make_img2img(), rows, 3, Runtime.cpu(compile=True, channels_last=True))
-    for image_id, row in draw(make_img2img(), rows).items():
+    compiled = generate(make_img2img(), rows, 3, Runtime.cpu(compile=True, channels_last=True))
+    for image_id, row in generate(make_img2img(), rows).items():
         assert (compiled[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL

@@ -26,7 +26,7 @@ def test_every_reason_has_a_line():
     assert set(REASONS) == {*ERRORS, "unreadable"}
 
 
-def test_an_unreadable_source_fails_alone(make_img2img, make_prompt, draw, tmp_path):
+def test_an_unreadable_source_fails_alone(make_img2img, make_prompt, generate, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"not a picture")
     bad = [
@@ -34,7 +34,7 @@ def test_an_unreadable_source_fails_alone(make_img2img, make_prompt, draw, tmp_p
         make_prompt(0, source=str(tmp_path / "gone.png"), source_sha256="gone", seed=2),
     ]
     good = [make_prompt(1), make_prompt(2)]
-    drawn = draw(make_img2img(), [bad[0], *good, bad[1]])
+    drawn = generate(make_img2img(), [bad[0], *good, bad[1]])
     for row in good:
         assert drawn[row.image_id].status == "ok" and drawn[row.image_id].reason is None
     for row, name in zip(bad, ("broken.png", "gone.png"), strict=True):
@@ -44,24 +44,23 @@ def test_an_unreadable_source_fails_alone(make_img2img, make_prompt, draw, tmp_p
         assert failed.pixels is None and failed.unet_evaluations == 0
 
 
-def test_a_batch_of_unreadable_sources_fails(make_img2img, make_prompt, draw, tmp_path):
+def test_a_batch_of_unreadable_sources_fails(make_img2img, make_prompt, generate, tmp_path):
     row = make_prompt(0, source=str(tmp_path / "gone.png"), source_sha256="gone")
-    assert draw(make_img2img(), [row])[row.image_id].status == "failed"
+    assert generate(make_img2img(), [row])[row.image_id].status == "failed"
 
 
-def test_txt2img_needs_no_source(make_txt2img, make_prompt, draw, tmp_path):
+def test_txt2img_needs_no_source(make_txt2img, make_prompt, generate, tmp_path):
     row = make_prompt(0, source=str(tmp_path / "gone.png"), source_sha256="gone")
-    assert draw(make_txt2img(), [row])[row.image_id].status == "ok"
+    assert generate(make_txt2img(), [row])[row.image_id].status == "ok"
 
 
-def test_pixels_that_are_not_finite_fail_alone(make_img2img, make_prompt, draw):
+def test_pixels_that_are_not_finite_fail_alone(make_img2img, make_prompt, generate):
     weighting = BrokenFor()
-    generator = make_img2img(weighting=weighting)
-    generator.load(Runtime.cpu())
-    tokenizer = generator.models.text.tokenizer
+    engine = make_img2img(weighting=weighting).load(Runtime.cpu())
+    tokenizer = engine.models.text.tokenizer
     weighting.token = tokenizer("nine", add_special_tokens=False)["input_ids"][0]
     rows = [make_prompt(index) for index in range(3)]
-    drawn = draw(generator, rows)
+    drawn = generate(engine, rows)
     assert [drawn[row.image_id].status for row in rows] == ["ok", "ok", "failed"]
     failed = drawn[rows[2].image_id]
     assert failed.pixels is None and failed.reason == "not finite"
@@ -70,14 +69,14 @@ def test_pixels_that_are_not_finite_fail_alone(make_img2img, make_prompt, draw):
 
 
 @pytest.mark.parametrize("paradigm", ["img2img", "txt2img"])
-def test_black_pictures_fail(make_img2img, make_txt2img, make_prompt, draw, paradigm):
+def test_black_pictures_fail(make_img2img, make_txt2img, make_prompt, generate, paradigm):
     generator = {"img2img": make_img2img, "txt2img": make_txt2img}[paradigm]()
-    generator.load(Runtime.cpu())
+    engine = generator.load(Runtime.cpu())
     with torch.no_grad():
-        generator.models.vae.decoder.conv_out.weight.zero_()
-        generator.models.vae.decoder.conv_out.bias.fill_(-1.0)
+        engine.models.vae.decoder.conv_out.weight.zero_()
+        engine.models.vae.decoder.conv_out.bias.fill_(-1.0)
     row = make_prompt(0)
-    failed = draw(generator, [row])[row.image_id]
+    failed = generate(engine, [row])[row.image_id]
     assert failed.reason == "black" and failed.pixels is None and "black" in failed.error
 
 
@@ -92,12 +91,12 @@ def test_a_picture_is_black_if_no_pixel_is_above_one_level():
 
 @pytest.mark.parametrize(("threshold", "reason"), [(-1.5, "flagged"), (1.5, None)])
 def test_the_safety_checker_fails_what_it_flags(
-    make_img2img, make_prompt, draw, tmp_path, capsys, threshold, reason
+    make_img2img, make_prompt, generate, tmp_path, capsys, threshold, reason
 ):
     checker = models.safety_checker(threshold)
     folder = models.save_sd(tmp_path / "model", checker=checker)
     rows = [make_prompt(0), make_prompt(1)]
-    drawn = draw(make_img2img(model=str(folder), safety_checker=True), rows)
+    drawn = generate(make_img2img(model=str(folder), safety_checker=True), rows)
     assert {drawn[row.image_id].reason for row in rows} == {reason}
     said = capsys.readouterr().err
     assert "safety" not in said and "NSFW" not in said  # it is on, and says nothing of its own
@@ -109,30 +108,31 @@ def test_the_safety_checker_fails_what_it_flags(
 def test_the_safety_checker_sees_what_the_stock_pipeline_shows_it(make_img2img, tmp_path):
     checker = models.safety_checker(0.0)
     folder = models.save_sd(tmp_path / "model", checker=checker)
-    generator = make_img2img(model=str(folder), safety_checker=True)
-    generator.load(Runtime.cpu())
+    engine = make_img2img(model=str(folder), safety_checker=True).load(Runtime.cpu())
     torch.manual_seed(0)
     pixels = torch.rand(6, 3, 32, 32).round()
     seen = []
-    checker = generator.checker.checker
+    checker = engine.checker.checker
     checker.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["clip_input"]), with_kwargs=True
     )
-    generator.checker.flagged(pixels)
-    extractor = generator.checker.extractor
+    engine.checker.flagged(pixels)
+    extractor = engine.checker.extractor
     expected = extractor([picture * 255 for picture in pixels], return_tensors="pt").pixel_values
     torch.testing.assert_close(seen[0], expected, atol=0.02, rtol=0)
 
 
-def test_the_safety_checker_is_off_and_one_line_says_so(make_img2img, make_prompt, draw, capfd):
-    generator = make_img2img()
-    draw(generator, [make_prompt(0)])
-    draw(generator, [make_prompt(1)])
+def test_the_safety_checker_is_off_and_one_line_says_so(make_img2img, make_prompt, generate, capfd):
+    engine = make_img2img().load(Runtime.cpu())
+    generate(engine, [make_prompt(0)])
+    generate(engine, [make_prompt(1)])
     out, err = capfd.readouterr()
     assert out == ""
-    assert err == "images       the safety checker is off: drawn pictures are not screened\n"
+    assert err == "images       the safety checker is off: generated images are not screened\n"
 
 
 def test_a_folder_without_a_safety_checker_says_so(make_img2img):
-    with pytest.raises(UserError, match="images.safety_checker: .* has none; use"):
+    with pytest.raises(
+        UserError, match="images.safety_checker: must be false for .*, which has none, got true"
+    ):
         make_img2img(safety_checker=True).require()

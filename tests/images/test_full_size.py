@@ -11,11 +11,12 @@ from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 from PIL import Image
 
 from sip.benchmark.full_size import build_sd15
+from sip.device.settings import Runtime
 from tests.images.stock import TOLERANCE, call, compel_texts, stock
 
 
 @pytest.mark.slow
-def test_full_size_equals_the_stock_pipeline(make_img2img, make_prompt, draw, tmp_path):
+def test_full_size_equals_the_stock_pipeline(make_img2img, make_prompt, generate, tmp_path):
     folder = tmp_path / "sd15"
     build_sd15(folder, "float32")
     levels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -24,14 +25,14 @@ def test_full_size_equals_the_stock_pipeline(make_img2img, make_prompt, draw, tm
     row = replace(
         make_prompt(0, guidance_scale=5.0, noise_rate=0.2), source=str(tmp_path / "source.png")
     )
-    generator = make_img2img(model=str(folder), size=512)
     begin = time.perf_counter()
-    drawn = draw(generator, [row])[row.image_id]
+    engine = make_img2img(model=str(folder), size=512).load(Runtime.cpu())
+    drawn = generate(engine, [row])[row.image_id]
     seconds = time.perf_counter() - begin
-    weights = sum(weight.numel() for weight in generator.models.denoiser.parameters())
+    weights = sum(weight.numel() for weight in engine.models.denoiser.parameters())
     assert weights == 859_520_964
     assert drawn.unet_evaluations == 4  # 2 steps, each of two halves
-    del generator
+    del engine
     gc.collect()  # two models at once take 9 GB
 
     pipeline = stock(StableDiffusionImg2ImgPipeline, folder, DDIMScheduler)

@@ -17,31 +17,44 @@ from tests.images.stock import assert_equal, call, compel_texts, stock
 
 ONE_LEVEL = 1 / 255
 WRONG = {
-    "images.scheduler: expected one of ddim, euler, .* came 'dim'": {"scheduler": "dim"},
-    "images.dtype: expected one of float32, bfloat16": {"dtype": "fp16"},
-    "images.num_steps: expected a number >= 1, came 0": {"num_steps": 0},
-    r"images.guidance_interval: expected \[low, high\]": {"guidance_interval": [0.5, 0.2]},
-    "images.guidance_interval: .* came 0.5": {"guidance_interval": 0.5},
-    "images.max_failed: expected a share, 0 to 1, came 5": {"max_failed": 5},
-    "images.format: expected one of png, jpeg, webp, came 'gif'": {"format": "gif"},
-    "images.storage: expected one of files, webdataset, came 'zip'": {"storage": "zip"},
-    "images.lora: expected null or the keys model, .* came model": {"lora": {"model": "x"}},
-    "expected a name that ends in .safetensors": {
+    "scheduler: must be one of ddim, euler, dpmpp_2m, unipc, lcm, got 'dim'": {"scheduler": "dim"},
+    "dtype: must be one of float32, bfloat16, float16, got 'fp16'": {"dtype": "fp16"},
+    "num_steps: must be a whole number >= 1, got 0": {"num_steps": 0},
+    "guidance_interval: must be [low, high] with low <= high, got [0.5, 0.2]": {
+        "guidance_interval": [0.5, 0.2]
+    },
+    "guidance_interval: must be a list of 2: in [0, 1] each, got 0.5": {"guidance_interval": 0.5},
+    "max_failed: must be in [0, 1], got 5": {"max_failed": 5},
+    "format: must be one of png, jpeg, webp, got 'gif'": {"format": "gif"},
+    "storage: must be one of files, webdataset, got 'zip'": {"storage": "zip"},
+    "lora: must be null or a mapping of model, revision, weight_name, scale, got ['model']": {
+        "lora": {"model": "x"}
+    },
+    "lora.weight_name: must be a name that ends in .safetensors, got 'x.bin'": {
         "lora": {"model": "x", "revision": None, "weight_name": "x.bin", "scale": 1.0}
+    },
+    "lora.scale: must be a finite number, got nan": {
+        "lora": {
+            "model": "x",
+            "revision": None,
+            "weight_name": "x.safetensors",
+            "scale": float("nan"),
+        }
     },
 }
 
 
 @pytest.mark.parametrize("message", WRONG)
 def test_wrong_settings_name_the_right_ones(make_img2img, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError) as caught:
         make_img2img(**WRONG[message])
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"size": 30}, "images.size: expected a multiple of 4 px .* came 30"),
+        ({"size": 30}, "images.size: must be a multiple of 4 px .* got 30"),
         ({"scheduler": "lcm", "num_steps": 60}, "images.num_steps: 60 with scheduler lcm"),
     ],
 )
@@ -52,7 +65,6 @@ def test_what_does_not_fit_the_model_is_refused_before_it_is_loaded(
     for check in (generator.require, lambda: generator.check([make_prompt(0)])):
         with pytest.raises(UserError, match=message):
             check()
-    assert generator.family is None
 
 
 def test_missing_weights_are_named(make_img2img, tmp_path):
@@ -89,12 +101,14 @@ def test_the_recipe_holds_what_changes_files_and_nothing_else(make_img2img, make
     assert same.recipe() == recipe
 
 
-def test_a_variant_is_loaded_by_its_name(make_img2img, model_folder, make_prompt, draw, tmp_path):
+def test_a_variant_is_loaded_by_its_name(
+    make_img2img, model_folder, make_prompt, generate, tmp_path
+):
     pipeline = stock(StableDiffusionPipeline, model_folder)
     pipeline.save_pretrained(tmp_path / "fp16", variant="fp16")
     row = make_prompt(0)
-    drawn = draw(make_img2img(model=str(tmp_path / "fp16"), variant="fp16"), [row])
-    plain = draw(make_img2img(), [row])
+    drawn = generate(make_img2img(model=str(tmp_path / "fp16"), variant="fp16"), [row])
+    plain = generate(make_img2img(), [row])
     assert torch.equal(drawn[row.image_id].pixels, plain[row.image_id].pixels)
     with pytest.raises(UserError, match="safetensors"):
         make_img2img(model=str(tmp_path / "fp16")).load(Runtime.cpu())
@@ -147,16 +161,16 @@ def lora(model_folder, tmp_path):
     }
 
 
-def test_a_lora_equals_the_stock_pipeline(make_img2img, model_folder, make_prompt, draw, lora):
+def test_a_lora_equals_the_stock_pipeline(make_img2img, model_folder, make_prompt, generate, lora):
     rows = [make_prompt(index) for index in range(3)]
-    generator = make_img2img(lora=lora)
-    drawn = draw(generator, rows)
-    assert not any("lora" in name for name, _ in generator.named_parameters())  # fused
+    engine = make_img2img(lora=lora).load(Runtime.cpu())
+    drawn = generate(engine, rows)
+    assert not any("lora" in name for name, _ in engine.named_parameters())  # fused
     pipeline = stock(StableDiffusionImg2ImgPipeline, model_folder)
     pipeline.load_lora_weights(lora["model"], weight_name=lora["weight_name"])
     pipeline.fuse_lora(lora_scale=lora["scale"])
     assert_equal(drawn, rows, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
-    plain = draw(make_img2img(), rows)
+    plain = generate(make_img2img(), rows)
     assert (plain[rows[0].image_id].pixels - drawn[rows[0].image_id].pixels).abs().max() > 0.01
 
 
@@ -189,28 +203,25 @@ def test_without_peft_one_line_says_so(make_img2img, monkeypatch, tmp_path):
     "changes",
     [{"channels_last": True}, {"vae_slicing": True}, {"attention": "math"}, {"attention": "flash"}],
 )
-def test_device_settings_change_nothing_beyond_rounding(make_img2img, make_prompt, draw, changes):
+def test_device_settings_change_nothing_beyond_rounding(
+    make_img2img, make_prompt, generate, changes
+):
     rows = [make_prompt(index) for index in range(3)]
-    drawn = draw(make_img2img(), rows, runtime=Runtime.cpu(**changes))
-    for image_id, row in draw(make_img2img(), rows).items():
+    drawn = generate(make_img2img(), rows, runtime=Runtime.cpu(**changes))
+    for image_id, row in generate(make_img2img(), rows).items():
         assert (drawn[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL
 
 
-def test_loading_again_with_other_settings_applies_them(make_img2img):
-    generator = make_img2img()
-    generator.load(Runtime.cpu(channels_last=True, vae_slicing=True))
-    weights = generator.models
-    convolution = weights.denoiser.conv_in.weight
-    assert convolution.is_contiguous(memory_format=torch.channels_last)
-    assert weights.vae.use_slicing
-    generator.load(Runtime.cpu())
-    assert generator.models is weights
-    assert weights.denoiser.conv_in.weight.is_contiguous() and not weights.vae.use_slicing
+def test_device_settings_are_applied(make_img2img):
+    for is_on in (True, False):
+        engine = make_img2img().load(Runtime.cpu(channels_last=is_on, vae_slicing=is_on))
+        convolution = engine.models.denoiser.conv_in.weight
+        assert convolution.is_contiguous(memory_format=torch.channels_last) == is_on
+        assert engine.models.vae.use_slicing == is_on
 
 
-def test_large_pictures_can_be_decoded_in_tiles(make_img2img, make_prompt, draw):
+def test_large_pictures_can_be_decoded_in_tiles(make_img2img, make_prompt, generate):
     row = make_prompt(0, noise_rate=0.2)
-    generator = make_img2img(size=64, vae_tiling=True)
-    generator.load(Runtime.cpu())
-    assert generator.models.vae.use_tiling
-    assert draw(generator, [row])[row.image_id].pixels.shape == (3, 64, 64)
+    engine = make_img2img(size=64, vae_tiling=True).load(Runtime.cpu())
+    assert engine.models.vae.use_tiling
+    assert generate(engine, [row])[row.image_id].pixels.shape == (3, 64, 64)

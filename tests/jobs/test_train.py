@@ -194,8 +194,8 @@ def test_a_found_run_joins_another_experiment(
     ("override", "message"),
     [
         ("seed=abc", "seed: expected a whole number >= 0, came 'abc'"),
-        ("images.num_steps=0", "images.num_steps: expected a number >= 1, came 0"),
-        ("images.per_sample=0", "images.per_sample: expected a number >= 1, came 0"),
+        ("images.num_steps=0", "images.num_steps: must be a whole number >= 1, got 0"),
+        ("images.per_sample=0", "images.per_sample: must be a whole number >= 1, got 0"),
         ("prompts.noise_rate=0.1", "prompts.noise_rate: expected 0.25 to 1"),
         ("prompts.noise_rate=2", "prompts.noise_rate: must be in"),
     ],

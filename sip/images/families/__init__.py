@@ -1,28 +1,37 @@
-"""The diffusion models that the engine can draw with, by the class that their folder names."""
+"""The diffusion models that the engine knows, by the pipeline class that their folder names.
+
+Every module of this package is imported, so a new family is one new file. A family of another
+package counts as soon as it is imported, for instance by the module of the component that uses it.
+"""
+
+import pkgutil
+from importlib import import_module
 
 from sip.core.errors import UserError
 from sip.images.families.base import Family
-from sip.images.families.layout import Layout
-from sip.images.families.sd import StableDiffusion
-from sip.images.families.sd3 import StableDiffusion3
-from sip.images.families.sdxl import StableDiffusionXL
-
-FAMILIES: dict[str, type[Family]] = {
-    name: family
-    for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3)
-    for name in family.pipelines
-}
+from sip.images.folder import PipelineFolder
 
 
-def family_of(layout: Layout) -> type[Family]:
+def families() -> dict[str, type[Family]]:
+    """Return all families by the pipeline classes that they serve."""
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    found = list(Family.__subclasses__())
+    for family in found:  # grows while it is read
+        found += family.__subclasses__()
+    return {name: family for family in found for name in family.pipelines}
+
+
+def family_of(folder: PipelineFolder) -> type[Family]:
     """Return the family of a model folder.
 
     Raises:
         UserError: Its pipeline class is not known; lists the known ones.
     """
-    if layout.pipeline not in FAMILIES:
+    known = families()
+    if folder.pipeline not in known:
         raise UserError(
-            f"images.model: {layout.folder} holds a {layout.pipeline}; expected one of "
-            f"{', '.join(FAMILIES)}"
+            f"images.model: must be one of {', '.join(known)}, got a {folder.pipeline} in "
+            f"{folder.path}; set another model"
         )
-    return FAMILIES[layout.pipeline]
+    return known[folder.pipeline]

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from sip.images.families.layout import Layout
-from sip.images.schedulers import Schedule, schedule
+from sip.images.folder import PipelineFolder
+from sip.images.schedulers import NoiseSchedule, SchedulerName, schedule
 from sip.prompts.base import Span
 from sip.prompts.weighting.base import Weighting
 
@@ -50,23 +50,25 @@ class Family(nn.Module, ABC):
         return num_steps - int(num_steps * noise_rate)
 
     @staticmethod
-    def schedule(layout: Layout, name: str, num_steps: int, size: int) -> Schedule:
+    def schedule(
+        folder: PipelineFolder, name: SchedulerName, num_steps: int, size: int
+    ) -> NoiseSchedule:
         """Return the schedule of a model that is not loaded yet.
 
         Raises:
             UserError: The model is not meant for that scheduler.
         """
-        return schedule(name, layout.config("scheduler"), num_steps)
+        return schedule(name, folder.config("scheduler"), num_steps)
 
     @staticmethod
-    def size_unit(layout: Layout) -> int:
+    def size_unit(folder: PipelineFolder) -> int:
         """Return the number of px that sizes are multiples of."""
-        return layout.vae_scale
+        return folder.vae_scale
 
     @classmethod
-    def embeds_guidance(cls, layout: Layout) -> bool:
+    def embeds_guidance(cls, folder: PipelineFolder) -> bool:
         """Return whether the denoiser reads the guidance scale and runs no unconditional half."""
-        return layout.config(cls.denoiser_part).get("time_cond_proj_dim") is not None
+        return folder.config(cls.denoiser_part).get("time_cond_proj_dim") is not None
 
     @abstractmethod
     def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from sip.images.families.base import Conditioning, Family
 from sip.images.families.clip_text import ClipText, TextEncoder
-from sip.images.families.layout import Layout
-from sip.images.schedulers import Schedule, flow_schedule
+from sip.images.folder import PipelineFolder
+from sip.images.schedulers import NoiseSchedule, SchedulerName, flow_schedule
 from sip.prompts.base import Span
 from sip.prompts.weighting.base import Weighting
 from sip.prompts.weighting.tokens import Tokens, tokenize_whole
@@ -61,20 +61,22 @@ class StableDiffusion3(Family):
         return int(max(num_steps - min(num_steps * noise_rate, num_steps), 0))
 
     @staticmethod
-    def schedule(layout: Layout, name: str, num_steps: int, size: int) -> Schedule:
+    def schedule(
+        folder: PipelineFolder, name: SchedulerName, num_steps: int, size: int
+    ) -> NoiseSchedule:
         """Return the schedule of a model that is not loaded yet.
 
         Raises:
             UserError: The scheduler is not Euler's.
         """
-        num_tokens = (size // StableDiffusion3.size_unit(layout)) ** 2
-        return flow_schedule(name, layout.config("scheduler"), num_steps, num_tokens)
+        num_tokens = (size // StableDiffusion3.size_unit(folder)) ** 2
+        return flow_schedule(name, folder.config("scheduler"), num_steps, num_tokens)
 
     @staticmethod
-    def size_unit(layout: Layout) -> int:
+    def size_unit(folder: PipelineFolder) -> int:
         """Return the number of px that sizes are multiples of: that of a patch."""
-        patch: int = layout.config("transformer")["patch_size"]
-        return layout.vae_scale * patch
+        patch: int = folder.config("transformer")["patch_size"]
+        return folder.vae_scale * patch
 
     def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
         """Return the embeddings (B, L D + P), one a prompt; the pooled part is not weighted."""

@@ -10,10 +10,10 @@ from sip.weights.layout import read_json
 
 
 @dataclass(frozen=True)
-class Layout:
+class PipelineFolder:
     """A folder in the layout of diffusers: `model_index.json` and a subfolder for each part."""
 
-    folder: Path
+    path: Path
 
     @cached_property
     def index(self) -> dict[str, Any]:
@@ -27,13 +27,13 @@ class Layout:
 
     @property
     def vae_scale(self) -> int:
-        """Pixels of the picture along a pixel of the latents."""
+        """Pixels of the image along a pixel of the latents."""
         levels: int = len(self.config("vae")["block_out_channels"])
         return 2 ** (levels - 1)
 
     def has(self, part: str) -> bool:
         """Return whether the folder names this part and holds it."""
-        return bool((self.index.get(part) or [None])[0]) and (self.folder / part).is_dir()
+        return bool((self.index.get(part) or [None])[0]) and (self.path / part).is_dir()
 
     def config(self, part: str) -> dict[str, Any]:
         """Return a part's configuration."""
@@ -41,9 +41,9 @@ class Layout:
         return self._read(f"{part}/{name}")
 
     def _read(self, name: str) -> dict[str, Any]:
-        if not (self.folder / name).is_file():
+        if not (self.path / name).is_file():
             raise UserError(
-                f"images.model: expected a diffusers pipeline with the file {name} in "
-                f"{self.folder}, found none; set another model"
+                f"images.model: must be a diffusers pipeline with the file {name}, got {self.path} "
+                "without it; set another model"
             )
-        return read_json(self.folder / name)
+        return read_json(self.path / name)

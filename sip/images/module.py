@@ -1,0 +1,43 @@
+"""A loaded generator as a LightningModule: the Trainer, or a loop, hands it batch after batch."""
+
+from abc import abstractmethod
+from dataclasses import replace
+
+import torch
+from pytorch_lightning import LightningModule
+
+from sip.device.settings import Runtime
+from sip.images.base import GeneratedImage, Generator
+from sip.images.batches import Batch
+
+
+class ImageModule(LightningModule):
+    """Generates batches of images.
+
+    Args:
+        settings: The component that loaded this module.
+        runtime: Device settings.
+    """
+
+    def __init__(self, settings: Generator, runtime: Runtime) -> None:
+        super().__init__()
+        self.settings = settings
+        self.runtime = runtime
+
+    @abstractmethod
+    def predict_step(self, batch: Batch) -> list[GeneratedImage]:
+        """Generate one batch, rows of one group.
+
+        Returns:
+            One image a row, in the order of the rows, failed ones too.
+        """
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Return the batch with its sources on the device."""
+        sources = {key: pixels.to(device) for key, pixels in batch.sources.items()}
+        return replace(batch, sources=sources)
+
+    def clear(self) -> None:
+        """Free the memory of what is kept between batches; the weights go with the module."""
