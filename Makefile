@@ -1,12 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test faults fuzz lint format typecheck hooks docs serve-docs miniature evidence clean
+.PHONY: help run test faults lint format typecheck hooks docs serve-docs miniature evidence clean
 
 VENV ?= .venv
 PYTHON ?= python3.12 python3.11 python3.13 python3 # tried in this order; the first >= 3.11 is taken
 EXP ?= resnet50_sip
 ARGS ?=
 JOBS ?= 2
-SECONDS_EACH ?= 600
 BIN = $(VENV)/bin
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
@@ -27,7 +26,7 @@ lint: $(VENV)/.installed-dev ## check style and form with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(VENV)/.installed-dev ## mend style and form with ruff
+format: $(VENV)/.installed-dev ## fix style and form with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -48,10 +47,6 @@ miniature: $(VENV)/.installed ## train the miniature models again (up to 90 minu
 
 evidence: $(VENV)/.installed-test ## make every experiment's runs, tables, figures and reports (3 hours on 2 cores; goes on where it was)
 	PYTHON=$(BIN)/python experiments/evidence.sh
-
-fuzz: $(VENV)/.installed-test ## damage pictures and configurations for 10 minutes each (SECONDS_EACH=600), see what harm it does
-	$(BIN)/python -m tests.fuzz pictures --seconds $(SECONDS_EACH)
-	$(BIN)/python -m tests.fuzz configurations --seconds $(SECONDS_EACH)
 
 clean: ## remove the virtual environment and what the tools cache (not store/, runs/ or data/)
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache

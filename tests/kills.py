@@ -22,7 +22,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from sip.config.cli import conf_folder
+from sip.core.paths import conf_folder
 from sip.core.tars import read_bytes
 from sip.jobs.generate import Generation
 from sip.store.shards import read_columns, read_rows

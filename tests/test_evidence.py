@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sip.config.cli import conf_folder
+from sip.core.paths import conf_folder
 
 SCRIPT = Path(__file__).parents[1] / "experiments" / "evidence.sh"
 TEXT = SCRIPT.read_text()

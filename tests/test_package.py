@@ -86,7 +86,7 @@ def test_every_job_is_a_console_script(unpacked: Path) -> None:
 
 
 def test_it_reads_its_own_configurations_from_any_folder(unpacked: Path, tmp_path: Path) -> None:
-    code = "import sip.config.cli, sip.weights.source as w; print(sip.config.cli.conf_folder()); "
+    code = "import sip.core.paths, sip.weights.source as w; print(sip.core.paths.conf_folder()); "
     code += "print(w.resolve('sip/miniature/scorer'))"
     env = os.environ | {"PYTHONPATH": str(unpacked)}
     run = [sys.executable, "-c", code]

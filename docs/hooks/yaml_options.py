@@ -82,7 +82,7 @@ def read_choice(file: Path, group: str = "") -> Choice:
             break
         header.append(line.lstrip("#").strip())
     package = re.search(r"^# @package (\S+)", text, re.MULTILINE)
-    values: dict[str, Any] = yaml.load(text, LOADER) or {}
+    values: dict[str, Any] = yaml.load(text, LOADER) or {}  # noqa: S506, a safe loader
     root = yaml.compose(text, LOADER)
     defaults = values.get("defaults", [])
     bases = [entry.partition("@")[0] for entry in defaults if isinstance(entry, str)]
@@ -152,7 +152,7 @@ def _options(node: yaml.Node, lines: list[str], prefix: str = "") -> Iterator[Op
                 yield Option(name, "", comment)
             yield from _options(value, lines, f"{name}.")
         elif is_block or getattr(value, "style", None) in ("|", ">"):
-            plain = yaml.load(yaml.serialize(value), LOADER)
+            plain = yaml.load(yaml.serialize(value), LOADER)  # noqa: S506, a safe loader
             flow = yaml.safe_dump(plain, default_flow_style=True, width=float("inf"))
             written = plain.strip() if isinstance(plain, str) else flow.strip()
             yield Option(name, written, _beside(lines, key.end_mark))

@@ -4,7 +4,7 @@ A configuration can come from somebody else. Hydra would call whatever its `_tar
 `os.system` included; here only classes below the trusted prefixes are built, and they must be
 defined there, not merely within reach (`sip.config.build.importlib` is not). No functions: some of
 ours write files, and some of timm's read pickles. The user adds packages of their own in the
-environment (`sip.config.trust`), which no configuration can.
+environment, which no configuration can. What is trusted: `sip.config.guard`.
 """
 
 import importlib
@@ -16,20 +16,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sip.config.trust import VARIABLE, own_prefixes
+from sip.config.guard import OWN_CODE, TRUSTED, is_trusted
 from sip.core.errors import UserError, ValueRefusedError
 
-STAGES = (
-    *("augmentation", "backbone", "captions", "classifier", "dataset"),
-    *("filter", "images", "metrics", "prompts", "scores"),
-)
-TRUSTED = (
-    *(f"sip.{stage}." for stage in STAGES),
-    "torch.optim.",
-    "torchvision.transforms.",
-    "pytorch_lightning.loggers.",
-)
-OWN_CODE = f"code of your own: name its package in the environment, {VARIABLE}=my_package"
 TARGET = "_target_"
 OF_VALUES = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError)
 
@@ -134,17 +123,10 @@ def _import(target: str) -> tuple[types.ModuleType, list[str]]:
     return module, []
 
 
-def is_trusted(target: Any) -> bool:
-    """Return whether a `_target_` lies below a trusted prefix; it need not be there."""
-    if not isinstance(target, str) or not target.startswith((*TRUSTED, *own_prefixes())):
-        return False
-    return all(name.isidentifier() and not name.startswith("__") for name in target.split("."))
-
-
 def _untrusted(target: Any) -> UserError:
     return UserError(
         f"_target_ {' '.join(str(target).split())}: must be a class defined below one of "
-        f"{', '.join(TRUSTED)} (sip.config.build.TRUSTED); nothing was called; {OWN_CODE}"
+        f"{', '.join(TRUSTED)} (sip.config.guard.TRUSTED); nothing was called; {OWN_CODE}"
     )
 
 

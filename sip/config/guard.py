@@ -1,145 +1,120 @@
-"""What a composed configuration may not hold, checked before Hydra or a task acts on it.
+"""What a configuration of somebody else may contain: one rule, checked before Hydra reads it.
 
-A configuration can come from somebody else, by `--config-dir` or by copy and paste:
+Hydra imports and calls what a configuration names: as a `_target_`, as a logging handler, as the
+set-up of a launcher. So, in every YAML file of a folder that the command line adds:
 
-- `_target_`: `sip.config.build` builds only what is trusted, but Hydra builds callbacks, launchers,
-  sweepers and logging from its own part before any task is called. Both are checked here, whole,
-  so that what is not trusted is refused even where nothing would have built it.
-- `hydra.job.env_set`: a variable can have another program run in place of the one that is meant
-  (PATH, PYTHONPATH, LD_PRELOAD, CC), send results elsewhere (WANDB_BASE_URL) or say whom to trust.
-- Tokens: configurations are written into run folders, recipes, W&B runs and pages.
+- a `_target_` lies below a trusted prefix. `sip.config.build` holds every configuration to this;
+- of Hydra's own part only the mode, the parameters of a sweep and numbers of the launcher are set.
+  The person at the keyboard adds the rest: `hydra/launcher=joblib`;
+- `${...}` reads keys, and of the environment only what `ENVIRONMENT` lists.
+
+Packages of the user's own are trusted by the environment, `SIP_TRUSTED=my_captioner,my_data`: no
+configuration can say itself whom to trust.
 """
 
-import functools
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+import yaml
 
-from sip.config import build, secrets
-from sip.config.yamls import read_yaml
 from sip.core.errors import UserError
 
-# What Hydra's own part may build: Hydra itself, its plugins, our callback, a search's sampler.
-OF_HYDRA = (
-    "hydra._internal.core_plugins.",
-    "hydra_plugins.",
-    "sip.jobs.sweeps.",
-    "optuna.samplers.",
+STAGES = "augmentation backbone captions classifier dataset filter images metrics prompts scores"
+TRUSTED = (
+    *(f"sip.{stage}." for stage in STAGES.split()),
+    *("torch.optim.", "torchvision.transforms.", "pytorch_lightning.loggers."),
 )
-# Keys by which its logging part names a class to call, and its searches a function.
-OF_LOGGING = {"()": ("colorlog.",), "class": ("logging.",)}
-FUNCTION = "custom_search_space"
-# Variables of the environment that a configuration may set: none that names a program or a place.
-ENVIRONMENT = re.compile(
-    "(OMP|MKL|KMP|NCCL)_[A-Z_]+|CUDA_(VISIBLE_DEVICES|LAUNCH_BLOCKING)|PYTORCH_CUDA_ALLOC_CONF"
-    "|TOKENIZERS_PARALLELISM|HF_HUB_OFFLINE|WANDB_(MODE|SILENT)"
-)
-DEEPEST = 50  # levels; an interpolation may lead back to what holds it
+VARIABLE = "SIP_TRUSTED"
+OWN_CODE = f"code of your own: name its package in the environment, {VARIABLE}=my_package"
+NAME = re.compile(r"(?!__)[^\W\d]\w*(\.(?!__)[^\W\d]\w*)*")
+HEADER = re.compile(r"\s*#\s*@package\s+(\S+)")
+ENVIRONMENT = r"HOME|USER|TMPDIR|SCRATCH|CUDA_\w+|OMP_\w+|SLURM_(?!JWT)\w+"
+READABLE = re.compile(rf"\$\{{([\w.]+|oc\.select:[\w.]+(,[\w.]*)?|oc\.env:({ENVIRONMENT}))\}}")
+PARAMS = "hydra.sweeper.params"
+OF_HYDRA = f"of Hydra's own part only hydra.mode, {PARAMS} and numbers of hydra.launcher"
+REMEDY = "fix or delete it; what you want yourself, give on the command line"
 
 
-def install() -> None:
-    """Have every configuration checked as soon as Hydra has composed it."""
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
-    compose = ConfigLoaderImpl.load_configuration
-    if hasattr(compose, "__wrapped__"):
-        return
-
-    @functools.wraps(compose)
-    def load_configuration(self: Any, *args: Any, **kwargs: Any) -> DictConfig:
-        config = compose(self, *args, **kwargs)
-        check(config)
-        return config
-
-    ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
+def is_trusted(target: Any) -> bool:
+    """Return whether a `_target_` lies below a trusted prefix; it need not exist."""
+    is_name = isinstance(target, str) and NAME.fullmatch(target)
+    return bool(is_name and target.startswith((*TRUSTED, *own_prefixes())))
 
 
-def check(config: DictConfig) -> None:
-    """Refuse untrusted targets and tokens, at any depth; interpolations are followed.
-
-    Args:
-        config: A whole configuration, Hydra's own part too if it is there.
+def own_prefixes() -> tuple[str, ...]:
+    """Return the prefixes, each with its dot at the end, of the user's own packages.
 
     Raises:
-        UserError: There are some; says where.
+        UserError: A name is no package, or one of Python's: `os` would trust `os.system`.
     """
-    known = secrets.of_environment()
-    for path, value in _walk(config, ()):
-        if path:
-            _check_target(path, value)
-            if isinstance(value, str) and (kind := secrets.kind(path[-1], value, known)):
-                raise UserError(
-                    f"{'.'.join(path)}: {kind} stands there, and configurations are written into "
-                    "run folders and pages; take it out: hf auth login and wandb login keep "
-                    "theirs safe"
-                )
-
-
-def _check_target(path: tuple[str, ...], value: Any) -> None:
-    key = path[-1]
-    if path[:-1] == ("hydra", "job", "env_set") and not ENVIRONMENT.fullmatch(key):
-        raise UserError(
-            f"{'.'.join(path)}: expected no such variable in a configuration, which may be "
-            f"another's; set {key} in the environment itself"
-        )
-    if path[0] != "hydra":
-        if key == "_target_" and not build.is_trusted(value):
-            raise _refused(path, value, build.TRUSTED, f". {build.OWN_CODE}")
-        return
-    trusted: tuple[str, ...] | None = None
-    if key == "_target_":
-        trusted = OF_HYDRA
-    elif "logging" in "".join(path[1:2]):
-        trusted = OF_LOGGING.get(key)
-    if trusted and not (isinstance(value, str) and value.startswith(trusted)):
-        raise _refused(path, value, trusted)
-    if key == FUNCTION and value is not None:
-        raise _refused(path, value, ("null",))
-
-
-def _refused(
-    path: tuple[str, ...], value: Any, trusted: tuple[str, ...], remedy: str = ""
-) -> UserError:
-    return UserError(
-        f"{'.'.join(path)}={value}: expected one of {', '.join(trusted)}; nothing was called"
-        f"{remedy}"
-    )
-
-
-def _walk(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield all places with what stands there, containers too; what cannot be resolved is not."""
-    if len(path) > DEEPEST:
-        raise UserError(f"{'.'.join(path[:5])}...: expected {DEEPEST} levels at most, came more")
-    yield path, node
-    keys: list[Any] = []
-    if OmegaConf.is_dict(node):
-        keys = list(node.keys())
-    elif OmegaConf.is_list(node):
-        keys = list(range(len(node)))
-    for key in keys:
-        try:
-            value = node[key]
-        except OmegaConfBaseException:  # ??? or ${...} of nothing: nobody can read it
-            continue
-        yield from _walk(value, (*path, str(key)))
+    names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+    for name in names:
+        if not NAME.fullmatch(name) or name.partition(".")[0] in sys.stdlib_module_names:
+            raise UserError(
+                f"{VARIABLE}: must be names of your own packages with commas between them, got "
+                f"{name!r}; for example {VARIABLE}=my_captioner,my_data"
+            )
+    return tuple(f"{name}." for name in names)
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse YAML files of somebody's configuration folder that Hydra would choke on.
+    """Refuse a configuration folder if a file in it breaks the rule.
 
     Raises:
-        UserError: One is no YAML, or stands for more values than any configuration has.
+        UserError: One does, or is no YAML mapping.
     """
-    for file in sorted(folder.rglob("*.yaml")):
-        try:
-            if not isinstance(read_yaml(file), dict | None):
-                raise ValueError("a list or a text")
-        except (OSError, ValueError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"{file}: expected a configuration ({said}); mend or remove it"
-            ) from error
+    for path in sorted(folder.rglob("*")):
+        rules = []
+        if path.is_symlink() and path.is_dir():
+            rules = [("a link", "a folder")]
+        elif path.suffix == ".yaml":
+            rules = list(_broken(path.read_text(errors="replace")))
+        if path.relative_to(folder).parts[0] == "hydra":
+            rules = [("a file in hydra/", OF_HYDRA)]
+        for got, rule in rules:
+            raise UserError(f"{path}: must be {rule}, got {' '.join(got.split())[:200]}; {REMEDY}")
+
+
+def _broken(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (what a YAML text holds, what it must be) for each part that breaks the rule."""
+    try:
+        values = yaml.safe_load(text) or {}
+        defaults = str(values.pop("defaults", ""))
+        leaves = list(_leaves(values, ()))
+    except (yaml.YAMLError, AttributeError, RecursionError, TypeError, ValueError) as error:
+        yield str(error), "a YAML mapping"
+        return
+    headers = [match[1] for line in text.splitlines() if (match := HEADER.match(line))]
+    for written in (*headers, defaults):
+        if ("hydra" in written and written != PARAMS) or "${" in written:
+            yield written, OF_HYDRA
+    start = (*PARAMS.split("."),) if PARAMS in headers else ()
+    for path, value in leaves:
+        got = f"{'.'.join(path)}={value}"
+        if "_target_" in path and not is_trusted(value):
+            yield got, f"below {', '.join(TRUSTED)} or a package in {VARIABLE}"
+        if ("hydra" in path[0] or start) and not _is_harmless((*start, *path), value):
+            yield got, OF_HYDRA
+        if "${" in READABLE.sub("", str(value)):
+            yield got, f"of a key or of these variables: {ENVIRONMENT}"
+
+
+def _is_harmless(path: tuple[str, ...], value: Any) -> bool:
+    """Return whether any configuration may set this key of Hydra's own part."""
+    if path[:3] == ("hydra", "sweeper", "params"):
+        return len(path) > 3 and "hydra" not in "".join(path[3:])
+    is_number = isinstance(value, int | float)
+    return path == ("hydra", "mode") or (path[:2] == ("hydra", "launcher") and is_number)
+
+
+def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every value that is no container, with its keys from the top."""
+    if not isinstance(node, dict | list):
+        yield path, node
+        return
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        yield from _leaves(value, (*path, str(key)))

@@ -109,7 +109,7 @@ def bert_tokenizer(words: Iterable[str] | None = None, length: int = CLIP_LENGTH
     return BertTokenizer(
         vocab={token: number for number, token in enumerate(tokens)},
         do_lower_case=True,
-        bos_token="[DEC]",
+        bos_token="[DEC]",  # noqa: S106, a token of the vocabulary
         additional_special_tokens=["[ENC]"],
         model_max_length=length,
     )

@@ -116,7 +116,7 @@ def _augmentation(arm: str, donor: TrainingRun | None) -> list[str]:
 
 
 def _is_preset(name: str) -> bool:
-    from sip.config.cli import conf_folder
+    from sip.core.paths import conf_folder
 
     return (conf_folder() / "augmentation" / f"{Path(name).name}.yaml").is_file()
 

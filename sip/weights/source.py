@@ -130,7 +130,7 @@ def _local(path: str, parts: Parts) -> Path | None:
 def _how_to_get(path: str) -> str:
     """Return what brings a folder about: the command that makes it, if it is of a stack."""
     if made := STACK.fullmatch(path):
-        from sip.config.cli import conf_folder
+        from sip.core.paths import conf_folder
 
         name, size = made.groups()
         if (conf_folder() / "profile" / f"{name}.yaml").is_file():

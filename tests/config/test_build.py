@@ -11,7 +11,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from sip.config.build import TRUSTED, build
+from sip.config.build import build
+from sip.config.guard import TRUSTED
 from sip.core.errors import UserError
 from sip.metrics import base
 
@@ -66,7 +67,7 @@ UNTRUSTED = [
     "sip.config.build.inspect.os.system",
     "sip.config.build.instantiate",
     "sip.config.build.partial",
-    "sip.config.build.TRUSTED",
+    "sip.config.guard.TRUSTED",
     "sip.config.cli.os.system",
     "sip.core.files.write_atomically",  # ours, but it writes any file
     "sip.dataset.files.write_atomically",

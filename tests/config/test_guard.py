@@ -1,178 +1,206 @@
-"""What a stranger's configuration asks for is refused before Hydra or a task acts on it."""
+"""What a stranger's configuration folder may not contain is refused before Hydra reads it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from omegaconf import OmegaConf
 
-from sip.config import guard
-from sip.config.cli import conf_folder
-from sip.config.yamls import MAX_VALUES, read_yaml
+from sip.config.guard import check_folder, own_prefixes
 from sip.core.errors import UserError
+from sip.core.paths import conf_folder
 
-TOKEN = "hf_" + "a1B2" * 9
+GLOBAL = "# @package _global_\n"
+LOGGING = """hydra:
+  job_logging:
+    version: 1
+    handlers: {h: {class: logging.FileHandler, filename: victim, formatter: f}}
+    root: {level: NOTSET, handlers: [h]}
+"""
 
 
-def refuse(values: Any, words: str) -> None:
+def write(folder: Path, text: str, name: str = "exp/x.yaml") -> Path:
+    """Write a file of a stranger's folder; return the folder."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("a: {_target_: os.system, command: x}", "a._target_=os.system"),
+        ("a: [{b: {_target_: builtins.eval}}]", "a.0.b._target_=builtins.eval"),
+        ("_target_: sip.config.cli.os.system", "_target_=sip.config.cli.os.system"),
+        ("_target_: sip.core.files.write_atomically", "_target_=sip.core.files"),
+        ("_target_: ${bad}\nbad: os.system", "_target_=${bad}"),
+        ("_target_: sip.images.__init__.os", "_target_=sip.images.__init__.os"),
+        ("_target_: {a: os.system}", "_target_.a=os.system"),
+        ("_target_: 5", "_target_=5"),
+    ],
+)
+def test_a_target_must_be_trusted(tmp_path: Path, text: str, got: str) -> None:
+    with pytest.raises(UserError, match=r"x.yaml: must be below sip\.augmentation\.,") as caught:
+        check_folder(write(tmp_path, text))
+    assert f"got {got}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LOGGING,
+        "hydra: {job_logging: {handlers: {h: {stream: 'ext://antigravity.x'}}}}",
+        "hydra: {hydra_logging: {formatters: {f: {(): os.system}}}}",
+        "hydra: {launcher: {setup: [touch victim]}}",
+        "hydra: {launcher: {srun_args: [--x]}}",
+        "hydra: {launcher: {partition: a}}",
+        "hydra: {callbacks: {x: {_convert_: all}}}",
+        "hydra: {job: {env_set: {PATH: x}}}",
+        "hydra: {sweeper: {custom_search_space: os.system}}",
+        "hydra: {searchpath: [pkg://evil]}",
+        "hydra: ${evil}\nevil: {launcher: {setup: [x]}}",
+        "hydra: {sweeper: {params: '${evil}'}}",
+        "hydra: {sweeper: {params: {hydra.launcher.setup: x}}}",
+        "hydra: {sweeper: {params: {+exp@hydra.job_logging: evil}}}",
+        "defaults: [override /hydra/launcher: submitit_slurm]",
+        "defaults: [/hydra/callbacks: evil]",
+        "defaults: [other@hydra.job_logging: evil]",
+        "defaults: ['other@${a}: evil']",
+        "defaults: {other@hydra.job_logging: evil}",
+    ],
+)
+def test_hydras_own_part_is_left_to_the_command_line(tmp_path: Path, text: str) -> None:
+    words = "must be of Hydra's own part only hydra.mode, hydra.sweeper.params and numbers"
     with pytest.raises(UserError, match=words) as caught:
-        guard.check(OmegaConf.create(values))
-    assert "\n" not in str(caught.value) and TOKEN not in str(caught.value)
+        check_folder(write(tmp_path, text))
+    assert "\n" not in str(caught.value) and "on the command line" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("name", "text"),
     [
-        {"room": {"_target_": "os.system", "command": "true"}},
-        {"room": {"_target_": "builtins.eval", "_args_": ["1"]}},
-        {"room": {"_target_": "subprocess.Popen", "_partial_": True}},
-        {"room": {"_target_": "hydra.utils.get_method", "path": "os.system"}},
-        {"room": [{"a": [{"_target_": "os.system"}]}]},
-        {"room": {"_target_": "sip.dataset.digits.Digits", "root": {"_target_": "os.system"}}},
-        {"room": {"_target_": "sip.config.cli.os.system"}},
-        {"room": {"_target_": "${bad}"}, "bad": "os.system"},
-        {"room": "${bad}", "bad": {"_target_": "os.${name}"}, "name": "system"},
-        {"room": {"_target_": "${oc.decode:os.system}"}},
-        {"room": {"_target_": 5}},
-        {"room": {"_target_": "functools.partial", "_convert_": "all", "func": "os.system"}},
+        ("hydra/launcher/x.yaml", "n_jobs: 2"),
+        ("exp/x.yaml", "# @package hydra.job_logging\nversion: 1"),
+        ("exp/x.yaml", "# @package hydra.job_logging\ndefaults: [other@_here_]"),
+        ("exp/x.yaml", "# @package _global_.hydra.launcher\nsetup: [x]"),
+        ("exp/x.yaml", "# @package hydra.sweeper.params\nhydra.launcher.setup: x"),
     ],
 )
-def test_untrusted_targets_are_refused_at_any_depth(values: dict) -> None:
-    refuse(values, r"_target_=.*: expected one of sip\.augmentation\..*; nothing was called")
+def test_no_file_can_be_placed_there(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(UserError, match="must be of Hydra's own part only"):
+        check_folder(write(tmp_path, text, name))
 
 
 @pytest.mark.parametrize(
-    "values",
+    "value",
     [
-        {"callbacks": {"x": {"_target_": "os.system"}}},
-        {"callbacks": {"x": "${evil}"}},
-        {"sweeper": {"_target_": "subprocess.Popen"}},
-        {"sweeper": {"sampler": {"_target_": "builtins.eval"}}},
-        {"launcher": {"x": [{"_target_": "os.system"}]}},
-        {"job_logging": {"handlers": {"x": {"class": "subprocess.Popen", "args": "true"}}}},
-        {"hydra_logging": {"formatters": {"x": {"()": "os.system", "command": "true"}}}},
-        {"sweeper": {"custom_search_space": "os.system"}},
+        "${oc.env:KAGGLE_KEY}",
+        "${oc.env:PGPASSWORD,none}",
+        "${oc.env:SLURM_JWT}",
+        "${oc.env:${name}}",
+        "${oc.${e}:KAGGLE_KEY}",
+        "$${seed}{oc.env:KAGGLE_KEY}",
+        "\\${oc.env:KAGGLE_KEY}",
+        "a ${oc.decode:x}",
     ],
 )
-def test_hydras_own_part_is_checked(values: dict) -> None:
-    whole = {"hydra": values, "evil": {"_target_": "os.system"}}
-    with pytest.raises(UserError, match=r"^hydra\..*expected one of .*; nothing was called"):
-        guard.check(OmegaConf.create(whole))
+def test_the_environment_is_not_read(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UserError, match="must be of a key or of these variables: HOME"):
+        check_folder(write(tmp_path, f"{GLOBAL}experiment: '{value}'"))
 
 
 @pytest.mark.parametrize(
-    "name", ["PATH", "PYTHONPATH", "LD_PRELOAD", "CC", "SIP_TRUSTED", "WANDB_BASE_URL", "OMP_x;y"]
-)
-def test_a_configuration_cannot_set_what_names_programs_or_places(name: str) -> None:
-    values = {"hydra": {"job": {"env_set": {"OMP_NUM_THREADS": "1", name: "elsewhere"}}}}
-    refuse(values, rf"hydra\.job\.env_set\.{name}: expected no such variable.*environment itself")
-
-
-def test_a_configuration_may_set_what_is_harmless() -> None:
-    names = ("OMP_NUM_THREADS", "NCCL_DEBUG", "CUDA_VISIBLE_DEVICES", "WANDB_MODE")
-    guard.check(OmegaConf.create({"hydra": {"job": {"env_set": dict.fromkeys(names, "1")}}}))
-
-
-def test_what_the_project_ships_passes() -> None:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        for name in ("config", "tables", "report", "export", "evaluate", "benchmark"):
-            guard.check(compose(name, return_hydra_config=True))
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
+    "text",
     [
-        ({"logger": {"entity": TOKEN}}, "logger.entity: a token stands there"),
-        ({"a": [{"b": f"https://me:{TOKEN}@hf.co"}]}, "a.0.b: a token"),
-        ({"logger": {"api_key": "0123"}}, "logger.api_key: a secret, by its name, stands there"),
-        ({"x": "${oc.env:WANDB_API_KEY}"}, "x: the value of WANDB_API_KEY stands there"),
-        ({"x": "a/${oc.env:WANDB_API_KEY}/b"}, "x: the value of WANDB_API_KEY"),
-        ({"hydra": {"overrides": {"task": [f"x={TOKEN}"]}}}, "hydra.overrides.task.0: a token"),
+        "a: [",
+        "- a list",
+        "a text",
+        "\x00",
+        "a: 1\n---\nb: 2",
+        "a: !!python/object/apply:os.system [true]",
+        "? [1]\n: 2",
+        "a: &a [*a]",
+        "[" * 9_999,
     ],
 )
-def test_tokens_are_refused(monkeypatch: pytest.MonkeyPatch, values: Any, words: str) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "f00d" * 10)
-    refuse(values, f"{words}.* take it out: hf auth login and wandb login")
+def test_other_yaml_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match="x.yaml: must be a YAML mapping, got") as caught:
+        check_folder(write(tmp_path, text))
+    assert "\n" not in str(caught.value)
 
 
-def test_what_only_looks_like_one_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN_PATH", "/home/me/.cache/token")
-    monkeypatch.setenv("SHORT_TOKEN", "digits")
-    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "not a secret")
-    monkeypatch.setenv("HOME_SECRET", "/home/me/somewhere")
-    values = {
-        "max_tokens": 25,
-        "revision": "0123456789abcdef" * 2 + "01234567",
-        "dataset": "digits",
-    }
-    values |= {"label_key": "label", "home": "/home/me/somewhere", "note": "not a secret"}
-    guard.check(OmegaConf.create(values | {"token": None, "password": "", "open": "???"}))
+def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "exp").symlink_to(tmp_path / "hidden")
+    with pytest.raises(UserError, match="exp: must be a folder, got a link"):
+        check_folder(tmp_path)
 
 
-def test_an_endless_configuration_is_refused() -> None:
-    node: Any = "bottom"
-    for _ in range(guard.DEEPEST + 1):
-        node = {"a": node}
-    refuse(node, "expected 50 levels at most")
-    guard.check(OmegaConf.create({"a": {"b": "${a}"}}))  # OmegaConf itself refuses to read it
-
-
-def test_hydra_asks_before_it_builds_a_callback(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(
-        ConfigLoaderImpl, "load_configuration", ConfigLoaderImpl.load_configuration
-    )  # put back after the test
-    guard.install()
-    guard.install()
-    (tmp_path / "evil.yaml").write_text(
-        "# @package _global_\nhydra:\n  callbacks:\n    x:\n      _target_: os.system\n"
-        f"      command: touch {tmp_path}/ran\n"
+def test_what_is_harmless_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIP_TRUSTED", "mine")
+    write(
+        tmp_path,
+        GLOBAL + "defaults: [override /backbone: vit, _self_]\nseed: 1\n"
+        "hydra:\n  mode: MULTIRUN\n  launcher: {n_jobs: 2, timeout_min: 60}\n"
+        "  sweeper: {params: {seed: 'range(3)', prompts/guidance: linear}}\n"
+        "paths: {data: '${oc.env:HOME}/${seed}/${oc.env:SLURM_JOB_ID}'}\n"
+        "images: {size: '${oc.select:profile.size,32}'}\n",
     )
-    search = f"hydra.searchpath=[file://{tmp_path.parent}]"
-    with (
-        initialize_config_dir(str(conf_folder()), version_base="1.3"),
-        pytest.raises(UserError, match="hydra.callbacks.x._target_=os.system: expected one of"),
-    ):
-        compose("evaluate", [search, f"+{tmp_path.name}=evil"])
-    assert not (tmp_path / "ran").exists()
+    write(tmp_path, "# @package hydra.sweeper.params\nseed: range(3)", "sweep/x.yaml")
+    write(tmp_path, "_target_: mine.captions.Own\nmodel: ${profile.model}", "captions/own.yaml")
+    write(tmp_path, "_target_: torch.optim.SGD", "filter/own.yaml")
+    write(tmp_path, "", "empty.yaml")
+    check_folder(tmp_path)
 
 
-def bomb(levels: int) -> str:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
-    return "\n".join(lines)
+def test_what_the_project_ships_would_pass_as_well(tmp_path: Path) -> None:
+    for file in conf_folder().rglob("*.yaml"):
+        name = file.relative_to(conf_folder())
+        if len(name.parts) > 1 and "hydra" not in name.parts and name.stem != "search":
+            write(tmp_path, file.read_text(), name.as_posix())
+    check_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (bomb(12), f"aliases stand for more than {MAX_VALUES} values"),
-        ("a: &a [*a]", "aliases stand for more than"),
-        ("a: !!python/object/apply:os.system [true]", "ConstructorError"),
-        ("[" * 50_000, "more than 100 levels"),  # libyaml itself kills the process
-        ("? [1]\n: 2", "(?s)ConstructorError.*unhashable"),
-        ("a: 1\n---\nb: 2", "expected a single document"),
-        ("\x00", "special characters are not allowed|ReaderError"),
-    ],
-    ids=["bomb", "loop", "call", "deep", "key", "two", "nul"],
+    ("value", "prefixes"),
+    [(None, ()), ("", ()), ("mine", ("mine.",)), (" mine , other.part,", ("mine.", "other.part."))],
 )
-def test_yaml_that_is_larger_than_it_looks_is_refused(
-    tmp_path: Path, text: str, words: str
+def test_names_in_the_environment_become_prefixes(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, prefixes: tuple[str, ...]
 ) -> None:
-    (tmp_path / "exp.yaml").write_text(text)
-    with pytest.raises(ValueError, match=words):
-        read_yaml(tmp_path / "exp.yaml")
-    with pytest.raises(UserError, match="exp.yaml: expected a configuration"):
-        guard.check_folder(tmp_path)
+    monkeypatch.setenv("SIP_TRUSTED", value or "")
+    if value is None:
+        monkeypatch.delenv("SIP_TRUSTED")
+    assert own_prefixes() == prefixes
 
 
-def test_plain_yaml_and_few_aliases_are_read(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("a: &a [1, 2]\nb: [*a, *a]\nc: {d: null}")
-    assert read_yaml(tmp_path / "a.yaml") == {"a": [1, 2], "b": [[1, 2]] * 2, "c": {"d": None}}
-    (tmp_path / "empty.yaml").write_text("")
-    assert read_yaml(tmp_path / "empty.yaml") is None
-    guard.check_folder(tmp_path)
-    guard.check_folder(conf_folder())
+@pytest.mark.parametrize("value", ["a;b", "a.", "*", "__main__", "a, ../x", "os", "a,os.path"])
+def test_other_names_are_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SIP_TRUSTED", value)
+    with pytest.raises(UserError, match="SIP_TRUSTED: must be names of your own packages") as error:
+        own_prefixes()
+    assert "\n" not in str(error.value)
+
+
+ATTACKS = {
+    "logging": GLOBAL + LOGGING,
+    "launcher": GLOBAL + "defaults: [override /hydra/launcher: submitit_local]\n"
+    "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0'}}, launcher: {setup: [touch victim]}}",
+    "secret": GLOBAL + "experiment: ${oc.env:KAGGLE_KEY}",
+}
+
+
+@pytest.mark.parametrize("option", ["--config-dir=evil", "--config-d=evil", "searchpath"])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_ends_in_one_line_and_does_nothing(
+    tmp_path: Path, name: str, option: str
+) -> None:
+    write(tmp_path / "evil", ATTACKS[name])
+    given = f"hydra.searchpath=[file://{tmp_path}/evil]" if option == "searchpath" else option
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "KAGGLE_KEY": "0" * 32}
+    command = [sys.executable, "-m", "sip.generate", given, "+exp=x", "plan=true"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "exp/x.yaml: must be of" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["evil"]

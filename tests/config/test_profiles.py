@@ -43,7 +43,7 @@ def test_every_cell_of_the_paper_composes_and_builds(
     )
     offline = Offline(job)
     assert offline.recipe()["images"]["weights"]["revision"] == job.profile.diffusion.revision
-    assert offline.writer.weights == {"label": 1.5, "caption": 0.9}
+    assert (offline.writer.label_weight, offline.writer.caption_weight) == (1.5, 0.9)
 
 
 @pytest.mark.parametrize("arm", ARMS)

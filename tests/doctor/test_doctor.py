@@ -14,8 +14,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from sip.config.cli import conf_folder
 from sip.core.errors import UserError
+from sip.core.paths import conf_folder
 from sip.doctor import accounts, contents, machine, packages, speed
 from sip.doctor.__main__ import task
 from sip.doctor.base import MISSING, NOTE, OK, Finding

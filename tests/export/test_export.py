@@ -17,9 +17,9 @@ import pytest
 from omegaconf import OmegaConf
 
 import sip
-from sip.config.cli import conf_folder
 from sip.core.errors import UserError
 from sip.core.interrupt import Stopped
+from sip.core.paths import conf_folder
 from sip.core.tars import split_reference
 from sip.export import main as main_module
 from sip.export.main import FORMATS, Options, export

@@ -112,7 +112,7 @@ def configuration(more: tuple[str, ...]) -> DictConfig:
     """Return the composed configuration of a job."""
     from hydra import compose, initialize_config_dir
 
-    from sip.config.cli import conf_folder
+    from sip.core.paths import conf_folder
 
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose("config", overrides(Path("nowhere"), *more))

@@ -12,8 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from sip.config import failures
-from sip.config.cli import conf_folder
+from sip.core.paths import conf_folder
 from sip.config.provenance import command_line
+from sip.core.paths import conf_folder
 from sip.dataset.digits import Digits
 from sip.jobs.sweeps import list_jobs, survey, yield_to_command_line
 from sip.jobs.train import Run

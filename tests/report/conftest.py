@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from sip.config.cli import conf_folder
+from sip.core.paths import conf_folder
 from sip.report.__main__ import task
 from tests.report.made_up import make_runs
 

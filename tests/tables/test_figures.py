@@ -12,8 +12,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from sip.config.cli import conf_folder
 from sip.core.errors import UserError
+from sip.core.paths import conf_folder
 from sip.tables.figures import COLOURS, MARKERS, draw, make
 from sip.tables.points import Figure, Point, front, points
 from sip.tables.query import select_runs

@@ -1,7 +1,7 @@
 """Bad input, one case each: what is given, and what the user must read of it.
 
 A case is a function that does what a user would; it ends in an error, whose text the user sees, or
-returns in words how it was handled. `python -m tests.trust` writes the table of all of them.
+returns in words how it was handled.
 """
 
 import functools
@@ -14,11 +14,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from sip.config import guard
-from sip.config.cli import _Command, conf_folder
+from sip.config.cli import conf_folder
 from sip.core.errors import UserError
-
-AREAS = ("configuration", "data", "weights", "command line", "tables and exports")
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Case:
     """One bad input.
 
     Attributes:
-        area: One of `AREAS`.
+        area: What is bad.
         name: What is given.
         act: What the user does, in an empty folder; returns how it was handled, if it was.
         words: Regular expression that the user's line matches.
@@ -72,33 +69,8 @@ def configured(folder: Path, *overrides: str, name: str = "config") -> DictConfi
     return config
 
 
-def command(folder: Path, *arguments: str, name: str = "config") -> None:
-    """Compose as the command line does.
-
-    Raises:
-        UserError: With the line that `sip.config.cli` would say.
-    """
-    line = _Command(conf_folder(), name, list(arguments))
-    try:
-        for given in line.given_folders():
-            guard.check_folder(given)
-        line.check_additions()
-        overrides = [text for text in arguments if not text.startswith("-")]
-        if extra := list(line.given_folders()):
-            overrides.append(f"hydra.searchpath=[file://{extra[0]}]")
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            guard.check(compose(name, overrides, return_hydra_config=True))
-    except Exception as error:
-        raise UserError(line.explain(error)) from error
-
-
-def train(*overrides: str, guarded: bool = False) -> Callable[[Path], str | None]:
-    """Return what checks a training: all that it does before its first costly step.
-
-    Args:
-        overrides: Of the command line.
-        guarded: Also what comes before any task, a sixteenth of a second.
-    """
+def train(*overrides: str) -> Callable[[Path], str | None]:
+    """Return what checks a training with overrides: all that comes before its first costly step."""
 
     def act(folder: Path) -> str | None:
         from sip.device.settings import Runtime
@@ -106,8 +78,6 @@ def train(*overrides: str, guarded: bool = False) -> Callable[[Path], str | None
         from sip.jobs.train import SPLITS, Run, _refuse_unreadable, require_trainable
 
         config = configured(folder, "augmentation=sip", "backbone=resnet_mini", *overrides)
-        if guarded:
-            guard.check(config)
         Runtime.of(config.runtime)
         run = Run(config)
         Objectives(config, run.offline is not None)
@@ -157,16 +127,5 @@ def task(name: str, make: Callable[[Path], Any], *overrides: str) -> Callable[[P
         config = configured(folder, *given, name=name)
         importlib.import_module(module).task(config)
         return "written"
-
-    return act
-
-
-def line(*arguments: str, make: Callable[[Path], Any] = lambda folder: None) -> Any:
-    """Return what gives a command line."""
-
-    def act(folder: Path) -> str | None:
-        make(folder)
-        command(folder, *(text.replace("FOLDER", str(folder)) for text in arguments))
-        return "composed"
 
     return act

@@ -1,8 +1,6 @@
-"""Bad settings: values out of range or of another type, and what is not to be trusted."""
+"""Bad settings: values out of range or of another type."""
 
-from pathlib import Path
-
-from tests.trust.cases import Case, line, train
+from tests.trust.cases import Case, train
 
 RANGES = [
     (("seed=-1",), "seed: expected a whole number >= 0, came -1"),
@@ -64,70 +62,4 @@ RANGES = [
     (("prompts/guidance=constant", "prompts.guidance.scale=.nan"), "guidance.scale: must be a fin"),
     (("train.objectives=[test/top1]",), "came test/top1; nothing is chosen on test"),
 ]
-TRUST = [
-    (
-        "images._target_=os.system",
-        "images._target_=os.system: .*nothing was called",
-    ),
-    ("dataset._target_=builtins.eval", "nothing was called"),
-    ("prompts.guidance={_target_: subprocess.Popen, args: [true]}", "nothing was called"),
-    ("prompts.guidance={_target_: sip.config.cli.os.system, command: true}", "nothing was called"),
-    ("prompts.guidance={_target_: sip.core.files.write_atomically}", "nothing was called"),
-    ("mixing.extra=[{_target_: hydra.utils.get_method, path: os.system}]", "nothing was called"),
-    ("images.weighting={_partial_: true, _target_: functools.partial}", "nothing was called"),
-    ("dataset.root='\\${oc.env:HOME}'", "cannot stand in a value"),
-    ("logger.entity=hf_0123456789012345678901234567890123", "logger.entity: a token stands there"),
-    ("logger.api_key=0123456789", "logger.api_key: a secret, by its name,"),
-]
-LINES = [
-    ("prompts.noise_rat=0.3", "no such key; did you mean prompts.noise_rate"),
-    ("dataset=image_foldr", "no such choice; did you mean image_folder"),
-    ("+exp=resnet50_spi", "no such choice; did you mean resnet50_sip"),
-    ("+experiment_name=x", "no such group or key"),
-    ("images=sd1.5", "no such choice"),
-    ("seed", "should be key=value"),
-    ("seed=1=2", "should be key=value|mismatched|no viable"),
-    ("prompts.template={label", "should be key=value"),
-    ("dataset.shots=[1", "should be key=value"),
-    ("prompts.weighting.strength=2", "no such key"),
-    ("dataset={}", "handled"),
-    ("~prompts=label", "Could not delete|no such|does not match"),
-    ("hydra.callbacks.overview._target_=os.system", "hydra.callbacks.*nothing was called"),
-]
-FILES = [  # YAML of a folder that --config-dir names
-    ("a: [", "x.yaml: expected a configuration"),
-    ("a: !!python/object/apply:os.system [true]", "x.yaml: expected a configuration"),
-    ("\n".join([f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9 if n else 'xxxxxxxxx')}]"
-                for n in range(14)]), "aliases stand for more than"),
-    ("# @package _global_\nhydra: {callbacks: {x: {_target_: os.system}}}", "nothing was called"),
-    ("# @package _global_\nimages: {_target_: os.system}", "nothing was called"),
-
-    ("# @package _global_\ndefaults: [nothing_of_the_kind]", "nothing_of_the_kind"),
-    ("- a list", "x.yaml: expected a configuration .a list"),
-    ("\x00\x01", "x.yaml: expected a configuration"),
-]  # fmt: skip
-
-
-def _write(text: str, folder: Path) -> None:
-    (folder / "exp").mkdir()
-    (folder / "exp" / "x.yaml").write_text(text)
-
-
-def _title(text: str) -> str:
-    return text if len(text) < 70 else f"{text[:66]} ..."
-
-
-CASES = [
-    *(Case("configuration", " ".join(given), train(*given), words) for given, words in RANGES),
-    *(Case("configuration", one, train(one, guarded=True), words) for one, words in TRUST),
-    *(Case("command line", given, line(given), words) for given, words in LINES),
-    *(
-        Case(
-            "command line",
-            f"--config-dir with exp/x.yaml: {_title(text)!r}",
-            line("--config-dir=FOLDER", "+exp=x", make=lambda folder, t=text: _write(t, folder)),
-            words,
-        )
-        for text, words in FILES
-    ),
-]
+CASES = [Case("settings", " ".join(given), train(*given), words) for given, words in RANGES]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.trust.cases import AREAS, Case, seen
-from tests.trust.every import ALL
+from tests.trust import datasets, files, models, settings
+from tests.trust.cases import Case, seen
 
-TABLE = Path(__file__).parents[2] / "experiments" / "trust" / "bad_input.md"
+ALL = [*settings.CASES, *datasets.CASES, *models.CASES, *files.CASES]
 LONGEST = 1000  # characters of a line
 
 
@@ -20,16 +20,3 @@ def test_it_is_one_line(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "\n" not in said and len(said) < LONGEST and "Traceback" not in said
     assert not list(tmp_path.rglob("*.safetensors*")) or case.area == "weights"
     assert not (tmp_path / "store" / "captions").exists()  # nothing was made
-
-
-def test_there_are_enough_of_every_kind() -> None:
-    assert len(ALL) >= 60 and {case.area for case in ALL} == set(AREAS)
-    assert len({(case.area, case.name) for case in ALL}) == len(ALL)
-
-
-def test_the_committed_table_names_them_all() -> None:
-    text = TABLE.read_text()
-    from sip.core.text import escape_markdown
-
-    missing = [case.name for case in ALL if f"| {escape_markdown(case.name)} |" not in text]
-    assert missing == []
