@@ -24,7 +24,7 @@ from sip.benchmark.full_size import build_sd15
 from sip.benchmark.generation import FULL_NAME, FULL_SIZE, Bench
 from sip.benchmark.report import Report
 from sip.benchmark.workload import BLOCK, make_prompts
-from sip.config.cli import conf_folder
+from sip.core.paths import conf_folder
 from sip.core.progress import progress
 from sip.images.batches import group_rows
 from sip.pipeline.offline import Offline

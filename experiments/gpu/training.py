@@ -22,7 +22,7 @@ from sip.classifier.recipe import Recipe
 from sip.classifier.schedule import CosineRate
 from sip.classifier.tuning.full import Full
 from sip.config.build import build
-from sip.config.cli import conf_folder
+from sip.core.paths import conf_folder
 
 NAME, TINY_NAME = "resnet50", "test_resnet"
 SIZE, TINY_SIZE = 224, 32  # px

@@ -32,7 +32,7 @@ from sip.classifier.recipe import Recipe
 from sip.classifier.schedule import CosineRate
 from sip.classifier.tuning.full import Full
 from sip.config.build import build
-from sip.config.cli import conf_folder
+from sip.core.paths import conf_folder
 from sip.device.settings import Runtime, device, set_threads
 
 SIZE = 224  # px

@@ -18,10 +18,10 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
-from sip.config import failures
+from sip.config import failures, guard
 from sip.config.command import Command, one_line
 from sip.core import progress
 from sip.core.errors import UserError
@@ -120,6 +120,7 @@ class Job:
             ReportedError: It failed as one of several jobs.
         """
         try:
+            guard.check_targets(OmegaConf.to_container(config, resolve=False))
             return self.task(config)
         except Exception as error:
             cannot = None if isinstance(error, UserError) else disk_error(error)

@@ -1,15 +1,14 @@
-"""What a configuration of somebody else may contain: one rule, checked before Hydra reads it.
+"""What a configuration of somebody else may contain: one rule, checked before anything runs.
 
 Hydra imports and calls what a configuration names: as a `_target_`, as a logging handler, as the
-set-up of a launcher. So, in every YAML file of a folder that the command line adds:
+set-up of a launcher. So, in a folder of YAML files that the command line adds:
 
-- a `_target_` lies below a trusted prefix. `sip.config.build` holds every configuration to this;
 - of Hydra's own part only the mode, the parameters of a sweep and numbers of the launcher are set.
   The person at the keyboard adds the rest: `hydra/launcher=joblib`;
 - `${...}` reads keys, and of the environment only what `ENVIRONMENT` lists.
 
-Packages of the user's own are trusted by the environment, `SIP_TRUSTED=my_captioner,my_data`: no
-configuration can say itself whom to trust.
+And every `_target_` of the composed configuration lies below a trusted prefix, or in a package of
+the user's own, `SIP_TRUSTED=my_captioner,my_data`, which no configuration can set.
 """
 
 import os
@@ -46,11 +45,7 @@ def is_trusted(target: Any) -> bool:
 
 
 def own_prefixes() -> tuple[str, ...]:
-    """Return the prefixes, each with its dot at the end, of the user's own packages.
-
-    Raises:
-        UserError: A name is no package, or one of Python's: `os` would trust `os.system`.
-    """
+    """Return the prefixes, each with its dot at the end, of the user's own packages."""
     names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
     for name in names:
         if not NAME.fullmatch(name) or name.partition(".")[0] in sys.stdlib_module_names:
@@ -61,12 +56,16 @@ def own_prefixes() -> tuple[str, ...]:
     return tuple(f"{name}." for name in names)
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a configuration folder if a file in it breaks the rule.
+def check_targets(config: Any) -> None:
+    """Refuse a configuration, in plain types and not resolved, that names an untrusted class."""
+    for path, value in _leaves(config, ()):
+        if "_target_" in path and not is_trusted(value) and "${" not in str(value):
+            got = f"{'.'.join(path)}={value}"
+            raise UserError(f"{got}: must be below {', '.join(TRUSTED)}; {OWN_CODE}")
 
-    Raises:
-        UserError: One does, or is no YAML mapping.
-    """
+
+def check_folder(folder: Path) -> None:
+    """Refuse a configuration folder if a file in it breaks the rule, or is no YAML mapping."""
     for path in sorted(folder.rglob("*")):
         rules = []
         if path.is_symlink() and path.is_dir():
@@ -95,8 +94,6 @@ def _broken(text: str) -> Iterator[tuple[str, str]]:
     start = (*PARAMS.split("."),) if PARAMS in headers else ()
     for path, value in leaves:
         got = f"{'.'.join(path)}={value}"
-        if "_target_" in path and not is_trusted(value):
-            yield got, f"below {', '.join(TRUSTED)} or a package in {VARIABLE}"
         if ("hydra" in path[0] or start) and not _is_harmless((*start, *path), value):
             yield got, OF_HYDRA
         if "${" in READABLE.sub("", str(value)):

@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from sip.core.errors import UserError
-from sip.records.summary import GenerationSummary, Summary, TrainingSummary
 from sip.core.files import read_yaml
+from sip.records.summary import GenerationSummary, Summary, TrainingSummary
 
 REMEDY = "the run is damaged: delete its folder, and run it again"
 SUMMARY, IMAGES, QUALITY = "summary.json", "pictures.parquet", "quality.parquet"

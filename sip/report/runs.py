@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from sip.core.paths import conf_folder
-from sip.core.errors import UserError
-from sip.core.paths import conf_folder
 from sip.core.text import without_paths
 from sip.records.read import TrainingRun, runs_of
 

@@ -10,7 +10,6 @@ from sip.benchmark import full_size, generation
 from sip.benchmark.floor import Call, Floor
 from sip.benchmark.report import LABELS, Report, Turn
 from sip.benchmark.workload import BLOCK, make_prompts, sample_of
-from sip.core.paths import conf_folder
 from sip.core.errors import UserError
 from sip.core.paths import conf_folder
 from sip.images.batches import group_rows

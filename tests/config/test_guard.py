@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sip.config.guard import check_folder, own_prefixes
+from sip.config.guard import check_folder, check_targets, own_prefixes
 from sip.core.errors import UserError
 from sip.core.paths import conf_folder
 
@@ -28,22 +29,22 @@ def write(folder: Path, text: str, name: str = "exp/x.yaml") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "got"),
+    ("values", "got"),
     [
-        ("a: {_target_: os.system, command: x}", "a._target_=os.system"),
-        ("a: [{b: {_target_: builtins.eval}}]", "a.0.b._target_=builtins.eval"),
-        ("_target_: sip.config.cli.os.system", "_target_=sip.config.cli.os.system"),
-        ("_target_: sip.core.files.write_atomically", "_target_=sip.core.files"),
-        ("_target_: ${bad}\nbad: os.system", "_target_=${bad}"),
-        ("_target_: sip.images.__init__.os", "_target_=sip.images.__init__.os"),
-        ("_target_: {a: os.system}", "_target_.a=os.system"),
-        ("_target_: 5", "_target_=5"),
+        ({"a": {"_target_": "os.system", "command": "x"}}, "a._target_=os.system"),
+        ({"a": [{"b": {"_target_": "builtins.eval"}}]}, "a.0.b._target_=builtins.eval"),
+        ({"_target_": "sip.config.cli.os.system"}, "_target_=sip.config.cli.os.system"),
+        ({"_target_": "sip.core.files.write_atomically"}, "_target_=sip.core.files"),
+        ({"_target_": "sip.images.__init__.os"}, "_target_=sip.images.__init__.os"),
+        ({"_target_": {"a": "os.system"}}, "_target_.a=os.system"),
+        ({"_target_": 5}, "_target_=5"),
     ],
 )
-def test_a_target_must_be_trusted(tmp_path: Path, text: str, got: str) -> None:
-    with pytest.raises(UserError, match=r"x.yaml: must be below sip\.augmentation\.,") as caught:
-        check_folder(write(tmp_path, text))
-    assert f"got {got}" in str(caught.value)
+def test_a_target_must_be_trusted(values: dict[str, Any], got: str) -> None:
+    with pytest.raises(UserError, match=r": must be below sip\.augmentation\.,") as caught:
+        check_targets({"room": values})
+    assert str(caught.value).startswith(f"room.{got}") and "\n" not in str(caught.value)
+    check_targets({"room": {"_target_": "${known}"}})  # refused when it is built
 
 
 @pytest.mark.parametrize(
@@ -148,8 +149,8 @@ def test_what_is_harmless_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "images: {size: '${oc.select:profile.size,32}'}\n",
     )
     write(tmp_path, "# @package hydra.sweeper.params\nseed: range(3)", "sweep/x.yaml")
+    check_targets({"a": {"_target_": "mine.Own"}, "b": {"_target_": "torch.optim.SGD"}})
     write(tmp_path, "_target_: mine.captions.Own\nmodel: ${profile.model}", "captions/own.yaml")
-    write(tmp_path, "_target_: torch.optim.SGD", "filter/own.yaml")
     write(tmp_path, "", "empty.yaml")
     check_folder(tmp_path)
 

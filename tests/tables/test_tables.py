@@ -12,8 +12,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from sip.core.errors import UserError
-from sip.records.read import read_run
 from sip.core.paths import conf_folder
+from sip.records.read import read_run
 from sip.tables.__main__ import task
 from sip.tables.document import Document, document
 from sip.tables.formats import latex, markdown, write

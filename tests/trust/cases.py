@@ -14,8 +14,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from sip.config.cli import conf_folder
 from sip.core.errors import UserError
+from sip.core.paths import conf_folder
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,8 @@ FOLDERS: list[tuple[str, str, Make, str]] = [
 ]  # fmt: skip
 VIT = ("backbone=vit",)
 BACKBONES: list[tuple[str, Make, str]] = [
-    ("of another model", like("clip_vit"), "backbone.name: expected 'vit_base_patch32_clip_224'"),
-    ("not timm's", like("scorer"), "expected architecture and pretrained_cfg in .*config.json"),
+    ("of another model", like("clip_vit"), "backbone.name: .*'vit_base_patch32_clip_224'"),
+    ("not timm's", like("scorer"), "architecture and pretrained_cfg in .*config.json"),
     ("cut off", like("vit", replaced(WEIGHTS, lambda old: old[:-9])), "a whole safetensors file"),
 ]
 LORAS = [
