@@ -1,4 +1,4 @@
-"""What the dataset room hands out: one `Sample` a real picture, and the class names."""
+"""Row type and protocol of the dataset stage: one `Sample` an original image, and class names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ Split = Literal["pretrain", "train", "val", "test"]
 
 @dataclass(frozen=True)
 class Sample:
-    """A real picture.
+    """An original image.
 
     Attributes:
         sample_id: Stable and readable, unique within the data set.
-        path: Absolute path of the picture file.
+        path: Absolute path of the image file.
         label: Class index, 0 .. number of classes - 1.
         class_name: The class in words that fit a prompt.
-        split: "train", "val" or "test" ("pretrain": for the miniature models alone).
+        split: "train", "val" or "test" ("pretrain": for generative models only).
         width, height: Size in px.
-        sha256: Hash of the picture's content (file bytes, or pixels where a data set ships arrays).
+        sha256: Hash of the image's content (file bytes, or pixels if the data set ships arrays).
     """
 
     sample_id: str
@@ -39,7 +39,7 @@ class Dataset(Protocol):
         """The classes in words, by label."""
 
     def recipe(self) -> dict:
-        """Return everything that decides which pictures the splits hold."""
+        """Return everything that decides which images the splits contain."""
 
     def samples(self, split: Split) -> list[Sample]:
         """Return the rows of one split, in a fixed order."""

@@ -2,7 +2,8 @@
 
 Source: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998), test part, as
 shipped in scikit-learn (BSD). White ink on black. The split is ours, made once with a fixed seed,
-stratified by class and committed with checksums in `digits_split.json`:
+stratified by class and committed with checksums in `digits_split.json` (if it changes, the version
+of `Digits` is raised):
 
     pretrain 900   what the miniature models may see, and nothing else may
     train    260   the few-shot subsets come from here
@@ -14,19 +15,20 @@ import hashlib
 import json
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
-from sip.core.errors import UserError
+from sip.core.component import component, ignored
 from sip.core.image_io import MAX_PIXELS
 from sip.dataset.base import Split
-from sip.dataset.files import Entry, Picture, from_pixels
+from sip.dataset.files import Entry, ImageFile, from_pixels
 from sip.dataset.reader import Listing, Reader
-from sip.dataset.subsets import Subset
 
 SPLIT_FILE = Path(__file__).with_name("digits_split.json")
+MAX_SIDE = int(MAX_PIXELS**0.5)  # px
 SPLITS: tuple[Split, ...] = ("pretrain", "train", "val", "test")
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -41,7 +43,7 @@ def scans() -> tuple[np.ndarray, np.ndarray]:
 
 
 def enlarge(scan: np.ndarray, size: int) -> Image.Image:
-    """Enlarge one scan (8, 8), uint8, in [0, 16], to an RGB picture of `size` px, bicubic."""
+    """Enlarge one scan (8, 8), uint8, in [0, 16], to an RGB image of `size` px, bicubic."""
     grey = Image.fromarray(np.round(scan * (255 / 16)).astype(np.uint8))
     return grey.resize((size, size), Image.Resampling.BICUBIC).convert("RGB")
 
@@ -59,62 +61,42 @@ def split_indices() -> dict[str, list[int]]:
     """Return the committed split: part -> rows of scikit-learn's array.
 
     Raises:
-        ValueError: The installed scikit-learn ships other pictures than the split was made of.
+        ValueError: The installed scikit-learn ships other images than the split was made of.
     """
     committed = json.loads(SPLIT_FILE.read_text())
     for part in SPLITS:
         if checksum(committed["indices"][part]) != committed["sha256"][part]:
             raise ValueError(
-                f"digits: the pictures of part {part!r} differ from the committed checksum in "
+                f"digits: the images of part {part!r} differ from the committed checksum in "
                 f"{SPLIT_FILE.name}; install scikit-learn within the bounds of pyproject.toml"
             )
     return committed["indices"]
 
 
+@component
 class Digits(Reader):
-    """The digits as PNG files of `image_size` px under `root`, written when first asked for.
+    """The digits as PNG files under `root`, written when first asked for.
 
     Args:
-        root: Folder that holds the folder of the pictures.
-        image_size: Side of the pictures, px.
-        shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
-
-    Raises:
-        UserError: `image_size` is no number of px, or too large.
+        root: Folder that contains the folder of the images.
+        image_size: Side of the images, px.
     """
 
-    splits = SPLITS
+    root: str = ignored()
+    image_size: Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
-    def __init__(
-        self,
-        root: str,
-        image_size: int,
-        shots: int | None,
-        fraction: float | None,
-        imbalance: float | None,
-        label_noise: float | None,
-        seed: int,
-    ) -> None:
-        super().__init__(Subset(shots, fraction, imbalance, label_noise, seed))
-        if type(image_size) is not int or not 1 <= image_size <= MAX_PIXELS**0.5:
-            raise UserError(
-                f"dataset.image_size: expected a number of px from 1 to {int(MAX_PIXELS**0.5)}, "
-                f"came {image_size!r}"
-            )
-        self.folder = Path(root) / f"digits-{image_size}px"
-        self.image_size = image_size
+    @property
+    def all_splits(self) -> tuple[Split, ...]:
+        """The parts that there are."""
+        return SPLITS
 
-    def facts(self) -> dict[str, Any]:
-        """Return what decides the pictures of the whole splits."""
-        return {
-            "class": "sip.dataset.digits.Digits",
-            "version": 1,
-            "image_size": self.image_size,
-            "split_sha256": json.loads(SPLIT_FILE.read_text())["sha256"],
-        }
+    @property
+    def folder(self) -> Path:
+        """Where the images are."""
+        return Path(self.root) / f"digits-{self.image_size}px"
 
     def listing(self) -> Listing:
-        """Return the digits in words, and the entries; files that are not there are written."""
+        """Return the digits in words, and the entries; missing files are written."""
         labels = scans()[1]
         entries = {
             split: [
@@ -125,14 +107,14 @@ class Digits(Reader):
         }
         return CLASS_NAMES, entries
 
-    def _open(self, index: int) -> Picture:
-        """Return one picture, enlarged and written to its file."""
-        picture = enlarge(scans()[0][index], self.image_size)
-        return from_pixels(self.folder / f"{index:04d}.png", picture)
+    def _open(self, index: int) -> ImageFile:
+        """Return one image, enlarged and written to its file."""
+        image = enlarge(scans()[0][index], self.image_size)
+        return from_pixels(self.folder / f"{index:04d}.png", image)
 
 
 def make_split(seed: int = 0) -> dict:
-    """Make the split that is committed: stratified, 90 / 26 / 16 / rest a class.
+    """Return the split that is committed: stratified, 90 / 26 / 16 / rest a class.
 
     Written once by `python -m sip.dataset.digits`; scikit-learn's array is not a sample of
     independent writers, so neighbours in it may share a hand across parts.

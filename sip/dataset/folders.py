@@ -1,4 +1,4 @@
-"""Folders of pictures as people have them: what is a picture, what is stray, where links lead."""
+"""Folders of images as people have them: which files are images, which are stray, links."""
 
 import os
 from dataclasses import dataclass, field
@@ -26,16 +26,16 @@ class Found:
     """Files below a folder, by path.
 
     Attributes:
-        pictures: What has the name of a picture.
-        others: What has not.
+        images: Those with the name of an image.
+        others: The rest.
     """
 
-    pictures: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
 
 
-def is_picture(name: str) -> bool:
-    """Return whether a file's name is that of a picture; capitals do not matter."""
+def is_image(name: str) -> bool:
+    """Return whether a file has the name of an image; capitals do not matter."""
     return name.lower().endswith(SUFFIXES)
 
 
@@ -51,7 +51,7 @@ def entries(folder: Path) -> list["os.DirEntry[str]"]:
     except OSError as error:
         raise UserError(
             f"dataset: cannot read the folder {folder}: {error.strerror}; change its rights, or "
-            "move it elsewhere"
+            "move it"
         ) from error
     kept = [e for e in listed if e.name[0] != "." and e.name.lower() not in STRAY]
     for entry in kept:
@@ -59,7 +59,7 @@ def entries(folder: Path) -> list["os.DirEntry[str]"]:
             entry.name.encode()
         except UnicodeEncodeError as error:
             raise UserError(
-                f"dataset: expected names in UTF-8 in {folder}, came {os.fsencode(entry.name)!r}; "
+                f"dataset: names must be in UTF-8, got {os.fsencode(entry.name)!r} in {folder}; "
                 "rename it (convmv -f latin1 -t utf8 -r does many)"
             ) from error
     return kept
@@ -87,10 +87,10 @@ def files_below(folder: Path) -> Found:
     """Return the files in a folder and in those within it.
 
     Links are followed; a folder that two ways lead to is read once, by the way without links, and
-    one that the folder itself lies in is not read at all, so that circles end.
+    one that contains the folder itself is not read at all, so that circles end.
 
     Raises:
-        UserError: As `entries`; or a picture is a link that leads nowhere.
+        UserError: As `entries`; or an image is a link that leads nowhere.
     """
     found = Found()
     seen = {place for path in (folder.absolute(), folder.resolve()) for place in path.parents}
@@ -105,16 +105,16 @@ def files_below(folder: Path) -> Found:
             path = Path(entry.path)
             if _is_folder(entry):
                 (links if entry.is_symlink() else inner).append(path)
-            elif not is_picture(entry.name):
+            elif not is_image(entry.name):
                 found.others.append(path)
             elif _is_file(entry):
-                found.pictures.append(path)
+                found.images.append(path)
             elif entry.is_symlink():
                 raise UserError(
-                    f"dataset: expected a picture, {path} is a link to {os.readlink(path)}, which "
-                    "is not there; mend or remove the link"
+                    f"dataset: {path} must be an image, got a link to {os.readlink(path)}, which "
+                    "does not exist; fix or delete the link"
                 )
-    found.pictures.sort()
+    found.images.sort()
     found.others.sort()
     return found
 

@@ -1,34 +1,35 @@
-"""Own pictures in folders: one folder a class, with or without folders train, val and test.
+"""Your own images in folders: one folder a class, with or without folders train, val and test.
 
     root/train/cat/1.jpg  root/val/cat/2.jpg  root/test/cat/3.jpg     parts as given
     root/cat/1.jpg        root/dog/1.jpg                              parts made by `split_seed`
 
 With `train` but without `val` or `test`, the missing part is taken from train by its fraction.
-Pictures may lie in folders within a class folder; links are followed. Hidden files and what systems
-leave behind (Thumbs.db, __MACOSX, ...) are passed over, other files with a line that names them.
+Images may lie in folders within a class folder; links are followed. Hidden files and what systems
+leave behind (Thumbs.db, __MACOSX, ...) are passed over, any other file with a line that names it.
 """
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from sip.core.component import component, known_by
 from sip.core.errors import UserError
+from sip.core.ranges import Seed
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry, content, from_file, prompt_words
+from sip.dataset.files import PARTS, Entry, from_file, prompt_words
 from sip.dataset.folders import (
     SUFFIXES,
     files_below,
     files_in,
     folders_in,
-    is_picture,
+    is_image,
     say_once,
     say_passed_over,
 )
 from sip.dataset.reader import Listing, Reader
-from sip.dataset.subsets import Subset, make_parts
+from sip.dataset.subsets import HeldOut, make_parts
 
-# What others call the parts, in small letters.
+# Other names of the parts, in small letters.
 OTHER_NAMES = {
     "training": "train",
     "valid": "val",
@@ -38,51 +39,29 @@ OTHER_NAMES = {
 }
 
 
+@component
 class ImageFolder(Reader):
-    """Pictures in class folders.
+    """Images in class folders.
 
     Args:
         root: The folder.
-        val_fraction, test_fraction: Share of each class that becomes val and test, in [0, 1), if
-            there is no such folder. The test part is taken first, of all pictures. 0 for none, if
-            pictures are to be drawn and no classifier trained.
+        val_fraction, test_fraction: Share of each class that becomes val and test, if there is no
+            such folder. The test part is taken first, of all images. 0 for none, to generate
+            images without training a classifier.
         split_seed: Chooses them.
-        prompt_names: Class folder -> words that fit a prompt, where they differ.
-        shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
+        prompt_names: Class folder -> words that fit a prompt, if they differ.
     """
 
-    def __init__(
-        self,
-        root: str,
-        val_fraction: float,
-        test_fraction: float,
-        split_seed: int,
-        prompt_names: dict[str, str],
-        shots: int | None,
-        fraction: float | None,
-        imbalance: float | None,
-        label_noise: float | None,
-        seed: int,
-    ) -> None:
-        super().__init__(Subset(shots, fraction, imbalance, label_noise, seed))
-        self.root = Path(root).expanduser()
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
-        self.split_seed = split_seed
-        self.prompt_names = prompt_names
+    root: str = known_by("content")
+    val_fraction: HeldOut
+    test_fraction: HeldOut
+    split_seed: Seed
+    prompt_names: dict[str, str]
 
-    def facts(self) -> dict[str, Any]:
-        """Return what decides the pictures of the splits, their content too."""
-        return {
-            "class": "sip.dataset.image_folder.ImageFolder",
-            "version": 1,
-            "root": self.root.resolve().name,
-            "val_fraction": self.val_fraction,
-            "test_fraction": self.test_fraction,
-            "split_seed": self.split_seed,
-            "prompt_names": self.prompt_names,
-            "content": content(self),
-        }
+    @property
+    def place(self) -> Path:
+        """The folder."""
+        return Path(self.root).expanduser()
 
     def listing(self) -> Listing:
         """Return the classes, in the order of the folders' names, and the entries.
@@ -91,94 +70,94 @@ class ImageFolder(Reader):
             UserError: The folder is missing or not as described above.
         """
         self._require_root()
-        folders = {folder.name: folder for folder in folders_in(self.root)}
-        _refuse_misnamed_parts(self.root, list(folders))
+        folders = {folder.name: folder for folder in folders_in(self.place)}
+        _refuse_misnamed_parts(self.place, list(folders))
         given: list[Split] = [part for part in PARTS if part in folders]
         if given and "train" not in given:
             raise UserError(
-                f"expected the folder train beside {' and '.join(given)} in {self.root.resolve()}; "
-                "add it, or put the class folders there without parts"
+                f"dataset.root: must contain train next to {' and '.join(given)}, got no train in "
+                f"{self.place.resolve()}; add it, or put the class folders there without parts"
             )
-        train_folder = self.root / "train" if given else self.root
+        train_folder = self.place / "train" if given else self.place
         names = [folder.name for folder in folders_in(train_folder)]
         if not names:
             raise UserError(
-                f"expected a folder for each class in {train_folder.resolve()}, found none; "
-                "put the pictures of class cat into the folder cat, and so on"
+                f"dataset.root: must contain a folder for each class, got none in "
+                f"{train_folder.resolve()}; put the images of class cat into the folder cat"
             )
         _refuse_alike(names, self.prompt_names)
-        entries = {part: self._entries(self.root / part, names) for part in given}
+        entries = {part: self._entries(self.place / part, names) for part in given}
         if given:
-            beside = [folder for name, folder in folders.items() if name not in given]
-            say_passed_over(self.root, beside, "folder", "beside train")
-            say_passed_over(self.root, _pictures(self.root), "picture", "in no class folder")
+            unused = [folder for name, folder in folders.items() if name not in given]
+            say_passed_over(self.place, unused, "folder", "next to train")
+            say_passed_over(self.place, _images_in(self.place), "image", "in no class folder")
         else:
-            entries["train"] = self._entries(self.root, names)
+            entries["train"] = self._entries(self.place, names)
         if len(names) == 1:
             _say_what_lies_within(train_folder / names[0])
         make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         if any(entries[part] for part in PARTS if part != "train" and part not in given):
-            say_once(self.root, _parts(entries))
+            say_once(self.place, _parts(entries))
         return prompt_words(names, self.prompt_names), entries
 
     def _require_root(self) -> None:
-        if self.root.is_dir():
+        if self.place.is_dir():
             return
-        place = self.root.resolve()
-        if self.root.exists():
+        place = self.place.resolve()
+        if self.place.exists():
             raise UserError(
-                f"dataset.root: expected a folder of pictures, {place} is a file; unpack it, and "
-                "say where the folder is with dataset.root=..."
+                f"dataset.root: must be a folder of images, got the file {place}; unpack it and "
+                "set dataset.root to the folder"
             )
         raise UserError(
-            f"dataset.root: expected a folder of pictures, looked for {place}; "
-            "say where it is with dataset.root=..."
+            f"dataset.root: must be a folder of images, got {place}, which does not exist; "
+            "set dataset.root to the folder"
         )
 
     def _entries(self, folder: Path, names: Sequence[str]) -> list[Entry]:
-        """Return the pictures of one part."""
-        entries, others = [], []
+        """Return the images of one part."""
+        entries, rest = [], []
         for class_folder in folders_in(folder):
             if class_folder.name not in names:
                 raise _unknown_class(class_folder, names)
             _refuse_parts_within(class_folder)
             label = names.index(class_folder.name)
             found = files_below(class_folder)
-            if not found.pictures:
+            if not found.images:
                 raise UserError(
-                    f"expected pictures ({', '.join(SUFFIXES)}) in the class folder "
-                    f"{class_folder}, found none; fill or remove it"
+                    f"dataset.root: each class folder must contain images ({', '.join(SUFFIXES)}), "
+                    f"got none in {class_folder}; fill or delete it"
                 )
-            for path in found.pictures:
-                inside = path.relative_to(self.root).as_posix()
+            for path in found.images:
+                inside = path.relative_to(self.place).as_posix()
                 entries.append(Entry(inside, label, partial(from_file, path)))
-            others += found.others
-        say_passed_over(self.root, _pictures(folder), "picture", "in no class folder")
-        say_passed_over(self.root, others, "file", "without a picture's name")
+            rest += found.others
+        say_passed_over(self.place, _images_in(folder), "image", "in no class folder")
+        say_passed_over(self.place, rest, "file", "without the name of an image")
         return entries
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """Return the pictures that lie in a folder itself."""
-    return [file for file in files_in(folder) if is_picture(file.name)]
+def _images_in(folder: Path) -> list[Path]:
+    """Return the images that lie in a folder itself."""
+    return [file for file in files_in(folder) if is_image(file.name)]
 
 
 def _parts(entries: dict[Split, list[Entry]]) -> str:
-    """Return that not all pictures are there to draw from, and how they would be."""
+    """Say that images are kept for val and test, and how to generate from all."""
     sizes = ", ".join(f"{len(entries[part]):,} {part}" for part in PARTS)
     return (
-        f"parts made by split_seed: {sizes}; to draw from all: dataset.val_fraction=0 "
+        f"parts made by split_seed: {sizes}; to generate from all: dataset.val_fraction=0 "
         "dataset.test_fraction=0"
     )
 
 
 def _say_what_lies_within(class_folder: Path) -> None:
-    """Say so where the only class looks like a folder of classes."""
+    """Say so if the only class looks like a folder of classes."""
     inner = [folder.name for folder in folders_in(class_folder)]
-    if len(inner) > 1 and not _pictures(class_folder):
+    if len(inner) > 1 and not _images_in(class_folder):
         say_once(
             class_folder,
-            f"one class, {class_folder.name}, with pictures in {len(inner)} folders "
+            f"one class, {class_folder.name}, with images in {len(inner)} folders "
             f"({', '.join(inner[:5])}); if these are the classes: dataset.root={class_folder}",
         )
 
@@ -193,13 +172,13 @@ def _refuse_misnamed_parts(root: Path, names: Sequence[str]) -> None:
         name: part
         for name in names
         if (part := OTHER_NAMES.get(name.lower(), name.lower())) in PARTS and name != part
-        if folders_in(root / name) and not _pictures(root / name)  # else it may well be a class
+        if folders_in(root / name) and not _images_in(root / name)  # else it may well be a class
     }
     if meant and "train" in {*names, *meant.values()}:
         name, part = next(iter(meant.items()))
         raise UserError(
-            f"dataset.root: expected the parts train, val and test in {root.resolve()}, came "
-            f"{name!r}; rename it to {part}"
+            f"dataset.root: parts must be named train, val and test, got {name!r} in "
+            f"{root.resolve()}; rename it to {part}"
         )
 
 
@@ -211,8 +190,8 @@ def _refuse_parts_within(class_folder: Path) -> None:
     """
     if "train" in {folder.name for folder in folders_in(class_folder)}:
         raise UserError(
-            f"dataset.root: expected train above the classes, came {class_folder / 'train'}; name "
-            f"{class_folder} if its folders are the parts, or move the pictures to "
+            f"dataset.root: train must be above the classes, got {class_folder / 'train'}; set it "
+            f"to {class_folder} if its folders are the parts, or move the images to "
             f"train/{class_folder.name}, and so on"
         )
 
@@ -221,7 +200,7 @@ def _refuse_alike(names: Sequence[str], prompt_names: dict[str, str]) -> None:
     """Refuse classes that a prompt cannot tell apart: CLIP reads no capitals.
 
     Raises:
-        UserError: Two folders' names are alike, and `prompt_names` has no words for them.
+        UserError: The names of two folders are alike, and `prompt_names` has no words for them.
     """
     seen: dict[str, str] = {}
     for name in names:
@@ -230,8 +209,8 @@ def _refuse_alike(names: Sequence[str], prompt_names: dict[str, str]) -> None:
         words = " ".join(name.replace("_", " ").split()).casefold()
         if words in seen:
             raise UserError(
-                f"dataset: expected classes with words of their own, came the folders "
-                f"{seen[words]!r} and {name!r}; put them together, or tell them apart with "
+                f"dataset: classes must differ in words, got the folders {seen[words]!r} and "
+                f"{name!r}; merge them, or tell them apart with "
                 f"dataset.prompt_names={{{name}: ...}}"
             )
         seen[words] = name
@@ -241,6 +220,6 @@ def _unknown_class(folder: Path, names: Sequence[str]) -> UserError:
     alike = [name for name in names if name.casefold() == folder.name.casefold()]
     hint = f"; rename it to {alike[0]}" if alike else ""
     return UserError(
-        f"expected only classes of the training part in {folder.parent.resolve()}, came "
-        f"{folder.name!r}; the classes are {', '.join(names)}{hint}"
+        f"dataset.root: folders must be classes of the training part, got {folder.name!r} in "
+        f"{folder.parent.resolve()}; the classes are {', '.join(names)}{hint}"
     )

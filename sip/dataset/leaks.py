@@ -1,13 +1,13 @@
-"""Leaks between the parts: the same picture, or nearly, in train and in val or test.
+"""Leaks between the parts: the same image, or nearly, in train and in val or test.
 
 Exact duplicates have the same content hash (`Sample.sha256`). Near ones have perceptual hashes
 that differ in `THRESHOLD` bits at most: 64 signs of the lowest 8 x 8 coefficients of the discrete
-cosine transform (DCT-II) of the picture as 32 x 32 grey, against their median, the constant one
+cosine transform (DCT-II) of the image as 32 x 32 grey, against their median, the constant one
 taken as 0; the hash known as pHash (Zauner, Implementation and Benchmarking of Perceptual Image
 Hash Functions, 2010). It sees scaling, recompression and changed colours; no mirroring, no crops.
 
 The threshold is measured, CIFAR-10's test part (from JPEG files) against its 50,000 of train, by
-eye on sheets of 64 pairs: of the 93 pictures found at 4 bits all are nearly in train; at 6 bits
+eye on sheets of 64 pairs: of the 93 images found at 4 bits all are nearly in train; at 6 bits
 163, about a twentieth of the new ones by chance; at 8 bits 318, more than half of the new ones by
 chance. So it is rarely wrong, and does not find them all. Of the digits, 8 x 8 px and no two the
 same, 5 of 477 look like copies. A difference hash (dHash) takes 271 of these for copies at 4 bits.
@@ -29,8 +29,8 @@ from sip.dataset.base import Sample, Split
 from sip.dataset.files import BAR_FROM
 
 THRESHOLD = 4  # bits of 64
-SIDE, KEPT = 32, 8  # of the grey picture in px, of the block of coefficients
-PICTURES_AT_ONCE = 2048
+SIDE, KEPT = 32, 8  # of the grey image in px, of the block of coefficients
+IMAGES_AT_ONCE = 2048
 PAIRS_AT_ONCE = 4_000_000
 NUM_SHOWN = 3  # pairs that a report names
 OTHERS: tuple[Split, ...] = ("val", "test")
@@ -45,10 +45,10 @@ class Leak:
 
     Attributes:
         part: "val" or "test".
-        num: Its pictures.
+        num: Its images.
         exact: How many of them are in train, too.
         near: How many more are nearly in train.
-        pairs: (picture of the part, picture of train, differing bits), by `sample_id`, in the
+        pairs: (image of the part, image of train, differing bits), by `sample_id`, in the
             order of the part; 0 bits and the exact ones first.
     """
 
@@ -61,15 +61,15 @@ class Leak:
     def line(self) -> str:
         """Return it for people."""
         text = f"{self.part}: {self.exact} exact and {self.near} near duplicates of training "
-        text += f"pictures, of {self.num:,}"
+        text += f"images, of {self.num:,}"
         if self.pairs:
             shown = [f"{own} = {other}" for own, other, _ in self.pairs[:NUM_SHOWN]]
             text += f" ({', '.join(shown)}{', ...' if len(self.pairs) > NUM_SHOWN else ''})"
         return text
 
 
-class Drawn(Protocol):
-    """A picture to draw; a `Prompt` is one."""
+class FromSource(Protocol):
+    """An image generated from a source; a `Prompt` describes one."""
 
     @property
     def sample_id(self) -> str:
@@ -80,16 +80,11 @@ class Drawn(Protocol):
         """Content of its source."""
 
 
-def report(parts: Mapping[Split, Sequence[Sample]], num_threads: int) -> list[str]:
-    """Return a line for each of val and test that has pictures; to be shown before training."""
-    return [leak.line() for leak in find(parts, num_threads)]
-
-
 def find(parts: Mapping[Split, Sequence[Sample]], num_threads: int) -> list[Leak]:
     """Compare val and test with train.
 
     Args:
-        parts: Samples; pictures that cannot be read have no near duplicates.
+        parts: Samples; images that cannot be read have no near duplicates.
         num_threads: Threads that decode; they change nothing but the speed.
     """
     others = [part for part in OTHERS if parts.get(part)]
@@ -114,28 +109,28 @@ def find(parts: Mapping[Split, Sequence[Sample]], num_threads: int) -> list[Leak
     return leaks
 
 
-def check_sources(drawn: Iterable[Drawn], train: Sequence[Sample]) -> None:
-    """Check that every picture was drawn from one of the training part, as it is now.
+def check_sources(generated: Iterable[FromSource], train: Sequence[Sample]) -> None:
+    """Check that every image was generated from one of the training part, as it is now.
 
     Raises:
         UserError: One was not: the classifier would see val or test.
     """
     known = {(sample.sample_id, sample.sha256) for sample in train}
-    bad = [one.sample_id for one in drawn if (one.sample_id, one.source_sha256) not in known]
+    bad = [one.sample_id for one in generated if (one.sample_id, one.source_sha256) not in known]
     if bad:
         raise UserError(
-            f"drawn pictures: expected sources from the training part alone, {len(bad)} are not in "
-            f"it or have changed, first {bad[0]}; draw them again with the data set as it is now"
+            f"generated images: sources must be in the training part, got {len(bad)} that are not "
+            f"in it or have changed, first {bad[0]}; generate them again with the data set of now"
         )
 
 
 def hash_images(paths: Sequence[str], num_threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the perceptual hashes, (N,), uint64, and which pictures could be read, (N,), bool."""
+    """Return the perceptual hashes, (N,), uint64, and which images could be read, (N,), bool."""
     hashes, readable = np.zeros(len(paths), np.uint64), np.zeros(len(paths), bool)
-    bar = progress("leaks", len(paths), "picture") if len(paths) >= BAR_FROM else None
+    bar = progress("leaks", len(paths), "image") if len(paths) >= BAR_FROM else None
     with ThreadPoolExecutor(num_threads) as threads:
-        for start in range(0, len(paths), PICTURES_AT_ONCE):
-            grey = list(threads.map(read_grey, paths[start : start + PICTURES_AT_ONCE]))
+        for start in range(0, len(paths), IMAGES_AT_ONCE):
+            grey = list(threads.map(read_grey, paths[start : start + IMAGES_AT_ONCE]))
             rows = [start + row for row, pixels in enumerate(grey) if pixels is not None]
             if rows:
                 hashes[rows] = perceptual([pixels for pixels in grey if pixels is not None])
@@ -148,16 +143,16 @@ def hash_images(paths: Sequence[str], num_threads: int) -> tuple[np.ndarray, np.
 
 
 def read_grey(path: str) -> np.ndarray | None:
-    """Return a picture as grey (32, 32), uint8; None if it cannot be read."""
+    """Return an image as grey (32, 32), uint8; None if it cannot be read."""
     try:
-        picture = _draft(path)
-    except Exception:  # the room that needs the picture says why
+        image = _draft(path)
+    except Exception:  # the stage that needs the image says why
         return None
-    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def _draft(path: str) -> Image.Image:
-    """Return a picture as grey; a JPEG file no larger than need be, several times as fast."""
+    """Return an image as grey; a JPEG file no larger than need be, several times as fast."""
     if split_reference(path) is None:
         with opened(path) as image:
             if image.format == "JPEG":
@@ -167,9 +162,9 @@ def _draft(path: str) -> Image.Image:
 
 
 def perceptual(grey: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the hashes, (N,), uint64, of grey pictures (32, 32)."""
+    """Return the hashes, (N,), uint64, of grey images (32, 32)."""
     waves = (COSINES @ np.stack(grey).astype(np.float64) @ COSINES.T).reshape(-1, len(BITS))
-    waves = np.round(waves, 3)  # an even picture has zeros, not the noise of the sums
+    waves = np.round(waves, 3)  # an even image has zeros, not the noise of the sums
     waves[:, 0] = 0
     signs = waves > np.median(waves, axis=1, keepdims=True)
     hashes: np.ndarray = (signs * BITS).sum(axis=1, dtype=np.uint64)

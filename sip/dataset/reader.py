@@ -1,96 +1,81 @@
-"""What all readers share: list first, choose the subset, then open; recipe and checks.
+"""What all readers share: list first, choose the subset, then open; checks of lists and labels.
 
-A new reader states where its data are in its constructor, and implements `listing` and `facts`.
+A new reader declares where its data are, and implements `listing`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Literal
 
+from sip.core.component import component, refuse
 from sip.core.errors import UserError
+from sip.core.hashing import digest
 from sip.dataset.base import Sample, Split
 from sip.dataset.files import PARTS, Entry, require_part, require_text, to_samples
-from sip.dataset.subsets import Subset
+from sip.dataset.subsets import HeldOut, Subset
 
 Listing = tuple[Sequence[str], dict[Split, list[Entry]]]
 
 
-class Reader(ABC):
-    """A data set.
-
-    Args:
-        subset: What becomes of its training part.
-    """
-
-    splits: tuple[Split, ...] = PARTS
-    train_part: Split = "train"  # whose pictures the classifier trains on
-
-    def __init__(self, subset: Subset) -> None:
-        self.subset = subset
-        self.pretrain_fraction: float | None = None
-        self._opened: dict[Split, list[Sample]] = {}
+@component
+class Reader(Subset, ABC):
+    """A data set."""
 
     @abstractmethod
     def listing(self) -> Listing:
         """Return the classes in words that fit a prompt, and the entries of each split.
 
         Raises:
-            UserError: The data are not there, or not as they must be.
+            UserError: The data are missing, or not as they must be.
         """
 
-    @abstractmethod
-    def facts(self) -> dict[str, Any]:
-        """Return the recipe without the subset: what decides the pictures of the whole splits."""
+    @property
+    def all_splits(self) -> tuple[Split, ...]:
+        """The parts that there are."""
+        return PARTS
 
-    def recipe(self) -> dict:
-        """Return everything that decides which pictures the splits hold."""
-        return self.facts() | self.subset.options()
+    @property
+    def trained_on(self) -> Split:
+        """The listed part whose images the classifier trains on."""
+        return "train"
 
     @property
     def class_names(self) -> Sequence[str]:
         """The classes in words that fit a prompt, in the order of the labels."""
         return self._listed[0]
 
+    @property
+    def content(self) -> str:
+        """A hash of the classes and of all rows of train, val and test.
+
+        For `known_by("content")`, if the data can change under the same name.
+        """
+        rows = [
+            [split, sample.sample_id, sample.label, sample.sha256]
+            for split in PARTS
+            for sample in self.samples(split)
+        ]
+        return digest(list(self.class_names), rows)
+
     def samples(self, split: Split) -> list[Sample]:
-        """Return the rows of one split; pictures are opened, and hashed, once.
+        """Return the rows of one split; images are opened, and hashed, once.
 
         Raises:
-            UserError: The data are not there, or there is no such split or number of shots.
+            UserError: The data are missing, or there is no such split or number of shots.
         """
-        require_part(split, self.splits)
+        require_part(split, self.all_splits)
         if split not in self._opened:
             class_names, entries = self._listed
-            rows = entries[self.train_part if split == "train" else split]
+            rows = entries[self.trained_on if split == "train" else split]
             if split == "train":
-                rows = self.subset.choose(rows, len(class_names))
+                rows = self.choose(rows, len(class_names))
             self._opened[split] = to_samples(rows, class_names, split)
         return list(self._opened[split])
 
-    def _set_aside(self, pretrain_fraction: float | None, train_part: Split) -> None:
-        """Have a part `pretrain`, and maybe train on it.
-
-        Raises:
-            UserError: There is no such part to train on.
-        """
-        if pretrain_fraction is not None:
-            self.splits = ("pretrain", *self.splits)
-        known = ("train",) if pretrain_fraction is None else ("train", "pretrain")
-        if train_part not in known:
-            raise UserError(
-                f"dataset.train_part: expected {' or '.join(known)}, came {train_part!r}"
-                + ("; pretrain needs dataset.pretrain_fraction" if len(known) == 1 else "")
-            )
-        self.pretrain_fraction, self.train_part = pretrain_fraction, train_part
-
-    def _later_facts(self) -> dict[str, Any]:
-        """Return what recipes hold of a part `pretrain`; nothing where there is none."""
-        facts: dict[str, Any] = {}
-        if self.pretrain_fraction is not None:
-            facts["pretrain_fraction"] = self.pretrain_fraction
-        if self.train_part != "train":
-            facts["train_part"] = self.train_part
-        return facts
+    @cached_property
+    def _opened(self) -> dict[Split, list[Sample]]:
+        return {}
 
     @cached_property
     def _listed(self) -> Listing:
@@ -101,36 +86,68 @@ class Reader(ABC):
             for row in rows:
                 if not 0 <= row.label < len(class_names):
                     raise UserError(
-                        f"dataset: expected labels from 0 to {len(class_names) - 1}, one for each "
-                        f"of its classes, came {row.label} for {row.sample_id}; mend the labels"
+                        f"dataset: labels must be in 0 .. {len(class_names) - 1}, one for each of "
+                        f"its classes, got {row.label} for {row.sample_id}; fix the labels"
                     )
         return class_names, entries
 
 
+@component
+class PretrainReader(Reader):
+    """A data set from whose training part a part `pretrain` can be set aside.
+
+    Args:
+        pretrain_fraction: Share of each class of train, after test is taken, that becomes the part
+            `pretrain`: what generators of your own may learn from, and nothing else. None: none.
+        train_part: Part that the classifier trains on, and of which shots are taken: `train`, or
+            `pretrain` for the upper bound of what a generator can give.
+    """
+
+    pretrain_fraction: HeldOut | None
+    train_part: Literal["train", "pretrain"]
+
+    def __post_init__(self) -> None:
+        """Refuse to train on a part that does not exist."""
+        super().__post_init__()
+        if self.train_part == "pretrain" and self.pretrain_fraction is None:
+            fix = "set dataset.pretrain_fraction"
+            raise refuse("train_part", "train if there is no part pretrain", self.train_part, fix)
+
+    @property
+    def all_splits(self) -> tuple[Split, ...]:
+        """The parts that there are."""
+        return PARTS if self.pretrain_fraction is None else ("pretrain", *PARTS)
+
+    @property
+    def trained_on(self) -> Split:
+        """The listed part whose images the classifier trains on."""
+        return self.train_part
+
+
 def require_trainable(class_names: Sequence[str], parts: dict[Split, list[Sample]]) -> None:
-    """Check what training needs and drawing does not; before anything is drawn for it.
+    """Check what training needs and generation does not; before anything is generated for it.
 
     Args:
         class_names: Of the data set.
         parts: Its samples of train, val and test.
 
     Raises:
-        UserError: There is one class only, one without a training picture, or an empty part.
+        UserError: There is one class only, one without a training image, or an empty part.
     """
     if len(class_names) < 2:
         raise UserError(
-            f"dataset: expected two classes at least to train on, came {', '.join(class_names)} "
-            "alone; add the pictures of another class"
+            f"dataset: must have two classes at least to train on, got {', '.join(class_names)}; "
+            "add the images of another class"
         )
     for part, samples in parts.items():
         if not samples:
             raise UserError(
-                f"dataset: expected pictures in part {part}, came none; training chooses on val "
-                f"and reports on test: give their shares, such as dataset.{part}_fraction=0.1"
+                f"dataset: part {part} must have images, got none; training chooses on val and "
+                f"reports on test: give their shares, such as dataset.{part}_fraction=0.1"
             )
     seen = {sample.label for sample in parts["train"]}
     if missing := [name for label, name in enumerate(class_names) if label not in seen]:
         raise UserError(
-            f"dataset: expected a training picture in each of {len(class_names)} classes, came "
-            f"none for {len(missing)} ({', '.join(missing[:5])}); add some or remove the class"
+            f"dataset: each of {len(class_names)} classes must have a training image, got none for "
+            f"{len(missing)} ({', '.join(missing[:5])}); add some or remove the class"
         )

@@ -1,4 +1,4 @@
-"""What is odd about a data set and no mistake: copies in train, classes that are never tested."""
+"""Remarks on a data set that are no errors: copies in train, classes that are never tested."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ TESTED: tuple[Split, ...] = ("val", "test")
 
 
 def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str]) -> list[str]:
-    """Return a line each on copies within train and on classes without val or test pictures.
+    """Return a line each on copies within train and on classes without val or test images.
 
     Args:
         parts: Of the data set.
@@ -20,11 +20,11 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
     same: dict[str, list[str]] = defaultdict(list)
     for sample in parts["train"]:
         same[sample.sha256].append(sample.sample_id)
-    copies = [(copy, first) for first, *others in same.values() for copy in others]
+    copies = [(copy, first) for first, *rest in same.values() for copy in rest]
     if copies:
         shown = join_first([f"{copy} = {first}" for copy, first in copies])
         lines.append(
-            f"{len(copies)} of {len(parts['train'])} training pictures are copies of others "
+            f"{len(copies)} of {len(parts['train'])} training images are copies of others "
             f"({shown}); each counts"
         )
     for part in TESTED:
@@ -33,7 +33,7 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
         lacking = [name for n, name in enumerate(class_names) if n in trained and not there[n]]
         if lacking and there:
             lines.append(
-                f"{len(lacking)} of {len(class_names)} classes have no {part} picture: "
+                f"{len(lacking)} of {len(class_names)} classes have no {part} image: "
                 f"{join_first(lacking)}"
             )
     return lines

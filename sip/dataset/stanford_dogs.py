@@ -7,15 +7,17 @@ train_list.mat, test_list.mat    file_list: cells "n02085620-Chihuahua/n02085620
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from sip.dataset.listed import Listed, Lists
+from sip.core.component import component
+from sip.dataset.listed import ListedFiles, Lists
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
-    """Return (file, label from 0) of each picture of a list.
+    """Return (file, label from 0) of each image of a list.
 
     Raises:
-        OSError, ValueError, KeyError: The file is missing or is no such list.
+        OSError, ValueError, KeyError: The file is missing or not such a list.
     """
     from scipy.io import loadmat
 
@@ -24,16 +26,17 @@ def read_list(path: Path) -> list[tuple[str, int]]:
     return [(str(file), int(label) - 1) for file, label in pairs]
 
 
-class StanfordDogs(Listed):
-    """The dogs; see `Listed`. Class names lose their number: "Chihuahua"."""
+@component
+class StanfordDogs(ListedFiles):
+    """The dogs; see `ListedFiles`. Class names lose their number: "Chihuahua"."""
 
-    name = "stanford_dogs"
+    name: ClassVar[str] = "stanford_dogs"
 
     def read_lists(self) -> tuple[Sequence[str], Lists]:
-        """Return the classes' names, and (file, label) of each picture, in the lists' order."""
-        train, test = (read_list(self.folder / f"{part}_list.mat") for part in ("train", "test"))
+        """Return the classes' names, and (file, label) of each image, in the lists' order."""
+        train, test = (read_list(self.place / f"{part}_list.mat") for part in ("train", "test"))
         folders = {label: file.partition("/")[0] for file, label in train + test}
-        images = self.folder / "Images"
+        images = self.place / "Images"
         lists: Lists = {
             "train": [(images / file, label) for file, label in train],
             "test": [(images / file, label) for file, label in test],

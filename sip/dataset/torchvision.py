@@ -4,10 +4,10 @@ A YAML names the reader of `torchvision.datasets`, the official parts with the a
 the reader for them, and a rule for each part that does not exist:
 
     no val    `val_fraction` of each class of train, chosen by `split_seed`
-    no test   `train_per_class` pictures a class stay for train (and val), the rest is test;
+    no test   `train_per_class` images a class stay for train (and val), the rest is test;
               or `test_fraction` of each class is test
 
-Both rules rank pictures by a hash (`sip.dataset.subsets`) and never see the run's seed, so that
+Both rules rank images by a hash (`sip.dataset.subsets`) and never see the run's seed, so that
 val and test are the same in all runs.
 """
 
@@ -17,25 +17,27 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torchvision import datasets
 
-from sip.core.errors import UserError
+from sip.core.component import component, ignored, refuse
+from sip.core.ranges import Count, Seed
 from sip.dataset.base import Split
 from sip.dataset.files import Entry, from_file, from_pixels, missing, prompt_words
-from sip.dataset.reader import Listing, Reader
-from sip.dataset.subsets import Subset, make_parts, per_class
+from sip.dataset.reader import Listing, PretrainReader
+from sip.dataset.subsets import HeldOut, make_parts, per_class
 
-# Where readers keep (files, labels). torchvision has no common public name for them; the pictures
+# Where readers keep (files, labels). torchvision has no common public name for them; the images
 # that `reader[i]` decodes would lose the file, which is the row's source.
 FILE_ATTRIBUTES = (("_image_files", "_labels"), ("_images", "_labels"))
 
 
-def list_pictures(reader: Any) -> list[tuple[Path | np.ndarray, int]]:
-    """Return (file or pixels (H, W, 3) uint8, label) of each picture, in the reader's order.
+def list_images(reader: Any) -> list[tuple[Path | np.ndarray, int]]:
+    """Return (file or pixels (H, W, 3) uint8, label) of each image, in the reader's order.
 
     Raises:
         TypeError: A kind of reader that is not known here.
     """
+    from torchvision import datasets
+
     if isinstance(reader, datasets.CIFAR10):  # CIFAR100 is a subclass
         return list(zip(reader.data, reader.targets, strict=True))
     if isinstance(reader, datasets.Caltech101):
@@ -54,109 +56,70 @@ def list_pictures(reader: Any) -> list[tuple[Path | np.ndarray, int]]:
         if hasattr(reader, files):
             pairs = zip(getattr(reader, files), getattr(reader, labels), strict=True)
             return [(Path(path), int(label)) for path, label in pairs]
-    raise TypeError(f"no rule to list the pictures of {type(reader).__name__}")
+    raise TypeError(f"no rule to list the images of {type(reader).__name__}")
 
 
-class TorchVision(Reader):
+@component
+class TorchVision(PretrainReader):
     """A data set of `torchvision.datasets`.
 
     Args:
         name: Begins the sample ids.
         reader: Class name in `torchvision.datasets`.
-        root: Folder that holds `folder`.
-        folder: The reader's own folder under `root`; pictures that it ships as arrays are written
-            to `<name>-png` beside it when first asked for.
-        download: Whether the reader may fetch what is missing.
+        root: Folder that contains `folder`.
+        folder: The reader's own folder under `root`; images that it ships as arrays are written
+            to `<name>-png` next to it when first asked for.
+        download: Whether the reader may fetch missing files.
         how_to_get: Ends the message if data are missing.
         parts: Official part -> arguments of the reader.
-        val_fraction: Share of train that is val, in [0, 1); None where val is official.
-        test_fraction: Share of all that is test, in (0, 1); None where test is official, or where
+        val_fraction: Share of each class of train that is val; None if val is official.
+        test_fraction: Share of each class that is test; None if test is official, or if
             `train_per_class` makes it.
-        train_per_class: Pictures a class that are not test; None likewise.
-        pretrain_fraction: Share of each class of train, test taken out, that becomes the part
-            `pretrain`: what generators of one's own may learn from, and nothing else. None: none.
-        train_part: Part that the classifier trains on, of which shots are taken: `train`, or
-            `pretrain` for the upper bound of what a generator can give.
+        train_per_class: Images a class that are not test; None likewise.
         split_seed: Of these rules.
-        prompt_names: The reader's class name -> words that fit a prompt, where they differ.
-        shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
+        prompt_names: The reader's class name -> words that fit a prompt, if they differ.
     """
 
-    def __init__(
-        self,
-        name: str,
-        reader: str,
-        root: str,
-        folder: str,
-        download: bool,
-        how_to_get: str,
-        parts: dict[Split, dict[str, Any]],
-        val_fraction: float | None,
-        test_fraction: float | None,
-        train_per_class: int | None,
-        pretrain_fraction: float | None,
-        train_part: Split,
-        split_seed: int,
-        prompt_names: dict[str, str],
-        shots: int | None,
-        fraction: float | None,
-        imbalance: float | None,
-        label_noise: float | None,
-        seed: int,
-    ) -> None:
-        super().__init__(Subset(shots, fraction, imbalance, label_noise, seed))
-        rules = {
-            "val": {"val_fraction": val_fraction},
-            "test": {"test_fraction": test_fraction, "train_per_class": train_per_class},
-        }
-        for part, values in rules.items():
-            num = sum(value is not None for value in values.values())
-            if num != (part not in parts):
-                state = "is official: expected null" if part in parts else "does not exist: set one"
-                came = ", ".join(f"{rule}={value}" for rule, value in values.items())
-                raise UserError(f"dataset: part {part!r} of {name} {state}, came {came}")
-        self.name = name
-        self.reader = reader
-        self.root = Path(root)
-        self.folder = folder
-        self.download = download
-        self.how_to_get = how_to_get
-        self.parts = parts
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
-        self.train_per_class = train_per_class
-        self.split_seed = split_seed
-        self._set_aside(pretrain_fraction, train_part)
-        self.prompt_names = prompt_names
+    name: str
+    reader: str
+    root: str = ignored()
+    folder: str = ignored()
+    download: bool = ignored()
+    how_to_get: str = ignored()
+    parts: dict[Split, dict[str, Any]]
+    val_fraction: HeldOut | None
+    test_fraction: HeldOut | None
+    train_per_class: Count | None
+    split_seed: Seed
+    prompt_names: dict[str, str]
 
-    def facts(self) -> dict[str, Any]:
-        """Return what decides the pictures of the whole splits."""
-        facts = {
-            "class": "sip.dataset.torchvision.TorchVision",
-            "version": 1,
-            "name": self.name,
-            "reader": self.reader,
-            "parts": self.parts,
-            "val_fraction": self.val_fraction,
-            "train_per_class": self.train_per_class,
-            "split_seed": self.split_seed,
-            "prompt_names": self.prompt_names,
-        }
-        if self.test_fraction is not None:
-            facts["test_fraction"] = self.test_fraction
-        return facts | self._later_facts()
+    def __post_init__(self) -> None:
+        """Refuse two rules for a part, or none."""
+        super().__post_init__()
+        for part, rules in (
+            ("val", ["val_fraction"]),
+            ("test", ["test_fraction", "train_per_class"]),
+        ):
+            given = [rule for rule in rules if getattr(self, rule) is not None]
+            wanted = 0 if part in self.parts else 1
+            if len(given) != wanted:
+                rule = "null, since the part is official" if part in self.parts else "set"
+                if len(given) > 1:
+                    rule = f"null if dataset.{given[0]} is set"
+                key = given[-1] if given else rules[0]
+                raise refuse(key, rule, getattr(self, key), f"one rule for the part {part}")
 
     def listing(self) -> Listing:
         """Return the classes and the entries, in the reader's order.
 
         Raises:
-            UserError: The data are not there.
+            UserError: The data are missing.
         """
         readers = {part: self._open(arguments) for part, arguments in self.parts.items()}
         entries = {
             part: [
-                self._entry(part, index, picture, label)
-                for index, (picture, label) in enumerate(list_pictures(reader))
+                self._entry(part, index, image, label)
+                for index, (image, label) in enumerate(list_images(reader))
             ]
             for part, reader in readers.items()
         }
@@ -173,20 +136,23 @@ class TorchVision(Reader):
 
     def _open(self, arguments: dict[str, Any]) -> Any:
         """Return torchvision's reader of one part."""
+        from torchvision import datasets
+
         reader = getattr(datasets, self.reader)
         try:
-            return reader(str(self.root), download=self.download, **arguments)
+            return reader(self.root, download=self.download, **arguments)
         except (RuntimeError, OSError, ValueError, KeyError) as error:
-            raise missing(self.name, self.root / self.folder, error, self.how_to_get) from error
+            place = Path(self.root) / self.folder
+            raise missing(self.name, place, error, self.how_to_get) from error
 
-    def _entry(self, part: str, index: int, picture: Path | np.ndarray, label: int) -> Entry:
-        """Name one picture: by its file, or by official part and place where there is none."""
-        if isinstance(picture, Path):
-            inside = picture.relative_to(self.root / self.folder).as_posix()
-            return Entry(f"{self.name}/{inside}", label, partial(from_file, picture))
-        path = self.root / f"{self.name}-png" / part / f"{index:05d}.png"
+    def _entry(self, part: str, index: int, image: Path | np.ndarray, label: int) -> Entry:
+        """Name one image: by its file or, if there is none, by official part and place."""
+        if isinstance(image, Path):
+            inside = image.relative_to(Path(self.root) / self.folder).as_posix()
+            return Entry(f"{self.name}/{inside}", label, partial(from_file, image))
+        path = Path(self.root) / f"{self.name}-png" / part / f"{index:05d}.png"
         return Entry(
             f"{self.name}/{part}/{index:05d}",
             label,
-            lambda: from_pixels(path, Image.fromarray(picture)),
+            lambda: from_pixels(path, Image.fromarray(image)),
         )

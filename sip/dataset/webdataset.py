@@ -1,8 +1,8 @@
-"""Own pictures in tar files, the format of the library `webdataset`; nothing is unpacked.
+"""Your own images in tar files, the format of the library `webdataset`; nothing is unpacked.
 
-Members of one picture share all before the first dot of their name: `<key>.jpg` (or .jpeg, .png,
+Members of one image share all before the first dot of their name: `<key>.jpg` (or .jpeg, .png,
 .webp), and `<key>.cls`, the class index as text, or `<key>.json`. The tar files are not compressed:
-a picture is read where it lies, by the reference `<tar>::<offset>:<size>` (`sip.core.tars`).
+an image is read where it lies, by the reference `<tar>::<offset>:<size>` (`sip.core.tars`).
 """
 
 import hashlib
@@ -14,13 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sip.core.component import component, known_by
 from sip.core.errors import UserError
 from sip.core.image_io import MAX_BYTES, size_of
+from sip.core.ranges import Seed
 from sip.core.tars import read_bytes, split_reference
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry, Picture, content, prompt_words
+from sip.dataset.files import PARTS, Entry, ImageFile, prompt_words
 from sip.dataset.reader import Listing, Reader
-from sip.dataset.subsets import Subset, make_parts
+from sip.dataset.subsets import HeldOut, make_parts
 
 SUFFIXES = ("jpg", "jpeg", "png", "webp")
 NAMES_FILE = "classes.txt"
@@ -29,7 +31,7 @@ MAX_FACTS = 2**20  # bytes of a .json or .cls
 
 @dataclass
 class Group:
-    """The members of one picture: where they lie; `label` and `class_name` as they say."""
+    """The members of one image, and the `label` and `class_name` that they state."""
 
     sample_id: str
     members: dict[str, str] = field(default_factory=dict)  # ending -> reference
@@ -37,16 +39,16 @@ class Group:
     class_name: str | None = None
 
     @property
-    def picture(self) -> str | None:
-        """Where the picture lies."""
+    def image(self) -> str | None:
+        """Reference of the image."""
         return next((self.members[suffix] for suffix in SUFFIXES if suffix in self.members), None)
 
 
 def read_groups(tar: Path, prefix: str) -> list[Group]:
-    """Return what a tar file holds, from its headers, in its order; only groups with a picture.
+    """Return the content of a tar file, from its headers, in its order; only groups with an image.
 
     Raises:
-        UserError: It is no plain tar file, or holds a name twice.
+        UserError: It is no plain tar file, or contains a name twice.
     """
     groups: dict[str, Group] = {}
     end = -1
@@ -63,17 +65,19 @@ def read_groups(tar: Path, prefix: str) -> list[Group]:
                 key = f"{folder}/{stem}" if folder else stem
                 members = groups.setdefault(key, Group(f"{prefix}/{key}")).members
                 if ending.lower() in members:
-                    raise UserError(f"{tar}: expected each name once, came {member.name} again")
+                    raise UserError(
+                        f"{tar}: names must differ, got {member.name} twice; rename one"
+                    )
                 members[ending.lower()] = f"{tar}::{member.offset_data}:{member.size}"
     except UserError:
         raise
-    except Exception as error:  # on damaged headers tarfile raises ValueError and others too
+    except Exception as error:  # on damaged headers tarfile raises errors of many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{tar}: expected a tar file that is not compressed ({reason}); unpack it, and pack it "
-            "with tar -cf"
+            f"{tar}: must be a tar file that is not compressed, got another ({reason}); unpack it, "
+            "and pack it with tar -cf"
         ) from error
-    return [group for group in groups.values() if group.picture is not None]
+    return [group for group in groups.values() if group.image is not None]
 
 
 def read_member(reference: str, at_most: int) -> bytes:
@@ -88,73 +92,48 @@ def read_member(reference: str, at_most: int) -> bytes:
     return read_bytes(reference)
 
 
-def open_member(reference: str) -> Picture:
-    """Return a picture of a tar file; the hash is of its bytes."""
+def open_member(reference: str) -> ImageFile:
+    """Return an image of a tar file; the hash is of its bytes."""
     try:
         data = read_member(reference, MAX_BYTES)
     except (OSError, ValueError) as error:
-        raise UserError(f"expected the picture {reference}: {error}; mend the tar file") from error
-    return Picture(reference, *size_of(data), hashlib.sha256(data).hexdigest())
+        raise UserError(
+            f"dataset: cannot read the image {reference}: {error}; fix the tar file"
+        ) from error
+    return ImageFile(reference, *size_of(data), hashlib.sha256(data).hexdigest())
 
 
+@component
 class WebDataset(Reader):
-    """Pictures in tar files.
+    """Images in tar files.
 
     Args:
         root: Their folder.
         shards: train, val, test -> names of the part's tar files in `root`, with * and ?; None
-            where the fraction makes the part.
-        label_key: Of the JSON, where there is no .cls: a class index or a class name.
+            if the fraction makes the part.
+        label_key: Of the JSON, if there is no .cls: a class index or a class name.
         class_name_key: Of the JSON: the class in words; None if it has none.
-        class_names: The classes by label; None for `classes.txt` in `root`, a class a line, or
-            else for what the JSON says.
+        classes: Class names by label; None for `classes.txt` in `root`, a class a line, or else
+            for what the JSON says.
         val_fraction, test_fraction: As of `sip.dataset.image_folder.ImageFolder`.
         split_seed: Chooses them.
-        prompt_names: Class name -> words that fit a prompt, where they differ.
-        shots, fraction, imbalance, label_noise, seed: See `sip.dataset.subsets.Subset`.
+        prompt_names: Class name -> words that fit a prompt, if they differ.
     """
 
-    def __init__(
-        self,
-        root: str,
-        shards: dict[Split, str | None],
-        label_key: str,
-        class_name_key: str | None,
-        class_names: list[str] | None,
-        val_fraction: float,
-        test_fraction: float,
-        split_seed: int,
-        prompt_names: dict[str, str],
-        shots: int | None,
-        fraction: float | None,
-        imbalance: float | None,
-        label_noise: float | None,
-        seed: int,
-    ) -> None:
-        super().__init__(Subset(shots, fraction, imbalance, label_noise, seed))
-        self.root = Path(root).resolve()
-        self.shards = shards
-        self.label_key = label_key
-        self.class_name_key = class_name_key
-        self.names = class_names
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
-        self.split_seed = split_seed
-        self.prompt_names = prompt_names
+    root: str = known_by("content")
+    shards: dict[Split, str | None]
+    label_key: str
+    class_name_key: str | None
+    classes: list[str] | None
+    val_fraction: HeldOut
+    test_fraction: HeldOut
+    split_seed: Seed
+    prompt_names: dict[str, str]
 
-    def facts(self) -> dict[str, Any]:
-        """Return what decides the pictures of the splits, their content too."""
-        return {
-            "class": "sip.dataset.webdataset.WebDataset",
-            "version": 1,
-            "root": self.root.name,
-            "shards": self.shards,
-            "class_names": list(self.class_names),
-            "val_fraction": self.val_fraction,
-            "test_fraction": self.test_fraction,
-            "split_seed": self.split_seed,
-            "content": content(self),
-        }
+    @property
+    def place(self) -> Path:
+        """The folder."""
+        return Path(self.root).resolve()
 
     def listing(self) -> Listing:
         """Return the classes and the entries, in the order of the tar files' names.
@@ -164,7 +143,7 @@ class WebDataset(Reader):
         """
         groups = {part: self._groups(part) for part in PARTS if self.shards.get(part)}
         if "train" not in groups:
-            raise UserError("dataset.shards.train: expected names of tar files, came null")
+            raise UserError("dataset.shards.train: must be names of tar files, got null; set it")
         for group in (group for rows in groups.values() for group in rows):
             self._read_label(group)
         names = self._names([group for rows in groups.values() for group in rows])
@@ -178,29 +157,29 @@ class WebDataset(Reader):
         pattern = str(self.shards[part] or "")
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts or "\0" in pattern:
             raise UserError(
-                f"dataset.shards.{part}: expected names of tar files within dataset.root, came "
-                f"{pattern!r}; say where they are with dataset.root=..."
+                f"dataset.shards.{part}: must be names of tar files within dataset.root, got "
+                f"{pattern!r}; set dataset.root to their folder"
             )
-        tars = sorted(path for path in self.root.glob(pattern) if path.is_file())
+        tars = sorted(path for path in self.place.glob(pattern) if path.is_file())
         if not tars or any(tar.suffix != ".tar" for tar in tars):
             found = next((tar.name for tar in tars if tar.suffix != ".tar"), "none")
             raise UserError(
-                f"dataset.shards.{part}: expected tar files {pattern} in {self.root}, found "
-                f"{found}; say where they are with dataset.root=... and what they are called"
+                f"dataset.shards.{part}: must match tar files, got {pattern!r}, which matches "
+                f"{found} in {self.place}; set dataset.root, or this to their names"
             )
         groups = []
         for tar in tars:
-            prefix = tar.relative_to(self.root).with_suffix("").as_posix()
+            prefix = tar.relative_to(self.place).with_suffix("").as_posix()
             groups += read_groups(tar, prefix)
         if not groups:
             raise UserError(
-                f"dataset.shards.{part}: expected pictures ({', '.join(SUFFIXES)}) in {tars[0]} "
-                "and so on, found none"
+                f"dataset.shards.{part}: must be tar files with images ({', '.join(SUFFIXES)}), "
+                f"got none in {tars[0]} and so on; set it to other files"
             )
         return groups
 
     def _read_label(self, group: Group) -> None:
-        """Fill in what `.cls` and `.json` say."""
+        """Read `.cls` and `.json` into the group."""
         facts: dict[str, Any] = {}
         try:
             if "json" in group.members:
@@ -210,8 +189,8 @@ class WebDataset(Reader):
                 value = int(read_member(group.members["cls"], MAX_FACTS))
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise UserError(
-                f"{group.sample_id}: expected a whole number in its .cls and an object in its "
-                f".json ({error}); mend it"
+                f"{group.sample_id}: must have a whole number in its .cls or an object in its "
+                f".json, got another content ({error}); fix it"
             ) from error
         if type(value) is int:
             group.label = value
@@ -221,31 +200,33 @@ class WebDataset(Reader):
         group.class_name = None if name is None else str(name)
         if group.label is None and group.class_name is None:
             raise UserError(
-                f"{group.sample_id}: expected a label in {self.label_key} of its .json, or a .cls "
-                f"beside the picture, came {', '.join(facts) or 'neither'}; set dataset.label_key"
+                f"{group.sample_id}: must have a label in {self.label_key} of its .json, or a "
+                f".cls, got {', '.join(facts) or 'neither'}; set dataset.label_key"
             )
 
     def _names(self, groups: Sequence[Group]) -> list[str]:
-        """Return the classes by label: as stated, of the file, or as the JSON says."""
-        if self.names is not None:
-            return [str(name) for name in self.names]
-        if (file := self.root / NAMES_FILE).is_file():
+        """Return the classes by label: as configured, of the file, or of the JSON."""
+        if self.classes is not None:
+            return self.classes
+        if (file := self.place / NAMES_FILE).is_file():
             try:
                 lines = file.read_text(encoding="utf-8").splitlines()
             except UnicodeDecodeError as error:
-                raise UserError(f"{file}: expected text in UTF-8 ({error}); save it so") from error
+                raise UserError(
+                    f"{file}: must be text in UTF-8, got {error}; save it so"
+                ) from error
             return [line.strip() for line in lines if line.strip()]
         if all(group.label is None for group in groups):
             return sorted({group.class_name or "" for group in groups})
         by_label = {group.label: group.class_name for group in groups if group.label is not None}
         num = max(by_label) + 1
-        looked = range(min(num, len(by_label) + 5))  # one number may be absurd
+        looked = range(min(num, len(by_label) + 5))  # a single wrong number may be huge
         unnamed = [label for label in looked if by_label.get(label) is None]
         if unnamed:
             raise UserError(
-                f"dataset.class_names: expected a name for each of {num} classes, found none for "
+                f"dataset.classes: must name each of {num} classes, got no name for "
                 f"{', '.join(map(str, unnamed[:5]))}; list them, or write {NAMES_FILE} in "
-                f"{self.root}, a class a line"
+                f"{self.place}, a class a line"
             )
         return [by_label[label] or "" for label in range(num)]
 
@@ -254,8 +235,8 @@ class WebDataset(Reader):
         if label is None:
             if group.class_name not in names:
                 raise UserError(
-                    f"{group.sample_id}: expected one of the classes {', '.join(names)}, came "
-                    f"{group.class_name!r}"
+                    f"{group.sample_id}: must be of the classes {', '.join(names)}, got "
+                    f"{group.class_name!r}; fix it, or list all in dataset.classes"
                 )
             label = names.index(group.class_name)
-        return Entry(group.sample_id, label, partial(open_member, group.picture or ""))
+        return Entry(group.sample_id, label, partial(open_member, group.image or ""))

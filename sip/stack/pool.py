@@ -116,7 +116,7 @@ def moved(pixels: Tensor, offsets: Tensor, most: int) -> Tensor:
 
 def part_of(dataset: Dataset) -> Split:
     """Return the part that a stack may see: `pretrain` if there is one, else `train`."""
-    return "pretrain" if "pretrain" in getattr(dataset, "splits", ()) else "train"
+    return "pretrain" if "pretrain" in getattr(dataset, "all_splits", ()) else "train"
 
 
 def load(

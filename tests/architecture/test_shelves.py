@@ -28,9 +28,7 @@ CYCLES = {
     frozenset({"sip.stack.pool", "sip.stack.scans"}),
     frozenset({"sip.pipeline.offline", "sip.pipeline.trial"}),
 }
-TWICE = {
-    *("Drawn", "Listed", "Picture", "Row", "Texts", "Work"),
-}
+TWICE: set[str] = set()
 
 
 @cache

@@ -1,20 +1,23 @@
 """The digits: parts that do not overlap, files, shots."""
 
+import hashlib
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from sip.core.errors import UserError
-from sip.dataset.digits import SPLITS, Digits, checksum, enlarge, scans, split_indices
+from sip.dataset.digits import SPLIT_FILE, SPLITS, Digits, checksum, enlarge, scans, split_indices
+from tests.dataset.trees import source
 
 
-def digits(root: Path, image_size: int, shots: int | None, seed: int) -> Digits:
-    """Return the data set without the other subsets."""
-    return Digits(str(root), image_size, shots, None, None, None, seed)
+def digits(root: Path, image_size: int, shots: int | None, seed: int) -> Any:
+    """Return the data set without the other options of subsets."""
+    return source("digits", root, image_size=image_size, shots=shots, seed=seed)
 
 
 def test_parts_do_not_overlap_and_keep_their_sizes() -> None:
@@ -62,14 +65,16 @@ def test_shots_are_nested_by_seed(tmp_path: Path) -> None:
     assert len(digits(tmp_path, 8, None, 0).samples("train")) == 260
 
 
-def test_recipe_names_shots_only_where_there_are(tmp_path: Path) -> None:
-    some, all_rows = (digits(tmp_path, 32, shots, 7).recipe() for shots in (5, None))
-    assert some == all_rows | {"shots": 5, "seed": 7}
-    assert "seed" not in all_rows
+def test_the_split_is_that_of_version_1() -> None:
+    """The split is not in the recipe: if it changes, raise the version of `Digits`."""
+    content = hashlib.sha256(SPLIT_FILE.read_bytes()).hexdigest()
+    assert (content[:16], Digits.version) == ("4421a4bbca2d091e", 1)
 
 
 def test_wrong_use_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected at most 26.*came 27"):
+    with pytest.raises(UserError, match="must be at most 26.*got 27"):
         digits(tmp_path, 32, 27, 0).samples("train")
-    with pytest.raises(UserError, match="pretrain, train, val, test, came 'dev'"):
+    with pytest.raises(UserError, match="pretrain, train, val, test, got 'dev'"):
         digits(tmp_path, 32, 5, 0).samples("dev")
+    with pytest.raises(UserError, match=r"image_size: must be a whole number in \[1, 9459\], got"):
+        digits(tmp_path, 0, 5, 0)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +12,14 @@ from PIL import Image
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
 from sip.dataset import folders
-from sip.dataset.image_folder import ImageFolder
 from sip.dataset.reader import require_trainable
 from tests.dataset.test_image_folder import fill, folder
-from tests.dataset.trees import picture
+from tests.dataset.trees import write_image
 
 RED = (220, 30, 40)
 
 
-def everything(dataset: ImageFolder) -> list[str]:
+def everything(dataset: Any) -> list[str]:
     """Return the ids of all pictures of all parts."""
     parts = ("train", "val", "test")
     return sorted(row.sample_id for part in parts for row in dataset.samples(part))
@@ -51,14 +51,14 @@ def red(root: Path) -> dict[str, Image.Image]:
 
 
 def test_every_format_is_listed_and_read_alike(tmp_path: Path) -> None:
-    pictures = red(tmp_path)
-    for name, image in pictures.items():
+    images = red(tmp_path)
+    for name, content in images.items():
         path = tmp_path / "a class" / name
         path.parent.mkdir(exist_ok=True)
         options = {"format": "JPEG"} if path.suffix == ".jfif" else {}
-        image.save(path, **options)
+        content.save(path, **options)
     rows = folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
-    assert sorted(row.sample_id for row in rows) == sorted(f"a class/{name}" for name in pictures)
+    assert sorted(row.sample_id for row in rows) == sorted(f"a class/{name}" for name in images)
     for row in rows:
         assert (row.width, row.height) == (12, 8), row.path
         pixels = np.asarray(read_rgb(row.path, 4)).astype(int)
@@ -85,7 +85,7 @@ def test_what_systems_leave_behind_is_no_picture_and_no_class(
     for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "dog/Thumbs.db", "dog/._1.png"):
         (tmp_path / name).write_bytes(b"stray")
     for name in ("__MACOSX/dog", ".git", "dog/@eaDir/1.png", "dog/.thumbnails"):
-        picture(tmp_path / name / "1.png", 3)
+        write_image(tmp_path / name / "1.png", 3)
     dataset = folder(tmp_path, val_fraction=0, test_fraction=0)
     assert everything(dataset) == [f"{c}/{n}.png" for c in ("dog", "grey_cat") for n in (0, 1)]
     assert dataset.class_names == ("dog", "grey cat")
@@ -105,22 +105,22 @@ def test_other_files_are_passed_over_with_a_line(
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("no picture")
-    picture(tmp_path / "loose.png", 3)
+    write_image(tmp_path / "loose.png", 3)
     assert len(everything(folder(tmp_path, val_fraction=0, test_fraction=0))) == 4
     assert capsys.readouterr().err.splitlines() == [
-        "dataset      passed over 1 picture in no class folder: loose.png",
-        "dataset      passed over 5 files without a picture's name: dog/IMG_1.HEIC, "
+        "dataset      passed over 1 image in no class folder: loose.png",
+        "dataset      passed over 5 files without the name of an image: dog/IMG_1.HEIC, "
         "dog/in/labels.csv, dog/notes.txt, ...",
     ]
 
 
 def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
-    picture(tmp_path / "elsewhere" / "1.png", 1)
-    picture(tmp_path / "elsewhere" / "deep" / "2.png", 2)
+    write_image(tmp_path / "elsewhere" / "1.png", 1)
+    write_image(tmp_path / "elsewhere" / "deep" / "2.png", 2)
     root = tmp_path / "root"
-    picture(root / "dog" / "0.png", 0)
-    picture(root / "dog" / "own" / "4.png", 4)
-    picture(root / "cow" / "5.png", 5)
+    write_image(root / "dog" / "0.png", 0)
+    write_image(root / "dog" / "own" / "4.png", 4)
+    write_image(root / "cow" / "5.png", 5)
     (root / "dog" / "3.png").symlink_to(tmp_path / "elsewhere" / "1.png")
     (root / "dog" / "more").symlink_to(tmp_path / "elsewhere")
     (root / "dog" / "again").symlink_to(root / "dog" / "own")
@@ -135,7 +135,7 @@ def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
 
 def test_one_name_in_two_formats_and_identical_files_stay_apart(tmp_path: Path) -> None:
     for name in ("dog/1.png", "dog/1.bmp", "dog/copy of 1.png", "cat/1.png"):
-        picture(tmp_path / name, 7)
+        write_image(tmp_path / name, 7)
     rows = folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
     assert [row.sample_id for row in rows] == [
         "cat/1.png",
@@ -146,7 +146,7 @@ def test_one_name_in_two_formats_and_identical_files_stay_apart(tmp_path: Path) 
     assert len({row.sha256 for row in rows}) == 2
 
 
-def test_empty_and_damaged_files_are_listed_for_the_room_that_reads_them(tmp_path: Path) -> None:
+def test_empty_and_damaged_files_are_listed_for_the_stage_that_reads_them(tmp_path: Path) -> None:
     fill(tmp_path, 2)
     (tmp_path / "dog" / "empty.png").touch()
     whole = (tmp_path / "dog" / "0.png").read_bytes()
@@ -161,26 +161,26 @@ def test_empty_and_damaged_files_are_listed_for_the_room_that_reads_them(tmp_pat
             read_rgb(rows[f"dog/{name}.png"].path, None)
 
 
-def test_one_picture_and_one_class_can_be_drawn_and_not_trained_on(tmp_path: Path) -> None:
-    picture(tmp_path / "dog" / "0.png", 1)
+def test_one_image_and_one_class_can_be_generated_from_and_not_trained_on(tmp_path: Path) -> None:
+    write_image(tmp_path / "dog" / "0.png", 1)
     parts = {part: folder(tmp_path).samples(part) for part in ("train", "val", "test")}
     assert [len(rows) for rows in parts.values()] == [1, 0, 0]
-    with pytest.raises(UserError, match="two classes at least to train on, came dog alone"):
+    with pytest.raises(UserError, match="two classes at least to train on, got dog; add"):
         require_trainable(folder(tmp_path).class_names, parts)
-    picture(tmp_path / "cat" / "0.png", 2)
+    write_image(tmp_path / "cat" / "0.png", 2)
     parts = {part: folder(tmp_path).samples(part) for part in ("train", "val", "test")}
-    with pytest.raises(UserError, match="pictures in part val, came none"):
+    with pytest.raises(UserError, match="part val must have images, got none"):
         require_trainable(folder(tmp_path).class_names, parts)
 
 
 def test_a_folder_above_the_classes_is_doubted(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    fill(tmp_path / "pictures", 2)
+    fill(tmp_path / "images", 2)
     assert len(everything(folder(tmp_path, val_fraction=0, test_fraction=0))) == 4
     (line,) = capsys.readouterr().err.splitlines()
-    assert "one class, pictures, with pictures in 2 folders (dog, grey_cat)" in line
-    assert line.endswith(f"dataset.root={tmp_path / 'pictures'}")
+    assert "one class, images, with images in 2 folders (dog, grey_cat)" in line
+    assert line.endswith(f"dataset.root={tmp_path / 'images'}")
 
 
 def tree(*paths: str) -> Callable[[Path], None]:
@@ -188,7 +188,7 @@ def tree(*paths: str) -> Callable[[Path], None]:
 
     def write(root: Path) -> None:
         for number, path in enumerate(paths):
-            picture(root / path, number)
+            write_image(root / path, number)
 
     return write
 
@@ -197,58 +197,67 @@ def link(path: str, target: str) -> Callable[[Path], None]:
     """Return what writes a picture, and a link."""
 
     def write(root: Path) -> None:
-        picture(root / "dog" / "0.png", 0)
+        write_image(root / "dog" / "0.png", 0)
         (root / path).symlink_to(target)
 
     return write
 
 
 def latin1(root: Path) -> None:
-    picture(root / "dog" / "0.png", 0)
+    write_image(root / "dog" / "0.png", 0)
     os.rename(root / "dog" / "0.png", os.fsencode(root / "dog") + b"/caf\xe9.png")
 
 
 BAD = {
     "a file": (
         lambda root: (root.parent / "root").write_text("zip"),
-        "expected a folder of pictures, .*root is a file; unpack it",
+        "must be a folder of images, got the file .*root; unpack it",
     ),
-    "nothing": (lambda root: None, "expected a folder of pictures, looked for .*root; say where"),
-    "empty": (lambda root: root.mkdir(), "expected a folder for each class in .*, found none"),
-    "no class folders": (tree("1.png", "2.png"), "expected a folder for each class .* found none"),
+    "nothing": (lambda root: None, "must be a folder of images, got .*root, which does not exist"),
+    "empty": (lambda root: root.mkdir(), "must contain a folder for each class, got none in"),
+    "no class folders": (
+        tree("1.png", "2.png"),
+        "must contain a folder for each class, got none in",
+    ),
     "no pictures": (
         lambda root: (root / "dog" / "more").mkdir(parents=True),
-        r"expected pictures \(.jpg, .*\) in the class folder .*dog, found none; fill or remove it",
+        r"must contain images \(.jpg, .*\), got none in .*dog; fill or delete it",
     ),
     "a broken link": (
         link("dog/1.png", "/nowhere/1.png"),
-        "dog/1.png is a link to /nowhere/1.png, which is not there; mend or remove the link",
+        "dog/1.png must be an image, got a link to /nowhere/1.png, which does not exist; fix",
     ),
-    "a link to itself": (link("dog/1.png", "1.png"), "dog/1.png is a link to 1.png"),
-    "latin-1": (latin1, r"expected names in UTF-8 in .*dog, came b'caf\\xe9.png'; rename it"),
+    "a link to itself": (
+        link("dog/1.png", "1.png"),
+        "must be an image, got a link to 1.png",
+    ),
+    "latin-1": (latin1, r"names must be in UTF-8, got b'caf\\xe9.png' in .*dog; rename it"),
     "no train": (
         tree("val/a/1.png", "test/a/1.png"),
-        "expected the folder train beside val and te",
+        "must contain train next to val and test, got no train",
     ),
-    "valid": (tree("train/a/1.png", "valid/a/1.png"), "came 'valid'; rename it to val"),
-    "capitals": (tree("Train/a/1.png", "Test/a/1.png"), "came 'Test'; rename it to test"),
-    "long names": (tree("training/a/1.png", "testing/a/1.png"), "'testing'; rename it to test"),
+    "valid": (tree("train/a/1.png", "valid/a/1.png"), "got 'valid' in .*; rename it to val"),
+    "capitals": (tree("Train/a/1.png", "Test/a/1.png"), "got 'Test' in .*; rename it to test"),
+    "long names": (
+        tree("training/a/1.png", "testing/a/1.png"),
+        "'testing' in .*; rename it to t",
+    ),
     "parts within": (
         tree("a/train/1.png", "a/test/2.png", "b/train/3.png"),
-        "expected train above the classes, came .*a/train; name .*a if its folders are the parts",
+        "train must be above the classes, got .*a/train; set it to .*a if its folders are the",
     ),
-    "one too high": (tree("x/train/a/1.png", "x/test/a/1.png"), "above the classes, .*x/train"),
+    "one too high": (tree("x/train/a/1.png", "x/test/a/1.png"), "above the classes, got .*x/train"),
     "other classes": (
         tree("train/a/1.png", "train/b/1.png", "val/c/1.png"),
-        "only classes of the training part in .*val, came 'c'; the classes are a, b$",
+        "classes of the training part, got 'c' in .*val; the classes are a, b$",
     ),
     "other capitals": (
         tree("train/Dog/1.png", "val/dog/1.png"),
-        "came 'dog'; the classes are Dog; rename it to Dog",
+        "got 'dog' in .*; the classes are Dog; rename it to Dog",
     ),
     "capitals alone": (
         tree("Dog/1.png", "cat/1.png", "dog/1.png"),
-        r"the folders 'Dog' and 'dog'; put them together, or .*dataset.prompt_names=\{dog: ...\}",
+        r"the folders 'Dog' and 'dog'; merge them, or .*dataset.prompt_names=\{dog: ...\}",
     ),
     "blanks alone": (tree("red_dog/1.png", "red dog/1.png"), "'red dog' and 'red_dog'"),
 }
@@ -280,16 +289,16 @@ def test_what_is_kept_for_val_and_test_is_said(
     fill(tmp_path, 10)
     everything(folder(tmp_path))
     assert capsys.readouterr().err == (
-        "dataset      parts made by split_seed: 12 train, 2 val, 6 test; to draw from all: "
+        "dataset      parts made by split_seed: 12 train, 2 val, 6 test; to generate from all: "
         "dataset.val_fraction=0 dataset.test_fraction=0\n"
     )
 
 
-def test_folders_beside_the_parts_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_folders_next_to_the_parts_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     fill(tmp_path / "train", 3)
-    picture(tmp_path / "annotations" / "1.png", 1)
+    write_image(tmp_path / "annotations" / "1.png", 1)
     assert len(everything(folder(tmp_path, val_fraction=0, test_fraction=0))) == 6
-    expected = "dataset      passed over 1 folder beside train: annotations\n"
+    expected = "dataset      passed over 1 folder next to train: annotations\n"
     assert capsys.readouterr().err == expected
 
 
@@ -310,6 +319,6 @@ def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_root_may_lie_in_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(tmp_path / "pictures", 2)
+    fill(tmp_path / "images", 2)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert len(everything(folder(Path("~/pictures")))) == 4
+    assert len(everything(folder(Path("~/images")))) == 4

@@ -1,4 +1,4 @@
-"""Own pictures in folders, tidy and messy."""
+"""Your own images in folders, tidy and messy."""
 
 from pathlib import Path
 from typing import Any
@@ -8,31 +8,19 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.core.image_io import EXIF_ORIENTATION
-from sip.dataset.image_folder import ImageFolder
-from tests.dataset.trees import picture
+from tests.dataset.trees import source, write_image
 
 
-def folder(root: Path, **changes: Any) -> ImageFolder:
+def folder(root: Path, **changes: Any) -> Any:
     """Return the data set with plain options."""
-    options: dict[str, Any] = {
-        "val_fraction": 0.2,
-        "test_fraction": 0.3,
-        "split_seed": 0,
-        "prompt_names": {},
-        "shots": None,
-        "fraction": None,
-        "imbalance": None,
-        "label_noise": None,
-        "seed": 0,
-    }
-    return ImageFolder(root=str(root), **(options | changes))
+    return source("image_folder", root, **{"val_fraction": 0.2, "test_fraction": 0.3} | changes)
 
 
 def fill(root: Path, num: int, start: int = 0) -> None:
-    """Write `num` pictures for each of two classes."""
+    """Write `num` images for each of two classes."""
     for label, name in enumerate(("grey_cat", "dog")):
         for i in range(num):
-            picture(root / name / f"{i}.png", start + 100 * label + i)
+            write_image(root / name / f"{i}.png", start + 100 * label + i)
 
 
 def test_given_parts_are_kept(tmp_path: Path) -> None:
@@ -67,7 +55,7 @@ def test_a_missing_val_is_taken_from_train(tmp_path: Path) -> None:
 
 def test_messy_folders(tmp_path: Path) -> None:
     fill(tmp_path, 4)
-    picture(tmp_path / "dog" / "more" / "ünï cödé.JPG", 77)
+    write_image(tmp_path / "dog" / "more" / "ünï cödé.JPG", 77)
     (tmp_path / "dog" / "notes.txt").write_text("no picture")
     (tmp_path / "dog" / "._0.png").write_bytes(b"stray")
     (tmp_path / ".cache").mkdir()
@@ -88,28 +76,30 @@ def test_messy_folders(tmp_path: Path) -> None:
 def test_prompt_names(tmp_path: Path) -> None:
     fill(tmp_path, 4)
     assert folder(tmp_path, prompt_names={"dog": "old dog"}).class_names == ("old dog", "grey cat")
-    with pytest.raises(UserError, match="came cow; the classes are dog, grey_cat"):
+    with pytest.raises(UserError, match="got cow; the classes are dog, grey_cat"):
         _ = folder(tmp_path, prompt_names={"cow": "x"}).class_names
 
 
 def test_wrong_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="looked for .*nowhere; say where it is with dataset.root"):
+    with pytest.raises(UserError, match="got .*nowhere, which does not exist; set dataset.root"):
         folder(tmp_path / "nowhere").samples("train")
-    with pytest.raises(UserError, match="expected a folder for each class in .*, found none"):
+    with pytest.raises(UserError, match="must contain a folder for each class, got none in"):
         folder(tmp_path).samples("train")
     (tmp_path / "dog").mkdir()
-    with pytest.raises(UserError, match="in the class folder .*dog, found none; fill or remove"):
+    with pytest.raises(
+        UserError, match="must contain images .* got none in .*dog; fill or delete it"
+    ):
         folder(tmp_path).samples("train")
     (tmp_path / "test").mkdir()
-    with pytest.raises(UserError, match="expected the folder train beside test"):
+    with pytest.raises(UserError, match="must contain train next to test, got no train in"):
         folder(tmp_path).samples("train")
 
 
-def test_a_class_without_training_pictures_is_named(tmp_path: Path) -> None:
+def test_a_class_without_training_images_is_named(tmp_path: Path) -> None:
     fill(tmp_path / "train", 2)
     fill(tmp_path / "test", 2)
-    picture(tmp_path / "test" / "cow" / "0.png", 1)
-    with pytest.raises(UserError, match="came 'cow'; the classes are dog, grey_cat"):
+    write_image(tmp_path / "test" / "cow" / "0.png", 1)
+    with pytest.raises(UserError, match="got 'cow' in .*test; the classes are dog, grey_cat"):
         folder(tmp_path).samples("test")
 
 
@@ -122,7 +112,7 @@ def test_recipe_knows_the_content(tmp_path: Path) -> None:
     assert folder(tmp_path).recipe() != before
 
 
-def test_all_pictures_for_those_who_only_draw(tmp_path: Path) -> None:
+def test_all_images_for_generation_only(tmp_path: Path) -> None:
     fill(tmp_path, 3)
     dataset = folder(tmp_path, val_fraction=0, test_fraction=0)
     assert [len(dataset.samples(part)) for part in ("train", "val", "test")] == [6, 0, 0]

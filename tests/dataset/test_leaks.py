@@ -12,16 +12,9 @@ from scipy.ndimage import gaussian_filter
 
 from sip.core.errors import UserError
 from sip.dataset.base import Sample, Split
-from sip.dataset.digits import Digits
 from sip.dataset.leaks import THRESHOLD as MOST
-from sip.dataset.leaks import (
-    check_sources,
-    find,
-    hash_images,
-    nearest_within,
-    perceptual,
-    report,
-)
+from sip.dataset.leaks import check_sources, find, hash_images, nearest_within, perceptual
+from tests.dataset.trees import source
 
 
 def scene(number: int, size: int = 96) -> Image.Image:
@@ -101,10 +94,10 @@ def test_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
         ("darker", "a6"),
     ]
     assert leak.pairs[0][2] == 0
-    assert report(parts, 1) == [
-        "test: 1 exact and 3 near duplicates of training pictures, of 34 "
+    assert leak.line() == (
+        "test: 1 exact and 3 near duplicates of training images, of 34 "
         "(same = a3, worse = a4, smaller = a5, ...)"
-    ]
+    )
 
 
 def test_jpeg_is_read_small_and_hashes_the_same(tmp_path: Path) -> None:
@@ -118,22 +111,22 @@ def test_jpeg_is_read_small_and_hashes_the_same(tmp_path: Path) -> None:
 
 
 def test_false_alarms_on_digits_are_rare(tmp_path: Path) -> None:
-    dataset = Digits(str(tmp_path), 32, None, None, None, None, 0)
+    dataset = source("digits", tmp_path, image_size=32, shots=None)
     val, test = find({part: dataset.samples(part) for part in ("train", "val", "test")}, 2)
     assert (val.exact, test.exact) == (0, 0)
     assert val.near <= 1 and test.near <= 6
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Made:
     sample_id: str
     source_sha256: str
 
 
 def test_sources_outside_train_are_refused(tmp_path: Path) -> None:
     inside = sample(write(tmp_path / "a.png", scene(0)), "train")
-    check_sources([Drawn("a", inside.sha256)], [inside])
-    with pytest.raises(UserError, match="from the training part alone, 1 are not .* first b; draw"):
-        check_sources([Drawn("a", inside.sha256), Drawn("b", "x")], [inside])
-    with pytest.raises(UserError, match="1 are not in it or have changed, first a"):
-        check_sources([Drawn("a", "x")], [inside])
+    check_sources([Made("a", inside.sha256)], [inside])
+    with pytest.raises(UserError, match="in the training part, got 1 that are not .* first b; gen"):
+        check_sources([Made("a", inside.sha256), Made("b", "x")], [inside])
+    with pytest.raises(UserError, match="got 1 that are not in it or have changed, first a"):
+        check_sources([Made("a", "x")], [inside])

@@ -2,31 +2,15 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from sip.core.errors import UserError
-from sip.dataset.cub200 import Cub200
-from sip.dataset.listed import Listed
-from sip.dataset.stanford_dogs import StanfordDogs
 from tests.dataset import trees
+from tests.dataset.trees import source
 
-CLASSES: dict[str, type[Listed]] = {"cub200": Cub200, "stanford_dogs": StanfordDogs}
 MORE = {"cub200": "Black_footed_Albatross", "stanford_dogs": "Shih-Tzu"}
 FOLDERS = {"cub200": "CUB_200_2011", "stanford_dogs": "stanford_dogs"}
-
-
-def source(name: str, root: Path, **changes: Any) -> Listed:
-    """Return the data set with the options that its YAML states."""
-    changes = {"root": str(root), "seed": 0} | changes
-    node = trees.node(name)
-    values = {key: value for key, value in node.items_ex(resolve=False) if key not in changes}
-    stated = OmegaConf.to_container(OmegaConf.create(values))
-    target = stated.pop("_target_")
-    assert target == f"{CLASSES[name].__module__}.{CLASSES[name].__name__}"
-    return CLASSES[name](**stated | changes)
 
 
 def write_tree(name: str, root: Path) -> list[str]:
@@ -37,7 +21,7 @@ def write_tree(name: str, root: Path) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", MORE)
 def test_splits_ids_and_labels(name: str, tmp_path: Path) -> None:
     names = write_tree(name, tmp_path)
     dataset = source(name, tmp_path)
@@ -66,12 +50,14 @@ def test_names_fit_a_prompt(name: str, expected: set[str], tmp_path: Path) -> No
     assert not any("_" in word or "0" in word for word in words)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", MORE)
 def test_missing_data_say_what_where_and_how(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         source(name, tmp_path).samples("train")
     message = str(error.value)
-    assert message.startswith(f"expected the data set {name} in {tmp_path / FOLDERS[name]}, not")
+    assert message.startswith(
+        f"dataset: cannot read the data set {name} in {tmp_path / FOLDERS[name]}"
+    )
     assert "\n" not in message and "put" in message and "there" in message
 
 
@@ -80,15 +66,15 @@ def test_damaged_lists_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "CUB_200_2011"
     labels = (folder / "image_class_labels.txt").read_text().splitlines()
     (folder / "image_class_labels.txt").write_text("\n".join([*labels[:-1], f"{len(labels)} 999"]))
-    with pytest.raises(UserError, match="expected labels from 0 to .*, came 998 for cub200/"):
+    with pytest.raises(UserError, match=r"labels must be in 0 .. \d+, .* got 998 for cub200/"):
         source("cub200", tmp_path).samples("train")
     (folder / "image_class_labels.txt").write_text("\n".join(labels[:-1]))
-    with pytest.raises(UserError, match="not found whole"):
+    with pytest.raises(UserError, match="cannot read the data set cub200"):
         source("cub200", tmp_path).samples("train")
     write_tree("stanford_dogs", tmp_path)
     (tmp_path / "stanford_dogs" / "test_list.mat").write_bytes(b"no list")
-    with pytest.raises(UserError, match="expected the data set stanford_dogs in"):
+    with pytest.raises(UserError, match="cannot read the data set stanford_dogs in"):
         source("stanford_dogs", tmp_path).samples("train")
     (folder / "image_class_labels.txt").write_text("\n".join(labels))
-    with pytest.raises(UserError, match="came cow; the classes are"):
+    with pytest.raises(UserError, match="got cow; the classes are"):
         _ = source("cub200", tmp_path, prompt_names={"cow": "x"}).class_names

@@ -21,8 +21,8 @@ def test_copies_and_classes_that_are_not_tested_are_named() -> None:
         "test": [row("g", n, "test", f"t{n}") for n in range(3)],
     }
     assert remarks(parts, ["cat", "dog", "cow"]) == [
-        "1 of 4 training pictures are copies of others (b = a); each counts",
-        "1 of 3 classes have no val picture: cow",
+        "1 of 4 training images are copies of others (b = a); each counts",
+        "1 of 3 classes have no val image: cow",
     ]
 
 

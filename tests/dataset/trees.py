@@ -1,26 +1,38 @@
-"""Small trees in the true on-disk form of each data set, without pictures of it."""
+"""Small trees in the true on-disk form of each data set, without images of it."""
 
 import json
 import pickle
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from scipy.io import savemat
+
+from sip.config.build import build
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
 
 
+@cache
 def node(name: str) -> DictConfig:
     """Return what a data set's YAML states, with what it inherits, unresolved."""
     with initialize_config_dir(str(CONF.parent), version_base="1.3"):
         return compose(f"dataset/{name}").dataset
 
 
-def picture(path: Path, value: int, size: tuple[int, int] = (12, 8)) -> Path:
-    """Write a picture whose content depends on `value`; size is (width, height) in px."""
+def source(name: str, root: Path | str, **changes: Any) -> Any:
+    """Return the data set that a YAML describes, in `root` and with other values."""
+    changes = {"root": str(root), "seed": 0} | changes
+    stated = {key: value for key, value in node(name).items_ex(resolve=False) if key not in changes}
+    return build(OmegaConf.to_container(OmegaConf.create(stated)) | changes)
+
+
+def write_image(path: Path, value: int, size: tuple[int, int] = (12, 8)) -> Path:
+    """Write an image whose content depends on `value`; size is (width, height) in px."""
     path.parent.mkdir(parents=True, exist_ok=True)
     width, height = size
     pixels = np.full((height, width, 3), value % 251, np.uint8)
@@ -36,7 +48,7 @@ def pickled(path: Path, content: dict) -> None:
 
 
 def cifar10(root: Path, num: int = 20) -> None:
-    """Write five train batches and the test batch of `num` pictures each, and the names."""
+    """Write five train batches and the test batch of `num` images each, and the names."""
     folder = root / "cifar-10-batches-py"
     rng = np.random.default_rng(0)
     for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
@@ -70,7 +82,7 @@ def cifar100(root: Path) -> None:
 
 
 def oxford_pets(root: Path, breeds: list[str]) -> None:
-    """Write 4 trainval and 2 test pictures a breed, lists as the original's."""
+    """Write 4 trainval and 2 test images a breed, lists as the original's."""
     folder = root / "oxford-iiit-pet"
     for part, numbers in (("trainval", range(1, 5)), ("test", range(5, 7))):
         lines = []
@@ -78,13 +90,13 @@ def oxford_pets(root: Path, breeds: list[str]) -> None:
             for number in numbers:
                 image_id = f"{breed.replace(' ', '_').lower()}_{number}"
                 lines.append(f"{image_id} {label} 1 1")
-                picture(folder / "images" / f"{image_id}.jpg", 10 * label + number)
+                write_image(folder / "images" / f"{image_id}.jpg", 10 * label + number)
         (folder / "annotations").mkdir(exist_ok=True)
         (folder / "annotations" / f"{part}.txt").write_text("\n".join(lines) + "\n")
 
 
 def dtd(root: Path, names: list[str]) -> None:
-    """Write 2 pictures a class for each of train, val and test of partition 1."""
+    """Write 2 images a class for each of train, val and test of partition 1."""
     folder = root / "dtd" / "dtd"
     (folder / "labels").mkdir(parents=True)
     for offset, part in enumerate(("train", "val", "test")):
@@ -92,37 +104,37 @@ def dtd(root: Path, names: list[str]) -> None:
         for label, name in enumerate(names):
             for number in (2 * offset + 1, 2 * offset + 2):
                 lines.append(f"{name}/{name}_{number:04d}.jpg")
-                picture(folder / "images" / lines[-1], 10 * label + number)
+                write_image(folder / "images" / lines[-1], 10 * label + number)
         (folder / "labels" / f"{part}1.txt").write_text("\n".join(lines) + "\n")
 
 
 def flowers102(root: Path) -> None:
-    """Write one picture a class for train and val, two for test, and the two .mat files."""
+    """Write one image a class for train and val, two for test, and the two .mat files."""
     folder = root / "flowers-102"
     ids = np.arange(1, 409)
     for image_id in ids:
-        picture(folder / "jpg" / f"image_{image_id:05d}.jpg", int(image_id))
+        write_image(folder / "jpg" / f"image_{image_id:05d}.jpg", int(image_id))
     savemat(folder / "imagelabels.mat", {"labels": (ids - 1) % 102 + 1})
     parts = {"trnid": ids[:102], "valid": ids[102:204], "tstid": ids[204:]}
     savemat(folder / "setid.mat", parts)
 
 
 def caltech101(root: Path, names: list[str]) -> None:
-    """Write 33 pictures a class and the background class."""
+    """Write 33 images a class and the background class."""
     folder = root / "caltech101" / "101_ObjectCategories"
     for label, name in enumerate([*names, "BACKGROUND_Google"]):
         for number in range(1, 34):
-            picture(folder / name / f"image_{number:04d}.jpg", 40 * label + number, (4, 4))
+            write_image(folder / name / f"image_{number:04d}.jpg", 40 * label + number, (4, 4))
 
 
 def stanford_cars(root: Path) -> None:
-    """Write 10 train and 4 test pictures of 2 models, and the three .mat files."""
+    """Write 10 train and 4 test images of 2 models, and the three .mat files."""
     folder = root / "stanford_cars"
     kind = [("fname", object), ("class", np.uint8)]
     for part, num in (("train", 10), ("test", 4)):
         rows = [(f"{i:05d}.jpg", i % 2 + 1) for i in range(num)]
         for i, (name, _) in enumerate(rows):
-            picture(folder / f"cars_{part}" / name, i + 100 * num)
+            write_image(folder / f"cars_{part}" / name, i + 100 * num)
         path = {"train": "devkit/cars_train_annos", "test": "cars_test_annos_withlabels"}[part]
         (folder / "devkit").mkdir(exist_ok=True)
         savemat(folder / f"{path}.mat", {"annotations": np.array(rows, dtype=kind)})
@@ -131,7 +143,7 @@ def stanford_cars(root: Path) -> None:
 
 
 def food101(root: Path, names: list[str]) -> None:
-    """Write 10 train and 3 test pictures a dish, and the two lists."""
+    """Write 10 train and 3 test images a dish, and the two lists."""
     folder = root / "food-101"
     (folder / "meta").mkdir(parents=True)
     for part, numbers in (("train", range(10)), ("test", range(10, 13))):
@@ -140,12 +152,12 @@ def food101(root: Path, names: list[str]) -> None:
             for label, name in enumerate(names)
         }
         for file in (file for files in lists.values() for file in files):
-            picture(folder / "images" / f"{file}.jpg", int(file.rpartition("/")[2]))
+            write_image(folder / "images" / f"{file}.jpg", int(file.rpartition("/")[2]))
         (folder / "meta" / f"{part}.json").write_text(json.dumps(lists))
 
 
 def fgvc_aircraft(root: Path, names: list[str]) -> None:
-    """Write one picture a variant for each of train, val and test, and the lists."""
+    """Write one image a variant for each of train, val and test, and the lists."""
     data = root / "fgvc-aircraft-2013b" / "data"
     data.mkdir(parents=True)
     (data / "variants.txt").write_text("".join(f"{name}\n" for name in names))
@@ -154,20 +166,20 @@ def fgvc_aircraft(root: Path, names: list[str]) -> None:
         for label, name in enumerate(names):
             number = f"{1000 * place + label:07d}"
             lines.append(f"{number} {name}\n")
-            picture(data / "images" / f"{number}.jpg", int(number))
+            write_image(data / "images" / f"{number}.jpg", int(number))
         (data / f"images_variant_{part}.txt").write_text("".join(lines))
 
 
 def eurosat(root: Path, names: list[str]) -> None:
-    """Write 10 pictures a kind of land."""
+    """Write 10 images a kind of land."""
     for label, name in enumerate(names):
         for number in range(1, 11):
             file = root / "eurosat" / "2750" / name / f"{name}_{number}.jpg"
-            picture(file, 20 * label + number, (64, 64))
+            write_image(file, 20 * label + number, (64, 64))
 
 
 def stl10(root: Path) -> None:
-    """Write 5 train and 2 test pictures a class as STL-10's binary files, labels from 1."""
+    """Write 5 train and 2 test images a class as STL-10's binary files, labels from 1."""
     folder = root / "stl10_binary"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -182,7 +194,7 @@ def stl10(root: Path) -> None:
 
 
 def cub200(root: Path, names: list[str]) -> None:
-    """Write 4 train and 2 test pictures a bird, and the four lists, numbers from 1."""
+    """Write 4 train and 2 test images a bird, and the four lists, numbers from 1."""
     folder = root / "CUB_200_2011"
     classes, images, labels, split = [], [], [], []
     for label, name in enumerate(names, 1):
@@ -190,7 +202,7 @@ def cub200(root: Path, names: list[str]) -> None:
         for number in range(1, 7):
             image = len(images) + 1
             file = f"{label:03d}.{name}/{name.title()}_{number:04d}_{1000 + image}.jpg"
-            picture(folder / "images" / file, 10 * label + number)
+            write_image(folder / "images" / file, 10 * label + number)
             images.append(f"{image} {file}")
             labels.append(f"{image} {label}")
             split.append(f"{image} {int(number not in (2, 5))}")
@@ -204,7 +216,7 @@ def cub200(root: Path, names: list[str]) -> None:
 
 
 def stanford_dogs(root: Path, names: list[str]) -> None:
-    """Write 4 train and 2 test pictures a breed, annotations' folders and the two .mat lists."""
+    """Write 4 train and 2 test images a breed, annotations' folders and the two .mat lists."""
     folder = root / "stanford_dogs"
     parts: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
     for label, name in enumerate(names, 1):
@@ -212,7 +224,7 @@ def stanford_dogs(root: Path, names: list[str]) -> None:
         (folder / "Annotation" / f"{synset}-{name}").mkdir(parents=True)
         for number in range(1, 7):
             file = f"{synset}-{name}/{synset}_{number}.jpg"
-            picture(folder / "Images" / file, 10 * label + number)
+            write_image(folder / "Images" / file, 10 * label + number)
             parts["test" if number in (2, 5) else "train"].append((file, label))
     for part, rows in parts.items():
         cells = np.empty((len(rows), 1), object)  # MATLAB's columns of cells

@@ -86,7 +86,7 @@ def test_every_gap_of_the_paper_profile_has_its_command(no_hub: None, tmp_path: 
     vit = "timm/vit_base_patch16_224.augreg_in21k"
     assert f"hf download {vit} --revision main" in notes
     (data,) = contents.data(paper)
-    assert data.state == MISSING and "expected the data set cifar10" in data.text
+    assert data.state == MISSING and "cannot read the data set cifar10" in data.text
     assert data.command.endswith("dataset.download=true plan=true")
     assert hub.may_download and not (tmp_path / "data").exists()
 
@@ -244,7 +244,7 @@ def test_the_command_names_the_gaps_and_shows_no_key(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: profile=paper needs what is marked MISSING: captions, ")
     assert done.stderr.count("\n") == 1
     assert done.stdout.count("-> hf download ") >= 3
-    assert "data set     expected the data set cifar10" in done.stdout
+    assert "data set     dataset: cannot read the data set cifar10" in done.stdout
     assert KEY not in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 from PIL import Image
 
-from sip.dataset.digits import Digits
 from sip.records.write import write_summary
 from sip.store.shards import ShardWriter, read_columns, read_rows
+from tests.dataset.trees import source
 from tests.records.made_up import training_summary
 
 SEED = 2**62 + 12345  # no float64 holds it
@@ -78,7 +78,7 @@ def make_run(tmp_path: Path) -> Path:
     rows = drawn_rows(store, "files", range(4)) + drawn_rows(store, "webdataset", range(4, 7))
     failed = {**rows[0], "sha256": None, "file": None, "status": "failed"}
     rows += [{**failed, "id": f"failed{n}", "reason": "black", "error": "/x"} for n in range(2)]
-    dataset = Digits(str(tmp_path / "data"), 8, 1, None, None, None, 0)
+    dataset = source("digits", tmp_path / "data", image_size=8, shots=1)
     real = [
         {
             "kind": "real",

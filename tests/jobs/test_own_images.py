@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sip.core.image_io import read_rgb
-from tests.dataset.trees import picture
+from tests.dataset.trees import write_image
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def own(tmp_path: Path) -> Path:
     """Pictures of two classes, of which one has a single picture, and much else."""
     root = tmp_path / "my pictures (2024)"
     for number, name in enumerate(("Über uns/1.PNG", "Über uns/in/2.png", "cat_dog/犬 3.png")):
-        picture(root / name, 40 * number, (40, 30))
+        write_image(root / name, 40 * number, (40, 30))
     Image.new("CMYK", (40, 30), (0, 90, 200, 10)).save(root / "Über uns" / "1.jpg")
     (root / "Über uns" / "copy.PNG").write_bytes((root / "Über uns" / "1.PNG").read_bytes())
     (root / "cat_dog" / "link.png").symlink_to(root / "Über uns" / "in" / "2.png")
@@ -58,7 +58,7 @@ def test_a_messy_folder_is_drawn_and_exported(tmp_path: Path, own: Path) -> None
     assert any(
         text.startswith("models       the miniature ones know digits alone") for text in said
     )
-    assert "dataset      passed over 1 file without a picture's name: cat_dog/notes.txt" in said
+    assert "dataset      passed over 1 file without the name of an image: cat_dog/notes.txt" in said
     assert any(text.startswith("plan ") and " to draw, 0 found; " in text for text in said)
     assert "images of 6 originals" in done.stdout
     (command,) = [text for text in done.stdout.splitlines() if "sip.export" in text]

@@ -8,13 +8,14 @@ from omegaconf import OmegaConf
 
 from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
-from sip.dataset.digits import CLASS_NAMES, Digits
+from sip.dataset.digits import CLASS_NAMES
 from sip.device.settings import Runtime
 from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Picture
 from sip.pipeline.quality import NOTHING, embed, measure, per_picture
 from sip.prompts.base import Prompt, Span
 from sip.scores.clip import Clip
+from tests.dataset.trees import source
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = Runtime.cpu(num_threads=1)
@@ -38,7 +39,7 @@ def scorer() -> Clip:
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     folder = str(tmp_path_factory.mktemp("data"))
-    return Digits(folder, 32, 2, None, None, None, 0).samples("train")
+    return source("digits", folder, image_size=32, shots=2).samples("train")
 
 
 def pictures(samples: list[Sample], caption: str | None = "a digit, wide") -> list[Picture]:

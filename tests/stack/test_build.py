@@ -173,7 +173,7 @@ def test_a_refused_pool_leaves_nothing_behind(data: Path, tmp_path: Path) -> Non
 def test_own_captions_are_given_on_the_command_line(tmp_path: Path) -> None:
     given = ["caption_file=own.csv", "profile=own", "dataset.root=nowhere"]
     done = run_module("sip.stack.build", given, tmp_path / "said")
-    assert done.returncode == 1 and "dataset.root: expected a folder" in done.stderr
+    assert done.returncode == 1 and "dataset.root: must be a folder" in done.stderr
 
 
 def test_the_next_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,4 +361,4 @@ def test_the_digits_stack_is_as_it_was() -> None:
     assert {part: how.steps for part, how in stack.preset.training.items() if part != "judge"} == {
         "vae": 600, "diffusion": 4000, "scorer": 2800, "captioner": 2000, "vit": 1500,
     }  # fmt: skip
-    assert instantiate(stack.config.dataset).splits[0] == "pretrain"
+    assert instantiate(stack.config.dataset).all_splits[0] == "pretrain"

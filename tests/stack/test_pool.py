@@ -36,16 +36,16 @@ def test_only_pretrain_is_read(dataset: HuggingFace, monkeypatch: pytest.MonkeyP
     asked: list[Split] = []
     samples = dataset.samples
 
-    def noted(split: Split) -> list:
+    def noted(_: HuggingFace, split: Split) -> list:
         asked.append(split)
         return samples(split)
 
-    monkeypatch.setattr(dataset, "samples", noted)
+    monkeypatch.setattr(HuggingFace, "samples", noted)
     pool = read(dataset)
     assert asked == ["pretrain"]
     assert pool.pictures.shape == (64, 3, 32, 32)
     assert held_out(dataset) == ("train", "val")
-    ids = {split: {row.sample_id for row in samples(split)} for split in dataset.splits}
+    ids = {split: {row.sample_id for row in samples(split)} for split in dataset.all_splits}
     assert [len(ids[part]) for part in ("pretrain", "train", "val", "test")] == [64, 8, 8, 8]
     assert len(set.union(*ids.values())) == 88
 

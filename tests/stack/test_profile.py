@@ -37,7 +37,7 @@ def test_it_composes_with_each_source(tmp_path: Path, backbone: str, source: str
     )  # fmt: skip
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     dataset = build(config.dataset)
-    assert dataset.pretrain_fraction == 0.8 and dataset.splits[0] == "pretrain"
+    assert dataset.pretrain_fraction == 0.8 and dataset.all_splits[0] == "pretrain"
     assert build(config.backbone).stem == (None if backbone == "resnet_mini" else "3x3_s1")
     if data:
         assert dataset.class_names == ("frog", "ship")

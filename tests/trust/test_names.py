@@ -18,7 +18,6 @@ from transformers import AutoTokenizer
 
 from sip.core.errors import UserError
 from sip.dataset.base import Sample
-from sip.dataset.image_folder import ImageFolder
 from sip.export.image_folder import DEVICE, folder_names
 from sip.export.main import Options, export
 from sip.prompts.guidance.constant import Constant
@@ -26,6 +25,7 @@ from sip.prompts.label_caption import LabelCaption
 from sip.prompts.weighting.compel import CompelWeighting
 from sip.prompts.weighting.tokens import tokenize
 from sip.weights.source import PACKAGE_PARENT
+from tests.dataset.trees import source
 from tests.export.made_up import make_run
 from tests.trust.bombs import small_picture
 
@@ -154,8 +154,8 @@ def test_names_that_are_no_text_are_refused_at_the_start(tmp_path: Path, kind: s
         small_picture().save(folder / names[1])
     except OSError:
         pytest.skip("this file system wants UTF-8")
-    data = ImageFolder(str(tmp_path), 0, 0, 0, {}, None, None, None, None, 0)
-    with pytest.raises(UserError, match="in UTF-8 in .*, came .*xe4tzchen.*; rename it"):
+    data = source("image_folder", tmp_path, val_fraction=0, test_fraction=0)
+    with pytest.raises(UserError, match="in UTF-8, got .*xe4tzchen.*; rename it"):
         data.samples("train")
 
 
