@@ -13,7 +13,7 @@ SWITCHES = {
 # Files whose tests start processes of their own.
 LONG = (
     *("test_generate", "test_kills", "test_several_devices", "test_train", "test_sweeps"),
-    *("test_faults", "test_own_images", "test_gpu_day"),
+    *("test_own_images", "test_gpu_day"),
 )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.faults import jobs
-from tests.faults.base import Child, Ended, Outcome, fault, holds, in_child
-from tests.faults.breaking import Breaker
+from experiments.trust.faults import jobs
+from experiments.trust.faults.base import Child, Ended, Outcome, fault, holds, in_child
+from experiments.trust.faults.breaking import Breaker
 
 FEW = 2  # touches that the quick form breaks, from all over the job
 most: int | None = None  # that any fault breaks; None: as many as it says

@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import jobs, killing
-from tests.faults.base import Ended, Outcome, fault, holds, in_child, one_line
+from experiments.trust.faults import jobs, killing
+from experiments.trust.faults.base import Ended, Outcome, fault, holds, in_child, one_line
 
 TAR = "images.storage=webdataset"
 

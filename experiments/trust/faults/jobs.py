@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tests.faults.base import Child, Ended, holds, in_child
+from experiments.trust.faults.base import Child, Ended, holds, in_child
 from tests.kills import contents
 
 BASE = (

@@ -8,8 +8,16 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.faults import jobs, killing
-from tests.faults.base import Ended, NotRunError, Outcome, fault, holds, in_child, one_line
+from experiments.trust.faults import jobs, killing
+from experiments.trust.faults.base import (
+    Ended,
+    NotRunError,
+    Outcome,
+    fault,
+    holds,
+    in_child,
+    one_line,
+)
 
 NOBODY = 65534
 SHM = Path("/dev/shm")

@@ -1,6 +1,6 @@
-"""Breaks things on purpose and prints what came of it: `python -m tests.faults`.
+"""Breaks things on purpose and prints what came of it: `python -m experiments.trust.faults`.
 
-    python -m tests.faults [quick] [only=words] [most=NUMBER] [output=FILE]
+    python -m experiments.trust.faults [quick] [only=words] [most=NUMBER] [output=FILE]
 
 Ends with 1 where a fault was not handled. `quick` leaves out those that take long; `only` chooses
 those whose name holds the words; `most` bounds the kills of each fault that kills at every touch of
@@ -20,7 +20,7 @@ os.environ |= {"WANDB_SILENT": "true", "WANDB_MODE": "offline"}
 import torch  # noqa: E402
 
 import tests.preloaded  # noqa: E402, F401
-from tests.faults import FAULTS, Fault, NotRunError, killing  # noqa: E402
+from experiments.trust.faults import FAULTS, Fault, NotRunError, killing  # noqa: E402
 
 HANDLED, NOT_HANDLED, NOT_RUN = "handled", "NOT HANDLED", "not run"
 

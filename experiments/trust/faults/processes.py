@@ -6,8 +6,8 @@ import shutil
 import time
 from pathlib import Path
 
-from tests.faults import jobs, killing
-from tests.faults.base import Outcome, fault, holds
+from experiments.trust.faults import jobs, killing
+from experiments.trust.faults.base import Outcome, fault, holds
 
 DAY = 86400.0  # s
 
@@ -128,7 +128,7 @@ def garbled(folder: Path) -> Outcome:
 
 @fault("claim of another host that lives, then dies")
 def another_host_alive(folder: Path) -> Outcome:
-    from sip.store.room import claims
+    from sip.store import claims
 
     jobs.whole(killing.whole_folder())
     file = _claim(folder, "", "elsewhere.1-1-ab", 0.0)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.faults import jobs, killing
-from tests.faults.base import Ended, Outcome, fault, holds, one_line
+from experiments.trust.faults import jobs, killing
+from experiments.trust.faults.base import Ended, Outcome, fault, holds, one_line
 
 OFFLINE = ("logger=wandb", "logger.max_images=2")
 
@@ -75,7 +75,7 @@ def not_finite(folder: Path) -> Outcome:
     line = one_line(jobs.train(folder, *wild), "the loss is", "not_finite.json", "classifier.lr")
     run = _run_folder(folder)
     told = json.loads((run / "not_finite.json").read_text())
-    holds(len(told["pictures"]) == 8, "not the whole batch")
+    holds(len(told["images"]) == 8, "not the whole batch")
     holds({"step", "seed", "augmentation", "lr"} <= told.keys(), f"it lacks facts: {told.keys()}")
     holds(not (run / "summary.json").exists(), "the run counts as finished")
     holds(not (run / ".unfinished.ckpt").exists(), "a checkpoint was spoilt")
