@@ -64,7 +64,7 @@ def training_memory(folder: Path) -> Outcome:
         Classifier.training_step = full  # type: ignore[method-assign,assignment]
 
     _whole(folder)
-    line = one_line(jobs.train(folder, before=before), "8 pictures", "memory", "batch_size")
+    line = one_line(jobs.train(folder, before=before), "8 images", "memory", "batch_size")
     return Outcome(line, "steps since the last checkpoint; half a batch would be another training")
 
 
@@ -106,7 +106,7 @@ def worker(folder: Path) -> Outcome:
         Stream.__getitem__ = deadly  # type: ignore[method-assign]
 
     ended = jobs.train(folder, *workers, before=before)
-    line = one_line(ended, "a process that reads pictures was lost", "start again")
+    line = one_line(ended, "a process that reads images was lost", "start again")
     again = jobs.train(folder, *workers)
     holds(again.code == 0, "the second start failed", again)
     went_on = again.line("going on from step")
