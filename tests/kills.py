@@ -58,10 +58,8 @@ def run(config: DictConfig, loaded: Generation | None = None) -> Generation:
     if loaded is not None:
         samples = loaded.samples()
         job.samples = lambda: samples
-        for room in ("captioner", "scorer", "_module"):
-            setattr(job.offline, room, getattr(loaded.offline, room))
-    for model in (job.offline.captioner, job.offline.scorer):
-        model.clear = lambda: None
+        job.offline.models._modules |= loaded.offline.models._modules
+    job.offline.models.drop = lambda name: None
     silent = open(os.devnull, "w")  # noqa: SIM115
     with contextlib.redirect_stderr(silent), contextlib.redirect_stdout(silent):
         job.run()

@@ -21,11 +21,12 @@ import torch
 
 from sip.core.component import component
 from sip.core.image_io import encode
-from sip.device.settings import Runtime
+from sip.device.settings import Devices, Runtime
 from sip.images.base import GeneratedImage, Generator
 from sip.images.batches import Batch, group_rows
 from sip.images.module import ImageModule
 from sip.pipeline.makers import images_maker
+from sip.pipeline.models import Models
 from sip.prompts.base import Prompt, Span
 from sip.store.fill import fill
 from sip.store.room import Store
@@ -50,10 +51,21 @@ class Passing(Generator):
         return prompt.noise_rate
 
 
+class OnlyGenerator:
+    """What the pipeline asks for, with a generator only."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+
+    def of_stage(self, name: str) -> Generator:
+        """Return the generator."""
+        return self.generator
+
+
 class PassingModule(ImageModule):
     """The same, loaded."""
 
-    def predict_step(self, batch: Batch) -> list[GeneratedImage]:
+    def rows(self, batch: Batch) -> list[GeneratedImage]:
         """Return the sources."""
         return [
             GeneratedImage(row.image_id, batch.sources[row.source_sha256], 0, 0.0)
@@ -132,7 +144,8 @@ def generate(num: int, folder: Path) -> None:
         [prompt.image_id for prompt in batch]
         for batch in group_rows(prompts, BATCH_SIZE, generator.group)
     ]
-    make = images_maker(generator, lambda: generator.load(Runtime.cpu()), wanted, room)
+    models = Models(OnlyGenerator(generator), Runtime.cpu(), Devices())  # type: ignore[arg-type]
+    make = images_maker(models, wanted, room)
     filled = fill(room, wanted, make, batches, shard_size=1000, storage=generator.storage)
     assert filled.made == num
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

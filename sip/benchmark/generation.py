@@ -122,7 +122,7 @@ class Bench:
         self.prompts = prompts
         self.folder = folder
         self.recipe = self.generator.recipe()  # reads all the weights, so not by the clock
-        self.batch_size = offline.size_of_batch("images", prompts)
+        self.batch_size = offline.trials.batch_size("images", prompts)
         self.batches = group_rows(prompts, self.batch_size, self.generator.group)
         self.sample: list[Prompt] = []
 
@@ -132,7 +132,7 @@ class Bench:
         from sip.benchmark.report import peak_memory, reset_peak_memory
         from sip.benchmark.rival import Rival
 
-        self.engine: Engine = self.offline.module()  # type: ignore[assignment]
+        self.engine: Engine = self.offline.models.module("images")
         reset_peak_memory(self.engine.device)
         rows = self._draw(self.folder / "first")
         memory = peak_memory(self.engine.device)
@@ -188,9 +188,9 @@ class Bench:
         filled = fill(
             room,
             wanted,
-            images_maker(self.generator, self.offline.module, wanted, room),
+            images_maker(self.offline.models, wanted, room),
             [[prompt.image_id for prompt in batch] for batch in batches],
-            self.offline.shard_size,
+            self.offline.runtime.shard_size,
             storage=self.generator.storage,
             unit="image",
         )

@@ -1,43 +1,53 @@
-"""What the captions room hands out: candidate captions of a picture."""
+"""What the captions stage produces: a row of candidate captions for each image.
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+A captioner has two parts: a component, which costs next to nothing to build and knows the recipe
+and the keys of the rows, and the module that its `load` returns.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch import Tensor
+    from sip.device.module import PredictionModule
+
+
+@dataclass(frozen=True)
+class CaptionRow:
+    """The candidate captions of an image.
+
+    Attributes:
+        key: Of the row.
+        sample_id: Of the image.
+        captions: Without repetitions; none if the image failed.
+        status: "ok" or "failed".
+        error: Why it failed, in a line.
+    """
+
+    key: str
+    sample_id: str
+    captions: list[str]
+    status: str
+    error: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as the store keeps it."""
+        return asdict(self)
 
 
 class Captioner(Protocol):
-    """Writes several captions a picture; one picture's never depend on the others'.
+    """Writes several captions for each image, independent of the other images."""
 
-    `prepare` may run in background threads, beside `caption`, once `load` is through.
-    """
-
-    def recipe(self) -> dict:
-        """Return everything that decides what is written."""
+    def recipe(self) -> dict[str, Any]:
+        """Return everything that decides the captions."""
 
     def require(self) -> None:
         """Raise UserError if the weights cannot be had; may download them."""
 
-    def load(self, device: str) -> None:
-        """Load the weights, if there are any; does nothing where they are on the device."""
-
-    def clear(self) -> None:
-        """Let go of the weights, and of their memory on the device; `load` brings them back."""
-
     def key(self, sample: Sample) -> str:
-        """Return the key of a picture's row: a hash of all that `caption` reads of the sample."""
+        """Return the key of an image's row: a hash of all that captioning reads of the sample."""
 
-    def prepare(self, pictures: "Sequence[Image]") -> "Tensor":
-        """Return what `caption` needs to see of RGB pictures: a row each, on the CPU."""
-
-    def caption(self, samples: Sequence[Sample], pixels: "Tensor") -> list[list[str]]:
-        """Return the candidates of each sample, without repetitions: one batch of the device.
-
-        Args:
-            samples: As many as fit the device together.
-            pixels: What `prepare` made of their pictures.
-        """
+    def load(self, runtime: Runtime) -> "PredictionModule":
+        """Return a new module, with the weights on the device if there are any."""

@@ -1,64 +1,69 @@
-"""BLIP writes what it sees: nucleus samples, or the best beams.
+"""BLIP: nucleus samples, or the best beams.
 
 Source: Li et al., BLIP, ICML 2022 (arXiv 2201.12086), by transformers. The augmentation paper
 samples with p = 0.9 or takes 3 beams.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-from transformers import (
-    BlipForConditionalGeneration,
-    BlipProcessor,
-    DynamicCache,
-    EncoderDecoderCache,
-)
+from sip.captions.vision_language import VisionLanguage, cache_name
 
-from sip.captions.vision_language import CACHE, VisionLanguage
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import EncoderDecoderCache
 
 
 class Blip(VisionLanguage):
-    """A decoder that attends to the picture's patches at every token."""
+    """A decoder that attends to the patches of the image at every token."""
 
-    model_class = BlipForConditionalGeneration
-    processor_class = BlipProcessor
+    model_class: ClassVar[str] = "BlipForConditionalGeneration"
+    processor_class: ClassVar[str] = "BlipProcessor"
 
-    def _generate(self, pixels: Tensor, **options: Any) -> Tensor:
-        """Return tokens (pictures * num_captions, length), int64, picture by picture."""
-        decoder, text = self.network.text_decoder, self.network.config.text_config
-        patches = self.network.vision_model(pixel_values=pixels).last_hidden_state
+    def generate(self, network: Any, pixels: "Tensor", **options: Any) -> "Tensor":
+        """Return tokens (images * num_captions, length), int64, image by image."""
+        import torch
+
+        decoder, text = network.text_decoder, network.config.text_config
+        patches = network.vision_model(pixel_values=pixels).last_hidden_state
         start = torch.full((len(patches), 1), text.bos_token_id, device=patches.device)
-        rows = self.rows_of_a_picture
-        # `generate` asks for the patches themselves too, though their keys and values are there.
-        seen = patches.repeat_interleave(rows, dim=0)
+        rows = self.rows_per_image
+        # `generate` asks for the patches themselves too, though it has their keys and values.
+        copied = patches.repeat_interleave(rows, dim=0)
+        mask = torch.ones(copied.shape[:2], dtype=torch.long, device=copied.device)
+        cache = _encoded_once(decoder, start, patches, rows * options["num_beams"])
         return decoder.generate(
             input_ids=start.repeat_interleave(rows, dim=0),
-            encoder_hidden_states=seen,
-            encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long, device=seen.device),
+            encoder_hidden_states=copied,
+            encoder_attention_mask=mask,
             eos_token_id=text.sep_token_id,
             pad_token_id=text.pad_token_id,
-            **{CACHE: self._seen_once(start, patches, rows * options["num_beams"])},
+            **{cache_name(): cache},
             **options,
         )
 
-    def _seen_once(self, start: Tensor, patches: Tensor, copies: int) -> EncoderDecoderCache:
-        """Return the patches' keys and values for every row, computed once a picture.
 
-        Args:
-            start: (pictures, 1), the first token.
-            patches: (pictures, patches, D).
-            copies: Rows of each picture, beams included.
-        """
-        decoder = self.network.text_decoder
-        mask = torch.ones(patches.shape[:2], dtype=torch.long, device=patches.device)
-        first = decoder(
-            input_ids=start,
-            encoder_hidden_states=patches,
-            encoder_attention_mask=mask,
-            use_cache=True,
-            is_decoder=True,
-        )
-        seen = getattr(first, CACHE).cross_attention_cache
-        seen.batch_repeat_interleave(copies)
-        return EncoderDecoderCache(DynamicCache(config=decoder.config), seen)
+def _encoded_once(
+    decoder: Any, start: "Tensor", patches: "Tensor", copies: int
+) -> "EncoderDecoderCache":
+    """Return the keys and values of the patches for every row, computed once for each image.
+
+    Args:
+        decoder: The language model.
+        start: (images, 1), the first token.
+        patches: (images, patches, D).
+        copies: Rows of each image, beams included.
+    """
+    import torch
+    from transformers import DynamicCache, EncoderDecoderCache
+
+    mask = torch.ones(patches.shape[:2], dtype=torch.long, device=patches.device)
+    first = decoder(
+        input_ids=start,
+        encoder_hidden_states=patches,
+        encoder_attention_mask=mask,
+        use_cache=True,
+        is_decoder=True,
+    )
+    cache = getattr(first, cache_name()).cross_attention_cache
+    cache.batch_repeat_interleave(copies)
+    return EncoderDecoderCache(DynamicCache(config=decoder.config), cache)

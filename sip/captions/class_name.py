@@ -1,52 +1,57 @@
 """The trivial captioner: says the class name and needs no model.
 
-With it the whole pipeline runs where no captioner fits, and it is the floor for those that do.
+With it the whole pipeline runs if no captioner fits, and it is the floor for those that do.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from PIL.Image import Image
-from torch import Tensor
-
-from sip.core.errors import UserError
+from sip.core.component import Component, component, refuse
 from sip.core.hashing import digest
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from sip.captions.module import CaptionModule
 
 
-class ClassName:
-    """One caption a picture: `template` with the class name at `{label}`."""
+@component
+class ClassName(Component):
+    """One caption for each image.
 
-    def __init__(self, template: str) -> None:
-        if "{label}" not in template:
-            raise UserError(f"captions.template: expected {{label}} in it, came {template!r}")
-        self.template = template
+    Args:
+        template: The caption, with the class name at `{label}`.
+    """
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is written."""
-        return {
-            "class": "sip.captions.class_name.ClassName",
-            "version": 1,
-            "template": self.template,
-        }
+    template: str
+
+    def __post_init__(self) -> None:
+        if "{label}" not in self.template:
+            raise refuse("template", "text with {label} in it", self.template)
 
     def require(self) -> None:
-        """Ask for nothing: there are no weights."""
-
-    def load(self, device: str) -> None:
-        """Load nothing: there are no weights."""
-
-    def clear(self) -> None:
-        """Let go of nothing: there are no weights."""
+        """Do nothing: there are no weights."""
 
     def key(self, sample: Sample) -> str:
-        """Return a hash of content and class: one picture may lie in the folders of two classes."""
+        """Return a hash of content and class: one image may lie in the folders of two classes."""
         return digest(sample.sha256, sample.class_name)
 
-    def prepare(self, pictures: Sequence[Image]) -> Tensor:
-        """Return (pictures, 0): nothing needs to be seen."""
-        return torch.empty(len(pictures), 0)
+    def load(self, runtime: Runtime) -> "CaptionModule":
+        """Return a module without weights."""
+        from sip.captions.module import CaptionModule
 
-    def caption(self, samples: Sequence[Sample], pixels: Tensor) -> list[list[str]]:
-        """Return one caption a sample."""
+        return CaptionModule(self.key, _nothing, self.caption)
+
+    def caption(self, samples: Sequence[Sample], pixels: "Tensor") -> list[list[str]]:
+        """Return one caption for each sample."""
         return [[self.template.replace("{label}", sample.class_name)] for sample in samples]
+
+
+def _nothing(images: Sequence["Image"]) -> "Tensor":
+    """Return (images, 0): the captions do not depend on the pixels."""
+    import torch
+
+    return torch.empty(len(images), 0)

@@ -10,12 +10,13 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 
-class NucleusDraw(LogitsProcessor):
-    """Draws the next token of every row with a generator of the row's own.
+class NucleusSampler(LogitsProcessor):
+    """Samples the next token of every row with a generator of its own.
 
-    transformers draws all rows from one random stream, so that a picture's captions would change
-    with the pictures beside it. Here the token is drawn by inverse transform, from one number a
-    row and step, and all other tokens are ruled out: `generate` then runs in greedy mode.
+    transformers samples all rows from one random stream, so that the captions of an image would
+    depend on the other images of its batch. Here the token is sampled by inverse transform, from
+    one number for each row and step, and all other tokens are ruled out: `generate` then runs in
+    greedy mode.
     """
 
     def __init__(self, top_p: float, seeds: Sequence[int]) -> None:
@@ -24,7 +25,7 @@ class NucleusDraw(LogitsProcessor):
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return scores (rows, vocabulary): 0 for the drawn token, minus infinity for the rest."""
+        """Return scores (rows, vocabulary): 0 for the sampled token, else minus infinity."""
         probabilities, tokens = (
             scores.double().softmax(-1).sort(dim=-1, descending=True, stable=True)
         )
@@ -36,5 +37,5 @@ class NucleusDraw(LogitsProcessor):
             [torch.rand(1, generator=g, dtype=torch.float64) for g in self.generators]
         )
         below = cumulative <= uniform.to(scores.device)[:, None] * cumulative[:, -1:]
-        drawn = tokens.gather(-1, below.sum(-1, keepdim=True))
-        return torch.full_like(scores, -torch.inf).scatter_(-1, drawn, 0.0)
+        sampled = tokens.gather(-1, below.sum(-1, keepdim=True))
+        return torch.full_like(scores, -torch.inf).scatter_(-1, sampled, 0.0)

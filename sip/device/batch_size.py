@@ -1,7 +1,4 @@
-"""The batch size that a device and a model like best, found once by trial and remembered.
-
-A batch that does not fit all the same is worked on in halves.
-"""
+"""The batch size: found by trial and remembered, or halved until a batch fits into memory."""
 
 import json
 import time
@@ -17,18 +14,18 @@ from sip.core.progress import say
 Result = TypeVar("Result")
 
 LARGEST = 256
-GAIN = 1.05  # a batch twice as large must bring at least that much more speed
-ENOUGH = 20.0  # s; where one batch takes longer, larger ones are not tried
-# What torch says where memory is short: on a GPU, on the CPU, and from its libraries.
+GAIN = 1.05  # a batch twice as large must be at least that much faster
+ENOUGH = 20.0  # s; if one batch takes longer, larger ones are not tried
+# How torch says that memory is short: on a GPU, on the CPU, and from its libraries.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
-def auto_batch_size(file: Path, model: str, device: str, trial: Callable[[int], None]) -> int:
+def auto_batch_size(file: Path, model: str, device: str, trial: Callable[[int], object]) -> int:
     """Return the number of rows at a time that is fastest, and fits.
 
     Args:
         file: JSON in which the answer is remembered, by device and model.
-        model: What tells the model and its settings from others.
+        model: Tells the model and its settings from others.
         device: A torch device.
         trial: Runs that many rows.
 
@@ -40,28 +37,29 @@ def auto_batch_size(file: Path, model: str, device: str, trial: Callable[[int], 
     if key not in known:
         known[key] = _find(trial, device)
         say("batch size", f"{known[key]} rows at a time, by trial; remembered in {file}")
-        with suppress(OSError):  # only a memory; a disk that is full says so in a better place
+        with suppress(OSError):  # only a memory; a full disk is reported in a better place
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(known, indent=2) + "\n")
     return int(known[key])
 
 
-class Pieces:
-    """Works on the rows of batches in pieces that fit into the device's memory; learns their size.
+class Halving:
+    """Works on rows, at once or in parts that fit into memory; remembers the size that fits.
 
     Args:
-        name: The room, for its lines.
-        remedy: What to do where one row alone does not fit.
+        stage: Name of the stage, for messages.
+        remedy: What to do if a single row does not fit.
     """
 
-    def __init__(self, name: str, remedy: str) -> None:
-        self.name, self.remedy = name, remedy
+    def __init__(self, stage: str, remedy: str) -> None:
+        self.stage, self.remedy = stage, remedy
         self.limit: int | None = None  # rows; None until a batch did not fit
 
     def __call__(self, work: Callable[[slice], Iterable[Result]], num: int) -> list[Result]:
-        """Return what `work` returns for all of `num` rows, at once or piece by piece.
+        """Return what `work` returns for all of `num` rows, at once or part by part.
 
         Raises:
-            UserError: One row alone does not fit.
+            UserError: A single row does not fit.
         """
         done: list[Result] = []
         while len(done) < num:
@@ -79,11 +77,11 @@ class Pieces:
 
         if size == 1:
             raise UserError(
-                f"{self.name}: one picture alone does not fit into the device's memory; use "
+                f"{self.stage}: a single image does not fit into the memory of the device; use "
                 f"{self.remedy}"
             ) from None
         self.limit = size // 2
-        say(self.name, f"{size} rows at once do not fit into memory, going on with {size // 2}")
+        say(self.stage, f"{size} rows at once do not fit into memory, going on with {size // 2}")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -97,7 +95,7 @@ def _read(file: Path) -> dict[str, int]:
     return known if isinstance(known, dict) else {}
 
 
-def _find(trial: Callable[[int], None], device: str) -> int:
+def _find(trial: Callable[[int], object], device: str) -> int:
     trial(1)  # what is done at the first call only
     best, best_rate, size = 1, 0.0, 1
     while size <= LARGEST:
@@ -117,17 +115,22 @@ def _find(trial: Callable[[int], None], device: str) -> int:
     return best
 
 
-def _seconds(trial: Callable[[int], None], size: int, device: str) -> float:
-    import torch
-
+def _seconds(trial: Callable[[int], object], size: int, device: str) -> float:
     fastest = float("inf")
     for _ in range(2):
         started = time.perf_counter()
         trial(size)
-        if device.startswith("cuda"):
-            torch.cuda.synchronize(device)
+        synchronize(device)
         fastest = min(fastest, time.perf_counter() - started)
     return fastest
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done its work."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize(device)
 
 
 def _device_name(device: str) -> str:

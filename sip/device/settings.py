@@ -1,69 +1,119 @@
-"""How the work is done on this machine; nothing in here changes a result beyond rounding."""
+"""Runtime settings. They affect speed, not results (up to rounding)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import field, fields, replace
+from typing import Any, Literal
 
-from sip.core.errors import UserError
+from sip.core.component import component, refuse
+from sip.core.errors import ValueRefusedError
+from sip.core.ranges import Count
 
-ATTENTION = ("auto", "math", "efficient", "flash", "cudnn")
+Attention = Literal["auto", "math", "efficient", "flash", "cudnn"]
+Size = Count | Literal["auto"]
 
 
-@dataclass(frozen=True)
+@component
+class BatchSizes:
+    """Images at a time; "auto" is found by trial and remembered.
+
+    Args:
+        captions, scores, images: Of each stage.
+    """
+
+    captions: Size = 32
+    scores: Size = 64
+    images: Size = 25
+
+
+@component
+class Devices:
+    """Devices that share the work, as Lightning's Trainer takes them (`conf/trainer`).
+
+    Args:
+        devices: Of each machine; "auto" takes all GPUs.
+        num_nodes: Machines.
+        strategy: Of the classifier's training.
+    """
+
+    devices: Size = 1
+    num_nodes: Count = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> "Devices":
+        """Return the settings of the node `trainer` of the configuration.
+
+        Raises:
+            UserError: A value is wrong.
+        """
+        return _of(cls, "trainer", node)
+
+    @property
+    def several(self) -> bool:
+        """Whether the settings name more than one device."""
+        return self.devices != 1 or self.num_nodes > 1
+
+    def num_processes(self, device: str) -> int:
+        """Return how many processes work, on all machines together."""
+        devices = self.devices
+        if devices == "auto":
+            import torch
+
+            devices = 1 if device == "cpu" else torch.cuda.device_count()
+        return devices * self.num_nodes
+
+
+@component
 class Runtime:
-    """Device settings, as `conf/runtime` states them.
+    """How the work is done on this machine (`conf/runtime`).
 
-    Attributes:
+    Args:
         device: A torch device, such as "cpu" or "cuda:0"; "auto" is resolved before.
         num_threads: torch's CPU threads; None leaves it to torch.
-        num_workers: Threads that read, encode and write pictures beside the device.
-        channels_last: Lay the convolutions' tensors out as NHWC.
-        compile: Compile the U-Net and the VAE with `torch.compile`, for fixed shapes.
-        attention: One of `ATTENTION`, torch's attention kernels; "auto" lets torch choose.
+        num_workers: Threads that read, encode and write images next to the device.
+        channels_last: Lay out the tensors of convolutions as NHWC.
+        compile: Compile U-Net and VAE with `torch.compile`, for fixed shapes.
+        attention: torch's attention kernels; "auto" lets torch choose.
         tf32: Let float32 products on a GPU use TF32.
-        vae_slicing: Decode picture by picture, which needs less memory.
+        vae_slicing: Decode image by image, which needs less memory.
+        batch_size: Images at a time.
+        shard_size: Rows that are committed together.
     """
 
     device: str
-    num_threads: int | None
-    num_workers: int
+    num_threads: Count | None
+    num_workers: Count
     channels_last: bool
     compile: bool
-    attention: str
+    attention: Attention
     tf32: bool
     vae_slicing: bool
-
-    def __post_init__(self) -> None:
-        for name in ("channels_last", "compile", "tf32", "vae_slicing"):
-            if type(getattr(self, name)) is not bool:
-                came = getattr(self, name)
-                raise UserError(f"runtime.{name}: expected true or false, came {came!r}")
-        threads = self.num_threads
-        if threads is not None and (type(threads) is not int or threads < 1):
-            raise UserError(f"runtime.num_threads: expected null, or 1 or more, came {threads!r}")
-        if self.attention not in ATTENTION:
-            raise UserError(
-                f"runtime.attention: expected one of {', '.join(ATTENTION)}, came "
-                f"{self.attention!r}"
-            )
-        if type(self.num_workers) is not int or self.num_workers < 1:
-            raise UserError(f"runtime.num_workers: expected 1 or more, came {self.num_workers!r}")
+    batch_size: BatchSizes = field(default_factory=BatchSizes)
+    shard_size: Count = 64
 
     @classmethod
     def cpu(cls, **changes: Any) -> "Runtime":
         """Return plain settings for the CPU."""
-        plain = cls("cpu", None, 2, False, False, "auto", False, False)
-        return replace(plain, **changes)
+        return replace(cls("cpu", None, 2, False, False, "auto", False, False), **changes)
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> "Runtime":
-        """Return the settings of the configuration's node `runtime`.
+        """Return the settings of the node `runtime` of the configuration.
 
         Raises:
             UserError: A value is wrong, or there is no such GPU.
         """
-        values = {field.name: node[field.name] for field in fields(cls)}
-        return cls(**{**values, "device": device(values["device"])})
+        sizes = _of(BatchSizes, "runtime.batch_size", node["batch_size"])
+        choice = device(node["device"])
+        return _of(cls, "runtime", {**node, "device": choice, "batch_size": sizes})
+
+
+def _of(kind: Any, place: str, node: Mapping[str, Any]) -> Any:
+    """Return a component with those values of a node that it has."""
+    try:
+        return kind(**{item.name: node[item.name] for item in fields(kind)})
+    except ValueRefusedError as error:
+        raise error.below(place) from None
 
 
 def device(choice: str) -> str:
@@ -78,20 +128,21 @@ def device(choice: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.device(choice)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(
-            f"runtime.device: expected auto, cpu, cuda or cuda:0 and so on, came {choice!r}"
-        ) from error
+    except (RuntimeError, TypeError):
+        raise refuse("runtime.device", "auto, cpu, cuda or cuda:0 and so on", choice) from None
     if choice.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(
-            f"runtime.device={choice}: torch {torch.__version__} sees no GPU; use runtime.device="
-            "cpu, or install torch with the CUDA version of your driver"
+        raise refuse(
+            "runtime.device",
+            "a device that torch sees",
+            choice,
+            f"torch {torch.__version__} sees no GPU: use runtime.device=cpu, or install torch for "
+            "the CUDA version of your driver",
         )
     return choice
 
 
 def set_threads(runtime: Runtime) -> None:
-    """Let torch use `num_threads` CPU threads, where the settings name a number."""
+    """Let torch use `num_threads` CPU threads, if the settings name a number."""
     if runtime.num_threads is not None:
         import torch
 

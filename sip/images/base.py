@@ -5,9 +5,9 @@ loaded and costs next to nothing to build, and the LightningModule that its `loa
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sip.core.component import Component, component, ignored
 from sip.core.image_io import Format
@@ -19,7 +19,7 @@ from sip.store.shards import Storage
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sip.images.batches import Batch
+    from sip.device.module import PredictionModule
 
 # Why an image may be missing: its source cannot be read, or what was generated is unusable.
 REASONS = ("unreadable", "not finite", "black", "flagged")
@@ -49,23 +49,38 @@ class GeneratedImage:
     error: str | None = None
 
 
-Sink = Callable[[list[GeneratedImage]], None]
-
-
-class LoadedGenerator(Protocol):
-    """A generator with its weights; `sip.images.module.ImageModule` is its base class.
+@dataclass(frozen=True)
+class ImageRow:
+    """A generated image as a row of the store, which adds "file" and "file_sha256".
 
     Attributes:
-        runtime: Device settings that it was loaded for.
+        key: The `image_id` of its prompt.
+        sample_id: Of its original.
+        label: Class index of its original.
+        width: In px; None if it failed, as `height` and `payload` are.
+        height: In px.
+        unet_evaluations: As in `GeneratedImage`, as are `status`, `reason` and `error`.
+        seconds: As in `GeneratedImage`.
+        payload: Bytes of the file.
+        suffix: Of the file's name.
     """
 
-    runtime: Runtime
+    key: str
+    sample_id: str
+    label: int
+    width: int | None
+    height: int | None
+    unet_evaluations: int
+    seconds: float
+    status: str
+    reason: str | None
+    error: str | None
+    payload: bytes | None
+    suffix: str
 
-    def predict_step(self, batch: "Batch") -> list[GeneratedImage]:
-        """Generate one batch, rows of one group; return one image a row, in their order."""
-
-    def clear(self) -> None:
-        """Free the memory of what is kept between batches; the weights go with the module."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as the store takes it."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @component
@@ -89,7 +104,7 @@ class Generator(Component, ABC):
     storage: Storage = ignored()
 
     @abstractmethod
-    def load(self, runtime: Runtime) -> LoadedGenerator:
+    def load(self, runtime: Runtime) -> "PredictionModule":
         """Return a new module with the weights on the device, an `ImageModule`.
 
         Raises:

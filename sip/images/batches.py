@@ -1,7 +1,8 @@
 """The drawing list as batches: rows that run the same U-Net calls, with their source pictures."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -20,10 +21,47 @@ class Batch:
         last_sources: Content hashes that no later batch needs.
     """
 
-    prompts: list[Prompt]
+    prompts: Sequence[Prompt]
     sources: dict[str, Tensor] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     last_sources: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def part(self, rows: slice) -> "Batch":
+        """Return some of the rows as a batch of their own; others may need the same originals."""
+        is_last = rows.stop >= len(self)
+        last = self.last_sources if is_last else frozenset[str]()
+        return replace(self, prompts=self.prompts[rows], last_sources=last)
+
+
+class LastUse:
+    """Knows when an original is needed for the last time, so that its latents can go.
+
+    Args:
+        prompts: All rows that are to be generated.
+    """
+
+    def __init__(self, prompts: Iterable[Prompt]) -> None:
+        seen: set[str] = set()
+        # Of those with several rows: how many are still to come. Usually none.
+        self._rows: Counter[str] = Counter()
+        for prompt in prompts:
+            if prompt.source_sha256 in seen:
+                self._rows[prompt.source_sha256] += 1
+            seen.add(prompt.source_sha256)
+
+    def sources(self, prompts: Iterable[Prompt]) -> frozenset[str]:
+        """Return the originals that no batch after these prompts needs."""
+        last = set()
+        for row in prompts:
+            if self._rows[row.source_sha256] > 0:
+                self._rows[row.source_sha256] -= 1
+            else:
+                del self._rows[row.source_sha256]
+                last.add(row.source_sha256)
+        return frozenset(last)
 
 
 def group_rows(
@@ -45,14 +83,17 @@ def group_rows(
     return full + list(open_batches.values())
 
 
-def read_batch(prompts: Sequence[Prompt], size: int | None) -> Batch:
+def read_batch(
+    prompts: Sequence[Prompt], size: int | None, last: frozenset[str] = frozenset()
+) -> Batch:
     """Return the rows with their source pictures.
 
     Args:
         prompts: The rows.
         size: In px, of the square that a source is cut to; None reads no sources.
+        last: The batch's `last_sources`.
     """
-    batch = Batch(list(prompts))
+    batch = Batch(list(prompts), last_sources=last)
     if size is None:
         return batch
     for key, path in {row.source_sha256: row.source for row in prompts}.items():

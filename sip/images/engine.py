@@ -81,8 +81,8 @@ class Engine(ImageModule):
         }
         return replace(batch, sources=sources)
 
-    def predict_step(self, batch: Batch) -> list[GeneratedImage]:
-        """Generate one batch, rows of one group; Lightning's hook."""
+    def rows(self, batch: Batch) -> list[GeneratedImage]:
+        """Generate one batch that fits into memory, rows of one group."""
         begin = time.perf_counter()
         rows = [row for row in batch.prompts if row.source_sha256 not in batch.unreadable]
         pixels: list[Tensor] = []

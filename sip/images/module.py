@@ -1,17 +1,19 @@
-"""A loaded generator as a LightningModule: the Trainer, or a loop, hands it batch after batch."""
+"""A loaded generator as a LightningModule."""
 
 from abc import abstractmethod
 from dataclasses import replace
 
 import torch
-from pytorch_lightning import LightningModule
 
+from sip.device.module import PredictionModule
 from sip.device.settings import Runtime
 from sip.images.base import GeneratedImage, Generator
 from sip.images.batches import Batch
 
+REMEDY = "a smaller images.size, images.dtype=bfloat16 or images.vae_tiling=true"
 
-class ImageModule(LightningModule):
+
+class ImageModule(PredictionModule):
     """Generates batches of images.
 
     Args:
@@ -20,13 +22,13 @@ class ImageModule(LightningModule):
     """
 
     def __init__(self, settings: Generator, runtime: Runtime) -> None:
-        super().__init__()
+        super().__init__("images", REMEDY)
         self.settings = settings
         self.runtime = runtime
 
     @abstractmethod
-    def predict_step(self, batch: Batch) -> list[GeneratedImage]:
-        """Generate one batch, rows of one group.
+    def rows(self, batch: Batch) -> list[GeneratedImage]:
+        """Generate one batch that fits into memory, rows of one group.
 
         Returns:
             One image a row, in the order of the rows, failed ones too.

@@ -11,7 +11,7 @@ from typing import Any
 from sip.classifier.checkpoint import NAME
 from sip.classifier.control import PLAIN
 from sip.core.hashing import digest
-from sip.pipeline.makers import Stages
+from sip.core.stages import StageLog
 from sip.records.read import finished_folders
 
 
@@ -25,7 +25,7 @@ def checkpoint_of(
     runs: Path,
     store: Path,
     train: Callable[[Path], object],
-    stages: Stages,
+    stages: StageLog,
 ) -> Path:
     """Return the weights of a run's control, which is trained if there is none.
 

@@ -22,13 +22,13 @@ from sip.core.hashing import digest
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
 from sip.core.spread import spread
+from sip.core.stages import StageLog
 from sip.core.text import counted, join_first, text_table
 from sip.dataset.base import Sample
-from sip.device.launch import check, launched, num_processes
+from sip.device.launch import launched
 from sip.device.settings import set_threads
 from sip.filter.base import KEPT, FilterCounts, Verdict
 from sip.pipeline.filtering import mark, verdicts
-from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Candidates, Offline
 from sip.pipeline.plan import Plan, make_plan, say_what_models_know
 from sip.pipeline.quality import MAX_PICTURES, Quality, measure
@@ -70,7 +70,6 @@ class Generation:
     """
 
     def __init__(self, config: DictConfig) -> None:
-        check(config.trainer)
         self.config = config
         self.dataset = build(config.dataset)
         self.offline = Offline(config)
@@ -88,7 +87,7 @@ class Generation:
         self.fingerprint = digest(self.recipe)[:10]
         self.name = f"generate-{choice('dataset')}-{choice('images')}"
         self.folder = Path(config.paths.runs) / f"{self.name}-{self.fingerprint}"
-        self.stages = Stages()
+        self.stages = StageLog()
 
     def samples(self) -> list[Sample]:
         """Return the originals: the training part."""
@@ -111,8 +110,9 @@ class Generation:
     def run(self) -> None:
         """Do it, with every process of the job; the first one writes the folder."""
         self._require_folder()
-        with graceful(), launched(self.config.trainer, self.offline.runtime.device) as device:
-            self.offline.runtime = replace(self.offline.runtime, device=device)
+        offline = self.offline
+        with graceful(), launched(offline.devices, offline.runtime.device) as device:
+            offline.models.runtime = replace(offline.runtime, device=device)
             samples = self.samples()
             if progress.is_first:
                 plan = make_plan(self.offline, samples, self._num_processes())
@@ -201,7 +201,7 @@ class Generation:
             (self.folder / ".writable").unlink()
 
     def _num_processes(self) -> int:
-        return num_processes(self.config.trainer, self.offline.runtime.device)
+        return self.offline.devices.num_processes(self.offline.runtime.device)
 
     def _summary(
         self,

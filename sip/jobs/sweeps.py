@@ -191,12 +191,12 @@ def to_draw(run: "Run") -> set[Any]:
     assert run.offline is not None
     try:
         samples = run.dataset.samples("train")
-        known, captions, scores, _, _ = known_rows(run.offline, samples)
-        prompts = run.offline.write(known, captions, scores) if known else []
+        known = known_rows(run.offline, samples)
+        prompts = run.offline.write(known.samples, known.captions, known.scores)
     except UserError:  # the job will say it
         return set()
     named: set[Any] = set(run.offline.room("images").missing(p.image_id for p in prompts))
-    there = {sample.sha256 for sample in known}
+    there = {sample.sha256 for sample in known.samples}
     how = digest(run.offline.recipe())
     coming = {sample.sha256 for sample in samples} - there
     variants = range(run.offline.generator.per_sample)

@@ -31,17 +31,17 @@ from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.image_io import read_rgb
 from sip.core.progress import say
+from sip.core.stages import StageLog
 from sip.core.text import join_first, text_table
 from sip.dataset import leaks
 from sip.dataset.base import Dataset, Sample, Split
 from sip.dataset.reader import require_trainable
 from sip.dataset.remarks import remarks
-from sip.device.launch import check, launched
-from sip.device.settings import Runtime, device, set_threads
+from sip.device.launch import launched
+from sip.device.settings import Devices, Runtime, device, set_threads
 from sip.jobs.evaluate import evaluate
 from sip.jobs.objectives import Objectives
 from sip.pipeline.filtering import Sifted, sift
-from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Offline, Picture
 from sip.pipeline.plan import make_plan, say_what_models_know
 from sip.pipeline.quality import NOTHING, measure
@@ -108,8 +108,8 @@ class Run:
     def __init__(self, config: DictConfig, dataset: Dataset | None = None) -> None:
         if type(config.seed) is not int or config.seed < 0:
             raise UserError(f"seed: expected a whole number >= 0, came {config.seed!r}")
-        check(config.trainer)
         self.config = config
+        self.devices = Devices.of(config.trainer)
         self.dataset = build(config.dataset) if dataset is None else dataset
         self.augmentation = build(config.augmentation)
         self.backbone = build(config.backbone)
@@ -169,13 +169,13 @@ class Run:
         """Do the run, with every process of the job; the first one writes the folder."""
         self._require()
         device_name = device(self.config.runtime.device)
-        with launched(self.config.trainer, device_name) as own:
+        with launched(self.devices, device_name, watched=True) as own:
             if self.offline:
-                self.offline.runtime = replace(self.offline.runtime, device=own)
+                self.offline.models.runtime = replace(self.offline.runtime, device=own)
             return self._make()
 
     def _make(self) -> TrainingSummary:
-        stages = Stages()
+        stages = StageLog()
         with stages.stage("dataset") as row:
             parts = {split: self.dataset.samples(split) for split in SPLITS}
             row["found"] = sum(len(samples) for samples in parts.values())
@@ -314,7 +314,7 @@ class Run:
         )
 
     def _sift(
-        self, pictures: list[Picture], parts: dict[Split, list[Sample]], stages: Stages
+        self, pictures: list[Picture], parts: dict[Split, list[Sample]], stages: StageLog
     ) -> Sifted:
         """Return the drawn pictures as the filter leaves them; all are kept where there is none."""
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from sip.core.errors import UserError
 from sip.core.progress import say
+from sip.core.stages import StageLog
 from sip.core.tars import read_checked
 from sip.core.text import join_first
 from sip.filter.base import Candidate, FilterCounts, Verdict
-from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Offline, Picture
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def sift(
     offline: Offline | None,
     pictures: list[Picture],
     class_names: Sequence[str],
-    stages: Stages,
+    stages: StageLog,
     control: Callable[[], Control],
 ) -> Sifted:
     """Apply the chosen filter; all pictures are kept where there is none. Raises as `verdicts`."""
@@ -74,8 +74,8 @@ class OfflineFacts:
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return the scorer's unit vectors, (N, D), float32, of texts."""
-        self.offline.embedder.load(self.offline.runtime.device)
-        return self.offline.embedder.embed_texts(texts).numpy()
+        module = self.offline.models.module("embeddings")
+        return module.scorer.embed_texts(texts).numpy()
 
     def control(self, paths: Sequence[str]) -> np.ndarray:
         """Return the probabilities, (N, classes), float32, by a classifier of the originals."""
@@ -87,7 +87,7 @@ def verdicts(
     offline: Offline,
     drawn: Iterable[Picture],
     class_names: Sequence[str],
-    stages: Stages,
+    stages: StageLog,
     control: Callable[[], Control] | None = None,
 ) -> list[Verdict]:
     """Judge the drawn pictures, those that failed left out; say what came of it.
@@ -121,7 +121,7 @@ def verdicts(
         row["rejected"] = sum(verdict.reason is not None for verdict in found)
         row["kept"] = row["made"] - row["rejected"]
     if "embeddings" in chosen.reads:
-        offline.embedder.clear()  # its memory is the classifier's
+        offline.models.drop("embeddings")  # its memory is the classifier's
     _report(chosen, candidates, found)
     return found
 

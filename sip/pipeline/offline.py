@@ -1,39 +1,32 @@
-"""Which room reads which; makes only what the classifier needs and does not find.
+"""Generation: which stage reads which; makes only the rows that are wanted and missing.
 
     dataset -> captions -> scores -> prompts -> images -> filter -> classifier
 
-The classifier pulls: an arm that draws nothing builds no captioner, and nothing of the prompts is
-in its fingerprint. Every room is asked for rows; the store has them or they are made.
+The classifier pulls: an arm without generated images builds no captioner, and nothing of the
+prompts is in its fingerprint. Every stage is asked for rows: the store has them, or they are made.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
 
-from sip.captions.base import Captioner
-from sip.config.build import build
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.progress import say
+from sip.core.stages import StageLog
 from sip.dataset.base import Sample
-from sip.device.settings import Runtime
-from sip.filter.base import Filter
-from sip.images.base import Generator, LoadedGenerator
-from sip.pipeline.makers import (
-    Stages,
-    ToEmbed,
-    captions_maker,
-    embeddings_maker,
-    images_maker,
-    scores_maker,
-)
-from sip.prompts.base import Prompt, PromptWriter
-from sip.scores.base import Scorer
+from sip.device.settings import Devices, Runtime
+from sip.images.base import Generator
+from sip.pipeline.components import Components, StageName
+from sip.pipeline.makers import images_maker
+from sip.pipeline.models import Models
+from sip.pipeline.trial import Trials
+from sip.prompts.base import Prompt
+from sip.scores.base import ToEmbed, ToScore
 from sip.store.fill import Filled, fill
 from sip.store.repair import check_retry
 from sip.store.room import Room, Store
@@ -51,114 +44,48 @@ class Picture:
     candidates: Candidates
 
 
-class Offline:
-    """The rooms before the classifier: from samples to drawn pictures.
+class Offline(Components):
+    """The stages before the classifier: from samples to generated images.
 
     Args:
-        config: The whole configuration; each room's node is built here and nowhere else.
+        config: The whole configuration.
     """
 
     def __init__(self, config: DictConfig) -> None:
+        super().__init__(config)
         self.store = Store(config.paths.store)
-        self.writer: PromptWriter = build(config.prompts)
-        self.generator: Generator = build(config.images)
-        self.captioner: Captioner | None = None
-        self.scorer: Scorer | None = None
-        if "captions" in self.writer.reads or "scores" in self.writer.reads:
-            self.captioner = build(config.captions)
-        if "scores" in self.writer.reads:
-            self.scorer = build(config.scores)
-        self._scores_node = config.scores
-        chosen: Filter = build(config.filter)
-        self.filter = chosen if chosen.filters else None
-        self.runtime = Runtime.of(config.runtime)
-        self.batch_size = config.runtime.batch_size
-        for name in ("captions", "scores", "images"):
-            _check_size(f"batch_size.{name}", self.batch_size[name], "auto")
-        self.shard_size = _check_size("shard_size", config.runtime.shard_size)
-        self._rooms: dict[str, Room] = {}
-        self._module: LoadedGenerator | None = None
+        self.devices = Devices.of(config.trainer)
+        self.models = Models(self, Runtime.of(config.runtime), self.devices)
+        self.trials = Trials(self.models, self.store.root / "batch_sizes.json")
+        self._rooms: dict[StageName, Room] = {}
         check_retry(config.retry)
         self.retry_failed = config.retry == "failed"
 
-    def recipe(self) -> dict:
-        """Return everything that decides what is drawn from a given sample."""
-        rooms = {"captions": self.captioner, "scores": self.scorer}
-        sieve = {}
-        if self.filter is not None:
-            sieve["filter"] = self.filter.recipe()
-            if "embeddings" in self.filter.reads:
-                sieve["embeddings"] = self.embedder.recipe()
-        return {
-            **{name: room.recipe() for name, room in rooms.items() if room is not None},
-            "prompts": self.writer.recipe(),
-            "images": self.generator.recipe(),
-            "per_sample": self.generator.per_sample,
-            **sieve,
-        }
+    @property
+    def runtime(self) -> Runtime:
+        """Device settings of this process."""
+        return self.models.runtime
 
-    @cached_property
-    def embedder(self) -> Scorer:
-        """The scorer whose unit vectors filters and metrics read, also where prompts need none."""
-        return self.scorer or build(self._scores_node)
-
-    def require(self) -> None:
-        """Check before any work that the list can be drawn and that all weights are there.
-
-        Raises:
-            UserError: Some are missing; says which, where they were looked for, how to get them.
-        """
-        missing = []
-        rooms: list[Any] = [self.captioner, self.scorer, self.generator]
-        if self.filter is not None:
-            self.filter.check(self.generator.per_sample)
-            if self.scorer is None and "embeddings" in self.filter.reads:
-                rooms.append(self.embedder)
-        for room in rooms:
-            try:
-                if room is not None:
-                    room.require()
-            except UserError as error:
-                missing.append(str(error))
-        if missing:
-            raise UserError("; ".join(missing))
-        self.generator.check([trial_prompt(rate) for rate in self.writer.noise_rates])
-
-    def room(self, name: str) -> Room:
-        """Return the store's room "captions", "scores", "embeddings" or "images"."""
-        implementation = self.implementation(name)
+    def room(self, name: StageName) -> Room:
+        """Return the rows of a stage in the store."""
         if name not in self._rooms:  # one of each, so that what it knows of the disk is kept
-            recipe = implementation.recipe()
+            recipe = self.of_stage(name).recipe()
             choice = recipe["class"].split(".")[-2]
             self._rooms[name] = self.store.room(name, choice, recipe)
         return self._rooms[name]
 
-    def implementation(self, name: str) -> Any:
-        """Return what makes the rows of a room; the scorer makes those of two."""
-        if name == "embeddings":
-            return self.embedder
-        rooms = {"captions": self.captioner, "scores": self.scorer, "images": self.generator}
-        assert rooms[name] is not None
-        return rooms[name]
-
-    def module(self) -> LoadedGenerator:
-        """Return the generator, loaded for `runtime`; it stays loaded."""
-        if self._module is None or self._module.runtime != self.runtime:
-            self._module = self.generator.load(self.runtime)
-        return self._module
-
     def prompts(
-        self, samples: Sequence[Sample], stages: Stages
+        self, samples: Sequence[Sample], stages: StageLog
     ) -> tuple[list[Prompt], dict[str, Candidates]]:
         """Return the drawing list, and sample_id -> candidate captions with cosines."""
         captions: list[list[str]] | None = None
         scores: list[list[float]] | None = None
         if self.captioner:
             captions = self._captions(samples, stages)
-            samples, captions = _where(captions, samples, captions)
+            samples, captions = _with_result(captions, samples, captions)
         if self.scorer and captions:
             scores = self._scores(samples, captions, stages)
-            samples, captions, scores = _where(scores, samples, captions, scores)
+            samples, captions, scores = _with_result(scores, samples, captions, scores)
         with stages.stage("prompts") as row:
             prompts = self.write(samples, captions, scores)
             row["made"] = len(prompts)
@@ -171,16 +98,20 @@ class Offline:
         scores: Sequence[Sequence[float]] | None,
     ) -> list[Prompt]:
         """Return the drawing list of these samples."""
+        if not samples:
+            return []
         return self.writer.write(samples, captions, scores, self.generator.per_sample)
 
-    def draw(self, prompts: Sequence[Prompt], stages: Stages) -> Filled:
+    def draw(self, prompts: Sequence[Prompt], stages: StageLog) -> Filled:
         """Draw those pictures of the list that are missing."""
         self.generator.check(prompts)
         wanted = {prompt.image_id: prompt for prompt in prompts}
-        make = images_maker(self.generator, self.module, wanted, self.room("images"))
-        return stages.filled("images", lambda: self._fill("images", wanted, make, prompts))
+        make = images_maker(self.models, wanted, self.room("images"))
+        filled = self._fill("images", wanted, stages, make)
+        self.models.drop("images")  # its memory is the classifier's
+        return filled
 
-    def pictures(self, samples: Sequence[Sample], stages: Stages) -> list[Picture]:
+    def pictures(self, samples: Sequence[Sample], stages: StageLog) -> list[Picture]:
         """Draw what is missing; return the drawn pictures in the order of the drawing list."""
         prompts, said = self.prompts(samples, stages)
         self.draw(prompts, stages)
@@ -231,7 +162,7 @@ class Offline:
         say("images", text)
 
     def embed(
-        self, pictures: Mapping[str, str], stages: Stages, drawn: Collection[str] = ()
+        self, pictures: Mapping[str, str], stages: StageLog, drawn: Collection[str] = ()
     ) -> None:
         """See that the unit vectors of pictures are in the store; the embedder may stay loaded.
 
@@ -246,9 +177,7 @@ class Offline:
         wanted = {
             key: ToEmbed(key, path, key if key in drawn else None) for key, path in pictures.items()
         }
-        make = embeddings_maker(self.embedder, self.runtime)
-        rows = list(wanted.values())
-        stages.filled("embeddings", lambda: self._fill("embeddings", wanted, make, rows))
+        self._fill("embeddings", wanted, stages)
         if bad := self.room("embeddings").failed(wanted):
             raise UserError(
                 f"embeddings: {len(bad)} of {len(wanted)} pictures could not be read, first "
@@ -259,58 +188,57 @@ class Offline:
         """Return the unit vectors, (N, D), float32, of pictures that `embed` has seen to."""
         return np.array(self.column("embeddings", keys, "embedding"), np.float32)
 
-    def size_of_batch(self, name: str, rows: Any) -> int:
-        """Return `runtime.batch_size` of a room; "auto" is found by trial on some of the rows."""
-        size = self.batch_size["scores" if name == "embeddings" else name]
-        if size == "auto":
-            from sip.pipeline.trial import auto_size
+    def _fill(
+        self, name: StageName, wanted: Mapping[str, Any], stages: StageLog, make: Any = None
+    ) -> Filled:
+        """Have the missing rows of a stage made.
 
-            return auto_size(self, name, rows)
-        return int(size)
+        Args:
+            name: Of the stage.
+            wanted: Key -> input of each row.
+            stages: Gets the counts and the time.
+            make: As `fill` takes it; None for a stage that only reads images.
+        """
+        with stages.stage(name) as row:
+            room = self.room(name)
+            missing = any(room.missing(wanted)) or (self.retry_failed and room.failed(wanted))
+            batches: int | list[list[str]] = 1
+            if missing:
+                batches = self.trials.batch_size(name, wanted.values())
+                if name == "images":  # the whole list, so that a restart has the same batches
+                    batches = _image_batches(wanted, batches, self.generator)
+            filled = fill(
+                room,
+                wanted,
+                make or self.models.maker(name),
+                batches,
+                self.runtime.shard_size,
+                storage=self.generator.storage if name == "images" else "files",
+                unit="image",
+                retry_failed=self.retry_failed,
+            )
+            row.update(found=filled.found + filled.waited, made=filled.made)
+        return filled
 
-    def _fill(self, name: str, wanted: Mapping[str, Any], make: Any, rows: Sequence) -> Filled:
-        """Have a room filled; `rows` are some or all of the inputs, to try batch sizes on."""
-        room = self.room(name)
-        missing = any(room.missing(wanted)) or (self.retry_failed and room.failed(wanted))
-        batches: int | list[list[str]] = 1
-        if missing:
-            batches = self.size_of_batch(name, rows)
-            if name == "images":  # the whole list, so that a restart finds the same batches
-                batches = _image_batches(wanted, batches, self.generator)
-        return fill(
-            room,
-            wanted,
-            make,
-            batches,
-            self.shard_size,
-            storage=self.generator.storage if name == "images" else "files",
-            unit="image",
-            retry_failed=self.retry_failed,
-        )
-
-    def _captions(self, samples: Sequence[Sample], stages: Stages) -> list[list[str]]:
-        """Return the candidates of each sample; none where it cannot be read."""
+    def _captions(self, samples: Sequence[Sample], stages: StageLog) -> list[list[str]]:
+        """Return the candidates of each sample; none if it cannot be read."""
         assert self.captioner is not None
         keys = [self.captioner.key(sample) for sample in samples]
-        wanted = dict(zip(keys, samples, strict=True))
-        make = captions_maker(self.captioner, self.runtime)
-        stages.filled("captions", lambda: self._fill("captions", wanted, make, samples))
-        self.captioner.clear()  # its memory is for the next model
+        self._fill("captions", dict(zip(keys, samples, strict=True)), stages)
+        self.models.drop("captions")  # its memory is for the next model
         return self.column("captions", keys, "captions")
 
     def _scores(
-        self, samples: Sequence[Sample], captions: list[list[str]], stages: Stages
+        self, samples: Sequence[Sample], captions: list[list[str]], stages: StageLog
     ) -> list[list[float]]:
-        """Return the cosines of each sample's candidates; none where it cannot be read."""
-        assert self.scorer is not None
+        """Return the cosines of each sample's candidates; none if it cannot be read."""
         keys = score_keys(samples, captions)
-        wanted = {item[0]: item for item in zip(keys, samples, captions, strict=True)}
-        make = scores_maker(self.scorer, self.runtime)
-        stages.filled("scores", lambda: self._fill("scores", wanted, make, samples))
-        self.scorer.clear()
+        rows = map(ToScore, keys, samples, captions)
+        self._fill("scores", {row.key: row for row in rows}, stages)
+        self.models.drop("scores")
         return self.column("scores", keys, "similarities")
 
-    def column(self, name: str, keys: Sequence[str], column: str) -> list[Any]:
+    def column(self, name: StageName, keys: Sequence[str], column: str) -> list[Any]:
         """Return one column of a room, row by row; few whole rows are in memory at a time."""
         room, values = self.room(name), []
         for start in range(0, len(keys), CHUNK):
@@ -350,23 +278,6 @@ def _image_batches(
     return [[prompt.image_id for prompt in batch] for batch in batches]
 
 
-def _check_size(name: str, value: Any, *others: str) -> Any:
-    """Return a number of rows.
-
-    Raises:
-        UserError: It is none.
-    """
-    if value in others or (type(value) is int and value >= 1):
-        return value
-    expected = " or ".join(["a number >= 1", *others])
-    raise UserError(f"runtime.{name}: expected {expected}, came {value!r}")
-
-
-def _where(found: Sequence[Any], *columns: Sequence[Any]) -> list[list[Any]]:
-    """Return the columns without the rows for which nothing was found."""
+def _with_result(found: Sequence[Any], *columns: Sequence[Any]) -> list[list[Any]]:
+    """Return the columns without the rows that have no result."""
     return [[value for value, has in zip(c, found, strict=True) if has] for c in columns]
-
-
-def trial_prompt(noise_rate: float) -> Prompt:
-    """Return a prompt of nothing, on which the generator can refuse the noise rate."""
-    return Prompt("", "", "", 0, "", 0, (), "", 1.0, noise_rate, 0, None, None)

@@ -10,12 +10,12 @@ from sip.core.errors import UserError
 from sip.core.progress import say
 from sip.core.text import counted, format_bytes, format_duration
 from sip.dataset.base import Sample
+from sip.pipeline.components import StageName, trial_prompt
+from sip.pipeline.offline import Offline, score_keys
 from sip.prompts.base import Prompt
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-    from sip.pipeline.offline import Offline
 
 NUM_SIZED = 8  # pictures whose file size is measured
 SPARE = 1.05  # of the bytes needed: rows, checksums, blocks of the file system
@@ -100,12 +100,11 @@ def say_what_models_know(config: "DictConfig") -> None:
         )
 
 
-def make_plan(offline: "Offline", samples: Sequence[Sample], num_devices: int = 1) -> Plan:
+def make_plan(offline: Offline, samples: Sequence[Sample], num_devices: int = 1) -> Plan:
     """Look up what is there and measure a few rows of what is not."""
-    from sip.pipeline.trial import measure
-
-    known, captions, scores, to_caption, to_score = known_rows(offline, samples)
-    prompts = offline.write(known, captions, scores) if known else []
+    known = known_rows(offline, samples)
+    to_caption, to_score = known.to_caption, known.to_score
+    prompts = offline.write(known.samples, known.captions, known.scores)
     offline.generator.check(prompts)
     room = offline.room("images")
     rows = {prompt.image_id: prompt for prompt in prompts}
@@ -119,9 +118,9 @@ def make_plan(offline: "Offline", samples: Sequence[Sample], num_devices: int = 
     busy = {"captions": to_caption, "scores": to_score, "images": to_draw}
     seconds = 0.0
     if any(busy.values()):
-        speed = measure(offline, samples, {name for name, num in busy.items() if num})
+        speed = offline.trials.speed(samples, {name for name, num in busy.items() if num})
         seconds = to_caption * speed.caption + to_score * speed.score
-        seconds += evaluations * speed.evaluation + to_draw * speed.picture
+        seconds += evaluations * speed.evaluation + to_draw * speed.image
     folder = offline.store.root
     return Plan(
         to_caption=to_caption,
@@ -138,40 +137,54 @@ def make_plan(offline: "Offline", samples: Sequence[Sample], num_devices: int = 
     )
 
 
-def known_rows(
-    offline: "Offline", samples: Sequence[Sample]
-) -> tuple[list[Sample], list[list[str]] | None, list[list[float]] | None, int, int]:
-    """Return the samples whose prompts can be written now, and how many wait for which room."""
-    from sip.pipeline.offline import score_keys
+@dataclass(frozen=True)
+class KnownRows:
+    """The samples whose prompts can be written now, and how many others wait for which stage.
 
+    Attributes:
+        samples: With the rows that the prompts read.
+        captions, scores: Of these samples; None if the prompts do not read them.
+        to_caption, to_score: Images.
+    """
+
+    samples: list[Sample]
+    captions: list[list[str]] | None
+    scores: list[list[float]] | None
+    to_caption: int
+    to_score: int
+
+
+def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
+    """Look up the captions and scores that are there."""
     known, captions, scores = list(samples), None, None
     to_caption = to_score = 0
     if offline.captioner:
-        room = offline.room("captions")
         keys = [offline.captioner.key(sample) for sample in known]
-        missing, failed = set(room.missing(keys)), set(room.failed(keys))
-        to_caption = len(missing | failed if offline.retry_failed else missing)
-        kept = [n for n, key in enumerate(keys) if key not in missing | failed]
+        kept, to_caption = _there(offline, "captions", keys)
         known = [known[n] for n in kept]
         captions = offline.column("captions", [keys[n] for n in kept], "captions")
     if offline.scorer and captions is not None:
         keys = score_keys(known, captions)
-        missing = set(offline.room("scores").missing(keys))
-        failed = set(offline.room("scores").failed(keys))
-        to_score = to_caption + len(missing | failed if offline.retry_failed else missing)
-        kept = [n for n, key in enumerate(keys) if key not in missing | failed]
+        kept, missing = _there(offline, "scores", keys)
+        to_score = to_caption + missing
         known, captions = [known[n] for n in kept], [captions[n] for n in kept]
         scores = offline.column("scores", [keys[n] for n in kept], "similarities")
-    return known, captions, scores, to_caption, to_score
+    return KnownRows(known, captions, scores, to_caption, to_score)
 
 
-def _assumed(offline: "Offline") -> Prompt:
-    from sip.pipeline.offline import trial_prompt
+def _there(offline: Offline, name: StageName, keys: Sequence[str]) -> tuple[list[int], int]:
+    """Return the positions of the keys that have a good row, and how many are to be made."""
+    room = offline.room(name)
+    missing, failed = set(room.missing(keys)), set(room.failed(keys))
+    kept = [n for n, key in enumerate(keys) if key not in missing | failed]
+    return kept, len(missing | failed if offline.retry_failed else missing)
 
+
+def _assumed(offline: Offline) -> Prompt:
     return replace(trial_prompt(max(offline.writer.noise_rates)), guidance_scale=ASSUMED_GUIDANCE)
 
 
-def _bytes_a_picture(offline: "Offline", samples: Sequence[Sample]) -> float:
+def _bytes_a_picture(offline: Offline, samples: Sequence[Sample]) -> float:
     """Return the mean size of originals in the form in which pictures are stored."""
     from sip.core.image_io import encode, read_rgb, to_tensor
 

@@ -3,7 +3,7 @@
 Rows go into the summary; `quality.parquet` in the run's folder says the same picture by picture.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,14 @@ from sip.core.errors import UserError
 from sip.core.interrupt import raise_if_stopped
 from sip.core.progress import say
 from sip.core.spread import spread
-from sip.core.threads import prefetch
+from sip.core.stages import StageLog
 from sip.dataset.base import Sample
-from sip.device.settings import Runtime
 from sip.metrics.base import EmbeddedSet, Metric, MetricRow
 from sip.metrics.consistency import label_similarity, paired_cosines, zero_shot_labels
 from sip.metrics.diversity import distance_to_original
-from sip.pipeline.makers import AHEAD, Stages, ToEmbed, reader
+from sip.pipeline.models import Models
 from sip.pipeline.offline import Offline, Picture
-from sip.scores.base import Scorer
+from sip.scores.base import EmbeddingRow, ToEmbed
 from sip.store.fill import cut
 
 LABEL_TEXT = "a photo of a {label}"  # the prompt of the paper without its caption
@@ -68,7 +67,7 @@ def measure(
     pictures: Sequence[Picture],
     reference: Sequence[Sample],
     class_names: Sequence[str],
-    stages: Stages,
+    stages: StageLog,
 ) -> Quality:
     """Measure what `config.metrics` chooses; a stage of its own.
 
@@ -77,7 +76,7 @@ def measure(
 
     Args:
         config: The whole configuration.
-        offline: Whose scorer is asked; where the prompts need none, the one of `config.scores`.
+        offline: Its embedder is asked.
         pictures: Drawn ones with status "ok".
         reference: Real pictures that nothing was drawn from, of one split; may be empty.
         class_names: By label.
@@ -86,16 +85,15 @@ def measure(
     metrics: list[Metric] = [build(node) for node in config.metrics.values()]
     if not metrics or not pictures:
         return NOTHING
-    scorer = offline.scorer or build(config.scores)
     try:
-        scorer.require()
+        offline.embedder.require()
     except UserError as error:
         say("metrics", f"the drawn set is not measured: {error}; metrics=[] asks for no measures")
         return NOTHING
     with stages.stage("metrics") as row:
         chosen = spread(pictures, MAX_PICTURES)
-        drawn = embed(scorer, chosen, spread(reference, MAX_PICTURES), class_names, offline.runtime)
-        scorer.clear()
+        drawn = embed(offline.models, chosen, spread(reference, MAX_PICTURES), class_names)
+        offline.models.drop("embeddings")
         if drawn is None:
             return NOTHING
         found = Quality(
@@ -115,19 +113,17 @@ class Embedded:
 
 
 def embed(
-    scorer: Scorer,
+    models: Models,
     pictures: Sequence[Picture],
     reference: Sequence[Sample],
     class_names: Sequence[str],
-    runtime: Runtime,
 ) -> Embedded | None:
     """Embed pictures and texts; files that cannot be read are left out. None if nothing is left."""
-    scorer.load(runtime.device)
-    sources = dict.fromkeys(picture.prompt.source for picture in pictures)
-    of_source = embed_files(scorer, sources, runtime)
+    sources = (ToEmbed(path, path) for path in {p.prompt.source: None for p in pictures})
+    of_source = embed_files(models, sources)
     checksums = {picture.row["file"]: picture.row.get("file_sha256") for picture in pictures}
-    of_drawn = embed_files(scorer, checksums, runtime, checksums)
-    of_real = embed_files(scorer, (sample.path for sample in reference), runtime)
+    of_drawn = embed_files(models, (ToEmbed(file, file, sha) for file, sha in checksums.items()))
+    of_real = embed_files(models, (ToEmbed(sample.path, sample.path) for sample in reference))
     kept = [p for p in pictures if p.row["file"] in of_drawn and p.prompt.source in of_source]
     if not kept:
         return None
@@ -135,10 +131,10 @@ def embed(
     captions = [picture.prompt.caption for picture in kept]
     said = None
     if None not in captions:
-        of_text = embed_texts(scorer, [caption or "" for caption in captions])
+        of_text = embed_texts(models, [caption or "" for caption in captions])
         said = np.stack([of_text[caption or ""] for caption in captions])
     labels = [LABEL_TEXT.format(label=name) for name in class_names]
-    of_label = embed_texts(scorer, labels)
+    of_label = embed_texts(models, labels)
     vectors = EmbeddedSet(
         generated=np.stack([of_drawn[picture.row["file"]] for picture in kept]),
         labels=np.array([picture.prompt.label for picture in kept]),
@@ -152,46 +148,36 @@ def embed(
     return Embedded(vectors, kept)
 
 
-def embed_files(
-    scorer: Scorer,
-    files: Iterable[str],
-    runtime: Runtime,
-    checksums: Mapping[str, str | None] | None = None,
-) -> dict[str, np.ndarray]:
-    """Return file -> unit vector (D,), float32; files that cannot be read are left out.
-
-    Args:
-        checksums: File -> SHA-256, of drawn pictures.
+def embed_files(models: Models, files: Iterable[ToEmbed]) -> dict[str, np.ndarray]:
+    """Return path -> unit vector (D,), float32; files that cannot be read are left out.
 
     Raises:
-        DamagedError: A drawn picture is not what was written.
+        DamagedError: A generated image is not what was written.
     """
-    import torch
-
-    known = checksums or {}
-
-    def to_embed(file: str) -> ToEmbed:
-        return ToEmbed("", file, known.get(file))
-
     vectors: dict[str, np.ndarray] = {}
-    batches = (list(batch) for batch in cut(list(dict.fromkeys(files)), BATCH))
-    read = reader(to_embed, scorer.prepare)
-    with prefetch(batches, read, runtime.num_workers, AHEAD) as ready, torch.inference_mode():
-        for _, batch in ready:
-            if batch.pixels is not None:
-                embedded = scorer.embed(batch.pixels).cpu().numpy()
-                vectors.update(zip(batch.good, embedded, strict=True))
+
+    def keep(row: EmbeddingRow) -> None:
+        if row.embedding is not None:
+            vectors[row.key] = row.embedding
+
+    by_path = {file.path: file for file in files}
+    if not by_path:
+        return vectors
+    batches = ([by_path[path] for path in batch] for batch in cut(list(by_path), BATCH))
+    models.predict("embeddings", batches, models.image_reader("embeddings"), _itself, keep)
     raise_if_stopped()
     return vectors
 
 
-def embed_texts(scorer: Scorer, texts: Iterable[str]) -> dict[str, np.ndarray]:
-    """Return text -> unit vector (D,), float32."""
-    import torch
+def _itself(row: EmbeddingRow) -> EmbeddingRow:
+    return row
 
+
+def embed_texts(models: Models, texts: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return text -> unit vector (D,), float32."""
     unique = list(dict.fromkeys(texts))
-    with torch.inference_mode():
-        return dict(zip(unique, scorer.embed_texts(unique).cpu().numpy(), strict=True))
+    vectors = models.module("embeddings").scorer.embed_texts(unique)
+    return dict(zip(unique, vectors.numpy(), strict=True))
 
 
 def per_picture(drawn: Embedded, class_names: Sequence[str]) -> dict[str, list[Any]]:

@@ -1,24 +1,25 @@
-"""Short measurements before the work: the batch size that a device likes, and how fast it draws."""
+"""Short measurements before the work: the best batch size of a device, and its speed."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.dataset.base import Sample
-from sip.device.batch_size import auto_batch_size, is_out_of_memory
-from sip.pipeline.makers import reader
+from sip.device.batch_size import Halving, auto_batch_size, synchronize
+from sip.pipeline.components import StageName
+from sip.pipeline.models import Models
 from sip.prompts.base import Prompt
-
-if TYPE_CHECKING:
-    from sip.pipeline.offline import Offline
+from sip.scores.base import ToEmbed, ToScore
 
 Row = TypeVar("Row")
+Trial = Callable[[int], Sequence[Any]]  # number of rows -> the rows
 RATES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0)  # noise rates; the smallest ones are quickest
 CPU_ROWS = 4  # a CPU is as fast, row by row, with few rows as with many
+LOCAL = ("device", "batch_size", "shard_size")  # settings that do not matter for the best size
 
 
 @dataclass(frozen=True)
@@ -26,165 +27,162 @@ class Speed:
     """Seconds that the work takes on this device.
 
     Attributes:
-        caption, score: For one picture; 0 where there is nothing to do.
-        evaluation: For one forward pass of the U-Net for one picture.
-        picture: For the rest of one picture: text, autoencoder, file.
+        caption, score: For one image; 0 if there is nothing to do.
+        evaluation: For one forward pass of the U-Net for one image.
+        image: For the rest of one image: text, autoencoder, file.
     """
 
     caption: float
     score: float
     evaluation: float
-    picture: float
+    image: float
 
 
-def auto_size(offline: "Offline", name: str, rows: Any) -> int:
-    """Return the batch size of a room for this device, by trial or from memory."""
-    if name == "images":
-        reads = offline.generator.reads_source
-        first = _readable(rows, lambda row: row.source) if reads else next(iter(rows))
-        trial = _images_trial(offline, first)[0]
-    else:
-        trial = _trial(offline, name, _readable(rows, lambda row: row.path))
-    recipe = offline.implementation(name).recipe()
-    known = digest(recipe, asdict(replace(offline.runtime, device="")))[:10]
-    model = f"{name} {recipe['class'].rpartition('.')[2]} {known}"
-    file = offline.store.root / "batch_sizes.json"
-    return auto_batch_size(file, model, offline.runtime.device, trial)
+class Trials:
+    """Runs a few rows of the stages.
 
-
-def measure(offline: "Offline", samples: Sequence[Sample], rooms: set[str]) -> Speed:
-    """Run a few rows of those rooms ("captions", "scores", "images") and return the speed.
-
-    Raises:
-        UserError: None of the first pictures can be read.
+    Args:
+        models: What to run.
+        file: JSON in which batch sizes are remembered.
     """
-    sample = _readable(samples, lambda row: row.path)
-    caption = score = evaluation = picture = 0.0
-    if "captions" in rooms:
-        caption = _per_row(offline, _trial(offline, "captions", sample), "captions", [sample])
-    if "scores" in rooms:
-        score = _per_row(offline, _trial(offline, "scores", sample), "scores", [sample])
-    if "images" in rooms:
-        evaluation, picture = _per_evaluation(offline, sample)
-    return Speed(caption, score, evaluation, picture)
 
+    def __init__(self, models: Models, file: Path) -> None:
+        self.models = models
+        self.file = file
+        self.generator = models.components.generator
 
-def _per_evaluation(offline: "Offline", sample: Sample) -> tuple[float, float]:
-    """Return s an evaluation, and s for the rest of a picture, from a short and a longer run."""
-    thing = replace(sample, class_name="thing")  # whose name is in no caption
-    prompt = offline.write([thing], [["a picture, with a frame"]], [[0.3]])[0]
-    short, few = _images_trial(offline, prompt)
-    num = _fitting(short, _num_rows(offline, "images", [prompt]))
-    quick = _seconds(offline, lambda: short(num)) / num
-    for factor in (2, 3, 4, 8):
-        try:
-            longer, many = _images_trial(offline, prompt, factor)
-        except UserError:
-            continue
-        if many > few:
-            slow = _seconds(offline, partial(longer, num)) / num
-            evaluation = max(slow - quick, 0.0) / (many - few)
-            return evaluation, max(quick - few * evaluation, 0.0)
-    return quick / few, 0.0  # every picture costs the same
+    def batch_size(self, name: StageName, rows: Iterable[Any]) -> int:
+        """Return `runtime.batch_size` of a stage; "auto" is found by trial on one of the rows.
 
+        Raises:
+            UserError: None of the images can be read.
+        """
+        sizes = self.models.runtime.batch_size
+        size = {"captions": sizes.captions, "images": sizes.images}.get(name, sizes.scores)
+        if size != "auto":
+            return size
+        recipe = self.models.components.of_stage(name).recipe()
+        settings = {k: v for k, v in asdict(self.models.runtime).items() if k not in LOCAL}
+        known = digest(recipe, settings)[:10]
+        model = f"{name} {recipe['class'].rpartition('.')[2]} {known}"
+        trial = self._trial(name, rows)
+        return auto_batch_size(self.file, model, self.models.runtime.device, trial)
 
-def _images_trial(
-    offline: "Offline", prompt: Prompt, factor: int = 1
-) -> tuple[Callable[[int], None], int]:
-    """Return a function that draws some rows with few steps, and the evaluations of one row.
+    def speed(self, samples: Sequence[Sample], stages: set[str]) -> Speed:
+        """Run a few rows of those stages ("captions", "scores", "images") and return the speed.
 
-    Raises:
-        UserError: No noise rate fits.
-    """
-    import torch
+        Raises:
+            UserError: None of the first images can be read.
+        """
+        sample = _readable(samples, lambda row: row.path)
+        caption = score = evaluation = image = 0.0
+        if "captions" in stages:
+            caption = self._per_row("captions", sample)
+        if "scores" in stages:
+            score = self._per_row("scores", sample)
+        if "images" in stages:
+            evaluation, image = self._per_evaluation(sample)
+        return Speed(caption, score, evaluation, image)
 
-    from sip.images.batches import read_batch
+    def _trial(self, name: StageName, rows: Iterable[Any]) -> Trial:
+        if name == "scores":
+            rows = (row.sample for row in rows)
+        if name != "images":
+            return self._reading_trial(name, _readable(rows, lambda row: row.path))
+        if self.generator.reads_source:
+            return self._images_trial(_readable(rows, lambda row: row.source))[0]
+        return self._images_trial(next(iter(rows)))[0]
 
-    generator, module = offline.generator, offline.module()
-    quick = _quick(offline, prompt, factor)
-    size = generator.size if generator.reads_source else None
-    source = read_batch([quick], size)
+    def _reading_trial(self, name: StageName, sample: Any) -> Trial:
+        """Return a function that captions, scores or embeds one image some times over."""
+        items: dict[str, Any] = {
+            "captions": sample,
+            "scores": ToScore("", sample, ["a picture of something", "another picture"]),
+            "embeddings": ToEmbed("", sample.path),
+        }
+        read = self.models.image_reader(name)
+        return lambda num: self._run(name, read([items[name]] * num))
 
-    def trial(num: int) -> None:
-        rows = [replace(quick, seed=row) for row in range(num)]
+    def _run(self, name: StageName, batch: Any) -> Any:
+        """Predict one batch, without halving."""
+        import torch
+
+        module = self.models.module(name)
         with torch.inference_mode():
-            module.predict_step(replace(source, prompts=rows))
+            return module.rows(module.transfer_batch_to_device(batch, module.device, 0))
 
-    return trial, generator.num_evaluations(quick)
+    def _per_row(self, name: StageName, sample: Sample) -> float:
+        trial = self._reading_trial(name, sample)
+        num = self._fitting(trial, name, [sample])
+        return self._seconds(trial, num) / num
 
+    def _per_evaluation(self, sample: Sample) -> tuple[float, float]:
+        """Return s for an evaluation, and s for the rest of an image, from two runs."""
+        components = self.models.components
+        thing = replace(sample, class_name="thing")  # whose name is in no caption
+        captions, scores = [["a picture, with a frame"]], [[0.3]]
+        prompt = components.writer.write([thing], captions, scores, self.generator.per_sample)[0]
+        short, few = self._images_trial(prompt)
+        num = self._fitting(short, "images", [prompt])
+        quick = self._seconds(short, num) / num
+        for factor in (2, 3, 4, 8):
+            try:
+                longer, many = self._images_trial(prompt, factor)
+            except UserError:
+                continue
+            if many > few:
+                slow = self._seconds(longer, num) / num
+                evaluation = max(slow - quick, 0.0) / (many - few)
+                return evaluation, max(quick - few * evaluation, 0.0)
+        return quick / few, 0.0  # every image costs the same
 
-def _quick(offline: "Offline", prompt: Prompt, factor: int) -> Prompt:
-    for rate in RATES:
-        changed = replace(prompt, noise_rate=rate)
-        try:
-            offline.generator.check([changed])
-        except UserError:
-            continue
-        more = replace(prompt, noise_rate=min(1.0, rate * factor))
-        offline.generator.check([more])
-        return more
-    raise UserError(f"images: no noise rate of {', '.join(map(str, RATES))} can be drawn")
+    def _images_trial(self, prompt: Prompt, factor: int = 1) -> tuple[Trial, int]:
+        """Return a function that generates rows with few steps, and the evaluations of a row.
 
+        Raises:
+            UserError: No noise rate fits.
+        """
+        from sip.images.batches import read_batch
 
-def _trial(offline: "Offline", name: str, sample: Sample) -> Callable[[int], None]:
-    """Return a function that captions, scores or embeds one picture some times over."""
-    room = offline.implementation(name)
-    room.load(offline.runtime.device)
+        quick = self._quick(prompt, factor)
+        size = self.generator.size if self.generator.reads_source else None
+        source = read_batch([quick], size)
 
-    def trial(num: int) -> None:
-        read = reader(lambda one: one, room.prepare)([sample] * num)
-        assert read.pixels is not None
-        if name == "captions":
-            room.caption(read.good, read.pixels)
-        elif name == "embeddings":
-            room.embed(read.pixels)
-        else:
-            said = [["a picture of something", "another picture"]] * num
-            room.score(read.good, said, read.pixels)
+        def trial(num: int) -> Any:
+            rows = [replace(quick, seed=row) for row in range(num)]
+            return self._run("images", replace(source, prompts=rows))
 
-    return trial
+        return trial, self.generator.num_evaluations(quick)
 
+    def _quick(self, prompt: Prompt, factor: int) -> Prompt:
+        for rate in RATES:
+            changed = replace(prompt, noise_rate=rate)
+            try:
+                self.generator.check([changed])
+            except UserError:
+                continue
+            more = replace(prompt, noise_rate=min(1.0, rate * factor))
+            self.generator.check([more])
+            return more
+        raise UserError(f"images: no noise rate of {', '.join(map(str, RATES))} can be generated")
 
-def _per_row(
-    offline: "Offline", trial: Callable[[int], None], name: str, rows: Sequence[Any]
-) -> float:
-    num = _fitting(trial, _num_rows(offline, name, rows))
-    return _seconds(offline, lambda: trial(num)) / num
+    def _fitting(self, trial: Trial, name: StageName, rows: Sequence[Any]) -> int:
+        """Run a batch, in parts that fit into memory; return the size of a part."""
+        num = self.batch_size(name, rows)
+        num = min(num, CPU_ROWS) if self.models.runtime.device == "cpu" else num
+        halving = Halving(name, "another model")
+        halving(lambda part: trial(part.stop - part.start), num)
+        return min(halving.limit or num, num)
 
-
-def _num_rows(offline: "Offline", name: str, rows: Sequence[Any]) -> int:
-    size = offline.size_of_batch(name, rows)
-    return min(size, CPU_ROWS) if offline.runtime.device == "cpu" else size
-
-
-def _fitting(trial: Callable[[int], None], num: int) -> int:
-    """Run `num` rows, or as many as fit into memory; return their number.
-
-    Raises:
-        RuntimeError: Not even one row fits.
-    """
-    while True:
-        try:
-            trial(num)
-            return num
-        except RuntimeError as error:
-            if num == 1 or not is_out_of_memory(error):
-                raise
-            num //= 2
-
-
-def _seconds(offline: "Offline", work: Callable[[], None]) -> float:
-    import torch
-
-    started = time.perf_counter()
-    work()
-    if offline.runtime.device.startswith("cuda"):
-        torch.cuda.synchronize(offline.runtime.device)
-    return time.perf_counter() - started
+    def _seconds(self, trial: Trial, num: int) -> float:
+        started = time.perf_counter()
+        trial(num)
+        synchronize(self.models.runtime.device)
+        return time.perf_counter() - started
 
 
 def _readable(rows: Iterable[Row], path: Callable[[Row], str]) -> Row:
-    """Return the first row whose picture can be read.
+    """Return the first row whose image can be read.
 
     Raises:
         UserError: There is none.
@@ -199,4 +197,4 @@ def _readable(rows: Iterable[Row], path: Callable[[Row], str]) -> Row:
             num += 1
             continue
         return row
-    raise UserError(f"dataset: expected readable pictures, none of the {num} can be read")
+    raise UserError(f"dataset: must hold readable images, none of the {num} can be read")

@@ -1,53 +1,113 @@
-"""What the scores room hands out: how well a caption fits its picture.
+"""What the scores stage produces: for each image how well its captions fit, as cosines.
 
-The unit vectors behind that are a room of the store by themselves, `embeddings`, for originals and
-drawn pictures alike: a row a picture, by the hash of its content, made by the same recipe.
+The unit vectors behind the cosines are a stage of the store of their own, `embeddings`, for
+originals and generated images alike: one row for each image, by the hash of its content.
+
+A scorer has two parts: a component, which costs next to nothing to build, and the module that its
+`load` returns.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch import Tensor
+    import numpy as np
+
+    from sip.device.module import PredictionModule
+
+
+@dataclass(frozen=True)
+class ToScore:
+    """An image whose captions are to be scored.
+
+    Attributes:
+        key: Of the row.
+        sample: The image.
+        captions: Its candidates.
+    """
+
+    key: str
+    sample: Sample
+    captions: list[str]
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """The cosines of an image with its captions.
+
+    Attributes:
+        key: Of the row.
+        sample_id: Of the image.
+        captions: Its candidates.
+        similarities: Cosine in [-1, 1] of each caption, to 4 decimals; none if the image failed.
+        status: "ok" or "failed".
+        error: Why it failed, in a line.
+    """
+
+    key: str
+    sample_id: str
+    captions: list[str]
+    similarities: list[float]
+    status: str
+    error: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as the store keeps it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ToEmbed:
+    """An image that is to be embedded.
+
+    Attributes:
+        sha256: Hash of its content, the key of its row.
+        path: Of the file.
+        file_sha256: Of the file, if it is a generated image.
+    """
+
+    sha256: str
+    path: str
+    file_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingRow:
+    """The unit vector of an image.
+
+    Attributes:
+        key: Hash of the image's content.
+        embedding: (D,), float32, of length 1; None if the image failed.
+        status: "ok" or "failed".
+        error: Why it failed, in a line.
+    """
+
+    key: str
+    embedding: "np.ndarray | None"
+    status: str
+    error: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as the store keeps it."""
+        return {
+            "key": self.key,
+            "embedding": self.embedding,
+            "status": self.status,
+            "error": self.error,
+        }
 
 
 class Scorer(Protocol):
-    """Measures the similarity of pictures and captions; no pair's depends on the others.
+    """Measures the similarity of images and captions; no pair's depends on the others."""
 
-    `prepare` may run in background threads, beside `score`, once `load` is through.
-    """
-
-    def recipe(self) -> dict:
+    def recipe(self) -> dict[str, Any]:
         """Return everything that decides the scores."""
 
     def require(self) -> None:
         """Raise UserError if the weights cannot be had; may download them."""
 
-    def load(self, device: str) -> None:
-        """Load the weights, if there are any; does nothing where they are on the device."""
-
-    def clear(self) -> None:
-        """Let go of the weights, and of their memory on the device; `load` brings them back."""
-
-    def prepare(self, pictures: "Sequence[Image]") -> "Tensor":
-        """Return what `score` needs to see of RGB pictures: a row each, on the CPU."""
-
-    def score(
-        self, samples: Sequence[Sample], captions: Sequence[Sequence[str]], pixels: "Tensor"
-    ) -> list[list[float]]:
-        """Return the cosine in [-1, 1] of each caption with its sample, to 4 decimals.
-
-        Args:
-            samples: As many as fit the device together.
-            captions: Of each sample.
-            pixels: What `prepare` made of their pictures.
-        """
-
-    def embed(self, pixels: "Tensor") -> "Tensor":
-        """Return unit vectors (pictures, D), float32, on the CPU, of what `prepare` returned."""
-
-    def embed_texts(self, texts: Sequence[str]) -> "Tensor":
-        """Return unit vectors (texts, D), float32, on the CPU; of one text at least."""
+    def load(self, runtime: Runtime) -> "PredictionModule":
+        """Return a new module, with the weights on the device."""

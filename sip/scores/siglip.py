@@ -1,4 +1,4 @@
-"""SigLIP measures how well a caption fits its picture: the cosine of their embeddings.
+"""SigLIP measures how well a caption fits its image: the cosine of their embeddings.
 
 Source: Zhai et al., SigLIP, ICCV 2023 (arXiv 2303.15343), by transformers.
 
@@ -9,24 +9,26 @@ made for CLIP's range and does not carry over unchanged.
 
 from importlib.util import find_spec
 from pathlib import Path
-
-from torch import Tensor
-from transformers import SiglipImageProcessorPil, SiglipModel, SiglipProcessor, SiglipTokenizer
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sip.core.errors import UserError
 from sip.scores.two_towers import TwoTowers
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 class Siglip(TwoTowers):
-    """Cosines of pictures and captions."""
+    """Cosines of images and captions."""
 
-    model_class = SiglipModel
+    model_class: ClassVar[str] = "SiglipModel"
 
     def require(self) -> None:
-        """Make sure that the weights are on this disk; download them where the hub may be asked.
+        """Make sure that the weights are on this disk; download them if the hub may be asked.
 
         Raises:
-            UserError: They are not, and cannot be had; or the tokenizer's package is missing.
+            UserError: They are missing and cannot be downloaded; or the tokenizer's package is
+                missing.
         """
         # Without it transformers falls back on another tokenizer, which keeps punctuation marks.
         missing = [name for name in ("sentencepiece", "google.protobuf") if not _installed(name)]
@@ -37,28 +39,31 @@ class Siglip(TwoTowers):
             )
         super().require()
 
-    def _load_processor(self, folder: Path) -> SiglipProcessor:
-        image_processor = SiglipImageProcessorPil.from_pretrained(folder)
-        return SiglipProcessor(image_processor, SiglipTokenizer.from_pretrained(folder))
-
-    def _embed_texts(self, texts: list[str]) -> Tensor:
+    def encode_texts(self, network: Any, tokenizer: Any, texts: list[str]) -> "Tensor":
         """Return the embeddings (texts, D) of one batch.
 
         Always padded to the full context, and without a mask, as SigLIP was trained: it reads the
         padding too.
         """
-        tokens = self.processor.tokenizer(
+        tokens = tokenizer(
             texts,
             padding="max_length",
             truncation=True,
-            max_length=self.network.config.text_config.max_position_embeddings,
+            max_length=network.config.text_config.max_position_embeddings,
             return_tensors="pt",
-        ).to(self.network.device)
-        return self.network.get_text_features(tokens.input_ids).pooler_output
+        ).to(network.device)
+        features: Tensor = network.get_text_features(tokens.input_ids).pooler_output
+        return features
+
+    def _processor(self, folder: Path) -> Any:
+        from transformers import SiglipImageProcessorPil, SiglipProcessor, SiglipTokenizer
+
+        image_processor = SiglipImageProcessorPil.from_pretrained(folder)
+        return SiglipProcessor(image_processor, SiglipTokenizer.from_pretrained(folder))
 
 
 def _installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # of the package around it
+    except ModuleNotFoundError:  # of the package that contains it
         return False

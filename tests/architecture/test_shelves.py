@@ -26,7 +26,6 @@ SHELF = {name: number for number, names in enumerate(SHELVES) for name in names}
 UPWARD: set[tuple[str, str]] = set()
 CYCLES = {
     frozenset({"sip.stack.pool", "sip.stack.scans"}),
-    frozenset({"sip.pipeline.offline", "sip.pipeline.trial"}),
 }
 TWICE: set[str] = set()
 

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.core.hashing import digest
+from sip.core.stages import StageLog
 from sip.jobs.generate import Generation
 from sip.jobs.train import Run, arm
-from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Offline
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -125,7 +125,7 @@ def test_what_the_drawing_job_drew_training_finds(name: str, folder: Path) -> No
         overrides += [f"paths.{place}={folder}/{place}" for place in ("store", "runs", "data")]
         config = compose("config", overrides)
     Generation(config).run()
-    run, stages = Run(config), Stages()
+    run, stages = Run(config), StageLog()
     assert run.offline is not None
     pictures = run.offline.pictures(run.dataset.samples("train"), stages)
     assert len(pictures) == 10

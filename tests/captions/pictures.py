@@ -1,17 +1,17 @@
-"""Pictures and a way to have them captioned, as the pipeline does it: read, prepare, caption."""
+"""Images and a way to have them captioned, as the pipeline does it: read, prepare, predict."""
 
 import hashlib
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
+import torch
 from PIL import Image
 
 from sip.captions.base import Captioner
-from sip.core.image_io import read_rgb
+from sip.captions.module import CaptionModule
 from sip.dataset.base import Sample
-
-AnyCaptioner = TypeVar("AnyCaptioner", bound=Captioner)
+from sip.device.batches import reader
+from sip.device.settings import Runtime
 
 
 def make_samples(folder: Path, num: int = 7) -> list[Sample]:
@@ -25,16 +25,18 @@ def make_samples(folder: Path, num: int = 7) -> list[Sample]:
     return rows
 
 
-def loaded(captioner: AnyCaptioner) -> AnyCaptioner:
-    captioner.load("cpu")
-    return captioner
+def loaded(captioner: Captioner) -> CaptionModule:
+    return captioner.load(Runtime.cpu())
 
 
-def captions_of(captioner: Captioner, samples: list[Sample], batch: int = 100) -> list[list[str]]:
+def captions_of(module: CaptionModule, samples: list[Sample], batch: int = 100) -> list[list[str]]:
     rows = []
+    read = reader(lambda sample: sample, module.prepare)
     for start in range(0, len(samples), batch):
-        part = samples[start : start + batch]
-        pixels = captioner.prepare([read_rgb(sample.path, None) for sample in part])
-        assert len(pixels) == len(part) and pixels.device.type == "cpu"
-        rows += captioner.caption(part, pixels)
-    return rows
+        prepared = read(samples[start : start + batch])
+        assert prepared.pixels is not None and prepared.pixels.device.type == "cpu"
+        with torch.inference_mode():
+            rows += module.predict_step(prepared)
+    assert [row.sample_id for row in rows] == [sample.sample_id for sample in samples]
+    assert all(row.status == "ok" and row.error is None for row in rows)
+    return [row.captions for row in rows]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import TopPLogitsWarper
 
-from sip.captions.nucleus import NucleusDraw
+from sip.captions.nucleus import NucleusSampler
 
 
 @pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 1.0])
@@ -16,7 +16,7 @@ def test_draws_follow_the_nucleus_distribution(top_p):
     for seed in range(3):
         logits = 2 * torch.randn(1, 30, generator=torch.Generator().manual_seed(seed))
         logits[0, 7] = -torch.inf  # as where the end token is not allowed yet
-        draw = NucleusDraw(top_p, range(seed * num_draws, (seed + 1) * num_draws))
+        draw = NucleusSampler(top_p, range(seed * num_draws, (seed + 1) * num_draws))
         drawn = draw(torch.zeros(num_draws, 1), logits.expand(num_draws, -1))
         assert ((drawn == 0).sum(-1) == 1).all() and ((drawn == -torch.inf).sum(-1) == 29).all()
         counts = drawn.argmax(-1).bincount(minlength=30)

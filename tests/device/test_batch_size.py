@@ -9,7 +9,7 @@ import torch
 
 from sip.core.errors import UserError
 from sip.device import batch_size
-from sip.device.batch_size import Pieces, auto_batch_size
+from sip.device.batch_size import Halving, auto_batch_size
 
 
 class Device:
@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_done_in_halves(capsys: pytest.CaptureFixture) -> N
             raise RuntimeError("CUDA out of memory")
         return list(range(100)[rows])
 
-    pieces = Pieces("captions", "another model")
+    pieces = Halving("captions", "another model")
     assert pieces(work, 10) == list(range(10))
     assert asked == [10, 5, 2, 2, 2, 2, 2]
     assert pieces(work, 3) == [0, 1, 2] and asked[-2:] == [2, 1]  # it has learned
@@ -89,5 +89,5 @@ def test_one_row_that_does_not_fit_is_an_error() -> None:
     def work(rows: slice) -> list[int]:
         raise RuntimeError("out of memory")
 
-    with pytest.raises(UserError, match="captions: one picture alone does not fit .*use less"):
-        Pieces("captions", "less")(work, 4)
+    with pytest.raises(UserError, match="captions: a single image does not fit .*use less"):
+        Halving("captions", "less")(work, 4)

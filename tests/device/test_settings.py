@@ -3,42 +3,66 @@
 import pytest
 
 from sip.core.errors import UserError
-from sip.device.launch import check, num_processes, several
-from sip.device.settings import Runtime
+from sip.device.settings import Devices, Runtime
+
+NODE = {
+    "device": "cpu",
+    "num_threads": None,
+    "num_workers": 2,
+    "channels_last": False,
+    "compile": False,
+    "attention": "auto",
+    "tf32": False,
+    "vae_slicing": False,
+    "batch_size": {"captions": 32, "scores": "auto", "images": 25},
+    "shard_size": 64,
+    "memory_gib": "auto",  # of the classifier
+}
+
+
+def test_settings_of_a_node() -> None:
+    runtime = Runtime.of(NODE)
+    assert runtime.batch_size.scores == "auto" and runtime.shard_size == 64
+    assert Runtime.cpu(num_threads=1).num_threads == 1
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"attention": "fast"}, "runtime.attention: expected one of auto, math, .* came 'fast'"),
-        ({"num_workers": 0}, "runtime.num_workers: expected 1 or more, came 0"),
-        ({"num_threads": -1}, "runtime.num_threads: expected null, or 1 or more, came -1"),
-        ({"compile": "yes"}, "runtime.compile: expected true or false, came 'yes'"),
+        ({"attention": "fast"}, "runtime.attention: must be one of auto, math, .*, got 'fast'"),
+        ({"num_workers": 0}, "runtime.num_workers: must be a whole number >= 1, got 0"),
+        ({"num_threads": -1}, "runtime.num_threads: must be a whole number >= 1 or null, got -1"),
+        ({"compile": "yes"}, "runtime.compile: must be true or false, got 'yes'"),
+        ({"shard_size": 0}, "runtime.shard_size: must be a whole number >= 1, got 0"),
+        ({"device": "gpu7"}, "runtime.device: must be auto, cpu, cuda or cuda:0 .*, got 'gpu7'"),
+        (
+            {"batch_size": {"captions": 1, "scores": 1, "images": "abc"}},
+            "runtime.batch_size.images: must be a whole number >= 1 or auto, got 'abc'",
+        ),
     ],
 )
 def test_wrong_device_settings(changes: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        Runtime.cpu(**changes)
+        Runtime.of(NODE | changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"devices": 0}, "trainer.devices: expected a number >= 1 or auto, came 0"),
-        ({"devices": "abc"}, "trainer.devices: .* came 'abc'"),
-        ({"devices": [0, 1]}, r"trainer.devices: .* came \[0, 1\]"),
-        ({"num_nodes": "two"}, "trainer.num_nodes: expected a number >= 1, came 'two'"),
-        ({"strategy": "ddp_spawn"}, "trainer.strategy: expected one of auto, ddp, came 'ddp_spa"),
+        ({"devices": 0}, "trainer.devices: must be a whole number >= 1 or auto, got 0"),
+        ({"devices": "abc"}, "trainer.devices: .* got 'abc'"),
+        ({"devices": [0, 1]}, r"trainer.devices: .* got \[0, 1\]"),
+        ({"num_nodes": "two"}, "trainer.num_nodes: must be a whole number >= 1, got 'two'"),
+        ({"strategy": "ddp_spawn"}, "trainer.strategy: must be one of auto, ddp, got 'ddp_spawn'"),
     ],
 )
 def test_wrong_settings_of_several_devices(changes: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        check({"devices": 1, "num_nodes": 1, "strategy": "auto"} | changes)
+        Devices.of({"devices": 1, "num_nodes": 1, "strategy": "auto"} | changes)
 
 
 def test_the_number_of_processes() -> None:
-    one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-    assert not several(one) and num_processes(one, "cpu") == 1
-    many = one | {"devices": 8, "num_nodes": 4, "strategy": "ddp"}
-    assert several(many) and num_processes(many, "cuda") == 32
-    assert num_processes(one | {"devices": "auto"}, "cpu") == 1
+    assert not Devices().several and Devices().num_processes("cpu") == 1
+    many = Devices(8, 4, "ddp")
+    assert many.several and many.num_processes("cuda") == 32
+    assert Devices("auto").several and Devices("auto").num_processes("cpu") == 1

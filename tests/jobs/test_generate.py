@@ -142,34 +142,49 @@ def test_a_signal_ends_the_job_in_good_order(
     assert len(contents(tmp_path / "store")) > made
 
 
-@pytest.mark.slow  # the one of SLURM shares the work, too
-def test_two_processes_share_the_work(tmp_path: Path, whole: Path) -> None:
+LONG = ("dataset.shots=4", "images.num_steps=40", "runtime.batch_size.images=2")
+
+
+def start_two(folder: Path) -> subprocess.Popen[str]:
+    """Start a job of two processes, long enough for the second one to take part."""
     several = ("trainer.devices=2", "trainer.strategy=ddp", "runtime.shard_size=2")
-    job = start_several(tmp_path, *several, "runtime.batch_size.images=2")
-    _, told = job.communicate(timeout=200)
+    return start_several(folder, *LONG, *several)
+
+
+@pytest.mark.slow  # the one of SLURM shares the work, too
+def test_two_processes_share_the_work(tmp_path: Path) -> None:
+    job = start_two(tmp_path)
+    _, told = job.communicate(timeout=400)
     assert job.returncode == 0, told
-    alone = tmp_path / "alone"
-    generate(alone, "runtime.batch_size.images=2", "runtime.shard_size=2")
-    assert contents(tmp_path / "store") == contents(alone / "store")
-    assert told.count("images       found") == 1  # the first process alone speaks
+    assert told.count("images       found") == 1  # only the first process speaks
     found, made = map(int, re.search(r"images +found (\d+), made (\d+)", told).groups())
-    assert found + made == 20 and 0 < made < 20
+    assert found + made == 40 and 0 < made < 40
+    single = tmp_path / "single"
+    generate(single, *LONG, "runtime.shard_size=2")
+    assert contents(tmp_path / "store") == contents(single / "store")
+
+
+def claims(folder: Path) -> list[Path]:
+    return list((folder / "store").glob("images/*/claims/*.json"))
 
 
 @pytest.mark.slow
-def test_a_lost_process_costs_nothing_that_is_finished(tmp_path: Path) -> None:
-    quick = ("images.num_steps=20", "runtime.batch_size.images=2", "runtime.shard_size=2")
-    job = start_several(tmp_path, "trainer.devices=2", "trainer.strategy=ddp", *quick)
-    wait_for_shards(tmp_path, 2, job)
-    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
-    os.kill(int(children[0]), signal.SIGKILL)
-    job.communicate(timeout=120)  # Lightning ends the others
-    finished = len(contents_of_images(tmp_path))
-    told = generate(tmp_path, *quick).stderr  # with another number of processes
-    assert f"images       found {finished}, made {20 - finished}" in told or finished == 20
-    alone = tmp_path / "alone"
-    generate(alone, *quick)
-    assert contents(tmp_path / "store") == contents(alone / "store")
+@pytest.mark.parametrize("lost", ["first", "second"])
+def test_a_lost_process_does_not_stop_the_other(tmp_path: Path, lost: str) -> None:
+    job = start_two(tmp_path)
+    deadline = time.monotonic() + 300
+    while len(claims(tmp_path)) < 2:
+        assert job.poll() is None and time.monotonic() < deadline, job.communicate()
+        time.sleep(0.02)
+    (child,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    at_work = {name.name: json.loads(name.read_text())["keys"] for name in claims(tmp_path)}
+    os.kill(job.pid if lost == "first" else int(child), signal.SIGKILL)
+    _, told = job.communicate(timeout=400)  # the pipe closes when the last process ends
+    assert job.returncode == (-signal.SIGKILL if lost == "first" else 0), told
+    assert all(at_work.values())  # both had rows to make, of which one made none or some
+    single = tmp_path / "single"
+    generate(single, *LONG, "runtime.shard_size=2")
+    assert contents(tmp_path / "store") == contents(single / "store")  # and no row twice
 
 
 def contents_of_images(folder: Path) -> set[str]:
@@ -214,9 +229,9 @@ def test_bad_pictures_fail_alone_and_are_tried_again(tmp_path: Path, own: Path) 
     ("override", "words"),
     [
         ("retry=all", "retry: expected null, failed or damaged, came 'all'"),
-        ("runtime.shard_size=0", "runtime.shard_size: expected a number >= 1, came 0"),
-        ("runtime.batch_size.images=abc", "images: expected a number >= 1 or auto, came 'abc'"),
-        ("trainer.devices=0", "trainer.devices: expected a number >= 1 or auto, came 0"),
+        ("runtime.shard_size=0", "runtime.shard_size: must be a whole number >= 1, got 0"),
+        ("runtime.batch_size.images=abc", "images: must be a whole number >= 1 or auto, got 'abc'"),
+        ("trainer.devices=0", "trainer.devices: must be a whole number >= 1 or auto, got 0"),
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, override: str, words: str) -> None:

@@ -18,12 +18,12 @@ from sip.classifier.control import Control
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.core.hashing import digest
+from sip.core.stages import StageLog
 from sip.device.settings import Runtime
 from sip.export.source import Source
 from sip.jobs.control import checkpoint_of, recipe_of
 from sip.jobs.generate import Generation
 from sip.jobs.train import Run, train
-from sip.pipeline.makers import Stages
 from sip.pipeline.offline import Offline
 
 ROOT = Path(__file__).parents[2]
@@ -150,7 +150,7 @@ def test_the_control_is_trained_once_and_equals_the_plain_run(
         raise AssertionError("trained again")
 
     paths = (folder / "runs", folder / "store")
-    found = checkpoint_of(Run(job).recipe, *paths, never, Stages())
+    found = checkpoint_of(Run(job).recipe, *paths, never, StageLog())
     assert found == weights[1]
     judge = Control(found, run.backbone, 10, Runtime.cpu())
     stored = pd.read_parquet(plain_folder / "predictions.parquet").query("split == 'val'")
@@ -238,7 +238,7 @@ def test_vectors_are_the_same_in_batches_found_by_trial_and_bad_pictures_are_nam
     other = Offline(config(folder, "filter=similarity", *auto))
     samples = build(config(folder).dataset).samples("train")
     pictures = {sample.sha256: sample.path for sample in samples}
-    stages = Stages()
+    stages = StageLog()
     for offline in (first, other):
         offline.embed(pictures, stages)
     assert [(row["found"], row["made"]) for row in stages.rows] == [(10, 0), (0, 10)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sip.core.errors import UserError
-from sip.pipeline.makers import Stages
+from sip.core.stages import StageLog
 from sip.pipeline.plan import Plan, make_plan
 from sip.store.fill import fill
 from tests.kills import Generation, configuration
@@ -18,8 +18,8 @@ def job(tmp_path: Path) -> Generation:
 
 
 def draw(job: Generation, samples: list) -> None:
-    prompts, _ = job.offline.prompts(samples, Stages())
-    job.offline.draw(prompts, Stages())
+    prompts, _ = job.offline.prompts(samples, StageLog())
+    job.offline.draw(prompts, StageLog())
 
 
 def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> None:
@@ -38,7 +38,7 @@ def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> 
 
 def test_captions_without_scores(job: Generation) -> None:
     samples = job.samples()
-    job.offline._captions(samples[:12], Stages())
+    job.offline._captions(samples[:12], StageLog())
     plan = make_plan(job.offline, samples)
     assert (plan.to_caption, plan.to_score, plan.to_draw) == (8, 20, 40)
     assert plan.evaluations == 40 * 4
@@ -46,7 +46,7 @@ def test_captions_without_scores(job: Generation) -> None:
 
 def test_a_failed_row_of_scores_is_no_obstacle(job: Generation) -> None:
     samples = job.samples()
-    captions = job.offline._captions(samples, Stages())
+    captions = job.offline._captions(samples, StageLog())
     from sip.pipeline.offline import score_keys
 
     key = score_keys(samples, captions)[3]
@@ -60,7 +60,7 @@ def test_a_failed_row_of_scores_is_no_obstacle(job: Generation) -> None:
     fill(room, {key: 0}, fail, 1, shard_size=1)
     plan = make_plan(job.offline, samples)
     assert (plan.to_score, plan.to_draw) == (19, 38)
-    prompts, _ = job.offline.prompts(samples, Stages())
+    prompts, _ = job.offline.prompts(samples, StageLog())
     assert len(prompts) == 38
     assert job.offline.failures(prompts[:0], samples[3:4]) == {"unreadable": 2}
     job.offline.retry_failed = True

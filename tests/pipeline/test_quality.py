@@ -7,18 +7,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from sip.core.image_io import read_rgb
+from sip.core.stages import StageLog
 from sip.dataset.base import Sample
 from sip.dataset.digits import CLASS_NAMES
-from sip.device.settings import Runtime
-from sip.pipeline.makers import Stages
-from sip.pipeline.offline import Picture
+from sip.pipeline.offline import Offline, Picture
 from sip.pipeline.quality import NOTHING, embed, measure, per_picture
 from sip.prompts.base import Prompt, Span
-from sip.scores.clip import Clip
 from tests.dataset.trees import source
+from tests.kills import configuration
 
-ROOT = Path(__file__).parents[2]
-RUNTIME = Runtime.cpu(num_threads=1)
 METRICS = {
     "consistency": {"_target_": "sip.metrics.consistency.Consistency"},
     "distribution": {
@@ -30,10 +27,9 @@ METRICS = {
 
 
 @pytest.fixture(scope="module")
-def scorer() -> Clip:
-    scorer = Clip(str(ROOT / "sip" / "miniature" / "scorer"), None, "float32")
-    scorer.load(RUNTIME.device)
-    return scorer
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Offline:
+    folder = tmp_path_factory.mktemp("offline")
+    return Offline(configuration(folder))
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +51,16 @@ def pictures(samples: list[Sample], caption: str | None = "a digit, wide") -> li
     return made
 
 
-def test_similarities_are_the_scorers_own(scorer: Clip, samples: list[Sample]) -> None:
-    found = embed(scorer, pictures(samples), samples, CLASS_NAMES, RUNTIME)
+def test_similarities_are_the_scorers_own(offline: Offline, samples: list[Sample]) -> None:
+    found = embed(offline.models, pictures(samples), samples, CLASS_NAMES)
     assert found is not None
     columns = per_picture(found, CLASS_NAMES)
     for row in (0, 7, 19):
         picture = found.pictures[row]
+        scorer = offline.models.module("embeddings").scorer
         pixels = scorer.prepare([read_rgb(picture.row["file"], None)])
         texts = [f"a photo of a {name}" for name in CLASS_NAMES]
-        cosines = scorer.score(samples[:1], [[*texts, "a digit, wide"]], pixels)[0]
+        cosines = scorer.score([[*texts, "a digit, wide"]], pixels)[0]
         label = picture.prompt.label
         assert columns["label_similarity"][row] == pytest.approx(cosines[label], abs=1e-3)
         assert columns["caption_similarity"][row] == pytest.approx(cosines[-1], abs=1e-3)
@@ -79,33 +76,28 @@ def test_similarities_are_the_scorers_own(scorer: Clip, samples: list[Sample]) -
     )
 
 
-def test_unreadable_files_are_left_out(scorer: Clip, samples: list[Sample], tmp_path: Path) -> None:
+def test_unreadable_files_are_left_out(
+    offline: Offline, samples: list[Sample], tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     some = pictures(samples, caption=None)
     some[2].row["file"] = str(broken)
-    found = embed(scorer, some, [], CLASS_NAMES, RUNTIME)
+    found = embed(offline.models, some, [], CLASS_NAMES)
     assert found is not None and len(found.pictures) == 19 and some[2] not in found.pictures
     assert found.vectors.caption_texts is None and found.vectors.reference is None
     for picture in some:
         picture.row["file"] = str(broken)
-    assert embed(scorer, some, [], CLASS_NAMES, RUNTIME) is None
+    assert embed(offline.models, some, [], CLASS_NAMES) is None
 
 
-class Offline:
-    """What `measure` looks at."""
-
-    runtime = RUNTIME
-
-    def __init__(self, scorer: Clip) -> None:
-        self.scorer = scorer
-
-
-def test_a_run_gets_rows_and_a_file(scorer: Clip, samples: list[Sample], tmp_path: Path) -> None:
-    stages = Stages()
+def test_a_run_gets_rows_and_a_file(
+    offline: Offline, samples: list[Sample], tmp_path: Path
+) -> None:
+    stages = StageLog()
     config = OmegaConf.create({"metrics": METRICS})
     some = pictures(samples)
-    found = measure(config, Offline(scorer), some, samples, CLASS_NAMES, stages)
+    found = measure(config, offline, some, samples, CLASS_NAMES, stages)
     assert set(found.metrics) >= {"drawn/consistency_label", "drawn/frechet"}
     assert found.metrics["drawn/frechet"] == pytest.approx(0, abs=1e-4)
     assert found.metrics["drawn/coverage"] == 1
@@ -120,9 +112,9 @@ def test_a_scorer_without_weights_costs_the_measures_alone(
     samples: list[Sample], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = OmegaConf.create({"metrics": METRICS})
-    offline = Offline(Clip(str(tmp_path / "nowhere"), None, "float32"))
-    found = measure(config, offline, pictures(samples), [], CLASS_NAMES, Stages())
+    offline = Offline(configuration(tmp_path, f"scores.model={tmp_path / 'nowhere'}"))
+    found = measure(config, offline, pictures(samples), [], CLASS_NAMES, StageLog())
     assert found is NOTHING and found.metrics == {} and found.rows == []
     assert "the drawn set is not measured" in capfd.readouterr().err
     nothing = OmegaConf.create({"metrics": {}})
-    assert measure(nothing, offline, pictures(samples), [], CLASS_NAMES, Stages()) is found
+    assert measure(nothing, offline, pictures(samples), [], CLASS_NAMES, StageLog()) is found

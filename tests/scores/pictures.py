@@ -1,4 +1,4 @@
-"""Pictures with captions, and a way to have them scored, as the pipeline does it."""
+"""Images with captions, and a way to have them scored, as the pipeline does it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
-from sip.scores.base import Scorer
+from sip.device.batches import reader
+from sip.scores.base import ToScore
+from sip.scores.module import ScoreModule
 
 CAPTIONS = [
     ["a digit, leaning left", "a handwritten digit, with thick strokes, wide, balanced"],
@@ -29,12 +30,14 @@ def make_samples(folder: Path) -> list[Sample]:
 
 
 def scores_of(
-    scorer: Scorer, samples: list[Sample], captions: Sequence[list[str]], batch: int = 100
+    module: ScoreModule, samples: list[Sample], captions: Sequence[list[str]], batch: int = 100
 ) -> list[list[float]]:
     rows = []
+    items = [ToScore(s.sample_id, s, said) for s, said in zip(samples, captions, strict=True)]
+    read = reader(lambda item: item.sample, module.prepare)
     for start in range(0, len(samples), batch):
-        part = samples[start : start + batch]
-        pixels = scorer.prepare([read_rgb(sample.path, None) for sample in part])
-        assert len(pixels) == len(part) and pixels.device.type == "cpu"
-        rows += scorer.score(part, captions[start : start + batch], pixels)
-    return rows
+        prepared = read(items[start : start + batch])
+        assert prepared.pixels is not None and prepared.pixels.device.type == "cpu"
+        rows += module.predict_step(prepared)
+    assert [row.captions for row in rows] == list(captions)
+    return [row.similarities for row in rows]

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -10,8 +11,12 @@ from transformers import CLIPModel, CLIPProcessor
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
-from sip.scores import two_towers
+from sip.device.batches import ImageBatch
+from sip.device.settings import Runtime
+from sip.scores import module as scores_module
+from sip.scores.base import ToEmbed
 from sip.scores.clip import Clip
+from sip.scores.module import EmbeddingModule, ScoreModule
 from tests.scores.pictures import CAPTIONS, make_samples, scores_of
 
 
@@ -38,10 +43,12 @@ def samples(tmp_path_factory) -> list[Sample]:
 
 
 @pytest.fixture(scope="module")
-def clip(model) -> Clip:
-    scorer = Clip(model, None, "float32")
-    scorer.load("cpu")
-    return scorer
+def clip(model) -> ScoreModule:
+    return load(model)
+
+
+def load(model: str, dtype: str = "float32") -> ScoreModule:
+    return Clip(model, None, dtype).load(Runtime.cpu())
 
 
 def test_scores_equal_the_stock_forward_pass(model, samples, clip):
@@ -69,9 +76,9 @@ def test_scores_do_not_depend_on_the_batch(samples, clip, batch):
 
 
 def test_texts_are_embedded_once_and_in_bounded_slices(samples, clip, monkeypatch):
-    expected, seen, embed = scores_of(clip, samples, CAPTIONS), [], clip._embed_texts
-    monkeypatch.setattr(two_towers, "MAX_TEXTS", 3)
-    monkeypatch.setattr(clip, "_embed_texts", lambda texts: seen.append(texts) or embed(texts))
+    expected, seen, embed = scores_of(clip, samples, CAPTIONS), [], clip.encode_texts
+    monkeypatch.setattr(scores_module, "MAX_TEXTS", 3)
+    monkeypatch.setattr(clip, "encode_texts", lambda texts: seen.append(texts) or embed(texts))
     assert scores_of(clip, samples, CAPTIONS) == expected
     assert [len(texts) for texts in seen] == [3, 3, 1]
     seen.clear()
@@ -86,27 +93,27 @@ def test_texts_are_padded_by_their_own_length(clip):
         lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
     )
     with torch.inference_mode():
-        clip._unit_texts(["a digit", "very " * 50, "upright", "a digit, narrow, wide, upright"])
+        clip.unit_texts(["a digit", "very " * 50, "upright", "a digit, narrow, wide, upright"])
     handle.remove()
     assert sorted(tuple(shape) for shape in shapes) == [(1, 16), (1, 32), (2, 8)]
 
 
-def test_pictures_are_prepared_in_threads(samples, clip):
+def test_images_are_prepared_in_threads(model, samples, clip):
     pictures = [read_rgb(sample.path, None) for sample in samples]
-    expected = clip.processor.image_processor(images=pictures, return_tensors="pt").pixel_values
+    processor = CLIPProcessor.from_pretrained(model, backend="pil")
+    expected = processor.image_processor(images=pictures, return_tensors="pt").pixel_values
     with ThreadPoolExecutor(8) as pool:
         for prepared in pool.map(clip.prepare, [pictures] * 40):
             assert torch.equal(prepared, expected)
 
 
 def test_nothing_to_score(clip, samples):
-    assert clip.score([], [], torch.empty(0, 3, 32, 32)) == []
+    assert clip.score([], torch.empty(0, 3, 32, 32)) == []
     assert scores_of(clip, samples[:2], [[], []]) == [[], []]
 
 
 def test_half_types_score(model, samples, clip):
-    half = Clip(model, None, "bfloat16")
-    half.load("cpu")
+    half = load(model, "bfloat16")
     assert half.network.dtype == torch.bfloat16
     for row, expected in zip(
         scores_of(half, samples, CAPTIONS), scores_of(clip, samples, CAPTIONS), strict=True
@@ -114,15 +121,10 @@ def test_half_types_score(model, samples, clip):
         assert row == pytest.approx(expected, abs=0.1)
 
 
-def test_weights_are_let_go_and_loaded_again(model, samples, clip):
-    scorer = Clip(model, None, "float32")
-    scorer.load("cpu")
-    network = scorer.network
-    scorer.load("cpu")
-    assert scorer.network is network
-    scorer.clear()
-    scorer.load("cpu")
-    assert scores_of(scorer, samples, CAPTIONS) == scores_of(clip, samples, CAPTIONS)
+def test_a_component_loads_a_new_module_each_time(model, samples, clip):
+    other = load(model)
+    assert other.network is not clip.network
+    assert scores_of(other, samples, CAPTIONS) == scores_of(clip, samples, CAPTIONS)
 
 
 def test_recipe_holds_what_matters(model):
@@ -131,7 +133,7 @@ def test_recipe_holds_what_matters(model):
     assert set(recipe["weights"]) == {"name", "sha256"}
     assert Clip(model, None, "bfloat16").recipe() != recipe
     assert Clip("org/clip", "v1", "float32").recipe()["weights"]["revision"] == "v1"
-    with pytest.raises(UserError, match="scores.dtype: expected one of .*, came 'int8'"):
+    with pytest.raises(UserError, match="dtype: must be one of .*, got 'int8'"):
         Clip(model, None, "int8")
 
 
@@ -142,9 +144,13 @@ def test_embeddings_are_the_stock_models_unit_vectors(model, samples, clip):
     inputs = processor(images=pictures, text=texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         output = reference(**inputs)  # it divides by the norm itself
-    embedded, said = clip.embed(clip.prepare(pictures)), clip.embed_texts(texts)
-    assert embedded.dtype == said.dtype == torch.float32 and embedded.device.type == "cpu"
+    pixels, said = clip.prepare(pictures), clip.embed_texts(texts)
+    batch = ImageBatch([ToEmbed(s.sha256, s.path) for s in samples], [None] * len(samples), pixels)
+    rows = EmbeddingModule(clip).predict_step(batch)
+    assert [row.key for row in rows] == [sample.sha256 for sample in samples]
+    embedded = torch.from_numpy(np.stack([row.embedding for row in rows]))
+    assert embedded.dtype == said.dtype == torch.float32 and said.device.type == "cpu"
     torch.testing.assert_close(embedded, output.image_embeds, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(said, output.text_embeds, atol=1e-5, rtol=1e-4)
-    scores = clip.score(samples, [texts] * len(samples), clip.prepare(pictures))
+    scores = clip.score([texts] * len(samples), pixels)
     torch.testing.assert_close(embedded @ said.T, torch.tensor(scores), atol=6e-5, rtol=0)

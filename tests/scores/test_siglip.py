@@ -10,7 +10,9 @@ from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel, Sig
 
 from sip.core.errors import UserError
 from sip.dataset.base import Sample
+from sip.device.settings import Runtime
 from sip.scores import siglip
+from sip.scores.module import ScoreModule
 from sip.scores.siglip import Siglip
 from tests.scores.pictures import CAPTIONS, make_samples, scores_of
 
@@ -71,11 +73,10 @@ def samples(tmp_path_factory) -> list[Sample]:
 
 
 @pytest.fixture(scope="module")
-def scorer(model) -> Siglip:
-    made = Siglip(model, None, "float32")
-    made.require()
-    made.load("cpu")
-    return made
+def scorer(model) -> ScoreModule:
+    component = Siglip(model, None, "float32")
+    component.require()
+    return component.load(Runtime.cpu())
 
 
 def test_scores_equal_the_stock_forward_pass(model, samples, scorer):
@@ -101,10 +102,11 @@ def test_scores_do_not_depend_on_the_batch(samples, scorer):
     assert scores_of(scorer, samples[::-1], CAPTIONS[::-1], batch=2) == scores[::-1]
 
 
-def test_texts_are_padded_to_the_full_context(scorer):
+def test_texts_are_padded_to_the_full_context(model, scorer):
     with torch.inference_mode():
-        short = scorer._unit_texts(["a digit"])
-        tokens = scorer.processor.tokenizer(["a digit"], return_tensors="pt").input_ids
+        short = scorer.unit_texts(["a digit"])
+        tokenizer = SiglipProcessor.from_pretrained(model).tokenizer
+        tokens = tokenizer(["a digit"], return_tensors="pt").input_ids
         bare = scorer.network.get_text_features(tokens).pooler_output
     assert tokens.shape[1] < CONTEXT
     assert not torch.allclose(torch.nn.functional.normalize(bare, dim=-1), short, atol=1e-3)

@@ -2,30 +2,23 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from sip.core.component import Component, component, known_by
 from sip.core.errors import UserError
 from sip.weights.pretrained import Pretrained, load_transformer
 
 
-@component
-class Tower(Component, Pretrained):
-    """A frozen component with a model."""
+class Tower(Pretrained):
+    """A component with a model."""
 
-    model: str = known_by("weights")
-    revision: str | None = None
-    dtype: str = "float32"
+    model_class: ClassVar[str] = "CLIPModel"
 
-    def _load_processor(self, folder: Path) -> Any:
+    def _processor(self, folder: Path) -> Any:
         return folder.name
-
-
-Tower.model_class = CLIPModel
 
 
 @pytest.fixture
@@ -38,27 +31,20 @@ def clip(tmp_path: Path) -> CLIPModel:
     return model
 
 
-def test_a_frozen_component_loads_and_drops_its_model(clip: CLIPModel, tmp_path: Path) -> None:
-    tower = Tower(str(tmp_path))
+def test_a_component_reads_a_new_model_each_time(clip: CLIPModel, tmp_path: Path) -> None:
+    tower = Tower(str(tmp_path), None, "float32")
     tower.require()
-    assert tower.network is None and Tower.network is None
-    tower.load("cpu")
-    network = tower.network
-    assert tower.processor == tmp_path.name
+    network = tower.read_network("cpu")
+    assert tower.read_processor() == tmp_path.name
     assert torch.equal(network.logit_scale, clip.logit_scale.float())
-    tower.load("cpu")
-    assert tower.network is network
-    tower.clear()
-    assert tower.network is None
-    tower.load("cpu")
-    assert torch.equal(tower.network.logit_scale, network.logit_scale)
-    assert tower == Tower(str(tmp_path))
+    assert tower.read_network("cpu") is not network
+    assert tower == Tower(str(tmp_path), None, "float32")
     assert tower.recipe()["weights"] == tower.weights and "model" not in tower.recipe()
 
 
 def test_unknown_types_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected one of float32, .*, came 'int8'"):
-        load_transformer(CLIPModel, str(tmp_path), None, "int8", "cpu")
+    with pytest.raises(UserError, match="dtype: must be one of float32, .*, got 'int8'"):
+        Tower(str(tmp_path), None, "int8")
 
 
 def test_loading_converts_and_never_fills_with_random_numbers(

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from experiments.trust.faults.base import Child, Ended, holds, in_child
 from tests.kills import contents
@@ -42,8 +42,8 @@ TRAINING = (
     "classifier.batch_size=8",
     "train.leaks=false",
 )
-ROOMS = ("captions", "scores", "images")
-_loaded: list[tuple[dict, Any]] = []  # nodes of rooms, and what was built and loaded from them
+STAGES = ("captions", "scores", "images")
+_loaded: list[tuple[Any, Any]] = []  # components, and what returns their loaded modules
 
 
 def overrides(folder: Path, *more: str) -> list[str]:
@@ -130,39 +130,35 @@ def whole(folder: Path) -> dict[str, dict]:
     for name in ("store", "runs", "data"):
         config.paths[name] = str(folder / name)
     job = Generation(config)
-    keep(config, job.offline)
+    keep(job.offline)
     with open(os.devnull, "w") as silent, redirect_stdout(silent), redirect_stderr(silent):
         job.run()
     return drawn(folder)
 
 
-def keep(config: DictConfig, offline: Any) -> None:
-    """Keep the rooms of a job for other processes, with what they will have loaded."""
-    for room, built in zip(
-        ROOMS, (offline.captioner, offline.scorer, offline.generator), strict=True
-    ):
-        _loaded.append((_plain(config[room]), built))
-    for model in (offline.captioner, offline.scorer):
-        model.clear = lambda: None
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+def keep(offline: Any) -> None:
+    """Keep the models of a job for other processes, once they are loaded."""
+    models = offline.models
+    models.drop = lambda name: None
+    for name in STAGES:
+        _loaded.append((offline.of_stage(name), lambda name=name: models.module(name)))
 
 
 def _take_loaded() -> None:
-    """Let the pipeline take what is loaded in place of building it, and measure no speed."""
-    import sip.pipeline.offline
+    """Let the pipeline take loaded models, and measure no speed."""
+    import sip.pipeline.models
     import sip.pipeline.trial
-    from sip.config.build import build
 
-    def taken(node: Any, **kwargs: Any) -> Any:
-        plain = _plain(node)
-        found = [room for known, room in _loaded if known == plain]
-        return found[0] if found else build(node, **kwargs)
+    load = sip.pipeline.models.Models.module
 
-    sip.pipeline.offline.build = taken
-    sip.pipeline.trial.measure = lambda *_: sip.pipeline.trial.Speed(0.1, 0.1, 0.1, 0.1)
+    def module(self: Any, name: Any) -> Any:
+        component = self.components.of_stage(name)
+        kept = [get for known, get in _loaded if known == component]
+        return kept[0]() if kept and name in STAGES else load(self, name)
+
+    sip.pipeline.models.Models.module = module
+    speed = sip.pipeline.trial.Speed(0.1, 0.1, 0.1, 0.1)
+    sip.pipeline.trial.Trials.speed = lambda *_: speed
 
 
 def drawn(folder: Path) -> dict[str, dict]:
@@ -193,7 +189,7 @@ def made_again(ended: Ended) -> str:
     return ", ".join(
         f"{room} found {found} made {made}"
         for room, (found, made) in numbers.items()
-        if room in ROOMS
+        if room in STAGES
     )
 
 

@@ -83,7 +83,7 @@ def _drawing(folder: Path, few: int | None) -> Outcome:
 
 def _stage(folder: Path) -> str:
     """Return the last room that has finished rows."""
-    return next((room for room in jobs.ROOMS[::-1] if jobs.shards(folder, room)), "dataset")
+    return next((room for room in jobs.STAGES[::-1] if jobs.shards(folder, room)), "dataset")
 
 
 def finished(folder: Path) -> set[str]:
@@ -92,7 +92,7 @@ def finished(folder: Path) -> set[str]:
 
     return {
         f"{room}/{key}"
-        for room in jobs.ROOMS
+        for room in jobs.STAGES
         for shard in jobs.shards(folder, room)
         for key in read_columns(shard, ["key"])["key"]
     }

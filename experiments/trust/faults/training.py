@@ -36,14 +36,14 @@ def drawing_memory(folder: Path) -> Outcome:
 
         from sip.images.engine import Engine
 
-        real = Engine.predict_step
+        real = Engine.rows
 
         def small(self: Engine, batch: Any) -> Any:
             if len(batch.prompts) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return real(self, batch)
 
-        Engine.predict_step = small  # type: ignore[method-assign]
+        Engine.rows = small  # type: ignore[method-assign]
 
     ended = jobs.generate(folder, before=before)
     holds(ended.code == 0, "it failed", ended)

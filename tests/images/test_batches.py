@@ -1,6 +1,5 @@
-"""The loop around a generator: pieces that fit, originals dropped in time, memory that stays."""
+"""Batches of prompts: parts that fit, originals dropped in time; run by Trainer.predict."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,10 +9,10 @@ import torch
 from PIL import Image
 
 from sip.core.errors import UserError
-from sip.device.settings import Runtime
+from sip.device.predict import predict
+from sip.device.settings import Devices, Runtime
 from sip.images.base import GeneratedImage
-from sip.images.batches import Batch, group_rows, read_batch
-from sip.images.drawing import LastUse, generate
+from sip.images.batches import Batch, LastUse, group_rows, read_batch
 from sip.images.module import ImageModule
 from sip.prompts.base import Prompt, Span
 
@@ -26,7 +25,7 @@ class Passing(ImageModule):
         self.fits = fits
         self.batches: list[Batch] = []
 
-    def predict_step(self, batch: Batch) -> list[GeneratedImage]:
+    def rows(self, batch: Batch) -> list[GeneratedImage]:
         if len(batch.prompts) > self.fits:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         self.batches.append(batch)
@@ -61,8 +60,10 @@ def rate_of(prompt: Prompt) -> float:
 
 def drawn_by(generator: Passing, prompts: list[Prompt], size: int) -> list[GeneratedImage]:
     rows: list[GeneratedImage] = []
-    batches: Iterator[list[Prompt]] = iter(group_rows(prompts, size, rate_of))
-    generate(generator.settings, generator, batches, rows.extend, LastUse(prompts))
+    last_use = LastUse(prompts)
+    batches = ((batch, last_use.sources(batch)) for batch in group_rows(prompts, size, rate_of))
+    read = lambda pair: read_batch(pair[0], 8, pair[1])  # noqa: E731
+    predict(generator, batches, read, rows.extend, Runtime.cpu(), Devices())
     return rows
 
 
@@ -90,7 +91,7 @@ def test_a_batch_that_does_not_fit_is_halved(prompts, fits, capsys) -> None:
     rows = drawn_by(generator, prompts, 8)
     assert sorted(row.image_id for row in rows) == sorted(p.image_id for p in prompts)
     assert max(len(batch.prompts) for batch in generator.batches) <= fits
-    assert "8 images at once do not fit into memory, going on with 4" in capsys.readouterr().err
+    assert "8 rows at once do not fit into memory, going on with 4" in capsys.readouterr().err
 
 
 def test_a_picture_that_does_not_fit_alone_is_one_line(prompts) -> None:
@@ -100,7 +101,7 @@ def test_a_picture_that_does_not_fit_alone_is_one_line(prompts) -> None:
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(prompts) -> None:
     generator = Passing()
-    generator.predict_step = lambda batch: (_ for _ in ()).throw(RuntimeError("shapes differ"))
+    generator.rows = lambda batch: (_ for _ in ()).throw(RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes differ"):
         drawn_by(generator, prompts, 4)
 

@@ -1,0 +1,100 @@
+"""The components of generation, as a configuration chooses them; building them costs little."""
+
+from functools import cached_property
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+
+from sip.captions.base import Captioner
+from sip.config.build import build
+from sip.core.errors import UserError
+from sip.filter.base import Filter
+from sip.images.base import Generator
+from sip.prompts.base import Prompt, PromptWriter
+from sip.scores.base import Scorer
+
+StageName = Literal["captions", "scores", "embeddings", "images"]
+
+
+class Components:
+    """What makes the rows of each stage; nothing heavy is imported or loaded for it.
+
+    Args:
+        config: The whole configuration; the node of each stage is built here and nowhere else.
+
+    Attributes:
+        writer: Writes the prompts.
+        generator: Makes the images.
+        captioner: None if the prompts do not read captions.
+        scorer: None if the prompts do not read scores.
+        filter: None if all images are kept.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.writer: PromptWriter = build(config.prompts)
+        self.generator: Generator = build(config.images)
+        self.captioner: Captioner | None = None
+        self.scorer: Scorer | None = None
+        if "captions" in self.writer.reads or "scores" in self.writer.reads:
+            self.captioner = build(config.captions)
+        if "scores" in self.writer.reads:
+            self.scorer = build(config.scores)
+        self._scores_node = config.scores
+        chosen: Filter = build(config.filter)
+        self.filter = chosen if chosen.filters else None
+
+    @cached_property
+    def embedder(self) -> Scorer:
+        """The scorer whose unit vectors filters and metrics read, also if prompts need none."""
+        return self.scorer or build(self._scores_node)
+
+    def of_stage(self, name: StageName) -> Any:
+        """Return the component that makes the rows of a stage; the scorer makes those of two."""
+        if name == "embeddings":
+            return self.embedder
+        stages = {"captions": self.captioner, "scores": self.scorer, "images": self.generator}
+        assert stages[name] is not None
+        return stages[name]
+
+    def recipe(self) -> dict[str, Any]:
+        """Return everything that decides the images generated from a given sample."""
+        stages = {"captions": self.captioner, "scores": self.scorer}
+        filtering: dict[str, Any] = {}
+        if self.filter is not None:
+            filtering["filter"] = self.filter.recipe()
+            if "embeddings" in self.filter.reads:
+                filtering["embeddings"] = self.embedder.recipe()
+        return {
+            **{name: stage.recipe() for name, stage in stages.items() if stage is not None},
+            "prompts": self.writer.recipe(),
+            "images": self.generator.recipe(),
+            "per_sample": self.generator.per_sample,
+            **filtering,
+        }
+
+    def require(self) -> None:
+        """Check before any work that the images can be generated and that all weights are there.
+
+        Raises:
+            UserError: Some are missing; says which, where they were looked for, how to get them.
+        """
+        missing = []
+        stages: list[Any] = [self.captioner, self.scorer, self.generator]
+        if self.filter is not None:
+            self.filter.check(self.generator.per_sample)
+            if self.scorer is None and "embeddings" in self.filter.reads:
+                stages.append(self.embedder)
+        for stage in stages:
+            try:
+                if stage is not None:
+                    stage.require()
+            except UserError as error:
+                missing.append(str(error))
+        if missing:
+            raise UserError("; ".join(missing))
+        self.generator.check([trial_prompt(rate) for rate in self.writer.noise_rates])
+
+
+def trial_prompt(noise_rate: float) -> Prompt:
+    """Return an empty prompt, on which the generator can refuse the noise rate."""
+    return Prompt("", "", "", 0, "", 0, (), "", 1.0, noise_rate, 0, None, None)

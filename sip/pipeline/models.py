@@ -1,0 +1,100 @@
+"""The loaded models of the stages, and the batches that each of them takes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sip.device.batches import reader
+from sip.device.settings import Devices, Runtime
+from sip.pipeline.components import Components, StageName
+from sip.store.fill import Add, Make
+
+
+class Models:
+    """Loads the model of a stage when it is first needed, and drops it on request.
+
+    Args:
+        components: What loads them.
+        runtime: Device settings of this process.
+        devices: Of the whole job.
+    """
+
+    def __init__(self, components: Components, runtime: Runtime, devices: Devices) -> None:
+        self.components = components
+        self.runtime = runtime
+        self.devices = devices
+        self._modules: dict[StageName, Any] = {}
+
+    def module(self, name: StageName) -> Any:
+        """Return the LightningModule of a stage, on the device."""
+        if name not in self._modules:
+            module = self.components.of_stage(name).load(self.runtime)
+            if name == "embeddings":
+                from sip.scores.module import EmbeddingModule
+
+                module = EmbeddingModule(module)
+            self._modules[name] = module
+        return self._modules[name]
+
+    def drop(self, name: StageName) -> None:
+        """Drop a model, and with it the memory of its weights; does nothing if none is loaded."""
+        self._modules.pop(name, None)
+
+    def image_reader(self, name: StageName) -> Callable[[Sequence[Any]], Any]:
+        """Return what reads a batch of captions, scores or embeddings."""
+        image_of = _sample_of if name == "scores" else _itself
+        return reader(image_of, self.module(name).prepare)
+
+    def maker(
+        self,
+        name: StageName,
+        read: Callable[[Any], Any] | None = None,
+        to_dict: Callable[[Any], dict[str, Any]] = lambda row: row.to_dict(),
+    ) -> Make[Any]:
+        """Return what makes the rows of a stage.
+
+        Args:
+            name: Of the stage.
+            read: Reads a batch of inputs; None for those of `image_reader`.
+            to_dict: Returns a row as the store keeps it; called in background threads.
+        """
+
+        def make(batches: Iterator[list[Any]], add: Add) -> None:
+            self.predict(name, batches, read or self.image_reader(name), to_dict, add)
+
+        return make
+
+    def predict(
+        self,
+        name: StageName,
+        batches: Iterator[Any],
+        read: Callable[[Any], Any],
+        finish: Callable[[Any], Any],
+        take: Callable[[Any], None],
+    ) -> None:
+        """Run `Trainer.predict` with the model of a stage.
+
+        Args:
+            name: Of the stage.
+            batches: Inputs of one batch each.
+            read: Returns the batch that the model takes.
+            finish: Is called with each row, in background threads.
+            take: Is called with the result, in order, in one thread.
+        """
+        from sip.device.predict import predict
+
+        with ThreadPoolExecutor(self.runtime.num_workers, "encode") as pool:
+
+            def write(rows: list[Any]) -> None:
+                for row in pool.map(finish, rows):
+                    take(row)
+
+            predict(self.module(name), batches, read, write, self.runtime, self.devices)
+
+
+def _itself(item: Any) -> Any:
+    return item
+
+
+def _sample_of(item: Any) -> Any:
+    return item.sample
