@@ -8,7 +8,7 @@ import transformers
 
 import sip.classifier.train
 import sip.jobs.generate
-import sip.jobs.train
+import sip.jobs.training
 
 _ = (
     *(diffusers.AutoencoderKL, diffusers.UNet2DConditionModel, diffusers.DDIMScheduler),

@@ -19,7 +19,7 @@ from sip.core.text import counted, format_duration
 
 if TYPE_CHECKING:
     from sip.dataset.base import Dataset
-    from sip.jobs.train import Run
+    from sip.jobs.train_job import TrainJob
     from sip.records.summary import TrainingSummary
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -145,18 +145,18 @@ def survey(config: DictConfig, jobs: Iterable[list[str]]) -> Survey:
 
     from sip.core.errors import UserError
     from sip.core.hashing import digest
-    from sip.jobs.train import Run
+    from sip.jobs.train_job import TrainJob
     from sip.records.read import training_runs
 
     loader = GlobalHydra.instance().config_loader()
-    runs: dict[str, Run] = {}
+    runs: dict[str, TrainJob] = {}
     datasets: dict[str, Dataset] = {}  # runs share them: each is read once
     num_wrong = 0
     for overrides in jobs:
         try:
             job = loader.load_sweep_config(config, list(overrides))
             described = digest(OmegaConf.to_container(job.dataset, resolve=True))
-            run = Run(job, datasets.get(described))
+            run = TrainJob(job, datasets.get(described))
             datasets[described] = run.dataset
         except UserError:
             num_wrong += 1
@@ -182,7 +182,7 @@ def survey(config: DictConfig, jobs: Iterable[list[str]]) -> Survey:
     )
 
 
-def to_draw(run: "Run") -> set[Any]:
+def to_draw(run: "TrainJob") -> set[Any]:
     """Return what names the pictures that a run would draw: two of one name are drawn once."""
     from sip.core.errors import UserError
     from sip.core.hashing import digest
@@ -204,7 +204,7 @@ def to_draw(run: "Run") -> set[Any]:
 
 
 def _seconds(
-    to_do: list["Run"], wanted: Mapping[str, set[Any]], finished: Iterable["TrainingSummary"]
+    to_do: list["TrainJob"], wanted: Mapping[str, set[Any]], finished: Iterable["TrainingSummary"]
 ) -> tuple[float | None, int]:
     """Return the seconds of runs like finished ones, and how many are like none."""
     training: dict[str, list[float]] = defaultdict(list)

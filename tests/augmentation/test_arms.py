@@ -13,8 +13,9 @@ from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.stages import StageLog
 from sip.jobs.generate import Generation
-from sip.jobs.train import Run, arm
+from sip.jobs.train_job import TrainJob
 from sip.pipeline.offline import Offline
+from sip.records.summary import arm
 
 CONF = Path(__file__).parents[2] / "conf"
 # What an arm draws with: captions, prompts, images.
@@ -125,7 +126,7 @@ def test_what_the_drawing_job_drew_training_finds(name: str, folder: Path) -> No
         overrides += [f"paths.{place}={folder}/{place}" for place in ("store", "runs", "data")]
         config = compose("config", overrides)
     Generation(config).run()
-    run, stages = Run(config), StageLog()
+    run, stages = TrainJob(config), StageLog()
     assert run.offline is not None
     pictures = run.offline.pictures(run.dataset.samples("train"), stages)
     assert len(pictures) == 10
@@ -134,5 +135,5 @@ def test_what_the_drawing_job_drew_training_finds(name: str, folder: Path) -> No
 
 
 def test_few_steps_do_not_fit_the_lowest_noise_rate() -> None:
-    with pytest.raises(UserError, match=r"prompts.noise_rate: expected 0.25 to 1, .* came 0.1"):
+    with pytest.raises(UserError, match=r"prompts.noise_rate: must be in \[0.25, 1\], .* got 0.1"):
         offline("augmentation=dalda_like", "images.num_steps=4").require()

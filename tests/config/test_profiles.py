@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from sip.config.build import build
 from sip.core.errors import UserError
-from sip.jobs.train import Run, train
+from sip.jobs.train import train
+from sip.jobs.train_job import TrainJob
 from sip.pipeline.offline import Offline
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -49,9 +50,9 @@ def test_every_cell_of_the_paper_composes_and_builds(
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_arm_builds_on_the_laptop(tmp_path: Path, backbone: str, arm: str) -> None:
-    run = Run(config(tmp_path, f"backbone={backbone}", f"augmentation={arm}", "logger=csv"))
+    run = TrainJob(config(tmp_path, f"backbone={backbone}", f"augmentation={arm}", "logger=csv"))
     assert (run.offline is not None) == arm.startswith("sip")
-    assert run.found() is None
+    assert run.finished() is None
 
 
 def test_missing_weights_stop_before_any_work(

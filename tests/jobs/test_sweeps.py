@@ -16,7 +16,7 @@ from sip.config.provenance import command_line
 from sip.core.paths import conf_folder
 from sip.dataset.digits import Digits
 from sip.jobs.sweeps import list_jobs, survey, yield_to_command_line
-from sip.jobs.train import Run
+from sip.jobs.train_job import TrainJob
 from tests.commands import run_module
 from tests.records.made_up import stage, training_summary, write_run
 
@@ -43,7 +43,7 @@ def test_a_preset_is_five_seeds_of_what_composes(sweep: str, tmp_path: Path) -> 
         last = compose("config", [profile, *jobs[-1], f"paths.store={tmp_path}"])
     assert last.seed == num_seeds - 1
     if profile == "profile=embedded":  # the other's stack is to be made first
-        assert Run(last).recipe["seed"] == last.seed
+        assert TrainJob(last).recipe["seed"] == last.seed
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
@@ -55,7 +55,7 @@ def test_a_preset_says_what_it_asks_and_how_it_is_started(sweep: str) -> None:
 
 
 def start(cwd: Path, *arguments: str) -> tuple[int, str]:
-    """Run the main job; return its exit code and what it said."""
+    """TrainJob the main job; return its exit code and what it said."""
     done = run_module("sip.train", arguments, cwd / "said", cwd)
     return done.returncode, done.stderr
 
@@ -110,7 +110,7 @@ def test_finished_runs_are_counted_and_time_the_others(
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         jobs = list_jobs(config)
         assert [job[1] for job in jobs] == ["seed=0", "seed=1", "seed=2"] * 2
-        runs = [Run(loader.load_sweep_config(config, job)) for job in jobs]
+        runs = [TrainJob(loader.load_sweep_config(config, job)) for job in jobs]
         folder = tmp_path / f"any-name-{runs[0].fingerprint}"
         summary = training_summary(
             fingerprint=runs[0].fingerprint,

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from sip.core.errors import UserError
-from sip.jobs.train import Run, train
+from sip.jobs.train import train
+from sip.jobs.train_job import TrainJob
 from sip.records.summary import TrainingSummary
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -44,8 +45,8 @@ def sip(folder: Path, *overrides: str) -> DictConfig:
 def first(folder: Path) -> tuple[TrainingSummary, Path]:
     job = config(folder, "+exp=resnet50_sip")  # with W&B, offline
     accuracy = train(job)
-    run = Run(job)
-    summary = run.found()
+    run = TrainJob(job)
+    summary = run.finished()
     assert summary is not None
     assert accuracy == summary.val_accuracy
     return summary, run.folder
@@ -135,8 +136,8 @@ def test_second_start_makes_nothing(
 def test_training_again_draws_nothing(folder: Path, first: tuple[TrainingSummary, Path]) -> None:
     job = sip(folder, "train.reuse=false")
     train(job)
-    run = Run(job)
-    summary = run.found()
+    run = TrainJob(job)
+    summary = run.finished()
     assert summary is not None
     made = {row.stage: row.made for row in summary.stages}
     assert made["captions"] == made["scores"] == made["images"] == 0
@@ -146,7 +147,7 @@ def test_training_again_draws_nothing(folder: Path, first: tuple[TrainingSummary
 def test_another_noise_rate_captions_and_scores_nothing(folder: Path, first: object) -> None:
     job = sip(folder, "prompts.noise_rate=0.75")
     train(job)
-    summary = Run(job).found()
+    summary = TrainJob(job).finished()
     assert summary is not None
     made = {row.stage: row.made for row in summary.stages}
     assert (made["captions"], made["scores"], made["images"]) == (0, 0, 10)
@@ -155,7 +156,7 @@ def test_another_noise_rate_captions_and_scores_nothing(folder: Path, first: obj
 def test_two_variants_draw_only_the_second(folder: Path, first: object) -> None:
     job = sip(folder, "images.per_sample=2")
     train(job)
-    summary = Run(job).found()
+    summary = TrainJob(job).finished()
     assert summary is not None
     images = next(row for row in summary.stages if row.stage == "images")
     assert (images.found, images.made) == (10, 10)
@@ -163,8 +164,8 @@ def test_two_variants_draw_only_the_second(folder: Path, first: object) -> None:
 
 
 def test_plain_baseline_draws_nothing_and_ignores_prompt_settings(folder: Path) -> None:
-    plain = Run(config(folder, "augmentation=none", "logger=csv"))
-    other = Run(config(folder, "augmentation=none", "logger=csv", "prompts.noise_rate=0.9"))
+    plain = TrainJob(config(folder, "augmentation=none", "logger=csv"))
+    other = TrainJob(config(folder, "augmentation=none", "logger=csv", "prompts.noise_rate=0.9"))
     assert plain.offline is None
     assert plain.fingerprint == other.fingerprint
 
@@ -173,12 +174,14 @@ def test_settings_of_drawing_are_said_to_play_no_part_where_nothing_is_drawn(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["augmentation=none", "prompts.noise_rate=1.5", "captions=blip_beam", "seed=1"]
-    monkeypatch.setattr("sip.jobs.train.command_line", lambda: {"overrides": given, "choices": {}})
-    Run(config(folder, "augmentation=none", "logger=csv")).say_what_plays_no_part()
+    monkeypatch.setattr(
+        "sip.jobs.train_job.command_line", lambda: {"overrides": given, "choices": {}}
+    )
+    TrainJob(config(folder, "augmentation=none", "logger=csv")).say_ignored_settings()
     said = capsys.readouterr().err
-    line = "draws nothing; without effect: prompts.noise_rate=1.5, captions=blip_beam\n"
+    line = "generates nothing; without effect: prompts.noise_rate=1.5, captions=blip_beam\n"
     assert said.startswith("augmentation") and said.endswith(line)
-    Run(sip(folder)).say_what_plays_no_part()
+    TrainJob(sip(folder)).say_ignored_settings()
     assert capsys.readouterr().err == ""
 
 
@@ -193,10 +196,10 @@ def test_a_found_run_joins_another_experiment(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("seed=abc", "seed: expected a whole number >= 0, came 'abc'"),
+        ("seed=abc", "seed: must be a whole number >= 0, got 'abc'"),
         ("images.num_steps=0", "images.num_steps: must be a whole number >= 1, got 0"),
         ("images.per_sample=0", "images.per_sample: must be a whole number >= 1, got 0"),
-        ("prompts.noise_rate=0.1", "prompts.noise_rate: expected 0.25 to 1"),
+        ("prompts.noise_rate=0.1", "prompts.noise_rate: must be in [0.25, 1]"),
         ("prompts.noise_rate=2", "prompts.noise_rate: must be in"),
     ],
 )
@@ -222,14 +225,14 @@ def test_own_pictures_in_one_line(tmp_path: Path) -> None:
     own = ["dataset=image_folder", f"dataset.root={tmp_path / 'own'}", "dataset.shots=2"]
     job = sip(tmp_path, *own)
     train(job)
-    run = Run(job)
-    summary = run.found()
+    run = TrainJob(job)
+    summary = run.finished()
     assert summary is not None
     assert (summary.num_real, summary.num_generated) == (4, 4)
     used = pd.read_parquet(run.folder / "pictures.parquet")
     assert set(used.class_name) == {"red circle", "green square"}
     (tmp_path / "own" / "red circle" / "0.png").unlink()
-    assert Run(sip(tmp_path, *own)).fingerprint != summary.fingerprint
+    assert TrainJob(sip(tmp_path, *own)).fingerprint != summary.fingerprint
 
 
 def test_an_unreadable_picture_of_ones_own_is_named_before_any_work(tmp_path: Path) -> None:
@@ -248,8 +251,8 @@ def test_an_unreadable_picture_of_ones_own_is_named_before_any_work(tmp_path: Pa
 
 
 def test_fingerprint_knows_what_matters(folder: Path) -> None:
-    base = Run(sip(folder)).fingerprint
-    assert Run(sip(folder, "prompts.noise_rate=0.9")).fingerprint != base
-    assert Run(sip(folder, "seed=1")).fingerprint != base
-    assert Run(sip(folder, "runtime.batch_size.images=2")).fingerprint == base
-    assert Run(sip(folder, "experiment=other")).fingerprint == base
+    base = TrainJob(sip(folder)).fingerprint
+    assert TrainJob(sip(folder, "prompts.noise_rate=0.9")).fingerprint != base
+    assert TrainJob(sip(folder, "seed=1")).fingerprint != base
+    assert TrainJob(sip(folder, "runtime.batch_size.images=2")).fingerprint == base
+    assert TrainJob(sip(folder, "experiment=other")).fingerprint == base

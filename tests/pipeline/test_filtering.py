@@ -23,7 +23,8 @@ from sip.device.settings import Runtime
 from sip.export.source import Source
 from sip.jobs.control import checkpoint_of, recipe_of
 from sip.jobs.generate import Generation
-from sip.jobs.train import Run, train
+from sip.jobs.train import train
+from sip.jobs.train_job import TrainJob
 from sip.pipeline.offline import Offline
 
 ROOT = Path(__file__).parents[2]
@@ -57,8 +58,8 @@ def config(folder: Path, *overrides: str) -> DictConfig:
 
 
 def done(job: DictConfig) -> tuple[dict, Path]:
-    run = Run(job)
-    summary = run.found()
+    run = TrainJob(job)
+    summary = run.finished()
     assert summary is not None
     return summary.to_dict(), run.folder
 
@@ -117,12 +118,16 @@ def test_a_found_run_prints_the_counts_again(
 
 
 def test_no_filter_changes_no_fingerprint_and_a_filter_does(folder: Path) -> None:
-    plain = Run(config(folder, "filter=none"))
+    plain = TrainJob(config(folder, "filter=none"))
     assert plain.offline is not None and "filter" not in plain.recipe["offline"]
-    others = [Run(config(folder, f"filter={name}")).fingerprint for name in ("guided", "agreement")]
+    others = [
+        TrainJob(config(folder, f"filter={name}")).fingerprint for name in ("guided", "agreement")
+    ]
     assert len({plain.fingerprint, *others}) == 3
     arms = [config(folder, "augmentation=none", f"filter={name}") for name in ("none", "guided")]
-    assert len({Run(arm).fingerprint for arm in arms}) == 1  # nothing is drawn, nothing filtered
+    assert (
+        len({TrainJob(arm).fingerprint for arm in arms}) == 1
+    )  # nothing is drawn, nothing filtered
 
 
 def test_the_control_is_trained_once_and_equals_the_plain_run(
@@ -138,9 +143,9 @@ def test_the_control_is_trained_once_and_equals_the_plain_run(
 
     plain = config(folder, "augmentation=none")
     train(plain)
-    run = Run(plain)
+    run = TrainJob(plain)
     control = folder / "store" / "controls" / run.fingerprint
-    assert digest(recipe_of(Run(job).recipe))[:10] == run.fingerprint
+    assert digest(recipe_of(TrainJob(job).recipe))[:10] == run.fingerprint
     _, plain_folder = done(plain)
     weights = [place / "classifier.safetensors" for place in (control, plain_folder)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
@@ -150,7 +155,7 @@ def test_the_control_is_trained_once_and_equals_the_plain_run(
         raise AssertionError("trained again")
 
     paths = (folder / "runs", folder / "store")
-    found = checkpoint_of(Run(job).recipe, *paths, never, StageLog())
+    found = checkpoint_of(TrainJob(job).recipe, *paths, never, StageLog())
     assert found == weights[1]
     judge = Control(found, run.backbone, 10, Runtime.cpu())
     stored = pd.read_parquet(plain_folder / "predictions.parquet").query("split == 'val'")

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sip.config.build import build
 from sip.core.errors import UserError
-from sip.jobs.train import Run
+from sip.jobs.train_job import TrainJob
 from sip.stack.stack import folder_of
 from sip.weights.source import require
 from tests.stack.made_up import CONF, write_parquet
@@ -43,7 +43,7 @@ def test_it_composes_with_each_source(tmp_path: Path, backbone: str, source: str
         assert dataset.class_names == ("frog", "ship")
         sizes = [len(dataset.samples(part)) for part in ("pretrain", "train", "val", "test")]
         assert sizes == [64, 12, 4, 8]  # 80: 0.8, and 0.2 of the rest
-        assert Run(config).recipe["dataset"]["pretrain_fraction"] == 0.8
+        assert TrainJob(config).recipe["dataset"]["pretrain_fraction"] == 0.8
 
 
 def test_without_its_models_it_names_the_command(tmp_path: Path) -> None:

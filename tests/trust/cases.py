@@ -73,18 +73,19 @@ def train(*overrides: str) -> Callable[[Path], str | None]:
     """Return what checks a training with overrides: all that comes before its first costly step."""
 
     def act(folder: Path) -> str | None:
+        from sip.core.stages import StageLog
         from sip.device.settings import Runtime
         from sip.jobs.objectives import Objectives
-        from sip.jobs.train import SPLITS, Run, _refuse_unreadable, require_trainable
+        from sip.jobs.splits import load_splits
+        from sip.jobs.train_job import TrainJob
+        from sip.jobs.training import require
 
         config = configured(folder, "augmentation=sip", "backbone=resnet_mini", *overrides)
         Runtime.of(config.runtime)
-        run = Run(config)
-        Objectives(config, run.offline is not None)
-        run._require()
-        parts = {split: run.dataset.samples(split) for split in SPLITS}
-        _refuse_unreadable([sample for samples in parts.values() for sample in samples])
-        require_trainable(run.dataset.class_names, parts)
+        job = TrainJob(config)
+        Objectives(config, job.offline is not None)
+        require(job)
+        load_splits(job, StageLog())
         return "the run would start"
 
     return act

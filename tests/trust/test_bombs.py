@@ -18,7 +18,7 @@ from sip.core.image_io import MAX_BYTES, opened, read_rgb, size_of
 from sip.dataset.files import from_bytes, from_file
 from sip.dataset.leaks import read_grey
 from sip.dataset.webdataset import open_member, read_groups
-from sip.jobs.train import _refuse_unreadable
+from sip.jobs.splits import refuse_unreadable
 from tests.trust.bombs import MANY_FRAMES, TOO_LARGE, gif, long_chunk, profile_bomb
 
 ROOT = Path(__file__).parents[2]
@@ -88,8 +88,8 @@ def test_every_reader_of_data_sets_names_them(tmp_path: Path, name: str) -> None
     assert [(one.width, one.height) for one in found] == [(0, 0)] * 3
     assert len({one.sha256 for one in found}) == 1
     assert read_grey(str(tmp_path / name)) is None
-    with pytest.raises(UserError, match=r"1 of 1 files cannot be read .*the first: .*; mend or"):
-        _refuse_unreadable([found[0]])  # type: ignore[list-item]
+    with pytest.raises(UserError, match=r"1 of 1 files cannot be read .*the first: .*; fix or"):
+        refuse_unreadable([found[0]])  # type: ignore[list-item]
 
 
 def test_the_number_of_pixels_that_is_allowed_is_read(tmp_path: Path) -> None:

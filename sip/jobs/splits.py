@@ -1,0 +1,66 @@
+"""The real images of a run: read, checked, and compared for duplicates."""
+
+from typing import Any
+
+from sip.core import progress
+from sip.core.errors import UserError
+from sip.core.image_io import read_rgb
+from sip.core.progress import say
+from sip.core.stages import StageLog
+from sip.core.text import join_first
+from sip.dataset import leaks
+from sip.dataset.base import Sample, Split
+from sip.dataset.reader import require_trainable
+from sip.dataset.remarks import remarks
+from sip.jobs.train_job import TrainJob
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+Splits = dict[Split, list[Sample]]
+
+
+def load_splits(job: TrainJob, stages: StageLog) -> tuple[Splits, dict[str, Any]]:
+    """Return the real images by split, and what train shares with val and test.
+
+    Raises:
+        UserError: An image cannot be read, or nothing can be trained on them.
+    """
+    shared: dict[str, Any] = {}
+    with stages.stage("dataset") as row:
+        splits = {split: job.dataset.samples(split) for split in SPLITS}
+        row["found"] = sum(len(samples) for samples in splits.values())
+        refuse_unreadable([sample for samples in splits.values() for sample in samples])
+        require_trainable(job.dataset.class_names, splits)
+        if progress.is_first:
+            if job.config.train.leaks:
+                shared = _leaks(splits, job.config.runtime.num_workers)
+            for line in remarks(splits, job.dataset.class_names):
+                say("dataset", line)
+    return splits, shared
+
+
+def _leaks(splits: Splits, num_workers: int) -> dict[str, Any]:
+    """Count and report what train shares with val and test."""
+    found = leaks.find(splits, num_workers)
+    for leak in found:
+        say("leaks", leak.line())
+    return {leak.part: {"exact": leak.exact, "near": leak.near} for leak in found}
+
+
+def refuse_unreadable(samples: list[Sample]) -> None:
+    """Refuse images whose header could not be read, before any work.
+
+    Raises:
+        UserError: There are some; names the first ones, and what is wrong with the very first.
+    """
+    bad = [sample.path for sample in samples if sample.width == 0]
+    if not bad:
+        return
+    reason = ""
+    try:
+        read_rgb(bad[0], None)
+    except ValueError as error:
+        reason = f"; the first: {str(error).removeprefix(f'{bad[0]}: ')}"
+    raise UserError(
+        f"dataset: must be images, but {len(bad)} of {len(samples)} files cannot be read "
+        f"({join_first(bad)}){reason}; fix or remove them"
+    )

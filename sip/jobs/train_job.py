@@ -1,0 +1,104 @@
+"""What a run is known by: its components, their recipes, and the folder that may hold it."""
+
+import re
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from sip.config.build import build
+from sip.config.provenance import choice, command_line
+from sip.core import progress
+from sip.core.component import refuse
+from sip.core.hashing import digest
+from sip.core.progress import say
+from sip.dataset.base import Dataset
+from sip.device.settings import Devices
+from sip.pipeline.components import Components
+from sip.records.read import finished_folders, read_summary
+from sip.records.summary import TrainingSummary, arm
+from sip.records.write import write_summary
+
+if TYPE_CHECKING:
+    from sip.augmentation.base import Augmentation
+    from sip.backbone.base import Backbone
+    from sip.classifier.recipe import Recipe
+    from sip.pipeline.offline import Offline
+
+OF_GENERATION = ("captions", "scores", "prompts", "images", "filter")  # groups
+
+
+class TrainJob:
+    """One arm with one seed: its components, and what it is known by.
+
+    Args:
+        config: The whole configuration.
+        dataset: What `config.dataset` describes, if it is there already; built if None.
+
+    Attributes:
+        components: Of the generation; None if the arm generates nothing.
+        fingerprint: Of everything that can change a result, ten hex digits.
+        folder: Of the run.
+    """
+
+    def __init__(self, config: DictConfig, dataset: Dataset | None = None) -> None:
+        if type(config.seed) is not int or config.seed < 0:
+            raise refuse("seed", "a whole number >= 0", config.seed)
+        self.config = config
+        self.devices = Devices.of(config.trainer)
+        self.dataset: Dataset = build(config.dataset) if dataset is None else dataset
+        self.augmentation: Augmentation = build(config.augmentation)
+        self.backbone: Backbone = build(config.backbone)
+        self.classifier: Recipe = build(config.classifier)
+        generates = self.augmentation.offline.generates
+        self.components = Components(config) if generates else None
+        self.recipe: dict[str, Any] = {
+            "seed": config.seed,
+            "dataset": self.dataset.recipe(),
+            "augmentation": self.augmentation.recipe(),
+            "backbone": self.backbone.recipe(),
+            "classifier": self.classifier.recipe(),
+            "offline": self.components.recipe() if self.components else None,
+        }
+        self.fingerprint = digest(self.recipe)[:10]
+        self.names = {
+            "dataset": choice("dataset"),
+            "backbone": choice("backbone"),
+            "augmentation": arm(),
+        }
+        self.name = f"{self.names['backbone']}-{self.names['augmentation']}-seed{config.seed}"
+        self.folder = Path(config.paths.runs) / f"{self.name}-{self.fingerprint}"
+
+    @cached_property
+    def offline(self) -> "Offline | None":
+        """The stages of the generation; None if the arm generates nothing."""
+        if self.components is None:
+            return None
+        from sip.pipeline.offline import Offline
+
+        return Offline(self.config)
+
+    def finished(self) -> TrainingSummary | None:
+        """Return the summary of the same run if it was finished before, under whatever name."""
+        for folder in finished_folders(Path(self.config.paths.runs), self.fingerprint):
+            summary = read_summary(folder / "summary.json")
+            assert isinstance(summary, TrainingSummary)
+            self.folder = folder
+            experiment = self.config.experiment
+            if experiment not in summary.experiments:
+                summary = replace(summary, experiments=(*summary.experiments, experiment))
+                write_summary(folder, summary)
+            return summary
+        return None
+
+    def say_ignored_settings(self) -> None:
+        """Say which settings are about generation, if the arm generates nothing."""
+        if self.components is not None or not progress.is_first:
+            return
+        given = [text.lstrip("+") for text in command_line()["overrides"]]
+        ignored = [text for text in given if re.split(r"[./=@]", text)[0] in OF_GENERATION]
+        if ignored:
+            name = self.names["augmentation"]
+            say("augmentation", f"{name} generates nothing; without effect: {', '.join(ignored)}")

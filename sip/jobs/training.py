@@ -1,0 +1,246 @@
+"""Carry out a run that is not finished yet: generate, filter, train, evaluate, write the folder."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from sip.augmentation.base import Augmentation
+from sip.classifier.base import UNFINISHED, Result, TrainingImage
+from sip.config.provenance import command_line, environment
+from sip.core import progress
+from sip.core.stages import StageLog
+from sip.core.text import text_table
+from sip.dataset import leaks
+from sip.device.launch import launched
+from sip.device.settings import Runtime, device, set_threads
+from sip.jobs.evaluate import evaluate
+from sip.jobs.splits import Splits, load_splits, refuse_unreadable
+from sip.jobs.train_job import TrainJob
+from sip.pipeline.filtering import Sifted, sift
+from sip.pipeline.offline import Picture
+from sip.pipeline.plan import make_plan, say_what_models_know
+from sip.pipeline.quality import NOTHING, measure
+from sip.records.summary import StageCounts, TrainingSummary
+from sip.records.write import (
+    CONTACT_SHEET,
+    write_config,
+    write_contact_sheet,
+    write_images,
+    write_rejected_sheet,
+    write_summary,
+)
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+    from sip.classifier.control import Control
+
+
+def print_plan(job: TrainJob) -> None:
+    """Print what would be generated."""
+    if job.offline is None:
+        print("plan: this arm generates nothing; the classifier is trained on the real images")
+        return
+    require(job)
+    samples = job.dataset.samples("train")
+    refuse_unreadable(samples)
+    print(text_table(make_plan(job.offline, samples).lines()))
+
+
+def require(job: TrainJob) -> None:
+    """Check before any costly work that the run can be carried out.
+
+    Raises:
+        UserError: It cannot.
+    """
+    from sip.tracking.loggers import require_logger
+
+    require_logger(job.config.logger)
+    if job.offline:
+        say_what_models_know(job.config)
+        job.offline.require()
+    job.classifier.check(job.backbone)
+    job.backbone.require()
+    if job.offline:  # what does not fit the backbone is said before anything is generated
+        network = job.backbone.create(2)
+        job.augmentation.require(network)
+        job.classifier.require(job.backbone, network)
+
+
+def run(job: TrainJob) -> TrainingSummary:
+    """Carry out a run with every process of the job; the first one writes the folder."""
+    set_threads(Runtime.of(job.config.runtime))
+    require(job)
+    with launched(job.devices, device(job.config.runtime.device), watched=True) as own:
+        if job.offline:
+            job.offline.models.runtime = replace(job.offline.runtime, device=own)
+        return _run(job)
+
+
+def _run(job: TrainJob) -> TrainingSummary:
+    stages = StageLog()
+    splits, leaked = load_splits(job, stages)
+    images = job.offline.pictures(splits["train"], stages) if job.offline else []
+    leaks.check_sources((image.prompt for image in images), splits["train"])
+    sifted = _sift(job, images, splits, stages)
+    quality = NOTHING
+    loggers: list[Logger] = []
+    if progress.is_first:
+        if job.offline:
+            classes = job.dataset.class_names
+            quality = measure(job.config, job.offline, sifted.kept, splits["val"], classes, stages)
+        loggers = _open(job, splits, sifted)
+        quality.write(job.folder)
+    with stages.stage("classifier") as row:
+        result = fit(job, job.augmentation, sifted.kept, splits, job.folder, loggers)
+        row["made"] = 1
+    metrics = evaluate(job.folder) if progress.is_first else {}
+    given = command_line()
+    summary = TrainingSummary(
+        name=job.name,
+        fingerprint=job.fingerprint,
+        experiments=(job.config.experiment,),
+        dataset=job.names["dataset"],
+        backbone=job.names["backbone"],
+        augmentation=job.names["augmentation"],
+        seed=job.config.seed,
+        shots=job.config.dataset.get("shots"),
+        leaks=leaked,
+        num_real=len(splits["train"]),
+        num_generated=len(sifted.kept),
+        filter=sifted.counts,
+        num_val=len(splits["val"]),
+        num_test=len(splits["test"]),
+        steps=result.steps,
+        epochs=round(result.epochs, 2),
+        best_step=result.best_step,
+        best_epoch=result.best_epoch,
+        val_accuracy=result.val_accuracy,
+        test_accuracy=result.test_accuracy,
+        unet_evaluations=sum(image.row["unet_evaluations"] for image in images),
+        metrics=quality.metrics | metrics,
+        quality=tuple(quality.rows),
+        generation_seconds=sum(image.row["seconds"] for image in images),
+        stages=tuple(StageCounts(**row) for row in stages.rows),
+        contact_sheet=CONTACT_SHEET if sifted.kept else None,
+        **environment(),
+        overrides=tuple(given["overrides"]),
+        choices=given["choices"],
+        recipe=job.recipe,
+    )
+    if progress.is_first:
+        _close(job, summary, loggers, sifted.kept)
+    return summary
+
+
+def fit(
+    job: TrainJob,
+    augmentation: Augmentation,
+    generated: Sequence[Picture],
+    splits: Splits,
+    folder: Path,
+    loggers: Sequence["Logger"],
+) -> Result:
+    """Train and test a classifier on the real images and some generated ones."""
+    from sip.classifier.loading import Loading
+    from sip.classifier.train import train as train_classifier
+
+    return train_classifier(
+        backbone=job.backbone,
+        recipe=job.classifier,
+        augmentation=augmentation,
+        train_rows=[*splits["train"], *map(_training_image, generated)],
+        val_rows=splits["val"],
+        test_rows=splits["test"],
+        class_names=job.dataset.class_names,
+        seed=job.config.seed,
+        run_folder=folder,
+        trainer_kwargs=trainer_kwargs(job.config),
+        loggers=loggers,
+        store=job.config.paths.store,
+        loading=Loading.of(job.config.runtime),
+    )
+
+
+def _sift(job: TrainJob, images: list[Picture], splits: Splits, stages: StageLog) -> Sifted:
+    """Return the generated images as the filter leaves them; without a filter all are kept."""
+
+    def control() -> "Control":
+        from sip.classifier.control import PLAIN, Control
+        from sip.jobs.control import checkpoint_of
+
+        checkpoint = checkpoint_of(
+            job.recipe,
+            Path(job.config.paths.runs),
+            Path(job.config.paths.store),
+            lambda folder: fit(job, PLAIN, [], splits, folder, []),
+            stages,
+        )
+        runtime = Runtime.of(job.config.runtime)
+        return Control(checkpoint, job.backbone, len(job.dataset.class_names), runtime)
+
+    return sift(job.offline, images, job.dataset.class_names, stages, control)
+
+
+def _open(job: TrainJob, splits: Splits, sifted: Sifted) -> list["Logger"]:
+    """Write what is known before the training; return the loggers."""
+    from sip.tracking.artifacts import GeneratedSet
+    from sip.tracking.loggers import keep_curves, make_loggers
+
+    folder = job.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").unlink(missing_ok=True)
+    store = Path(job.config.paths.store)
+    write_images(folder / "pictures.parquet", splits, sifted.pictures, store)
+    values = write_config(job.config, folder / "config.yaml")
+    generated = None
+    if job.offline and sifted.kept:
+        room = job.offline.room("images").fingerprint
+        generated = GeneratedSet(sifted.kept, job.offline.recipe(), room)
+    write_contact_sheet(sifted.kept, folder)
+    write_rejected_sheet(sifted.pictures, folder)
+    keep_curves(folder, (folder / UNFINISHED).exists())
+    return make_loggers(
+        job.config.logger,
+        folder,
+        run_id=job.fingerprint,
+        name=job.name,
+        group=job.config.experiment,
+        values=values,
+        images=generated,
+    )
+
+
+def _close(
+    job: TrainJob, summary: TrainingSummary, loggers: list["Logger"], kept: Sequence[Picture]
+) -> None:
+    """Write the results; with them the run is finished."""
+    from sip.tracking.loggers import join_curves, log_results
+
+    shown = {
+        "best_step": summary.best_step,
+        "val_accuracy": summary.val_accuracy,
+        "test_accuracy": summary.test_accuracy,
+        **summary.metrics,
+    }
+    log_results(job.config.logger, loggers, shown, job.folder, kept)
+    join_curves(job.folder)
+    write_summary(job.folder, summary)
+
+
+def trainer_kwargs(config: DictConfig) -> dict[str, Any]:
+    """Return the arguments of Lightning's Trainer; the device is `runtime.device`."""
+    kwargs = OmegaConf.to_container(config.trainer, resolve=True)
+    assert isinstance(kwargs, dict)
+    accelerator = "gpu" if device(config.runtime.device).startswith("cuda") else "cpu"
+    return {"accelerator": accelerator, **{str(key): value for key, value in kwargs.items()}}
+
+
+def _training_image(image: Picture) -> TrainingImage:
+    prompt, row = image.prompt, image.row
+    return TrainingImage(
+        prompt.image_id, row["file"], prompt.label, prompt.sample_id, row["file_sha256"]
+    )
