@@ -59,7 +59,7 @@ noise_x_guidance() {
   table noise_x_guidance table table.rows=prompts.noise_rate table.columns=prompts.guidance.scale \
     table.control=0.5 "table.title=Noise rates by guidance scales"
   table noise_x_guidance diversity table.rows=prompts.noise_rate \
-    table.columns=prompts.guidance.scale table.value=drawn/diversity_original \
+    table.columns=prompts.guidance.scale table.value=generated/diversity_original \
     "table.title=Distance of the drawn pictures to their originals"
   table noise_x_guidance accuracy figure=noise_x_guidance
   table noise_x_guidance tradeoff figure=tradeoff
@@ -110,7 +110,7 @@ selected() { # noise rate and sampling chosen on validation, beside arms that ha
 search() {
   sweep search +sweep=search $SMALL
   table search table "table.rows=[prompts.noise_rate,prompts.guidance.scale]" table.value=val/top1 \
-    "table.also=[drawn/diversity_original,test/top1]" table.control=null \
+    "table.also=[generated/diversity_original,test/top1]" table.control=null \
     "table.title=Settings that the search tried"
   table search tradeoff figure=tradeoff figure.y=val/top1
 }

@@ -1,1 +1,1 @@
-"""Dataset room: pictures with labels in fixed splits out."""
+"""Datasets: images with labels in fixed splits."""

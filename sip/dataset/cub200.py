@@ -3,7 +3,7 @@
 classes.txt              1 001.Black_footed_Albatross
 images.txt               1 001.Black_footed_Albatross/Black_Footed_Albatross_0046_18845034.jpg
 image_class_labels.txt   1 1         image, class; both from 1
-train_test_split.txt     1 0         picture, 1 if it is for training
+train_test_split.txt     1 0         image, 1 if it is for training
 images/                  the images
 """
 

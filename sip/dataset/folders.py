@@ -27,11 +27,11 @@ class Found:
 
     Attributes:
         images: Those with the name of an image.
-        others: The rest.
+        rest: All other files.
     """
 
     images: list[Path] = field(default_factory=list)
-    others: list[Path] = field(default_factory=list)
+    rest: list[Path] = field(default_factory=list)
 
 
 def is_image(name: str) -> bool:
@@ -106,7 +106,7 @@ def files_below(folder: Path) -> Found:
             if _is_folder(entry):
                 (links if entry.is_symlink() else inner).append(path)
             elif not is_image(entry.name):
-                found.others.append(path)
+                found.rest.append(path)
             elif _is_file(entry):
                 found.images.append(path)
             elif entry.is_symlink():
@@ -115,7 +115,7 @@ def files_below(folder: Path) -> Found:
                     "does not exist; fix or delete the link"
                 )
     found.images.sort()
-    found.others.sort()
+    found.rest.sort()
     return found
 
 

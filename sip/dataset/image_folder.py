@@ -131,7 +131,7 @@ class ImageFolder(Reader):
             for path in found.images:
                 inside = path.relative_to(self.place).as_posix()
                 entries.append(Entry(inside, label, partial(from_file, path)))
-            rest += found.others
+            rest += found.rest
         say_passed_over(self.place, _images_in(folder), "image", "in no class folder")
         say_passed_over(self.place, rest, "file", "without the name of an image")
         return entries

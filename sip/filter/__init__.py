@@ -1,1 +1,1 @@
-"""Filter room: drawn pictures in, a verdict on each out; only what is kept is trained on."""
+"""Filters: generated images in, a verdict on each out; only kept images are trained on."""

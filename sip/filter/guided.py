@@ -13,7 +13,7 @@ What we changed:
   generator stays as it is, and images in the store are used.
 - GIF's class is what CLIP takes the original for; here it is the label, which is known.
 - A candidate that CLIP takes for another class is rejected, unless CLIP takes the original for
-  another class as well. In GIF the class is held by the score alone.
+  another class as well. In GIF the class is held by the score only.
 - The divergence is 1 - cosine of f' with the mean of the candidates'. GIF's is a
   Kullback-Leibler divergence of softmaxes over the dimensions of unit vectors, which is close to
   zero whatever the images.

@@ -31,12 +31,12 @@ class Objectives:
         if not self.names:
             raise UserError("train.objectives: expected at least one metric, came none")
         for name in self.names:
-            if not name.startswith(("val/", "drawn/")):
+            if not name.startswith(("val/", "generated/")):
                 raise UserError(
-                    f"train.objectives: expected metrics of val/ or drawn/, came {name}; nothing "
+                    f"train.objectives: must be metrics of val/ or generated/, got {name}; nothing "
                     "is chosen on test"
                 )
-            if name.startswith("drawn/") and not (draws and config.metrics):
+            if name.startswith("generated/") and not (draws and config.metrics):
                 raise UserError(
                     f"train.objectives: {name} is of drawn pictures, and "
                     + ("metrics=[] measures none" if draws else "this arm draws none")
@@ -58,12 +58,12 @@ class Objectives:
         known = {**summary.metrics, "val/accuracy": summary.val_accuracy}
         for name in self.names:
             if name not in known:
-                there = sorted(key for key in known if key.startswith(("val/", "drawn/")))
+                there = sorted(key for key in known if key.startswith(("val/", "generated/")))
                 raise UserError(
                     f"train.objectives: the run has no {name}; it has {', '.join(there)}"
                 )
         better = {row.metric: row.higher_is_better for row in summary.quality}
-        self._check({name: better[name] for name in self._of("drawn/") if name in better})
+        self._check({name: better[name] for name in self._of("generated/") if name in better})
         values = tuple(float(known[name]) for name in self.names)
         return values if len(values) > 1 else values[0]
 

@@ -62,7 +62,7 @@ class MetricRow:
     """A number.
 
     Attributes:
-        metric: Its name, such as "drawn/vendi".
+        metric: Its name, such as "generated/vendi".
         value: The number.
         unit: What it counts, such as "cosine".
         higher_is_better: False if a lower one is.

@@ -1,4 +1,4 @@
-"""How good a classifier is on a split, from its logits alone (torchmetrics, scikit-learn).
+"""Metrics of a classifier on a split, from its logits only (torchmetrics, scikit-learn).
 
 So any metric can be computed for runs that are long finished: `python -m sip.evaluate`.
 """

@@ -48,11 +48,15 @@ class Consistency(Component):
         num, texts, labels = len(images.generated), images.label_texts, images.labels
         to_label = label_similarity(images.generated, texts, labels).mean()
         agreement = label_agreement(images.generated, texts, labels)
-        rows = [MetricRow("drawn/consistency_label", float(to_label), "cosine", True, "train", num)]
+        rows = [
+            MetricRow("generated/consistency_label", float(to_label), "cosine", True, "train", num)
+        ]
         if images.caption_texts is not None:
             said = paired_cosines(images.generated, images.caption_texts).mean()
             rows.append(
-                MetricRow("drawn/consistency_caption", float(said), "cosine", True, "train", num)
+                MetricRow(
+                    "generated/consistency_caption", float(said), "cosine", True, "train", num
+                )
             )
-        rows.append(MetricRow("drawn/label_agreement", agreement, "share", True, "train", num))
+        rows.append(MetricRow("generated/label_agreement", agreement, "share", True, "train", num))
         return rows

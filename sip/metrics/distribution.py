@@ -159,6 +159,6 @@ class Distribution(Component):
             rows += [("density", density, "ratio", True), ("coverage", coverage, "share", True)]
         num = len(images.generated)
         return [
-            MetricRow(f"drawn/{name}", value, unit, better, images.reference_split, num)
+            MetricRow(f"generated/{name}", value, unit, better, images.reference_split, num)
             for name, value, unit, better in rows
         ]

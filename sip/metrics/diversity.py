@@ -68,8 +68,10 @@ class Diversity(Component):
         ).mean()
         within = distance_within_class(images.generated, images.labels)
         unit = "1 - cosine"
-        rows = [MetricRow("drawn/diversity_original", float(to_original), unit, True, "train", num)]
+        rows = [
+            MetricRow("generated/diversity_original", float(to_original), unit, True, "train", num)
+        ]
         if within is not None:
-            rows.append(MetricRow("drawn/diversity_class", within, unit, True, "train", num))
+            rows.append(MetricRow("generated/diversity_class", within, unit, True, "train", num))
         vendi = vendi_score(images.generated)
-        return [*rows, MetricRow("drawn/vendi", vendi, "images", True, "train", num)]
+        return [*rows, MetricRow("generated/vendi", vendi, "images", True, "train", num)]

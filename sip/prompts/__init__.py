@@ -1,1 +1,1 @@
-"""Prompts room: captions and scores in, the drawing list out."""
+"""Prompts: captions and scores in, the prompt list out."""

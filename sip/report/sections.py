@@ -13,18 +13,21 @@ from sip.report.thumbnails import file_address
 from sip.tables.statistics import Difference, Estimate
 
 ABOUT = {
-    "drawn/consistency_label": ("Similarity to the label", "cosine with “a photo of a <class>”"),
-    "drawn/consistency_caption": ("Similarity to the caption", "cosine with the kept caption"),
-    "drawn/label_agreement": ("Label agreement", "share that zero-shot finds in its class"),
-    "drawn/diversity_original": ("Distance to the original", "1 − cosine"),
-    "drawn/diversity_class": ("Distance within a class", "1 − cosine, mean over pairs"),
-    "drawn/vendi": ("Vendi score", "effective number of different pictures"),
-    "drawn/frechet": ("Fréchet distance", "to real pictures, scorer's embeddings"),
-    "drawn/kernel_distance": ("Kernel distance", "squared MMD, unbiased"),
-    "drawn/precision": ("Precision", "share of drawn ones near real ones"),
-    "drawn/recall": ("Recall", "share of real ones near drawn ones"),
-    "drawn/density": ("Density", "about 1 for equal distributions"),
-    "drawn/coverage": ("Coverage", "share of real ones with a drawn one near"),
+    "generated/consistency_label": (
+        "Similarity to the label",
+        "cosine with “a photo of a <class>”",
+    ),
+    "generated/consistency_caption": ("Similarity to the caption", "cosine with the kept caption"),
+    "generated/label_agreement": ("Label agreement", "share that zero-shot finds in its class"),
+    "generated/diversity_original": ("Distance to the original", "1 − cosine"),
+    "generated/diversity_class": ("Distance within a class", "1 − cosine, mean over pairs"),
+    "generated/vendi": ("Vendi score", "effective number of different pictures"),
+    "generated/frechet": ("Fréchet distance", "to real pictures, scorer's embeddings"),
+    "generated/kernel_distance": ("Kernel distance", "squared MMD, unbiased"),
+    "generated/precision": ("Precision", "share of drawn ones near real ones"),
+    "generated/recall": ("Recall", "share of real ones near drawn ones"),
+    "generated/density": ("Density", "about 1 for equal distributions"),
+    "generated/coverage": ("Coverage", "share of real ones with a drawn one near"),
 }
 
 

@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Path:
             logits = [4.0 if column == answer else 0.0 for column in range(3)]
             rows.append({"split": split, "label": label, "logits": logits})
     pq.write_table(pa.Table.from_pylist(rows), folder / "predictions.parquet")
-    write_summary(folder, training_summary(metrics={"drawn/vendi": 3.0, "test/old": 1.0}))
+    write_summary(folder, training_summary(metrics={"generated/vendi": 3.0, "test/old": 1.0}))
     return folder
 
 
@@ -59,7 +59,7 @@ def test_table_of_classes_and_matrix_are_written(run: Path) -> None:
 def test_refresh_keeps_what_is_not_its_own(run: Path) -> None:
     assert refresh(run.parent) == 1
     metrics = json.loads((run / "summary.json").read_text())["metrics"]
-    assert metrics["drawn/vendi"] == 3
+    assert metrics["generated/vendi"] == 3
     assert "test/old" not in metrics
     assert metrics["test/nll"] > 1
 

@@ -96,7 +96,7 @@ def test_the_folder_tells_what_was_drawn(whole: Path) -> None:
     assert all((whole / "store" / file).is_file() for file in drawn.file)
     assert (folder / "contact_sheet.png").is_file()
     assert sorted(pd.read_parquet(folder / "quality.parquet").id) == sorted(drawn.id)
-    assert 0 < summary["metrics"]["drawn/consistency_label"] <= 1
+    assert 0 < summary["metrics"]["generated/consistency_label"] <= 1
 
 
 def test_everything_is_found_again_and_the_plan_says_so(whole: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_sweep_says_what_is_ahead_and_names_what_failed(tmp_path: Path) -> Non
     assert code == 1
     ending = said.splitlines()[-3:]
     assert ending[0] == "2 jobs failed; the same command runs what failed, and only that:"
-    assert all("shots=-3" in line and "shots: expected" in line for line in ending[1:])
+    assert all("shots=-3" in line and "shots: must be" in line for line in ending[1:])
     assert not list((tmp_path / "runs" / ".hydra").glob("failed-*"))
 
 

@@ -100,11 +100,11 @@ def test_what_was_drawn_is_measured(first: tuple[TrainingSummary, Path]) -> None
     drawn = pd.read_parquet(folder / "pictures.parquet").query("kind == 'drawn'")
     assert sorted(rows.id) == sorted(drawn.id)
     names = {row.metric: row for row in summary.quality}
-    assert names["drawn/coverage"].split == "val"
-    assert set(names) == {name for name in summary.metrics if name.startswith("drawn/")}
+    assert names["generated/coverage"].split == "val"
+    assert set(names) == {name for name in summary.metrics if name.startswith("generated/")}
     assert len(names) == 11
     mean = rows.label_similarity.mean()
-    assert summary.metrics["drawn/consistency_label"] == pytest.approx(mean)
+    assert summary.metrics["generated/consistency_label"] == pytest.approx(mean)
 
 
 def test_real_pictures_are_found_beside_the_store(

@@ -23,9 +23,11 @@ def test_rows_equal_scipy_and_sklearn() -> None:
     ]
     nearest = KNeighborsClassifier(1, metric="cosine").fit(images.label_texts, [0, 1, 2])
     agreement = accuracy_score(images.labels, nearest.predict(images.generated))
-    assert rows["drawn/consistency_label"].value == pytest.approx(np.mean(to_label), abs=1e-6)
-    assert rows["drawn/consistency_caption"].value == pytest.approx(np.mean(to_caption), abs=1e-6)
-    assert rows["drawn/label_agreement"].value == pytest.approx(agreement)
+    assert rows["generated/consistency_label"].value == pytest.approx(np.mean(to_label), abs=1e-6)
+    assert rows["generated/consistency_caption"].value == pytest.approx(
+        np.mean(to_caption), abs=1e-6
+    )
+    assert rows["generated/label_agreement"].value == pytest.approx(agreement)
     assert 0.1 < agreement < 0.9  # else it would compare nothing
     assert all((row.n, row.split, row.higher_is_better) == (40, "train", True) for row in
                rows.values())  # fmt: skip
@@ -41,4 +43,4 @@ def test_a_picture_that_is_its_label_has_similarity_1() -> None:
 
 def test_without_captions_there_is_no_row_of_them() -> None:
     names = [row.metric for row in Consistency().measure(embedded_set(caption_texts=None))]
-    assert names == ["drawn/consistency_label", "drawn/label_agreement"]
+    assert names == ["generated/consistency_label", "generated/label_agreement"]

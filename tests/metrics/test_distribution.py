@@ -132,12 +132,12 @@ def test_density_and_coverage_equal_loops_over_sklearns_neighbours(
 
 def test_rows_name_the_part_that_they_are_held_against() -> None:
     rows = Distribution(3, 5).measure(embedded_set(reference_split="val"))
-    assert [row.metric.removeprefix("drawn/") for row in rows] == [
+    assert [row.metric.removeprefix("generated/") for row in rows] == [
         "frechet", "kernel_distance", "precision", "recall", "density", "coverage",
     ]  # fmt: skip
     assert {row.split for row in rows} == {"val"}
     lower = [row.metric for row in rows if not row.higher_is_better]
-    assert lower == ["drawn/frechet", "drawn/kernel_distance"]
+    assert lower == ["generated/frechet", "generated/kernel_distance"]
 
 
 def test_what_a_set_is_too_small_for_is_left_out() -> None:

@@ -27,9 +27,9 @@ def test_rows_equal_scipy() -> None:
     within = [
         pdist(images.generated[images.labels == label], "cosine").mean() for label in range(3)
     ]
-    assert rows["drawn/diversity_original"] == pytest.approx(np.mean(away), abs=1e-6)
-    assert rows["drawn/diversity_class"] == pytest.approx(np.mean(within), abs=1e-6)
-    assert rows["drawn/vendi"] == pytest.approx(vendi_by_definition(images.generated), rel=1e-6)
+    assert rows["generated/diversity_original"] == pytest.approx(np.mean(away), abs=1e-6)
+    assert rows["generated/diversity_class"] == pytest.approx(np.mean(within), abs=1e-6)
+    assert rows["generated/vendi"] == pytest.approx(vendi_by_definition(images.generated), rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(7, 30), (30, 30), (200, 9)])
@@ -49,4 +49,4 @@ def test_a_class_with_one_picture_has_no_pairs() -> None:
     assert distance_within_class(pair, np.array([0, 0, 1])) == pytest.approx(1)
     assert distance_within_class(pair, np.array([0, 1, 2])) is None
     lonely = embedded_set(num=2, labels=np.array([0, 1]))
-    assert "drawn/diversity_class" not in {row.metric for row in Diversity().measure(lonely)}
+    assert "generated/diversity_class" not in {row.metric for row in Diversity().measure(lonely)}

@@ -98,9 +98,9 @@ def test_a_run_gets_rows_and_a_file(
     config = OmegaConf.create({"metrics": METRICS})
     some = pictures(samples)
     found = measure(config, offline, some, samples, CLASS_NAMES, stages)
-    assert set(found.metrics) >= {"drawn/consistency_label", "drawn/frechet"}
-    assert found.metrics["drawn/frechet"] == pytest.approx(0, abs=1e-4)
-    assert found.metrics["drawn/coverage"] == 1
+    assert set(found.metrics) >= {"generated/consistency_label", "generated/frechet"}
+    assert found.metrics["generated/frechet"] == pytest.approx(0, abs=1e-4)
+    assert found.metrics["generated/coverage"] == 1
     assert {row.n for row in found.rows} == {20}
     assert [(row["stage"], row["made"]) for row in stages.rows] == [("metrics", 9)]
     found.write(tmp_path)

@@ -12,14 +12,14 @@ from sip.metrics.base import MetricRow
 from sip.records.read import RunRecord, finished_folders, read_run, runs_of, training_runs
 from tests.records.made_up import generation_summary, stage, training_summary, write_run
 
-QUALITY = (MetricRow("drawn/vendi", 4.25, "images", True, "train", 10),)
+QUALITY = (MetricRow("generated/vendi", 4.25, "images", True, "train", 10),)
 
 
 def test_every_field_survives_the_file(tmp_path: Path) -> None:
     summary = training_summary(
         filter=FilterCounts(8, 2, {"similarity": 2}),
         quality=QUALITY,
-        metrics={"test/top1": 0.5, "drawn/vendi": 4.25},
+        metrics={"test/top1": 0.5, "generated/vendi": 4.25},
         stages=(stage("images", 3, 4, 2.5), stage("classifier")),
         leaks={"val": {"exact": 1, "near": 2}},
         experiments=(None, "main"),

@@ -78,9 +78,9 @@ def make_run(root: Path, arm: str, seed: int, **changes) -> Path:
             "zero_shot": ["cat"] * len(judged),
         }
         numbers = [
-            MetricRow("drawn/vendi", 4.25 + seed, "pictures", True, "train", 10),
-            MetricRow("drawn/frechet", 0.5, "squared distance", False, "val", 10),
-            MetricRow("drawn/own", 1.5, "apples", True, "train", 10),
+            MetricRow("generated/vendi", 4.25 + seed, "images", True, "train", 10),
+            MetricRow("generated/frechet", 0.5, "squared distance", False, "val", 10),
+            MetricRow("generated/own", 1.5, "apples", True, "train", 10),
         ]
         Quality(numbers, columns).write(folder)
     noise = SPREAD[-1 - seed] if arm == "sip_cutmix" else SPREAD[seed]

@@ -32,7 +32,7 @@ def test_question_table_cost_commands_and_environment_are_there(text: str) -> No
     assert "71.00 ± 2.48" in text and "81.00 ± 2.48" in text
     assert "<b>+10.00 ± 0.00<small> p &lt; 0.001" in text  # its interval leaves out 0
     assert "+1.00 ± 2.48" in text and "<b>+1.00" not in text
-    assert "Vendi score" in text and "5.250" in text and "drawn/own" in text
+    assert "Vendi score" in text and "5.250" in text and "generated/own" in text
     assert "sip, sip_cutmix" in text  # one column: they train on the same pictures
     assert ">90.0<" in text and ">11.0<" in text  # seconds of drawing, and of training a run
     assert "python -m sip.train seed=2 paths.store=store" in text

@@ -50,7 +50,7 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for scale in (1.0, 3.0, 7.5):
         for rate in (0.3, 0.5, 0.7, 0.9):
             config = {"prompts.noise_rate": rate, "prompts.guidance.scale": scale}
-            metrics = {"drawn/diversity_original": 0.2 * rate + 0.01 * scale}
+            metrics = {"generated/diversity_original": 0.2 * rate + 0.01 * scale}
             arms = {"sip": 0.8 - 0.1 * rate**2 - 0.005 * scale}
             write_arms(folder, arms, 3, dataset="grid", config=config, metrics=metrics)
         config = {"prompts.guidance.scale": scale}
@@ -143,7 +143,7 @@ def test_what_has_no_x_is_a_level_line(runs_folder: Path) -> None:
 
 def test_a_metric_on_x_is_a_mean_over_seeds(tmp_path: Path) -> None:
     for seed in range(3):
-        write_run(tmp_path, "sip", seed, metrics={"drawn/diversity_original": 0.1 * seed})
+        write_run(tmp_path, "sip", seed, metrics={"generated/diversity_original": 0.1 * seed})
     figure = figure_of("figure=tradeoff")
     (point,) = points(
         select_runs(tmp_path),

@@ -368,7 +368,7 @@ def test_the_command_prints_and_writes_a_table_and_a_figure(
         task(compose("tables", [*common, "figure=tradeoff"]))
         assert (
             capsys.readouterr().out
-            == "figure skipped: none of 34 runs has drawn/diversity_original\n"
+            == "figure skipped: none of 34 runs has generated/diversity_original\n"
         )
     written = sorted(file.suffix for file in tmp_path.iterdir())
     assert written == [".csv", ".md", ".pdf", ".png", ".tex"]

@@ -96,7 +96,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[OfflineRun], 
         open_ = dict(run_id="r1", name="n", group="main", values=values, images=drawn)
         loggers = make_loggers(config, folder, **open_)
         loggers[1].log_metrics({"val/accuracy": 0.25}, step=7)
-        summary = {"test_accuracy": 0.5, "drawn/vendi": 2.0}
+        summary = {"test_accuracy": 0.5, "generated/vendi": 2.0}
         log_results(config, loggers, summary, folder, shown)
     return offline_runs(folder), shown
 
@@ -110,7 +110,7 @@ def test_both_runs_are_in_the_experiments_group(logged: tuple[list[OfflineRun], 
 
 def test_numbers_and_configuration_are_read_back(logged: tuple[list[OfflineRun], Any]) -> None:
     run = logged[0][1]
-    assert run.summary["test_accuracy"] == 0.5 and run.summary["drawn/vendi"] == 2.0
+    assert run.summary["test_accuracy"] == 0.5 and run.summary["generated/vendi"] == 2.0
     assert run.config["seed"] == 3
     assert run.config["dataset"] == {"root": "my pets"}
     assert "paths" not in run.config

@@ -1,6 +1,6 @@
 """What a prompt weighting is: from weighted tokens to the embedding that the U-Net reads.
 
-No text is parsed: the weights stand beside the text in `Span`s, so parentheses, + and - in a
+No text is parsed: the weights are next to the text in `Span`s, so parentheses, + and - in a
 caption are plain text.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Weighting(Protocol):
-    """Embeds weighted prompts, many at once; each row depends on its own prompt alone."""
+    """Embeds weighted prompts, many at once; each row depends on its own prompt only."""
 
     def recipe(self) -> dict:
         """Return everything that decides the embedding."""

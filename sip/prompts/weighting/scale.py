@@ -1,7 +1,7 @@
 """Token embeddings times their weight, then the prompt's mean restored.
 
-Source: the rule of AUTOMATIC1111's stable-diffusion-webui ("Original" emphasis), written anew from
-its description. Ours: the mean is that of one prompt, never of the batch it is in.
+Source: the rule of AUTOMATIC1111's stable-diffusion-webui ("Original" emphasis), written again
+from its description. Ours: the mean is that of one prompt, never of the batch it is in.
 """
 
 from typing import TYPE_CHECKING
