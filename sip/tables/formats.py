@@ -1,14 +1,17 @@
-"""A table on the terminal and as Markdown, CSV and LaTeX; what comes from data is escaped."""
+"""A table on the terminal and as Markdown, CSV and LaTeX; text from data is escaped."""
 
-import csv
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sip.core.text import escape_latex, escape_markdown, one_line
 from sip.tables.cells import Comparison
 from sip.tables.document import Document, Text, TextGrid
-from sip.tables.query import plain
 
-CSV_HEADER = (
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
     "block", "row", "column", "metric", "mean", "half_width", "n", "seeds", "against",
     "difference", "difference_half_width", "pairs", "p", "p_holm", "images_low", "images_high",
     "p_mcnemar", "seeds_needed", "fingerprints",
@@ -21,72 +24,70 @@ def markdown(document: Document) -> str:
     for grid in document.grids:
         if grid.title != document.title:
             texts.append(escape_markdown(grid.title))
-        texts.append(_markdown_grid(grid))
+        frame = _frame(grid, escape_markdown, "**{}**")
+        texts.append(frame.to_markdown(index=False, disable_numparse=True))
     texts += [escape_markdown(note) for note in document.notes]
     if document.commands:
-        lines = [one_line(f"{command}    # {name}") for name, command in document.commands]
-        lines = [f"    {line}" for line in lines]
+        lines = [one_line(f"    {command}    # {name}") for name, command in document.commands]
         texts.append("\n".join(["What is missing:", "", *lines]))
-    prints = escape_markdown(", ".join(map(str, document.fingerprints)))
+    prints = escape_markdown(", ".join(document.fingerprints))
     texts.append(f"<details><summary>Fingerprints of the runs</summary>{prints}</details>")
     return "\n\n".join(texts) + "\n"
 
 
-def _markdown_grid(grid: TextGrid) -> str:
-    head = [escape_markdown(text) for text in grid.header]
-    rows = [[_markdown_text(text) for text in row] for row in grid.rows]
-    widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
-    lines = [head, ["-" * width for width in widths], *rows]
-    cut = [[text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cut)
-
-
-def _markdown_text(text: Text) -> str:
-    escaped = escape_markdown(text.text)
-    return f"**{escaped}**" if text.bold else escaped
-
-
 def latex(document: Document) -> str:
     """Return the table in LaTeX, for a document that uses the package booktabs."""
-    lines = ["% needs \\usepackage{booktabs}"]
+    texts = ["% needs \\usepackage{booktabs}"]
     for grid in document.grids:
-        lines += ["\\begin{table}", "\\centering", f"\\caption{{{escape_latex(grid.title)}}}"]
-        lines.append(f"\\begin{{tabular}}{{l{'r' * (len(grid.header) - 1)}}}")
-        head = " & ".join(escape_latex(text) for text in grid.header)
-        lines += ["\\toprule", f"{head} \\\\", "\\midrule"]
-        lines += [f"{' & '.join(map(_latex_text, row))} \\\\" for row in grid.rows]
-        lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}", ""]
-    lines += [f"{escape_latex(note)}\n" for note in document.notes]
-    prints = escape_latex(", ".join(map(str, document.fingerprints)))
-    return "\n".join([*lines, f"% fingerprints: {prints}", ""])
+        frame = _frame(grid, escape_latex, "\\textbf{{{}}}")
+        texts.append(
+            frame.style.hide(axis="index").to_latex(
+                column_format="l" + "r" * (len(grid.header) - 1),
+                caption=escape_latex(grid.title),
+                position_float="centering",
+                hrules=True,
+            )
+        )
+    texts += [f"{escape_latex(note)}\n" for note in document.notes]
+    prints = escape_latex(", ".join(document.fingerprints))
+    return "\n".join([*texts, f"% fingerprints: {prints}", ""])
 
 
-def _latex_text(text: Text) -> str:
-    escaped = escape_latex(text.text)
-    return f"\\textbf{{{escaped}}}" if text.bold else escaped
+def _frame(grid: TextGrid, escape: Callable[[str], str], bold: str) -> "pd.DataFrame":
+    """Return the texts of a grid, escaped, with bold ones in `bold`."""
+    import pandas as pd
+
+    def shown(text: Text) -> str:
+        escaped = escape(text.text)
+        return bold.format(escaped) if text.bold else escaped
+
+    rows = [[shown(text) for text in row] for row in grid.rows]
+    return pd.DataFrame(rows, columns=[escape(text) for text in grid.header])
 
 
-def rows(document: Document, metric: str) -> list[list[str]]:
-    """Return the table in long form: a line for each cell and each of its comparisons."""
-    lines = []
+def long_form(document: Document, metric: str) -> "pd.DataFrame":
+    """Return the numbers of a table: a row for each cell and each of its comparisons."""
+    import pandas as pd
+
+    rows = []
     for place, cell in sorted(document.found.items()):
         mine = [c for c in document.compared if (c.block, c.row, c.column) == place]
         value = cell.estimate
-        first: list[object] = [*place, metric, value.mean, value.half_width, value.num]
+        first = [*place, metric, value.mean, value.half_width, value.num]
         first.append(" ".join(map(str, cell.seeds)))
         prints = " ".join(run.summary.fingerprint for _, run in sorted(cell.runs.items()))
-        several: list[Comparison | None] = [*mine] or [None]
-        for one in several:
-            rest: list[object] = [None] * 10
-            if one is not None:
-                over, images = one.difference, one.images
-                rest = [one.against, over.estimate.mean, over.estimate.half_width]
-                rest += [over.estimate.num, over.p_value, one.holm_p]
-                rest += [images.low, images.high, images.p_value] if images else [None] * 3
-                rest.append(one.seeds_needed)
-            fields = [*first, *rest, prints]
-            lines.append(["" if f is None else plain(f) for f in fields])
-    return lines
+        rows += [[*first, *_compared(one), prints] for one in mine or [None]]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _compared(one: Comparison | None) -> list[object]:
+    """Return the numbers of a comparison, of `COLUMNS` from "against" to "seeds_needed"."""
+    if one is None:
+        return [None] * 10
+    mean, images = one.difference.estimate, one.images
+    over_images = [images.low, images.high, images.p_value] if images else [None] * 3
+    over_seeds = [mean.mean, mean.half_width, mean.num, one.difference.p_value, one.holm_p]
+    return [one.against, *over_seeds, *over_images, one.seeds_needed]
 
 
 def write(document: Document, metric: str, path: Path) -> list[Path]:
@@ -94,8 +95,6 @@ def write(document: Document, metric: str, path: Path) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("md", "csv", "tex")]
     files[0].write_text(markdown(document))
-    with files[1].open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerows([list(CSV_HEADER), *rows(document, metric)])
+    long_form(document, metric).to_csv(files[1], index=False, float_format="%g")
     files[2].write_text(latex(document))
     return files

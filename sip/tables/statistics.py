@@ -1,10 +1,11 @@
-"""Statistics of a table: thin glue over scipy.
+"""Statistics of a table: thin glue over scipy and statsmodels.
 
 Two kinds of chance are kept apart. *Seeds* (subset, weights, order) are judged by Student's t over
 the seeds; the *test images* by a paired bootstrap and by McNemar's test on stored predictions. A
 difference that neither kind can explain is worth a sentence.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,8 @@ MIN_SEEDS = 3  # fewer give no interval
 LEVEL = 0.95  # of every interval; tests are two-sided at 1 - LEVEL
 NUM_RESAMPLES = 5000
 MAX_SEEDS = 10_000  # more are not worth counting
+POWER = 0.8
+CERTAIN = 4.0  # effect, in spreads, that three seeds see with a power of more than 0.9
 
 
 @dataclass(frozen=True)
@@ -97,48 +100,32 @@ def paired_difference(treated: Sequence[float], control: Sequence[float]) -> Dif
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p-values: below 0.05 keeps the chance of any false find below 5 %.
 
-    Source: Holm, Scand. J. Statist. 6 (1979): the k-th smallest of m times m - k + 1, made
-    monotonous, at most 1.
+    Source: Holm, Scand. J. Statist. 6 (1979).
     """
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, p_values[position] * (len(p_values) - rank)))
-        adjusted[position] = largest
+    from statsmodels.stats.multitest import multipletests
+
+    if not p_values:
+        return []
+    adjusted: list[float] = multipletests(p_values, method="holm")[1].tolist()
     return adjusted
 
 
-def seeds_needed(spread: float, effect: float, power: float = 0.8, level: float = LEVEL) -> int:
-    """Return how many seeds a paired t-test needs to see a difference.
+def seeds_needed(spread: float, effect: float) -> int:
+    """Return how many seeds a paired t-test needs to see a difference in four of five trials.
 
     Args:
-        spread: Standard deviation of the paired differences, in the effect's unit; > 0.
+        spread: Standard deviation of the paired differences, in the effect's unit; >= 0.
         effect: The difference that is to be seen; > 0.
-        power: The chance to see it.
 
     Returns:
-        The smallest number with that power, at least 3; `MAX_SEEDS` where it would be more.
+        The smallest number with that power, in [3, `MAX_SEEDS`].
     """
-    low, high = MIN_SEEDS - 1, MAX_SEEDS  # power grows with the number: bisect
-    while high - low > 1:
-        middle = (low + high) // 2
-        if power_of(middle, spread, effect, level) >= power:
-            high = middle
-        else:
-            low = middle
-    return high
+    from statsmodels.stats.power import TTestPower
 
-
-def power_of(num: int, spread: float, effect: float, level: float = LEVEL) -> float:
-    """Return the chance that a two-sided paired t-test over `num` seeds sees `effect`."""
-    if spread < 1e-9:
-        return 1.0
-    noncentral = effect / spread * np.sqrt(num)
-    if noncentral > 30:  # scipy's noncentral t is nan far out, where the answer is known
-        return 1.0
-    limit = stats.t.ppf((1 + level) / 2, num - 1)
-    upper = stats.nct.sf(limit, num - 1, noncentral)
-    lower = stats.nct.cdf(-limit, num - 1, noncentral)
-    return float(upper + np.nan_to_num(lower))  # the far tail is 0, or nan in some versions
+    if effect > CERTAIN * spread:  # statsmodels does not converge far beyond
+        return MIN_SEEDS
+    num = TTestPower().solve_power(effect / spread, alpha=1 - LEVEL, power=POWER)
+    return min(MAX_SEEDS, max(MIN_SEEDS, math.ceil(num)))
 
 
 @dataclass(frozen=True)
@@ -205,15 +192,16 @@ def paired_bootstrap(
 
 
 def mcnemar(treated: np.ndarray, control: np.ndarray) -> float:
-    """Return the exact p-value of McNemar's test: are the images that one alone gets even?
+    """Return the exact p-value of McNemar's test.
+
+    Of the images that only one arm gets right: does each arm get as many?
 
     Source: McNemar, Psychometrika 12 (1947), with the binomial in place of its limit.
 
     Args:
         treated, control: Whether each image was right, (images,) bool, same order.
     """
-    gained = int(np.sum(treated & ~control))
-    lost = int(np.sum(~treated & control))
-    if gained + lost == 0:
-        return 1.0
-    return float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
+    from statsmodels.stats.contingency_tables import mcnemar as test
+
+    table = [[np.sum(t & c) for c in (control, ~control)] for t in (treated, ~treated)]
+    return float(test(table, exact=True).pvalue)
