@@ -1,4 +1,4 @@
-"""conf against code: every YAML of a room fits its class, every implementation has a YAML."""
+"""conf against code: every YAML of a stage fits its class, every implementation has a YAML."""
 
 import importlib
 import inspect
@@ -15,39 +15,42 @@ from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).parents[2]
 CONF, PACKAGE = ROOT / "conf", ROOT / "sip"
-HYDRA_KEYS = {"_target_", "_convert_", "_partial_", "_recursive_", "_args_"}
+VALUES = {"Lora"}  # built from a mapping in a choice, such as images.lora, not by `_target_`
 
 
-def room_files() -> list[str]:
-    """Return the YAMLs whose folder has a package of the same place, e.g. "prompts/guidance/x"."""
-    files = (path.relative_to(CONF).with_suffix("") for path in CONF.rglob("*.yaml"))
-    rooms = [path for path in files if len(path.parts) > 1 and (PACKAGE / path.parent).is_dir()]
-    return sorted(path.as_posix() for path in rooms)
+def groups() -> list[str]:
+    """Return the groups with a package or module of the same place, e.g. "prompts/guidance"."""
+    names = {file.parent.relative_to(CONF).as_posix() for file in CONF.rglob("*/*.yaml")}
+    places = {name: PACKAGE / name for name in sorted(names)}
+    return [
+        name
+        for name, place in places.items()
+        if place.is_dir() or place.with_suffix(".py").is_file()
+    ]
 
 
-def implementation_files() -> list[str]:
-    """Return the files of the rooms' packages that may hold implementations."""
-    rooms = {Path(name).parts[0] for name in room_files()}
-    files = (path for room in rooms for path in (PACKAGE / room).rglob("*.py"))
-    kept = (path for path in files if path.name not in ("__init__.py", "base.py"))
-    return sorted(path.relative_to(ROOT).as_posix() for path in kept)
+def choices(group: str) -> list[str]:
+    """Return the choices of a group."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
 @cache
-def node_of(name: str) -> Any:
-    """Return what `config.yaml` with this choice holds in the choice's place, unresolved."""
-    group, choice = name.rsplit("/", 1)
+def node_of(group: str, choice: str) -> Any:
+    """Return what a choice puts into its group's place, unresolved.
+
+    A choice is composed by itself, which is fast; one that overrides other groups needs them all.
+    """
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            config = compose("config", [f"{group}={choice}"])
+            config = compose(f"{group}/{choice}")
         except ConfigCompositionException as error:
-            if "Could not override" not in str(error):  # else: a group that no default names
+            if "Could not override" not in str(error):
                 raise
-            config = compose("config", [f"+{group}={choice}"])
+            config = compose("config", [f"{group}={choice}"])
     node = OmegaConf.select(config, group.replace("/", "."))
     # A group of which several are chosen, such as metrics, holds each under its own name.
-    alone = isinstance(node, DictConfig) and "_target_" not in node and list(node) == [choice]
-    return node[choice] if alone else node
+    is_alone = isinstance(node, DictConfig) and "_target_" not in node and list(node) == [choice]
+    return node[choice] if is_alone else node
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -61,50 +64,49 @@ def targets(node: Any) -> Iterator[str]:
         yield from targets(value)
 
 
-def target_of(name: str) -> str | None:
-    """Return the `_target_` that a YAML chooses; None if it only gathers other choices."""
-    node = node_of(name)
-    return node.get("_target_") if isinstance(node, DictConfig) else None
+def nodes_with_targets(group: str) -> Iterator[tuple[str, DictConfig]]:
+    """Yield (name, node) of the choices of a group that choose a class."""
+    for choice in choices(group):
+        node = node_of(group, choice)
+        if isinstance(node, DictConfig) and "_target_" in node:
+            yield f"conf/{group}/{choice}.yaml", node
 
 
-@pytest.mark.parametrize("name", room_files())
-def test_yaml_points_into_its_own_room(name: str) -> None:
-    target = target_of(name)
-    if target is not None:
-        package = ".".join(["sip", *Path(name).parts[:-1]])
-        assert target.startswith(f"{package}."), f"conf/{name}.yaml points to {target}"
-        assert inspect.isclass(get_class(target))
+@pytest.mark.parametrize("group", groups())
+def test_choices_point_into_their_own_stage(group: str) -> None:
+    for name, node in nodes_with_targets(group):
+        package = ".".join(["sip", *Path(group).parts])
+        assert node._target_.startswith(f"{package}."), f"{name} points to {node._target_}"
+        assert inspect.isclass(get_class(node._target_))
 
 
-@pytest.mark.parametrize("name", room_files())
-def test_yaml_names_exactly_the_constructors_arguments(name: str) -> None:
-    target = target_of(name)
-    if target is None:
-        return
-    parameters = inspect.signature(get_class(target)).parameters
-    kinds = {parameter.kind for parameter in parameters.values()}
-    assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    stated = {str(key) for key in node_of(name)} - HYDRA_KEYS
-    assert stated - set(parameters) == set(), f"conf/{name}.yaml names unknown arguments"
-    assert set(parameters) - stated == set(), f"conf/{name}.yaml leaves arguments out"
-    defaults = [key for key, value in parameters.items() if value.default is not value.empty]
-    assert defaults == [], f"{target} has values that no YAML needs to state"
+@pytest.mark.parametrize("group", groups())
+def test_choices_name_exactly_the_constructors_arguments(group: str) -> None:
+    for name, node in nodes_with_targets(group):
+        parameters = inspect.signature(get_class(node._target_)).parameters
+        kinds = {parameter.kind for parameter in parameters.values()}
+        assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+        stated = {str(key) for key in node} - {"_target_"}
+        assert stated - set(parameters) == set(), f"{name} names unknown arguments"
+        assert set(parameters) - stated == set(), f"{name} leaves arguments out"
+        defaults = [key for key, value in parameters.items() if value.default is not value.empty]
+        assert defaults == [], f"{node._target_} has values that no YAML needs to state"
 
 
-@cache
-def chosen_classes() -> frozenset[type]:
-    """Return the classes that YAMLs choose, with the room's classes that they are built on."""
-    names = {target for name in room_files() for target in targets(node_of(name))}
-    return frozenset(base for name in names for base in get_class(name).__mro__)
-
-
-@pytest.mark.parametrize("file", implementation_files())
-def test_every_implementation_is_chosen_by_a_yaml(file: str) -> None:
-    module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
-    found = {
-        value
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and value.__module__ == module.__name__ and name[0] != "_"
-        if callable(getattr(value, "recipe", None))
-    }
-    assert found - chosen_classes() == set(), "implementations that no YAML chooses"
+def test_every_implementation_is_chosen_by_a_yaml() -> None:
+    nodes = [node_of(group, choice) for group in groups() for choice in choices(group)]
+    names = {target for node in nodes for target in targets(node)}
+    chosen = {base for name in names for base in get_class(name).__mro__}  # and what it builds on
+    for stage in sorted({group.partition("/")[0] for group in groups()}):
+        for file in sorted((PACKAGE / stage).rglob("*.py")):
+            if file.name in ("__init__.py", "base.py"):
+                continue
+            name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+            found = {
+                value
+                for key, value in vars(importlib.import_module(name)).items()
+                if inspect.isclass(value) and value.__module__ == name and key not in VALUES
+                if callable(getattr(value, "recipe", None))
+                and not getattr(value, "_is_protocol", False)
+            }
+            assert found - chosen == set(), f"{name}: implementations that no YAML chooses"
