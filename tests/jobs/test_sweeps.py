@@ -15,10 +15,10 @@ from sip.config import failures
 from sip.config.provenance import command_line
 from sip.core.paths import conf_folder
 from sip.dataset.digits import Digits
-from sip.jobs.sweeps import list_jobs, survey, yield_to_command_line
+from sip.jobs.sweeps import best_settings, count_cached, list_jobs, yield_to_command_line
 from sip.jobs.train_job import TrainJob
 from tests.commands import run_module
-from tests.records.made_up import stage, training_summary, write_run
+from tests.records.made_up import training_summary, write_run
 
 SWEEPS = sorted(file.stem for file in (conf_folder() / "sweep").glob("*.yaml"))
 
@@ -55,7 +55,7 @@ def test_a_preset_says_what_it_asks_and_how_it_is_started(sweep: str) -> None:
 
 
 def start(cwd: Path, *arguments: str) -> tuple[int, str]:
-    """TrainJob the main job; return its exit code and what it said."""
+    """Run the main job; return its exit code and what it said."""
     done = run_module("sip.train", arguments, cwd / "said", cwd)
     return done.returncode, done.stderr
 
@@ -65,9 +65,8 @@ def test_a_sweep_says_what_is_ahead_and_names_what_failed(tmp_path: Path) -> Non
     code, said = start(tmp_path, *arguments, "dataset.shots=2,-3")
     lines = [line.split(maxsplit=1)[1] for line in said.splitlines() if line.startswith("sweep")]
     assert lines == [
-        "4 runs; looking up which are there",
-        "4 runs, 0 found, 2 to do, 2 with wrong settings, 0 pictures to draw, "
-        "time unknown: no finished run is like them",
+        "4 runs; looking up which are cached",
+        "4 runs, 0 cached",
     ]
     assert code == 1
     ending = said.splitlines()[-3:]
@@ -100,42 +99,42 @@ def test_the_command_line_decides_what_a_preset_sweeps_over() -> None:
     assert {job[-2] for job in jobs} == {"dataset.shots=2", "dataset.shots=4"}
 
 
-def test_finished_runs_are_counted_and_time_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finished_runs_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = ["augmentation=sip,none", "seed=0,1,2", "dataset.shots=2"]
     overrides += [f"paths.runs={tmp_path}", f"paths.store={tmp_path}"]
+    made: list[Digits] = []
+    init = Digits.__init__
+
+    def counting(self: Digits, **options: Any) -> None:
+        made.append(self)
+        init(self, **options)
+
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
+        config.hydra.job.config_name = "config"
         jobs = list_jobs(config)
         assert [job[1] for job in jobs] == ["seed=0", "seed=1", "seed=2"] * 2
-        runs = [TrainJob(loader.load_sweep_config(config, job)) for job in jobs]
-        folder = tmp_path / f"any-name-{runs[0].fingerprint}"
-        summary = training_summary(
-            fingerprint=runs[0].fingerprint,
-            num_generated=20,
-            generation_seconds=40.0,
-            stages=(stage("classifier", seconds=90.0),),
-            recipe=runs[0].recipe,
-        )
-        write_run(folder, summary)
-        made: list[Digits] = []
-        init = Digits.__init__
-
-        def counting(self: Digits, **options: Any) -> None:
-            made.append(self)
-            init(self, **options)
-
+        run = TrainJob(loader.load_sweep_config(config, jobs[1]))
+        summary = training_summary(fingerprint=run.fingerprint, recipe=run.recipe)
+        write_run(tmp_path / f"any-name-{run.fingerprint}", summary)
         monkeypatch.setattr(Digits, "__init__", counting)
-        found = survey(config, [*jobs, jobs[-1]])
+        assert count_cached(config, jobs) == 1
     assert len(made) == 3, "each seed's data set is read once, whatever the arms"
-    assert (found.num_runs, found.num_found, found.num_unlike) == (6, 1, 0)
-    # What the two seeds' subsets share is drawn once.
-    subsets = [{sample.sha256 for sample in run.dataset.samples("train")} for run in runs[1:3]]
-    assert found.to_draw == len(subsets[0] | subsets[1]) <= 40
-    assert found.seconds == pytest.approx(5 * 90.0 + 2.0 * found.to_draw)
-    assert found.line().startswith(f"6 runs, 1 found, 5 to do, {found.to_draw} pictures to draw")
+
+
+def test_a_search_ends_with_its_best_settings() -> None:
+    best = {"best_params": {"prompts.noise_rate": 0.5}, "best_value": 0.25}
+    assert best_settings(best, "val/accuracy") == [
+        "1 best setting of val/accuracy",
+        "val/accuracy 0.25: prompts.noise_rate=0.5",
+    ]
+    front = [{"params": {"a": n}, "values": [n / 10, 1.0]} for n in (1, 2, 2)]
+    assert best_settings({"solutions": front}, ["x", "y"]) == [
+        "2 best settings of x, y",
+        "x 0.2, y 1: a=2",
+        "x 0.1, y 1: a=1",
+    ]
 
 
 def test_a_run_writes_down_its_command_and_choices() -> None:
