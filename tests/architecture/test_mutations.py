@@ -17,7 +17,7 @@ MUTATIONS = (
     ("captions/vision_language.py", "min_tokens"),
     ("captions/vision_language.py", "num_captions"),
     ("prompts/guidance/quadratic.py", "c"),
-    ("filter/similarity.py", "template"),
+    ("filter/base.py", "template"),
     ("dataset/webdataset.py", "split_seed"),
     ("backbone/timm.py", "drop_path"),
     ("images/settings.py", "vae_tiling"),
