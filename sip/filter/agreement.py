@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sip.core.component import component
-from sip.filter.base import KEPT, Candidate, Facts, ImageFilter, Verdict
+from sip.filter.base import KEPT, Candidate, Facts, ImageFilter, Verdict, require_finite
 
 
 @component
@@ -33,7 +33,8 @@ class Agreement(ImageFilter):
 
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Compare each image's label with the control's view."""
-        probabilities = facts.control([image.path for image in images])
+        paths = [image.path for image in images]
+        probabilities = require_finite(facts.control(paths), paths, "probabilities")
         verdicts = []
         for image, row in zip(images, probabilities, strict=True):
             seen = int(row.argmax())

@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol, Self
 import numpy as np
 
 from sip.core.component import Component, component
+from sip.core.errors import UserError
 from sip.core.templates import cut
 
 DECIMALS = 4  # of cosines; beyond them they depend on the machine
@@ -128,6 +129,26 @@ class Filter(Protocol):
         """Return a verdict on each image, in their order."""
 
 
+def require_finite(values: np.ndarray, names: Sequence[str], what: str) -> np.ndarray:
+    """Return values (N, D) of N images.
+
+    Args:
+        values: As `Facts` returns them.
+        names: Of the images, for the message.
+        what: Name of the values, for the message.
+
+    Raises:
+        UserError: One is NaN or infinite: no comparison with it says anything.
+    """
+    for row in np.flatnonzero(~np.isfinite(values).all(axis=1))[:1]:
+        bad = values[row][~np.isfinite(values[row])][0]
+        raise UserError(
+            f"filter: {what} of {names[row]} must be finite numbers, got {bad}; check the model "
+            "that they are from"
+        )
+    return values
+
+
 @component
 class ImageFilter(Component):
     """What the filters of the package share."""
@@ -141,6 +162,14 @@ class ImageFilter(Component):
 
     def check(self, per_sample: int) -> None:
         """Accept any number of images of each original."""
+
+    def vectors(self, keys: Sequence[str], facts: Facts) -> np.ndarray:
+        """Return the scorer's unit vectors, (N, D), of images by their hash.
+
+        Raises:
+            UserError: One is not finite.
+        """
+        return require_finite(facts.embeddings(keys), [key[:12] for key in keys], "embeddings")
 
 
 @component

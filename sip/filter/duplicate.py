@@ -63,7 +63,7 @@ class Duplicate(ImageFilter):
         if self.bits is not None:
             hashes, readable = hash_images([paths[key] for key in numbers], facts.num_threads)
         if self.cosine is not None:
-            vectors = facts.embeddings(list(numbers))
+            vectors = self.vectors(list(numbers), facts)
 
         def near(rows: Sequence[int], others: Sequence[int]) -> np.ndarray:
             left, right = content[list(rows)], content[list(others)]

@@ -58,8 +58,8 @@ class Guided(LabelFilter):
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Score the candidates; keep the best of each original."""
         texts = facts.texts(self.prompts(facts.class_names))
-        vectors = facts.embeddings([image.sha256 for image in images])
-        sources = facts.embeddings([image.source_sha256 for image in images])
+        vectors = self.vectors([image.sha256 for image in images], facts)
+        sources = self.vectors([image.source_sha256 for image in images], facts)
         labels = np.array([image.label for image in images])
         by_source: dict[str, list[int]] = {}
         for row, image in enumerate(images):

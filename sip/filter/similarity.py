@@ -44,7 +44,7 @@ class Similarity(LabelFilter):
         names = list(dict.fromkeys(image.class_name for image in images))
         texts = facts.texts(self.prompts(names))
         rows = [names.index(image.class_name) for image in images]
-        vectors = facts.embeddings([image.sha256 for image in images])
+        vectors = self.vectors([image.sha256 for image in images], facts)
         cosines = [round(float(value), DECIMALS) for value in (vectors * texts[rows]).sum(1)]
         if self.threshold is not None:
             reason, least = "below the threshold", f"below {self.threshold:g}"

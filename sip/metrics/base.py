@@ -1,9 +1,12 @@
 """Types and protocol of the metrics stage: an `EmbeddedSet` in, one `MetricRow` a number out."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Protocol
 
 import numpy as np
+
+from sip.core.errors import UserError
 
 NORM_TOLERANCE = 1e-3  # of a unit vector that came from a float32 or bfloat16 model
 
@@ -76,6 +79,17 @@ class MetricRow:
     higher_is_better: bool
     split: str
     n: int
+
+    def __post_init__(self) -> None:
+        """Refuse NaN and infinity, which no table can hold.
+
+        Raises:
+            UserError: The value is not finite.
+        """
+        if not isfinite(self.value):
+            raise UserError(
+                f"metrics: {self.metric} must be a finite number, got {self.value}; fix the metric"
+            )
 
 
 class Metric(Protocol):

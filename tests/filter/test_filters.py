@@ -162,6 +162,22 @@ def test_each_picture_is_compared_with_the_kept_ones_before_it(
     assert found == expected and expected
 
 
+@pytest.mark.parametrize("chosen", [Similarity(TEMPLATE, 0.8, None), Guided(TEMPLATE, 1, 1, 100)])
+def test_embeddings_that_are_not_finite_are_refused(chosen: Filter) -> None:
+    drawn = candidates([0, 1])
+    facts = random_facts(drawn)
+    facts.vectors["drawn1-0"][2] = np.nan
+    with pytest.raises(UserError, match="^filter: embeddings of drawn1-0 must be .* got nan"):
+        chosen.judge(drawn, facts)
+
+
+def test_probabilities_that_are_not_finite_are_refused() -> None:
+    drawn = candidates([0])
+    facts = Known(probabilities={drawn[0].path: [0.5, float("inf"), 0.0]})
+    with pytest.raises(UserError, match="^filter: probabilities of /drawn/0-0.png .* got inf"):
+        Agreement(0.5).judge(drawn, facts)
+
+
 REFUSED: dict[str, Callable[[], object]] = {
     "keep: must be set if and only if filter.threshold, now 0.2, is null, got 0.8; set one": (
         lambda: Similarity(TEMPLATE, 0.8, 0.2)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from sip.core.errors import UserError
+from sip.metrics.base import MetricRow
 from tests.metrics.sets import embedded_set, unit
 
 RNG = np.random.default_rng(0)
@@ -23,3 +25,8 @@ RNG = np.random.default_rng(0)
 def test_wrong_arrays_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         embedded_set(**changes)
+
+
+def test_a_number_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(UserError, match="^metrics: own/x must be a finite number, got nan; fix"):
+        MetricRow("own/x", float("nan"), "share", True, "train", 3)
