@@ -19,7 +19,8 @@ from sip.stack.distances import (
 )
 from sip.stack.judge import FILE, load_judge
 from sip.stack.parts import NOT_OF_THE_STACK
-from sip.stack.pool import Pool, choose, held_out
+from sip.stack.pool import Pool
+from sip.stack.sources import choose, held_out
 from sip.stack.stack import Stack, read_grammar
 
 CARD, QUALITY, SHEET = "README.md", "quality.json", "contact_sheet.png"

@@ -120,7 +120,7 @@ class Grammar(ABC):
         return [*self.openings, *(a.before for a in self.attributes), *phrases, ","]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it with plain JSON types; `sip.stack.pool.grammar_of` reads it."""
+        """Return it with plain JSON types; `sip.stack.sources.grammar_of` reads it."""
         names = [attribute.name for attribute in self.attributes]
         return {"kind": self.kind, "attributes": names, "low": self.low, "high": self.high}
 

@@ -25,8 +25,9 @@ from sip.dataset.base import Dataset
 from sip.dataset.digits import Digits
 from sip.stack import parts
 from sip.stack.fit import forget
-from sip.stack.pool import Pool, grammar_of, load, part_of
+from sip.stack.pool import Pool
 from sip.stack.sizes import IMAGE_SIZES, Preset, preset
+from sip.stack.sources import grammar_of, load, part_of
 from sip.stack.texts import Measured
 from sip.stack.work import OutOfTimeError, Work, work_of
 

@@ -24,9 +24,7 @@ SHELVES: tuple[tuple[str, ...], ...] = (
 SHELF = {name: number for number, names in enumerate(SHELVES) for name in names}
 # May only shrink.
 UPWARD: set[tuple[str, str]] = set()
-CYCLES = {
-    frozenset({"sip.stack.pool", "sip.stack.scans"}),
-}
+CYCLES: set[frozenset[str]] = set()
 TWICE: set[str] = set()
 
 

@@ -11,7 +11,7 @@ from sip.stack.colours import COLOURS, PROTOTYPES, colour_of, most_common, rgb_t
 from sip.stack.grammar import Grammar
 from sip.stack.measures import changed, claims_right
 from sip.stack.natural import Natural, regions
-from sip.stack.pool import grammar_of
+from sip.stack.sources import grammar_of
 from sip.stack.strokes import Strokes
 from sip.stack.texts import Measured
 from sip.stack.tokenizers import CLIP_LENGTH, bert_tokenizer, clip_tokenizer, merges_of

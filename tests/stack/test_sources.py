@@ -11,7 +11,8 @@ from sip.config.build import build
 from sip.core.errors import UserError
 from sip.dataset.base import Split
 from sip.dataset.huggingface import HuggingFace
-from sip.stack.pool import Pool, choose, held_out, load, moved
+from sip.stack.pool import Pool, moved
+from sip.stack.sources import choose, held_out, load
 from sip.stack.texts import Own, read_captions
 from sip.stack.tokenizers import clip_tokenizer
 from tests.stack.made_up import CLASSES, configuration, write_parquet
