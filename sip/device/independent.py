@@ -8,16 +8,17 @@ still finds the cluster, starts the processes, and gives each its device.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from sip.device.settings import Devices, Runtime
+from sip.device.settings import Devices
 
 
 class Independent(ParallelStrategy):
@@ -101,13 +102,20 @@ class _Unwatched(_SubprocessScriptLauncher):
         return function()
 
 
-def make_trainer(runtime: Runtime, devices: Devices, *callbacks: Callback) -> Trainer:
+@cache
+def prediction_trainer(device_name: str, devices: Devices) -> Trainer:
     """Return a Trainer that only predicts, and prints and writes nothing of its own.
+
+    It is made once, since that takes 30 ms, and serves all stages of a process.
+
+    Args:
+        device_name: Of this process; of several the kind counts.
+        devices: Of the whole job.
 
     Raises:
         Exception: Lightning's, if the devices cannot be had.
     """
-    device = torch.device(runtime.device)
+    device = torch.device(device_name)
     chosen: Any = devices.devices
     if not devices.several:
         chosen = 1 if device.type == "cpu" else [device.index or 0]
@@ -116,7 +124,6 @@ def make_trainer(runtime: Runtime, devices: Devices, *callbacks: Callback) -> Tr
         devices=chosen,
         num_nodes=devices.num_nodes,
         strategy=Independent(),
-        callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

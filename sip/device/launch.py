@@ -57,13 +57,12 @@ def launched(devices: Devices, device: str, watched: bool = False) -> Iterator[s
 def _strategy(devices: Devices, device: str) -> Any:
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from sip.device.independent import make_trainer
+    from sip.device.independent import prediction_trainer
     from sip.device.predict import quiet
-    from sip.device.settings import Runtime
 
     try:
         with quiet():
-            return make_trainer(Runtime.cpu(device=device), devices).strategy
+            return prediction_trainer(device, devices).strategy
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise UserError(
             f"trainer: {' '.join(str(error).split())}; change trainer.devices, trainer.num_nodes "

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from sip.core.interrupt import reclaim, stop_requested
 from sip.core.threads import Behind, prefetch
-from sip.device.independent import make_trainer
+from sip.device.independent import prediction_trainer
 from sip.device.settings import Devices, Runtime
 
 Inputs = TypeVar("Inputs")
@@ -56,7 +56,8 @@ def predict(
         Behind(write, BEHIND) as behind,
     ):
         writer = RowWriter(behind)
-        trainer = make_trainer(runtime, devices, writer)
+        trainer = prediction_trainer(runtime.device, devices)
+        trainer.callbacks = [writer]  # type: ignore[attr-defined]
         loader = DataLoader(
             ClaimedBatches(ready),
             batch_size=None,  # they are batches already
@@ -70,7 +71,9 @@ def predict(
                 raise
             raise writer.interrupt from None
         finally:
-            module.trainer = None  # it holds all of the above
+            trainer.callbacks = []  # type: ignore[attr-defined]
+            trainer.predict(_Nothing(), [])  # lets go of the module
+            module.trainer = None
 
 
 class ClaimedBatches(IterableDataset[Any]):
@@ -80,10 +83,10 @@ class ClaimedBatches(IterableDataset[Any]):
     """
 
     def __init__(self, ready: Iterator[tuple[Any, Any]]) -> None:
-        self._ready = ready
+        self._ready = [ready]  # emptied: the Trainer keeps the data set until the next one
 
     def __iter__(self) -> Iterator[Any]:
-        return (batch for _, batch in self._ready)
+        return (batch for _, batch in self._ready.pop())
 
 
 class RowWriter(BasePredictionWriter):
@@ -119,6 +122,13 @@ class RowWriter(BasePredictionWriter):
         """Remember an interrupt, for which the Trainer would exit with a code of its own."""
         if isinstance(exception, KeyboardInterrupt):
             self.interrupt = exception
+
+
+class _Nothing(LightningModule):
+    """A module without weights."""
+
+    def forward(self) -> None:
+        """Do nothing; the Trainer asks for this method."""
 
 
 def _as_it_is(batch: Any) -> Any:
