@@ -54,7 +54,7 @@ class Offline(Components):
     def __init__(self, config: DictConfig) -> None:
         super().__init__(config)
         self.store = Store(config.paths.store)
-        self.devices = Devices.of(config.trainer)
+        self.devices = Devices.of(config.trainer) if "trainer" in config else Devices()
         self.models = Models(self, Runtime.of(config.runtime), self.devices)
         self.trials = Trials(self.models, self.store.root / "batch_sizes.json")
         self._rooms: dict[StageName, Room] = {}
