@@ -9,6 +9,7 @@ environment, which no configuration can. What is trusted: `sip.config.guard`.
 
 import importlib
 import inspect
+import re
 import types
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -41,7 +42,11 @@ def build(config: Any, **kwargs: Any) -> Any:
     targets = [(node, _resolve(node[TARGET])) for node in _nodes(plain)]
     for node, target in targets:  # all of them, before anything is built
         _check_arguments(node, target, kwargs if node is plain else {})
-    return _build(plain, place, kwargs)
+    try:
+        return _build(plain, place, kwargs)
+    except ValueRefusedError as error:
+        key = _typed(config, error.key)
+        raise ValueRefusedError(key, error.rule, error.value, error.fix) from None
 
 
 def _build(node: Any, place: str, further: dict[str, Any]) -> Any:
@@ -65,6 +70,20 @@ def _build(node: Any, place: str, further: dict[str, Any]) -> Any:
             f"{place or name}: must be values that {name} takes, got {type(error).__name__}: "
             f"{reason}; give each the type and range that its YAML states"
         ) from error
+
+
+def _typed(config: Any, key: str) -> str:
+    """Return the key to type for another value: `mixing.p` if a value is `${mixing.p}`.
+
+    Values that a profile gives are set at the key that reads them.
+    """
+    place, _, name = key.rpartition(".")
+    node = OmegaConf.select(config._get_root(), place) if OmegaConf.is_config(config) else None
+    if not OmegaConf.is_dict(node):
+        return key
+    raw = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index, call-overload]
+    other = re.fullmatch(r"\$\{(\w+(?:\.\w+)+)\}", str(raw))
+    return other[1] if other and not other[1].startswith("profile.") else key
 
 
 def _below(place: str, key: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a run tells a search: metrics of validation and of the drawn set, never of test."""
+"""What a run returns to a search: metrics of validation and of generated images, never of test."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,47 +10,47 @@ from omegaconf import DictConfig
 from sip.core.errors import UserError
 from sip.records.summary import TrainingSummary
 
-LOWER_IS_BETTER = ("val/ece", "val/nll")  # of validation; drawn sets' metrics say it themselves
+LOWER_IS_BETTER = ("val/ece", "val/nll")  # of validation; metrics of generated images state it
 
 
 class Objectives:
-    """The metrics of `train.objectives`, held against what the sweeper does with them.
+    """The metrics of `train.objectives`, checked against what the sweeper does with them.
 
     Args:
         config: The whole configuration.
-        draws: Whether the arm draws pictures.
+        generates: Whether the arm generates images.
 
     Raises:
-        UserError: They are none, of test, or of pictures that are not drawn or not measured; or
-            the sweeper expects another number of them, or goes the wrong way.
+        UserError: There are none, or some of test, or of images that are not generated or not
+            measured; or the sweeper expects another number of them, or goes the wrong way.
     """
 
-    def __init__(self, config: DictConfig, draws: bool) -> None:
-        found = config.train.objectives
-        self.names = [found] if isinstance(found, str) else [str(name) for name in found or []]
+    def __init__(self, config: DictConfig, generates: bool) -> None:
+        given = config.train.objectives
+        self.names = [given] if isinstance(given, str) else [str(name) for name in given or []]
         if not self.names:
-            raise UserError("train.objectives: expected at least one metric, came none")
+            raise UserError("train.objectives: must be at least one metric, got none")
         for name in self.names:
             if not name.startswith(("val/", "generated/")):
                 raise UserError(
                     f"train.objectives: must be metrics of val/ or generated/, got {name}; nothing "
                     "is chosen on test"
                 )
-            if name.startswith("generated/") and not (draws and config.metrics):
+            if name.startswith("generated/") and not (generates and config.metrics):
                 raise UserError(
-                    f"train.objectives: {name} is of drawn pictures, and "
-                    + ("metrics=[] measures none" if draws else "this arm draws none")
+                    f"train.objectives: {name} is of generated images, and "
+                    + ("metrics=[] measures none" if generates else "this arm generates none")
                 )
         self.directions = _directions()
         if self.directions is not None and len(self.directions) != len(self.names):
             raise UserError(
-                f"hydra.sweeper.direction: expected one for each of train.objectives "
-                f"({', '.join(self.names)}), came {', '.join(self.directions)}"
+                f"hydra.sweeper.direction: must be one for each of train.objectives "
+                f"({', '.join(self.names)}), got {', '.join(self.directions)}"
             )
         self._check({name: name not in LOWER_IS_BETTER for name in self._of("val/")})
 
     def of(self, summary: TrainingSummary) -> float | tuple[float, ...]:
-        """Return the values of a finished run: a number, or a tuple where there are several.
+        """Return the values of a finished run: a number, or a tuple if there are several.
 
         Raises:
             UserError: The run has no such metric, or the sweeper goes the wrong way.
@@ -67,8 +67,8 @@ class Objectives:
         values = tuple(float(known[name]) for name in self.names)
         return values if len(values) > 1 else values[0]
 
-    def _of(self, room: str) -> list[str]:
-        return [name for name in self.names if name.startswith(room)]
+    def _of(self, prefix: str) -> list[str]:
+        return [name for name in self.names if name.startswith(prefix)]
 
     def _check(self, higher_is_better: Mapping[str, bool]) -> None:
         """Refuse a direction that makes a metric worse."""
@@ -76,18 +76,18 @@ class Objectives:
             right = "maximize" if higher_is_better.get(name, True) else "minimize"
             if name in higher_is_better and direction != right:
                 raise UserError(
-                    f"hydra.sweeper.direction: {name} is to {right}, came {direction}; the "
+                    f"hydra.sweeper.direction: must {right} {name}, got {direction}; the "
                     f"directions are those of train.objectives ({', '.join(self.names)})"
                 )
 
 
 def _directions() -> list[str] | None:
-    """Return the directions of the sweeper, in lower case; None where none is searching."""
+    """Return the directions of the sweeper, in lower case; None if none is searching."""
     if not HydraConfig.initialized():
         return None
     job = HydraConfig.get()
     if job.mode != RunMode.MULTIRUN or "direction" not in job.sweeper:
         return None
-    found: Any = job.sweeper.direction
-    several = found if isinstance(found, Sequence) and not isinstance(found, str) else [found]
-    return [str(getattr(one, "name", one)).lower() for one in several]
+    given: Any = job.sweeper.direction
+    listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    return [str(getattr(item, "name", item)).lower() for item in listed]

@@ -207,6 +207,18 @@ def test_a_refused_value_names_its_key_as_one_types_it() -> None:
     assert str(error.value) == "prompts.guidance.scale: must be a finite number, got nan"
 
 
+@pytest.mark.parametrize(
+    ("source", "key"), [("mixing.p", "mixing.p"), ("profile.p", "augmentation.offline.p")]
+)
+def test_a_value_of_another_key_is_named_by_that_key(source: str, key: str) -> None:
+    node = {"_target_": "sip.augmentation.offline.generated.GeneratedMode", "mode": "replace"}
+    node |= {"p": f"${{{source}}}", "weight": 0.5, "ratio": None}
+    values = {"p": 2.0}
+    config = {"mixing": values, "profile": values, "augmentation": {"offline": node}}
+    with pytest.raises(UserError, match=rf"^{key}: must be in \[0, 1\], got 2.0$"):
+        build(OmegaConf.create(config).augmentation)
+
+
 OWN = """
 import os
 from sip.core.errors import UserError

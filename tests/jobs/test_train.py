@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -120,6 +122,19 @@ def test_wandb_holds_the_accuracy_offline(first: tuple[TrainingSummary, Path]) -
     stored = b"".join(file.read_bytes() for file in run.rglob("*") if file.is_file())
     assert b"test_accuracy" in stored
     assert first[0].fingerprint in run.name
+
+
+def test_a_finished_run_is_found_without_heavy_imports(
+    folder: Path, first: tuple[TrainingSummary, Path]
+) -> None:
+    overrides = [*SHORT, "+exp=resnet50_sip", "logger=csv", f"hydra.run.dir={folder / 'hydra'}"]
+    overrides += [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
+    code = "import sys, sip.train as t; t.main(); print([m for m in %r if m in sys.modules])"
+    heavy = ["torch", "timm", "pytorch_lightning", "diffusers", "transformers", "pandas", "scipy"]
+    command = [sys.executable, "-c", code % heavy, *overrides]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CONF.parent)
+    assert first[0].fingerprint in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "[]"
 
 
 def test_second_start_makes_nothing(
