@@ -129,9 +129,10 @@ def test_a_finished_run_is_found_without_heavy_imports(
 ) -> None:
     overrides = [*SHORT, "+exp=resnet50_sip", "logger=csv", f"hydra.run.dir={folder / 'hydra'}"]
     overrides += [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
-    code = "import sys, sip.train as t; t.main(); print([m for m in %r if m in sys.modules])"
     heavy = ["torch", "timm", "pytorch_lightning", "diffusers", "transformers", "pandas", "scipy"]
-    command = [sys.executable, "-c", code % heavy, *overrides]
+    look = f"atexit.register(lambda: print([m for m in {heavy} if m in sys.modules]))"
+    code = f"import atexit, sys, sip.train; {look}; sip.train.main()"
+    command = [sys.executable, "-c", code, *overrides]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CONF.parent)
     assert first[0].fingerprint in ended.stdout
     assert ended.stdout.splitlines()[-1] == "[]"
