@@ -43,7 +43,7 @@ from sip.records.write import (
     write_rejected_sheet,
     write_summary,
 )
-from sip.store.repair import mend
+from sip.store.repair import repair
 
 
 def generate(config: DictConfig) -> None:
@@ -54,7 +54,7 @@ def generate(config: DictConfig) -> None:
             than `images.max_failed`, after it.
     """
     if config.retry == "damaged" and not config.plan:
-        mend(Path(config.paths.store), config.runtime.num_workers)
+        repair(Path(config.paths.store), config.runtime.num_workers)
     work = Generation(config)
     if config.plan:
         print(text_table(work.plan().lines()))

@@ -24,7 +24,7 @@ from sip.core import progress
 from sip.core.progress import say
 from sip.jobs.objectives import Objectives
 from sip.jobs.train_job import TrainJob
-from sip.store.repair import check_retry, mend
+from sip.store.repair import check_retry, repair
 
 
 def train(config: DictConfig) -> float | tuple[float, ...] | None:
@@ -39,7 +39,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     """
     check_retry(config.retry)
     if config.retry == "damaged" and not config.plan:
-        mend(Path(config.paths.store), config.runtime.num_workers)
+        repair(Path(config.paths.store), config.runtime.num_workers)
     job = TrainJob(config)
     job.say_ignored_settings()
     objectives = Objectives(config, job.augmentation.offline.generates)

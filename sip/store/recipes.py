@@ -24,9 +24,9 @@ def check_or_write(file: Path, recipe: Any) -> None:
 
 
 def _read_recipe(file: Path) -> Any:
-    """Return what a recipe's file holds; None where it is lost.
+    """Return the content of a recipe's file; None if it is lost.
 
-    It may be written again: the folder's name is the fingerprint of the recipe of its rows.
+    It may be written again: the name of the folder is the fingerprint of the recipe of its rows.
     """
     try:
         return json.loads(file.read_text())
@@ -37,7 +37,7 @@ def _read_recipe(file: Path) -> Any:
         say("store", f"{file} could not be read; written again")
     except OSError as error:
         raise UserError(
-            f"{file} should hold the recipe of the rows beside it and cannot be read "
+            f"{file} should hold the recipe of the rows next to it and cannot be read "
             f"({error.strerror}); let this user read it, or give another paths.store"
         ) from error
     return None
@@ -45,8 +45,10 @@ def _read_recipe(file: Path) -> Any:
 
 def _another(file: Path, found: Any, recipe: Any) -> UserError:
     """Return the error for a recipe that is not that of the folder's name."""
-    named = f"{file} should hold the recipe of the rows beside it and holds another"
-    there, here = (one.get("version") if isinstance(one, dict) else None for one in (found, recipe))
+    named = f"{file} should hold the recipe of the rows next to it and holds another"
+    there, here = (
+        values.get("version") if isinstance(values, dict) else None for values in (found, recipe)
+    )
     if isinstance(there, int) and isinstance(here, int) and there > here:
         return UserError(
             f"{named}, of a newer SIP (version {there} of how these rows are made, here "

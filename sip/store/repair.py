@@ -1,10 +1,10 @@
-"""What a disk has changed after it was written: found, named, and made again on request.
+"""Find data that changed on the disk after it was written, and have it made again on request.
 
-Whatever reads rows or drawn pictures checks them against what was written (`sip.store.shards`,
-`sip.core.tars.read_checked`) and stops where they differ. `retry=damaged` then checks the whole
-store: a shard with damage is moved to the folder `damaged` of its room, its sound rows are kept in
-a new shard, and the others are missing and thus made again, to the same bytes. What was moved is
-never read again; look at it, and remove it.
+All reads of rows and generated images compare checksums (`sip.store.shards`,
+`sip.core.tars.read_checked`) and stop if they differ. `retry=damaged` then checks the whole store:
+a damaged shard is moved to the folder `damaged` of its room, its sound rows are kept in a new
+shard, and the other rows are missing and so made again, to the same bytes. Moved shards are never
+read again; delete them after a look.
 """
 
 import os
@@ -24,19 +24,19 @@ from sip.store.claims import Claims
 from sip.store.shards import ROWS_FILE, TAR_FILE, ShardWriter, read_columns, read_rows
 
 RETRIES = (None, "failed", "damaged")
-BAR_AFTER = 3.0  # s of checking until it shows a bar
-FOLDER = "damaged"  # in a room, beside `shards`
+BAR_AFTER = 3.0  # s of checking before a progress bar is shown
+FOLDER = "damaged"  # in a room, next to `shards`
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was seen of a shard.
+    """The outcome of checking one shard.
 
     Attributes:
-        rows: Those that are sound, with "payload" and "suffix" where they have a file.
-        num_bad: Rows whose file is damaged; None where the rows themselves are.
-        damaged: The first damaged file; None: there is none.
-        num_bytes: That were read of files.
+        rows: Sound rows, with "payload" and "suffix" if they have a file.
+        num_bad: Number of rows whose file is damaged; None if the rows themselves are.
+        damaged: The first damaged file; None if there is none.
+        num_bytes: Bytes of files that were read.
     """
 
     rows: list[dict[str, Any]]
@@ -49,18 +49,18 @@ def check_retry(value: Any) -> None:
     """Check the setting `retry`.
 
     Raises:
-        UserError: There is no such value.
+        UserError: It is not one of `RETRIES`.
     """
     if value not in RETRIES:
-        raise UserError(f"retry: expected null, failed or damaged, came {value!r}")
+        raise UserError(f"retry: must be null, failed or damaged, got {value!r}")
 
 
-def mend(store: Path, num_threads: int) -> int:
-    """Check all finished shards of a store; set aside those with damage. Return their number.
+def repair(store: Path, num_threads: int) -> int:
+    """Check all finished shards of a store; set damaged ones aside. Return their number.
 
     Args:
-        store: Its folder; it need not be there.
-        num_threads: That read and hash, a shard each.
+        store: Folder of the store; may be missing.
+        num_threads: Threads that read and hash, one shard each.
 
     Raises:
         UserError: The disk cannot be written.
@@ -89,10 +89,11 @@ def _look(shard: Path) -> Checked:
 
 
 def check(shard: Path, keep: bool) -> Checked:
-    """Compare a shard with what was written.
+    """Compare a shard with its checksums.
 
     Args:
-        keep: Return the sound rows with their files' bytes.
+        shard: Folder of the shard.
+        keep: Whether to return the sound rows with the bytes of their files.
     """
     rows: list[dict[str, Any]] = []
     num_bad, num_bytes, damaged = 0, 0, None
@@ -117,7 +118,7 @@ def _rows(shard: Path) -> Iterator[dict[str, Any]]:
 
 
 def _with_payload(row: dict[str, Any], data: bytes | None) -> dict[str, Any]:
-    """Return a row as `ShardWriter.add` takes it."""
+    """Return a row in the form that `ShardWriter.add` takes."""
     if "file" not in row:
         return row
     stored = {name: value for name, value in row.items() if name not in ("file", "file_sha256")}
@@ -142,10 +143,10 @@ def _set_aside(shard: Path) -> None:
                 for row in seen.rows:
                     writer.add(row)
                 writer.commit([row["key"] for row in seen.rows])
-            # Last, so that a kill before leaves sound rows twice and none of them nowhere.
+            # Last: a kill before it leaves sound rows twice, and loses none.
             os.rename(shard, room / FOLDER / shard.name)
     say(
         room.parent.name,
         f"{seen.num_bad or 1} damaged, first {seen.damaged}; {len(seen.rows)} sound rows kept, the "
-        f"others are made again; the old shard lies in {room / FOLDER / shard.name}",
+        f"other ones are made again; the old shard is in {room / FOLDER / shard.name}",
     )

@@ -200,13 +200,9 @@ def read_rows(shard: Path, keys: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def _open(shard: Path) -> pq.ParquetFile:
-    """Open the rows of a shard, which are what was written: the name holds their hash.
-
-    A shard of an older version has a shorter name, and none.
-    """
+    """Open the rows of a shard; they must have the hash in its name."""
     data = (shard / ROWS_FILE).read_bytes()
-    known = shard.name.rpartition("-")[2]
-    if len(known) == HASH_LENGTH and known != _hash(data):
+    if shard.name.rpartition("-")[2] != _hash(data):
         raise _damaged(shard, "its checksum is not the one that it was written with")
     return pq.ParquetFile(pa.BufferReader(data))
 

@@ -228,7 +228,7 @@ def test_bad_pictures_fail_alone_and_are_tried_again(tmp_path: Path, own: Path) 
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("retry=all", "retry: expected null, failed or damaged, came 'all'"),
+        ("retry=all", "retry: must be null, failed or damaged, got 'all'"),
         ("runtime.shard_size=0", "runtime.shard_size: must be a whole number >= 1, got 0"),
         ("runtime.batch_size.images=abc", "images: must be a whole number >= 1 or auto, got 'abc'"),
         ("trainer.devices=0", "trainer.devices: must be a whole number >= 1 or auto, got 0"),
