@@ -20,7 +20,7 @@ def task(config: "DictConfig") -> None:
 
     for name, least in (("max_images", 0), ("thumbnail_size", 16)):
         if type(config[name]) is not int or config[name] < least:
-            raise UserError(f"{name}: expected {least} or more, came {config[name]!r}")
+            raise UserError(f"{name}: must be a whole number >= {least}, got {config[name]!r}")
     store = None if config.store is None else Path(config.store)
     runs = find_runs(Path(config.runs), config.experiment, store)
     title = config.experiment or "all runs"

@@ -1,22 +1,45 @@
-"""The page as a whole: template, style, script and data in one file."""
+"""The page as a whole: templates, style, script and data in one file."""
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING, Any
 
-from sip.report import sections
-from sip.report.html import Html, csp_hash, escape, join, script_json, tag
-from sip.report.pictures import choose, collect, page_data
-from sip.report.results import Arm, groups
+from sip.core.text import without_paths
+from sip.report.charts import Scale
+from sip.report.images import choose, collect, page_data
+from sip.report.results import CONTROL, Arm, QualityRow, groups, quality
 from sip.report.runs import NamedRun
-from sip.report.thumbnails import Thumbnails
+from sip.report.thumbnails import Thumbnails, file_address
+from sip.tables.statistics import Estimate
 
-FOLDER = Path(__file__).parent
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
 POLICY = (
     "default-src 'none'; img-src data:; style-src {style}; script-src {script}; "
     "base-uri 'none'; form-action 'none'"
 )
 FIGURES = (".svg", ".png")
+ABOUT = {
+    "generated/consistency_label": (
+        "Similarity to the label",
+        "cosine with “a photo of a <class>”",
+    ),
+    "generated/consistency_caption": ("Similarity to the caption", "cosine with the kept caption"),
+    "generated/label_agreement": ("Label agreement", "share that zero-shot finds in its class"),
+    "generated/diversity_original": ("Distance to the original", "1 − cosine"),
+    "generated/diversity_class": ("Distance within a class", "1 − cosine, mean over pairs"),
+    "generated/vendi": ("Vendi score", "effective number of different images"),
+    "generated/frechet": ("Fréchet distance", "to real images, scorer's embeddings"),
+    "generated/kernel_distance": ("Kernel distance", "squared MMD, unbiased"),
+    "generated/precision": ("Precision", "share of generated images near real ones"),
+    "generated/recall": ("Recall", "share of real images near generated ones"),
+    "generated/density": ("Density", "about 1 for equal distributions"),
+    "generated/coverage": ("Coverage", "share of real images with a generated one near"),
+}
 
 
 def page(
@@ -32,73 +55,125 @@ def page(
     """Return the page.
 
     Args:
-        runs: Of the experiment.
-        title: Its name.
+        runs: Runs of the experiment.
+        title: Name of the experiment.
         header: What the experiment says of itself, such as "Question" and "Command".
         figures: Folder whose PNG and SVG files are shown; may be missing.
-        max_images: Drawn pictures on the page, at most.
-        thumbnail_size: Longer side of a picture on the page, in px, at most.
-        command: That made this page.
+        max_images: Generated images on the page, at most.
+        thumbnail_size: Longer side of an image on the page, in px, at most.
+        command: The command that made this page.
     """
-    by_group = groups(runs)
-    drawn = collect(runs)
+    shown_groups = [_group(name, arms) for name, arms in groups(runs).items()]
+    generated = collect(runs)
     thumbnails = Thumbnails(thumbnail_size)
-    chosen = page_data(choose(drawn, max_images), thumbnails)
+    chosen = page_data(choose(generated, max_images), thumbnails)
     files = sorted(figures.iterdir()) if figures.is_dir() else []
-    gallery = template("gallery.html") if chosen else Html("")
+    shown_figures = {file.stem: file_address(file) for file in files if file.suffix in FIGURES}
+    given = [run.record.summary.command for run in runs]
+    arms = [arm for group in shown_groups for arm in group["arms"]]
     parts = {
-        "result": sections.result(by_group),
-        "quality": sections.measured(by_group),
-        "figures": sections.figures(file for file in files if file.suffix in FIGURES),
-        "pictures": gallery or None,
-        "cost": sections.cost(by_group),
-        "commands": sections.commands(runs, header, command),
-        "environment": sections.environment(runs),
+        "result": True,
+        "quality": any(group["quality"]["rows"] for group in shown_groups),
+        "figures": bool(shown_figures),
+        "images": bool(chosen),
+        "cost": True,
+        "commands": True,
+        "environment": True,
     }
-    there = {name: part for name, part in parts.items() if part is not None}
-    links = [tag("a", name.capitalize(), href=f"#{name}") for name in there]
-    style, script = template("page.css"), template("page.js")
-    data = {"pictures": chosen, "images": thumbnails.sources, "total": len(drawn)}
-    text = Template(template("page.html")).substitute(
-        policy=escape(POLICY.format(style=csp_hash(style), script=csp_hash(script))),
-        title=escape(title),
+    style = (TEMPLATES / "page.css").read_text("utf-8")
+    script = (TEMPLATES / "page.js").read_text("utf-8")
+    template = _environment().get_template("page.html.j2")
+    text = template.render(
+        policy=POLICY.format(style=csp_hash(style), script=csp_hash(script)),
         style=style,
-        opening=_opening(title, header, by_group, len(drawn)),
-        strip=Html('<div id="strip" aria-label="Originals and what was drawn from them"></div>')
-        if chosen
-        else "",
-        navigation=join(*links),
-        body=join(*there.values()),
-        data=script_json("data", data),
         script=script,
+        title=title,
+        header=header,
+        counts={
+            "runs": len(runs),
+            "arms": len(arms),
+            "seeds": len({seed for arm in arms for seed in arm.runs}),
+            "generated images": len(generated),
+        },
+        sections=[name for name, is_there in parts.items() if is_there],
+        groups=shown_groups,
+        describe=describe,
+        figures=shown_figures,
+        commands=[without_paths(command) for command in given if command],
+        num_without_command=given.count(None),
+        page_command=without_paths(command) if command else None,
+        environment=environment(runs),
+        runs=runs,
+        data={"images": chosen, "sources": thumbnails.sources, "total": len(generated)},
     )
-    return text.encode("utf-8", "replace").decode()  # file names may hold what is no text
+    # File names and texts of other people may hold what is no text.
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def template(name: str) -> Html:
-    """Return a file of this package as it is."""
-    return Html((FOLDER / name).read_text(encoding="utf-8"))
+def _environment() -> "Environment":
+    """Return the templates: text is escaped, unless it is marked as HTML."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
+    made.filters |= {"number": number, "signed": signed, "measure": measure}
+    return made
 
 
-def _opening(
-    title: str, header: Mapping[str, str], by_group: Mapping[str, Sequence[Arm]], num_drawn: int
-) -> Html:
-    arms = [arm for group in by_group.values() for arm in group]
-    seeds = {seed for arm in arms for seed in arm.runs}
-    figures = {
-        "runs": sum(len(arm.runs) for arm in arms),
-        "arms": len(arms),
-        "seeds": len(seeds),
-        "pictures drawn": num_drawn,
+def _group(name: str, arms: Sequence[Arm]) -> dict[str, Any]:
+    """Return what the templates need of the arms with one backbone and data set."""
+    columns, rows = quality(arms)
+    return {
+        "name": name,
+        "arms": arms,
+        "scale": Scale(arms),
+        "control": next((arm for arm in arms if arm.name == CONTROL), None),
+        "quality": {"columns": columns, "rows": rows},
     }
-    shown = [tag("div", tag("dd", f"{value:,}"), tag("dt", name)) for name, value in
-             figures.items()]  # fmt: skip
-    question = header.get("Question")
-    expected = header.get("Expected")
-    return join(
-        tag("p", "SIP · experiment report", class_="eyebrow"),
-        tag("h1", title),
-        tag("p", question, class_="question") if question else None,
-        tag("p", tag("b", "Expected. "), expected, class_="expected") if expected else None,
-        tag("dl", *shown, class_="counts"),
-    )
+
+
+def environment(runs: Sequence[NamedRun]) -> dict[str, list[str]]:
+    """Return library, platform or commit -> the versions that runs were made with."""
+    facts: dict[str, dict[str, None]] = {}
+    for run in runs:
+        summary = run.record.summary
+        commit = (summary.commit or "not recorded")[:12]
+        for name, value in {
+            **summary.versions, "platform": summary.platform, "commit": commit
+        }.items():  # fmt: skip
+            facts.setdefault(name, {})[value] = None
+    return {name: list(values) for name, values in facts.items()}
+
+
+def describe(row: QualityRow) -> tuple[str, str]:
+    """Return title and explanation of a metric of generated images."""
+    return ABOUT.get(row.metric, (row.metric, row.unit))
+
+
+def number(value: Estimate) -> str:
+    """Return mean and half width of an interval."""
+    text = f"{value.mean:.2f}"
+    return text if value.half_width is None else f"{text} ± {value.half_width:.2f}"
+
+
+def signed(value: Estimate) -> str:
+    """Return mean and half width of a difference, with its sign."""
+    text = f"{value.mean:+.2f}".replace("-", "−")
+    return text if value.half_width is None else f"{text} ± {value.half_width:.2f}"
+
+
+def measure(value: float | None) -> str:
+    """Return a metric with three digits; a dash for None."""
+    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+
+
+def csp_hash(text: str) -> str:
+    """Return the source expression that allows exactly this inline script or style."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

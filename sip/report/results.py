@@ -1,7 +1,7 @@
-"""The numbers of the page: accuracy of each arm over seeds, quality of drawn sets, cost."""
+"""The numbers of the page: accuracy of each arm over seeds, quality of its images, cost."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
@@ -17,8 +17,7 @@ from sip.tables.statistics import (
     paired_difference,
 )
 
-DRAWING = ("captions", "scores", "prompts", "images")  # stages
-TRAINING = "classifier"
+GENERATION = ("captions", "scores", "prompts", "images")  # stages
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,28 @@ class Arm:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the difference survives the correction: its interval leaves out 0 then, too."""
+        """Whether the difference survives the correction; its interval then excludes 0, too."""
         return self.holm_p is not None and self.holm_p < 1 - LEVEL
 
     def mean_of(self, key: str) -> float:
         """Return the mean over runs of a number in the summary."""
         return mean(getattr(run.record.summary, key) for run in self.runs.values())
 
-    def seconds(self, stages: Iterable[str]) -> float:
-        """Return the seconds that its runs spent in these stages together."""
-        return sum(run.record.summary.seconds(*stages) for run in self.runs.values())
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Ends of the accuracy's interval within [0, 100]; twice the mean if it has none."""
+        half = self.accuracy.half_width or 0.0
+        return max(0.0, self.accuracy.mean - half), min(100.0, self.accuracy.mean + half)
+
+    @property
+    def generation_seconds(self) -> float:
+        """Seconds that its runs spent together on generating images."""
+        return sum(run.record.summary.seconds(*GENERATION) for run in self.runs.values())
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of training a run, the mean over its runs."""
+        return mean(run.record.summary.seconds("classifier") for run in self.runs.values())
 
 
 def groups(runs: Sequence[NamedRun]) -> dict[str, list[Arm]]:
@@ -107,7 +118,7 @@ def _arm(name: str, runs: dict[int, NamedRun], control: dict[int, NamedRun]) -> 
 
 @dataclass(frozen=True)
 class QualityRow:
-    """A number about drawn sets.
+    """A metric of the generated images of several arms.
 
     Attributes:
         metric: Its name.
@@ -125,7 +136,7 @@ class QualityRow:
 
 
 def quality(arms: Sequence[Arm]) -> tuple[list[str], list[QualityRow]]:
-    """Return the names of the drawn sets, those of equal numbers together, and the numbers."""
+    """Return the arms, those with the same generated images together, and their metrics."""
     sets: dict[tuple, list[str]] = {}
     facts: dict[str, MetricRow] = {}
     for arm in arms:

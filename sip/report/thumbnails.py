@@ -1,4 +1,4 @@
-"""Small copies of pictures, as texts that stand in the page itself."""
+"""Small copies of images, as texts in the page itself."""
 
 import base64
 import io
@@ -13,10 +13,10 @@ QUALITY = 82  # of JPEG
 
 
 class Thumbnails:
-    """Copies of picture files, each file once.
+    """Small copies of image files, each file once.
 
     Args:
-        size: Longer side of a copy, in px; smaller pictures keep their size.
+        size: Longer side of a copy, in px; smaller images keep their size.
 
     Attributes:
         sources: Key -> "data:" address.
@@ -28,7 +28,7 @@ class Thumbnails:
         self._keys: dict[str, str | None] = {}
 
     def key(self, file: str | None) -> str | None:
-        """Return the key of a file's copy; None where there is no picture that can be read."""
+        """Return the key of a file's copy; None if there is no image that can be read."""
         if file is None:
             return None
         if file not in self._keys:
@@ -42,9 +42,9 @@ class Thumbnails:
         return self._keys[file]
 
 
-def data_address(picture: Image.Image, size: int) -> str:
-    """Return a copy of an RGB picture, of `size` px at most, as a "data:" address."""
-    small = picture.copy()
+def data_address(image: Image.Image, size: int) -> str:
+    """Return a copy of an RGB image, of `size` px at most, as a "data:" address."""
+    small = image.copy()
     small.thumbnail((size, size), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     if max(small.size) <= LOSSLESS:

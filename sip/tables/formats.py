@@ -76,7 +76,8 @@ def long_form(document: Document, metric: str) -> "pd.DataFrame":
         first = [*place, metric, value.mean, value.half_width, value.num]
         first.append(" ".join(map(str, cell.seeds)))
         prints = " ".join(run.summary.fingerprint for _, run in sorted(cell.runs.items()))
-        rows += [[*first, *_compared(one), prints] for one in mine or [None]]
+        several: list[Comparison | None] = [*mine] or [None]
+        rows += [[*first, *_compared(one), prints] for one in several]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from sip.core.errors import UserError
 from sip.records.read import RunRecord
-from sip.report.html import csp_hash, join, script_json, tag
+from sip.report.page import csp_hash
 from sip.report.results import groups
 from sip.report.runs import NamedRun
 from tests.records.made_up import training_summary
@@ -28,7 +28,7 @@ def data_of(text: str) -> dict:
 
 
 def test_question_table_cost_commands_and_environment_are_there(text: str) -> None:
-    assert "Does it help, &quot;really&quot; &lt;b&gt;?" in text
+    assert "Does it help, &#34;really&#34; &lt;b&gt;?" in text
     assert "71.00 ± 2.48" in text and "81.00 ± 2.48" in text
     assert "<b>+10.00 ± 0.00<small> p &lt; 0.001" in text  # its interval leaves out 0
     assert "+1.00 ± 2.48" in text and "<b>+1.00" not in text
@@ -41,25 +41,25 @@ def test_question_table_cost_commands_and_environment_are_there(text: str) -> No
 
 def test_every_picture_says_how_it_was_drawn(text: str) -> None:
     data = data_of(text)
-    assert data["total"] == len(data["pictures"]) == 12
-    first = next(p for p in data["pictures"] if p["sample_id"] == "001" and p["variant"] == 0)
+    assert data["total"] == len(data["images"]) == 12
+    first = next(p for p in data["images"] if p["sample_id"] == "001" and p["variant"] == 0)
     assert first["class_name"] == HARM and first["seed"] == str(SEED + 1)
     assert first["spans"][1] == [HARM, 1.5] and first["candidates"][0] == [CAPTION, 0.3]
     assert first["arms"] == ["resnet50 + sip", "resnet50 + sip_cutmix"] and len(first["runs"]) == 6
     assert first["label_similarity"] == pytest.approx(0.21)
     assert (first["guidance_scale"], first["noise_rate"]) == (4.5, 0.5)
-    assert all(p["original"] in data["images"] for p in data["pictures"])
-    left = [p for p in data["pictures"] if "left out" in p["views"]]
+    assert all(p["original"] in data["sources"] for p in data["images"])
+    left = [p for p in data["images"] if "left out" in p["views"]]
     assert {(p["status"], p["reason"]) for p in left} == {
         ("failed", "black"), ("rejected", "similarity")
     }  # fmt: skip
-    assert next(p for p in left if p["status"] == "failed")["drawn"] is None
-    worst = [p["label_similarity"] for p in data["pictures"] if "worst" in p["views"]]
+    assert next(p for p in left if p["status"] == "failed")["generated"] is None
+    worst = [p["label_similarity"] for p in data["images"] if "worst" in p["views"]]
     assert sorted(worst) == pytest.approx([0.2, 0.21, 0.22])
 
 
 def test_originals_are_made_smaller_and_stand_there_once(text: str) -> None:
-    images = data_of(text)["images"]
+    images = data_of(text)["sources"]
     assert len(images) == 6 + 11 == len(set(images.values()))
     kinds = [address.partition(";")[0] for address in images.values()]
     assert (kinds.count("data:image/jpeg"), kinds.count("data:image/png")) == (6, 11)
@@ -90,16 +90,16 @@ def test_no_place_of_this_machine_is_told(text: str, root: Path) -> None:
 
 def test_the_number_of_pictures_is_bounded(root: Path) -> None:
     data = data_of(write_page(root, "max_images=8", "thumbnail_size=64").read_text())
-    assert len(data["pictures"]) == 8 and data["total"] == 12
-    assert [sum(view in p["views"] for p in data["pictures"]) for view in
+    assert len(data["images"]) == 8 and data["total"] == 12
+    assert [sum(view in p["views"] for p in data["images"]) for view in
             ("left out", "worst")] == [2, 2]  # fmt: skip
-    assert all(address.startswith("data:image/png") for address in data["images"].values())
+    assert all(address.startswith("data:image/png") for address in data["sources"].values())
 
 
 def test_an_experiment_that_draws_nothing_has_no_gallery(tmp_path: Path) -> None:
     make_run(tmp_path, "none", 0, quality=[])
     text = write_page(tmp_path).read_text()
-    assert 'id="pictures"' not in text and "70.00" in text
+    assert 'id="images"' not in text and "70.00" in text
     assert "There is no arm without" not in text or "compare" in text
 
 
@@ -108,7 +108,7 @@ def test_pictures_that_are_gone_leave_a_gap(tmp_path: Path) -> None:
     for file in (tmp_path / "store").rglob("*.png"):
         file.unlink()
     data = data_of(write_page(tmp_path).read_text())
-    assert all(p["drawn"] is None and p["original"] for p in data["pictures"])
+    assert all(p["generated"] is None and p["original"] for p in data["images"])
 
 
 def test_the_experiments_own_words_and_figures_are_found(tmp_path: Path) -> None:
@@ -128,21 +128,13 @@ def test_the_experiments_own_words_and_figures_are_found(tmp_path: Path) -> None
     ("override", "message"),
     [
         ("experiment=other", "runs of experiment 'other', got 9 of other"),
-        ("max_images=-1", "max_images: expected 0 or more, came -1"),
-        ("thumbnail_size=a", "thumbnail_size: expected 16 or more, came 'a'"),
+        ("max_images=-1", "max_images: must be a whole number >= 0, got -1"),
+        ("thumbnail_size=a", "thumbnail_size: must be a whole number >= 16, got 'a'"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(root: Path, override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         write_page(root, override)
-
-
-def test_texts_are_escaped_unless_they_are_html() -> None:
-    made = tag("a", "<b>", tag("i", "&"), None, title='"x"', hidden=True, lang=None, class_="c")
-    assert made == '<a title="&quot;x&quot;" hidden class="c">&lt;b&gt;<i>&amp;</i></a>'
-    assert join("'", 3) == "&#x27;3"
-    assert "</script" not in script_json("d", ["</script>", "\u2028"])[:-9]
-    assert json.loads(script_json("d", [HARM])[39:-9]) == [HARM]
 
 
 def test_many_arms_are_held_to_more(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sip.core.errors import UserError
-from sip.report.pictures import ReportImage, choose
+from sip.report.images import ReportImage, choose
 from sip.report.results import groups
 from sip.report.runs import find_runs, header_of
 from tests.records.made_up import generation_summary, write_run

@@ -9,12 +9,12 @@
   });
 
   const data = JSON.parse(document.getElementById("data").textContent);
-  const pictures = data.pictures;
+  const images = data.images;
   const cards = document.getElementById("cards");
   if (!cards) return;
   const viewer = document.getElementById("viewer");
   const strip = document.getElementById("strip");
-  const opening = []; // the pictures of the strip
+  const opening = []; // the images of the strip
   let shown = []; // what the filters leave
   let series = []; // what the viewer steps through
   let current = -1; // position in it
@@ -33,10 +33,10 @@
     return made;
   }
 
-  function picture(key, alt) {
-    const source = data.images[key];
-    if (!source) return element("div", { class: "nothing", role: "img", "aria-label": alt }, "no picture");
-    const image = element("img", { class: "picture", alt, src: source });
+  function image(key, alt) {
+    const source = data.sources[key];
+    if (!source) return element("div", { class: "nothing", role: "img", "aria-label": alt }, "no image");
+    const image = element("img", { class: "image", alt, src: source });
     image.addEventListener("load", () => {
       if (Math.max(image.naturalWidth, image.naturalHeight) <= 96) image.classList.add("small");
     });
@@ -65,8 +65,8 @@
         element(
           "div",
           { class: "pair" },
-          picture(one.original, `original, ${one.class_name}`),
-          picture(one.drawn, `drawn, ${one.class_name}`),
+          image(one.original, `original, ${one.class_name}`),
+          image(one.generated, `generated, ${one.class_name}`),
         ),
         element(
           "div",
@@ -141,8 +141,8 @@
         "div",
         { class: "viewer-head" },
         element("h2", { id: "viewer-title" }, one.class_name),
-        step(-1, "Previous picture", "←"),
-        step(1, "Next picture", "→"),
+        step(-1, "Previous image", "←"),
+        step(1, "Next image", "→"),
         element("button", { type: "button", id: "close", onclick: () => viewer.close() }, "Close"),
       ),
       element(
@@ -154,8 +154,8 @@
           element(
             "div",
             { class: "both" },
-            element("figure", {}, picture(one.original, "original"), element("figcaption", {}, `original ${one.sample_id}`)),
-            element("figure", {}, picture(one.drawn, "drawn"), element("figcaption", {}, `drawn, variant ${one.variant}`)),
+            element("figure", {}, image(one.original, "original"), element("figcaption", {}, `original ${one.sample_id}`)),
+            element("figure", {}, image(one.generated, "generated"), element("figcaption", {}, `generated, variant ${one.variant}`)),
           ),
           one.status === "ok"
             ? null
@@ -177,7 +177,7 @@
           prompt(one),
           element("h3", {}, "Candidate captions"),
           candidates(one),
-          element("h3", {}, "How it was drawn"),
+          element("h3", {}, "How it was generated"),
           element(
             "dl",
             { class: "facts" },
@@ -187,7 +187,7 @@
             fact("seed", one.seed),
             fact("negative prompt", one.negative_prompt),
             fact("arms", one.arms.join(", "), true),
-            fact("picture", element("code", {}, one.id), true),
+            fact("image", element("code", {}, one.id), true),
             fact("runs", element("code", {}, one.runs.join(", ")), true),
           ),
         ),
@@ -228,7 +228,7 @@
   const order = document.getElementById("order");
 
   for (const [name, select] of Object.entries(selects)) {
-    const known = [...new Set(pictures.flatMap(values[name]))];
+    const known = [...new Set(images.flatMap(values[name]))];
     select.append(element("option", { value: "" }, "all"));
     known.forEach((value) => select.append(element("option", { value }, value)));
     select.closest("label").hidden = known.length < 2;
@@ -239,7 +239,7 @@
   const titles = { spread: "Spread", worst: "Least like their label", "left out": "Left out" };
   const views = document.getElementById("views");
   for (const [name, title] of Object.entries(titles)) {
-    const count = pictures.filter((one) => one.views.includes(name)).length;
+    const count = images.filter((one) => one.views.includes(name)).length;
     if (!count) continue;
     const choose = () => {
       view = name;
@@ -251,7 +251,7 @@
 
   function show() {
     for (const button of views.children) button.setAttribute("aria-pressed", button.dataset.view === view);
-    shown = pictures.filter(
+    shown = images.filter(
       (one) =>
         one.views.includes(view) &&
         Object.entries(selects).every(([name, s]) => !s.value || values[name](one).includes(s.value)),
@@ -261,7 +261,7 @@
     if (order.value === "distance") shown.sort((a, b) => missing(b.original_distance, -9) - missing(a.original_distance, -9));
     cards.replaceChildren(...shown.map(card));
     document.getElementById("shown").textContent =
-      `${shown.length} shown; ${pictures.length} of ${data.total.toLocaleString("en")} drawn pictures are on this page. ` +
+      `${shown.length} shown; ${images.length} of ${data.total.toLocaleString("en")} generated images are on this page. ` +
       "The number is the similarity to the label.";
   }
 
@@ -269,15 +269,15 @@
   show();
 
   // Ten of them, one a class where there are as many, open the page.
-  for (const one of shown.filter((one) => data.images[one.drawn] && data.images[one.original]))
+  for (const one of shown.filter((one) => data.sources[one.generated] && data.sources[one.original]))
     if (opening.length < 10 && !opening.some((other) => other.class_name === one.class_name)) opening.push(one);
   opening.forEach((one, position) => {
     strip.append(
       element(
         "button",
-        { type: "button", "aria-label": `${one.class_name}: original and drawn`, onclick: () => open(opening, position) },
-        picture(one.original, ""),
-        picture(one.drawn, ""),
+        { type: "button", "aria-label": `${one.class_name}: original and generated`, onclick: () => open(opening, position) },
+        image(one.original, ""),
+        image(one.generated, ""),
       ),
     );
   });

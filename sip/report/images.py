@@ -1,4 +1,4 @@
-"""Which drawn pictures the page shows, and all that it says of each."""
+"""Choose the generated images on the page, and what it says of each."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from sip.core.text import without_paths
 from sip.report.runs import NamedRun
 from sip.report.thumbnails import Thumbnails
 
-LEFT_OUT_SHARE = 0.25  # of the pictures on the page, at most
+LEFT_OUT_SHARE = 0.25  # of the images on the page, at most
 WORST_SHARE = 0.25
 # What is copied from a row as it is.
 FACTS = (
@@ -26,11 +26,11 @@ FACTS = (
 
 @dataclass
 class ReportImage:
-    """A drawn picture, with all runs that used it.
+    """A generated image, with all runs that used it.
 
     Attributes:
         row: Of `pictures.parquet` and `quality.parquet`.
-        file, original: Where the two pictures lie; None where that is not known.
+        file, original: Paths of the generated image and its original; None if not known.
         arms: Names with their groups, each once.
         runs: Fingerprints.
         views: Of "spread", "worst" and "left out", those that show it.
@@ -50,7 +50,7 @@ class ReportImage:
 
 
 def collect(runs: Iterable[NamedRun]) -> list[ReportImage]:
-    """Return the drawn pictures of all runs; one that several share stands once."""
+    """Return the generated images of all runs; one that several share is listed once."""
     found: dict[tuple[Any, ...], ReportImage] = {}
     for run in runs:
         rows, quality = run.record.images(), run.record.image_quality()
@@ -73,18 +73,18 @@ def collect(runs: Iterable[NamedRun]) -> list[ReportImage]:
     return list(found.values())
 
 
-def choose(drawn: Sequence[ReportImage], at_most: int) -> list[ReportImage]:
+def choose(images: Sequence[ReportImage], at_most: int) -> list[ReportImage]:
     """Return those for the page, noting for each why it is there.
 
     A quarter may be left-out ones, a quarter the least similar to their label, the rest is spread
     over arms and classes.
 
     Args:
-        drawn: All of them.
-        at_most: Pictures on the page.
+        images: All of them.
+        at_most: Images on the page.
     """
-    left_out = spread([one for one in drawn if one.is_left_out], int(at_most * LEFT_OUT_SHARE))
-    used = [one for one in drawn if not one.is_left_out]
+    left_out = spread([one for one in images if one.is_left_out], int(at_most * LEFT_OUT_SHARE))
+    used = [one for one in images if not one.is_left_out]
     judged = [one for one in used if one.row.get("label_similarity") is not None]
     judged.sort(key=lambda one: one.row["label_similarity"])
     num_worst = min(int(at_most * WORST_SHARE), -(-len(judged) // 4))
@@ -105,23 +105,23 @@ def _place_on_page(one: ReportImage) -> tuple[Any, ...]:
     return row["label"], row["sample_id"], row["noise_rate"], row["variant"]
 
 
-def _in_turn(drawn: Sequence[ReportImage]) -> list[ReportImage]:
+def _in_turn(images: Sequence[ReportImage]) -> list[ReportImage]:
     """Return one of each set of arms and class, then a second of each, and so on."""
     piles: dict[Any, list[ReportImage]] = defaultdict(list)
-    for one in sorted(drawn, key=lambda one: (one.row["label"], one.row["id"])):
+    for one in sorted(images, key=lambda one: (one.row["label"], one.row["id"])):
         piles[tuple(one.arms), one.row["label"]].append(one)
     turns = range(max(map(len, piles.values()), default=0))
     return [pile[turn] for turn in turns for pile in piles.values() if turn < len(pile)]
 
 
 def page_data(chosen: Sequence[ReportImage], thumbnails: Thumbnails) -> list[dict[str, Any]]:
-    """Return what the page's script is told of each picture; plain JSON types."""
+    """Return what the page's script gets of each image; plain JSON types."""
     return [
         {
             **{name: _plain(one.row.get(name)) for name in FACTS},
             "error": without_paths(one.row.get("error") or ""),
             "seed": str(one.row["seed"]),  # JavaScript's numbers do not hold it
-            "drawn": thumbnails.key(one.file),
+            "generated": thumbnails.key(one.file),
             "original": thumbnails.key(one.original),
             "spans": json.loads(one.row.get("spans") or "[]"),
             "candidates": json.loads(one.row.get("candidates") or "[]"),
