@@ -70,8 +70,7 @@ def yield_to_command_line(config: DictConfig) -> None:
 
 def list_jobs(config: DictConfig) -> list[list[str]]:
     """Return the overrides of each job: all combinations, the first parameter varying slowest."""
-    params = config.hydra.sweeper.params or {}
-    texts = [f"{key}={value}" for key, value in params.items()]
+    texts = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     axes = [
         [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]

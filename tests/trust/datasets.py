@@ -116,7 +116,7 @@ FOLDERS: list[tuple[str, Make, tuple[str, ...], str]] = [
     ("an empty picture", with_file("cat/x.jpg", b""), (), "1 of 17 files cannot be read"),
     ("half a header", with_file("cat/x.png", PNG[:20]), (), "1 of 17 files cannot be read"),
     ("a PNG of 50,000 x 50,000 px", with_file("cat/x.png", TOO_LARGE["square.png"]), (),
-     "the first: .*2500000000 pixels.*; fix or remove"),
+     "the first: .*2500000000 pixels"),
     ("a PNG that Pillow would let pass", with_file("cat/x.png", TOO_LARGE["just.png"]), (),
      "9500 x 9500 px is more|90250000 pixels"),
     ("a GIF of 65,535 x 65,535 px", with_file("cat/x.gif", TOO_LARGE["canvas.gif"]), (),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -153,3 +154,31 @@ def test_all_usual_formats_are(tmp_path: Path, image_format: str) -> None:
         assert image.size == (6, 4)
     (tmp_path / "a").write_bytes(stream.getvalue())
     assert read_rgb(tmp_path / "a", None).size == size_of(tmp_path / "a") == (6, 4)
+
+
+def damaged(rng: Random, data: bytes) -> bytes:
+    """Return data with some bytes changed, cut out or repeated, mostly in its header."""
+    made = bytearray(data)
+    for _ in range(rng.choice((1, 2, 8))):
+        start = rng.randrange(min(len(made), rng.choice((64, len(made)))))
+        value = rng.choice(
+            (b"", rng.randbytes(1), b"\xff\xff\xff\xff", made[start : start + 9] * 9)
+        )
+        made[start : start + rng.randrange(1, 9)] = value
+    return bytes(made)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "JPEG2000"])
+def test_damaged_images_are_read_or_refused_in_one_line(tmp_path: Path, image_format: str) -> None:
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (24, 20, 3), np.uint8)
+    Image.fromarray(noise).save(stream, image_format)
+    for number in range(60):
+        data = damaged(Random(number), stream.getvalue())
+        (tmp_path / "a").write_bytes(data)
+        size_of(data)
+        read_grey(str(tmp_path / "a"))
+        try:
+            assert read_rgb(tmp_path / "a", 8).mode == "RGB"
+        except ValueError as error:
+            assert "\n" not in str(error) and "readable" in str(error)
