@@ -91,10 +91,10 @@ def _counts(source: Source) -> str:
         return f"{min(by_class.values()):,} to {max(by_class.values()):,} pictures a class."
     rows = [
         f"| {label} | {escape_markdown(source.class_names[label])} "
-        f"| {source.counts[label, 'drawn']:,} | {source.counts[label, 'real']:,} |"
+        f"| {source.counts[label, 'generated']:,} | {source.counts[label, 'real']:,} |"
         for label in sorted(by_class)
     ]
-    return "\n".join(["| label | class | drawn | real |", "|---|---|---|---|", *rows])
+    return "\n".join(["| label | class | generated | real |", "|---|---|---|---|", *rows])
 
 
 def _failed(source: Source) -> str:

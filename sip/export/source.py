@@ -26,7 +26,7 @@ SIGNATURES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
 
 # Column -> (type, what it holds); the provenance of each picture, in every format.
 COLUMNS = {
-    "kind": ("string", "drawn, or real for an original"),
+    "kind": ("string", "generated, or real for an original"),
     "id": ("string", "of the picture"),
     "sample_id": ("string", "of the original in the source data set"),
     "label": ("int64", "class index"),
@@ -201,9 +201,9 @@ class Source:
                 self._hashes[row["sample_id"]] = row["sha256"]
             if self._is_exported(row):
                 self.counts[row["label"], row["kind"]] += 1
-            elif row["kind"] == "drawn" and row.get("status") == "rejected":
+            elif row["kind"] == "generated" and row.get("status") == "rejected":
                 self.rejected[row["reason"]] += 1
-            elif row["kind"] == "drawn":
+            elif row["kind"] == "generated":
                 self.failed[row.get("reason") or "failed"] += 1
 
     def _original_paths(self) -> dict[str, str]:

@@ -23,7 +23,7 @@ def evaluate(folder: Path) -> dict[str, float]:
     """Write `per_class.csv` and `confusion.png` (both of test); return all metrics of val and test.
 
     Args:
-        folder: Folder of a run, with `predictions.parquet` and `pictures.parquet`.
+        folder: Folder of a run, with `predictions.parquet` and `images.parquet`.
 
     Raises:
         UserError: One of these is missing.

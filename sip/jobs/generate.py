@@ -1,7 +1,7 @@
 """Drawing a whole training set, on one device or many, without training on it.
 
 The pictures lie in the store. The folder `generate-<dataset>-<images>-<fingerprint>` under
-`paths.runs` says which they are: `pictures.parquet` with the provenance of each, `summary.json`,
+`paths.runs` says which they are: `images.parquet` with the provenance of each, `summary.json`,
 `config.yaml`, `contact_sheet.png`, `rejected.png` where a filter rejected some, and
 `quality.parquet` with each kept one's similarity to its label, caption and original. `sip.export`
 makes a data set of what is kept; with `logger.log_artifacts=true` it is a W&B artefact too. A
@@ -138,7 +138,7 @@ class Generation:
             names = self.dataset.class_names
             found = verdicts(offline, offline.drawn(prompts, said), names, self.stages)
         write_images(
-            self.folder / "pictures.parquet",
+            self.folder / "images.parquet",
             {"train": samples},
             mark(offline.drawn(prompts, said), found),
             offline.store.root,
@@ -244,7 +244,7 @@ class Generation:
                 "U-Net evaluations": f"{summary.unet_evaluations:,}",
                 "seconds": ", ".join(f"{r.stage} {r.seconds:.1f}" for r in summary.stages),
                 "images in": str(folder),
-                "list and provenance": str(self.folder / "pictures.parquet"),
+                "list and provenance": str(self.folder / "images.parquet"),
                 "contact sheet": str(sheet) if sheet else "none: nothing was generated",
                 "as a data set": f"python -m sip.export run={shlex.quote(str(self.folder))} "
                 "format=image_folder output=FOLDER",

@@ -5,7 +5,7 @@ The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.
 - `summary.json`: the numbers; written last, so a run with it is finished
 - `config.yaml`: the resolved configuration
 - `metrics.csv`: the curves
-- `pictures.parquet`: every image used, the generated ones with their provenance
+- `images.parquet`: every image used, the generated ones with their provenance
 - `predictions.parquet`: logits on val and test
 - `per_class.csv`, `confusion.png`: of test
 - `classifier.safetensors`: the weights that validation chose

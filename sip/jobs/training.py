@@ -196,7 +196,7 @@ def _open(job: TrainJob, splits: Splits, sifted: Sifted) -> list["Logger"]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").unlink(missing_ok=True)
     store = Path(job.config.paths.store)
-    write_images(folder / "pictures.parquet", splits, sifted.pictures, store)
+    write_images(folder / "images.parquet", splits, sifted.pictures, store)
     values = write_config(job.config, folder / "config.yaml")
     generated = None
     if job.offline and sifted.kept:

@@ -14,7 +14,7 @@ from sip.core.files import read_yaml
 from sip.records.summary import GenerationSummary, Summary, TrainingSummary
 
 REMEDY = "the run is damaged: delete its folder, and run it again"
-SUMMARY, IMAGES, QUALITY = "summary.json", "pictures.parquet", "quality.parquet"
+SUMMARY, IMAGES, QUALITY = "summary.json", "images.parquet", "quality.parquet"
 ROWS_AT_ONCE = 4096
 # Stages that a run without generated images does not have: the values of its configuration below
 # these keys play no part in it.

@@ -99,7 +99,7 @@ def _rows(
     for image in generated:
         prompt, row = image.prompt, image.row
         yield {
-            "kind": "drawn",
+            "kind": "generated",
             "id": prompt.image_id,
             "sample_id": prompt.sample_id,
             "split": "train",

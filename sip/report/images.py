@@ -29,7 +29,7 @@ class ReportImage:
     """A generated image, with all runs that used it.
 
     Attributes:
-        row: Of `pictures.parquet` and `quality.parquet`.
+        row: Of `images.parquet` and `quality.parquet`.
         file, original: Paths of the generated image and its original; None if not known.
         arms: Names with their groups, each once.
         runs: Fingerprints.
@@ -58,7 +58,7 @@ def collect(runs: Iterable[NamedRun]) -> list[ReportImage]:
             row["id"]: _place(run, row.get("file")) for row in rows if row["kind"] == "real"
         }
         for row in rows:
-            if row["kind"] != "drawn":
+            if row["kind"] != "generated":
                 continue
             one = found.setdefault(
                 (row["id"], row["status"], row.get("reason")),

@@ -158,7 +158,7 @@ def _pictures(
     drawn = {
         row["sample_id"]: row
         for row in rows
-        if row["kind"] == "drawn" and row["variant"] == sheet.variant
+        if row["kind"] == "generated" and row["variant"] == sheet.variant
     }
     return drawn, {row["id"]: row for row in rows if row["kind"] == "real"}
 

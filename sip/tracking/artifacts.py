@@ -124,4 +124,5 @@ def use(run: "wandb.Run", images: GeneratedSet, artifact: "wandb.Artifact") -> N
 
 def _suffix(data: bytes) -> str:
     with Image.open(io.BytesIO(data)) as image:
-        return SUFFIXES[str(image.format).lower()]
+        suffixes: Mapping[str, str] = {**SUFFIXES}
+        return suffixes[str(image.format).lower()]

@@ -96,8 +96,8 @@ def summaries() -> list[dict]:
 
 def test_a_captioner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     follow("captioner.md", monkeypatch, DRAWN)
-    (file,) = Path("runs").glob("generate-digits-*/pictures.parquet")
-    drawn = pd.read_parquet(file).query("kind == 'drawn'")
+    (file,) = Path("runs").glob("generate-digits-*/images.parquet")
+    drawn = pd.read_parquet(file).query("kind == 'generated'")
     assert len(drawn) == 10
     assert drawn.caption.str.fullmatch(r"a (dark|grey|bright) picture of a \w+").all()
 

@@ -36,7 +36,7 @@ def encoded(number: int) -> bytes:
 
 
 def drawn_rows(store: Path, storage: str, numbers: range) -> list[dict[str, Any]]:
-    """Draw pictures into a shard of their own; return the rows of `pictures.parquet`."""
+    """Draw pictures into a shard of their own; return the rows of `images.parquet`."""
     shards = store / "images" / "img2img-0123456789" / "shards"
     shards.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(store / "tmp", shards, "owner", storage)
@@ -48,7 +48,7 @@ def drawn_rows(store: Path, storage: str, numbers: range) -> list[dict[str, Any]
     rows = read_rows(shard, set(read_columns(shard, ["key"])["key"]))
     return [
         {
-            "kind": "drawn",
+            "kind": "generated",
             "id": row["key"],
             "sample_id": f"digits/{number % 2}",
             "split": "train",
@@ -97,9 +97,7 @@ def make_run(tmp_path: Path) -> Path:
     fields = [
         (name, pa.array([row.get(name) for row in rows]).type) for name in [*rows[0], "reason"]
     ]
-    pq.write_table(
-        pa.Table.from_pylist(real + rows, pa.schema(fields)), folder / "pictures.parquet"
-    )
+    pq.write_table(pa.Table.from_pylist(real + rows, pa.schema(fields)), folder / "images.parquet")
     summary = training_summary(recipe=RECIPE, commit="c0ffee", versions={"torch": "2.15"})
     write_summary(folder, summary)
     config = {

@@ -31,10 +31,10 @@ Make = Callable[..., Options]
 
 def change(run: Path, edit: Callable[[list[dict]], list[dict] | None]) -> None:
     """Edit the rows of a run's list of pictures."""
-    table = pq.read_table(run / "pictures.parquet")
+    table = pq.read_table(run / "images.parquet")
     rows = table.to_pylist()
     rows = edit(rows) or rows
-    pq.write_table(pa.Table.from_pylist(rows, table.schema), run / "pictures.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), run / "images.parquet")
 
 
 def left_in(folder: Path) -> list[str]:
@@ -81,9 +81,9 @@ def test_what_never_came_onto_the_list_counts_as_failed_too(options: Make, run: 
 
 
 def test_what_a_filter_rejected_is_left_out_and_counted(options: Make, run: Path) -> None:
-    file = run / "pictures.parquet"
+    file = run / "images.parquet"
     rows = pd.read_parquet(file, dtype_backend="pyarrow")
-    first = rows.index[rows.kind == "drawn"][0]
+    first = rows.index[rows.kind == "generated"][0]
     rows.loc[first, ["status", "reason"]] = ["rejected", "contradicted"]
     rows.to_parquet(file)
     source = export(options())
@@ -95,7 +95,7 @@ def test_what_a_filter_rejected_is_left_out_and_counted(options: Make, run: Path
 
 def test_originals_come_along_with_their_own_content(options: Make, run: Path) -> None:
     source = export(options(originals=True))
-    assert Counter(kind for _, kind in source.counts.elements()) == {"drawn": 7, "real": 10}
+    assert Counter(kind for _, kind in source.counts.elements()) == {"generated": 7, "real": 10}
     listed = list(source.pictures())
     assert len({picture.name for picture in listed}) == 17
     real = [picture for picture in listed if picture.facts["kind"] == "real"]
@@ -112,11 +112,13 @@ def test_originals_come_along_with_their_own_content(options: Make, run: Path) -
 def test_the_originals_hash_is_in_the_provenance(options: Make, run: Path) -> None:
     hashes = {
         row["sample_id"]: row["sha256"]
-        for row in pq.read_table(run / "pictures.parquet").to_pylist()
+        for row in pq.read_table(run / "images.parquet").to_pylist()
         if row["kind"] == "real"
     }
     first = next(iter(hashes))
-    change(run, lambda rows: [row | {"sample_id": first} for row in rows if row["kind"] == "drawn"])
+    change(
+        run, lambda rows: [row | {"sample_id": first} for row in rows if row["kind"] == "generated"]
+    )
     assert [p.facts["source_sha256"] for p in Source(run, None, False).pictures()] == [None] * 7
     real = {"kind": "real", "id": first, "sample_id": first, "split": "train", "label": 0}
     change(run, lambda rows: [real | {"class_name": "zero", "sha256": hashes[first]}, *rows])
@@ -216,9 +218,7 @@ def test_the_output_must_be_new_or_empty(options: Make) -> None:
 
 
 def test_what_is_no_finished_run_is_refused(options: Make, run: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match="must be the folder of a finished run with pictures.parquet"
-    ):
+    with pytest.raises(UserError, match="must be the folder of a finished run with images.parquet"):
         export(options(run=tmp_path))
     with pytest.raises(UserError, match="expected the store in .*none; say where it is"):
         export(options(store=tmp_path / "none"))

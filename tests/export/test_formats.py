@@ -38,7 +38,7 @@ def check_facts(facts: dict, data: bytes) -> None:
     assert facts["sample_id"] == f"digits/{number % 2}"
     assert facts["prompt"] == "a photo of é dog"
     assert json.loads(facts["spans"]) == [["a photo of ", 1.0], ["é dog", 1.5]]
-    for name, value in {"kind": "drawn", "caption": "é dog"}.items():
+    for name, value in {"kind": "generated", "caption": "é dog"}.items():
         assert facts[name] == value
     numbers = {"label": number % 2, "seed": SEED + number, "unet_evaluations": 50, "variant": 0}
     for name, value in numbers.items():
@@ -143,9 +143,9 @@ def test_an_export_is_the_same_bytes_each_time(
 def test_links_share_the_stores_files(options: Make, run: Path) -> None:
     with pytest.raises(UserError, match=r"link=true: expected pictures that are files, came .*tar"):
         export(options(link=True))
-    rows = pq.read_table(run / "pictures.parquet")
+    rows = pq.read_table(run / "images.parquet")
     keep = [not (file or "").count(".tar") for file in rows["file"].to_pylist()]
-    pq.write_table(rows.filter(keep), run / "pictures.parquet")
+    pq.write_table(rows.filter(keep), run / "images.parquet")
     made = options(link=True)
     export(made)
     pictures = list(made.output.rglob("*.png"))

@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Path:
         {"kind": "real", "split": split, "label": label, "class_name": NAMES[label]}
         for label, split in pictures
     ]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "pictures.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "images.parquet")
     rows = []
     for split, said in (("val", (0, 1, 2)), ("test", (0, 1, 0))):
         for label, answer in enumerate(said):

@@ -89,8 +89,8 @@ def test_the_folder_tells_what_was_drawn(whole: Path) -> None:
     (folder,) = (whole / "runs").glob("generate-digits-img2img-*")
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["num_real"], summary["num_generated"], summary["failures"]) == (20, 20, {})
-    rows = pd.read_parquet(folder / "pictures.parquet")
-    drawn = rows[rows.kind == "drawn"]
+    rows = pd.read_parquet(folder / "images.parquet")
+    drawn = rows[rows.kind == "generated"]
     assert len(drawn) == 20 and (rows.kind == "real").sum() == 20
     assert summary["unet_evaluations"] == drawn.unet_evaluations.sum() == 20 * 2 * 2
     assert all((whole / "store" / file).is_file() for file in drawn.file)

@@ -65,7 +65,7 @@ def test_every_stage_did_its_work(first: tuple[TrainingSummary, Path]) -> None:
 
 def test_unet_evaluations_are_counted(first: tuple[TrainingSummary, Path]) -> None:
     # 4 steps at noise rate 0.5 are 2, each twice where the guidance scale is above 1
-    used = pd.read_parquet(first[1] / "pictures.parquet").query("kind == 'drawn'")
+    used = pd.read_parquet(first[1] / "images.parquet").query("kind == 'generated'")
     expected = sum(2 * (2 if scale > 1 else 1) for scale in used.guidance_scale)
     assert first[0].unet_evaluations == expected == used.unet_evaluations.sum()
 
@@ -73,7 +73,7 @@ def test_unet_evaluations_are_counted(first: tuple[TrainingSummary, Path]) -> No
 def test_guidance_follows_the_papers_rule_from_each_similarity(
     first: tuple[TrainingSummary, Path],
 ) -> None:
-    used = pd.read_parquet(first[1] / "pictures.parquet").query("kind == 'drawn'")
+    used = pd.read_parquet(first[1] / "images.parquet").query("kind == 'generated'")
     for row in used.itertuples():
         best = max(json.loads(row.candidates), key=lambda pair: pair[1])
         assert [row.caption, row.similarity] == best
@@ -86,7 +86,7 @@ def test_guidance_follows_the_papers_rule_from_each_similarity(
 def test_run_folder_holds_what_it_says(first: tuple[TrainingSummary, Path]) -> None:
     names = {file.name for file in first[1].iterdir()}
     assert {
-        "summary.json", "config.yaml", "metrics.csv", "pictures.parquet", "predictions.parquet",
+        "summary.json", "config.yaml", "metrics.csv", "images.parquet", "predictions.parquet",
         "classifier.safetensors", "contact_sheet.png", "quality.parquet",
     } <= names  # fmt: skip
     with Image.open(first[1] / "contact_sheet.png") as sheet:
@@ -99,7 +99,7 @@ def test_run_folder_holds_what_it_says(first: tuple[TrainingSummary, Path]) -> N
 def test_what_was_drawn_is_measured(first: tuple[TrainingSummary, Path]) -> None:
     summary, folder = first
     rows = pd.read_parquet(folder / "quality.parquet")
-    drawn = pd.read_parquet(folder / "pictures.parquet").query("kind == 'drawn'")
+    drawn = pd.read_parquet(folder / "images.parquet").query("kind == 'generated'")
     assert sorted(rows.id) == sorted(drawn.id)
     names = {row.metric: row for row in summary.quality}
     assert names["generated/coverage"].split == "val"
@@ -112,7 +112,7 @@ def test_what_was_drawn_is_measured(first: tuple[TrainingSummary, Path]) -> None
 def test_real_pictures_are_found_beside_the_store(
     folder: Path, first: tuple[TrainingSummary, Path]
 ) -> None:
-    real = pd.read_parquet(first[1] / "pictures.parquet").query("kind == 'real'")
+    real = pd.read_parquet(first[1] / "images.parquet").query("kind == 'real'")
     assert all((folder / "store" / file).is_file() for file in real.file)
     assert not any(Path(file).is_absolute() for file in real.file)
 
@@ -245,7 +245,7 @@ def test_own_pictures_in_one_line(tmp_path: Path) -> None:
     summary = run.finished()
     assert summary is not None
     assert (summary.num_real, summary.num_generated) == (4, 4)
-    used = pd.read_parquet(run.folder / "pictures.parquet")
+    used = pd.read_parquet(run.folder / "images.parquet")
     assert set(used.class_name) == {"red circle", "green square"}
     (tmp_path / "own" / "red circle" / "0.png").unlink()
     assert TrainJob(sip(tmp_path, *own)).fingerprint != summary.fingerprint

@@ -80,7 +80,7 @@ def test_the_summary_counts_and_the_list_names_what_was_rejected(
     assert (summary["num_real"], summary["num_generated"]) == (10, 10)
     made = {row["stage"]: (row["found"], row["made"]) for row in summary["stages"]}
     assert made["embeddings"] == (0, 30) and made["images"] == (0, 20)
-    rows = pd.read_parquet(folder / "pictures.parquet").query("kind == 'drawn'")
+    rows = pd.read_parquet(folder / "images.parquet").query("kind == 'generated'")
     assert Counter(rows.status) == {"ok": 10, "rejected": 10}
     assert set(rows[rows.status == "rejected"].reason) == set(reasons)
     assert rows.groupby("label").status.apply(lambda s: set(s) == {"ok", "rejected"}).all()
@@ -94,7 +94,7 @@ def test_what_is_kept_is_closest_to_its_label_by_the_stock_model(
 ) -> None:
     model = CLIPModel.from_pretrained(SCORER, dtype=torch.float32).eval()
     processor = CLIPProcessor.from_pretrained(SCORER, backend="pil")
-    rows = pd.read_parquet(similar[1] / "pictures.parquet").query("kind == 'drawn'")
+    rows = pd.read_parquet(similar[1] / "images.parquet").query("kind == 'generated'")
     for _, two in rows.groupby("label"):
         pictures = [Image.open(folder / "store" / file).convert("RGB") for file in two.file]
         text = f"a photo of a {two.class_name.iloc[0]}"
@@ -164,7 +164,7 @@ def test_the_control_is_trained_once_and_equals_the_plain_run(
     logits = torch.tensor(np.stack(stored.logits.tolist()))
     assert seen == pytest.approx(logits.softmax(1).numpy(), abs=1e-5)
 
-    drawn = pd.read_parquet(run_folder / "pictures.parquet").query("kind == 'drawn'")
+    drawn = pd.read_parquet(run_folder / "images.parquet").query("kind == 'generated'")
     seen = judge([str(folder / "store" / file) for file in drawn.file])
     wrong = (seen.argmax(1) != drawn.label) & (seen.max(1) > 0.05)
     assert (drawn.status == "rejected").tolist() == wrong.tolist()
@@ -181,7 +181,7 @@ def test_a_filter_that_leaves_nothing_says_why(
 def test_classes_without_a_picture_are_named(
     folder: Path, similar: tuple[dict, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    rows = pd.read_parquet(similar[1] / "pictures.parquet").query("status == 'rejected'")
+    rows = pd.read_parquet(similar[1] / "images.parquet").query("status == 'rejected'")
     values = sorted(float(text.split()[0]) for text in rows.error)
     threshold = f"filter.threshold={values[-1] + 0.002}"
     train(config(folder, "filter=similarity", "filter.keep=null", threshold))
@@ -217,7 +217,7 @@ def test_the_drawing_job_filters_and_the_export_takes_what_is_kept(
     folder: Path, guided: tuple[dict, Path], similar: tuple[dict, Path]
 ) -> None:
     summary, run = guided
-    rows = pd.read_parquet(run / "pictures.parquet").query("kind == 'drawn'")
+    rows = pd.read_parquet(run / "images.parquet").query("kind == 'generated'")
     kept = rows[rows.status == "ok"]
     assert (len(rows), len(kept)) == (20, summary["num_generated"])
     assert summary["filter"]["kept"] == len(kept) and summary["failures"] == {}

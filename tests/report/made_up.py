@@ -66,7 +66,7 @@ def make_run(root: Path, arm: str, seed: int, **changes) -> Path:
     folder = root / "runs" / f"resnet50-{arm}-seed{seed}"
     folder.mkdir(parents=True)
     drawn = [] if arm == "none" else pictures(root)
-    write_images(folder / "pictures.parquet", {"train": samples(root)}, drawn, root / "store")
+    write_images(folder / "images.parquet", {"train": samples(root)}, drawn, root / "store")
     numbers: list[MetricRow] = []
     if drawn:
         judged = [one for one in drawn if one.row["status"] == "ok"]

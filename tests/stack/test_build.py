@@ -198,9 +198,9 @@ def test_the_engine_draws_with_it(made: tuple[DictConfig, Path], data: Path, pla
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [*paths, *overrides])
     generate(config)
-    (file,) = (place / "runs").glob("generate-*/pictures.parquet")
+    (file,) = (place / "runs").glob("generate-*/images.parquet")
     rows = pd.read_parquet(file)
-    drawn = rows[rows.kind == "drawn"]
+    drawn = rows[rows.kind == "generated"]
     assert len(drawn) == 2 and set(drawn.status) == {"ok"}
     assert set(drawn.class_name) == set(CLASSES)
     with Image.open(place / "store" / drawn.file.iloc[0]) as picture:

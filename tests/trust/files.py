@@ -56,10 +56,10 @@ def text(name: str, content: str) -> Callable[[Path], Any]:
 
 def out_of_place(run: Path) -> None:
     """Put the predictions of a run in the place of its images."""
-    (run / "predictions.parquet").rename(run / "pictures.parquet")
+    (run / "predictions.parquet").rename(run / "images.parquet")
 
 
-RUNS, CONFIG, IMAGES = "runs=FOLDER/runs", "config.yaml", "pictures.parquet"
+RUNS, CONFIG, IMAGES = "runs=FOLDER/runs", "config.yaml", "images.parquet"
 TABLE, PAGE = (RUNS, "output=FOLDER/out/table"), (RUNS, "output=FOLDER/out.html")
 EXPORT = ("run=FOLDER/run", "output=FOLDER/out")
 STRANGE = "paths: {store: STORE}\ndataset: {_target_: os.system, command: x}"

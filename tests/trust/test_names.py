@@ -77,14 +77,14 @@ def test_any_names_become_safe_folders(names: list[str]) -> None:
 def renamed_run(tmp_path: Path, class_name: str, **columns: Any) -> Path:
     """Return a made-up run whose class 1 has another name, and whose rows have other columns."""
     run = make_run(tmp_path)
-    rows = pq.read_table(run / "pictures.parquet").to_pylist()
+    rows = pq.read_table(run / "images.parquet").to_pylist()
     for row in rows:
         if row["label"] == 1:
             row["class_name"] = class_name
-        if row["kind"] == "drawn" and row["file"]:
+        if row["kind"] == "generated" and row["file"]:
             row |= columns
-    schema = pq.read_schema(run / "pictures.parquet")
-    pq.write_table(pa.Table.from_pylist(rows, schema), run / "pictures.parquet")
+    schema = pq.read_schema(run / "images.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema), run / "images.parquet")
     return run
 
 
