@@ -1,7 +1,7 @@
 """What the source says of a class: docstrings and arguments, read without importing anything.
 
 So the pages can be built where torch is not installed. Arguments that a class leaves to the one it
-is built on ("As in `Settings`", "See `Listed`") are looked up there.
+is built on ("As in `Settings`") are looked up there.
 """
 
 import ast
