@@ -30,7 +30,7 @@ def seeded(seed: int, device: "torch.device | None" = None) -> Iterator[None]:
 
     Args:
         seed: In [0, 2**63).
-        device: Whose generator is seeded beside the CPU's.
+        device: Device whose generator is seeded next to the CPU's.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks for an end in good order, the second ends at once."""
+"""Ctrl-C and SIGTERM: the first finishes the current batch, the second stops at once."""
 
 import signal
 import sys
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sip.core import progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Told of the first signal too: other processes of the same job.
+# Called with the first signal: they pass it on to other processes of the same job.
 forward: list[Callable[[int], None]] = []
 
 ECHO = 2.0  # s
@@ -24,10 +24,10 @@ _active = False
 
 
 class Stopped(KeyboardInterrupt):  # noqa: N818  (not an error)
-    """The work was asked to stop, and has stopped with everything finished in the store.
+    """The job was asked to stop and has stopped; all finished rows are in the store.
 
     Attributes:
-        signum: The signal that asked for it.
+        signum: Number of the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -36,18 +36,18 @@ class Stopped(KeyboardInterrupt):  # noqa: N818  (not an error)
 
 
 def stop_requested() -> bool:
-    """Return whether the work should end after the batch at hand."""
+    """Return whether the job should stop after the current batch."""
     return _requested is not None
 
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM inside into a request; raise `Stopped` at the end of it.
+    """Turn the first SIGINT or SIGTERM in the block into a request; raise `Stopped` at its end.
 
-    Outside of the main thread it only passes through.
+    Outside of the main thread, do nothing.
 
     Raises:
-        Stopped: A stop was asked for, whether or not the work was finished by then.
+        Stopped: A stop was requested, whether or not the block was finished by then.
     """
     global _active, _requested
     if _active:
@@ -69,14 +69,14 @@ def graceful() -> Iterator[None]:
 
 
 def reclaim() -> None:
-    """Take the signals back from a library that has put its own handlers in their place."""
+    """Install the handlers again after a library has replaced them."""
     if _active:
         for number in SIGNALS:
             signal.signal(number, _on_signal)
 
 
 def raise_if_stopped() -> None:
-    """Raise `Stopped` where a stop was requested."""
+    """Raise `Stopped` if a stop was requested."""
     if _requested is not None:
         raise Stopped(_requested)
 
@@ -92,4 +92,4 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     for tell in forward:
         tell(number)
     if progress.is_first:
-        tqdm.write("stopping after the batch at hand; once more to stop at once", sys.stderr)
+        tqdm.write("finishing the current batch; press Ctrl-C again to stop now", sys.stderr)

@@ -1,19 +1,19 @@
-"""Progress bars with rate and time left, on terminals and in log files alike; lines beside them."""
+"""Progress bars with rate and time left, and lines above them, on terminals and in log files."""
 
 import sys
 from typing import Any
 
 from tqdm import tqdm
 
-# Of several processes of one job, only the first says anything; `devices.launch` sets it.
+# Of several processes of one job, only the first prints; `devices.launch` sets it.
 is_first = True
 
 
 class Progress(tqdm):
-    """A tqdm bar whose `update` also takes what to show behind the rate."""
+    """A tqdm bar whose `update` also takes values to show behind the rate."""
 
     def update(self, n: float | None = 1, **shown: Any) -> bool | None:
-        """Advance by `n`; `shown` stands behind the rate."""
+        """Advance by `n` and show `shown` behind the rate."""
         if shown:
             self.set_postfix(shown, refresh=False)
         return super().update(n)

@@ -1,7 +1,7 @@
 """Tar files whose members are found by offset: `<tar>::<offset>:<size>` names a member's bytes.
 
-Plain POSIX (ustar) archives that depend on the members alone: no times, no owners. One file holds
-thousands of pictures, and each is still read with a single `pread`.
+Plain POSIX (ustar) archives that depend only on their members: no times, no owners. One file holds
+thousands of images, and each is still read with a single `pread`.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Text for people: counts, durations and sizes, and strings escaped for where they are shown."""
+"""Text for people: counts, durations, sizes, and escapes for Markdown, LaTeX and terminals."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Work beside the device: reading ahead of it and writing behind it, with bounded queues."""
+"""Background threads with bounded queues: read ahead of the device and write behind it."""
 
 import queue
 import threading
@@ -21,10 +21,10 @@ def prefetch(
     """Read items in background threads; the results come in order, with their items.
 
     The items themselves are pulled in a thread too, at most `ahead` + `num_threads` before they
-    are handed out. Where a stop was requested, nothing more is handed out.
+    are handed out. After a stop was requested, nothing more is handed out.
 
     Raises:
-        Exception: What `items` or `read` raises, where its result would have come.
+        Exception: What `items` or `read` raises, at the position of its result.
     """
     ready: queue.Queue[tuple[Item, Future[Result]] | BaseException | None] = queue.Queue(ahead)
     closed = threading.Event()

@@ -79,7 +79,7 @@ class Claims:
         write_atomically(self._file, json.dumps(claim))
 
     def release(self) -> None:
-        """Give all claims back; does nothing where none is held."""
+        """Give all claims back; do nothing if none is held."""
         if self._held:
             self._stop.set()
             with suppress(OSError), self.locked():  # a disk that is gone: the claim dies with us
@@ -125,8 +125,8 @@ def is_alive(claim: dict, silent_for: float) -> bool:
 def host_name() -> str:
     """Return a name for the space in which process ids count.
 
-    It is that of this machine since its last start, or of the container. The host's name alone
-    would not do: machines may share it, and the first space of every machine has the same number.
+    It is that of this machine since its last start, or of the container. The host's name
+    is not enough: machines may share it, and the first space of every machine has the same number.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
@@ -147,7 +147,7 @@ def start_time(pid: int) -> str | None:
 
 
 def _start_time_without_proc(pid: int) -> str | None:
-    """Return "unknown" for a live process where the system has no /proc (macOS)."""
+    """Return "unknown" for a live process if the system has no /proc (macOS)."""
     if Path("/proc/self/stat").exists():
         return None
     try:

@@ -56,7 +56,7 @@ class Room:
     """The rows that one recipe makes.
 
     Attributes:
-        folder: Where they lie.
+        folder: Folder of the rows.
         name: The room's name, shown in progress bars.
         fingerprint: Of the recipe, 10 hex digits.
     """
@@ -64,7 +64,7 @@ class Room:
     folder: Path
     name: str
     fingerprint: str
-    # Key -> position of its newest row's shard in `names`; its complement where the row failed.
+    # Key -> position of its newest row's shard in `names`; its complement if the row failed.
     # A number a row is all that is kept: a room may hold millions.
     index: dict[str, int] = field(default_factory=dict, repr=False)
     names: list[str] = field(default_factory=list, repr=False)
@@ -113,7 +113,7 @@ class Room:
         return self.names[~position if position < 0 else position]
 
     def refresh(self) -> None:
-        """Read the keys of the shards that came since the last look."""
+        """Read the keys of the shards that appeared since the last look."""
         there = set(os.listdir(self.shards)) if self.shards.is_dir() else set()
         if not there.issuperset(self.names):  # someone cleaned up
             self.index.clear()

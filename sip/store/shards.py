@@ -1,6 +1,6 @@
 """A shard: a folder of finished rows that appears as a whole and never changes.
 
-`rows.parquet` holds the rows, sorted as they were asked for, and beside it lie the rows' files:
+`rows.parquet` holds the rows, sorted as they were asked for, and next to it lie the rows' files:
 each as a file of its own ("files"), or all in one tar file ("webdataset") that the library of that
 name reads as it is, with each row as JSON behind its file. Either way the bytes are the same, and a
 row says where its own are. A shard is written elsewhere on the same file system, brought to the
@@ -28,7 +28,7 @@ from sip.core.errors import DamagedError, UserError
 from sip.core.files import fsync, plain_disk_errors
 
 ROWS_FILE = "rows.parquet"
-TAR_FILE = "pictures.tar"
+TAR_FILE = "images.tar"
 Storage = Literal["files", "webdataset"]
 STORAGES = get_args(Storage)
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -39,9 +39,9 @@ class ShardWriter:
     """Writes one shard; rows come one by one, their files go to the disk at once.
 
     Args:
-        tmp: Where the shard grows, on the same file system as `shards`.
-        shards: Where it appears when it is finished.
-        owner: Stands in front of the unfinished folder's name, to tell whose it is.
+        tmp: Folder in which the shard is written, on the same file system as `shards`.
+        shards: Folder of finished shards.
+        owner: Prefix of the unfinished folder's name, which tells whose it is.
         storage: One of `STORAGES`; for millions of files a file system prefers "webdataset".
 
     Raises:
@@ -50,7 +50,7 @@ class ShardWriter:
 
     def __init__(self, tmp: Path, shards: Path, owner: str, storage: str = "files") -> None:
         if storage not in STORAGES:
-            raise UserError(f"storage: expected one of {', '.join(STORAGES)}, came {storage!r}")
+            raise UserError(f"storage: must be one of {', '.join(STORAGES)}, got {storage!r}")
         # Names sort by time, so that a row made again stands behind the failed one before it. On
         # commit, what stands behind the time becomes a hash of the rows.
         self._time = f"{time.time_ns():020d}"
@@ -66,7 +66,7 @@ class ShardWriter:
     def add(self, row: Mapping[str, Any]) -> None:
         """Take a finished row; its "payload" is stored as the file, or member, `<key><suffix>`.
 
-        A row that failed gives None as payload, so that it has the same columns as the others.
+        A row that failed gives None as payload, so that it has the same columns as other rows.
         """
         stored = {k: v for k, v in row.items() if k not in ("payload", "suffix")}
         payload = row.get("payload")
@@ -234,7 +234,6 @@ def _check_value(column: str, value: Any) -> None:
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == np.float32:
         return  # a vector, in half of the space of a list of floats; it is read as such a list
     raise TypeError(
-        f"column {column!r} should hold str, int, float, bool, None, a list of them or a float32 "
-        f"vector; "
-        f"came {type(value).__name__}: {str(value)[:80]}"
+        f"column {column!r}: must be str, int, float, bool, None, a list of them or a float32 "
+        f"vector, got {type(value).__name__}: {str(value)[:80]}"
     )

@@ -75,6 +75,6 @@ def check_hub(folder: Path) -> None:
 
 @cache
 def _sha256(file: Path, size: int, modified: int) -> str:
-    """Hash a file; size and time are in the key, so a changed file counts anew."""
+    """Hash a file; size and time are in the key, so a changed file is hashed again."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -63,7 +63,7 @@ def needed_weights(folder: Path, paths: Collection[str], parts: Parts) -> list[s
 
     Raises:
         IncompleteError: A file is missing.
-        UserError: A file that lists others is broken.
+        UserError: A file that lists other files is broken.
     """
     if parts.file is not None:
         _require(parts.file in paths, parts.file)
@@ -138,7 +138,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         content = error
     if not isinstance(content, dict):
-        raise UserError(f"{file}: expected a JSON object, came {content}; copy the model again")
+        raise UserError(f"{file}: must be a JSON object, got {content}; copy the model again")
     return content
 
 

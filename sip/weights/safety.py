@@ -1,8 +1,8 @@
 """What is refused of a model folder before any of it is loaded: code, and damaged weights.
 
-A model folder can come from anybody. Weights are safetensors, which hold numbers alone; a pickle
+A model folder can come from anybody. Weights are safetensors, which hold only numbers; a pickle
 may run code when it is read, and is never opened. The libraries run what a folder's configuration
-names only where they are told to (`trust_remote_code`); here the folder is refused instead, so that
+names only if asked to (`trust_remote_code`); here the folder is refused instead, so that
 nothing else is loaded in its place, and no question is asked.
 """
 
@@ -46,14 +46,14 @@ def check_headers(folder: Path, files: Sequence[str]) -> None:
 
 
 def refuse_code(folder: Path) -> None:
-    """Check the small files of a model folder alone; the weights may still be missing.
+    """Check only the small files of a model folder; the weights may still be missing.
 
     Raises:
         UserError: It names code of its own.
     """
     if code := code_named(folder):
         raise UserError(
-            f"model folder {folder}: expected a model that the installed libraries know, came one "
+            f"model folder {folder}: must be a model that the installed libraries know, got one "
             f"that brings code of its own ({code}), which is never run; set another model"
         )
 
@@ -112,9 +112,9 @@ def require_filled(folder: Path, kind: str, info: Mapping[str, Any]) -> None:
     Raises:
         UserError: Some weights are missing.
     """
-    missing, others = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    missing, unknown = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     if missing:
-        known = f", and {len(others)} there are not known, first {others[0]!r}" if others else ""
+        known = f", and {len(unknown)} there are not known, first {unknown[0]!r}" if unknown else ""
         raise UserError(
             f"model folder {folder}: expected the weights of a {kind}, {len(missing)} are missing, "
             f"first {missing[0]!r}{known}; set another model, or if a newer transformers or "
@@ -123,7 +123,7 @@ def require_filled(folder: Path, kind: str, info: Mapping[str, Any]) -> None:
 
 
 def _holds(value: Any, key: str) -> bool:
-    """Return whether a key stands anywhere in JSON values, with something in it."""
+    """Return whether a key with a value is anywhere in JSON values."""
     if isinstance(value, dict):
         return bool(value.get(key)) or any(_holds(inner, key) for inner in value.values())
     return isinstance(value, list) and any(_holds(inner, key) for inner in value)

@@ -17,11 +17,11 @@ from sip.weights.safety import check_headers, refuse_code
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 DEFAULT_REVISION = "main"  # the hub's own default
-STACK = re.compile(r"(?:.*/)?models/(.+)-(tiny|small)/\w+")  # where sip.stack.build puts them
+STACK = re.compile(r"(?:.*/)?models/(.+)-(tiny|small)/\w+")  # as sip.stack.build names them
 
 
 def resolve(path: str) -> str:
-    """Return the absolute folder that `path` names, or `path` unchanged where it names none.
+    """Return the absolute folder that `path` names, or `path` unchanged if it names none.
 
     A folder may be absolute, relative to the working directory, or relative to the folder that
     holds the package, so that "sip/miniature/scorer" works from anywhere. All else is a hub name.
@@ -34,7 +34,7 @@ def resolve(path: str) -> str:
 
 
 def weights_recipe(path: str, revision: str | None, variant: str | None = None) -> dict:
-    """Return what tells these weights from others, for a room's recipe.
+    """Return the identity of these weights, for a recipe.
 
     A local folder is known by its content, wherever it lies; a hub model by name and revision, and
     a vanished one by its first mirror's name, whichever of them this disk holds.
@@ -74,8 +74,8 @@ def require(
         file: The one safetensors file that is needed, such as a LoRA's, instead of a model.
 
     Raises:
-        UserError: They are not; says what is missing, where it was looked for, how to get it. Or
-            they are damaged, or ask for code of their own to be run.
+        UserError: Weights are missing (the message says how to get them), damaged, or ask for code
+            of their own to be run.
     """
     parts = Parts(variant, tuple(without), file)
     folder = _local(path, parts)
@@ -134,11 +134,11 @@ def _how_to_get(path: str) -> str:
 
         name, size = made.groups()
         if (conf_folder() / "profile" / f"{name}.yaml").is_file():
-            pictures = f"profile={name}"
+            source = f"profile={name}"
         else:
-            pictures = f"profile=own profile.name={name} dataset.root=FOLDER"
+            source = f"profile=own profile.name={name} dataset.root=FOLDER"
         return (
-            f"make the stack with: python -m sip.stack.build {pictures} size={size}, or set "
+            f"make the stack with: python -m sip.stack.build {source} size={size}, or set "
             "another model"
         )
     return "put it there, or set another model"

@@ -72,7 +72,7 @@ def test_nothing_more_is_handed_out_after_a_stop(capsys: pytest.CaptureFixture) 
             if item == 3:
                 signal.raise_signal(signal.SIGTERM)
     assert got == [0, 1, 2, 3] and stop.value.signum == signal.SIGTERM
-    assert "stopping after the batch at hand" in capsys.readouterr().err
+    assert "finishing the current batch" in capsys.readouterr().err
 
 
 def test_the_second_signal_stops_at_once() -> None:

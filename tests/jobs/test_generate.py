@@ -132,7 +132,7 @@ def test_a_signal_ends_the_job_in_good_order(
     job.send_signal(number)
     _, told = job.communicate(timeout=120)
     assert job.returncode == code, told
-    assert "stopping after the batch at hand" in told
+    assert "finishing the current batch" in told
     assert told.strip().splitlines()[-1].startswith("stopped: what was finished is kept; the same")
     assert "Traceback" not in told
     made = len(contents(tmp_path / "store"))

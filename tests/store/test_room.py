@@ -215,7 +215,7 @@ def test_a_column_has_one_type_whatever_its_first_row_holds() -> None:
 
 @pytest.mark.parametrize("value", [{"a": 1}, b"x", [b"x"], [[1.0]], object(), np.ones(2)])
 def test_other_values_are_refused(room: Room, value: object) -> None:
-    with pytest.raises(TypeError, match="column 'a' should hold str"):
+    with pytest.raises(TypeError, match="column 'a': must be str"):
         fill(room, wanted(1), lambda _: [{"key": "k1", "a": value}], chunk=1)
 
 

@@ -101,8 +101,8 @@ def test_a_tar_shard_is_plain_and_depends_on_its_rows_alone(tmp_path: Path) -> N
     rows = [row(2), row(7, payload=None), row(5)]
     shard = written(tmp_path / "a", "webdataset", rows)
     again = written(tmp_path / "b", "webdataset", rows)
-    assert (shard / "pictures.tar").read_bytes() == (again / "pictures.tar").read_bytes()
-    with tarfile.open(shard / "pictures.tar") as file:
+    assert (shard / "images.tar").read_bytes() == (again / "images.tar").read_bytes()
+    with tarfile.open(shard / "images.tar") as file:
         members = file.getmembers()
         assert [one.name for one in members] == ["k2.png", "k2.json", "k5.png", "k5.json"]
         for one in members:
@@ -112,7 +112,7 @@ def test_a_tar_shard_is_plain_and_depends_on_its_rows_alone(tmp_path: Path) -> N
     stored = json.loads(read["k5.json"])
     assert (stored["caption"], stored["label"], stored["file"]) == ("é, a dog", 5, "k5.png")
     assert stored["file_sha256"] == hashlib.sha256(payload(5)).hexdigest()
-    done = subprocess.run(["tar", "-tf", shard / "pictures.tar"], capture_output=True, check=True)
+    done = subprocess.run(["tar", "-tf", shard / "images.tar"], capture_output=True, check=True)
     assert done.stdout.split() == [b"k2.png", b"k2.json", b"k5.png", b"k5.json"]
 
 
@@ -122,7 +122,7 @@ def test_a_tar_shard_is_plain_and_depends_on_its_rows_alone(tmp_path: Path) -> N
 def test_the_webdataset_library_reads_a_tar_shard(tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     shard = written(tmp_path, "webdataset", [row(n) for n in range(3)])
-    url = str(shard / "pictures.tar")
+    url = str(shard / "images.tar")
     samples = list(webdataset.WebDataset(url, shardshuffle=False, empty_check=False).decode("pil"))
     assert [one["__key__"] for one in samples] == ["k0", "k1", "k2"]
     assert [one["json"]["label"] for one in samples] == [0, 1, 2]
@@ -156,7 +156,7 @@ def test_an_interrupted_add_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         shard.add(row(9))
     unfinished = next((tmp_path / "tmp").iterdir())
-    cut_in_the_middle(unfinished / ("k9.png" if storage == "files" else "pictures.tar"))
+    cut_in_the_middle(unfinished / ("k9.png" if storage == "files" else "images.tar"))
     if goes_on:
         shard.add(row(2))
     shard.commit(["k1", "k2", "k9"])
@@ -165,9 +165,9 @@ def test_an_interrupted_add_leaves_nothing(
     assert [one["key"] for one in all_rows(there)] == expected
     names = sorted(os.listdir(there))
     if storage == "webdataset":
-        with tarfile.open(there / "pictures.tar") as file:
+        with tarfile.open(there / "images.tar") as file:
             names = sorted(set(file.getnames()))
-        assert (there / "pictures.tar").stat().st_size % 512 == 0
+        assert (there / "images.tar").stat().st_size % 512 == 0
     assert sorted(name for name in names if "png" in name) == [f"{key}.png" for key in expected]
     for one in all_rows(there):
         assert tars.read_bytes(one["file"]) == payload(one["label"])
@@ -188,7 +188,7 @@ def test_an_interrupted_commit_is_completed(
         shard.commit(["k0", "k1", "k2"])
     there = tmp_path / "shards" / shard.name
     assert [tars.read_bytes(one["file"]) for one in all_rows(there)] == [*map(payload, range(3))]
-    with tarfile.open(there / "pictures.tar") as file:
+    with tarfile.open(there / "images.tar") as file:
         assert len(file.getnames()) == 6
 
 
@@ -220,7 +220,7 @@ def test_a_full_disk_is_one_line_and_nothing_stays(
 
 
 def test_what_makes_no_member_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="storage: expected one of files, webdataset, came 'zip'"):
+    with pytest.raises(UserError, match="storage: must be one of files, webdataset, got 'zip'"):
         writer(tmp_path, "zip")
     shard = writer(tmp_path, "webdataset")
     with pytest.raises(ValueError, match="'a.b' has a dot"):

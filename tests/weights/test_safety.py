@@ -125,9 +125,9 @@ def test_damaged_weights_are_found_from_their_header(tmp_path: Path, damage: Any
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("config.json", "{", "config.json: expected a JSON object"),
-        ("config.json", "[" * 100_000, "config.json: expected a JSON object"),
-        ("config.json", "[]", "config.json: expected a JSON object, came"),
+        ("config.json", "{", "config.json: must be a JSON object"),
+        ("config.json", "[" * 100_000, "config.json: must be a JSON object"),
+        ("config.json", "[]", "config.json: must be a JSON object, got"),
         ("model.safetensors.index.json", "{}", "expected a weight_map in model.safetensors.index"),
         (
             "model.safetensors.index.json",

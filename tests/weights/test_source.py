@@ -169,7 +169,7 @@ def test_incomplete_pipelines_are_refused(tmp_path, gone, words):
 def test_a_broken_list_of_files_is_named(tmp_path):
     folder = pipeline_folder(tmp_path / "sd")
     (folder / "model_index.json").write_text('{"unet": [')
-    with pytest.raises(UserError, match="model_index.json: expected a JSON object, came Expecting"):
+    with pytest.raises(UserError, match="model_index.json: must be a JSON object, got Expecting"):
         source.require(str(folder), None)
 
 

@@ -65,7 +65,7 @@ def tar(folder: Path) -> Outcome:
     data = bytearray(Path(parts[0]).read_bytes())
     data[parts[1] + parts[2] // 2] ^= 1
     Path(parts[0]).write_bytes(data)
-    line = one_line(jobs.train(folder, TAR), "pictures.tar", "is damaged", "retry=damaged")
+    line = one_line(jobs.train(folder, TAR), "images.tar", "is damaged", "retry=damaged")
     return _mended(folder, line, expected, TAR)
 
 
