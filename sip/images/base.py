@@ -51,18 +51,21 @@ class GeneratedImage:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """A generated image as a row of the store, which adds "file" and "file_sha256".
+    """A generated image in the store.
 
     Attributes:
         key: The `image_id` of its prompt.
         sample_id: Of its original.
         label: Class index of its original.
-        width: In px; None if it failed, as `height` and `payload` are.
+        width: In px; None if it failed, as `height` is.
         height: In px.
-        unet_evaluations: As in `GeneratedImage`, as are `status`, `reason` and `error`.
+        unet_evaluations: As in `GeneratedImage`.
         seconds: As in `GeneratedImage`.
-        payload: Bytes of the file.
-        suffix: Of the file's name.
+        status: "ok" or "failed"; "rejected" if a filter took it out.
+        reason: Why, in a few words that are counted; None if it is ok.
+        error: The same in a line for people.
+        file: Path of the file, set by the store; None if it failed.
+        file_sha256: Of the file.
     """
 
     key: str
@@ -73,14 +76,16 @@ class ImageRow:
     unet_evaluations: int
     seconds: float
     status: str
-    reason: str | None
-    error: str | None
-    payload: bytes | None
-    suffix: str
+    reason: str | None = None
+    error: str | None = None
+    file: str | None = None
+    file_sha256: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the row as the store takes it."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return the row as the store takes it, without what the store adds."""
+        by_store = ("file", "file_sha256")
+        names = [field.name for field in fields(self) if field.name not in by_store]
+        return {name: getattr(self, name) for name in names}
 
 
 @component

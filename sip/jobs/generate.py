@@ -29,9 +29,10 @@ from sip.device.launch import launched
 from sip.device.settings import set_threads
 from sip.filter.base import KEPT, FilterCounts, Verdict
 from sip.pipeline.filtering import mark, verdicts
-from sip.pipeline.offline import Candidates, Offline
+from sip.pipeline.offline import Offline
 from sip.pipeline.plan import Plan, make_plan, say_what_models_know
 from sip.pipeline.quality import MAX_PICTURES, Quality, measure
+from sip.pipeline.stored import Candidates
 from sip.prompts.base import Prompt
 from sip.records.summary import GenerationSummary, StageCounts
 from sip.records.write import (
@@ -119,13 +120,13 @@ class Generation:
                 say("plan", plan.line())
                 plan.check_space(self.offline.store.root)
             raise_if_stopped()
-            prompts, said = self.offline.prompts(samples, self.stages)
-            self.offline.draw(prompts, self.stages)
+            prompts, captions = self.offline.prompts(samples, self.stages)
+            self.offline.generate(prompts, self.stages)
             if progress.is_first:
-                self._write(samples, prompts, said)
+                self._write(samples, prompts, captions)
 
     def _write(
-        self, samples: list[Sample], prompts: list[Prompt], said: dict[str, Candidates]
+        self, samples: list[Sample], prompts: list[Prompt], captions: dict[str, Candidates]
     ) -> None:
         """Write down what was drawn; print it.
 
@@ -136,19 +137,19 @@ class Generation:
         found: list[Verdict] | None = None
         if offline.filter is not None:
             names = self.dataset.class_names
-            found = verdicts(offline, offline.drawn(prompts, said), names, self.stages)
+            found = verdicts(offline, offline.images(prompts, captions), names, self.stages)
         write_images(
             self.folder / "images.parquet",
             {"train": samples},
-            mark(offline.drawn(prompts, said), found),
+            mark(offline.images(prompts, captions), found),
             offline.store.root,
         )
         write_config(self.config, self.folder / "config.yaml")
         judged = self._judged(prompts, found)
         kept = [prompt for prompt, verdict in judged if verdict.reason is None]
-        sheet = self._write_sheets(kept, judged, said)
-        self._publish(kept, said)
-        summary = self._summary(samples, prompts, found, self._quality(kept, said))
+        sheet = self._write_sheets(kept, judged, captions)
+        self._publish(kept, captions)
+        summary = self._summary(samples, prompts, found, self._quality(kept, captions))
         write_summary(self.folder, summary)
         print(self._table(summary, sheet))
         offline.report_failures(prompts, samples)
@@ -165,30 +166,30 @@ class Generation:
         self,
         kept: list[Prompt],
         judged: list[tuple[Prompt, Verdict]],
-        said: dict[str, Candidates],
+        captions: dict[str, Candidates],
     ) -> Path | None:
         """Draw some of the pictures, and some of the rejected ones; return the first sheet."""
         rejected = [one for one in judged if one[1].reason is not None]
         some = spread(rejected, NUM_REJECTED)
-        pictures = self.offline.drawn([prompt for prompt, _ in some], said)
+        pictures = self.offline.images([prompt for prompt, _ in some], captions)
         write_rejected_sheet(mark(pictures, [verdict for _, verdict in some]), self.folder)
-        first = list(self.offline.drawn(spread(kept, NUM_PAIRS), said))
+        first = list(self.offline.images(spread(kept, NUM_PAIRS), captions))
         return write_contact_sheet(first, self.folder)
 
-    def _publish(self, kept: list[Prompt], said: dict[str, Candidates]) -> None:
+    def _publish(self, kept: list[Prompt], captions: dict[str, Candidates]) -> None:
         """Log the kept ones as a W&B artefact, where `logger.log_artifacts` asks for it."""
         logger, room = self.config.logger, self.offline.room("images").fingerprint
         if kept and _makes_artifacts(logger):
             from sip.tracking.artifacts import GeneratedSet, publish
             from sip.tracking.wandb import Safely
 
-            pictures = list(self.offline.drawn(kept, said))
+            pictures = list(self.offline.images(kept, captions))
             generated = GeneratedSet(pictures, self.offline.recipe(), room)
             Safely()(lambda: publish(generated, logger, self.folder, self.config.experiment))
 
-    def _quality(self, kept: list[Prompt], said: dict[str, Candidates]) -> Quality:
+    def _quality(self, kept: list[Prompt], captions: dict[str, Candidates]) -> Quality:
         """Measure the kept ones, without a reference: only the training part was read."""
-        chosen = list(self.offline.drawn(spread(kept, MAX_PICTURES), said))
+        chosen = list(self.offline.images(spread(kept, MAX_PICTURES), captions))
         class_names = self.dataset.class_names
         quality = measure(self.config, self.offline, chosen, [], class_names, self.stages)
         quality.write(self.folder)

@@ -20,9 +20,9 @@ from sip.jobs.evaluate import evaluate
 from sip.jobs.splits import Splits, load_splits, refuse_unreadable
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.filtering import Sifted, sift
-from sip.pipeline.offline import Picture
 from sip.pipeline.plan import make_plan, say_what_models_know
 from sip.pipeline.quality import NOTHING, measure
+from sip.pipeline.stored import StoredImage
 from sip.records.summary import StageCounts, TrainingSummary
 from sip.records.write import (
     CONTACT_SHEET,
@@ -85,7 +85,7 @@ def run(job: TrainJob) -> TrainingSummary:
 def _run(job: TrainJob) -> TrainingSummary:
     stages = StageLog()
     splits, leaked = load_splits(job, stages)
-    images = job.offline.pictures(splits["train"], stages) if job.offline else []
+    images = job.offline.training_images(splits["train"], stages) if job.offline else []
     leaks.check_sources((image.prompt for image in images), splits["train"])
     sifted = _sift(job, images, splits, stages)
     quality = NOTHING
@@ -122,10 +122,10 @@ def _run(job: TrainJob) -> TrainingSummary:
         best_epoch=result.best_epoch,
         val_accuracy=result.val_accuracy,
         test_accuracy=result.test_accuracy,
-        unet_evaluations=sum(image.row["unet_evaluations"] for image in images),
+        unet_evaluations=sum(image.row.unet_evaluations for image in images),
         metrics=quality.metrics | metrics,
         quality=tuple(quality.rows),
-        generation_seconds=sum(image.row["seconds"] for image in images),
+        generation_seconds=sum(image.row.seconds for image in images),
         stages=tuple(StageCounts(**row) for row in stages.rows),
         contact_sheet=CONTACT_SHEET if sifted.kept else None,
         **environment(),
@@ -141,7 +141,7 @@ def _run(job: TrainJob) -> TrainingSummary:
 def fit(
     job: TrainJob,
     augmentation: Augmentation,
-    generated: Sequence[Picture],
+    generated: Sequence[StoredImage],
     splits: Splits,
     folder: Path,
     loggers: Sequence["Logger"],
@@ -167,7 +167,7 @@ def fit(
     )
 
 
-def _sift(job: TrainJob, images: list[Picture], splits: Splits, stages: StageLog) -> Sifted:
+def _sift(job: TrainJob, images: list[StoredImage], splits: Splits, stages: StageLog) -> Sifted:
     """Return the generated images as the filter leaves them; without a filter all are kept."""
 
     def control() -> "Control":
@@ -217,7 +217,7 @@ def _open(job: TrainJob, splits: Splits, sifted: Sifted) -> list["Logger"]:
 
 
 def _close(
-    job: TrainJob, summary: TrainingSummary, loggers: list["Logger"], kept: Sequence[Picture]
+    job: TrainJob, summary: TrainingSummary, loggers: list["Logger"], kept: Sequence[StoredImage]
 ) -> None:
     """Write the results; with them the run is finished."""
     from sip.tracking.loggers import join_curves, log_results
@@ -241,8 +241,8 @@ def trainer_kwargs(config: DictConfig) -> dict[str, Any]:
     return {"accelerator": accelerator, **{str(key): value for key, value in kwargs.items()}}
 
 
-def _training_image(image: Picture) -> TrainingImage:
-    prompt, row = image.prompt, image.row
+def _training_image(image: StoredImage) -> TrainingImage:
+    prompt = image.prompt
     return TrainingImage(
-        prompt.image_id, row["file"], prompt.label, prompt.sample_id, row["file_sha256"]
+        prompt.image_id, image.file, prompt.label, prompt.sample_id, image.row.file_sha256
     )

@@ -13,7 +13,8 @@ from sip.core.stages import StageLog
 from sip.core.tars import read_checked
 from sip.core.text import join_first
 from sip.filter.base import Candidate, FilterCounts, Verdict
-from sip.pipeline.offline import Offline, Picture
+from sip.pipeline.offline import Offline
+from sip.pipeline.stored import StoredImage
 
 if TYPE_CHECKING:
     from sip.filter.base import Filter
@@ -32,18 +33,18 @@ class Sifted:
         counts: What the filter kept and rejected; None without a filter.
     """
 
-    pictures: list[Picture]
+    pictures: list[StoredImage]
     counts: FilterCounts | None
 
     @property
-    def kept(self) -> list[Picture]:
+    def kept(self) -> list[StoredImage]:
         """The pictures to train on."""
-        return [picture for picture in self.pictures if picture.row["status"] == "ok"]
+        return [picture for picture in self.pictures if picture.is_ok]
 
 
 def sift(
     offline: Offline | None,
-    pictures: list[Picture],
+    pictures: list[StoredImage],
     class_names: Sequence[str],
     stages: StageLog,
     control: Callable[[], Control],
@@ -85,7 +86,7 @@ class OfflineFacts:
 
 def verdicts(
     offline: Offline,
-    drawn: Iterable[Picture],
+    drawn: Iterable[StoredImage],
     class_names: Sequence[str],
     stages: StageLog,
     control: Callable[[], Control] | None = None,
@@ -103,7 +104,7 @@ def verdicts(
     """
     chosen = offline.filter
     assert chosen is not None
-    candidates = [_candidate(picture) for picture in drawn if picture.row["status"] == "ok"]
+    candidates = [_candidate(picture) for picture in drawn if picture.is_ok]
     if not candidates:
         return []
     if "embeddings" in chosen.reads:
@@ -126,7 +127,7 @@ def verdicts(
     return found
 
 
-def mark(pictures: Iterable[Picture], found: Sequence[Verdict] | None) -> Iterator[Picture]:
+def mark(pictures: Iterable[StoredImage], found: Sequence[Verdict] | None) -> Iterator[StoredImage]:
     """Yield the pictures that were judged, and failed ones; the rejected ones say so in their row.
 
     Args:
@@ -138,23 +139,24 @@ def mark(pictures: Iterable[Picture], found: Sequence[Verdict] | None) -> Iterat
         return
     rest = iter(found)
     for picture in pictures:
-        verdict = next(rest) if picture.row["status"] == "ok" else None
+        verdict = next(rest) if picture.is_ok else None
         if verdict is None or verdict.reason is None:
             yield picture
         else:
-            changed = {"status": REJECTED, "reason": verdict.reason, "error": verdict.detail}
-            yield replace(picture, row=picture.row | changed)
+            row = replace(picture.row, status=REJECTED, reason=verdict.reason, error=verdict.detail)
+            yield replace(picture, row=row)
 
 
-def _candidate(picture: Picture) -> Candidate:
-    prompt, row = picture.prompt, picture.row
+def _candidate(picture: StoredImage) -> Candidate:
+    prompt = picture.prompt
+    assert picture.row.file_sha256 is not None
     return Candidate(
         image_id=prompt.image_id,
         sample_id=prompt.sample_id,
         label=prompt.label,
         class_name=prompt.class_name,
-        path=row["file"],
-        sha256=row["file_sha256"],
+        path=picture.file,
+        sha256=picture.row.file_sha256,
         source=prompt.source,
         source_sha256=prompt.source_sha256,
     )

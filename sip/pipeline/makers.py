@@ -30,20 +30,20 @@ def images_maker(models: Models, wanted: Mapping[str, Prompt], room: Room) -> Ma
         read = partial(read_batch, size=generator.size if generator.reads_source else None)
 
         def to_dict(image: GeneratedImage) -> dict[str, Any]:
-            return image_row(image, wanted[image.image_id], generator.format).to_dict()
+            return stored_row(image, wanted[image.image_id], generator.format)
 
         models.predict("images", marked, lambda pair: read(pair[0], last=pair[1]), to_dict, add)
 
     return make
 
 
-def image_row(image: GeneratedImage, prompt: Prompt, file_format: Format) -> ImageRow:
-    """Return the row of a generated image, with the bytes of its file."""
+def stored_row(image: GeneratedImage, prompt: Prompt, file_format: Format) -> dict[str, Any]:
+    """Return the row of a generated image as the store takes it, with the bytes of its file."""
     payload, width, height = None, None, None
     if image.pixels is not None:
         height, width = image.pixels.shape[1:]
         payload = encode(image.pixels, file_format)
-    return ImageRow(
+    row = ImageRow(
         key=image.image_id,
         sample_id=prompt.sample_id,
         label=prompt.label,
@@ -54,6 +54,5 @@ def image_row(image: GeneratedImage, prompt: Prompt, file_format: Format) -> Ima
         status=image.status,
         reason=image.reason,
         error=image.error,
-        payload=payload,
-        suffix=SUFFIXES[file_format],
     )
+    return row.to_dict() | {"payload": payload, "suffix": SUFFIXES[file_format]}

@@ -8,7 +8,6 @@ prompts is in its fingerprint. Every stage is asked for rows: the store has them
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,15 @@ from omegaconf import DictConfig
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
-from sip.core.progress import say
 from sip.core.stages import StageLog
 from sip.dataset.base import Sample
 from sip.device.settings import Devices, Runtime
-from sip.images.base import Generator
+from sip.images.base import Generator, ImageRow
 from sip.pipeline.components import Components, StageName
+from sip.pipeline.failures import failures, report_failures
 from sip.pipeline.makers import images_maker
 from sip.pipeline.models import Models
+from sip.pipeline.stored import Candidates, StoredImage, candidates
 from sip.pipeline.trial import Trials
 from sip.prompts.base import Prompt
 from sip.scores.base import ToEmbed, ToScore
@@ -32,16 +32,6 @@ from sip.store.repair import check_retry
 from sip.store.room import Room, Store
 
 CHUNK = 4096  # rows that are read from the store at a time
-Candidates = tuple[tuple[str, float], ...]  # captions with their cosines
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawn picture that training uses: its prompt and its row in the store."""
-
-    prompt: Prompt
-    row: dict[str, Any]
-    candidates: Candidates
 
 
 class Offline(Components):
@@ -77,7 +67,7 @@ class Offline(Components):
     def prompts(
         self, samples: Sequence[Sample], stages: StageLog
     ) -> tuple[list[Prompt], dict[str, Candidates]]:
-        """Return the drawing list, and sample_id -> candidate captions with cosines."""
+        """Return the prompts, and sample_id -> candidate captions with cosines."""
         captions: list[list[str]] | None = None
         scores: list[list[float]] | None = None
         if self.captioner:
@@ -97,13 +87,13 @@ class Offline(Components):
         captions: Sequence[Sequence[str]] | None,
         scores: Sequence[Sequence[float]] | None,
     ) -> list[Prompt]:
-        """Return the drawing list of these samples."""
+        """Return the prompts of these samples."""
         if not samples:
             return []
         return self.writer.write(samples, captions, scores, self.generator.per_sample)
 
-    def draw(self, prompts: Sequence[Prompt], stages: StageLog) -> Filled:
-        """Draw those pictures of the list that are missing."""
+    def generate(self, prompts: Sequence[Prompt], stages: StageLog) -> Filled:
+        """Generate those images of the prompts that are missing."""
         self.generator.check(prompts)
         wanted = {prompt.image_id: prompt for prompt in prompts}
         make = images_maker(self.models, wanted, self.room("images"))
@@ -111,81 +101,68 @@ class Offline(Components):
         self.models.drop("images")  # its memory is the classifier's
         return filled
 
-    def pictures(self, samples: Sequence[Sample], stages: StageLog) -> list[Picture]:
-        """Draw what is missing; return the drawn pictures in the order of the drawing list."""
-        prompts, said = self.prompts(samples, stages)
-        self.draw(prompts, stages)
+    def training_images(self, samples: Sequence[Sample], stages: StageLog) -> list[StoredImage]:
+        """Generate what is missing; return the images in the order of the prompts."""
+        prompts, captions = self.prompts(samples, stages)
+        self.generate(prompts, stages)
         self.report_failures(prompts, samples)
-        return [picture for picture in self.drawn(prompts, said) if picture.row["status"] == "ok"]
+        return [image for image in self.images(prompts, captions) if image.is_ok]
 
-    def drawn(self, prompts: Sequence[Prompt], said: Mapping[str, Candidates]) -> Iterator[Picture]:
-        """Yield the pictures of the list, failed ones too; few are in memory at a time."""
+    def images(
+        self, prompts: Sequence[Prompt], captions: Mapping[str, Candidates]
+    ) -> Iterator[StoredImage]:
+        """Yield the images of prompts, failed ones too; few are in memory at a time.
+
+        Args:
+            prompts: All of them have been generated.
+            captions: sample_id -> candidates, as `prompts` returns them.
+        """
         room = self.room("images")
         for start in range(0, len(prompts), CHUNK):
             chunk = prompts[start : start + CHUNK]
             rows = room.read(prompt.image_id for prompt in chunk)
             for prompt in chunk:
-                yield Picture(prompt, rows[prompt.image_id], said.get(prompt.sample_id, ()))
+                row = ImageRow(**rows[prompt.image_id])
+                yield StoredImage(prompt, row, captions.get(prompt.sample_id, ()))
 
     def failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Counter[str]:
-        """Return how many pictures of these samples are missing, by reason."""
-        room = self.room("images")
-        keys = room.failed(dict.fromkeys(prompt.image_id for prompt in prompts))
-        reasons = Counter(row["reason"] for row in room.read(keys).values())
-        listed = {prompt.sample_id for prompt in prompts}
-        unread = sum(sample.sample_id not in listed for sample in samples)
-        if unread:
-            reasons["unreadable"] += unread * self.generator.per_sample
-        return reasons
+        """Return how many images of these samples are missing, by reason."""
+        return failures(self.room("images"), self.generator, prompts, samples)
 
     def report_failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> None:
-        """Say how many pictures failed, and why.
+        """Print how many images failed, and why.
 
         Raises:
             UserError: More than `images.max_failed` of them.
         """
-        reasons = self.failures(prompts, samples)
-        num, total = sum(reasons.values()), len(samples) * self.generator.per_sample
-        if not num:
-            return
-        if reasons["unreadable"]:
-            listed = {prompt.sample_id for prompt in prompts}
-            paths = [sample.path for sample in samples if sample.sample_id not in listed]
-            say("images", f"unreadable: {', '.join(paths[:5])}; mend or remove before training")
-        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        text = f"{num} of {total} pictures failed ({counts}); retry=failed tries them again"
-        if num > self.generator.max_failed * total:
-            raise UserError(
-                f"images: {text}; images.max_failed={self.generator.max_failed:g} is the share "
-                "that may fail; the others are kept"
-            )
-        say("images", text)
+        report_failures(self.room("images"), self.generator, prompts, samples)
 
     def embed(
-        self, pictures: Mapping[str, str], stages: StageLog, drawn: Collection[str] = ()
+        self, images: Mapping[str, str], stages: StageLog, generated: Collection[str] = ()
     ) -> None:
-        """See that the unit vectors of pictures are in the store; the embedder may stay loaded.
+        """Have the unit vectors of images made; the embedder stays loaded.
 
         Args:
-            pictures: Hash of the content (`Sample.sha256`, or "file_sha256" of a row of images) ->
-                path of the file.
-            drawn: Those of the hashes that are of drawn pictures, whose files are checked.
+            images: Hash of the content (`Sample.sha256`, or `ImageRow.file_sha256`) -> path.
+            stages: Gets the counts and the time.
+            generated: Those of the hashes that are of generated images, whose files are checked.
 
         Raises:
             UserError: Some cannot be read, or are damaged.
         """
         wanted = {
-            key: ToEmbed(key, path, key if key in drawn else None) for key, path in pictures.items()
+            key: ToEmbed(key, path, key if key in generated else None)
+            for key, path in images.items()
         }
         self._fill("embeddings", wanted, stages)
         if bad := self.room("embeddings").failed(wanted):
             raise UserError(
-                f"embeddings: {len(bad)} of {len(wanted)} pictures could not be read, first "
-                f"{pictures[bad[0]]}; mend them, and use retry=failed"
+                f"embeddings: {len(bad)} of {len(wanted)} images could not be read, first "
+                f"{images[bad[0]]}; fix them, and use retry=failed"
             )
 
     def embeddings(self, keys: Sequence[str]) -> np.ndarray:
-        """Return the unit vectors, (N, D), float32, of pictures that `embed` has seen to."""
+        """Return the unit vectors, (N, D), float32, of images that `embed` was called with."""
         return np.array(self.column("embeddings", keys, "embedding"), np.float32)
 
     def _fill(
@@ -251,27 +228,13 @@ class Offline(Components):
 def score_keys(samples: Sequence[Sample], captions: Sequence[Sequence[str]]) -> list[str]:
     """Return the keys of the rows of scores."""
     pairs = zip(samples, captions, strict=True)
-    return [digest(sample.sha256, list(said)) for sample, said in pairs]
-
-
-def candidates(
-    samples: Sequence[Sample],
-    captions: Sequence[Sequence[str]] | None,
-    scores: Sequence[Sequence[float]] | None,
-) -> dict[str, Candidates]:
-    """Return sample_id -> captions with their cosines; empty where they were not scored."""
-    if not captions or not scores:
-        return {}
-    return {
-        sample.sample_id: tuple(zip(captions[n], scores[n], strict=True))
-        for n, sample in enumerate(samples)
-    }
+    return [digest(sample.sha256, list(candidates)) for sample, candidates in pairs]
 
 
 def _image_batches(
     wanted: Mapping[str, Prompt], batch_size: int, generator: Generator
 ) -> list[list[str]]:
-    """Return the keys that are drawn together."""
+    """Return the keys that are generated together."""
     from sip.images.batches import group_rows
 
     batches = group_rows(wanted.values(), batch_size, generator.group)

@@ -22,7 +22,8 @@ from sip.metrics.base import EmbeddedSet, Metric, MetricRow
 from sip.metrics.consistency import label_similarity, paired_cosines, zero_shot_labels
 from sip.metrics.diversity import distance_to_original
 from sip.pipeline.models import Models
-from sip.pipeline.offline import Offline, Picture
+from sip.pipeline.offline import Offline
+from sip.pipeline.stored import StoredImage
 from sip.scores.base import EmbeddingRow, ToEmbed
 from sip.store.fill import cut
 
@@ -64,7 +65,7 @@ NOTHING = Quality([], {})
 def measure(
     config: DictConfig,
     offline: Offline,
-    pictures: Sequence[Picture],
+    pictures: Sequence[StoredImage],
     reference: Sequence[Sample],
     class_names: Sequence[str],
     stages: StageLog,
@@ -109,22 +110,22 @@ class Embedded:
     """A drawn set with the pictures that its rows are of."""
 
     vectors: EmbeddedSet
-    pictures: list[Picture]
+    pictures: list[StoredImage]
 
 
 def embed(
     models: Models,
-    pictures: Sequence[Picture],
+    pictures: Sequence[StoredImage],
     reference: Sequence[Sample],
     class_names: Sequence[str],
 ) -> Embedded | None:
     """Embed pictures and texts; files that cannot be read are left out. None if nothing is left."""
     sources = (ToEmbed(path, path) for path in {p.prompt.source: None for p in pictures})
     of_source = embed_files(models, sources)
-    checksums = {picture.row["file"]: picture.row.get("file_sha256") for picture in pictures}
+    checksums = {picture.file: picture.row.file_sha256 for picture in pictures}
     of_drawn = embed_files(models, (ToEmbed(file, file, sha) for file, sha in checksums.items()))
     of_real = embed_files(models, (ToEmbed(sample.path, sample.path) for sample in reference))
-    kept = [p for p in pictures if p.row["file"] in of_drawn and p.prompt.source in of_source]
+    kept = [p for p in pictures if p.file in of_drawn and p.prompt.source in of_source]
     if not kept:
         return None
     rows = {source: row for row, source in enumerate(of_source)}
@@ -136,7 +137,7 @@ def embed(
     labels = [LABEL_TEXT.format(label=name) for name in class_names]
     of_label = embed_texts(models, labels)
     vectors = EmbeddedSet(
-        generated=np.stack([of_drawn[picture.row["file"]] for picture in kept]),
+        generated=np.stack([of_drawn[picture.file] for picture in kept]),
         labels=np.array([picture.prompt.label for picture in kept]),
         originals=np.stack(list(of_source.values())),
         sources=np.array([rows[picture.prompt.source] for picture in kept]),

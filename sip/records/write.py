@@ -14,7 +14,7 @@ from sip.core.sheets import Pair, contact_sheet
 from sip.core.spread import spread
 from sip.dataset.base import Sample, Split
 from sip.pipeline.filtering import REJECTED
-from sip.pipeline.offline import Picture
+from sip.pipeline.stored import StoredImage
 from sip.records.summary import Summary
 
 CONTACT_SHEET, REJECTED_SHEET = "contact_sheet.png", "rejected.png"
@@ -30,7 +30,10 @@ REAL = ("guidance_scale", "noise_rate", "similarity")
 
 
 def write_images(
-    path: Path, parts: Mapping[Split, Sequence[Sample]], generated: Iterable[Picture], store: Path
+    path: Path,
+    parts: Mapping[Split, Sequence[Sample]],
+    generated: Iterable[StoredImage],
+    store: Path,
 ) -> None:
     """Write a row for every image: what it is, its source, how it was generated.
 
@@ -52,17 +55,17 @@ def write_images(
             writer.write_table(pa.Table.from_pylist(chunk, schema))
 
 
-def write_contact_sheet(kept: Sequence[Picture], folder: Path) -> Path | None:
+def write_contact_sheet(kept: Sequence[StoredImage], folder: Path) -> Path | None:
     """Write a sheet of originals next to images generated from them; None if there are none."""
     return _write_sheet(spread(kept, NUM_PAIRS), folder / CONTACT_SHEET)
 
 
-def write_rejected_sheet(images: Iterable[Picture], folder: Path) -> Path | None:
+def write_rejected_sheet(images: Iterable[StoredImage], folder: Path) -> Path | None:
     """Write a sheet of images that the filter rejected, with the reason; None if there are none.
 
     An earlier sheet is removed.
     """
-    rejected = [image for image in images if image.row["status"] == REJECTED]
+    rejected = [image for image in images if image.row.status == REJECTED]
     return _write_sheet(spread(rejected, NUM_REJECTED), folder / REJECTED_SHEET)
 
 
@@ -81,7 +84,7 @@ def write_summary(folder: Path, summary: Summary) -> None:
 
 
 def _rows(
-    parts: Mapping[Split, Sequence[Sample]], generated: Iterable[Picture], store: Path
+    parts: Mapping[Split, Sequence[Sample]], generated: Iterable[StoredImage], store: Path
 ) -> Iterator[dict[str, Any]]:
     for split, samples in parts.items():
         for sample in samples:
@@ -105,11 +108,11 @@ def _rows(
             "split": "train",
             "label": prompt.label,
             "class_name": prompt.class_name,
-            "sha256": row["file_sha256"],
-            "file": os.path.relpath(row["file"], store) if row["file"] else None,
-            "status": row["status"],
-            "reason": row["reason"],
-            "error": row["error"],
+            "sha256": row.file_sha256,
+            "file": os.path.relpath(row.file, store) if row.file else None,
+            "status": row.status,
+            "reason": row.reason,
+            "error": row.error,
             "variant": prompt.variant,
             "spans": json.dumps([[span.text, span.weight] for span in prompt.spans]),
             "negative_prompt": prompt.negative_prompt,
@@ -119,11 +122,11 @@ def _rows(
             "caption": prompt.caption,
             "similarity": prompt.similarity,
             "candidates": json.dumps(image.candidates),
-            "unet_evaluations": row["unet_evaluations"],
+            "unet_evaluations": row.unet_evaluations,
         }
 
 
-def _write_sheet(images: Sequence[Picture], path: Path) -> Path | None:
+def _write_sheet(images: Sequence[StoredImage], path: Path) -> Path | None:
     path.unlink(missing_ok=True)
     if not images:
         return None
@@ -131,14 +134,14 @@ def _write_sheet(images: Sequence[Picture], path: Path) -> Path | None:
     return path
 
 
-def _pair(image: Picture) -> Pair:
+def _pair(image: StoredImage) -> Pair:
     prompt, row = image.prompt, image.row
     has_caption = any(span.text == prompt.caption for span in prompt.spans)
     lines = [(prompt.caption if has_caption else prompt.text) or "(no text)"]
-    if row["status"] != "ok":
-        lines = [str(row["reason"]), str(row["error"])]
+    if row.status != "ok":
+        lines = [str(row.reason), str(row.error)]
     elif prompt.similarity is not None:
         lines.append(f"similarity {prompt.similarity:.3f}")
     lines.append(f"guidance scale {prompt.guidance_scale:g}")
     lines.append(f"noise rate {prompt.noise_rate:g}")
-    return Pair(prompt.source, row["file"], prompt.class_name, lines, row.get("file_sha256"))
+    return Pair(prompt.source, image.file, prompt.class_name, lines, row.file_sha256)

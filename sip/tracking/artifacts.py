@@ -19,7 +19,7 @@ from sip.core.hashing import digest
 from sip.core.image_io import SUFFIXES
 from sip.core.tars import read_checked, split_reference
 from sip.core.text import values_without_paths
-from sip.pipeline.offline import Picture
+from sip.pipeline.stored import StoredImage
 from sip.tracking.wandb import WAIT, describe, log_images, log_sheets, start_run
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class GeneratedSet:
         fingerprint: Fingerprint of the images stage: how they were generated.
     """
 
-    images: Sequence[Picture]
+    images: Sequence[StoredImage]
     recipe: Mapping[str, Any]
     fingerprint: str
 
@@ -49,7 +49,7 @@ class GeneratedSet:
         return f"generated-{digest([self.fingerprint, sorted(self.unique)])[:10]}"
 
     @property
-    def unique(self) -> dict[str, Picture]:
+    def unique(self) -> dict[str, StoredImage]:
         """Image id -> image; two equal originals share one."""
         return {image.prompt.image_id: image for image in self.images}
 
@@ -67,8 +67,8 @@ class GeneratedSet:
         )
         lines = []
         for image_id, image in sorted(self.unique.items()):
-            file = image.row["file"]
-            data = read_checked(file, image.row.get("file_sha256"))
+            file = image.file
+            data = read_checked(file, image.row.file_sha256)
             place = f"{image.prompt.label}/{image_id}"
             if split_reference(file) is None:
                 place += Path(file).suffix

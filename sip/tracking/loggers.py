@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
 from sip.core.progress import say
-from sip.pipeline.offline import Picture
+from sip.pipeline.stored import StoredImage
 from sip.tracking.artifacts import GeneratedSet, publish, use
 from sip.tracking.wandb import MAX_REASON, SafeLogger, Safely, log_images, log_sheets, start_run
 
@@ -180,7 +180,7 @@ def log_results(
     loggers: Sequence[Logger],
     summary: Mapping[str, Any],
     folder: Path,
-    images: Sequence[Picture],
+    images: Sequence[StoredImage],
 ) -> None:
     """Write the final numbers, the run folder's sheets and a table of images; close W&B.
 
@@ -201,7 +201,7 @@ def _finish(
     run: "wandb.Run",
     summary: Mapping[str, Any],
     folder: Path,
-    images: Sequence[Picture],
+    images: Sequence[StoredImage],
 ) -> None:
     log_sheets(run, folder)
     log_images(run, images, config.max_images)

@@ -20,7 +20,7 @@ from sip.core.image_io import read_rgb
 from sip.core.progress import say
 from sip.core.spread import spread
 from sip.core.text import values_without_paths, without_paths
-from sip.pipeline.offline import Picture
+from sip.pipeline.stored import StoredImage
 
 if TYPE_CHECKING:
     import wandb
@@ -158,7 +158,7 @@ def log_sheets(run: "wandb.Run", folder: Path) -> None:
         run.log(shown)
 
 
-def log_images(run: "wandb.Run", images: Sequence[Picture], at_most: int) -> None:
+def log_images(run: "wandb.Run", images: Sequence[StoredImage], at_most: int) -> None:
     """Log a table of generated images, spread over the list, with originals and prompts."""
     import wandb
 
@@ -169,13 +169,13 @@ def log_images(run: "wandb.Run", images: Sequence[Picture], at_most: int) -> Non
     for image in chosen:
         shown = describe(image) | {
             "original": _thumbnail(image.prompt.source),
-            "generated": _thumbnail(image.row["file"], image.row.get("file_sha256")),
+            "generated": _thumbnail(image.file, image.row.file_sha256),
         }
         rows.append([shown[column] for column in COLUMNS])
     run.log({"images": wandb.Table(columns=list(COLUMNS), data=rows)})
 
 
-def describe(image: Picture) -> dict[str, Any]:
+def describe(image: StoredImage) -> dict[str, Any]:
     """Return how an image was generated, in plain JSON types and without any path."""
     prompt = image.prompt
     return {

@@ -235,7 +235,7 @@ def test_what_did_not_fit_into_memory_is_not_filled_up_to(make_img2img, make_pro
     engine.models.decode = limited
     batches = [read_batch([make_prompt(n) for n in range(size)], 32) for size in (4, 2, 1)]
     with pytest.raises(torch.OutOfMemoryError):
-        engine.predict_step(batches[0])
+        engine.rows(batches[0])
     assert len(engine.predict_step(batches[1])) == 2
     assert len(engine.predict_step(batches[2])) == 1
     assert rows == [2, 2]

@@ -215,11 +215,11 @@ def test_bad_pictures_fail_alone_and_are_tried_again(tmp_path: Path, own: Path) 
     data = ["dataset=image_folder", f"dataset.root={own}", "dataset.shots=null"]
     told = generate(tmp_path, *data, code=1).stderr
     line = told.strip().splitlines()[-1]
-    assert line.startswith("error: images: 3 of 12 pictures failed (3 unreadable); retry=failed")
+    assert line.startswith("error: images: 3 of 12 images failed (3 unreadable); retry=failed")
     assert "images.max_failed=0.01" in line and "Traceback" not in told
     told = generate(tmp_path, *data, "images.max_failed=0.5", "retry=failed").stderr
     assert "captions     found 9, made 3" in told and "images       found 9, made 0" in told
-    assert "3 of 12 pictures failed (3 unreadable)" in told
+    assert "3 of 12 images failed (3 unreadable)" in told
     assert "2 of 12 files cannot be read (" in told  # of the third the header can
     (folder,) = (tmp_path / "runs").glob("generate-*")
     assert json.loads((folder / "summary.json").read_text())["failures"] == {"unreadable": 3}

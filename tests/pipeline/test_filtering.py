@@ -251,5 +251,5 @@ def test_vectors_are_the_same_in_batches_found_by_trial_and_bad_pictures_are_nam
     assert vectors.dtype == np.float32 and vectors.shape[0] == 10
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-6)
     assert other.embeddings(list(pictures)) == pytest.approx(vectors, abs=1e-5)
-    with pytest.raises(UserError, match="embeddings: 1 of 11 pictures could not be read, first /x"):
+    with pytest.raises(UserError, match="embeddings: 1 of 11 images could not be read, first /x"):
         other.embed(pictures | {"nothing": "/x"}, stages)

@@ -19,7 +19,7 @@ def job(tmp_path: Path) -> Generation:
 
 def draw(job: Generation, samples: list) -> None:
     prompts, _ = job.offline.prompts(samples, StageLog())
-    job.offline.draw(prompts, StageLog())
+    job.offline.generate(prompts, StageLog())
 
 
 def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> None:

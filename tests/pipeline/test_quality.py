@@ -10,11 +10,13 @@ from sip.core.image_io import read_rgb
 from sip.core.stages import StageLog
 from sip.dataset.base import Sample
 from sip.dataset.digits import CLASS_NAMES
-from sip.pipeline.offline import Offline, Picture
+from sip.pipeline.offline import Offline
 from sip.pipeline.quality import NOTHING, embed, measure, per_picture
+from sip.pipeline.stored import StoredImage
 from sip.prompts.base import Prompt, Span
 from tests.dataset.trees import source
 from tests.kills import configuration
+from tests.pipeline.made_up import stored
 
 METRICS = {
     "consistency": {"_target_": "sip.metrics.consistency.Consistency"},
@@ -38,7 +40,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     return source("digits", folder, image_size=32, shots=2).samples("train")
 
 
-def pictures(samples: list[Sample], caption: str | None = "a digit, wide") -> list[Picture]:
+def pictures(samples: list[Sample], caption: str | None = "a digit, wide") -> list[StoredImage]:
     """Take the other picture of the same class for the drawn one."""
     made = []
     for number, sample in enumerate(samples):
@@ -47,7 +49,7 @@ def pictures(samples: list[Sample], caption: str | None = "a digit, wide") -> li
             sample.sample_id, sample.path, sample.sha256, sample.label, sample.class_name, 0,
             (Span(sample.class_name, 1.5),), "", 4.0, 0.5, number, caption, None,
         )  # fmt: skip
-        made.append(Picture(prompt, {"file": other.path, "status": "ok"}, ()))
+        made.append(stored(prompt, other.path))
     return made
 
 
@@ -58,7 +60,7 @@ def test_similarities_are_the_scorers_own(offline: Offline, samples: list[Sample
     for row in (0, 7, 19):
         picture = found.pictures[row]
         scorer = offline.models.module("embeddings").scorer
-        pixels = scorer.prepare([read_rgb(picture.row["file"], None)])
+        pixels = scorer.prepare([read_rgb(picture.file, None)])
         texts = [f"a photo of a {name}" for name in CLASS_NAMES]
         cosines = scorer.score([[*texts, "a digit, wide"]], pixels)[0]
         label = picture.prompt.label
@@ -82,12 +84,11 @@ def test_unreadable_files_are_left_out(
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     some = pictures(samples, caption=None)
-    some[2].row["file"] = str(broken)
+    some[2] = stored(some[2].prompt, str(broken))
     found = embed(offline.models, some, [], CLASS_NAMES)
     assert found is not None and len(found.pictures) == 19 and some[2] not in found.pictures
     assert found.vectors.caption_texts is None and found.vectors.reference is None
-    for picture in some:
-        picture.row["file"] = str(broken)
+    some = [stored(image.prompt, str(broken)) for image in some]
     assert embed(offline.models, some, [], CLASS_NAMES) is None
 
 

@@ -8,10 +8,11 @@ from PIL import Image
 
 from sip.dataset.base import Sample
 from sip.metrics.base import MetricRow
-from sip.pipeline.offline import Picture
 from sip.pipeline.quality import Quality
+from sip.pipeline.stored import StoredImage
 from sip.prompts.base import Prompt, Span
 from sip.records.write import write_images, write_summary
+from tests.pipeline.made_up import stored
 from tests.records.made_up import stage, training_summary
 
 HARM = """<script>alert("1")</script>'&amp;"""
@@ -40,7 +41,7 @@ def samples(root: Path) -> list[Sample]:
     ]  # fmt: skip
 
 
-def pictures(root: Path) -> list[Picture]:
+def pictures(root: Path) -> list[StoredImage]:
     """Return two drawn pictures an original, small ones; the last two failed or were rejected."""
     made = []
     for number, sample in enumerate(samples(root) * 2):
@@ -50,14 +51,14 @@ def pictures(root: Path) -> list[Picture]:
             number // 6, spans, "", 4.5, 0.5, SEED + number, CAPTION, 0.3,
         )  # fmt: skip
         file = picture_file(root / "store" / "images" / f"{number}.png", 32, 100 + number)
-        row = {"file": file, "file_sha256": "0" * 64, "status": "ok", "unet_evaluations": 50}
-        row |= {"reason": None, "error": None}
+        row = {"file_sha256": "0" * 64}
         if number == 10:
-            row |= {"status": "failed", "reason": "black", "file": None, "file_sha256": None}
+            file = None
+            row = {"status": "failed", "reason": "black"}
             row["error"] = f"{root}/secret/0.png: all of it is black"
         if number == 11:
             row |= {"status": "rejected", "reason": "similarity"}
-        made.append(Picture(prompt, row, ((CAPTION, 0.3), ("a dog", 0.2), ("a cow", -0.1))))
+        made.append(stored(prompt, file, ((CAPTION, 0.3), ("a dog", 0.2), ("a cow", -0.1)), **row))
     return made
 
 
@@ -69,7 +70,7 @@ def make_run(root: Path, arm: str, seed: int, **changes) -> Path:
     write_images(folder / "images.parquet", {"train": samples(root)}, drawn, root / "store")
     numbers: list[MetricRow] = []
     if drawn:
-        judged = [one for one in drawn if one.row["status"] == "ok"]
+        judged = [one for one in drawn if one.is_ok]
         columns = {
             "id": [one.prompt.image_id for one in judged],
             "label_similarity": [0.2 + number / 100 for number in range(len(judged))],

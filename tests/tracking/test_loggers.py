@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from sip.core.errors import UserError
 from sip.core.tars import member, reference
-from sip.pipeline.offline import Picture
+from sip.pipeline.stored import StoredImage
 from sip.prompts.base import Prompt, Span
 from sip.tracking.artifacts import GeneratedSet, publish, use
 from sip.tracking.loggers import (
@@ -25,6 +25,7 @@ from sip.tracking.loggers import (
     make_loggers,
     require_logger,
 )
+from tests.pipeline.made_up import stored
 from tests.tracking.wandb_files import OfflineRun, offline_runs
 
 
@@ -59,7 +60,7 @@ def test_without_the_package_csv_works_and_wandb_says_so(
     log_results(config, loggers, {"test_accuracy": 0.5}, tmp_path, [])
 
 
-def pictures(folder: Path, num: int = 6) -> list[Picture]:
+def pictures(folder: Path, num: int = 6) -> list[StoredImage]:
     """Return drawn pictures; the last one lies in a tar file."""
     rng = np.random.default_rng(0)
     made = []
@@ -76,12 +77,12 @@ def pictures(folder: Path, num: int = 6) -> list[Picture]:
         if number == num - 1:
             (folder / "shard.tar").write_bytes(member("x.png", files[1].read_bytes()))
             file = reference(folder / "shard.tar", 0, files[1].stat().st_size)
-        made.append(Picture(prompt, {"file": file, "status": "ok"}, ()))
+        made.append(stored(prompt, file))
     return made
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[OfflineRun], list[Picture]]:
+def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[OfflineRun], list[StoredImage]]:
     folder = tmp_path_factory.mktemp("run")
     shown = pictures(folder)
     for name in ("contact_sheet", "rejected", "confusion"):
@@ -119,7 +120,7 @@ def test_numbers_and_configuration_are_read_back(logged: tuple[list[OfflineRun],
 
 
 def test_sheets_and_the_table_of_pictures_are_there(
-    logged: tuple[list[OfflineRun], list[Picture]],
+    logged: tuple[list[OfflineRun], list[StoredImage]],
 ) -> None:
     runs, shown = logged
     for run in runs:
@@ -140,7 +141,7 @@ def test_sheets_and_the_table_of_pictures_are_there(
 
 
 def test_training_uses_the_set_that_drawing_made(
-    logged: tuple[list[OfflineRun], list[Picture]],
+    logged: tuple[list[OfflineRun], list[StoredImage]],
 ) -> None:
     runs, shown = logged
     made, used = [[a for a in run.artifacts if a.type == "generated_images"] for run in runs]
@@ -153,7 +154,7 @@ def test_training_uses_the_set_that_drawing_made(
     assert json.loads(made[0].metadata)["recipe"]["images"]["model"] == "sd"
 
 
-def test_nothing_says_where_things_lie(logged: tuple[list[OfflineRun], list[Picture]]) -> None:
+def test_nothing_says_where_things_lie(logged: tuple[list[OfflineRun], list[StoredImage]]) -> None:
     runs, shown = logged
     private = [str(Path(shown[0].prompt.source).parent), "/home/me", str(Path.cwd()), sys.prefix]
     for run in runs:

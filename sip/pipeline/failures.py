@@ -1,0 +1,62 @@
+"""How many images of a job are missing, and why."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from sip.core.errors import UserError
+from sip.core.progress import say
+from sip.dataset.base import Sample
+from sip.images.base import Generator
+from sip.prompts.base import Prompt
+from sip.store.room import Room
+
+NUM_NAMED = 5  # unreadable originals
+
+
+def failures(
+    room: Room, generator: Generator, prompts: Sequence[Prompt], samples: Sequence[Sample]
+) -> Counter[str]:
+    """Return how many images of these samples are missing, by reason.
+
+    Args:
+        room: Of the images.
+        generator: What makes them.
+        prompts: Of all samples whose originals can be read.
+        samples: The originals.
+    """
+    keys = room.failed(dict.fromkeys(prompt.image_id for prompt in prompts))
+    reasons = Counter(row["reason"] for row in room.read(keys).values())
+    if unread := _unread(prompts, samples):
+        reasons["unreadable"] += len(unread) * generator.per_sample
+    return reasons
+
+
+def report_failures(
+    room: Room, generator: Generator, prompts: Sequence[Prompt], samples: Sequence[Sample]
+) -> None:
+    """Print how many images failed, and why; the arguments are those of `failures`.
+
+    Raises:
+        UserError: More than `images.max_failed` of them.
+    """
+    reasons = failures(room, generator, prompts, samples)
+    num, total = sum(reasons.values()), len(samples) * generator.per_sample
+    if not num:
+        return
+    if unread := _unread(prompts, samples):
+        names = ", ".join(unread[:NUM_NAMED])
+        say("images", f"unreadable: {names}; fix or delete them before training")
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    text = f"{num} of {total} images failed ({counts}); retry=failed tries them again"
+    if num > generator.max_failed * total:
+        raise UserError(
+            f"images: {text}; images.max_failed={generator.max_failed:g} is the share "
+            "that may fail; the others are kept"
+        )
+    say("images", text)
+
+
+def _unread(prompts: Sequence[Prompt], samples: Sequence[Sample]) -> list[str]:
+    """Return the paths of the originals without a prompt."""
+    listed = {prompt.sample_id for prompt in prompts}
+    return [sample.path for sample in samples if sample.sample_id not in listed]

@@ -1,0 +1,50 @@
+"""A generated image as training, tables and sheets see it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sip.dataset.base import Sample
+from sip.images.base import ImageRow
+from sip.prompts.base import Prompt
+
+Candidates = tuple[tuple[str, float], ...]  # captions with their cosines
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """A generated image with its provenance.
+
+    Attributes:
+        prompt: What it was generated from.
+        row: Its row in the store.
+        candidates: The captions that its original could have had.
+    """
+
+    prompt: Prompt
+    row: ImageRow
+    candidates: Candidates = ()
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether it neither failed nor was rejected."""
+        return self.row.status == "ok"
+
+    @property
+    def file(self) -> str:
+        """Path of its file; it must not have failed."""
+        assert self.row.file is not None
+        return self.row.file
+
+
+def candidates(
+    samples: Sequence[Sample],
+    captions: Sequence[Sequence[str]] | None,
+    scores: Sequence[Sequence[float]] | None,
+) -> dict[str, Candidates]:
+    """Return sample_id -> captions with their cosines; empty where they were not scored."""
+    if not captions or not scores:
+        return {}
+    return {
+        sample.sample_id: tuple(zip(captions[n], scores[n], strict=True))
+        for n, sample in enumerate(samples)
+    }
