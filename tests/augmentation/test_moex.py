@@ -13,7 +13,7 @@ from sip.augmentation.mix.moex_cutmix import MoExCutMix
 from sip.augmentation.mix.moments import exchange, place
 from sip.core.errors import UserError
 
-PICTURES = torch.rand(5, 3, 32, 32, generator=torch.manual_seed(0))
+IMAGES = torch.rand(5, 3, 32, 32, generator=torch.manual_seed(0))
 TARGETS = torch.eye(5)
 BACKBONES = ("test_resnet", "test_vit", "test_convnext")
 
@@ -37,7 +37,7 @@ def literal(features: np.ndarray, order: list[int], axis: int) -> np.ndarray:
 @pytest.mark.parametrize(("shape", "dim"), [((4, 8, 5, 6), 1), ((4, 9, 16), -1)])
 def test_exchange_is_the_formula_in_numpy(shape: tuple[int, ...], dim: int) -> None:
     features, order = torch.randn(*shape), torch.tensor([2, 0, 3, 3])
-    axis = 0 if dim == 1 else -1  # of one picture
+    axis = 0 if dim == 1 else -1  # of one image
     expected = literal(features.double().numpy(), order.tolist(), axis)
     changed = exchange(features, order, dim, 1e-5)
     np.testing.assert_allclose(changed.numpy(), expected, rtol=1e-4, atol=1e-5)
@@ -62,7 +62,7 @@ def test_half_precision_is_computed_in_float32() -> None:
     assert torch.equal(changed, exchange(features.float(), order, 1, 1e-5).bfloat16())
 
 
-def test_gradients_flow_through_both_pictures() -> None:
+def test_gradients_flow_through_both_images() -> None:
     features = torch.randn(3, 4, 2, 2, dtype=torch.float64).float().requires_grad_()
     changed = exchange(features, torch.tensor([1, 2, 0]), 1, 1e-5)
     (grad,) = torch.autograd.grad(changed[0].square().sum(), features)
@@ -75,14 +75,14 @@ def test_gradients_flow_through_both_pictures() -> None:
 def test_it_is_the_network_with_the_formula_after_its_stem(name: str) -> None:
     model, mix = network(name), MoEx(0.9, 1.0, 1e-5)
     torch.manual_seed(7)
-    logits, targets = mix(model, PICTURES, TARGETS)
+    logits, targets = mix(model, IMAGES, TARGETS)
     torch.manual_seed(7)
     order = torch.randperm(5)
     torch.testing.assert_close(targets, 0.9 * TARGETS + 0.1 * TARGETS[order])
     # The network again, piece by piece, with the exchange in between.
     features = model.get_submodule(
         {"test_vit": "patch_embed", "test_convnext": "stem"}.get(name, "conv1")
-    )(PICTURES)
+    )(IMAGES)
     if name == "test_resnet":
         features = model.maxpool(model.act1(model.bn1(features)))
     axis = -1 if name == "test_vit" else 0
@@ -100,7 +100,7 @@ def test_it_is_the_network_with_the_formula_after_its_stem(name: str) -> None:
 def test_the_loss_is_that_of_both_labels() -> None:
     model, labels = network("test_resnet"), torch.arange(5)
     torch.manual_seed(7)
-    logits, targets = MoEx(0.9, 1.0, 1e-5)(model, PICTURES, TARGETS)
+    logits, targets = MoEx(0.9, 1.0, 1e-5)(model, IMAGES, TARGETS)
     torch.manual_seed(7)
     order = torch.randperm(5)
     expected = 0.9 * F.cross_entropy(logits, labels) + 0.1 * F.cross_entropy(logits, labels[order])
@@ -110,14 +110,14 @@ def test_the_loss_is_that_of_both_labels() -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_nothing_of_it_is_left_in_the_network_or_in_evaluation(name: str) -> None:
     model = network(name).eval()
-    before = model(PICTURES)
+    before = model(IMAGES)
     for mix in (MoEx(0.9, 1.0, 1e-5), MoExCutMix(0.9, 1.0, 1e-5, 1.0, 1.0)):
-        mix(model.train(), PICTURES, TARGETS)
-        logits, targets = mix(model.eval(), PICTURES, TARGETS)
+        mix(model.train(), IMAGES, TARGETS)
+        logits, targets = mix(model.eval(), IMAGES, TARGETS)
         assert targets is TARGETS
         assert logits.shape == before.shape
     if name != "test_resnet":  # whose batch statistics have moved
-        assert torch.equal(model(PICTURES), before)
+        assert torch.equal(model(IMAGES), before)
     assert not place(model)[0]._forward_hooks
 
 
@@ -125,13 +125,13 @@ def test_an_error_in_the_network_leaves_no_hook(monkeypatch) -> None:
     model = network("test_resnet")
     monkeypatch.setattr(model.layer1, "forward", lambda x: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        MoEx(0.9, 1.0, 1e-5)(model, PICTURES, TARGETS)
+        MoEx(0.9, 1.0, 1e-5)(model, IMAGES, TARGETS)
     assert not model.maxpool._forward_hooks
 
 
 def test_batches_are_changed_with_their_probability() -> None:
     model, mix, changed = network("test_convnext"), MoEx(0.9, 0.25, 1e-5), 0
-    few, targets = PICTURES[:2], TARGETS[:2]
+    few, targets = IMAGES[:2], TARGETS[:2]
     for seed in range(100):
         torch.manual_seed(seed)
         happened = mix(model, few, targets)[1] is not targets
@@ -144,15 +144,15 @@ def test_batches_are_changed_with_their_probability() -> None:
 def test_moex_cutmix_is_cutmix_then_moex_with_the_same_partner() -> None:
     model = network("test_convnext")
     torch.manual_seed(3)
-    logits, targets = MoExCutMix(0.9, 1.0, 1e-5, 1.0, 1.0)(model, PICTURES, TARGETS)
+    logits, targets = MoExCutMix(0.9, 1.0, 1e-5, 1.0, 1.0)(model, IMAGES, TARGETS)
     torch.manual_seed(3)
-    pictures, mixed = v2.CutMix(alpha=1.0)(PICTURES, TARGETS)
+    images, mixed = v2.CutMix(alpha=1.0)(IMAGES, TARGETS)
     cut = float(mixed[0, 0])
     a, b, c = TARGETS, TARGETS.roll(1, 0), TARGETS.roll(2, 0)
     # the three terms of the authors' loss
     terms = 0.9 * cut * a + (0.9 * (1 - cut) + 0.1 * cut) * b + 0.1 * (1 - cut) * c
     torch.testing.assert_close(targets, terms)
-    features = literal(model.stem(pictures).detach().numpy(), [4, 0, 1, 2, 3], 0)
+    features = literal(model.stem(images).detach().numpy(), [4, 0, 1, 2, 3], 0)
     expected = model.forward_head(model.norm_pre(model.stages(torch.from_numpy(features))))
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-3)
 

@@ -1,4 +1,4 @@
-"""How drawn pictures enter the training: counts seen, weights, determinism, and what is refused."""
+"""How generated images enter the training: counts, weights, determinism, and what is refused."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from sip.augmentation.offline.generated import GeneratedMode
 from sip.augmentation.offline.none import NoGenerated
 from sip.core.errors import UserError
 
-# Four real pictures, then two drawn ones of each of the first three.
+# Four real images, then two generated ones of each of the first three.
 SOURCES = [None] * 4 + [0, 1, 2] * 2
 
 
@@ -23,14 +23,14 @@ def order(offline, length: int = 40, seed: int = 0) -> list[int]:
 
 
 @pytest.mark.parametrize("mode", ["concat", "weighted"])
-def test_a_pass_holds_every_picture_once(mode: str) -> None:
+def test_a_pass_holds_every_image_once(mode: str) -> None:
     seen = order(generated(mode), 25)
     assert Counter(seen[:10]) == Counter(seen[10:20]) == Counter(range(10))
-    assert seen == order(NoGenerated(), 25)  # the order that all pictures have without a choice
+    assert seen == order(NoGenerated(), 25)  # the order that all images have without a choice
 
 
 @pytest.mark.parametrize(("ratio", "kept"), [(0.5, 2), (1, 4), (1.25, 5), (1.5, 6), (99, 6)])
-def test_ratio_bounds_the_drawn_pictures(ratio: float, kept: int) -> None:
+def test_ratio_bounds_the_generated_images(ratio: float, kept: int) -> None:
     pool = generated("concat", ratio=ratio).pool(SOURCES, 0)
     assert pool[:4] == [0, 1, 2, 3]
     assert len(pool) == 4 + kept
@@ -59,7 +59,7 @@ def test_replace_shows_an_original_or_one_of_its_own() -> None:
 
 
 class NoDrawn_of_real(NoGenerated):  # noqa: N801
-    """The plain arm of the same four real pictures."""
+    """The plain arm of the same four real images."""
 
     def pool(self, sources, seed):
         return [0, 1, 2, 3]
@@ -112,6 +112,6 @@ def test_wrong_values_are_refused(values: tuple, message: str) -> None:
         GeneratedMode(*values)
 
 
-def test_replace_needs_real_pictures() -> None:
+def test_replace_needs_real_images() -> None:
     with pytest.raises(UserError, match="needs real images in train, got none"):
         generated("replace").pool([], 0)

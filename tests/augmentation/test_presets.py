@@ -144,22 +144,22 @@ def test_a_place_set_with_a_dot_is_refused_with_the_right_spelling() -> None:
 @pytest.mark.parametrize("choice", choices("sample"))
 def test_sample_keeps_type_and_shape_and_is_seeded(choice: str) -> None:
     transform = place("sample", choice)
-    picture = torch.randint(256, (3, SIZE, SIZE), dtype=torch.uint8)
-    before = picture.clone()
+    image = torch.randint(256, (3, SIZE, SIZE), dtype=torch.uint8)
+    before = image.clone()
     for seed in range(20):
         seen = []
         for _ in range(2):
             torch.manual_seed(seed)
-            seen.append(transform(picture))
-        assert torch.equal(picture, before)
-        assert seen[0].shape == picture.shape
+            seen.append(transform(image))
+        assert torch.equal(image, before)
+        assert seen[0].shape == image.shape
         assert seen[0].dtype == torch.uint8
         assert torch.equal(seen[0], seen[1])
 
 
 @dataclass(frozen=True)
 class Row:
-    """A training picture; a drawn one names its original."""
+    """A training image; a generated one names its original."""
 
     sample_id: str
     path: str
@@ -169,8 +169,8 @@ class Row:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory) -> list[Row]:
-    """Six real pictures, and two drawn ones of each."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    """Six real images, and two generated ones of each."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     made = []
     for number in range(18):
         path, real = folder / f"{number}.png", number % 6
@@ -190,8 +190,8 @@ def network(name: str) -> torch.nn.Module:
 def step(augmentation: Augmentation, rows: list[Row], name: str) -> float:
     """Take one optimiser step; return its loss."""
     given = rows if augmentation.offline.generates else rows[:6]
-    pictures = DecodedImages(given, SIZE)
-    stream = Stream(pictures, augmentation.sample, BATCH, 0, augmentation.offline)
+    images = DecodedImages(given, SIZE)
+    stream = Stream(images, augmentation.sample, BATCH, 0, augmentation.offline)
     values = recipe(
         optimizer="sgd",
         lr=1e-4,
@@ -257,8 +257,8 @@ def test_every_way_of_entering_takes_a_step(mode: str, rows) -> None:
 @pytest.mark.parametrize("choice", choices("mix"))
 @pytest.mark.parametrize("num", [1, 4, 5])
 def test_mix_keeps_shapes_and_probabilities(choice: str, num: int) -> None:
-    pictures = torch.rand(num, 3, SIZE, SIZE)
+    images = torch.rand(num, 3, SIZE, SIZE)
     targets = torch.eye(NUM_CLASSES)[torch.arange(num) % NUM_CLASSES]
-    logits, mixed = place("mix", choice)(network("test_vit"), pictures, targets)
+    logits, mixed = place("mix", choice)(network("test_vit"), images, targets)
     assert logits.shape == mixed.shape == targets.shape
     torch.testing.assert_close(mixed.sum(1), torch.ones(num))

@@ -1,4 +1,4 @@
-"""Changes to single pictures are those of torchvision, or of the papers' formulas in numpy."""
+"""Changes to single images are those of torchvision, or of the papers' formulas in numpy."""
 
 import re
 
@@ -15,7 +15,7 @@ from sip.augmentation.sample.pad_crop import PadCrop
 from sip.augmentation.sample.torchvision import TorchvisionTransform
 from sip.core.errors import UserError
 
-PICTURE = torch.randint(256, (3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
+IMAGE = torch.randint(256, (3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
 WHITE = torch.full((3, 32, 32), 255, dtype=torch.uint8)
 
 ERASING = {"scale": [0.02, 0.33], "ratio": [0.3, 3.3]}
@@ -51,9 +51,9 @@ PAIRS = {
 }
 
 
-def seeded(transform, seed: int, picture=PICTURE) -> torch.Tensor:
+def seeded(transform, seed: int, image=IMAGE) -> torch.Tensor:
     torch.manual_seed(seed)
-    return transform(picture.clone())
+    return transform(image.clone())
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -61,7 +61,7 @@ def test_it_is_torchvisions_with_the_same_random_numbers(name: str) -> None:
     ours, theirs = PAIRS[name]
     pairs = [(seeded(ours, seed), seeded(theirs, seed)) for seed in range(25)]
     assert all(torch.equal(*pair) for pair in pairs)
-    assert any(not torch.equal(changed, PICTURE) for changed, _ in pairs)
+    assert any(not torch.equal(changed, IMAGE) for changed, _ in pairs)
 
 
 def test_policies_never_mirror_and_fill_with_black() -> None:
@@ -73,21 +73,21 @@ def test_policies_never_mirror_and_fill_with_black() -> None:
         assert least == 0
 
 
-def test_pictures_are_mirrored_with_their_probability_or_never() -> None:
-    mirrored = PICTURE.flip(-1)
+def test_images_are_mirrored_with_their_probability_or_never() -> None:
+    mirrored = IMAGE.flip(-1)
     for prob, low, high in ((0.0, 0, 0), (0.5, 70, 130), (1.0, 200, 200)):
         flip = FlipCrop(prob, 1.0, 1.0, 1.0, 1.0)
         assert low <= sum(torch.equal(seeded(flip, s), mirrored) for s in range(200)) <= high
 
 
-def literal_cutout(picture: np.ndarray, length: int, row: int, column: int) -> np.ndarray:
+def literal_cutout(image: np.ndarray, length: int, row: int, column: int) -> np.ndarray:
     """Cutout as the paper's code states it: a mask of ones, a clipped square of zeros."""
-    height, width = picture.shape[1:]
-    mask = np.ones((height, width), picture.dtype)
+    height, width = image.shape[1:]
+    mask = np.ones((height, width), image.dtype)
     y1, y2 = np.clip(row - length // 2, 0, height), np.clip(row + length // 2, 0, height)
     x1, x2 = np.clip(column - length // 2, 0, width), np.clip(column + length // 2, 0, width)
     mask[y1:y2, x1:x2] = 0
-    return picture * mask
+    return image * mask
 
 
 def test_cutout_is_the_papers_formula() -> None:
@@ -95,10 +95,10 @@ def test_cutout_is_the_papers_formula() -> None:
         cut = seeded(Cutout(0.5, 0), seed)
         torch.manual_seed(seed)
         row, column = int(torch.randint(32, ())), int(torch.randint(32, ()))
-        np.testing.assert_array_equal(cut, literal_cutout(PICTURE.numpy(), 16, row, column))
+        np.testing.assert_array_equal(cut, literal_cutout(IMAGE.numpy(), 16, row, column))
 
 
-def test_cutout_may_leave_the_picture_and_fills_with_its_grey() -> None:
+def test_cutout_may_leave_the_image_and_fills_with_its_grey() -> None:
     areas = {int((seeded(Cutout(0.5, 7), seed, WHITE)[0] == 7).sum()) for seed in range(100)}
     assert max(areas) == 16 * 16
     assert min(areas) < 16 * 16
@@ -139,7 +139,7 @@ def test_gridmask_is_the_authors(max_angle: int) -> None:
 def test_gridmask_keeps_its_share_and_has_its_probability() -> None:
     grid = GridMask(0.8, 96 / 224, 1.0, 0.6, 360, 0)
     seen = [seeded(grid, seed, WHITE) for seed in range(300)]
-    changed = [float((picture == 255).float().mean()) for picture in seen if picture.min() == 0]
+    changed = [float((image == 255).float().mean()) for image in seen if image.min() == 0]
     assert 0.72 < len(changed) / len(seen) <= 0.85
     assert abs(np.mean(changed) - 0.6 * (2 - 0.6)) < 0.02
 
@@ -177,8 +177,8 @@ def test_wrong_values_are_refused(make, message: str) -> None:
         make()
 
 
-def test_pad_crop_is_a_window_of_the_padded_picture() -> None:
-    padded = np.pad(PICTURE.numpy(), ((0, 0), (4, 4), (4, 4)))
+def test_pad_crop_is_a_window_of_the_padded_image() -> None:
+    padded = np.pad(IMAGE.numpy(), ((0, 0), (4, 4), (4, 4)))
     seen = set()
     for seed in range(60):
         changed = seeded(PadCrop(4, 0.0), seed).numpy()
@@ -191,4 +191,4 @@ def test_pad_crop_is_a_window_of_the_padded_picture() -> None:
         assert len(places) == 1
         seen.add(places[0])
     assert len(seen) > 30
-    assert torch.equal(seeded(PadCrop(0, 1.0), 0), PICTURE.flip(-1))
+    assert torch.equal(seeded(PadCrop(0, 1.0), 0), IMAGE.flip(-1))

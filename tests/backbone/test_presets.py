@@ -34,7 +34,7 @@ def preset(choice: str, *overrides: str) -> Timm:
 
 
 @pytest.mark.parametrize("choice", PRESETS)
-def test_two_pictures_give_logits_in_the_embedded_profile(choice: str) -> None:
+def test_two_images_give_logits_in_the_embedded_profile(choice: str) -> None:
     backbone = preset(choice)
     backbone.require()
     assert backbone.input_size == 32
@@ -57,7 +57,7 @@ def test_the_paper_profile_names_weights_of_timm(choice: str) -> None:
 
 
 @pytest.mark.parametrize("choice", ["convnext_tiny", "deit_small", "dinov2_small"])
-def test_architectures_of_the_paper_profile_take_its_pictures(choice: str) -> None:
+def test_architectures_of_the_paper_profile_take_its_images(choice: str) -> None:
     backbone = replace(preset(choice, "profile=paper"), weights=None)
     with torch.device("meta"):
         model = backbone.create(5).eval()

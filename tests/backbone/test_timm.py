@@ -135,7 +135,7 @@ def test_refusals_say_what_to_do(changed: dict, message: str, monkeypatch, tmp_p
         make(**changed).create(3)
 
 
-def test_patches_of_another_size_fill_small_pictures() -> None:
+def test_patches_of_another_size_fill_small_images() -> None:
     backbone = make(name="test_vit", patch_size=8)
     model = backbone.create(3).eval()
     assert model.patch_embed.num_patches == 16
@@ -143,7 +143,7 @@ def test_patches_of_another_size_fill_small_pictures() -> None:
         assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
 
 
-def test_position_embeddings_follow_the_size_of_the_pictures(stored) -> None:
+def test_position_embeddings_follow_the_size_of_the_images(stored) -> None:
     model = make(name="test_vit", weights=str(stored[0]), input_size=48).create(3).eval()
     assert model.pos_embed.shape[1] == (48 // 8) ** 2 + model.num_prefix_tokens
     with torch.inference_mode():

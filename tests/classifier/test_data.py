@@ -1,4 +1,4 @@
-"""The stream of training pictures is a function of the seed and the position alone."""
+"""The stream of training images is a function of the seed and the position only."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tests.classifier.recipes import RANDAUGMENT, recipe
 
 
 def count_reads(monkeypatch) -> list[str]:
-    """Return the list that the path of each picture read from now on goes into."""
+    """Return the list that the path of each image read from now on goes into."""
     calls: list[str] = []
     real = loading.read_rgb
     monkeypatch.setattr(loading, "read_rgb", lambda *a: calls.append(a[0]) or real(*a))
@@ -29,7 +29,7 @@ def count_reads(monkeypatch) -> list[str]:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory) -> list[TrainingImage]:
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     made = []
     for number in range(5):
         path = folder / f"{number}.png"
@@ -42,7 +42,7 @@ def stream(rows, transform=None, length=12, seed=0) -> Stream:
     return Stream(DecodedImages(rows, 16), transform or AsIs(), length, seed)
 
 
-def test_every_picture_is_seen_once_a_pass(rows) -> None:
+def test_every_image_is_seen_once_a_pass(rows) -> None:
     order = stream(rows, length=13).order.tolist()
     assert len(order) == 13
     assert Counter(order[:5]) == Counter(order[5:10]) == Counter(range(5))
@@ -70,28 +70,28 @@ def test_reading_leaves_the_global_random_state_alone(rows) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_pictures_are_bytes_decoded_once(rows, monkeypatch) -> None:
+def test_images_are_bytes_decoded_once(rows, monkeypatch) -> None:
     calls = count_reads(monkeypatch)
-    pictures = DecodedImages(rows, 16)
-    seen = [pictures[position] for position in (0, 1, 1, 4)]
+    images = DecodedImages(rows, 16)
+    seen = [images[position] for position in (0, 1, 1, 4)]
     assert len(calls) == len(rows)
     assert seen[0][0].shape == (3, 16, 16)
     assert seen[0][0].dtype == torch.uint8
     assert [label for _, label in seen] == [0, 1, 1, 1]
 
 
-def test_pictures_that_do_not_fit_are_read_one_by_one(rows, monkeypatch) -> None:
+def test_images_that_do_not_fit_are_read_one_by_one(rows, monkeypatch) -> None:
     needed = 5 * 3 * 16 * 16
-    kept, pictures = DecodedImages(rows, 16, needed), DecodedImages(rows, 16, needed - 1)
-    assert kept.memory is not None and pictures.memory is None
-    assert all(torch.equal(pictures[n][0], kept[n][0]) for n in range(5))
+    kept, images = DecodedImages(rows, 16, needed), DecodedImages(rows, 16, needed - 1)
+    assert kept.memory is not None and images.memory is None
+    assert all(torch.equal(images[n][0], kept[n][0]) for n in range(5))
     calls = count_reads(monkeypatch)
     for _ in range(3):
-        assert pictures[2][0].is_contiguous()
+        assert images[2][0].is_contiguous()
     assert calls == [rows[2].path] * 3
 
 
-def test_kept_pictures_are_those_of_the_files_in_their_order(rows) -> None:
+def test_kept_images_are_those_of_the_files_in_their_order(rows) -> None:
     many = [rows[number % 5] for number in range(37)]  # several threads, a last short chunk
     expected = [np.array(Image.open(row.path).convert("RGB").crop((0, 4, 16, 20))) for row in many]
     memory = DecodedImages(many, 16).memory
@@ -101,7 +101,7 @@ def test_kept_pictures_are_those_of_the_files_in_their_order(rows) -> None:
 
 def test_a_broken_file_is_named_from_its_thread(rows, tmp_path) -> None:
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     with pytest.raises(UserError, match="classifier: .*broken.png: .*; fix or remove the file"):
         _ = DecodedImages([*rows, TrainingImage("b", str(broken), 0)], 16).memory
 
@@ -144,21 +144,21 @@ def test_workers_share_what_was_decoded_before_they_started(rows, monkeypatch) -
 
 def test_the_bound_is_for_all_splits_together(rows) -> None:
     one = 3 * 16 * 16 / 2**30
-    for pictures, expected in (  # of which there are 5, 2 and 1
+    for images, expected in (  # of which there are 5, 2 and 1
         (4.9, [False, True, True]),
         (5, [True, False, False]),
         (6.5, [True, False, True]),
         (7, [True, True, False]),
         (8, [True, True, True]),
     ):
-        made = pool(rows, 0, pictures * one)
+        made = pool(rows, 0, images * one)
         assert [made.train.kept, made.val.kept, made.test.kept] == expected
     assert pool(rows, "auto", "auto").test.kept
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A drawn picture."""
+    """A generated image."""
 
     sample_id: str
     path: str
@@ -168,7 +168,7 @@ class Variant:
 
 @pytest.fixture(scope="module")
 def all_rows(rows) -> list:
-    """Three real pictures and a drawn one of each of the last two."""
+    """Three real images and a generated one of each of the last two."""
     return [
         *rows[:3],
         *(Variant(f"d{n}", rows[n + 2].path, rows[n].label, f"p{n}") for n in (1, 2)),
@@ -179,7 +179,7 @@ def mixed(rows, mode: str, p: float = 0.5, length: int = 30) -> Stream:
     return Stream(DecodedImages(rows, 16), AsIs(), length, 0, GeneratedMode(mode, p, 0.25, None))
 
 
-def test_concatenated_pictures_are_seen_as_often_as_real_ones(all_rows) -> None:
+def test_concatenated_images_are_seen_as_often_as_real_ones(all_rows) -> None:
     concat = mixed(all_rows, "concat")
     assert Counter(concat.order.tolist()) == Counter(dict.fromkeys(range(5), 6))
     assert concat.order.tolist() == stream(all_rows, length=30).order.tolist()
@@ -197,14 +197,14 @@ def test_a_variant_stands_in_for_its_original(all_rows) -> None:
     assert torch.equal(replaced[0][0], replaced.images[int(replaced.order[0])][0])
 
 
-def test_weights_come_with_the_pictures(all_rows) -> None:
+def test_weights_come_with_the_images(all_rows) -> None:
     weighted = mixed(all_rows, "weighted")
     loader = torch.utils.data.DataLoader(weighted, 10)
     weights = torch.cat([batch[2] for batch in loader])
-    drawn = weighted.order >= 3
-    assert torch.equal(weights, torch.where(drawn, 0.25, 1.0))
+    generated = weighted.order >= 3
+    assert torch.equal(weights, torch.where(generated, 0.25, 1.0))
 
 
-def test_a_variant_of_a_picture_that_is_not_in_train_is_refused(all_rows) -> None:
+def test_a_variant_of_an_image_that_is_not_in_train_is_refused(all_rows) -> None:
     with pytest.raises(UserError, match="got 1 of others .*4.png.*; generate from the same split"):
         stream(all_rows[:2] + all_rows[3:])

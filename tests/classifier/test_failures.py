@@ -34,11 +34,11 @@ def test_the_batch_that_did_it_is_named(
     assert (told["step"], told["loss"], told["seed"], told["lr"]) == (4, "nan", 0, 0.01)
     assert {"offline", "sample", "mix"} <= set(told["augmentation"])
     assert len(seen) == 5
-    listed = np.stack([decode(picture["file"], 32) for picture in told["images"]])
+    listed = np.stack([decode(image["file"], 32) for image in told["images"]])
     assert np.array_equal(listed, seen[-1])
     names = {row.path: (row.sample_id, row.label) for row in splits["train"]}
-    for picture in told["images"]:
-        assert names[picture["file"]] == (picture["sample_id"], picture["label"])
+    for image in told["images"]:
+        assert names[image["file"]] == (image["sample_id"], image["label"])
     monkeypatch.undo()
     run(splits, tmp_path)
     assert not (tmp_path / NAME).exists()

@@ -29,15 +29,15 @@ def vit() -> nn.Module:
     return timm.create_model("test_vit", num_classes=3, img_size=32, patch_size=8)
 
 
-def pictures(num: int) -> tuple[torch.Tensor, torch.Tensor]:
+def images(num: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     made = torch.randint(256, (num, 3, 32, 32), generator=generator).to(torch.uint8)
     return made, torch.arange(num) % 3
 
 
 def batches(num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return batches of 8 made-up pictures with labels."""
-    made, labels = pictures(8 * num)
+    """Return batches of 8 made-up images with labels."""
+    made, labels = images(8 * num)
     return list(zip(made.split(8), labels.split(8), strict=True))
 
 
@@ -188,7 +188,7 @@ def test_average_is_the_formula_and_is_what_is_evaluated_and_kept() -> None:
     assert not any(p.requires_grad for p in module.average.parameters())
     plain = timm.create_model("test_resnet", num_classes=3).eval()
     plain.load_state_dict(kept)
-    shown = pictures(4)[0]
+    shown = images(4)[0]
     with torch.inference_mode():
         assert torch.equal(module.eval()(shown), plain(module.normalise(shown)))
         module.load_weights({name: torch.zeros_like(value) for name, value in kept.items()})

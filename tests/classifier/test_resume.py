@@ -138,7 +138,7 @@ def test_a_broken_checkpoint_is_said_and_not_used(
     assert "cannot be read" in capfd.readouterr().err
 
 
-def test_a_checkpoint_of_other_pictures_is_not_used(splits, tmp_path, monkeypatch, capfd) -> None:
+def test_a_checkpoint_of_other_images_is_not_used(splits, tmp_path, monkeypatch, capfd) -> None:
     monkeypatch.setattr(resume, "EVERY", 0.0)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         break_at(patch, 7, crash)

@@ -70,12 +70,12 @@ def test_predictions_are_those_of_the_stored_checkpoint(done, splits) -> None:
         logits = torch.tensor(np.stack(rows.logits))
         assert accuracy == pytest.approx((logits.argmax(1).numpy() == rows.label).mean())
         pixels = [np.array(Image.open(row.path)) for row in splits[split]]
-        pictures = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+        images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
         with torch.inference_mode():
-            torch.testing.assert_close(module(pictures), logits, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(module(images), logits, atol=1e-4, rtol=1e-4)
 
 
-def test_test_pictures_do_not_choose(done, splits, tmp_path) -> None:
+def test_test_images_do_not_choose(done, splits, tmp_path) -> None:
     shuffled = [
         TrainingImage(row.sample_id, row.path, (row.label + 1) % 3) for row in splits["test"]
     ]

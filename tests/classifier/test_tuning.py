@@ -154,22 +154,22 @@ def test_the_checkpoint_is_a_plain_network(name, tuning, stored, splits, tmp_pat
 @pytest.mark.parametrize("name", ARGS)
 def test_a_probe_is_a_linear_layer_on_what_timm_calls_features(name, stored) -> None:
     model = stored[name].create(3).eval()
-    pictures = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, 32, 32)
     probed = Probed(model)
     with torch.no_grad():
-        torch.testing.assert_close(probed(pictures), model(pictures))
-        torch.testing.assert_close(probed(probed.features(pictures)), model(pictures))
+        torch.testing.assert_close(probed(images), model(images))
+        torch.testing.assert_close(probed(probed.features(images)), model(images))
 
 
-def test_features_are_computed_once_a_picture_and_kept(
+def test_features_are_computed_once_an_image_and_kept(
     stored, splits, tmp_path, monkeypatch
 ) -> None:
     counted: list[int] = []
     real = features.compute
 
-    def counting(module, pictures):
-        counted.append(len(pictures))
-        return real(module, pictures)
+    def counting(module, images):
+        counted.append(len(images))
+        return real(module, images)
 
     monkeypatch.setattr(features, "compute", counting)
     store, backbone = tmp_path / "store", stored["test_vit"]
@@ -188,12 +188,12 @@ def test_features_are_computed_once_a_picture_and_kept(
         run(splits, tmp_path / "d", backbone, values, store=store)
     finally:
         changed.write_bytes(content)
-    assert sum(counted) == 9 + 12 + 15 + 1  # a changed file is a new picture
+    assert sum(counted) == 9 + 12 + 15 + 1  # a changed file is a new image
     (folder,) = (store / "features").iterdir()
     assert json.loads((folder / "recipe.json").read_text())["backbone"] == backbone.recipe()
 
 
-def test_kept_features_give_the_training_that_pictures_give(stored, splits, tmp_path, monkeypatch):
+def test_kept_features_give_the_training_that_images_give(stored, splits, tmp_path, monkeypatch):
     values = recipe(tuning=Probe(), optimizer="sgd", lr=0.1)
     kept = run(splits, tmp_path / "a", stored["test_resnet"], values)
     monkeypatch.setattr("sip.classifier.train.can_be_kept", lambda *_: False)
@@ -205,7 +205,7 @@ def test_kept_features_give_the_training_that_pictures_give(stored, splits, tmp_
         torch.testing.assert_close(states[0][key], states[1][key], atol=1e-4, rtol=1e-3)
 
 
-def test_features_come_in_the_order_of_the_pictures(splits) -> None:
+def test_features_come_in_the_order_of_the_images(splits) -> None:
     values = recipe(steps=6)
     rows = splits["train"]
     numbers = torch.arange(9.0)[:, None]
@@ -225,7 +225,7 @@ def test_features_come_in_the_order_of_the_pictures(splits) -> None:
         (AsIs(), MoEx(0.9, 1.0, 1e-5), "augmentation.mix changes"),
     ],
 )
-def test_changed_pictures_are_computed_anew_and_it_is_said(
+def test_changed_images_are_computed_again_and_it_is_said(
     sample, mix, named, stored, splits, tmp_path, capfd
 ) -> None:
     augmentation = Augmentation(NoGenerated(), sample, mix)
