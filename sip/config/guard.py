@@ -34,7 +34,10 @@ HEADER = re.compile(r"\s*#\s*@package\s+(\S+)")
 ENVIRONMENT = r"HOME|USER|TMPDIR|SCRATCH|CUDA_\w+|OMP_\w+|SLURM_(?!JWT)\w+"
 READABLE = re.compile(rf"\$\{{([\w.]+|oc\.select:[\w.]+(,[\w.]*)?|oc\.env:({ENVIRONMENT}))\}}")
 PARAMS = "hydra.sweeper.params"
-OF_HYDRA = f"of Hydra's own part only hydra.mode, {PARAMS} and numbers of hydra.launcher"
+OF_HYDRA = f"set nothing of Hydra's own but hydra.mode, {PARAMS} and numbers of hydra.launcher"
+READ = (
+    "read only keys and HOME, USER, TMPDIR, SCRATCH, CUDA_*, OMP_* and SLURM_* of the environment"
+)
 REMEDY = "fix or delete it; what you want yourself, give on the command line"
 
 
@@ -69,13 +72,13 @@ def check_folder(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         rules = []
         if path.is_symlink() and path.is_dir():
-            rules = [("a link", "a folder")]
+            rules = [("a link", "be a folder")]
         elif path.suffix == ".yaml":
             rules = list(_broken(path.read_text(errors="replace")))
         if path.relative_to(folder).parts[0] == "hydra":
             rules = [("a file in hydra/", OF_HYDRA)]
         for got, rule in rules:
-            raise UserError(f"{path}: must be {rule}, got {' '.join(got.split())[:200]}; {REMEDY}")
+            raise UserError(f"{path}: must {rule}, got {' '.join(got.split())[:200]}; {REMEDY}")
 
 
 def _broken(text: str) -> Iterator[tuple[str, str]]:
@@ -85,19 +88,18 @@ def _broken(text: str) -> Iterator[tuple[str, str]]:
         defaults = str(values.pop("defaults", ""))
         leaves = list(_leaves(values, ()))
     except (yaml.YAMLError, AttributeError, RecursionError, TypeError, ValueError) as error:
-        yield str(error), "a YAML mapping"
+        yield str(error), "be a YAML mapping"
         return
     headers = [match[1] for line in text.splitlines() if (match := HEADER.match(line))]
     for written in (*headers, defaults):
         if ("hydra" in written and written != PARAMS) or "${" in written:
             yield written, OF_HYDRA
-    start = (*PARAMS.split("."),) if PARAMS in headers else ()
     for path, value in leaves:
         got = f"{'.'.join(path)}={value}"
-        if ("hydra" in path[0] or start) and not _is_harmless((*start, *path), value):
+        if "hydra" in path[0] and not _is_harmless(path, value):
             yield got, OF_HYDRA
         if "${" in READABLE.sub("", str(value)):
-            yield got, f"of a key or of these variables: {ENVIRONMENT}"
+            yield got, READ
 
 
 def _is_harmless(path: tuple[str, ...], value: Any) -> bool:
