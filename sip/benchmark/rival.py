@@ -3,6 +3,7 @@
 Their own loops do no less: eager, one row at a time, the text encoded for every picture.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import torch
 from sip.core.image_io import read_rgb
 from sip.images.engine import Engine
 from sip.images.loading import load_pipeline, quiet
-from sip.images.schedulers import stock_scheduler
 from sip.prompts.base import Prompt
 
 
@@ -32,9 +32,7 @@ class Rival:
             self.pipeline = pipeline_class.from_pretrained(
                 settings.folder.path, **loaded.components, dtype=loaded.dtype
             )
-        if settings.schedule.prediction != "flow":
-            config = self.pipeline.scheduler.config
-            self.pipeline.scheduler = stock_scheduler(settings.scheduler, config)
+        self.pipeline.scheduler = copy.deepcopy(settings.schedule.stock)
         self.pipeline.to(engine.device)
         self.pipeline.set_progress_bar_config(disable=True)
         self.num_steps = settings.num_steps

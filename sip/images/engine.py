@@ -11,7 +11,7 @@ Shapes: B images; latents (B, C, h, w); text embeddings (B, F); guidance scales 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -28,7 +28,7 @@ from sip.images.loading import load_pipeline
 from sip.images.module import ImageModule
 from sip.images.recent import Recent
 from sip.images.safety import ERRORS, SafetyChecker, judge
-from sip.images.samplers import Sampler, steps_of
+from sip.images.samplers import Sampler
 from sip.images.settings import DiffusionSettings
 from sip.images.texts import TextEmbeddings
 from sip.prompts.base import Prompt
@@ -113,41 +113,53 @@ class Engine(ImageModule):
 
     def denoise(self, batch: Batch) -> Tensor:
         """Return the finished latents (B, C, h, w), each row with its own text and guidance."""
-        rows, family, settings = batch.prompts, self.models, self.settings
+        rows, settings = batch.prompts, self.settings
         first, guided = settings.first_step(rows[0]), settings.guided_steps(rows[0])
-        steps = steps_of(settings.schedule, first)
-        fresh = sum(step.noise != 0 for step in steps)
-        noise = self.noise([row.seed for row in rows], settings.num_noises + fresh)
-        latents = settings.start(partial(self.sample_originals, batch), noise, first)
+        generators = [torch.Generator("cpu").manual_seed(row.seed) for row in rows]
+        sampler = Sampler(settings.schedule, first, generators)
+        noise = self.noise(generators, settings.num_noises)
+        latents = settings.start(partial(self.sample_originals, batch), noise, sampler)
         # One copy to the device for all steps: none of them waits for it.
-        timesteps = settings.schedule.timesteps[first:].to(self.device).unbind()
+        timesteps = sampler.timesteps.to(self.device).unbind()
+        predict = self._predictor(rows, any(guided))
+        for timestep, is_guided in zip(timesteps, guided, strict=True):
+            prediction = predict(sampler.inputs(latents), timestep, is_guided)
+            latents = sampler.step(latents, prediction)
+        return latents
+
+    def _predictor(
+        self, rows: Sequence[Prompt], is_guided: bool
+    ) -> Callable[[Tensor, Tensor, bool], Tensor]:
+        """Return the denoiser with the rows' texts and guidance scales.
+
+        It takes latents (B, C, h, w), a timestep () on the device, and whether this step is guided;
+        it returns predictions (B, C, h, w), float32.
+        """
+        family = self.models
         scales = torch.tensor([row.guidance_scale for row in rows], device=self.device)
         texts = self.texts.positive(rows)
         unguided = family.conditioning(texts, scales)
         both: Conditioning = {}
-        if any(guided):
+        if is_guided:
             doubled = torch.cat([self.texts.negative(rows), texts])
             both = family.conditioning(doubled, scales.repeat(2))
-        scales = scales.view(-1, 1, 1, 1)
-        sampler = Sampler(steps, iter(noise[settings.num_noises :]))
-        dtype = family.denoiser.dtype
-        for timestep, is_guided in zip(timesteps, guided, strict=True):
-            inputs = latents.to(dtype)
-            if is_guided:
-                twice = family.predict(torch.cat([inputs, inputs]), timestep, both).float()
-                without, with_text = twice.chunk(2)
-                prediction = torch.lerp(without, with_text, scales)
-            else:
-                prediction = family.predict(inputs, timestep, unguided).float()
-            latents = sampler.step(latents, prediction)
-        return latents
+        weights = scales.view(-1, 1, 1, 1)
 
-    def noise(self, seeds: Sequence[int], num: int) -> Tensor:
-        """Return standard normal noise (num, B, C, h, w), float32, each row from its own seed."""
-        shape = (num, len(seeds), *self.models.latent_shape)
+        def predict(latents: Tensor, timestep: Tensor, is_guided: bool) -> Tensor:
+            inputs = latents.to(family.denoiser.dtype)
+            if not is_guided:
+                return family.predict(inputs, timestep, unguided).float()
+            predictions = family.predict(torch.cat([inputs, inputs]), timestep, both).float()
+            without, with_text = predictions.chunk(2)
+            return torch.lerp(without, with_text, weights)
+
+        return predict
+
+    def noise(self, generators: Sequence[torch.Generator], num: int) -> Tensor:
+        """Return standard normal noise (num, B, C, h, w), float32, each row of its generator."""
+        shape = (num, len(generators), *self.models.latent_shape)
         noise = torch.empty(shape, pin_memory=self.device.type == "cuda")
-        for row, seed in enumerate(seeds):
-            generator = torch.Generator("cpu").manual_seed(seed)
+        for row, generator in enumerate(generators):
             for part in noise[:, row]:
                 torch.randn(shape[2:], generator=generator, out=part)
         return noise.to(self.device, non_blocking=True)

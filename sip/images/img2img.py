@@ -15,6 +15,8 @@ from sip.prompts.base import Prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sip.images.samplers import Sampler
+
 
 @component
 class Img2Img(Diffusion):
@@ -43,9 +45,7 @@ class Img2Img(Diffusion):
 
         return Family.first_step(self.num_steps, noise_rate)
 
-    def start(self, originals: Originals, noise: "Tensor", first: int) -> "Tensor":
+    def start(self, originals: Originals, noise: "Tensor", sampler: "Sampler") -> "Tensor":
         """Return the originals' latents (B, C, h, w), float32, noised for the first step."""
         # The order of the noises is the pipeline's: first the posterior's, then the step's.
-        latents = originals(noise[0])
-        alpha, sigma = self.schedule.starts[first]
-        return latents * alpha + noise[1] * sigma
+        return sampler.noised(originals(noise[0]), noise[1])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sip.images.families.base import Family
+    from sip.images.samplers import Sampler
     from sip.images.schedulers import NoiseSchedule
 
 Originals = Callable[["Tensor"], "Tensor"]
@@ -82,13 +83,13 @@ class DiffusionSettings(Generator):
         """
 
     @abstractmethod
-    def start(self, originals: Originals, noise: "Tensor", first: int) -> "Tensor":
+    def start(self, originals: Originals, noise: "Tensor", sampler: "Sampler") -> "Tensor":
         """Return the latents (B, C, h, w), float32, that enter the first step.
 
         Args:
             originals: Noise (B, C, h, w) to samples of the latents of the rows' originals.
             noise: (num_noises, B, C, h, w), float32, standard normal.
-            first: The first step that is run.
+            sampler: At its first step.
         """
 
     def finish(

@@ -13,6 +13,8 @@ from sip.prompts.base import Prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sip.images.samplers import Sampler
+
 
 @component
 class Txt2Img(Diffusion):
@@ -25,6 +27,6 @@ class Txt2Img(Diffusion):
         """Return 0."""
         return 0
 
-    def start(self, originals: Originals, noise: "Tensor", first: int) -> "Tensor":
+    def start(self, originals: Originals, noise: "Tensor", sampler: "Sampler") -> "Tensor":
         """Return pure noise (B, C, h, w), float32, at the scale that the schedule starts from."""
-        return noise[0] * self.schedule.initial
+        return sampler.initial(noise[0])

@@ -30,7 +30,7 @@ def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator:
 @pytest.mark.parametrize("per_sample", [1, 2])
 def test_the_floor_is_the_work_that_the_rows_cost(compose, tmp_path: Path, per_sample) -> None:
     rooms = Offline(compose(f"images.per_sample={per_sample}", "images.num_steps=10"))
-    engine = rooms.module()
+    engine = rooms.generator.load(rooms.runtime)
     prompts = make_prompts(rooms, 20, tmp_path / "pictures")
     assert len({prompt.text for prompt in prompts}) == 20 // per_sample
     batches = group_rows(prompts, 4, engine.settings.group)

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
+from sip.config.cli import conf_folder
 from sip.device.settings import Runtime
 from sip.images.base import GeneratedImage
 from sip.images.batches import group_rows, read_batch
@@ -71,25 +73,11 @@ def make_prompt(pictures):
 
 
 def settings(model_folder: Path, **changes) -> dict:
-    values = {
-        "model": str(model_folder),
-        "revision": None,
-        "variant": None,
-        "lora": None,
-        "dtype": "float32",
-        "scheduler": "ddim",
-        "num_steps": NUM_STEPS,
-        "size": SIZE,
-        "guidance_interval": [0, 1],
-        "vae_tiling": False,
-        "safety_checker": False,
-        "weighting": CompelWeighting(),
-        "per_sample": 1,
-        "max_failed": 0.01,
-        "format": "png",
-        "storage": "files",
-    }
-    return values | changes
+    """Return the values of conf/images/img2img.yaml with a small model."""
+    values = OmegaConf.to_container(OmegaConf.load(conf_folder() / "images" / "img2img.yaml"))
+    del values["_target_"]
+    small = {"model": str(model_folder), "revision": None, "num_steps": NUM_STEPS, "size": SIZE}
+    return values | small | {"dtype": "float32", "weighting": CompelWeighting()} | changes
 
 
 @pytest.fixture

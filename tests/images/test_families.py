@@ -15,6 +15,7 @@ from diffusers import (
 from sip.core.errors import UserError
 from sip.device.settings import Runtime
 from sip.images.families import families
+from sip.images.families.sd import StableDiffusion
 from sip.prompts.base import Span
 from sip.prompts.weighting.tokens import tokenize_whole
 from tests.images import models
@@ -196,6 +197,26 @@ def test_an_unknown_class_lists_the_known_ones(make_img2img, tmp_path):
     with pytest.raises(UserError, match="must be one of .*, got a FluxPipeline in") as caught:
         make_img2img(model=str(folder)).require()
     assert all(name in str(caught.value) for name in families())
+
+
+def test_a_family_is_one_class_and_nothing_is_edited(make_img2img, make_prompt, generate, tmp_path):
+    class Toy(StableDiffusion):
+        """Serves a pipeline class of its own, and sees the negative of each image."""
+
+        pipelines = ("StableDiffusionPAGPipeline",)
+
+        def decode(self, latents):
+            return 1 - super().decode(latents)
+
+    folder = models.save_sd(tmp_path / "model")
+    row = make_prompt(0)
+    plain = generate(make_img2img(model=str(folder)), [row])[row.image_id]
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", Toy.pipelines[0]))
+    generator = make_img2img(model=str(folder))
+    toy = generate(generator, [row])[row.image_id]
+    assert generator.family is Toy
+    torch.testing.assert_close(toy.pixels, 1 - plain.pixels)
 
 
 @pytest.mark.parametrize("folder", ["sdxl_folder", "sd3_folder"])

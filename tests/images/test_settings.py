@@ -3,6 +3,7 @@
 import json
 import shutil
 from importlib.util import find_spec
+from typing import get_args
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from sip.core.errors import UserError
 from sip.device.settings import Runtime
 from sip.images import lora as lora_module
+from sip.images.schedulers import SCHEDULERS, SchedulerName
 from sip.prompts.weighting.scale import ScaleWeighting
 from tests.images.stock import assert_equal, call, compel_texts, stock
 
@@ -42,6 +44,10 @@ WRONG = {
         }
     },
 }
+
+
+def test_every_scheduler_name_has_a_scheduler():
+    assert set(get_args(SchedulerName)) == set(SCHEDULERS)
 
 
 @pytest.mark.parametrize("message", WRONG)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sip.images.folder import PipelineFolder
-from sip.images.schedulers import NoiseSchedule, SchedulerName, schedule
+from sip.images.schedulers import NoiseSchedule, SchedulerName, noise_schedule
 from sip.prompts.base import Span
 from sip.prompts.weighting.base import Weighting
 
@@ -58,7 +58,7 @@ class Family(nn.Module, ABC):
         Raises:
             UserError: The model is not meant for that scheduler.
         """
-        return schedule(name, folder.config("scheduler"), num_steps)
+        return noise_schedule(name, folder.config("scheduler"), num_steps)
 
     @staticmethod
     def size_unit(folder: PipelineFolder) -> int:
