@@ -8,6 +8,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,6 +161,35 @@ def test_signals_are_ours(number: signal.Signals, times: int) -> None:
     assert rows == ([0, 2, 4, 6, 8, 10] if times == 1 else [0, 2, 4, 6])
     after = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     assert after == before
+
+
+def test_slurm_queues_the_job_again_without_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    names = ("JOB_ID", "NTASKS", "PROCID", "LOCALID", "NODEID", "NODELIST", "JOB_NAME")
+    for name, value in zip(names, ("77", "1", "0", "0", "0", "localhost", "sip"), strict=True):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    module, rows = Doubling(), []
+    real = module.rows
+
+    def signalled(batch: ImageBatch[int]) -> list[int]:
+        if batch.items[0] == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)  # as sbatch --signal=USR1@90 asks for
+        return real(batch)
+
+    module.rows = signalled  # type: ignore[method-assign]
+    prediction_trainer.cache_clear()
+    try:
+        run(module, 3, rows)
+    finally:
+        prediction_trainer.cache_clear()
+    assert (tmp_path / "called").read_text() == "requeue 77\n"
+    assert rows == [0, 2, 4, 6, 8, 10] and not list((tmp_path / "work").iterdir())
 
 
 def test_no_process_waits_for_another() -> None:
