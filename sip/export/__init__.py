@@ -1,6 +1,6 @@
-"""Export room: a finished set of pictures in, a folder that other programs read out.
+"""From a finished run to a folder of images that other programs read.
 
 In comes a run's folder: `images.parquet`, `summary.json` and `config.yaml`. Out goes an
 ImageFolder, a WebDataset or a folder for the package `datasets`, with a data card and the
-provenance of every picture. Nothing of it depends on SIP or says where anything lay.
+provenance of every image. Nothing of it depends on SIP or says where anything lay.
 """

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def task(config: "DictConfig") -> None:
-    """Write the pictures of a run in the format that is asked for."""
+    """Write the images of a run in the format that is asked for."""
     from sip.core.errors import UserError
     from sip.core.text import counted
 
     for name, example in (("run", "runs/<name>"), ("output", "<a new folder>")):
         if config[name] is None:
-            raise UserError(f"export: expected {name}, came none; say {name}={example}")
+            raise UserError(f"{name}: must be given; say {name}={example}")
 
     from sip.export.main import Options, export
 
@@ -33,7 +33,7 @@ def task(config: "DictConfig") -> None:
     failed = f", {counted(source.failed.total(), 'failed one')} left out" if source.failed else ""
     if source.rejected:
         failed += f", {counted(source.rejected.total(), 'rejected one')} left out"
-    print(f"{options.output}: {counted(source.num, 'picture')} as {options.format}{failed}")
+    print(f"{options.output}: {counted(source.num, 'image')} as {options.format}{failed}")
 
 
 def main() -> None:

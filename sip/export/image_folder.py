@@ -22,29 +22,29 @@ TAKEN = {"", "metadata.csv", "readme.md"}
 
 
 def write(
-    pictures: Iterable[ExportImage], folder: Path, class_names: Sequence[str], link: bool
+    images: Iterable[ExportImage], folder: Path, class_names: Sequence[str], link: bool
 ) -> None:
-    """Write the pictures, a folder a class, and the table of their provenance.
+    """Write the images, a folder a class, and the table of their provenance.
 
     Args:
-        pictures: What to write.
+        images: What to write.
         folder: An empty folder.
         class_names: By label.
         link: Make hard links to the store's files in place of copies.
 
     Raises:
-        UserError: A picture is damaged, or cannot be linked.
+        UserError: A image is damaged, or cannot be linked.
     """
     folders = [folder / name for name in folder_names(class_names)]
     with open(folder / "metadata.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, ["file_name", *COLUMNS])
         table.writeheader()
-        for picture in pictures:
-            data, facts = picture.read()
-            path = folders[facts["label"]] / f"{picture.name}{picture.suffix(data)}"
+        for image in images:
+            data, facts = image.read()
+            path = folders[facts["label"]] / f"{image.name}{image.suffix(data)}"
             path.parent.mkdir(exist_ok=True)
             if link:
-                _link(picture.file, path)
+                _link(image.file, path)
             else:
                 path.write_bytes(data)
             table.writerow({"file_name": path.relative_to(folder).as_posix(), **facts})
@@ -55,7 +55,7 @@ def folder_names(class_names: Sequence[str]) -> list[str]:
 
     Letters of any script stay. What means something in a path becomes "_", and so does a dot at
     either end, or what a shell or a spreadsheet would take for an option or a formula; "_" goes
-    before what Windows takes for a device. Names that are then alike, or differ in capitals alone,
+    before what Windows takes for a device. Names that are then alike, or differ in capitals only,
     get their label.
     """
     used = set(TAKEN)
@@ -75,8 +75,7 @@ def folder_names(class_names: Sequence[str]) -> list[str]:
 def _link(file: str, path: Path) -> None:
     if split_reference(file) is not None:
         raise UserError(
-            f"link=true: expected pictures that are files, came {file}, a part of a tar file; "
-            "use link=false"
+            f"link=true: images must be files, got {file}, a part of a tar file; use link=false"
         )
     try:
         os.link(file, path)

@@ -25,9 +25,9 @@ class Options:
         run: Folder of a finished run.
         output: The folder to make; not there, or empty.
         format: One of `FORMATS`.
-        originals: Also export the real training pictures.
+        originals: Also export the real training images.
         link: In an ImageFolder, hard links to the store's files in place of copies.
-        per_file: Pictures in a tar or Parquet file.
+        per_file: Images in a tar or Parquet file.
         store: Folder of the store; None for the one in the run's configuration.
     """
 
@@ -41,32 +41,34 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise UserError(f"format: expected one of {', '.join(FORMATS)}, came {self.format!r}")
+            raise UserError(f"format: must be one of {', '.join(FORMATS)}, got {self.format!r}")
         if self.link and self.format != "image_folder":
-            raise UserError(f"link=true goes with format=image_folder, came {self.format}")
+            raise UserError(
+                f"link: must be false for format={self.format}; only image_folder has links"
+            )
         if type(self.per_file) is not int or self.per_file < 1:
-            raise UserError(f"per_file: expected a number >= 1, came {self.per_file!r}")
+            raise UserError(f"per_file: must be a whole number >= 1, got {self.per_file!r}")
 
 
 def export(options: Options) -> Source:
-    """Write a run's pictures, their provenance and a data card; return what was exported.
+    """Write a run's images, their provenance and a data card; return what was exported.
 
     Raises:
-        UserError: A picture is damaged or missing, the output is not empty, or cannot be written.
-        Stopped: SIGINT or SIGTERM came; nothing is left of the export.
+        UserError: A image is damaged or missing, the output is not empty, or cannot be written.
+        Stopped: Got SIGINT or SIGTERM; nothing is left of the export.
     """
     source = Source(options.run, options.store, options.originals)
     with graceful(), suppress(_StopError), _whole(options.output) as folder:
         with progress("export", source.num, "image") as bar:
 
-            def pictures() -> Iterator[ExportImage]:
-                for picture in source.pictures():
+            def images() -> Iterator[ExportImage]:
+                for image in source.images():
                     if stop_requested():  # `graceful` says so in the end
                         raise _StopError
                     bar.update()
-                    yield picture
+                    yield image
 
-            _write(pictures(), folder, source, options)
+            _write(images(), folder, source, options)
         text = card(source, options.format, options.per_file)
         (folder / "README.md").write_text(text, encoding="utf-8")
     return source
@@ -76,13 +78,13 @@ class _StopError(Exception):
     """The export was asked to stop, and ends without a result."""
 
 
-def _write(pictures: Iterator[ExportImage], folder: Path, source: Source, options: Options) -> None:
+def _write(images: Iterator[ExportImage], folder: Path, source: Source, options: Options) -> None:
     if options.format == "image_folder":
-        image_folder.write(pictures, folder, source.class_names, options.link)
+        image_folder.write(images, folder, source.class_names, options.link)
     elif options.format == "webdataset":
-        tar_shards.write(pictures, folder, options.per_file)
+        tar_shards.write(images, folder, options.per_file)
     else:
-        parquet.write(pictures, folder, source.class_names, source.num, options.per_file)
+        parquet.write(images, folder, source.class_names, source.num, options.per_file)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A folder that the package `datasets` loads: Parquet files with the pictures' bytes in them."""
+"""A folder that the package `datasets` loads: Parquet files with the images' bytes in them."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from sip.export.source import COLUMNS, ExportImage
 
-ROW_GROUP = 100  # pictures that are in memory at a time, here and at a reader's
+ROW_GROUP = 100  # images that are in memory at a time, here and at a reader's
 
 
 def write(
-    pictures: Iterable[ExportImage],
+    images: Iterable[ExportImage],
     folder: Path,
     class_names: Sequence[str],
     num: int,
@@ -24,23 +24,23 @@ def write(
     """Write `data/train-00000-of-00003.parquet` and so on.
 
     Args:
-        pictures: What to write.
+        images: What to write.
         folder: An empty folder.
         class_names: By label.
-        num: How many pictures there are.
-        per_file: Pictures in a Parquet file.
+        num: How many images there are.
+        per_file: Images in a Parquet file.
 
     Raises:
-        UserError: A picture is damaged.
+        UserError: A image is damaged.
     """
     (folder / "data").mkdir()
-    left, table_schema = iter(pictures), schema(class_names)
+    left, table_schema = iter(images), schema(class_names)
     num_files = -(-num // per_file)
     for position in range(num_files):
         name = f"train-{position:05d}-of-{num_files:05d}.parquet"
         part = islice(left, per_file)
         with pq.ParquetWriter(folder / "data" / name, table_schema) as writer:
-            while rows := [_row(picture) for picture in islice(part, ROW_GROUP)]:
+            while rows := [_row(image) for image in islice(part, ROW_GROUP)]:
                 writer.write_table(pa.Table.from_pylist(rows, table_schema))
 
 
@@ -55,6 +55,6 @@ def schema(class_names: Sequence[str]) -> pa.Schema:
     return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features}})})
 
 
-def _row(picture: ExportImage) -> dict[str, Any]:
-    data, facts = picture.read()
-    return {"image": {"bytes": data, "path": f"{picture.name}{picture.suffix(data)}"}, **facts}
+def _row(image: ExportImage) -> dict[str, Any]:
+    data, facts = image.read()
+    return {"image": {"bytes": data, "path": f"{image.name}{image.suffix(data)}"}, **facts}

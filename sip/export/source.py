@@ -1,4 +1,4 @@
-"""What a run used, as a list of pictures that can be read, checked and written elsewhere."""
+"""The images of a run, checked as they are read, with their provenance."""
 
 import hashlib
 import json
@@ -20,26 +20,26 @@ from sip.records.read import IMAGES, read_run
 from sip.records.summary import GenerationSummary
 
 ID_LENGTH = 24  # hex digits, as of an image_id
-ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")  # of a drawn picture: becomes a file's name
+ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")  # of a generated image: becomes a file's name
 MAX_CLASSES = 1_000_000
 SIGNATURES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
 
-# Column -> (type, what it holds); the provenance of each picture, in every format.
+# Column -> (type, what it holds); the provenance of each image, in every format.
 COLUMNS = {
     "kind": ("string", "generated, or real for an original"),
-    "id": ("string", "of the picture"),
+    "id": ("string", "of the image"),
     "sample_id": ("string", "of the original in the source data set"),
     "label": ("int64", "class index"),
     "class_name": ("string", "class in words"),
-    "sha256": ("string", "of the picture's file"),
+    "sha256": ("string", "of the image's file"),
     "source_sha256": ("string", "of the original's content"),
-    "variant": ("int64", "0, 1, ...: which of the pictures drawn from this original"),
-    "prompt": ("string", "the text that it was drawn with"),
+    "variant": ("int64", "0, 1, ...: which of the images generated from this original"),
+    "prompt": ("string", "the text that it was generated with"),
     "spans": ("string", "the same as JSON, [[text, weight], ...]; 1 is plain text"),
     "negative_prompt": ("string", "in place of no text, in the guidance"),
     "guidance_scale": ("float64", "of classifier-free guidance; 1 and below: none"),
     "noise_rate": ("float64", "share of the noise schedule that was run, in [0, 1]"),
-    "seed": ("int64", "of this picture's noise"),
+    "seed": ("int64", "of this image's noise"),
     "caption": ("string", "of the original, the one that was kept"),
     "similarity": ("float64", "of caption and original, cosine, in [-1, 1]"),
     "candidates": ("string", "all captions with their similarities, JSON"),
@@ -49,11 +49,11 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class ExportImage:
-    """A picture to export.
+    """A image to export.
 
     Attributes:
         name: File name without its ending; unique in the export.
-        file: Where it lies now: a path, or a reference into a tar file.
+        file: Current place: a path, or a reference into a tar file.
         expected: SHA-256 of the file; None for originals, whose data set has just hashed them.
         facts: One value for each of `COLUMNS`, with "sha256" still to be filled in for originals.
     """
@@ -67,19 +67,19 @@ class ExportImage:
         """Return the file's bytes and the complete facts.
 
         Raises:
-            UserError: The file is missing, or is not what was drawn.
+            UserError: The file is missing, or is not what was generated.
         """
         try:
             data = read_bytes(self.file)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"export: expected the picture {self.file}: {error}; {self._remedy()}"
+                f"export: cannot read the image {self.file}: {error}; {self._remedy()}"
             ) from error
         sha256 = hashlib.sha256(data).hexdigest()
         if self.expected not in (None, sha256):
             raise UserError(
-                f"export: the picture {self.file} is damaged: expected SHA-256 {self.expected}, "
-                f"came {sha256}; {self._remedy()}"
+                f"export: the image {self.file} is damaged: its SHA-256 must be {self.expected}, "
+                f"got {sha256}; {self._remedy()}"
             )
         return data, self.facts | {"sha256": sha256}
 
@@ -94,7 +94,9 @@ class ExportImage:
             return "put the original back, or use originals=false"
         tar = split_reference(self.file)
         shard = Path(tar[0] if tar else self.file).parent
-        return f"delete the shard {shard} and draw it again: python -m sip.generate as for the run"
+        return (
+            f"delete the shard {shard} and generate it again: python -m sip.generate as for the run"
+        )
 
 
 class Source:
@@ -103,14 +105,14 @@ class Source:
     Args:
         run: Its folder.
         store: Folder of the store; None for the one in the run's configuration.
-        originals: Also the real training pictures.
+        originals: Also the real training images.
 
     Attributes:
         record: The run.
-        num: Pictures to export.
-        counts: Pictures to export by label and kind.
-        failed: Pictures that could not be drawn, by reason.
-        rejected: Pictures that the run's filter took out, by reason.
+        num: Images to export.
+        counts: Images to export by label and kind.
+        failed: Images that could not be generated, by reason.
+        rejected: Images that the run's filter took out, by reason.
 
     Raises:
         UserError: It is no finished run, or the store or the data set is not there.
@@ -142,15 +144,15 @@ class Source:
         if isinstance(summary, GenerationSummary):  # those too that never got onto the list
             self.failed = Counter(summary.failures)
         if self.num == 0:
-            raise UserError(f"export: expected drawn pictures in {run}, found none")
+            raise UserError(f"run: must have generated images, got none in {run}")
         if not self.store.is_dir():
             raise UserError(
-                f"export: expected the store in {self.store}; say where it is with store=..."
+                f"store: must be a folder, got {self.store}; say where the store is with store=..."
             )
 
     @property
     def num(self) -> int:
-        """Return the number of pictures to export."""
+        """Return the number of images to export."""
         return self.counts.total()
 
     @cached_property
@@ -162,15 +164,15 @@ class Source:
             names.append(f"{name} ({label})" if name in names else name)
         return names
 
-    def pictures(self) -> Iterator[ExportImage]:
-        """Yield the pictures to export; few rows are in memory at a time."""
+    def images(self) -> Iterator[ExportImage]:
+        """Yield the images to export; few rows are in memory at a time."""
         paths = self._original_paths() if self.originals else {}
         used: Counter[str] = Counter()
         for row in self.record.iterate_images():
             if not self._is_exported(row):
                 continue
             real = row["kind"] == "real"
-            # A picture that a data set holds twice is drawn once and used twice.
+            # A image that a data set holds twice is generated once and used twice.
             own = digest(row["id"])[:ID_LENGTH]
             name = f"real-{own}" if real else row["id"] if ID.fullmatch(row["id"]) else own
             used[name] += 1

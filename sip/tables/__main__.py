@@ -28,7 +28,7 @@ def task(config: "DictConfig") -> None:
 
 
 def _draw(config: "DictConfig") -> None:
-    """Draw a figure of the runs' numbers, or a sheet of their pictures."""
+    """Draw a figure of the runs' numbers, or a sheet of their images."""
     from sip.config.provenance import choice
     from sip.core.errors import UserError
     from sip.tables.figures import draw
@@ -50,7 +50,7 @@ def _draw(config: "DictConfig") -> None:
             return
         files = draw(runs, figure, output)
     else:
-        raise UserError(f"figure.kind: expected points or sheet, came {config.figure.kind!r}")
+        raise UserError(f"figure.kind: must be points or sheet, got {config.figure.kind!r}")
     print(f"figure: {', '.join(map(str, files))}")
 
 

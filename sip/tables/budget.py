@@ -1,4 +1,4 @@
-"""What the cells of a table were given: steps and pictures; unequal ones are said."""
+"""The budget of a table's cells, steps and images, with a warning if it is unequal."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ Group = dict[tuple[int, ...], list[str]]
 
 
 def budget_notes(found: Mapping[Place, TableCell]) -> list[str]:
-    """Return a line on the budget of each block's column, and one where its rows' differ."""
+    """Return a line on the budget of each block's column, and one if its rows' differ."""
     columns: dict[tuple[str, str], dict[str, list[TrainingRun]]] = defaultdict(dict)
     for (block, row, column), cell in found.items():
         if cell.runs:
@@ -22,9 +22,9 @@ def budget_notes(found: Mapping[Place, TableCell]) -> list[str]:
         steps = _by(rows, "steps")
         real = _by(rows, "num_real")
         if len(steps) == 1 and len(real) == 1:
-            pictures = f"{_numbers(next(iter(real)))} real pictures"
-            equal[f"{_numbers(next(iter(steps)))} steps, {pictures}"].append(name)
-        for what, group in (("steps", steps), ("real pictures", real)):
+            images = f"{_numbers(next(iter(real)))} real images"
+            equal[f"{_numbers(next(iter(steps)))} steps, {images}"].append(name)
+        for what, group in (("steps", steps), ("real images", real)):
             if len(group) > 1:
                 texts = [f"{_numbers(n)} ({', '.join(r)})" for n, r in sorted(group.items())]
                 lines.append(f"UNEQUAL BUDGET, {name}: {what} {'; '.join(texts)}.")
@@ -41,7 +41,7 @@ def budget_notes(found: Mapping[Place, TableCell]) -> list[str]:
             f"{_numbers(n)} ({', '.join(sorted(r))})" for n, r in sorted(group.items()) if any(n)
         ]
         if texts:
-            lines.append(f"Drawn pictures{f', {block}' if block else ''}: {'; '.join(texts)}.")
+            lines.append(f"Generated images{f', {block}' if block else ''}: {'; '.join(texts)}.")
     return lines
 
 

@@ -63,9 +63,9 @@ class Comparison:
         difference: Over the seeds both have.
         holm_p: Of its t-test, corrected for all comparisons of the block's column; None for fewer
             than 3 pairs.
-        images: Over the test images; None where predictions are missing, or for means.
+        images: Over the test images; None if predictions are missing, or for means.
         seeds_needed: To see 0.33 points with this spread; None for fewer than 3 pairs.
-        checked: Whether the predictions show that both were tested on the same pictures.
+        checked: Whether the predictions show that both were tested on the same images.
     """
 
     block: str
@@ -115,7 +115,7 @@ def _cell(place: Place, runs: Mapping[int, TrainingRun], layout: TableLayout) ->
 
 
 def _means(found: Mapping[Place, TableCell], layout: TableLayout) -> dict[Place, TableCell]:
-    """Return the means over two or more columns, seed by seed; none where one is missing."""
+    """Return the means over two or more columns, seed by seed; none if one is missing."""
     result = {}
     for block in {block for block, _, _ in found}:
         here = {place: cell for place, cell in found.items() if place[0] == block}
@@ -156,7 +156,7 @@ def compare(cell: TableCell, control: TableCell, metric: str) -> Comparison | No
     """Compare two cells of one column over the seeds both have; None if they share none.
 
     Raises:
-        UserError: Their predictions are of other pictures.
+        UserError: Their predictions are of other images.
     """
     shared = sorted(cell.values.keys() & control.values.keys())
     if not shared:
@@ -166,7 +166,7 @@ def compare(cell: TableCell, control: TableCell, metric: str) -> Comparison | No
     )
     pairs = {s: (cell.runs[s], control.runs[s]) for s in shared if s in cell.runs}
     split = IMAGE_METRICS.get(metric)
-    checked = bool(pairs) and all(_same_pictures(*pair) for pair in pairs.values())
+    checked = bool(pairs) and all(_same_images(*pair) for pair in pairs.values())
     images = _over_images(pairs, split) if checked and split else None
     spread = difference.spread
     return Comparison(
@@ -182,8 +182,8 @@ def compare(cell: TableCell, control: TableCell, metric: str) -> Comparison | No
     )
 
 
-def _same_pictures(run: TrainingRun, control: TrainingRun) -> bool:
-    """Return whether two runs predicted the same pictures; False where that is not stored.
+def _same_images(run: TrainingRun, control: TrainingRun) -> bool:
+    """Return whether two runs predicted the same images; False if that is not stored.
 
     Raises:
         UserError: They did not.
@@ -194,8 +194,8 @@ def _same_pictures(run: TrainingRun, control: TrainingRun) -> bool:
             return False
         if said.ids != other.ids:
             raise UserError(
-                f"tables: expected the same {split} pictures in {run.folder} and {control.folder}, "
-                f"came {len(set(said.ids) ^ set(other.ids))} that only one of them has; compare "
+                f"tables: {run.folder} and {control.folder} must have the same {split} images, "
+                f"got {len(set(said.ids) ^ set(other.ids))} that only one of them has; compare "
                 "runs of one split of the data (table.where)"
             )
     return True
@@ -204,7 +204,7 @@ def _same_pictures(run: TrainingRun, control: TrainingRun) -> bool:
 def _over_images(
     pairs: Mapping[int, tuple[TrainingRun, TrainingRun]], split: str
 ) -> OverImages | None:
-    """Compare image by image, over those seeds that have the first seed's pictures."""
+    """Compare image by image, over those seeds that have the first seed's images."""
     treated: dict[int, np.ndarray] = {}
     control: dict[int, np.ndarray] = {}
     ids: Sequence[str] | None = None

@@ -70,7 +70,7 @@ def document(
 
     Raises:
         UserError: A key or metric is in no run, two runs are of one cell and seed, or paired runs
-            were tested on different pictures.
+            were tested on different images.
     """
     runs = list(runs)
     require_keys(runs, layout.keys)
@@ -197,12 +197,12 @@ def _legend(layout: TableLayout, compared: Sequence[Comparison]) -> list[str]:
         return lines
     against = "each of its parts" if layout.control == PARTS else str(layout.control)
     lines.append(
-        f"Differences are paired: same seeds, same pictures. Bold: the interval of the difference "
+        f"Differences are paired: same seeds, same images. Bold: the interval of the difference "
         f"against {against} leaves out 0 and Holm's p over the column's comparisons is below 0.05."
     )
     if any(one.images for one in compared):
         lines.append(
-            "Over images: percentile interval of the paired bootstrap over test pictures; McNemar: "
+            "Over images: percentile interval of the paired bootstrap over test images; McNemar: "
             "twice the median of the seeds' exact p-values."
         )
     lines.append(
@@ -213,13 +213,13 @@ def _legend(layout: TableLayout, compared: Sequence[Comparison]) -> list[str]:
     if unchecked:
         lines.append(
             f"{len(unchecked)} comparisons: no stored predictions, so it is not checked that both "
-            "were tested on the same pictures."
+            "were tested on the same images."
         )
     return lines
 
 
 def _gains(found: dict[Place, TableCell], layout: TableLayout) -> list[str]:
-    """Return our gain over the best baseline beside the published one, block by block."""
+    """Return our gain over the best baseline next to the published one, block by block."""
     if layout.arm is None:
         return []
     lines = []

@@ -51,7 +51,7 @@ def draw(runs: Iterable[TrainingRun], figure: Figure, path: Path) -> list[Path]:
 
 
 def make(found: Sequence[Point], figure: Figure) -> Any:
-    """Return the matplotlib figure of these points: a panel beside the other, one legend."""
+    """Return the matplotlib figure of these points: panels side by side, one legend."""
     from matplotlib.figure import Figure as Canvas
 
     panels = sorted({point.panel for point in found})
@@ -91,7 +91,7 @@ def _look(number: int) -> dict[str, Any]:
 
 
 def _shapes(found: Sequence[Point]) -> dict[str, str]:
-    """Return point name -> marker, where the series alone does not tell the points apart."""
+    """Return point name -> marker, if the series does not tell the points apart."""
     names = sorted({point.name for point in found} - {""}, key=_by_number)
     return {name: MARKERS[n % len(MARKERS)] for n, name in enumerate(names)}
 

@@ -24,16 +24,16 @@ class TableLayout:
         rows: Keys; a row for each combination of values, written "a, b".
         columns: Key; a column for each value. None: one column.
         value: Metric that is compared.
-        also: Metrics shown beside it as plain means, where there is one column.
-        control: Row that the others are compared with; "parts": those whose names, joined by "_",
-            are the row's; None: nothing is compared.
+        also: Metrics shown next to it as plain means, if there is one column.
+        control: Row that all others are compared with; "parts": those whose names, joined by
+            "_", are the row's; None: nothing is compared.
         mean: Whether a column holds the mean over the columns.
         row_values, column_values: What there should be, in this order; None: what is found.
         where: Key -> value: only such runs.
         select: Keys whose values are chosen on validation, for each cell by itself.
         select_by: The metric, of the validation part, that chooses.
         arm, baselines: Row that is set against the best of these rows; None, ().
-        stack: Whether a line says what training the drawing models took, where that is known.
+        stack: Whether a line says what training the models of the generation took, if known.
         quoted: Block -> the paper's gain of `arm` over its best baseline, in points.
     """
 
@@ -57,11 +57,11 @@ class TableLayout:
 
     def __post_init__(self) -> None:
         if not self.rows:
-            raise UserError("table.rows: expected a key or a list of keys, came none")
+            raise UserError("table.rows: must be a key or a list of keys, got none")
         if self.select and not self.select_by.startswith("val/"):
             raise UserError(
-                f"table.select_by: expected a metric of the validation part, such as val/top1, "
-                f"came {self.select_by}; nothing is chosen on test"
+                f"table.select_by: must be a metric of the validation part, such as val/top1, "
+                f"got {self.select_by}; nothing is chosen on test"
             )
 
     @classmethod
@@ -75,7 +75,7 @@ class TableLayout:
         values["where"] = dict(flat(values["where"] or {}))
         values["quoted"] = values["quoted"] or {}
         if values["control"] is not None:
-            values["control"] = plain(values["control"])  # a number, where rows are numbers
+            values["control"] = plain(values["control"])  # a number, if rows are numbers
         return cls(**values)
 
     @property

@@ -20,7 +20,7 @@ class Gap:
 
     Attributes:
         place: Block, row and column.
-        seeds: That are missing; all of the block's where the cell is empty.
+        seeds: That are missing; all of the block if the cell is empty.
         whole: Whether the cell is empty.
         command: That makes them.
     """
@@ -100,7 +100,7 @@ def command(
 
 
 def _changes(key: str, value: str, donor: TrainingRun | None) -> list[str]:
-    """Return the overrides that set a key, as a run with that value wrote them where one did."""
+    """Return the overrides that set a key, as a run with that value wrote them, if there is one."""
     if key == "augmentation":  # its summary name is that of its parts, not that of a preset
         return _augmentation(value, donor)
     return [f"{key}={value}"]

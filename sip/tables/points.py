@@ -26,7 +26,7 @@ class Figure:
         level: Further keys that name what has no x, and so is drawn as a level line.
         x: Key with numbers, or a metric (its mean over seeds is taken).
         y: Metric; more is better.
-        points: Keys; a point for each combination of values, where x is a metric.
+        points: Keys; a point for each combination of values, if x is a metric.
         lines: Whether the points of a series are joined.
         pareto: Which side of x is better; the front is drawn. None: no front.
         log_x: Whether x is on a logarithmic axis.
@@ -50,7 +50,7 @@ class Figure:
 
     def __post_init__(self) -> None:
         if self.pareto not in (None, "max", "min"):
-            raise UserError(f"figure.pareto: expected null, max or min, came {self.pareto!r}")
+            raise UserError(f"figure.pareto: must be null, max or min, got {self.pareto!r}")
 
     @classmethod
     def of(cls, node: DictConfig) -> "Figure":
@@ -72,9 +72,9 @@ class Point:
     """A mean over seeds.
 
     Attributes:
-        x: None where the run has no x: it is drawn as a level line.
+        x: None if the run has no x: it is drawn as a level line.
         y: Mean and interval.
-        name: Of the point within its series, such as "noise_rate 0.5"; "" where x says it.
+        name: Of the point within its series, such as "noise_rate 0.5"; "" if x says it.
     """
 
     panel: str
@@ -145,7 +145,7 @@ def _point(
     try:
         return Point(panel, series, float(text), y, name)
     except ValueError:
-        raise UserError(f"figure.x={figure.x}: expected numbers, came {text!r}") from None
+        raise UserError(f"figure.x: {figure.x} must have numbers, got {text!r}") from None
 
 
 def front(found: Sequence[Point], better: Literal["max", "min"]) -> list[Point]:

@@ -88,7 +88,7 @@ def choose(
     if not shared:
         listed = "; ".join(f"{', '.join(s)}: {sorted(v)}" for s, v in sorted(candidates.items()))
         raise UserError(
-            f"tables: {name}: expected candidates with a seed in common, came {listed}; run the "
+            f"tables: {name}: candidates must have a seed in common, got {listed}; run the "
             "missing ones, or leave settings out with table.where"
         )
     means = {s: sum(v[seed] for seed in shared) / len(shared) for s, v in candidates.items()}

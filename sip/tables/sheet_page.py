@@ -1,4 +1,4 @@
-"""The page of a contact sheet: pictures at their pixels, labels as text, PNG and PDF."""
+"""The page of a contact sheet: images at their pixels, labels as text, PNG and PDF."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ from sip.tables.figures import STYLE
 from sip.tables.sheets import Sheet, SheetGrid, enlarged
 
 DPI = 100  # a pixel of the sheet is 1/100 inch, and a pixel of the PNG
-GAP = 4  # px between pictures
+GAP = 4  # px between images
 GROUP_GAP = 14  # px between groups of columns, and after the originals
 MARGIN = 12  # px around
 LINE = 18  # px, a line of text
 CHARACTER = 7  # px, its width at most
 FONT = 7.5  # points; 10 px
-FRAME = "#D55E00"  # of a picture that was not trained on
-EMPTY = 235  # grey level of a cell without a picture
+FRAME = "#D55E00"  # of a image that was not trained on
+EMPTY = 235  # grey level of a cell without a image
 MAX_NAME = 16  # characters of a class name
 
 
@@ -25,7 +25,7 @@ def draw_sheet(grid: SheetGrid, sheet: Sheet, path: Path) -> list[Path]:
     """Write `<path>.pdf` and `<path>.png`; return the files.
 
     Raises:
-        UserError: A picture cannot be read.
+        UserError: A image cannot be read.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,7 +42,7 @@ def draw_sheet(grid: SheetGrid, sheet: Sheet, path: Path) -> list[Path]:
 
 
 class Places:
-    """Where the pictures of a grid lie on the page, in px from its upper left corner."""
+    """Where the images of a grid lie on the page, in px from its upper left corner."""
 
     def __init__(self, grid: SheetGrid, sheet: Sheet) -> None:
         self.cell = sheet.cell
@@ -82,20 +82,20 @@ def page(grid: SheetGrid, sheet: Sheet) -> Any:
 
 
 def shortened(name: str) -> str:
-    """Return a class name that fits beside its row."""
+    """Return a class name that fits next to its row."""
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
 def _mosaic(grid: SheetGrid, sheet: Sheet, places: Places) -> np.ndarray:
-    """Return the page's pictures without its text, (height, width, 3), uint8."""
+    """Return the page's images without its text, (height, width, 3), uint8."""
     mosaic = Image.new("RGB", (places.width, places.height), "white")
 
     def put(file: str | None, left: int, top: int) -> None:
-        picture = Image.new("RGB", (sheet.cell, sheet.cell), (EMPTY,) * 3)
+        image = Image.new("RGB", (sheet.cell, sheet.cell), (EMPTY,) * 3)
         if file is not None:
-            picture = enlarged(file, sheet.cell)
-        left += (sheet.cell - picture.width) // 2
-        mosaic.paste(picture, (left, top + (sheet.cell - picture.height) // 2))
+            image = enlarged(file, sheet.cell)
+        left += (sheet.cell - image.width) // 2
+        mosaic.paste(image, (left, top + (sheet.cell - image.height) // 2))
 
     for original, cells, top in zip(grid.originals, grid.cells, places.rows, strict=True):
         put(original, places.originals, top)

@@ -1,7 +1,7 @@
 """Contact sheets of an experiment: the same originals across a grid of two settings.
 
 A row an original, a group of columns for each value of one key, a column within it for each value
-of the other. Small pictures are enlarged pixel by pixel by a whole factor, so that nothing looks
+of the other. Small images are enlarged pixel by pixel by a whole factor, so that nothing looks
 better than it is; large ones are scaled down.
 """
 
@@ -34,9 +34,9 @@ class Sheet:
         inner: Key; a column for each value within a group. None: one column.
         outer_label, inner_label: Stand in front of the values.
         originals: Rows, at most.
-        variant: Which of the pictures of an original.
+        variant: Which of the images of an original.
         seed: Of the runs; None for the lowest there is.
-        cell: Longer side of a picture on the sheet, px.
+        cell: Longer side of a image on the sheet, px.
         store: Folder of the store; None for the one in each run's configuration.
         where: Key -> value: only such runs.
     """
@@ -57,7 +57,7 @@ class Sheet:
         for name, low in (("originals", 1), ("variant", 0), ("cell", 16)):
             value = getattr(self, name)
             if type(value) is not int or value < low:
-                raise UserError(f"figure.{name}: expected a whole number >= {low}, came {value!r}")
+                raise UserError(f"figure.{name}: must be a whole number >= {low}, got {value!r}")
 
     @classmethod
     def of(cls, node: DictConfig) -> "Sheet":
@@ -68,17 +68,17 @@ class Sheet:
         return cls(**values)
 
     def setting_of(self, run: TrainingRun) -> Setting:
-        """Return the place of a run's pictures on the sheet."""
+        """Return the place of a run's images on the sheet."""
         return plain(run.value(self.outer)), plain(run.value(self.inner)) if self.inner else ""
 
 
 @dataclass(frozen=True)
 class SheetCell:
-    """A picture on the sheet.
+    """A image on the sheet.
 
     Attributes:
-        file: Where it lies; None where its drawing failed.
-        note: Why it was not trained on: the status; "" where it was.
+        file: Where it lies; None if its generation failed.
+        note: Why it was not trained on: the status; "" if it was.
     """
 
     file: str | None
@@ -87,7 +87,7 @@ class SheetCell:
 
 @dataclass(frozen=True)
 class SheetGrid:
-    """The pictures of a sheet.
+    """The images of a sheet.
 
     Attributes:
         settings: The columns, by rising values.
@@ -103,15 +103,15 @@ class SheetGrid:
 
 
 def grid(runs: Iterable[TrainingRun], sheet: Sheet) -> SheetGrid:
-    """Find the pictures of a sheet.
+    """Find the images of a sheet.
 
     Raises:
-        UserError: No run draws, a key or seed is in none, two runs drew unlike pictures at one
+        UserError: No run generates, a key or seed is in none, two runs have unlike images at one
             place, or no original is in all columns.
     """
     runs = [run for run in runs if run.summary.num_generated]
     if not runs:
-        raise UserError("figure=sheet: expected runs that draw pictures, found none")
+        raise UserError("figure=sheet: no run generates images")
     require_keys(runs, [key for key in (sheet.outer, sheet.inner) if key])
     seeds = sorted({run.summary.seed for run in runs})
     seed = seeds[0] if sheet.seed is None else sheet.seed
@@ -121,19 +121,19 @@ def grid(runs: Iterable[TrainingRun], sheet: Sheet) -> SheetGrid:
     columns: dict[Setting, tuple[TrainingRun, dict[str, dict[str, Any]]]] = {}
     originals: dict[str, dict[str, Any]] = {}
     for run in runs:
-        setting, (drawn, real) = sheet.setting_of(run), _pictures(run, sheet)
-        other, there = columns.setdefault(setting, (run, drawn))
-        if _ids(there) != _ids(drawn):  # several backbones share one set
+        setting, (generated, real) = sheet.setting_of(run), _images(run, sheet)
+        other, there = columns.setdefault(setting, (run, generated))
+        if _ids(there) != _ids(generated):  # several backbones share one set
             raise UserError(
                 f"figure=sheet: two runs of {', '.join(filter(None, setting))}, seed {seed}, "
                 f"have different images ({other.summary.fingerprint}, {run.summary.fingerprint}); "
                 "keep one with +figure.where.KEY="
             )
         originals |= real
-    shared = set.intersection(*(set(drawn) for _, drawn in columns.values()))
+    shared = set.intersection(*(set(generated) for _, generated in columns.values()))
     if not shared:
         raise UserError(
-            f"figure=sheet: expected originals that all {len(columns)} columns drew from, found "
+            f"figure=sheet: expected originals that all {len(columns)} columns have, got "
             f"none (variant {sheet.variant}, seed {seed}); narrow it with +figure.where.KEY="
         )
     rows = _spread([originals[name] for name in shared], sheet.originals)
@@ -146,25 +146,25 @@ def grid(runs: Iterable[TrainingRun], sheet: Sheet) -> SheetGrid:
     )
 
 
-def _pictures(
+def _images(
     run: TrainingRun, sheet: Sheet
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Return the drawn pictures by their original's name, and the originals; with their "place"."""
+    """Return original id -> generated image, and the originals; each with its "place"."""
     names = ["kind", "id", "sample_id", "label", "class_name", "file", "status", "variant"]
     rows = run.images(columns=names, filters=[("split", "=", "train")])
     store = Path(sheet.store or run.store)
     for row in rows:
         row["place"] = str(store / row["file"]) if row["file"] else None
-    drawn = {
+    generated = {
         row["sample_id"]: row
         for row in rows
         if row["kind"] == "generated" and row["variant"] == sheet.variant
     }
-    return drawn, {row["id"]: row for row in rows if row["kind"] == "real"}
+    return generated, {row["id"]: row for row in rows if row["kind"] == "real"}
 
 
-def _ids(drawn: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    return {row["id"] for row in drawn.values()}
+def _ids(generated: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    return {row["id"] for row in generated.values()}
 
 
 def _cell(row: Mapping[str, Any]) -> SheetCell:
@@ -191,21 +191,21 @@ def _by_number(value: str) -> tuple[bool, float, str]:
 
 
 def enlarged(file: str, cell: int) -> Image.Image:
-    """Return an RGB picture of `cell` px at most: by a whole factor, or scaled down.
+    """Return an RGB image of `cell` px at most: by a whole factor, or scaled down.
 
     Raises:
         UserError: It cannot be read.
     """
     try:
-        picture = read_rgb(file, None)
+        image = read_rgb(file, None)
     except ValueError as error:
         raise UserError(
             f"figure=sheet: {error}; say where the store is with figure.store="
         ) from error
-    longer = max(picture.size)
+    longer = max(image.size)
     if longer > cell:
-        picture.thumbnail((cell, cell), Image.Resampling.LANCZOS)
-        return picture
+        image.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+        return image
     factor = cell // longer
-    size = picture.width * factor, picture.height * factor
-    return picture.resize(size, Image.Resampling.NEAREST)
+    size = image.width * factor, image.height * factor
+    return image.resize(size, Image.Resampling.NEAREST)

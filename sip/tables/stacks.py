@@ -1,4 +1,4 @@
-"""What the models that draw cost to train, from the reports that lie beside a stack of one's own.
+"""What the models of a stack of your own cost to train, from the reports in its folder.
 
 Public models have no such file: their training was somebody else's and is not counted.
 """
@@ -17,7 +17,7 @@ NOTHING = "-"
 
 
 def stack_rows(runs: Iterable[TrainingRun], header: Sequence[str]) -> list[list[str]]:
-    """Return a row for each stack that runs drew with; none where none tells its cost.
+    """Return a row for each stack that runs generated with, if it tells its cost.
 
     Args:
         runs: Of a table.

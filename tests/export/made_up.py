@@ -1,4 +1,4 @@
-"""A finished run of two classes, with pictures in files and in tar shards, made by hand."""
+"""A finished run of two classes, with images in files and in tar shards, made by hand."""
 
 import json
 from io import BytesIO
@@ -20,7 +20,7 @@ SEED = 2**62 + 12345  # no float64 holds it
 CLASS_NAMES = {0: "zero", 1: "a/b: 犬"}
 RECIPE = {
     "seed": 3,
-    "backbone": {"class": "not of pictures"},
+    "backbone": {"class": "not of images"},
     "offline": {
         "prompts": {"class": "sip.prompts.label_caption.LabelCaption", "noise_rate": 0.5},
         "images": {"weights": "/home/somebody/models/sd15", "num_steps": 50},
@@ -36,7 +36,7 @@ def encoded(number: int) -> bytes:
 
 
 def drawn_rows(store: Path, storage: str, numbers: range) -> list[dict[str, Any]]:
-    """Draw pictures into a shard of their own; return the rows of `images.parquet`."""
+    """Draw images into a shard of their own; return the rows of `images.parquet`."""
     shards = store / "images" / "img2img-0123456789" / "shards"
     shards.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(store / "tmp", shards, "owner", storage)
@@ -73,7 +73,7 @@ def drawn_rows(store: Path, storage: str, numbers: range) -> list[dict[str, Any]
 
 
 def make_run(tmp_path: Path) -> Path:
-    """Return the folder of a run: 4 pictures in files, 3 in a tar shard, 2 that failed."""
+    """Return the folder of a run: 4 images in files, 3 in a tar shard, 2 that failed."""
     store, folder = tmp_path / "store", tmp_path / "runs" / "resnet50-sip-seed3-abc"
     rows = drawn_rows(store, "files", range(4)) + drawn_rows(store, "webdataset", range(4, 7))
     failed = {**rows[0], "sha256": None, "file": None, "status": "failed"}

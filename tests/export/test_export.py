@@ -30,7 +30,7 @@ Make = Callable[..., Options]
 
 
 def change(run: Path, edit: Callable[[list[dict]], list[dict] | None]) -> None:
-    """Edit the rows of a run's list of pictures."""
+    """Edit the rows of a run's list of images."""
     table = pq.read_table(run / "images.parquet")
     rows = table.to_pylist()
     rows = edit(rows) or rows
@@ -64,11 +64,11 @@ def test_the_card_says_what_how_and_how_many(options: Make) -> None:
     header = OmegaConf.create(text.split("---")[1])
     assert header.license == "unknown" and header.size_categories == ["n<1K"]
     assert header.pretty_name == "resnet50-sip-seed3-abc"
-    assert "7 drawn pictures, of 2 classes" in text
+    assert "7 generated images, of 2 classes" in text
     assert "| 0 | zero | 4 | 0 |" in text and "| 1 | a/b: 犬 | 3 | 0 |" in text
-    assert "2 pictures could not be drawn, left out here: 2 black." in text
+    assert "2 images could not be generated, left out here: 2 black." in text
     assert "noise_rate: 0.5" in text and "weights: sd15" in text and "num_steps: 50" in text
-    assert "not of pictures" not in text  # of the classifier's settings
+    assert "not of images" not in text  # of the classifier's settings
     assert "torch 2.15, commit c0ffee" in text
     assert "## Licence" in text and "| `spans` | string |" in text
 
@@ -77,7 +77,7 @@ def test_what_never_came_onto_the_list_counts_as_failed_too(options: Make, run: 
     write_run(run, generation_summary(failures={"unreadable": 3}))
     assert export(options()).failed == {"unreadable": 3}
     text = (options().output / "README.md").read_text()
-    assert "3 pictures could not be drawn, left out here: 3 unreadable." in text
+    assert "3 images could not be generated, left out here: 3 unreadable." in text
 
 
 def test_what_a_filter_rejected_is_left_out_and_counted(options: Make, run: Path) -> None:
@@ -89,18 +89,18 @@ def test_what_a_filter_rejected_is_left_out_and_counted(options: Make, run: Path
     source = export(options())
     assert (source.num, source.failed, source.rejected) == (6, {"black": 2}, {"contradicted": 1})
     text = (options().output / "README.md").read_text()
-    line = "1 drawn picture rejected by a filter, left out here: 1 contradicted."
-    assert line in text and "2 pictures could not be drawn" in text
+    line = "1 generated image rejected by a filter, left out here: 1 contradicted."
+    assert line in text and "2 images could not be generated" in text
 
 
 def test_originals_come_along_with_their_own_content(options: Make, run: Path) -> None:
     source = export(options(originals=True))
     assert Counter(kind for _, kind in source.counts.elements()) == {"generated": 7, "real": 10}
-    listed = list(source.pictures())
-    assert len({picture.name for picture in listed}) == 17
-    real = [picture for picture in listed if picture.facts["kind"] == "real"]
-    assert all(picture.name.startswith("real-") for picture in real)
-    assert all(picture.read()[1]["sha256"] for picture in real)
+    listed = list(source.images())
+    assert len({image.name for image in listed}) == 17
+    real = [image for image in listed if image.facts["kind"] == "real"]
+    assert all(image.name.startswith("real-") for image in real)
+    assert all(image.read()[1]["sha256"] for image in real)
     assert len(list(options().output.rglob("*.png"))) == 17
     config = OmegaConf.load(run / "config.yaml")
     config.dataset.seed = 1
@@ -119,10 +119,10 @@ def test_the_originals_hash_is_in_the_provenance(options: Make, run: Path) -> No
     change(
         run, lambda rows: [row | {"sample_id": first} for row in rows if row["kind"] == "generated"]
     )
-    assert [p.facts["source_sha256"] for p in Source(run, None, False).pictures()] == [None] * 7
+    assert [p.facts["source_sha256"] for p in Source(run, None, False).images()] == [None] * 7
     real = {"kind": "real", "id": first, "sample_id": first, "split": "train", "label": 0}
     change(run, lambda rows: [real | {"class_name": "zero", "sha256": hashes[first]}, *rows])
-    found = [p.facts["source_sha256"] for p in Source(run, None, False).pictures()]
+    found = [p.facts["source_sha256"] for p in Source(run, None, False).images()]
     assert found == [hashes[first]] * 7
 
 
@@ -138,18 +138,20 @@ def test_a_picture_used_twice_is_there_twice(options: Make, run: Path) -> None:
 def test_a_damaged_picture_is_named(
     options: Make, run: Path, file_format: str, in_tar: bool
 ) -> None:
-    wanted = Source(run, None, False).pictures()
-    picture = next(p for p in wanted if (split_reference(p.file) is not None) == in_tar)
-    path, offset, _ = split_reference(picture.file) or (picture.file, 0, 0)
+    wanted = Source(run, None, False).images()
+    image = next(p for p in wanted if (split_reference(p.file) is not None) == in_tar)
+    path, offset, _ = split_reference(image.file) or (image.file, 0, 0)
     content = bytearray(Path(path).read_bytes())
     content[offset + 50] ^= 1
     Path(path).write_bytes(content)
-    with pytest.raises(UserError, match="is damaged: expected SHA-256 .*; delete the shard") as got:
+    with pytest.raises(
+        UserError, match="is damaged: its SHA-256 must be .*; delete the shard"
+    ) as got:
         export(options(format=file_format))
-    assert picture.file in str(got.value) and "\n" not in str(got.value)
+    assert image.file in str(got.value) and "\n" not in str(got.value)
     Path(path).unlink()
     if not in_tar:
-        with pytest.raises(UserError, match="expected the picture .*No such file"):
+        with pytest.raises(UserError, match="cannot read the image .*No such file"):
             export(options(format=file_format))
     assert left_in(options().output.parent) == []
 
@@ -160,11 +162,11 @@ def test_an_interrupt_leaves_nothing(
 ) -> None:
     read, calls = ExportImage.read, []
 
-    def interrupted(picture: ExportImage) -> tuple:
-        calls.append(picture)
+    def interrupted(image: ExportImage) -> tuple:
+        calls.append(image)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return read(picture)
+        return read(image)
 
     monkeypatch.setattr(ExportImage, "read", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -182,10 +184,10 @@ def test_a_signal_leaves_nothing(
 ) -> None:
     read = ExportImage.read
 
-    def signalled(picture: ExportImage) -> tuple:
+    def signalled(image: ExportImage) -> tuple:
         monkeypatch.undo()
         os.kill(os.getpid(), signum)
-        return read(picture)
+        return read(image)
 
     monkeypatch.setattr(ExportImage, "read", signalled)
     with pytest.raises(Stopped) as caught:
@@ -220,10 +222,12 @@ def test_the_output_must_be_new_or_empty(options: Make) -> None:
 def test_what_is_no_finished_run_is_refused(options: Make, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must be the folder of a finished run with images.parquet"):
         export(options(run=tmp_path))
-    with pytest.raises(UserError, match="expected the store in .*none; say where it is"):
+    with pytest.raises(
+        UserError, match="store: must be a folder, got .*none; say where the store is"
+    ):
         export(options(store=tmp_path / "none"))
     change(run, lambda rows: [row for row in rows if row["kind"] == "real"])
-    with pytest.raises(UserError, match="expected drawn pictures in .*, found none"):
+    with pytest.raises(UserError, match="run: must have generated images, got none in"):
         export(options())
     (run / "summary.json").unlink()
     with pytest.raises(UserError, match=r"folder of a finished run with summary\.json"):
@@ -238,9 +242,9 @@ def test_a_moved_store_is_found_where_one_says(options: Make, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "zip"}, "format: expected one of image_folder, webdataset, datasets"),
-        ({"per_file": 0}, "per_file: expected a number >= 1, came 0"),
-        ({"link": True, "format": "datasets"}, "link=true goes with format=image_folder"),
+        ({"format": "zip"}, "format: must be one of image_folder, webdataset, datasets"),
+        ({"per_file": 0}, "per_file: must be a whole number >= 1, got 0"),
+        ({"link": True, "format": "datasets"}, "link: must be false for format=datasets"),
     ],
 )
 def test_wrong_options_are_refused(options: Make, changes: dict, message: str) -> None:
@@ -291,11 +295,11 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
     run_is = f"run={run}"
     done = command(run_is, "output=set", "format=datasets", cwd=tmp_path / "work")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "set: 7 pictures as datasets, 2 failed ones left out\n"
+    assert done.stdout == "set: 7 images as datasets, 2 failed ones left out\n"
     assert left_in(tmp_path / "work") == ["set"]
     for arguments, line in (
-        ((run_is,), "error: export: expected output, came none; say output=<a new folder>\n"),
-        (("output=x",), "error: export: expected run, came none; say run=runs/<name>\n"),
+        ((run_is,), "error: output: must be given; say output=<a new folder>\n"),
+        (("output=x",), "error: run: must be given; say run=runs/<name>\n"),
     ):
         done = command(*arguments, cwd=tmp_path / "work")
         assert (done.returncode, done.stderr) == (1, line)

@@ -58,8 +58,8 @@ def test_torchvision_reads_an_image_folder(options: Make) -> None:
     assert {str(out / row["file_name"]) for row in table} == {path for path, _ in dataset.samples}
     for row in table:
         check_facts(row, (out / row["file_name"]).read_bytes())
-    for picture, label in dataset:
-        assert picture.size == (8, 8) and label in (0, 1)
+    for image, label in dataset:
+        assert image.size == (8, 8) and label in (0, 1)
 
 
 def test_tar_files_are_read_back(options: Make) -> None:
@@ -86,12 +86,12 @@ def test_webdataset_reads_the_tar_files(options: Make) -> None:
     export(made)
     urls = str(made.output / "train-{00000..00002}.tar")
     assert "train-{00000..00002}.tar" in (made.output / "README.md").read_text()
-    pictures = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode("pil")
-    read = list(pictures.to_tuple("png", "cls", "json"))
+    images = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode("pil")
+    read = list(images.to_tuple("png", "cls", "json"))
     assert [facts["label"] for _, _, facts in read] == [label for _, label, _ in read]
-    for picture, _, facts in read:
+    for image, _, facts in read:
         with Image.open(BytesIO(encoded(number_of(facts)))) as image:
-            assert np.array_equal(np.asarray(picture), np.asarray(image))
+            assert np.array_equal(np.asarray(image), np.asarray(image))
     gc.collect()
 
 
@@ -141,15 +141,15 @@ def test_an_export_is_the_same_bytes_each_time(
 
 
 def test_links_share_the_stores_files(options: Make, run: Path) -> None:
-    with pytest.raises(UserError, match=r"link=true: expected pictures that are files, came .*tar"):
+    with pytest.raises(UserError, match=r"link=true: images must be files, got .*tar"):
         export(options(link=True))
     rows = pq.read_table(run / "images.parquet")
     keep = [not (file or "").count(".tar") for file in rows["file"].to_pylist()]
     pq.write_table(rows.filter(keep), run / "images.parquet")
     made = options(link=True)
     export(made)
-    pictures = list(made.output.rglob("*.png"))
-    assert len(pictures) == 4 and all(path.stat().st_nlink == 2 for path in pictures)
+    images = list(made.output.rglob("*.png"))
+    assert len(images) == 4 and all(path.stat().st_nlink == 2 for path in images)
 
 
 def test_class_names_become_safe_folders() -> None:

@@ -223,7 +223,7 @@ def test_the_drawing_job_filters_and_the_export_takes_what_is_kept(
     assert summary["filter"]["kept"] == len(kept) and summary["failures"] == {}
     assert kept.sample_id.is_unique and (run / "rejected.png").is_file()
     source = Source(run, None, originals=False)
-    assert [picture.name for picture in source.pictures()] == kept.id.tolist()
+    assert [picture.name for picture in source.images()] == kept.id.tolist()
     assert source.rejected == Counter(summary["filter"]["reasons"]) and not source.failed
 
 

@@ -106,8 +106,8 @@ def test_files_are_a_pdf_and_a_png(runs_folder: Path, tmp_path: Path) -> None:
     files = draw(select_runs(runs_folder, None, figure.where), figure, tmp_path / "out" / "a.b")
     assert [file.name for file in files] == ["a.b.pdf", "a.b.png"]
     assert files[0].read_bytes().startswith(b"%PDF")
-    with Image.open(files[1]) as picture:
-        assert len(picture.getcolors(2**24) or []) > 10
+    with Image.open(files[1]) as image:
+        assert len(image.getcolors(2**24) or []) > 10
     again = draw(select_runs(runs_folder, None, figure.where), figure, tmp_path / "again")
     assert again[0].read_bytes() == files[0].read_bytes()
 
@@ -184,7 +184,7 @@ def test_two_runs_of_one_point_are_refused(tmp_path: Path) -> None:
 
 def test_words_on_x_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path, "sip", 0)
-    with pytest.raises(UserError, match="figure.x=prompts: expected numbers, came 'label_caption'"):
+    with pytest.raises(UserError, match="figure.x: prompts must have numbers, got 'label_caption'"):
         points(select_runs(tmp_path), figure_of("figure=noise_rate", "figure.x=prompts"))
 
 

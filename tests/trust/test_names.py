@@ -126,7 +126,7 @@ def test_ids_of_pictures_do_too(tmp_path: Path, image_id: str, file_format: str)
 def test_another_file_of_this_machine_is_not_exported(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("mine")
     run = renamed_run(tmp_path, "cat", file="../secret")
-    with pytest.raises(UserError, match="the picture .*secret is damaged: expected SHA-256"):
+    with pytest.raises(UserError, match="the image .*secret is damaged: its SHA-256 must be"):
         exported(run, tmp_path / "out", "datasets")
     assert not (tmp_path / "out").exists()
 
