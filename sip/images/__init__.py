@@ -1,1 +1,1 @@
-"""Images room: the drawing list in, drawn pictures out."""
+"""Images stage: prompts in, generated images out."""

@@ -1,4 +1,4 @@
-"""The drawing list as batches: rows that run the same U-Net calls, with their source pictures."""
+"""A list of prompts as batches: rows that run the same U-Net calls, with their source images."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -12,7 +12,7 @@ from sip.prompts.base import Prompt
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that are drawn together.
+    """Rows that are generated together.
 
     Attributes:
         prompts: The rows, of one group; their guidance scales, texts and seeds differ freely.
@@ -67,10 +67,10 @@ class LastUse:
 def group_rows(
     prompts: Iterable[Prompt], batch_size: int, group: Callable[[Prompt], Hashable]
 ) -> list[list[Prompt]]:
-    """Cut a drawing list into batches of one group each, all full but the last of each group.
+    """Cut a list of prompts into batches of one group each, all full but the last of each group.
 
     A batch is closed as soon as it is full, so the variants of one original, which follow each
-    other in the list, are drawn close to each other although their noise rates differ.
+    other in the list, are generated close to each other although their noise rates differ.
     """
     open_batches: dict[Hashable, list[Prompt]] = {}
     full: list[list[Prompt]] = []
@@ -86,7 +86,7 @@ def group_rows(
 def read_batch(
     prompts: Sequence[Prompt], size: int | None, last: frozenset[str] = frozenset()
 ) -> Batch:
-    """Return the rows with their source pictures.
+    """Return the rows with their source images.
 
     Args:
         prompts: The rows.
@@ -99,6 +99,6 @@ def read_batch(
     for key, path in {row.source_sha256: row.source for row in prompts}.items():
         try:
             batch.sources[key] = to_tensor([read_rgb(path, size)])[0]
-        except ValueError as error:  # a bad picture costs its own rows and not the run
+        except ValueError as error:  # a bad image costs its own rows and not the run
             batch.unreadable[key] = str(error)
     return batch

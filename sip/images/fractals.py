@@ -1,6 +1,6 @@
-"""Small coloured fractals to blend pictures with, made from a number and nothing else.
+"""Small coloured fractals to blend images with, made from a number and nothing else.
 
-Iterated function systems, drawn by the chaos game (Barnsley, Fractals Everywhere, 1988): a point
+Iterated function systems, made by the chaos game (Barnsley, Fractals Everywhere, 1988): a point
 jumps again and again by one of a few random contractions, and what it visits is the fractal. As in
 fractal flames (Draves), a point's colour is an average of the colours of its last contractions, and
 brightness is the logarithm of the number of visits. The numbers below are ours.
@@ -17,15 +17,15 @@ LARGEST, SMALLEST = (0.5, 0.85), (0.25, 0.5)  # singular values of a contraction
 POINTS = 2048  # that jump side by side
 BURN_IN = 16  # jumps before a point has reached the fractal
 VISITS = 8  # a pixel
-FINEST = 256  # px, of the picture that is drawn; larger ones are scaled up
+FINEST = 256  # px, of the fractal itself; larger ones are scaled up
 FIRST = 32768  # points that the frame is laid around
-TRIM = 1.0  # %, of the points on each side, that lie outside the picture
+TRIM = 1.0  # %, of the points on each side, that lie outside the image
 KEPT = 256
 
 
 @lru_cache(KEPT)
 def fractal(seed: int, size: int) -> NDArray[np.uint8]:
-    """Return the fractal of a number as a picture (3, size, size), uint8.
+    """Return the fractal of a number as an image (3, size, size), uint8.
 
     Args:
         seed: Any number >= 0.
@@ -38,11 +38,11 @@ def fractal(seed: int, size: int) -> NDArray[np.uint8]:
     colours = rng.uniform(0, 1, (num, 3))
     background = rng.uniform(0, 1, 3)
     area = np.abs(np.linalg.det(linear)) + 0.05  # a larger part is visited more often
-    drawn = min(size, FINEST)
-    visits = max(FIRST, VISITS * drawn * drawn)
+    finest = min(size, FINEST)
+    visits = max(FIRST, VISITS * finest * finest)
     places, shades = _jump(rng, linear, shift, colours, area / area.sum(), visits)
-    picture = Image.fromarray(_picture(places, shades, background, drawn))
-    scaled = picture.resize((size, size), Image.Resampling.BICUBIC)
+    image = Image.fromarray(_image(places, shades, background, finest))
+    scaled = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(scaled).transpose(2, 0, 1))
 
 
@@ -81,13 +81,13 @@ def _jump(
     return np.concatenate(places), np.concatenate(shades)
 
 
-def _picture(
+def _image(
     places: NDArray[np.float64],
     shades: NDArray[np.float64],
     background: NDArray[np.float64],
     size: int,
 ) -> NDArray[np.uint8]:
-    """Return the visited places as a picture (size, size, 3), uint8."""
+    """Return the visited places as an image (size, size, 3), uint8."""
     low, high = np.percentile(places[:FIRST], [TRIM, 100 - TRIM], axis=0)
     cells = np.floor((places - low) / np.maximum(high - low, 1e-9) * size).astype(np.int64)
     inside = ((cells >= 0) & (cells < size)).all(1)

@@ -1,4 +1,4 @@
-"""Which pictures are no good: not finite, black, or found by the model's own safety checker."""
+"""Find images that are not finite, black, or flagged by the model's own safety checker."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-BLACK = 1 / 255  # a picture with no pixel above it
+BLACK = 1 / 255  # an image with no pixel above it
 
 ERRORS = {
-    "not finite": "the picture has pixels that are not finite numbers",
-    "black": "all pixels of the picture are black",
-    "flagged": "the safety checker found the picture unfit",
+    "not finite": "the image has pixels that are not finite numbers",
+    "black": "all pixels of the image are black",
+    "flagged": "the safety checker found the image unfit",
 }
 
 
@@ -21,7 +21,7 @@ class SafetyChecker(nn.Module):
 
     Args:
         checker: diffusers' StableDiffusionSafetyChecker.
-        extractor: Cuts and scales pictures for it.
+        extractor: Cuts and scales images for it.
     """
 
     def __init__(self, checker: nn.Module, extractor: Any) -> None:
@@ -30,11 +30,11 @@ class SafetyChecker(nn.Module):
         self.extractor = extractor
 
     def flagged(self, pixels: Tensor) -> list[bool]:
-        """Return which of the pictures (B, 3, H, W), in [0, 1], are unfit."""
+        """Return which of the images (B, 3, H, W), in [0, 1], are unfit."""
         levels = (pixels.nan_to_num() * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        pictures = [Image.fromarray(picture) for picture in levels]
+        images = [Image.fromarray(image) for image in levels]
         weight = next(self.checker.parameters())
-        seen = self.extractor(pictures, return_tensors="pt").pixel_values
+        seen = self.extractor(images, return_tensors="pt").pixel_values
         # It blackens what it flags; it gets nothing to blacken.
         nothing = torch.zeros(len(pixels), 1)
         _, found = self.checker(images=nothing, clip_input=seen.to(weight.device, weight.dtype))
@@ -42,7 +42,7 @@ class SafetyChecker(nn.Module):
 
 
 def judge(pixels: Tensor, checker: SafetyChecker | None) -> Sequence[str | None]:
-    """Return why each picture (B, 3, H, W) is no good, a key of `ERRORS`; None where it is."""
+    """Return why each image (B, 3, H, W) is unusable, a key of `ERRORS`, or None."""
     flat = pixels.flatten(1)
     tests = {"not finite": ~flat.isfinite().all(1), "black": flat.amax(1) <= BLACK}
     found = {reason: test.tolist() for reason, test in tests.items()}

@@ -25,7 +25,7 @@ class Family(nn.Module, ABC):
 
     Args:
         pipeline: Of one of the classes `pipelines`.
-        size: Of the pictures, in px.
+        size: Of the images, in px.
     """
 
     pipelines: ClassVar[tuple[str, ...]]  # the first one loads them all

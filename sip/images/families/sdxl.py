@@ -1,7 +1,7 @@
 """Stable Diffusion XL and SDXL-Turbo.
 
 Equal, row by row, to diffusers' `StableDiffusionXLPipeline` and its img2img twin, called with their
-defaults: pictures of the size that is drawn, not cropped. As there, "no text" is a zero embedding
+defaults: images of the size that is generated, not cropped. As there, "no text" is a zero embedding
 where the model's `force_zeros_for_empty_prompt` says so.
 """
 
@@ -20,7 +20,7 @@ from sip.prompts.weighting.base import Weighting
 
 
 class StableDiffusionXL(StableDiffusion):
-    """Two CLIP text encoders side by side, the second one's pooled output, the picture's size."""
+    """Two CLIP text encoders side by side, the second one's pooled output, the image's size."""
 
     pipelines: ClassVar[tuple[str, ...]] = (
         "StableDiffusionXLPipeline",
