@@ -1,6 +1,7 @@
 """Samples while a stack learns: one PNG a part, redrawn every few minutes, from fixed originals."""
 
 import random
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,7 +68,11 @@ def save_sheet(
         cell: Side of a picture on the sheet, px.
     """
     font = ImageFont.load_default(FONT_SIZE)
-    lines = [_wrapped(text, cell) for text in columns]
+    width = max(1, cell // 6)  # characters
+    lines = [
+        textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+        for text in columns
+    ]
     top = max(map(len, lines), default=0) * (FONT_SIZE + 2)
     size = (GAP + len(rows[0]) * (cell + GAP), top + GAP + len(rows) * (cell + GAP))
     sheet = Image.new("RGB", size, "white")
@@ -87,15 +92,3 @@ def save_sheet(
 def _image(picture: Tensor) -> Image.Image:
     levels = ((picture.float().cpu() + 1) * 127.5).round().clamp(0, 255).byte()
     return Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))
-
-
-def _wrapped(text: str, cell: int) -> list[str]:
-    width = max(1, cell // 6)  # characters
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(line) + 1 + len(word) > width:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return [*lines, line] if line else lines
