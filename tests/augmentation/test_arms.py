@@ -119,7 +119,7 @@ def test_runs_are_named_by_their_places(overrides: list[str], expected: str) -> 
 
 
 @pytest.mark.parametrize("name", ["diffusemix_like", "alia_like"])
-def test_what_the_drawing_job_drew_training_finds(name: str, folder: Path) -> None:
+def test_training_finds_what_the_generation_made(name: str, folder: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         overrides = [f"augmentation={name}", "dataset.shots=1", "images.num_steps=4"]
         overrides += ["runtime.num_threads=1", "runtime.batch_size.images=5"]
@@ -128,8 +128,8 @@ def test_what_the_drawing_job_drew_training_finds(name: str, folder: Path) -> No
     Generation(config).run()
     run, stages = TrainJob(config), StageLog()
     assert run.offline is not None
-    pictures = run.offline.pictures(run.dataset.samples("train"), stages)
-    assert len(pictures) == 10
+    images = run.offline.training_images(run.dataset.samples("train"), stages)
+    assert len(images) == 10
     (row,) = (row for row in stages.rows if row["stage"] == "images")
     assert (row["found"], row["made"]) == (10, 0)
 
