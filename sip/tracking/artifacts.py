@@ -124,5 +124,5 @@ def use(run: "wandb.Run", images: GeneratedSet, artifact: "wandb.Artifact") -> N
 
 def _suffix(data: bytes) -> str:
     with Image.open(io.BytesIO(data)) as image:
-        suffixes: Mapping[str, str] = {**SUFFIXES}
+        suffixes = {str(name): suffix for name, suffix in SUFFIXES.items()}
         return suffixes[str(image.format).lower()]
