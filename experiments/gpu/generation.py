@@ -61,8 +61,9 @@ class DayBench(Bench):
     def compile(self, backend: str) -> float:
         """Compile the U-Net; return the seconds until the list was drawn once."""
         runtime = replace(self.offline.runtime, compile=True)
-        self.offline.runtime = runtime
-        self.engine.load(runtime)
+        self.offline.models.runtime = runtime
+        self.offline.models.drop("images")
+        self.engine = self.offline.models.module("images")
         family = self.engine.models
         for part in (family.vae.encoder, family.vae.decoder):
             part._compiled_call_impl = None  # one model to compile, not three
@@ -77,7 +78,7 @@ class DayBench(Bench):
     def change(self, rate: float) -> None:
         """Go over to a list with one noise rate."""
         self.prompts = [replace(prompt, noise_rate=rate) for prompt in self.prompts]
-        self.batches = group_rows(self.prompts, self.batch_size, self.engine.group)
+        self.batches = group_rows(self.prompts, self.batch_size, self.generator.group)
         self.floor = Floor(self.engine, self.batches)
         self._fill()
         self.floor.run()
@@ -119,7 +120,7 @@ def run(job: Job) -> None:
         job.record(compiled=f"skipped: {job.left():.0f} s were left, {COMPILE_SECONDS:.0f} needed")
         return
     bench.prompts = prompts
-    bench.batches = group_rows(prompts, bench.batch_size, bench.engine.group)
+    bench.batches = group_rows(prompts, bench.batch_size, bench.generator.group)
     _compiled(job, bench, report, peak, stock)
 
 
@@ -174,7 +175,7 @@ def _figures(report: Report, peak: float, stock: float) -> dict[str, Any]:
 
 def _few(bench: DayBench) -> dict[str, Any]:
     """Measure 8 evaluations an image, and the autoencoder's share of the time."""
-    bench.change(FEW / bench.engine.num_steps)
+    bench.change(FEW / bench.engine.settings.num_steps)
     rows = len(bench.prompts)
     engine = bench._timed(bench._fill, rows)
     floor = bench._timed(bench.floor.run, rows)
