@@ -232,6 +232,10 @@ BAD = {
         "must be an image, got a link to 1.png",
     ),
     "latin-1": (latin1, r"names must be in UTF-8, got b'caf\\xe9.png' in .*dog; rename it"),
+    "a class in latin-1": (
+        lambda root: os.makedirs(os.fsencode(root) + b"/caf\xe9"),
+        r"names must be in UTF-8, got b'caf\\xe9' in .*root; rename it",
+    ),
     "no train": (
         tree("val/a/1.png", "test/a/1.png"),
         "must contain train next to val and test, got no train",

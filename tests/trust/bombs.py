@@ -1,4 +1,4 @@
-"""Small files that ask for much: pictures of billions of pixels, endless animations."""
+"""Small files that ask for much: images of billions of pixels, endless animations."""
 
 import struct
 import zlib
@@ -12,11 +12,13 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def png(width: int, height: int, mode: int = 2, bits: int = 8, *more: bytes) -> bytes:
-    """Return a PNG file that says it is so large; its pixels are zeros, as far as they go."""
+def png(
+    width: int, height: int, mode: int = 2, bits: int = 8, *more: bytes, rows: bytes = bytes(10**6)
+) -> bytes:
+    """Return a PNG file that says it is so large; by default its pixels are some zeros."""
     header = struct.pack(">IIBBBBB", width, height, bits, mode, 0, 0, 0)
-    pixels = zlib.compress(bytes(1_000_000), 9)
-    parts = [chunk(b"IHDR", header), *more, chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
+    pixels = chunk(b"IDAT", zlib.compress(rows, 9))
+    parts = [chunk(b"IHDR", header), *more, pixels, chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -74,5 +76,5 @@ MANY_FRAMES = gif(100_000)
 
 
 def small_picture() -> Image.Image:
-    """Return a picture like any other."""
+    """Return an image like any other."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))

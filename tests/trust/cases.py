@@ -97,7 +97,7 @@ def data(choice: str, make: Callable[[Path], Any], *overrides: str) -> Callable[
     def act(folder: Path) -> str | None:
         make(folder)
         key = "path" if choice == "huggingface" else "root"
-        given = [] if choice == "cub200" else [f"dataset.{key}={folder}"]
+        given = [f"dataset.{key}={folder}"]
         given += ["dataset.val_fraction=0.25"] if choice in ("image_folder", "webdataset") else []
         return train(f"dataset={choice}", *given, "dataset.shots=null", *overrides)(folder)
 

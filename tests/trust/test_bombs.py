@@ -168,7 +168,7 @@ def damaged(rng: Random, data: bytes) -> bytes:
     return bytes(made)
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "JPEG2000"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000"])
 def test_damaged_images_are_read_or_refused_in_one_line(tmp_path: Path, image_format: str) -> None:
     stream = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (24, 20, 3), np.uint8)

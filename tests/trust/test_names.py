@@ -21,13 +21,10 @@ from sip.dataset.base import Sample
 from sip.export.image_folder import DEVICE, folder_names
 from sip.export.main import Options, export
 from sip.prompts.guidance.constant import Constant
-from sip.prompts.label_caption import LabelCaption
-from sip.prompts.weighting.compel import CompelWeighting
 from sip.prompts.weighting.tokens import tokenize
 from sip.weights.source import PACKAGE_PARENT
-from tests.dataset.trees import source
 from tests.export.made_up import make_run
-from tests.trust.bombs import small_picture
+from tests.prompts.test_label_caption import make
 
 DEVICES = ["CON", "nul", "COM1", "lpt9", "AUX.png", "prn ", "nul .tar.gz", "CONIN$", "com¹"]
 NASTY = [
@@ -48,7 +45,6 @@ NASTY = [
     "```\n---\nlicense: mit",
     "${oc.env:HOME}",
     "犬",
-    *DEVICES,
 ]
 WINDOWS = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com.|lpt.)(\s*\..*)?", re.IGNORECASE)
 
@@ -62,7 +58,7 @@ def check_names(names: list[str], made: list[str]) -> None:
 
 
 def test_class_folders_are_safe_on_any_system() -> None:
-    check_names(NASTY, folder_names(NASTY))
+    check_names([*NASTY, *DEVICES], folder_names([*NASTY, *DEVICES]))
     assert all(DEVICE.fullmatch(name.strip()) for name in DEVICES)
     kept = ["cat", "Kätzchen", "犬 shiba", "console", "com", "com10", "null", "a.b", "C++", "x-ray"]
     assert folder_names(kept) == kept
@@ -109,7 +105,7 @@ def test_an_export_stays_in_its_folder(tmp_path: Path, class_name: str) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["webdataset", "datasets", "image_folder"])
-@pytest.mark.parametrize("image_id", ["../../outside", "/etc/passwd", "a/b", "NUL", "x" * 3000])
+@pytest.mark.parametrize("image_id", ["../../outside", "/etc/passwd", "x" * 3000])
 def test_ids_of_pictures_do_too(tmp_path: Path, image_id: str, file_format: str) -> None:
     run = renamed_run(tmp_path, "cat", id=image_id)
     out = exported(run, tmp_path / "out", file_format)
@@ -144,31 +140,6 @@ def test_a_strangers_run_reads_no_environment(
     assert not any(b"hf_x" in file.read_bytes() or "hf_x" in str(file) for file in files)
 
 
-@pytest.mark.parametrize("kind", ["class", "picture"])
-def test_names_that_are_no_text_are_refused_at_the_start(tmp_path: Path, kind: str) -> None:
-    old = os.fsdecode(b"K\xe4tzchen")  # Latin-1
-    names = (old, "a.png") if kind == "class" else ("cat", f"{old}.png")
-    folder = tmp_path / names[0]
-    try:
-        folder.mkdir()
-        small_picture().save(folder / names[1])
-    except OSError:
-        pytest.skip("this file system wants UTF-8")
-    data = source("image_folder", tmp_path, val_fraction=0, test_fraction=0)
-    with pytest.raises(UserError, match="in UTF-8, got .*xe4tzchen.*; rename it"):
-        data.samples("train")
-
-
-WRITER = LabelCaption(
-    template="a photo of a {label}, {caption}",
-    label_weight=1.5,
-    caption_weight=0.9,
-    negative_prompt="",
-    noise_rate=0.5,
-    seed=0,
-    guidance=Constant(3.0),
-    weighting=CompelWeighting(),
-)
 SYNTAX = [
     "cat++", "(cat)1.5", "cat--", '("a cat", "a dog").and()', '("a", "b").blend(1, 2)', "cat)1.9",
     "[cat:dog:0.5]", "a {caption} {label}", "cat <lora:x:1>", "(((cat)))", "a \\(cat\\)+",
@@ -178,7 +149,7 @@ SYNTAX = [
 @pytest.mark.parametrize("text", SYNTAX)
 def test_weight_syntax_in_names_and_captions_stays_text(text: str) -> None:
     sample = Sample("1", "1.png", 0, text, "train", 8, 8, "0" * 64)
-    (prompt,) = WRITER.write([sample], [[text]], [[0.3]], 1)
+    (prompt,) = make(guidance=Constant(3.0)).write([sample], [[text]], [[0.3]], 1)
     spans = [(span.text, span.weight) for span in prompt.spans]
     assert spans == [("a photo of a ", 1.0), (text, 1.5), (", ", 1.0), (text, 0.9)]
     tokenizer = AutoTokenizer.from_pretrained(

@@ -1,7 +1,7 @@
 """What ruff's rules `S` do not see: how models and images of others are opened."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import sip
@@ -10,13 +10,16 @@ FILES = sorted(Path(sip.__file__).parent.rglob("*.py"))
 OWN_IMAGES = {"image_io.py", "artifacts.py", "formats.py", "training_files.py"}
 
 
-def calls() -> Iterator[tuple[Path, str, dict[str, str]]]:
-    """Yield (file, dotted name, keywords) of every call in the package."""
+@cache
+def calls() -> list[tuple[Path, str, dict[str, str]]]:
+    """Return (file, dotted name, keywords) of every call in the package."""
+    found = []
     for file in FILES:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call):
                 given = {word.arg or "**": ast.unparse(word.value) for word in node.keywords}
-                yield file, ast.unparse(node.func), given
+                found.append((file, ast.unparse(node.func), given))
+    return found
 
 
 def test_models_are_read_without_running_code() -> None:

@@ -4,10 +4,8 @@ import base64
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
-from sip.core.paths import conf_folder
+from tests.trust.cases import composed
 
 PLANTED = {
     "HF_TOKEN": "hf_" + "Qz7" * 12,
@@ -29,11 +27,6 @@ SHORT = [
     "runtime.num_threads=1",
     "train.leaks=false",
 ]
-
-
-def config(name: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose(name, list(overrides))
 
 
 def plant(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,13 +56,13 @@ def test_no_output_of_a_run_holds_a_token(
     plant(tmp_path / "home", monkeypatch)
     out = tmp_path / "out"
     paths = [f"paths.{name}={out / name}" for name in ("store", "runs", "data")]
-    train(config("config", *SHORT, *paths))
+    train(composed("config", *SHORT, *paths))
     (run,) = (out / "runs").glob("*/summary.json")
-    evaluate(config("evaluate", f"runs={out}/runs"))
-    tables(config("tables", f"runs={out}/runs", "experiment=tokens", f"output={out}/table"))
-    report(config("report", f"runs={out}/runs", "experiment=tokens", f"output={out}/page.html"))
+    evaluate(composed("evaluate", f"runs={out}/runs"))
+    tables(composed("tables", f"runs={out}/runs", "experiment=tokens", f"output={out}/table"))
+    report(composed("report", f"runs={out}/runs", "experiment=tokens", f"output={out}/page.html"))
     for kind in ("image_folder", "webdataset", "datasets"):
-        export(config("export", f"run={run.parent}", f"output={out}/{kind}", f"format={kind}"))
+        export(composed("export", f"run={run.parent}", f"output={out}/{kind}", f"format={kind}"))
     said = capfd.readouterr()
     files = [file for file in tmp_path.rglob("*") if file.is_file() and "home" not in file.parts]
     kinds = {".yaml", ".json", ".csv", ".parquet", ".html", ".md", ".tex", ".tar", ".wandb", ".log"}
