@@ -1,1 +1,1 @@
-"""Captions room: pictures in, candidate captions out."""
+"""Captions: images in, candidate captions out."""

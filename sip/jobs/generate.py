@@ -1,11 +1,11 @@
 """Drawing a whole training set, on one device or many, without training on it.
 
-The pictures lie in the store. The folder `generate-<dataset>-<images>-<fingerprint>` under
+The images lie in the store. The folder `generate-<dataset>-<images>-<fingerprint>` under
 `paths.runs` says which they are: `images.parquet` with the provenance of each, `summary.json`,
 `config.yaml`, `contact_sheet.png`, `rejected.png` where a filter rejected some, and
 `quality.parquet` with each kept one's similarity to its label, caption and original. `sip.export`
 makes a data set of what is kept; with `logger.log_artifacts=true` it is a W&B artefact too. A
-filter that needs a classifier is applied by `sip.train` alone.
+filter that needs a classifier is applied only by `sip.train`.
 """
 
 import shlex
@@ -31,7 +31,7 @@ from sip.filter.base import KEPT, FilterCounts, Verdict
 from sip.pipeline.filtering import mark, verdicts
 from sip.pipeline.offline import Offline
 from sip.pipeline.plan import Plan, make_plan, say_what_models_know
-from sip.pipeline.quality import MAX_PICTURES, Quality, measure
+from sip.pipeline.quality import MAX_IMAGES, Quality, measure
 from sip.pipeline.stored import Candidates
 from sip.prompts.base import Prompt
 from sip.records.summary import GenerationSummary, StageCounts
@@ -51,7 +51,7 @@ def generate(config: DictConfig) -> None:
     """Draw what is missing for the training part; with `plan=true` only say what that would be.
 
     Raises:
-        UserError: Something is missing or wrong, before any costly work; or more pictures failed
+        UserError: Something is missing or wrong, before any costly work; or more images failed
             than `images.max_failed`, after it.
     """
     if config.retry == "damaged" and not config.plan:
@@ -64,7 +64,7 @@ def generate(config: DictConfig) -> None:
 
 
 class Generation:
-    """One drawing of a data set's training part.
+    """One generation from the training part of a data set.
 
     Args:
         config: The whole configuration.
@@ -75,7 +75,7 @@ class Generation:
         self.dataset = build(config.dataset)
         self.offline = Offline(config)
         if self.offline.filter is not None and "control" in self.offline.filter.reads:
-            say("filter", "needs a classifier: sip.train applies it, here every picture is kept")
+            say("filter", "needs a classifier: sip.train applies it, here every image is kept")
             self.offline.filter = None
         set_threads(self.offline.runtime)
         say_what_models_know(config)
@@ -128,10 +128,10 @@ class Generation:
     def _write(
         self, samples: list[Sample], prompts: list[Prompt], captions: dict[str, Candidates]
     ) -> None:
-        """Write down what was drawn; print it.
+        """Write down what was generated; print it.
 
         Raises:
-            UserError: Too many pictures failed.
+            UserError: Too many images failed.
         """
         offline = self.offline
         found: list[Verdict] | None = None
@@ -157,7 +157,7 @@ class Generation:
     def _judged(
         self, prompts: list[Prompt], found: list[Verdict] | None
     ) -> list[tuple[Prompt, Verdict]]:
-        """Return what was drawn without failure, with the filter's verdicts if there is one."""
+        """Return what was generated without failure, with the filter's verdicts if there is one."""
         failed = set(self.offline.room("images").failed(prompt.image_id for prompt in prompts))
         good = [prompt for prompt in prompts if prompt.image_id not in failed]
         return list(zip(good, [KEPT] * len(good) if found is None else found, strict=True))
@@ -168,11 +168,11 @@ class Generation:
         judged: list[tuple[Prompt, Verdict]],
         captions: dict[str, Candidates],
     ) -> Path | None:
-        """Draw some of the pictures, and some of the rejected ones; return the first sheet."""
+        """Draw a sheet of some images, and one of rejected ones; return the first."""
         rejected = [one for one in judged if one[1].reason is not None]
         some = spread(rejected, NUM_REJECTED)
-        pictures = self.offline.images([prompt for prompt, _ in some], captions)
-        write_rejected_sheet(mark(pictures, [verdict for _, verdict in some]), self.folder)
+        images = self.offline.images([prompt for prompt, _ in some], captions)
+        write_rejected_sheet(mark(images, [verdict for _, verdict in some]), self.folder)
         first = list(self.offline.images(spread(kept, NUM_PAIRS), captions))
         return write_contact_sheet(first, self.folder)
 
@@ -183,13 +183,13 @@ class Generation:
             from sip.tracking.artifacts import GeneratedSet, publish
             from sip.tracking.wandb import Safely
 
-            pictures = list(self.offline.images(kept, captions))
-            generated = GeneratedSet(pictures, self.offline.recipe(), room)
+            images = list(self.offline.images(kept, captions))
+            generated = GeneratedSet(images, self.offline.recipe(), room)
             Safely()(lambda: publish(generated, logger, self.folder, self.config.experiment))
 
     def _quality(self, kept: list[Prompt], captions: dict[str, Candidates]) -> Quality:
         """Measure the kept ones, without a reference: only the training part was read."""
-        chosen = list(self.offline.images(spread(kept, MAX_PICTURES), captions))
+        chosen = list(self.offline.images(spread(kept, MAX_IMAGES), captions))
         class_names = self.dataset.class_names
         quality = measure(self.config, self.offline, chosen, [], class_names, self.stages)
         quality.write(self.folder)

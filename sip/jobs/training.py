@@ -196,14 +196,14 @@ def _open(job: TrainJob, splits: Splits, sifted: Sifted) -> list["Logger"]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").unlink(missing_ok=True)
     store = Path(job.config.paths.store)
-    write_images(folder / "images.parquet", splits, sifted.pictures, store)
+    write_images(folder / "images.parquet", splits, sifted.images, store)
     values = write_config(job.config, folder / "config.yaml")
     generated = None
     if job.offline and sifted.kept:
         room = job.offline.room("images").fingerprint
         generated = GeneratedSet(sifted.kept, job.offline.recipe(), room)
     write_contact_sheet(sifted.kept, folder)
-    write_rejected_sheet(sifted.pictures, folder)
+    write_rejected_sheet(sifted.images, folder)
     keep_curves(folder, (folder / UNFINISHED).exists())
     return make_loggers(
         job.config.logger,

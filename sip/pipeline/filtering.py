@@ -1,4 +1,4 @@
-"""Applies the chosen filter to what was drawn: facts in, marked pictures and counts out."""
+"""Apply the chosen filter to generated images: facts in, marked images and counts out."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,41 +19,41 @@ from sip.pipeline.stored import StoredImage
 if TYPE_CHECKING:
     from sip.filter.base import Filter
 
-REJECTED = "rejected"  # the status of a picture that a filter took out
+REJECTED = "rejected"  # the status of an image that a filter took out
 NUM_SHOWN = 5  # classes that a line names
 Control = Callable[[Sequence[str]], np.ndarray]  # paths -> probabilities (N, classes)
 
 
 @dataclass(frozen=True)
 class Sifted:
-    """Drawn pictures as a filter leaves them.
+    """Generated images as a filter leaves them.
 
     Attributes:
-        pictures: All, the rejected ones marked in their rows.
+        images: All, the rejected ones marked in their rows.
         counts: What the filter kept and rejected; None without a filter.
     """
 
-    pictures: list[StoredImage]
+    images: list[StoredImage]
     counts: FilterCounts | None
 
     @property
     def kept(self) -> list[StoredImage]:
-        """The pictures to train on."""
-        return [picture for picture in self.pictures if picture.is_ok]
+        """The images to train on."""
+        return [image for image in self.images if image.is_ok]
 
 
 def sift(
     offline: Offline | None,
-    pictures: list[StoredImage],
+    images: list[StoredImage],
     class_names: Sequence[str],
     stages: StageLog,
     control: Callable[[], Control],
 ) -> Sifted:
-    """Apply the chosen filter; all pictures are kept where there is none. Raises as `verdicts`."""
+    """Apply the chosen filter; all images are kept if there is none. Raises as `verdicts`."""
     if offline is None or offline.filter is None:
-        return Sifted(pictures, None)
-    found = verdicts(offline, pictures, class_names, stages, control)
-    return Sifted(list(mark(pictures, found)), FilterCounts.of(found))
+        return Sifted(images, None)
+    found = verdicts(offline, images, class_names, stages, control)
+    return Sifted(list(mark(images, found)), FilterCounts.of(found))
 
 
 @dataclass
@@ -66,11 +66,11 @@ class OfflineFacts:
 
     @property
     def num_threads(self) -> int:
-        """Threads that read pictures."""
+        """Threads that read images."""
         return self.offline.runtime.num_workers
 
     def embeddings(self, keys: Sequence[str]) -> np.ndarray:
-        """Return the scorer's unit vectors, (N, D), float32, of pictures by their hash."""
+        """Return the scorer's unit vectors, (N, D), float32, of images by their hash."""
         return self.offline.embeddings(keys)
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -86,31 +86,31 @@ class OfflineFacts:
 
 def verdicts(
     offline: Offline,
-    drawn: Iterable[StoredImage],
+    generated: Iterable[StoredImage],
     class_names: Sequence[str],
     stages: StageLog,
     control: Callable[[], Control] | None = None,
 ) -> list[Verdict]:
-    """Judge the drawn pictures, those that failed left out; say what came of it.
+    """Judge the generated images that did not fail; print the outcome.
 
     Args:
         offline: Whose `filter` is asked.
-        drawn: In the order of the drawing list.
+        generated: In the order of the prompts.
         class_names: The classes in words, by label.
-        control: Finds or trains the control, where the filter reads it.
+        control: Finds or trains the control, if the filter reads it.
 
     Raises:
-        UserError: None is kept, or a picture cannot be read or is damaged.
+        UserError: None is kept, or an image cannot be read or is damaged.
     """
     chosen = offline.filter
     assert chosen is not None
-    candidates = [_candidate(picture) for picture in drawn if picture.is_ok]
+    candidates = [_candidate(image) for image in generated if image.is_ok]
     if not candidates:
         return []
     if "embeddings" in chosen.reads:
         wanted = {one.source_sha256: one.source for one in candidates}
-        drawn_ones = {one.sha256: one.path for one in candidates}
-        offline.embed(wanted | drawn_ones, stages, drawn_ones)
+        of_generated = {one.sha256: one.path for one in candidates}
+        offline.embed(wanted | of_generated, stages, of_generated)
     else:
         with ThreadPoolExecutor(offline.runtime.num_workers) as threads:
             for _ in threads.map(_check_file, candidates):
@@ -127,48 +127,48 @@ def verdicts(
     return found
 
 
-def mark(pictures: Iterable[StoredImage], found: Sequence[Verdict] | None) -> Iterator[StoredImage]:
-    """Yield the pictures that were judged, and failed ones; the rejected ones say so in their row.
+def mark(images: Iterable[StoredImage], found: Sequence[Verdict] | None) -> Iterator[StoredImage]:
+    """Yield the images that were judged, and failed ones; the rows of rejected ones say so.
 
     Args:
-        pictures: As they were judged: the same, in the same order.
+        images: As they were judged: the same, in the same order.
         found: What `verdicts` returned; None: no filter is set.
     """
     if found is None:
-        yield from pictures
+        yield from images
         return
     rest = iter(found)
-    for picture in pictures:
-        verdict = next(rest) if picture.is_ok else None
+    for image in images:
+        verdict = next(rest) if image.is_ok else None
         if verdict is None or verdict.reason is None:
-            yield picture
+            yield image
         else:
-            row = replace(picture.row, status=REJECTED, reason=verdict.reason, error=verdict.detail)
-            yield replace(picture, row=row)
+            row = replace(image.row, status=REJECTED, reason=verdict.reason, error=verdict.detail)
+            yield replace(image, row=row)
 
 
-def _candidate(picture: StoredImage) -> Candidate:
-    prompt = picture.prompt
-    assert picture.row.file_sha256 is not None
+def _candidate(image: StoredImage) -> Candidate:
+    prompt = image.prompt
+    assert image.row.file_sha256 is not None
     return Candidate(
         image_id=prompt.image_id,
         sample_id=prompt.sample_id,
         label=prompt.label,
         class_name=prompt.class_name,
-        path=picture.file,
-        sha256=picture.row.file_sha256,
+        path=image.file,
+        sha256=image.row.file_sha256,
         source=prompt.source,
         source_sha256=prompt.source_sha256,
     )
 
 
 def _check_file(one: Candidate) -> None:
-    """Raise `DamagedError` where a drawn picture is not what was written."""
+    """Raise `DamagedError` if a generated image is not what was written."""
     read_checked(one.path, one.sha256)
 
 
 def _report(chosen: "Filter", candidates: Sequence[Candidate], found: Sequence[Verdict]) -> None:
-    """Say which classes have no drawn picture left.
+    """Print which classes have no generated image left.
 
     Raises:
         UserError: None has.
@@ -179,7 +179,7 @@ def _report(chosen: "Filter", candidates: Sequence[Candidate], found: Sequence[V
     if not counts.kept:
         raise UserError(
             f"filter={chosen.recipe()['class'].split('.')[-2]}: expected some of the "
-            f"{len(found):,} drawn pictures to be kept, all were rejected "
+            f"{len(found):,} generated images to be kept, all were rejected "
             f"({counts.reasons_text}); loosen filter.*, or use filter=none"
         )
     names = {one.label: one.class_name for one in candidates}
@@ -187,4 +187,4 @@ def _report(chosen: "Filter", candidates: Sequence[Candidate], found: Sequence[V
     left = {one.label for one, verdict in pairs if verdict.reason is None}
     if empty := [name for label, name in sorted(names.items()) if label not in left]:
         share = f"{len(empty)} of {len(names)} classes"
-        say("filter", f"no drawn picture is left of {share}: {join_first(empty, NUM_SHOWN)}")
+        say("filter", f"no generated image is left of {share}: {join_first(empty, NUM_SHOWN)}")

@@ -17,7 +17,7 @@ from sip.prompts.base import Prompt
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-NUM_SIZED = 8  # pictures whose file size is measured
+NUM_SIZED = 8  # images whose file size is measured
 SPARE = 1.05  # of the bytes needed: rows, checksums, blocks of the file system
 ASSUMED_GUIDANCE = 2.0  # of a row whose caption is not there yet: with guidance, the costlier way
 
@@ -27,19 +27,19 @@ class Plan:
     """What is there, what is to be made, and what that takes.
 
     Attributes:
-        to_caption, to_score: Pictures.
-        to_draw, found, failed: Rows of the drawing list; failed ones are found too.
-        evaluations: U-Net forward passes of the rows to draw; an upper bound where captions are
+        to_caption, to_score: Images.
+        to_generate, found, failed: Rows of the prompts; failed ones are found too.
+        evaluations: U-Net forward passes of the rows to generate; an upper bound where captions are
             still to come, since guidance may depend on them.
         exact: Whether the captions are there, and `evaluations` is exact.
-        seconds: Estimated from a short measurement on this device; 0 where nothing is to do.
+        seconds: Estimated from a short measurement on this device; 0 if there is nothing to do.
         bytes_needed, bytes_free: Of the store's disk.
         num_devices: That share the work.
     """
 
     to_caption: int
     to_score: int
-    to_draw: int
+    to_generate: int
     found: int
     failed: int
     evaluations: int
@@ -55,9 +55,9 @@ class Plan:
         most = "" if self.exact else "at most "
         needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return {
-            "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} pictures",
-            "to draw": counted(self.to_draw, "picture"),
-            "found": counted(self.found, "picture")
+            "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} images",
+            "to generate": counted(self.to_generate, "image"),
+            "found": counted(self.found, "image")
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
             "U-Net evaluations": f"{most}{self.evaluations:,}",
             "time": f"about {format_duration(self.seconds)}{devices}, by a short measurement"
@@ -70,7 +70,7 @@ class Plan:
         """Return the plan in one line."""
         needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return (
-            f"{self.to_draw:,} to draw, {self.found:,} found; {self.evaluations:,} U-Net "
+            f"{self.to_generate:,} to generate, {self.found:,} found; {self.evaluations:,} U-Net "
             f"evaluations, about {format_duration(self.seconds)}, {needed} of {free} free"
         )
 
@@ -83,19 +83,19 @@ class Plan:
         if self.bytes_needed > self.bytes_free:
             needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
             raise UserError(
-                f"{store}: about {needed} are needed for {self.to_draw:,} "
-                f"pictures, {free} are free; make room, or set paths.store or a "
+                f"{store}: about {needed} are needed for {self.to_generate:,} "
+                f"images, {free} are free; make room, or set paths.store or a "
                 "smaller images.format"
             )
 
 
 def say_what_models_know(config: "DictConfig") -> None:
-    """Say so where the miniature models meet pictures that they were not trained for."""
+    """Say so if the miniature models meet images that they were not trained for."""
     model = str(config.images.get("model"))
     if model.startswith("sip/miniature/") and "digits" not in config.dataset["_target_"]:
         say(
             "models",
-            "the miniature ones know digits alone: a trial; for your pictures take others, "
+            "the miniature ones know only digits: a trial; for your images take others, "
             "as of profile=paper",
         )
 
@@ -114,24 +114,26 @@ def make_plan(offline: Offline, samples: Sequence[Sample], num_devices: int = 1)
     coming = (to_score if offline.scorer else to_caption) * offline.generator.per_sample
     evaluations = sum(map(offline.generator.num_evaluations, missing))
     evaluations += coming * offline.generator.num_evaluations(_assumed(offline))
-    to_draw = len(missing) + coming
-    busy = {"captions": to_caption, "scores": to_score, "images": to_draw}
+    to_generate = len(missing) + coming
+    busy = {"captions": to_caption, "scores": to_score, "images": to_generate}
     seconds = 0.0
     if any(busy.values()):
         speed = offline.trials.speed(samples, {name for name, num in busy.items() if num})
         seconds = to_caption * speed.caption + to_score * speed.score
-        seconds += evaluations * speed.evaluation + to_draw * speed.image
+        seconds += evaluations * speed.evaluation + to_generate * speed.image
     folder = offline.store.root
     return Plan(
         to_caption=to_caption,
         to_score=to_score,
-        to_draw=to_draw,
+        to_generate=to_generate,
         found=len(rows) - len(missing),
         failed=len(failed),
         evaluations=evaluations,
         exact=not coming,
         seconds=seconds / num_devices,
-        bytes_needed=int(to_draw * _bytes_a_picture(offline, samples) * SPARE) if to_draw else 0,
+        bytes_needed=int(to_generate * _bytes_per_image(offline, samples) * SPARE)
+        if to_generate
+        else 0,
         bytes_free=shutil.disk_usage(_existing(folder)).free,
         num_devices=num_devices,
     )
@@ -184,17 +186,17 @@ def _assumed(offline: Offline) -> Prompt:
     return replace(trial_prompt(max(offline.writer.noise_rates)), guidance_scale=ASSUMED_GUIDANCE)
 
 
-def _bytes_a_picture(offline: Offline, samples: Sequence[Sample]) -> float:
-    """Return the mean size of originals in the form in which pictures are stored."""
+def _bytes_per_image(offline: Offline, samples: Sequence[Sample]) -> float:
+    """Return the mean size of originals in the form in which images are stored."""
     from sip.core.image_io import encode, read_rgb, to_tensor
 
     sizes = []
     for sample in samples[:: max(1, len(samples) // NUM_SIZED)][:NUM_SIZED]:
         try:
-            picture = read_rgb(sample.path, offline.generator.size)
+            image = read_rgb(sample.path, offline.generator.size)
         except ValueError:
             continue
-        sizes.append(len(encode(to_tensor([picture])[0], offline.generator.format)))
+        sizes.append(len(encode(to_tensor([image])[0], offline.generator.format)))
     return sum(sizes) / len(sizes) if sizes else 0.0
 
 

@@ -1,6 +1,6 @@
-"""The quality of the pictures that a run drew: embedded by its scorer, then measured.
+"""The quality of the images that a run generated: embedded by its scorer, then measured.
 
-Rows go into the summary; `quality.parquet` in the run's folder says the same picture by picture.
+Rows go into the summary; `quality.parquet` in the run's folder says the same image by image.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,22 +28,22 @@ from sip.scores.base import EmbeddingRow, ToEmbed
 from sip.store.fill import cut
 
 LABEL_TEXT = "a photo of a {label}"  # the prompt of the paper without its caption
-MAX_PICTURES = 10_000  # that are embedded of the drawn set, and of the reference: n says how many
-BATCH = 64  # pictures on the device at a time
+MAX_IMAGES = 10_000  # of the generated set and of the reference that are embedded; n says how many
+BATCH = 64  # images on the device at a time
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What was measured on a drawn set.
+    """The measures of a generated set.
 
     Attributes:
-        rows: The numbers; none where nothing could be measured.
-        pictures: Columns of `quality.parquet`: "id" of the drawn picture, "label_similarity",
+        rows: The numbers; none if nothing could be measured.
+        images: Columns of `quality.parquet`: "id" of the generated image, "label_similarity",
             "caption_similarity" and "original_distance" (1 - cosine), "zero_shot" (a class name).
     """
 
     rows: list[MetricRow]
-    pictures: dict[str, list[Any]]
+    images: dict[str, list[Any]]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -55,8 +55,8 @@ class Quality:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if self.pictures:
-            pq.write_table(pa.table(self.pictures), folder / "quality.parquet")
+        if self.images:
+            pq.write_table(pa.table(self.images), folder / "quality.parquet")
 
 
 NOTHING = Quality([], {})
@@ -65,7 +65,7 @@ NOTHING = Quality([], {})
 def measure(
     config: DictConfig,
     offline: Offline,
-    pictures: Sequence[StoredImage],
+    images: Sequence[StoredImage],
     reference: Sequence[Sample],
     class_names: Sequence[str],
     stages: StageLog,
@@ -73,33 +73,36 @@ def measure(
     """Measure what `config.metrics` chooses; a stage of its own.
 
     A set whose scorer has no weights here is left unmeasured, with a line that says so: what is
-    drawn and trained does not depend on it.
+    generated and trained does not depend on it.
 
     Args:
         config: The whole configuration.
         offline: Its embedder is asked.
-        pictures: Drawn ones with status "ok".
-        reference: Real pictures that nothing was drawn from, of one split; may be empty.
+        images: Generated ones with status "ok".
+        reference: Real images that nothing was generated from, of one split; may be empty.
         class_names: By label.
         stages: Where the time is noted.
     """
     metrics: list[Metric] = [build(node) for node in config.metrics.values()]
-    if not metrics or not pictures:
+    if not metrics or not images:
         return NOTHING
     try:
         offline.embedder.require()
     except UserError as error:
-        say("metrics", f"the drawn set is not measured: {error}; metrics=[] asks for no measures")
+        say(
+            "metrics",
+            f"the generated set is not measured: {error}; metrics=[] asks for no measures",
+        )
         return NOTHING
     with stages.stage("metrics") as row:
-        chosen = spread(pictures, MAX_PICTURES)
-        drawn = embed(offline.models, chosen, spread(reference, MAX_PICTURES), class_names)
+        chosen = spread(images, MAX_IMAGES)
+        embedded = embed(offline.models, chosen, spread(reference, MAX_IMAGES), class_names)
         offline.models.drop("embeddings")
-        if drawn is None:
+        if embedded is None:
             return NOTHING
         found = Quality(
-            [number for metric in metrics for number in metric.measure(drawn.vectors)],
-            per_picture(drawn, class_names),
+            [number for metric in metrics for number in metric.measure(embedded.vectors)],
+            per_image(embedded, class_names),
         )
         row["made"] = len(found.rows)
     return found
@@ -107,29 +110,31 @@ def measure(
 
 @dataclass(frozen=True)
 class Embedded:
-    """A drawn set with the pictures that its rows are of."""
+    """A generated set with the images that its rows are of."""
 
     vectors: EmbeddedSet
-    pictures: list[StoredImage]
+    images: list[StoredImage]
 
 
 def embed(
     models: Models,
-    pictures: Sequence[StoredImage],
+    images: Sequence[StoredImage],
     reference: Sequence[Sample],
     class_names: Sequence[str],
 ) -> Embedded | None:
-    """Embed pictures and texts; files that cannot be read are left out. None if nothing is left."""
-    sources = (ToEmbed(path, path) for path in {p.prompt.source: None for p in pictures})
+    """Embed images and texts; files that cannot be read are left out. None if nothing is left."""
+    sources = (ToEmbed(path, path) for path in {p.prompt.source: None for p in images})
     of_source = embed_files(models, sources)
-    checksums = {picture.file: picture.row.file_sha256 for picture in pictures}
-    of_drawn = embed_files(models, (ToEmbed(file, file, sha) for file, sha in checksums.items()))
+    checksums = {image.file: image.row.file_sha256 for image in images}
+    of_generated = embed_files(
+        models, (ToEmbed(file, file, sha) for file, sha in checksums.items())
+    )
     of_real = embed_files(models, (ToEmbed(sample.path, sample.path) for sample in reference))
-    kept = [p for p in pictures if p.file in of_drawn and p.prompt.source in of_source]
+    kept = [p for p in images if p.file in of_generated and p.prompt.source in of_source]
     if not kept:
         return None
     rows = {source: row for row, source in enumerate(of_source)}
-    captions = [picture.prompt.caption for picture in kept]
+    captions = [image.prompt.caption for image in kept]
     said = None
     if None not in captions:
         of_text = embed_texts(models, [caption or "" for caption in captions])
@@ -137,10 +142,10 @@ def embed(
     labels = [LABEL_TEXT.format(label=name) for name in class_names]
     of_label = embed_texts(models, labels)
     vectors = EmbeddedSet(
-        generated=np.stack([of_drawn[picture.file] for picture in kept]),
-        labels=np.array([picture.prompt.label for picture in kept]),
+        generated=np.stack([of_generated[image.file] for image in kept]),
+        labels=np.array([image.prompt.label for image in kept]),
         originals=np.stack(list(of_source.values())),
-        sources=np.array([rows[picture.prompt.source] for picture in kept]),
+        sources=np.array([rows[image.prompt.source] for image in kept]),
         label_texts=np.stack([of_label[text] for text in labels]),
         caption_texts=said,
         reference=np.stack(list(of_real.values())) if of_real else None,
@@ -181,17 +186,17 @@ def embed_texts(models: Models, texts: Iterable[str]) -> dict[str, np.ndarray]:
     return dict(zip(unique, vectors.numpy(), strict=True))
 
 
-def per_picture(drawn: Embedded, class_names: Sequence[str]) -> dict[str, list[Any]]:
+def per_image(embedded: Embedded, class_names: Sequence[str]) -> dict[str, list[Any]]:
     """Return the columns of `quality.parquet`."""
-    vectors = drawn.vectors
-    said: list[Any] = [None] * len(drawn.pictures)
+    vectors = embedded.vectors
+    said: list[Any] = [None] * len(embedded.images)
     if vectors.caption_texts is not None:
         said = paired_cosines(vectors.generated, vectors.caption_texts).tolist()
     to_label = label_similarity(vectors.generated, vectors.label_texts, vectors.labels)
     distance = distance_to_original(vectors.generated, vectors.originals, vectors.sources)
     nearest = zero_shot_labels(vectors.generated, vectors.label_texts)
     return {
-        "id": [picture.prompt.image_id for picture in drawn.pictures],
+        "id": [image.prompt.image_id for image in embedded.images],
         "label_similarity": to_label.tolist(),
         "caption_similarity": said,
         "original_distance": distance.tolist(),

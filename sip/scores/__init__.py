@@ -1,1 +1,1 @@
-"""Scores room: pictures and captions in, cosines out."""
+"""Scores: images and captions in, cosines out."""

@@ -146,7 +146,7 @@ class Filling(Generic[Input]):
         self._claims = Claims(self.room.folder / "claims")
         told = False
         if self.shard_size < 1:
-            raise ValueError(f"shard_size: expected 1 or more, came {self.shard_size}")
+            raise ValueError(f"shard_size: must be >= 1, got {self.shard_size}")
         with graceful(), closing(progress(name, self.num_missing, unit)) as self._bar:
             try:
                 while not stop_requested():

@@ -102,7 +102,7 @@ def test_the_folder_tells_what_was_drawn(whole: Path) -> None:
 def test_everything_is_found_again_and_the_plan_says_so(whole: Path) -> None:
     before = contents(whole / "store")
     plan = generate(whole, "plan=true").stdout
-    assert re.search(r"to draw +0 pictures", plan) and re.search(r"found +20 pictures", plan)
+    assert re.search(r"to generate +0 images", plan) and re.search(r"found +20 images", plan)
     assert re.search(r"time +none", plan) and re.search(r"U-Net evaluations +0\b", plan)
     assert "images       found 20, made 0" in generate(whole).stderr
     assert contents(whole / "store") == before
@@ -110,13 +110,13 @@ def test_everything_is_found_again_and_the_plan_says_so(whole: Path) -> None:
 
 def test_a_plan_makes_nothing_and_counts_right(tmp_path: Path, whole: Path) -> None:
     told = generate(tmp_path, "plan=true").stdout
-    assert re.search(r"to caption, to score +20, 20 pictures", told)
+    assert re.search(r"to caption, to score +20, 20 images", told)
     assert re.search(r"U-Net evaluations +at most 80\b", told)
     assert re.search(r"time +about [\d.]+ s, by a short measurement", told)
     assert re.search(r"disk +about [\d.]+ kB needed, .* free", told)
     assert not shards(tmp_path) and not (tmp_path / "runs").exists()
     more = generate(whole, "plan=true", "images.per_sample=2").stdout
-    assert re.search(r"to draw +20 pictures", more) and re.search(r"found +20 pictures", more)
+    assert re.search(r"to generate +20 images", more) and re.search(r"found +20 images", more)
     assert re.search(r"U-Net evaluations +80\b", more)
 
 

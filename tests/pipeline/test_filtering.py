@@ -173,7 +173,7 @@ def test_the_control_is_trained_once_and_equals_the_plain_run(
 def test_a_filter_that_leaves_nothing_says_why(
     folder: Path, similar: tuple[dict, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UserError, match="filter=similarity: expected some of the 20 drawn .* all "):
+    with pytest.raises(UserError, match="filter=similarity: expected some of the 20 generated "):
         train(config(folder, "filter=similarity", "filter.keep=null", "filter.threshold=0.99"))
     assert "rejected: 20 below the threshold" in capfd.readouterr().err
 
@@ -186,7 +186,7 @@ def test_classes_without_a_picture_are_named(
     threshold = f"filter.threshold={values[-1] + 0.002}"
     train(config(folder, "filter=similarity", "filter.keep=null", threshold))
     told = capfd.readouterr().err
-    assert re.search(r"no drawn picture is left of \d of 10 classes: ", told)
+    assert re.search(r"no generated image is left of \d of 10 classes: ", told)
 
 
 @pytest.mark.parametrize(

@@ -24,15 +24,15 @@ def draw(job: Generation, samples: list) -> None:
 
 def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> None:
     plan = job.plan()
-    assert (plan.to_caption, plan.to_score, plan.to_draw, plan.found) == (20, 20, 40, 0)
+    assert (plan.to_caption, plan.to_score, plan.to_generate, plan.found) == (20, 20, 40, 0)
     assert not plan.exact and plan.seconds > 0 and plan.bytes_needed > 0
     samples = job.samples()
     draw(job, samples[:8])
     half = make_plan(job.offline, samples)
-    assert (half.to_caption, half.to_score, half.to_draw, half.found) == (12, 12, 24, 16)
+    assert (half.to_caption, half.to_score, half.to_generate, half.found) == (12, 12, 24, 16)
     draw(job, samples)
     done = make_plan(job.offline, samples)
-    assert (done.to_caption, done.to_score, done.to_draw, done.found) == (0, 0, 0, 40)
+    assert (done.to_caption, done.to_score, done.to_generate, done.found) == (0, 0, 0, 40)
     assert done.exact and done.evaluations == done.bytes_needed == done.seconds == 0
 
 
@@ -40,7 +40,7 @@ def test_captions_without_scores(job: Generation) -> None:
     samples = job.samples()
     job.offline._captions(samples[:12], StageLog())
     plan = make_plan(job.offline, samples)
-    assert (plan.to_caption, plan.to_score, plan.to_draw) == (8, 20, 40)
+    assert (plan.to_caption, plan.to_score, plan.to_generate) == (8, 20, 40)
     assert plan.evaluations == 40 * 4
 
 
@@ -59,7 +59,7 @@ def test_a_failed_row_of_scores_is_no_obstacle(job: Generation) -> None:
 
     fill(room, {key: 0}, fail, 1, shard_size=1)
     plan = make_plan(job.offline, samples)
-    assert (plan.to_score, plan.to_draw) == (19, 38)
+    assert (plan.to_score, plan.to_generate) == (19, 38)
     prompts, _ = job.offline.prompts(samples, StageLog())
     assert len(prompts) == 38
     assert job.offline.failures(prompts[:0], samples[3:4]) == {"unreadable": 2}
@@ -69,5 +69,5 @@ def test_a_failed_row_of_scores_is_no_obstacle(job: Generation) -> None:
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     plan = Plan(0, 0, 10, 0, 0, 100, True, 1.0, 2_000_000, 1_000_000, 1)
-    with pytest.raises(UserError, match="about 2 MB are needed for 10 pictures, 1 MB are free"):
+    with pytest.raises(UserError, match="about 2 MB are needed for 10 images, 1 MB are free"):
         plan.check_space(tmp_path)

@@ -11,7 +11,7 @@ from sip.core.stages import StageLog
 from sip.dataset.base import Sample
 from sip.dataset.digits import CLASS_NAMES
 from sip.pipeline.offline import Offline
-from sip.pipeline.quality import NOTHING, embed, measure, per_picture
+from sip.pipeline.quality import NOTHING, embed, measure, per_image
 from sip.pipeline.stored import StoredImage
 from sip.prompts.base import Prompt, Span
 from tests.dataset.trees import source
@@ -56,9 +56,9 @@ def pictures(samples: list[Sample], caption: str | None = "a digit, wide") -> li
 def test_similarities_are_the_scorers_own(offline: Offline, samples: list[Sample]) -> None:
     found = embed(offline.models, pictures(samples), samples, CLASS_NAMES)
     assert found is not None
-    columns = per_picture(found, CLASS_NAMES)
+    columns = per_image(found, CLASS_NAMES)
     for row in (0, 7, 19):
-        picture = found.pictures[row]
+        picture = found.images[row]
         scorer = offline.models.module("embeddings").scorer
         pixels = scorer.prepare([read_rgb(picture.file, None)])
         texts = [f"a photo of a {name}" for name in CLASS_NAMES]
@@ -86,7 +86,7 @@ def test_unreadable_files_are_left_out(
     some = pictures(samples, caption=None)
     some[2] = stored(some[2].prompt, str(broken))
     found = embed(offline.models, some, [], CLASS_NAMES)
-    assert found is not None and len(found.pictures) == 19 and some[2] not in found.pictures
+    assert found is not None and len(found.images) == 19 and some[2] not in found.images
     assert found.vectors.caption_texts is None and found.vectors.reference is None
     some = [stored(image.prompt, str(broken)) for image in some]
     assert embed(offline.models, some, [], CLASS_NAMES) is None
@@ -116,6 +116,6 @@ def test_a_scorer_without_weights_costs_the_measures_alone(
     offline = Offline(configuration(tmp_path, f"scores.model={tmp_path / 'nowhere'}"))
     found = measure(config, offline, pictures(samples), [], CLASS_NAMES, StageLog())
     assert found is NOTHING and found.metrics == {} and found.rows == []
-    assert "the drawn set is not measured" in capfd.readouterr().err
+    assert "the generated set is not measured" in capfd.readouterr().err
     nothing = OmegaConf.create({"metrics": {}})
     assert measure(nothing, offline, pictures(samples), [], CLASS_NAMES, StageLog()) is found

@@ -463,5 +463,5 @@ def test_a_shard_that_is_gone_while_failed_rows_are_made_again(room: Room) -> No
 
 
 def test_a_shard_size_below_one_is_refused(room: Room) -> None:
-    with pytest.raises(ValueError, match="shard_size: expected 1 or more, came 0"):
+    with pytest.raises(ValueError, match="shard_size: must be >= 1, got 0"):
         fill_room(room, wanted(1), lambda batches, add: None, 1, shard_size=0)
