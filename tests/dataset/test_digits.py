@@ -1,7 +1,6 @@
 """The digits: parts that do not overlap, files, shots."""
 
 import hashlib
-from collections import Counter
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -55,14 +54,6 @@ def test_files_are_the_scans(tmp_path: Path) -> None:
         expected = np.asarray(enlarge(scans()[0][index], 32))
         assert np.array_equal(np.asarray(Image.open(row.path)), expected)
     assert digits(tmp_path, 32, 1, 0).samples("train") == rows
-
-
-def test_shots_are_nested_by_seed(tmp_path: Path) -> None:
-    two, five = (digits(tmp_path, 8, shots, 1).samples("train") for shots in (2, 5))
-    assert set(two) < set(five)
-    assert set(Counter(row.label for row in five).values()) == {5}
-    assert set(digits(tmp_path, 8, 5, 2).samples("train")) != set(five)
-    assert len(digits(tmp_path, 8, None, 0).samples("train")) == 260
 
 
 def test_the_split_is_that_of_version_1() -> None:

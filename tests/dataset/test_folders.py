@@ -65,19 +65,6 @@ def test_every_format_is_listed_and_read_alike(tmp_path: Path) -> None:
         assert np.abs(pixels - RED).max() <= 8, row.path
 
 
-def test_animations_and_16_bits_are_read(tmp_path: Path) -> None:
-    first, then = Image.new("RGB", (12, 8), RED), Image.new("RGB", (12, 8))
-    (tmp_path / "x").mkdir()
-    for name in ("a.gif", "b.webp", "c.png", "d.tiff"):
-        options = {"lossless": True} if name == "b.webp" else {}
-        first.save(tmp_path / "x" / name, save_all=True, append_images=[then], **options)
-    wide = np.full((8, 12), 40_000, np.uint16)
-    Image.fromarray(wide).save(tmp_path / "x" / "e.png")
-    rows = folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
-    colours = [np.asarray(read_rgb(row.path, None))[4, 6].tolist() for row in rows]
-    assert colours == [[*RED]] * 4 + [[156] * 3]  # 40,000 / 65,535 * 255
-
-
 def test_what_systems_leave_behind_is_no_picture_and_no_class(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

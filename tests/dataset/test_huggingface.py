@@ -1,28 +1,19 @@
-"""Data sets through the package `datasets`, from local folders alone."""
+"""Data sets through the package `datasets`, from local folders only."""
 
 import hashlib
-import io
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from sip.core.errors import UserError
-from tests.dataset.trees import source
+from tests.dataset.trees import encoded, source
 
 
 def read(path: Path, root: Path, **changes: Any) -> Any:
     """Return the data set with plain options."""
     return source("huggingface", root, path=str(path), **{"val_fraction": 0.25} | changes)
-
-
-def encoded(value: int) -> bytes:
-    """Return a JPEG of 10 x 6 px."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (10, 6), (value, 0, 255 - value)).save(buffer, format="JPEG")
-    return buffer.getvalue()
 
 
 def save(path: Path, labels: Any, splits: dict[str, int]) -> None:
@@ -32,7 +23,7 @@ def save(path: Path, labels: Any, splits: dict[str, int]) -> None:
     parts = {}
     for start, (split, num) in enumerate(splits.items()):
         rows = {
-            "image": [{"bytes": encoded(20 * i + start), "path": None} for i in range(num)],
+            "image": [{"bytes": encoded(20 * i + start, "JPEG"), "path": None} for i in range(num)],
             "label": [i % 2 if named else ("old_dog", "cat")[i % 2] for i in range(num)],
         }
         features = datasets.Features({"image": datasets.Image(), "label": labels})
@@ -49,8 +40,8 @@ def test_saved_folder(tmp_path: Path) -> None:
     row = dataset.samples("test")[1]
     assert (row.sample_id, row.label, row.class_name) == ("set/test/000001", 1, "cat")
     assert (row.width, row.height) == (10, 6)
-    assert Path(row.path).read_bytes() == encoded(21) and row.path.endswith(".jpeg")
-    assert row.sha256 == hashlib.sha256(encoded(21)).hexdigest()
+    assert Path(row.path).read_bytes() == encoded(21, "JPEG") and row.path.endswith(".jpeg")
+    assert row.sha256 == hashlib.sha256(encoded(21, "JPEG")).hexdigest()
 
 
 def test_text_labels_and_made_parts(tmp_path: Path) -> None:
@@ -67,7 +58,7 @@ def test_text_labels_and_made_parts(tmp_path: Path) -> None:
 def test_parquet_folder(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     rows = {
-        "img": [{"bytes": encoded(9 * i), "path": None} for i in range(8)],
+        "img": [{"bytes": encoded(9 * i, "JPEG"), "path": None} for i in range(8)],
         "digit": [7, 11] * 4,
     }
     features = datasets.Features({"img": datasets.Image(), "digit": datasets.Value("int64")})
@@ -111,12 +102,8 @@ def test_a_part_for_generators_is_set_aside(tmp_path: Path) -> None:
     parted = read(tmp_path / "set", tmp_path, pretrain_fraction=0.5)
     upper = read(tmp_path / "set", tmp_path, pretrain_fraction=0.5, train_part="pretrain", shots=4)
     parts = ("pretrain", "train", "val", "test")
-    assert [len(parted.samples(part)) for part in parts] == [
-        20,
-        16,
-        4,
-        4,
-    ]  # val: 0.25 of 10 a class
+    sizes = [len(parted.samples(part)) for part in parts]
+    assert sizes == [20, 16, 4, 4]  # val: 0.25 of 10 a class
     ids = {part: {row.sample_id for row in parted.samples(part)} for part in parts}
     assert len(set.union(*ids.values())) == 44
     assert {row.sample_id for row in upper.samples("train")} < ids["pretrain"]

@@ -53,24 +53,13 @@ def test_a_missing_val_is_taken_from_train(tmp_path: Path) -> None:
     assert [len(dataset.samples(part)) for part in ("train", "val", "test")] == [16, 4, 4]
 
 
-def test_messy_folders(tmp_path: Path) -> None:
-    fill(tmp_path, 4)
-    write_image(tmp_path / "dog" / "more" / "ünï cödé.JPG", 77)
-    (tmp_path / "dog" / "notes.txt").write_text("no picture")
-    (tmp_path / "dog" / "._0.png").write_bytes(b"stray")
-    (tmp_path / ".cache").mkdir()
-    (tmp_path / "dog" / "broken.png").write_bytes(b"not a picture")
-    rotated = Image.new("RGB", (12, 8))
-    exif = rotated.getexif()
+def test_a_rotated_photo_has_its_upright_size(tmp_path: Path) -> None:
+    exif = Image.Exif()
     exif[EXIF_ORIENTATION] = 6
-    rotated.save(tmp_path / "dog" / "rotated.jpg", exif=exif)
-    dataset = folder(tmp_path)
-    rows = [row for part in ("train", "val", "test") for row in dataset.samples(part)]
-    sizes = {row.sample_id: (row.width, row.height) for row in rows}
-    assert len(sizes) == 11
-    assert sizes["dog/more/ünï cödé.JPG"] == (12, 8)
-    assert sizes["dog/rotated.jpg"] == (8, 12)
-    assert sizes["dog/broken.png"] == (0, 0)  # listed: the room that needs its pixels says why
+    (tmp_path / "dog").mkdir()
+    Image.new("RGB", (12, 8)).save(tmp_path / "dog" / "rotated.jpg", exif=exif)
+    (row,) = folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
+    assert (row.width, row.height) == (8, 12)
 
 
 def test_prompt_names(tmp_path: Path) -> None:
@@ -80,29 +69,6 @@ def test_prompt_names(tmp_path: Path) -> None:
         _ = folder(tmp_path, prompt_names={"cow": "x"}).class_names
 
 
-def test_wrong_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="got .*nowhere, which does not exist; set dataset.root"):
-        folder(tmp_path / "nowhere").samples("train")
-    with pytest.raises(UserError, match="must contain a folder for each class, got none in"):
-        folder(tmp_path).samples("train")
-    (tmp_path / "dog").mkdir()
-    with pytest.raises(
-        UserError, match="must contain images .* got none in .*dog; fill or delete it"
-    ):
-        folder(tmp_path).samples("train")
-    (tmp_path / "test").mkdir()
-    with pytest.raises(UserError, match="must contain train next to test, got no train in"):
-        folder(tmp_path).samples("train")
-
-
-def test_a_class_without_training_images_is_named(tmp_path: Path) -> None:
-    fill(tmp_path / "train", 2)
-    fill(tmp_path / "test", 2)
-    write_image(tmp_path / "test" / "cow" / "0.png", 1)
-    with pytest.raises(UserError, match="got 'cow' in .*test; the classes are dog, grey_cat"):
-        folder(tmp_path).samples("test")
-
-
 def test_recipe_knows_the_content(tmp_path: Path) -> None:
     fill(tmp_path, 10)
     before = folder(tmp_path).recipe()
@@ -110,12 +76,6 @@ def test_recipe_knows_the_content(tmp_path: Path) -> None:
     (changed, *_) = sorted(tmp_path.rglob("*.png"))
     Image.new("RGB", (9, 9), "red").save(changed)
     assert folder(tmp_path).recipe() != before
-
-
-def test_all_images_for_generation_only(tmp_path: Path) -> None:
-    fill(tmp_path, 3)
-    dataset = folder(tmp_path, val_fraction=0, test_fraction=0)
-    assert [len(dataset.samples(part)) for part in ("train", "val", "test")] == [6, 0, 0]
 
 
 def test_files_are_read_once(tmp_path: Path) -> None:

@@ -117,13 +117,10 @@ def test_label_noise_is_symmetric_and_nested() -> None:
     ("options", "message"),
     [
         ({"shots": 0}, "shots: must be a whole number >= 1 or null, got 0"),
-        ({"shots": 2.5}, "shots: must be .* got 2.5"),
         ({"shots": 21}, "dataset.shots: must be at most 20.*got 21"),
         ({"fraction": 0}, r"fraction: must be in \(0, 1\] or null, got 0"),
-        ({"fraction": "half"}, "fraction: must be .* got 'half'"),
         ({"imbalance": 0.5}, "imbalance: must be a number >= 1 or null, got 0.5"),
         ({"imbalance": float("nan")}, "imbalance: must be .* got nan"),
-        ({"imbalance": float("inf")}, "imbalance: must be .* got inf"),
         ({"label_noise": -0.1}, r"label_noise: must be in \[0, 1\] or null, got -0.1"),
         ({"shots": 5, "imbalance": 10}, "shots: must be null if dataset.fraction or dataset.imb"),
         ({"shots": 5, "fraction": 0.5}, "shots: must be null .* got 5; set dataset.shots=null"),

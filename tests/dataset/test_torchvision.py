@@ -174,31 +174,6 @@ def test_a_listed_file_that_is_missing_is_named(tmp_path: Path) -> None:
         source("dtd", tmp_path).samples("train")
 
 
-def test_unknown_prompt_name_lists_the_classes(tmp_path: Path) -> None:
-    write_tree("dtd", tmp_path)
-    dataset = source("dtd", tmp_path, prompt_names={"bandit": "x"})
-    with pytest.raises(UserError, match=r"got bandit; the classes are banded, blotchy"):
-        _ = dataset.class_names
-
-
-def test_a_part_for_generators_is_set_aside(tmp_path: Path, no_checksums: None) -> None:
-    trees.cifar10(tmp_path)
-    plain, parted = (
-        source("cifar10", tmp_path, pretrain_fraction=share, val_fraction=0.5)
-        for share in (None, 0.8)
-    )
-    parts = ("pretrain", "train", "val", "test")
-    rows = {part: parted.samples(part) for part in parts}
-    for part, num in zip(parts, (8, 1, 1, 2), strict=True):  # a class; 10 of train, 2 of test
-        assert Counter(row.label for row in rows[part]) == dict.fromkeys(range(10), num)
-    assert len({row.sample_id for found in rows.values() for row in found}) == 120
-    assert rows["test"] == plain.samples("test")
-    upper = source("cifar10", tmp_path, pretrain_fraction=0.8, train_part="pretrain")
-    assert [row.sample_id for row in upper.samples("train")] == [
-        row.sample_id for row in rows["pretrain"]
-    ]
-
-
 def test_cifar10_profiles_parts_have_their_sizes() -> None:
     """The rule is the commitment: counts of the true data set, by class and hash, without it."""
     rows: list[Entry] = [

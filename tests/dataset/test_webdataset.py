@@ -13,19 +13,12 @@ from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
 from sip.export.source import ExportImage
 from sip.export.tar_shards import write
-from tests.dataset.trees import source
+from tests.dataset.trees import encoded, source
 
 
 def dataset(root: Path, **changes: Any) -> Any:
     """Return the data set with plain options."""
     return source("webdataset", root, **{"val_fraction": 0.25} | changes)
-
-
-def encoded(value: int, format: str) -> bytes:
-    """Return an image of 10 x 6 px."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (10, 6), (value, 0, 255 - value)).save(buffer, format=format)
-    return buffer.getvalue()
 
 
 def pack(tar: Path, members: dict[str, bytes]) -> None:

@@ -1,5 +1,6 @@
 """Small trees in the true on-disk form of each data set, without images of it."""
 
+import io
 import json
 import pickle
 from functools import cache
@@ -41,6 +42,13 @@ def write_image(path: Path, value: int, size: tuple[int, int] = (12, 8)) -> Path
     return path
 
 
+def encoded(value: int, image_format: str) -> bytes:
+    """Return an image of 10 x 6 px as the bytes of a file."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (10, 6), (value, 0, 255 - value)).save(buffer, image_format)
+    return buffer.getvalue()
+
+
 def pickled(path: Path, content: dict) -> None:
     """Write a pickle as CIFAR's."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,18 +62,8 @@ def cifar10(root: Path, num: int = 20) -> None:
     for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
         data = rng.integers(0, 256, (num, 3072), dtype=np.uint8)
         pickled(folder / name, {"data": data, "labels": [i % 10 for i in range(num)]})
-    names = [
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ]
+    names = [*("airplane", "automobile", "bird", "cat", "deer"),
+             *("dog", "frog", "horse", "ship", "truck")]  # fmt: skip
     pickled(folder / "batches.meta", {"label_names": names})
 
 
