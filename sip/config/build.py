@@ -53,6 +53,10 @@ def _build(node: Any, place: str, further: dict[str, Any]) -> Any:
     """Build a node and what it contains; `place` is its key in the whole configuration."""
     if isinstance(node, list):
         return [_build(item, f"{place}.{n}", {}) for n, item in enumerate(node)]
+    if isinstance(node, str) and "${" in node:  # of a foreign file, or escaped
+        raise UserError(
+            f"{place}: must be a value without '${{', got {node!r}; write what it means"
+        )
     if not isinstance(node, dict):
         return node
     values = {key: _build(value, _below(place, key), {}) for key, value in node.items()}

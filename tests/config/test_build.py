@@ -130,11 +130,11 @@ def test_no_untrusted_module_is_imported() -> None:
     assert run.stdout.split() == ["UserError", "False", "False"]
 
 
-def test_an_escaped_interpolation_stays_text() -> None:
-    config = OmegaConf.create(
-        "_target_: sip.metrics.base.Toy\nsize: 1\ninner: '\\${oc.create:{_target_: os.system}}'"
-    )
-    assert build(config).inner == "${oc.create:{_target_: os.system}}"
+@pytest.mark.parametrize("text", ["'\\${oc.create:{_target_: os.system}}'", "['\\${oc.env:HOME}']"])
+def test_escaped_interpolations_are_refused(text: str) -> None:
+    config = OmegaConf.create(f"_target_: sip.metrics.base.Toy\nsize: 1\ninner: {text}")
+    with pytest.raises(UserError, match="inner.*: must be a value without"):
+        build(config)
 
 
 def test_interpolations_are_followed() -> None:

@@ -135,7 +135,8 @@ def test_a_strangers_run_reads_no_environment(
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["dataset"]["root"] = "${oc.env:HF_TOKEN}"
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    export(Options(run, tmp_path / "out", "datasets", True, False, 3, None))
+    with pytest.raises(UserError, match=r"root: must be a value without '\$\{'"):
+        export(Options(run, tmp_path / "out", "datasets", True, False, 3, None))
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert not any(b"hf_x" in file.read_bytes() or "hf_x" in str(file) for file in files)
 
