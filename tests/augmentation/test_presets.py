@@ -220,16 +220,6 @@ def step(augmentation: Augmentation, rows: list[Row], name: str) -> float:
     return float(module.train_loss.compute())
 
 
-@pytest.mark.parametrize("offline", sorted(set(choices("offline")) - {"none", "sip"}))
-def test_every_pair_takes_a_step(offline: str, rows) -> None:
-    """Those that are not in every combination below; each pair once."""
-    samples, mixes = choices("sample"), choices("mix")
-    for number, sample in enumerate(samples):
-        mix = mixes[number % len(mixes)]
-        loss = step(combined(offline, sample, mix), rows, "test_resnet")
-        assert np.isfinite(loss), (sample, mix)
-
-
 @pytest.mark.parametrize("mix", choices("mix"))
 @pytest.mark.parametrize("offline", ["none", "sip"])
 def test_every_combination_takes_a_step(offline: str, mix: str, rows) -> None:

@@ -1,4 +1,4 @@
-"""The drawing list: spans, weights, guidance, seeds, and what each preset reads."""
+"""The list of prompts: spans, weights, guidance, seeds, and what each preset reads."""
 
 import pytest
 
@@ -137,12 +137,6 @@ def test_an_unknown_field_is_an_error(template):
 def test_a_broken_template_is_an_error():
     with pytest.raises(UserError, match="got 'a {label'; expected '}'"):
         make(template="a {label")
-
-
-def test_whole_numbers_are_the_same_key_as_decimals():
-    whole = write(label_weight=2, noise_rate=1, guidance=Constant(7))
-    decimal = write(label_weight=2.0, noise_rate=1.0, guidance=Constant(7.0))
-    assert [row.image_id for row in whole] == [row.image_id for row in decimal]
 
 
 def test_the_weighting_is_in_the_recipe_of_the_images_only():
