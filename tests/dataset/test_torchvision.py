@@ -174,6 +174,14 @@ def test_a_listed_file_that_is_missing_is_named(tmp_path: Path) -> None:
         source("dtd", tmp_path).samples("train")
 
 
+def test_a_part_for_generators_is_set_aside(tmp_path: Path, no_checksums: None) -> None:
+    trees.cifar10(tmp_path)
+    parted = source("cifar10", tmp_path, pretrain_fraction=0.8, val_fraction=0.5)
+    for part, num in (("pretrain", 8), ("train", 1), ("val", 1), ("test", 2)):  # of 10 and 2
+        counts = Counter(row.label for row in parted.samples(part))
+        assert counts == dict.fromkeys(range(10), num)
+
+
 def test_cifar10_profiles_parts_have_their_sizes() -> None:
     """The rule is the commitment: counts of the true data set, by class and hash, without it."""
     rows: list[Entry] = [
