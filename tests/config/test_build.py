@@ -19,7 +19,7 @@ from sip.metrics import base
 
 @dataclass
 class Toy:
-    """Stands for a room."""
+    """Stands for a component."""
 
     size: int
     inner: Any = None
@@ -68,10 +68,8 @@ UNTRUSTED = [
     "sip.config.build.instantiate",
     "sip.config.build.partial",
     "sip.config.guard.TRUSTED",
-    "sip.config.cli.os.system",
     "sip.core.files.write_atomically",  # ours, but it writes any file
     "sip.dataset.files.write_atomically",
-    "sip.dataset.folders.os.system",
     "sip.dataset.files.Path",
     "sip.dataset.reader.Sample.__init__.__globals__",
     "sip.metrics.base.Toy.__init__.__globals__",

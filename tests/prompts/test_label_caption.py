@@ -3,25 +3,20 @@
 import pytest
 
 from sip.core.errors import UserError
-from sip.dataset.base import Sample
 from sip.prompts.base import Span
 from sip.prompts.guidance.constant import Constant
 from sip.prompts.guidance.quadratic import Quadratic
 from sip.prompts.label_caption import LabelCaption
-from sip.prompts.weighting.compel import CompelWeighting
 from sip.prompts.weighting.scale import ScaleWeighting
+from tests.prompts.varied import COMMON
+from tests.prompts.varied import SAMPLES as TWELVE
 
 CAPTIONS = [["a cat", "a tabby on a mat", "an animal"], ["wheels (two), {red}"]]
 COSINES = [[0.2, 0.32, 0.32], [0.4]]
 BOTH = {"captions", "scores"}
 
 
-def sample(index: int) -> Sample:
-    name = ("cat", "car")[index]
-    return Sample(f"s{index}", f"/data/{index}.png", index, name, "train", 32, 32, f"sha{index}")
-
-
-SAMPLES = [sample(0), sample(1)]
+SAMPLES = TWELVE[:2]  # a cat and a race car
 
 
 def make(**changes) -> LabelCaption:
@@ -29,13 +24,9 @@ def make(**changes) -> LabelCaption:
         "template": "a photo of a {label}, {caption}",
         "label_weight": 1.5,
         "caption_weight": 0.9,
-        "negative_prompt": "",
-        "noise_rate": 0.5,
-        "seed": 0,
         "guidance": Quadratic(4.0, 2.0, 1.0, "clipscore"),
-        "weighting": CompelWeighting(),
     }
-    return LabelCaption(**(values | changes))
+    return LabelCaption(**(COMMON | values | changes))
 
 
 def write(per_sample: int = 1, **changes):
@@ -58,10 +49,10 @@ def test_label_and_best_caption_get_their_weights():
 def test_rows_say_where_they_come_from():
     cat, car = write()
     assert (cat.sample_id, cat.source, cat.source_sha256) == ("s0", "/data/0.png", "sha0")
-    assert (car.label, car.class_name, car.variant, car.noise_rate) == (1, "car", 0, 0.5)
+    assert (car.label, car.class_name, car.variant, car.noise_rate) == (1, "race car", 0, 0.5)
 
 
-def test_each_picture_has_its_own_guidance():
+def test_each_image_has_its_own_guidance():
     assert [row.guidance_scale for row in write()] == [5.16, 7.0]
     third = make(guidance=Quadratic(1 / 3, 0.0, 1.0, "raw"))
     assert third.write([SAMPLES[0]], [["a"]], [[1.0]], 1)[0].guidance_scale == 1.333

@@ -75,6 +75,6 @@ TOO_LARGE = {
 MANY_FRAMES = gif(100_000)
 
 
-def small_picture() -> Image.Image:
+def small_image() -> Image.Image:
     """Return an image like any other."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))

@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sip.core import tars
-from tests.trust.bombs import TOO_LARGE, small_picture
+from tests.trust.bombs import TOO_LARGE, small_image
 from tests.trust.cases import Case, data
 
 Make = Callable[[Path], Any]
 
 
-def picture_bytes() -> bytes:
-    """Return a picture as the bytes of a PNG file."""
+def image_bytes() -> bytes:
+    """Return an image as the bytes of a PNG file."""
     import io
 
     stream = io.BytesIO()
-    small_picture().save(stream, "PNG")
+    small_image().save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -33,7 +33,7 @@ def folders(folder: Path, *classes: str) -> None:
     for place, name in enumerate(classes or ("cat", "dog")):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(8):
-            image = small_picture()
+            image = small_image()
             image.putpixel((0, 0), (place, number, 0))
             image.save(folder / name / f"{number}.png")
 
@@ -48,12 +48,12 @@ def with_file(name: str, content: bytes) -> Make:
     return make
 
 
-def table(image: Any = "picture", label: Any = None, **columns: list) -> Make:
+def table(image: Any = "image", label: Any = None, **columns: list) -> Make:
     """Return what writes a folder with a Parquet file of 16 rows."""
 
     def make(folder: Path) -> None:
         (folder / "data").mkdir()
-        images = [{"bytes": picture_bytes(), "path": None}] * 16 if image == "picture" else image
+        images = [{"bytes": image_bytes(), "path": None}] * 16 if image == "image" else image
         labels = label if label is not None else [0, 1] * 8
         made = pa.table({"image": images, "label": labels, **columns})
         pq.write_table(made, folder / "data" / "train-0.parquet")
@@ -91,7 +91,7 @@ def latin_names(folder: Path) -> None:
     (folder / "classes.txt").write_bytes(b"K\xe4se")
 
 
-PNG = picture_bytes()
+PNG = image_bytes()
 FOLDERS: list[tuple[str, Make, tuple[str, ...], str]] = [
     ("the folder is not there", lambda folder: None, ("dataset.root=/no/such",), "does not exist"),
     ("one class", lambda folder: folders(folder, "cat"), (), "must have two classes at least"),
@@ -107,14 +107,14 @@ TABLES: list[tuple[str, Make, tuple[str, ...], str]] = [
      (), "dataset.path: must be"),
     ("no training part", table(), ("dataset.splits={train: null, val: null, test: null}",),
      "dataset.splits.train: must be a split of the source, got null"),
-    ("numbers in place of pictures", table(image=list(range(16))), (),
+    ("numbers in place of images", table(image=list(range(16))), (),
      "dataset.image_column: must be a column of images, got 'image'"),
-    ("words in place of pictures", table(image=["cat"] * 16), (), "cannot read the image .*cat"),
-    ("no picture in a row", table(image=[None, *[{"bytes": PNG, "path": None}] * 15]), (),
+    ("words in place of images", table(image=["cat"] * 16), (), "cannot read the image .*cat"),
+    ("no image in a row", table(image=[None, *[{"bytes": PNG, "path": None}] * 15]), (),
      "must have an image in row 0 of 'image', got none"),
     ("no label in a row", table(label=[None, *["a", "b"] * 7, "a"]), (), "a row has none"),
     ("lists in place of labels", table(label=[[0]] * 16), (), "must be a column of numbers"),
-    ("a picture file that is not there", table(image=[{"bytes": None, "path": "/no.png"}] * 16),
+    ("an image file that is not there", table(image=[{"bytes": None, "path": "/no.png"}] * 16),
      (), "cannot read the image /no.png, which the data set lists"),
     ("a PNG of 50,000 x 50,000 px in a row",
      table(image=[{"bytes": TOO_LARGE["square.png"], "path": None}] * 16), (), "cannot be read"),
@@ -153,7 +153,7 @@ SHARDS: list[tuple[str, Make, tuple[str, ...], str]] = [
 
 
 CASES = [
-    *(Case("data", f"pictures in folders: {name}", data("image_folder", make, *more), words)
+    *(Case("data", f"images in folders: {name}", data("image_folder", make, *more), words)
       for name, make, more, words in FOLDERS),
     *(Case("data", f"Parquet: {name}", data("huggingface", make, "dataset.splits.test=null", *more),
            words)

@@ -1,4 +1,4 @@
-"""Pictures that ask for much are named in one line, and cost neither memory nor time."""
+"""Images that ask for much are named in one line, and cost neither memory nor time."""
 
 import io
 import os

@@ -106,7 +106,7 @@ def test_an_export_stays_in_its_folder(tmp_path: Path, class_name: str) -> None:
 
 @pytest.mark.parametrize("file_format", ["webdataset", "datasets", "image_folder"])
 @pytest.mark.parametrize("image_id", ["../../outside", "/etc/passwd", "x" * 3000])
-def test_ids_of_pictures_do_too(tmp_path: Path, image_id: str, file_format: str) -> None:
+def test_ids_of_images_do_too(tmp_path: Path, image_id: str, file_format: str) -> None:
     run = renamed_run(tmp_path, "cat", id=image_id)
     out = exported(run, tmp_path / "out", file_format)
     names = [path.name for path in out.rglob("*.png")]
