@@ -62,7 +62,7 @@ def test_a_messy_folder_is_drawn_and_exported(tmp_path: Path, own: Path) -> None
     (command,) = [text for text in done.stdout.splitlines() if "sip.export" in text]
     words = shlex.split(command.partition("as a data set")[2])
     exported = run(place, [word.replace("FOLDER", "drawn") for word in words])
-    assert exported.stdout.startswith("drawn: 6 pictures as image_folder")
+    assert exported.stdout.startswith("drawn: 6 images as image_folder")
     table = pd.read_csv(place / "drawn" / "metadata.csv")
     assert table.class_name.value_counts().to_dict() == {"Über uns": 4, "cat dog": 2}
     assert sorted(table.sample_id) == sorted(
