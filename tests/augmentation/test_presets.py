@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,9 @@ from sip.classifier.module import Classifier
 from sip.classifier.train import quiet
 from sip.config.build import build
 from sip.core.errors import UserError
+from tests.architecture.choices import CONF, choices
 from tests.classifier.recipes import recipe
 
-CONF = Path(__file__).parents[2] / "conf"
 SIZE, NUM_CLASSES, BATCH = 32, 3, 5  # an odd batch
 
 SAMPLES = {
@@ -61,10 +60,6 @@ PRESETS = {
 }
 
 
-def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / "augmentation" / group).glob("*.yaml"))
-
-
 def configured(primary: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(primary, list(overrides))
@@ -95,10 +90,10 @@ def combined(offline: str, sample: str, mix: str) -> Augmentation:
 
 
 def test_these_are_all_choices() -> None:
-    assert set(SAMPLES) <= set(choices("sample"))
-    assert set(MIXES) <= set(choices("mix"))
-    assert set(OFFLINES) == set(choices("offline"))
-    assert set(PRESETS) <= set(choices("."))
+    assert set(SAMPLES) <= set(choices("augmentation/sample"))
+    assert set(MIXES) <= set(choices("augmentation/mix"))
+    assert set(OFFLINES) == set(choices("augmentation/offline"))
+    assert set(PRESETS) <= set(choices("augmentation"))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -141,7 +136,7 @@ def test_a_place_set_with_a_dot_is_refused_with_the_right_spelling() -> None:
         composed("augmentation/combo", "augmentation.offline=sip")
 
 
-@pytest.mark.parametrize("choice", choices("sample"))
+@pytest.mark.parametrize("choice", choices("augmentation/sample"))
 def test_sample_keeps_type_and_shape_and_is_seeded(choice: str) -> None:
     transform = place("sample", choice)
     image = torch.randint(256, (3, SIZE, SIZE), dtype=torch.uint8)
@@ -220,17 +215,17 @@ def step(augmentation: Augmentation, rows: list[Row], name: str) -> float:
     return float(module.train_loss.compute())
 
 
-@pytest.mark.parametrize("mix", choices("mix"))
+@pytest.mark.parametrize("mix", choices("augmentation/mix"))
 @pytest.mark.parametrize("offline", ["none", "sip"])
 def test_every_combination_takes_a_step(offline: str, mix: str, rows) -> None:
     losses = {
         sample: step(combined(offline, sample, mix), rows, "test_resnet")
-        for sample in choices("sample")
+        for sample in choices("augmentation/sample")
     }
     assert {name: loss for name, loss in losses.items() if not np.isfinite(loss)} == {}
 
 
-@pytest.mark.parametrize("mix", choices("mix"))
+@pytest.mark.parametrize("mix", choices("augmentation/mix"))
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext"])
 def test_every_mix_takes_a_step_with_other_backbones(name: str, mix: str, rows) -> None:
     assert np.isfinite(step(combined("sip", "none", mix), rows, name))
@@ -238,13 +233,13 @@ def test_every_mix_takes_a_step_with_other_backbones(name: str, mix: str, rows) 
 
 @pytest.mark.parametrize("mode", ["concat", "replace", "weighted"])
 def test_every_way_of_entering_takes_a_step(mode: str, rows) -> None:
-    for mix in choices("mix"):
+    for mix in choices("augmentation/mix"):
         places = combined("none", "none", mix)
         mixed = Augmentation(GeneratedMode(mode, 0.5, 0.5, 1), places.sample, places.mix)
         assert np.isfinite(step(mixed, rows, "test_resnet")), mix
 
 
-@pytest.mark.parametrize("choice", choices("mix"))
+@pytest.mark.parametrize("choice", choices("augmentation/mix"))
 @pytest.mark.parametrize("num", [1, 4, 5])
 def test_mix_keeps_shapes_and_probabilities(choice: str, num: int) -> None:
     images = torch.rand(num, 3, SIZE, SIZE)

@@ -13,8 +13,9 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-ROOT = Path(__file__).parents[2]
-CONF, PACKAGE = ROOT / "conf", ROOT / "sip"
+from tests.architecture.choices import CONF, ROOT, choices
+
+PACKAGE = ROOT / "sip"
 VALUES = {"Lora"}  # built from a mapping in a choice, such as images.lora, not by `_target_`
 
 
@@ -27,11 +28,6 @@ def groups() -> list[str]:
         for name, place in places.items()
         if place.is_dir() or place.with_suffix(".py").is_file()
     ]
-
-
-def choices(group: str) -> list[str]:
-    """Return the choices of a group."""
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
 @cache
