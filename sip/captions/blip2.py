@@ -30,8 +30,8 @@ class Blip2(VisionLanguage):
             kind = network.config.text_config.model_type
             raise refuse(
                 "captions.model",
-                "a BLIP-2 with a decoder (such as OPT) as its language model",
-                f"{self.model} with {kind}",
+                "a BLIP-2 whose language model is a decoder, such as OPT",
+                kind,
                 "use Salesforce/blip2-opt-2.7b",
             )
         return network

@@ -188,7 +188,7 @@ def test_other_language_models_are_refused(tmp_path):
         )
     ).save_pretrained(tmp_path)
     Blip2Processor(BlipImageProcessorPil(), tokenizer(), NUM_QUERIES).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="model: must be a BLIP-2 with a decoder .* with t5';"):
+    with pytest.raises(UserError, match="model: must be a BLIP-2 whose .* got 't5'; use"):
         loaded(blip2(str(tmp_path)))
 
 
