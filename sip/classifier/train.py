@@ -1,10 +1,8 @@
 """Train a classifier, choose its checkpoint on val, read test once, write the results."""
 
-import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from sip.core.errors import UserError
 from sip.core.files import atomic_file
 from sip.core.hashing import digest, seed_of
 from sip.core.interrupt import graceful, raise_if_stopped
+from sip.device.predict import quiet
 
 CHECKPOINT, PREDICTIONS = checkpoints.NAME, "predictions.parquet"
 
@@ -216,19 +215,3 @@ def write(
         pq.write_table(table, part)
     with atomic_file(folder / CHECKPOINT) as part:
         checkpoints.save(weights, part)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Lightning's remarks off the terminal; its errors are raised and stay."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning(\.|_|$)")
-            # Lightning itself still uses a name that torch renamed.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -18,9 +18,9 @@ from sip.augmentation.base import Augmentation
 from sip.augmentation.offline.generated import GeneratedMode
 from sip.classifier.data import DecodedImages, Stream
 from sip.classifier.module import Classifier
-from sip.classifier.train import quiet
 from sip.config.build import build
 from sip.core.errors import UserError
+from sip.device.predict import quiet
 from tests.architecture.choices import CONF, choices
 from tests.classifier.recipes import recipe
 
