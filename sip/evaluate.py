@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def task(config: "DictConfig") -> None:
-    """Compute all metrics anew and write them into each run's summary."""
+    """Compute all metrics again and write them into each run's summary."""
     from sip.core.text import counted
     from sip.jobs.evaluate import refresh
 

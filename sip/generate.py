@@ -1,4 +1,4 @@
-"""Only the offline part: `python -m sip.generate +exp=resnet50_sip`, up to the drawn pictures."""
+"""Only the offline part: `python -m sip.generate +exp=resnet50_sip`, up to the generated images."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def task(config: "DictConfig") -> None:
-    """Draw the pictures of the training part that are missing."""
+    """Draw the images of the training part that are missing."""
     from sip.jobs.generate import generate
 
     generate(config)

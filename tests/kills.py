@@ -67,21 +67,21 @@ def run(config: DictConfig, loaded: Generation | None = None) -> Generation:
 
 
 def contents(store: Path) -> dict[str, dict]:
-    """Return "room/key" -> row with the file's bytes; without the seconds that it took.
+    """Return "stage/key" -> row with the file's bytes; without the seconds that it took.
 
     Raises:
         AssertionError: A row is there twice, or something unfinished is left.
     """
     rows: dict[str, dict] = {}
-    for room in sorted(path.parent for path in store.glob("*/*/recipe.json")):
-        for shard in sorted((room / "shards").iterdir()):
+    for stage in sorted(path.parent for path in store.glob("*/*/recipe.json")):
+        for shard in sorted((stage / "shards").iterdir()):
             for row in read_rows(shard, set(read_columns(shard, ["key"])["key"])):
-                name = f"{room.parent.name}/{row['key']}"
+                name = f"{stage.parent.name}/{row['key']}"
                 assert name not in rows, f"{name} was made twice"
                 row.pop("seconds", None)
                 row["bytes"] = read_bytes(row.pop("file")) if row.get("file") else None
                 rows[name] = row
-        assert not list((room / "tmp").iterdir()), "an unfinished shard is left"
+        assert not list((stage / "tmp").iterdir()), "an unfinished shard is left"
     return rows
 
 
@@ -108,9 +108,9 @@ def attempt(config: DictConfig, loaded: Generation, seconds: float) -> bool:
 
 
 def stage(store: Path) -> str:
-    """Return the last room that has rows."""
-    rooms = {path.parents[2].name for path in store.glob("*/*/shards/*")}
-    return next((room for room in ("images", "scores", "captions") if room in rooms), "none")
+    """Return the last stage that has rows."""
+    stages = {path.parents[2].name for path in store.glob("*/*/shards/*")}
+    return next((stage for stage in ("images", "scores", "captions") if stage in stages), "none")
 
 
 def main() -> None:

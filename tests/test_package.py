@@ -98,7 +98,7 @@ def test_it_reads_its_own_configurations_from_any_folder(unpacked: Path, tmp_pat
 def test_a_job_runs_with_a_folder_of_ones_own(unpacked: Path, tmp_path: Path) -> None:
     own = tmp_path / "conf"
     for name, text in {
-        "dataset/mine": "defaults:\n  - image_folder\n  - _self_\nroot: /my/pictures",
+        "dataset/mine": "defaults:\n  - image_folder\n  - _self_\nroot: /my/images",
         "exp/mine": "# @package _global_\ndefaults:\n  - override /dataset: mine\nseed: 5",
     }.items():
         file = own / f"{name}.yaml"
@@ -110,7 +110,7 @@ def test_a_job_runs_with_a_folder_of_ones_own(unpacked: Path, tmp_path: Path) ->
         [*run, "--cfg", "job"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "_target_: sip.dataset.image_folder.ImageFolder\n  root: /my/pictures" in done.stdout
+    assert "_target_: sip.dataset.image_folder.ImageFolder\n  root: /my/images" in done.stdout
     assert "\nseed: 5\n" in done.stdout
 
 

@@ -54,7 +54,7 @@ class Job:
         write_json(self.file, {"results": self.results, "error": self.error})
 
     def reach(self, name: str, value: float, at_least: float) -> None:
-        """Record a value beside what was to be reached."""
+        """Record a value next to what was to be reached."""
         targets = self.results.setdefault("targets", {})
         targets[name] = {"value": value, "at_least": at_least, "met": value >= at_least}
         self.record()

@@ -42,7 +42,7 @@ def run(
     context = multiprocessing.get_context(start)
     process = context.Process(target=_child, args=(target, job, log))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside libraries' threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork next to libraries' threads
         process.start()
     is_late = False
     try:
@@ -87,7 +87,7 @@ def _kill(process: multiprocessing.process.BaseProcess) -> None:
 
 def _child(target: str, job: Job, log: Path) -> None:
     os.setsid()
-    # A spawned process would spawn its data loaders' workers too, and each would import anew.
+    # A spawned process would spawn its data loaders' workers too, and each would import again.
     multiprocessing.set_start_method("fork", force=True)
     with log.open("a") as stream:
         for number in (1, 2):

@@ -22,7 +22,7 @@ SEEDS = 5
 ARMS = 8  # none, RandAugment, CutMix, MoEx, SIP, and SIP with each of the three
 RATES = (0.3, 0.5, 0.7)
 WAYS = 2  # of sampling captions
-TRAIN = {  # official training pictures; Caltech101: ours
+TRAIN = {  # official training images; Caltech101: ours
     "cifar10": 50_000,
     "cifar100": 50_000,
     "caltech101": 3_000,
@@ -52,25 +52,25 @@ def main() -> None:
         unet, vae = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE)
         text = torch.zeros(1, 77, 768)
         step = operations(lambda: unet(torch.zeros(LATENTS), torch.zeros(()), text))
-        picture = torch.zeros(1, 3, 512, 512)
-        ends = operations(lambda: vae.decode(vae.encode(picture).latent_dist.mode()))
+        image = torch.zeros(1, 3, 512, 512)
+        ends = operations(lambda: vae.decode(vae.encode(image).latent_dist.mode()))
         nets = {
             name: operations(
-                lambda name=name: timm.create_model(NAMES[name])(picture[..., :224, :224])
+                lambda name=name: timm.create_model(NAMES[name])(image[..., :224, :224])
             )
             for name in NAMES
         }
     print(f"one U-Net pass {step:.3f}, autoencoder there and back {ends:.2f} TFLOP")
-    pictures = sum(TRAIN.values())
+    images = sum(TRAIN.values())
     hours = 1 / (TFLOPS * 3600)
     total = 0.0
     for rate in RATES:
         each = STEPS * rate * GUIDANCE * step + ends
-        spent = pictures * WAYS * each * hours
+        spent = images * WAYS * each * hours
         total += spent
         print(
-            f"drawing at noise rate {rate}, both ways of sampling: {each:.1f} TFLOP a picture, "
-            f"{pictures * WAYS:,} pictures, {spent:.0f} GPU-h"
+            f"drawing at noise rate {rate}, both ways of sampling: {each:.1f} TFLOP a image, "
+            f"{images * WAYS:,} images, {spent:.0f} GPU-h"
         )
     for name, forward in nets.items():
         runs = len(TRAIN) * ARMS * SEEDS
@@ -79,7 +79,7 @@ def main() -> None:
         total += spent
         print(
             f"training {name}: {forward * 1000:.1f} GFLOP a forward pass, {runs} runs of {seen:,} "
-            f"pictures, {spent:.0f} GPU-h"
+            f"images, {spent:.0f} GPU-h"
         )
     print(f"together about {total:.0f} GPU-h at {TFLOPS:g} TFLOP/s")
 

@@ -29,7 +29,7 @@ from sip.pipeline.makers import images_maker
 from sip.pipeline.models import Models
 from sip.prompts.base import Prompt, Span
 from sip.store.fill import fill
-from sip.store.room import Store
+from sip.store.stage import Store
 
 ROWS = (1_000, 100_000)
 BATCH_SIZE = 25
@@ -102,7 +102,7 @@ def _prompts(num: int, source: str) -> Iterator[Prompt]:
     """Yield a drawing list as SIP's own, with texts and names of usual length."""
     before, label, between = Span("a photo of a ", 1.0), Span("class name", 1.5), Span(", ", 1.0)
     for number in range(num):
-        caption = f"a picture of thing number {number} that stands in front of something"
+        caption = f"a image of thing number {number} that stands in front of something"
         yield Prompt(
             sample_id=f"train/class_name/picture_{number:08d}",
             source=source,
@@ -139,14 +139,14 @@ def generate(num: int, folder: Path) -> None:
     generator = Passing(size=SIZE, per_sample=1, max_failed=0.0, format="png", storage="webdataset")
     prompts = list(_prompts(num, str(source)))
     wanted = {prompt.image_id: prompt for prompt in prompts}
-    room = Store(folder).room("images", "passing", {"version": 1})
+    stage = Store(folder).stage("images", "passing", {"version": 1})
     batches = [
         [prompt.image_id for prompt in batch]
         for batch in group_rows(prompts, BATCH_SIZE, generator.group)
     ]
     models = Models(OnlyGenerator(generator), Runtime.cpu(), Devices())  # type: ignore[arg-type]
-    make = images_maker(models, wanted, room)
-    filled = fill(room, wanted, make, batches, shard_size=1000, storage=generator.storage)
+    make = images_maker(models, wanted, stage)
+    filled = fill(stage, wanted, make, batches, shard_size=1000, storage=generator.storage)
     assert filled.made == num
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps([peak, time.perf_counter() - started]))

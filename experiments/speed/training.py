@@ -22,7 +22,7 @@ import hydra
 import torch
 from omegaconf import DictConfig
 
-from experiments.speed.training_files import NUM_CLASSES, drawn_beside, photographs
+from experiments.speed.training_files import NUM_CLASSES, drawn_next_to, photographs
 from experiments.speed.training_loops import Case, bound, ours, timms
 from sip.augmentation.base import Augmentation
 from sip.backbone.timm import Timm
@@ -134,7 +134,7 @@ def make_cases(
     """Write the files; yield the models on them."""
     if set(options.models) - {EMBEDDED}:
         rows = photographs(folder / "photographs", options.num_files)
-        drawn = drawn_beside(rows, folder / "drawn-photographs")
+        drawn = drawn_next_to(rows, folder / "drawn-photographs")
     for name in options.models:
         if name != EMBEDDED:
             backbone = Timm(NAMES[name], None, None, None, None, 0.0, SIZE, None, None)
@@ -151,9 +151,9 @@ def make_cases(
         recipe = make_recipe(options, device, *optimizer, scratch.batch_size)
         dataset = build({**config.dataset, "root": str(folder / "data")})
         samples = dataset.samples("train")
-        beside = drawn_beside(samples, folder / "drawn-profile")
+        next_to = drawn_next_to(samples, folder / "drawn-profile")
         title = f"profile {profile.name}: {values.name}, {size} px, its own files"
-        yield Case(title, backbone, recipe, len(dataset.class_names), samples, beside, device)
+        yield Case(title, backbone, recipe, len(dataset.class_names), samples, next_to, device)
 
 
 def make_recipe(

@@ -1,4 +1,4 @@
-"""The pictures of the training benchmark: JPEG files like photographs, and drawn ones beside."""
+"""The images of the training benchmark: JPEG files like photographs, and drawn ones next to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ from PIL import Image, ImageOps
 
 from sip.classifier.base import TrainingImage
 
-SIZE = (500, 375)  # px, width and height: as ImageNet's pictures are on average
+SIZE = (500, 375)  # px, width and height: as ImageNet's images are on average
 NUM_CLASSES = 10
 QUALITY = 90
-BRIGHTNESS = (0.7, 1.3)  # of which a drawn picture differs from its original
+BRIGHTNESS = (0.7, 1.3)  # of which a generated image differs from its original
 
 
 def photographs(folder: Path, num: int) -> list[TrainingImage]:
@@ -33,17 +33,17 @@ def photographs(folder: Path, num: int) -> list[TrainingImage]:
         whole = sources[number % len(sources)]
         left = int(rng.integers(whole.width - SIZE[0] + 1))
         top = int(rng.integers(whole.height - SIZE[1] + 1))
-        picture = whole.crop((left, top, left + SIZE[0], top + SIZE[1]))
+        image = whole.crop((left, top, left + SIZE[0], top + SIZE[1]))
         if rng.random() < 0.5:
-            picture = ImageOps.mirror(picture)
+            image = ImageOps.mirror(image)
         path = folder / f"{number:05d}.jpg"
-        picture.save(path, quality=QUALITY)
+        image.save(path, quality=QUALITY)
         rows.append(TrainingImage(path.stem, str(path), number % NUM_CLASSES))
     return rows
 
 
-def drawn_beside(rows: Sequence[TrainingImage], folder: Path) -> list[TrainingImage]:
-    """Write one further file for each picture, of its format and size, and return their rows.
+def drawn_next_to(rows: Sequence[TrainingImage], folder: Path) -> list[TrainingImage]:
+    """Write one further file for each image, of its format and size, and return their rows.
 
     They stand for drawn ones, which are ordinary files too: the originals, brighter or darker.
     """
@@ -52,10 +52,10 @@ def drawn_beside(rows: Sequence[TrainingImage], folder: Path) -> list[TrainingIm
     drawn = []
     for row in rows:
         path = folder / Path(row.path).name
-        with Image.open(row.path) as picture:
+        with Image.open(row.path) as image:
             factor = rng.uniform(*BRIGHTNESS)
             # A PNG file takes no notice of the quality.
-            picture.point(lambda level, factor=factor: int(level * factor)).save(
+            image.point(lambda level, factor=factor: int(level * factor)).save(
                 path, quality=QUALITY
             )
         drawn.append(TrainingImage(f"drawn-{row.sample_id}", str(path), row.label, row.sample_id))

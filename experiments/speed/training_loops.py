@@ -47,7 +47,7 @@ class Case:
     Attributes:
         name: As it is printed.
         recipe: `steps` of it are taken, `warmup_steps` before the clock starts.
-        rows: Real pictures; `drawn` ones beside them, for the arms that ask for them.
+        rows: Real images; `drawn` ones next to them, for the arms that ask for them.
         device: Where the network is.
     """
 
@@ -60,7 +60,7 @@ class Case:
     device: torch.device
 
     def rows_of(self, arm: Augmentation) -> list[LabelledImage]:
-        """Return the pictures that an arm trains on."""
+        """Return the images that an arm trains on."""
         return [*self.rows, *self.drawn] if arm.offline.generates else [*self.rows]
 
     def module(self, arm: Augmentation) -> Classifier:
@@ -110,10 +110,10 @@ def bound(case: Case, arm: Augmentation) -> Turn:
     """Time forward, backward and step on one batch that lies on the device."""
     size, batch = case.backbone.input_size, case.recipe.batch_size
     generator = torch.Generator().manual_seed(SEED)
-    pictures = torch.randn(batch, 3, size, size, generator=generator).to(case.device)
+    images = torch.randn(batch, 3, size, size, generator=generator).to(case.device)
     labels = torch.randint(case.num_classes, (batch,), generator=generator).to(case.device)
     targets = F.one_hot(labels, case.num_classes).float()
-    return _loop(case, case.module(arm), repeat((pictures, targets)))
+    return _loop(case, case.module(arm), repeat((images, targets)))
 
 
 def ours(case: Case, arm: Augmentation, loading: Loading) -> tuple[Turn, int, bool]:
@@ -168,7 +168,7 @@ def timms(case: Case, arm: Augmentation, num_workers: int) -> Turn:
 
 
 def _rand_augment(arm: Augmentation) -> str | None:
-    """Return timm's name of the arm's changes to single pictures."""
+    """Return timm's name of the arm's changes to single images."""
     if isinstance(arm.sample, TorchvisionTransform):
         assert arm.sample.transform == "RandAugment"
         values = arm.sample.arguments
@@ -183,11 +183,11 @@ def _mixed(case: Case, arm: Augmentation, loader: Any) -> Iterator[tuple[Tensor,
     if isinstance(arm.mix, CutMix):  # the loss smoothes the labels, as for all arms
         options = {"prob": arm.mix.prob, "label_smoothing": 0.0, "num_classes": case.num_classes}
         mix = Mixup(mixup_alpha=0.0, cutmix_alpha=arm.mix.alpha, **options)
-    for pictures, labels in loader:
+    for images, labels in loader:
         if mix is None:
-            yield pictures, F.one_hot(labels, case.num_classes).float()
+            yield images, F.one_hot(labels, case.num_classes).float()
         else:
-            yield mix(pictures, labels)
+            yield mix(images, labels)
 
 
 def _loop(case: Case, module: Classifier, batches: Iterator[tuple[Tensor, Tensor]]) -> Turn:
@@ -198,9 +198,9 @@ def _loop(case: Case, module: Classifier, batches: Iterator[tuple[Tensor, Tensor
     made = module.configure_optimizers()
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     clock = Clock(case)
-    for number, (pictures, targets) in enumerate(islice(batches, recipe.steps), 1):
+    for number, (images, targets) in enumerate(islice(batches, recipe.steps), 1):
         with _autocast(case):
-            logits = network(pictures)
+            logits = network(images)
             loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()

@@ -1,1 +1,1 @@
-"""Benchmark room: what drawing and training cost, against their floors; formats and storage."""
+"""Benchmark stage: what drawing and training cost, against their floors; formats and storage."""

@@ -22,7 +22,7 @@ class Call(NamedTuple):
 
     Attributes:
         part: "encode", "denoise" or "decode".
-        rows: Of its batch; with guidance, both halves of the pictures.
+        rows: Of its batch; with guidance, both halves of the images.
         step: Which of the schedule; 0 for the autoencoder.
     """
 

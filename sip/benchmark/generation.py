@@ -1,7 +1,7 @@
 """How fast drawing is: against the bare forwards it is made of, and against the usual way.
 
 All three work by turns in one process, on one drawing list of mixed guidance scales and noise
-rates: (a) the floor (`floor.py`), (b) the engine, from picture files to a fresh store, with its
+rates: (a) the floor (`floor.py`), (b) the engine, from image files to a fresh store, with its
 weights loaded before, and (c) the stock pipeline (`rival.py`), on a sample of the list where all of
 it takes long.
 """
@@ -94,7 +94,7 @@ def _measure(config: "DictConfig", name: str, folder: Path) -> Report:
     offline.require()
     if not offline.generator.reads_source:
         raise UserError("images: expected an image-to-image model, such as images=img2img")
-    prompts = make_prompts(offline, config.num_images, folder / "pictures")
+    prompts = make_prompts(offline, config.num_images, folder / "images")
     offline.generator.check(prompts)
     bench = Bench(offline, prompts, folder)
     report = bench.prepare(name)
@@ -109,7 +109,7 @@ class Bench:
     """The three, ready to take turns.
 
     Args:
-        offline: The rooms.
+        offline: The stages.
         prompts: The drawing list.
         folder: For all that is written; in here everything is removed by who made it.
     """
@@ -179,16 +179,16 @@ class Bench:
         from sip.images.batches import group_rows
         from sip.pipeline.makers import images_maker
         from sip.store.fill import fill
-        from sip.store.room import Store
+        from sip.store.stage import Store
 
         self.engine.clear()
         wanted = {prompt.image_id: prompt for prompt in self.prompts}
-        room = Store(store).room("images", "benchmark", self.recipe)
+        stage = Store(store).stage("images", "benchmark", self.recipe)
         batches = group_rows(self.prompts, self.batch_size, self.generator.group)
         filled = fill(
-            room,
+            stage,
             wanted,
-            images_maker(self.offline.models, wanted, room),
+            images_maker(self.offline.models, wanted, stage),
             [[prompt.image_id for prompt in batch] for batch in batches],
             self.offline.runtime.shard_size,
             storage=self.generator.storage,
@@ -208,7 +208,7 @@ class Bench:
         return sample_of(self.prompts, int(RIVAL_SECONDS / turn.seconds))
 
     def _timed(self, work: Callable[[], None], num: int) -> Turn:
-        """Time some work on `num` pictures, to its end on the device."""
+        """Time some work on `num` images, to its end on the device."""
         gc.collect()
         self._synchronize()
         started, cpu = time.perf_counter(), time.process_time()

@@ -24,8 +24,8 @@ HEADER = ("", "images/s", "U-Net evaluations/s", "s an image", "device-s an imag
 LEGEND = """\
 Medians over {repeats}, taken by turns (a, b, c, a, b, c, ...) in one process; in brackets the
 smallest and the largest. (a) U-Net and VAE forwards alone, in the engine's batches, on data that
-lies on the device. (b) The whole way from picture files to committed shards, texts included; the
-weights are loaded before. (c) diffusers' image-to-image pipeline, called for one picture at a time,
+lies on the device. (b) The whole way from image files to committed shards, texts included; the
+weights are loaded before. (c) diffusers' image-to-image pipeline, called for one image at a time,
 PNG at Pillow's default level; its rows cost as much on average as the list's. An evaluation is one
 row of one U-Net forward, so guidance counts twice. Device-seconds: of a GPU, the time that it is
 held; of a CPU, the time of all cores together.
@@ -114,7 +114,7 @@ class Report:
 
     def _row(self, key: str) -> str:
         turns = self.turns[key]
-        # The floor's rows that only fill up a batch are no one's pictures.
+        # The floor's rows that only fill up a batch are no one's images.
         per_image = self.evaluations["stock" if key == "stock" else "engine"] / turns[0].images
         is_cpu = "GPU" not in self.memory
         held = [(turn.cpu_seconds if is_cpu else turn.seconds) / turn.images for turn in turns]
@@ -130,7 +130,7 @@ class Report:
 
 
 def settings(engine: "Engine", runtime: "Runtime", batch_size: int) -> dict[str, str]:
-    """Return what decides the figures beside the model."""
+    """Return what decides the figures next to the model."""
     import torch
 
     images = engine.settings
@@ -138,7 +138,7 @@ def settings(engine: "Engine", runtime: "Runtime", batch_size: int) -> dict[str,
     chosen = [flag for flag in flags if getattr(runtime, flag)]
     return {
         "device": device_name(engine.device),
-        "threads": f"{torch.get_num_threads()} of torch, {runtime.num_workers} beside it",
+        "threads": f"{torch.get_num_threads()} of torch, {runtime.num_workers} next to it",
         "versions": f"torch {torch.__version__}, diffusers {version('diffusers')}",
         "model": f"{images.dtype}, {images.size} px, {images.scheduler}, "
         f"{images.num_steps} steps of which the noise rates 0.3, 0.5 and 0.7 are run",

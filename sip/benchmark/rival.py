@@ -1,6 +1,6 @@
-"""What rivals do: the stock pipeline, called picture by picture, saved as Pillow saves by default.
+"""What rivals do: the stock pipeline, called image by image, saved as Pillow saves by default.
 
-Their own loops do no less: eager, one row at a time, the text encoded for every picture.
+Their own loops do no less: eager, one row at a time, the text encoded for every image.
 """
 
 import copy
@@ -42,7 +42,7 @@ class Rival:
         """Draw the rows into a folder, made if it is not there."""
         folder.mkdir(parents=True, exist_ok=True)
         for prompt in prompts:
-            picture = self.pipeline(
+            image = self.pipeline(
                 prompt=prompt.text,
                 negative_prompt=prompt.negative_prompt,
                 image=read_rgb(prompt.source, self.size),
@@ -51,4 +51,4 @@ class Rival:
                 num_inference_steps=self.num_steps,
                 generator=torch.Generator("cpu").manual_seed(prompt.seed),
             ).images[0]
-            picture.save(folder / f"{prompt.image_id}.png")
+            image.save(folder / f"{prompt.image_id}.png")

@@ -37,7 +37,7 @@ from sip.core.progress import say
 from sip.core.tars import read_bytes, read_checked
 from sip.core.threads import prefetch
 from sip.store.fill import Add, fill
-from sip.store.room import Store
+from sip.store.stage import Store
 
 SHARD_SIZE = 4096  # rows that are committed together
 CHUNK = 4096  # rows that are read at a time
@@ -86,7 +86,7 @@ def feature_data(
     started = time.monotonic()
     recipe = {"class": "sip.classifier.features.Features", "version": 1}
     named = str(backbone.recipe().get("name", type(backbone).__name__))
-    room = Store(store).room("features", named, {**recipe, "backbone": backbone.recipe()})
+    stage = Store(store).stage("features", named, {**recipe, "backbone": backbone.recipe()})
     keys = [[content_key(row) for row in rows] for rows in splits]
     rows_of = {
         key: row
@@ -108,11 +108,11 @@ def feature_data(
 
     wanted = {key: (key, row) for key, row in rows_of.items()}
     size = module.recipe.batch_size
-    filled = fill(room, wanted, make, size, SHARD_SIZE, storage="webdataset", unit="image")
+    filled = fill(stage, wanted, make, size, SHARD_SIZE, storage="webdataset", unit="image")
     numbers = {key: number for number, key in enumerate(wanted)}
     table: list[np.ndarray] = []
     for start in range(0, len(wanted), CHUNK):
-        rows = room.read(list(wanted)[start : start + CHUNK])
+        rows = stage.read(list(wanted)[start : start + CHUNK])
         table += [np.load(io.BytesIO(checked(row))) for row in rows.values()]
     features = torch.from_numpy(np.stack(table))
     seconds = time.monotonic() - started

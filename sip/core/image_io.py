@@ -1,6 +1,6 @@
-"""Picture files to RGB and back, the same for all rooms; files of their own or in tar files.
+"""Image files to RGB and back, the same for all stages; files of their own or in tar files.
 
-A picture can come from anybody: only known formats are decoded, and how much of a file is read and
+A image can come from anybody: only known formats are decoded, and how much of a file is read and
 decoded is bounded before it is done.
 """
 
@@ -49,7 +49,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 def read_rgb(
     path: str | os.PathLike[str], size: int | None, sha256: str | None = None
 ) -> Image.Image:
-    """Read any picture file as upright 8-bit RGB.
+    """Read any image file as upright 8-bit RGB.
 
     EXIF rotation is applied, transparency is laid on white, 16-bit grey is scaled down, and of an
     animation the first frame is taken.
@@ -57,12 +57,12 @@ def read_rgb(
     Args:
         path: Of a format in `FORMATS`; a file, or a reference into a tar file (`sip.core.tars`).
         size: In px; the largest central square is scaled (bicubic) to size x size. None leaves the
-            picture as it is.
+            image as it is.
         sha256: What the file must be, in hex digits; None where nobody knows: it is not checked.
 
     Raises:
         DamagedError: The file is another.
-        ValueError: The file is missing, broken, not a picture, or larger than `MAX_PIXELS` or
+        ValueError: The file is missing, broken, not a image, or larger than `MAX_PIXELS` or
             `MAX_BYTES`.
     """
     checked = None if sha256 is None else read_checked(path, sha256)
@@ -72,16 +72,16 @@ def read_rgb(
             upright = _to_rgb(_upright(image))
     except Exception as error:  # on damaged files Pillow raises RuntimeError and others too
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{Path(path)}: expected a readable picture: {reason}") from error
+        raise ValueError(f"{Path(path)}: expected a readable image: {reason}") from error
     if size is None:
         return upright
-    # `fit` scales only the square that stays: a 1 x 10,000 px picture costs no memory.
+    # `fit` scales only the square that stays: a 1 x 10,000 px image costs no memory.
     return ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
 
 
 @contextmanager
 def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
-    """Open a picture: its header is read and bounded, its pixels are not decoded yet.
+    """Open a image: its header is read and bounded, its pixels are not decoded yet.
 
     Args:
         source: A file, a reference into a tar file, or the bytes of a file.
@@ -104,8 +104,8 @@ def size_of(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
         source: As of `opened`.
     """
     try:
-        with opened(source) as picture:
-            (width, height), is_rotated = picture.size, _is_rotated(picture)
+        with opened(source) as image:
+            (width, height), is_rotated = image.size, _is_rotated(image)
     except Exception:  # as in `read_rgb`
         return 0, 0
     return (height, width) if is_rotated else (width, height)
@@ -119,12 +119,12 @@ def _is_rotated(image: Image.Image) -> bool:
 
 
 def file_sha256(row: object) -> str | None:
-    """Return the checksum of a drawn picture's file; None for what was not drawn: it has none."""
+    """Return the checksum of a generated image's file; None for what was not drawn: it has none."""
     return getattr(row, "file_sha256", None)
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return a loaded picture turned as its EXIF says; as it is where EXIF is broken."""
+    """Return a loaded image turned as its EXIF says; as it is where EXIF is broken."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # SyntaxError, struct.error and others; the pixels themselves are whole
@@ -154,7 +154,7 @@ def _narrow(wide: np.ndarray) -> np.ndarray:
 
 
 def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
-    """Return RGB pictures of one size as (B, 3, H, W), float32, in [0, 1]."""
+    """Return RGB images of one size as (B, 3, H, W), float32, in [0, 1]."""
     import torch
 
     # In numpy: a torch operation in a background thread starts threads of its own, which take the
@@ -164,7 +164,7 @@ def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
 
 
 def encode(pixels: "Tensor", format: str) -> bytes:
-    """Return a picture (3, H, W), in [0, 1], rounded to 8 bits, as the bytes of a file.
+    """Return a image (3, H, W), in [0, 1], rounded to 8 bits, as the bytes of a file.
 
     PNG and WebP are lossless. The encoders work without Python's lock: threads help.
 

@@ -1,4 +1,4 @@
-"""One picture to judge a set by: originals above what was drawn from them."""
+"""One image to judge a set by: originals above what was drawn from them."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sip.core.files import atomic_file
 from sip.core.image_io import read_rgb
 
-CELL = 176  # px, width of a picture
+CELL = 176  # px, width of a image
 GAP = 14  # px
 FONT_SIZE = 13  # px
 LINE = 17  # px
@@ -36,7 +36,7 @@ class Pair:
 def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
     """Draw the pairs in rows of six and save the sheet as PNG.
 
-    Pixels of small pictures are enlarged as they are, so that nothing looks better than it is.
+    Pixels of small images are enlarged as they are, so that nothing looks better than it is.
     """
     block = 2 * CELL + GAP // 2 + LINE * (NUM_TEXT_LINES + 1) + GAP
     columns = min(COLUMNS, len(pairs))

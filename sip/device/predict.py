@@ -23,7 +23,7 @@ from sip.device.settings import Devices, Runtime
 Inputs = TypeVar("Inputs")
 Row = TypeVar("Row")
 
-AHEAD = 1  # batches that are read and wait, besides the one that Lightning fetches in advance
+AHEAD = 1  # batches that are read and wait, also the one that Lightning fetches in advance
 BEHIND = 2  # batches whose rows wait to be stored
 
 

@@ -31,7 +31,7 @@ def weights(config: "DictConfig") -> Iterator[Finding]:
 
 
 def data(config: "DictConfig") -> Iterator[Finding]:
-    """Yield whether the chosen data set is there: its list is read, its pictures are not."""
+    """Yield whether the chosen data set is there: its list is read, its images are not."""
     from sip.config.build import build
     from sip.config.provenance import choice
 
@@ -77,7 +77,7 @@ def _look(name: str, if_missing: str, shown: str, look: Callable[[], Any]) -> Fi
 
 
 def _shown(node: "DictConfig") -> str:
-    """Return a room's weights by name."""
+    """Return a stage's weights by name."""
     weights = node.get("model") or node.get("weights")
     if weights is None:
         return f"{node.get('name', 'no model')}, which needs no weights"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 SECONDS = 4.0  # of each of the two, after one round to warm up
-NUM_DRAWN = 25  # pictures in a batch, as runtime.batch_size.images
+NUM_DRAWN = 25  # images in a batch, as runtime.batch_size.images
 CAPTION, COSINE = "a thin digit, a long stroke", 0.3  # as the captioner and the scorer give
 
 
@@ -33,7 +33,7 @@ def speed(config: "DictConfig", embedded: "DictConfig") -> Iterator[Finding]:
 
 
 def drawing(embedded: "DictConfig", device: str) -> Finding:
-    """Draw batches from one grey picture, as sip.generate does, without writing files."""
+    """Draw batches from one grey image, as sip.generate does, without writing files."""
     import torch
     from PIL import Image
 
@@ -55,7 +55,7 @@ def drawing(embedded: "DictConfig", device: str) -> Finding:
         ]
         rows = [offline.write([s], [[CAPTION]], [[COSINE]])[0] for s in samples]
         batch = read_batch(rows, size)
-    # Each round encodes the originals anew, as a long job does.
+    # Each round encodes the originals again, as a long job does.
     batch = replace(batch, last_sources=frozenset(batch.sources))
     engine = offline.generator.load(Runtime.cpu(device=device))
     with torch.inference_mode():
@@ -70,7 +70,7 @@ def drawing(embedded: "DictConfig", device: str) -> Finding:
 
 
 def training(embedded: "DictConfig", device: str) -> Finding:
-    """Take optimiser steps of the embedded profile's ResNet-50 on random pictures."""
+    """Take optimiser steps of the embedded profile's ResNet-50 on random images."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -92,7 +92,7 @@ def training(embedded: "DictConfig", device: str) -> Finding:
         "training",
         OK,
         f"{1000 * seconds / num:.0f} ms a step on {device}: {embedded.backbone.name}, {batch_size} "
-        f"pictures of {size} px",
+        f"images of {size} px",
     )
 
 

@@ -75,7 +75,7 @@ def refresh(runs: Path) -> int:
 
 
 def _classes(folder: Path) -> tuple[list[str], list[int]]:
-    """Return the names of the classes, and the labels of the real training pictures."""
+    """Return the names of the classes, and the labels of the real training images."""
     columns = ["kind", "split", "label", "class_name"]
     real = [row for row in read_images(folder, columns=columns) if row["kind"] == "real"]
     names: dict[int, str] = {}

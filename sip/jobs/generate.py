@@ -158,7 +158,7 @@ class Generation:
         self, prompts: list[Prompt], found: list[Verdict] | None
     ) -> list[tuple[Prompt, Verdict]]:
         """Return what was generated without failure, with the filter's verdicts if there is one."""
-        failed = set(self.offline.room("images").failed(prompt.image_id for prompt in prompts))
+        failed = set(self.offline.stage("images").failed(prompt.image_id for prompt in prompts))
         good = [prompt for prompt in prompts if prompt.image_id not in failed]
         return list(zip(good, [KEPT] * len(good) if found is None else found, strict=True))
 
@@ -178,13 +178,13 @@ class Generation:
 
     def _publish(self, kept: list[Prompt], captions: dict[str, Candidates]) -> None:
         """Log the kept ones as a W&B artefact, where `logger.log_artifacts` asks for it."""
-        logger, room = self.config.logger, self.offline.room("images").fingerprint
+        logger, stage = self.config.logger, self.offline.stage("images").fingerprint
         if kept and _makes_artifacts(logger):
             from sip.tracking.artifacts import GeneratedSet, publish
             from sip.tracking.wandb import Safely
 
             images = list(self.offline.images(kept, captions))
-            generated = GeneratedSet(images, self.offline.recipe(), room)
+            generated = GeneratedSet(images, self.offline.recipe(), stage)
             Safely()(lambda: publish(generated, logger, self.folder, self.config.experiment))
 
     def _quality(self, kept: list[Prompt], captions: dict[str, Candidates]) -> Quality:
@@ -212,7 +212,7 @@ class Generation:
         quality: Quality,
     ) -> GenerationSummary:
         failures = self.offline.failures(prompts, samples)
-        room = self.offline.room("images")
+        stage = self.offline.stage("images")
         rows = dict.fromkeys(prompt.image_id for prompt in prompts)
         counts = None if found is None else FilterCounts.of(found)
         return GenerationSummary(
@@ -221,14 +221,14 @@ class Generation:
             dataset=choice("dataset"),
             images=choice("images"),
             num_real=len(samples),
-            num_generated=counts.kept if counts else len(rows) - len(room.failed(rows)),
+            num_generated=counts.kept if counts else len(rows) - len(stage.failed(rows)),
             filter=counts,
             failures=dict(failures),
             unet_evaluations=sum(self.offline.column("images", list(rows), "unet_evaluations")),
             metrics=quality.metrics,
             quality=tuple(quality.rows),
             stages=tuple(StageCounts(**row) for row in self.stages.rows),
-            images_dir=room.folder.relative_to(self.offline.store.root).as_posix(),
+            images_dir=stage.folder.relative_to(self.offline.store.root).as_posix(),
             **environment(),
             recipe=self.recipe,
         )

@@ -200,8 +200,8 @@ def _open(job: TrainJob, splits: Splits, sifted: Sifted) -> list["Logger"]:
     values = write_config(job.config, folder / "config.yaml")
     generated = None
     if job.offline and sifted.kept:
-        room = job.offline.room("images").fingerprint
-        generated = GeneratedSet(sifted.kept, job.offline.recipe(), room)
+        stage = job.offline.stage("images").fingerprint
+        generated = GeneratedSet(sifted.kept, job.offline.recipe(), stage)
     write_contact_sheet(sifted.kept, folder)
     write_rejected_sheet(sifted.images, folder)
     keep_curves(folder, (folder / UNFINISHED).exists())

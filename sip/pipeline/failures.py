@@ -8,38 +8,38 @@ from sip.core.progress import say
 from sip.dataset.base import Sample
 from sip.images.base import Generator
 from sip.prompts.base import Prompt
-from sip.store.room import Room
+from sip.store.stage import StageStore
 
 NUM_NAMED = 5  # unreadable originals
 
 
 def failures(
-    room: Room, generator: Generator, prompts: Sequence[Prompt], samples: Sequence[Sample]
+    stage: StageStore, generator: Generator, prompts: Sequence[Prompt], samples: Sequence[Sample]
 ) -> Counter[str]:
     """Return how many images of these samples are missing, by reason.
 
     Args:
-        room: Of the images.
+        stage: Of the images.
         generator: What makes them.
         prompts: Of all samples whose originals can be read.
         samples: The originals.
     """
-    keys = room.failed(dict.fromkeys(prompt.image_id for prompt in prompts))
-    reasons = Counter(row["reason"] for row in room.read(keys).values())
+    keys = stage.failed(dict.fromkeys(prompt.image_id for prompt in prompts))
+    reasons = Counter(row["reason"] for row in stage.read(keys).values())
     if unread := _unread(prompts, samples):
         reasons["unreadable"] += len(unread) * generator.per_sample
     return reasons
 
 
 def report_failures(
-    room: Room, generator: Generator, prompts: Sequence[Prompt], samples: Sequence[Sample]
+    stage: StageStore, generator: Generator, prompts: Sequence[Prompt], samples: Sequence[Sample]
 ) -> None:
     """Print how many images failed, and why; the arguments are those of `failures`.
 
     Raises:
         UserError: More than `images.max_failed` of them.
     """
-    reasons = failures(room, generator, prompts, samples)
+    reasons = failures(stage, generator, prompts, samples)
     num, total = sum(reasons.values()), len(samples) * generator.per_sample
     if not num:
         return

@@ -58,7 +58,7 @@ def sift(
 
 @dataclass
 class OfflineFacts:
-    """What filters may ask for, from the offline rooms and the arm's control."""
+    """What filters may ask for, from the offline stages and the arm's control."""
 
     offline: Offline
     class_names: Sequence[str]

@@ -9,23 +9,23 @@ from sip.images.base import GeneratedImage, ImageRow
 from sip.pipeline.models import Models
 from sip.prompts.base import Prompt
 from sip.store.fill import Add, Make
-from sip.store.room import Room
+from sip.store.stage import StageStore
 
 
-def images_maker(models: Models, wanted: Mapping[str, Prompt], room: Room) -> Make[Prompt]:
+def images_maker(models: Models, wanted: Mapping[str, Prompt], stage: StageStore) -> Make[Prompt]:
     """Return what generates images; they are encoded and stored in the background.
 
     Args:
         models: With the generator.
         wanted: Key -> prompt.
-        room: Of the store.
+        stage: Of the store.
     """
     generator = models.components.generator
 
     def make(batches: Iterator[list[Prompt]], add: Add) -> None:
         from sip.images.batches import LastUse, read_batch
 
-        last_use = LastUse(p for key, p in wanted.items() if room.index.get(key, -1) < 0)
+        last_use = LastUse(p for key, p in wanted.items() if stage.index.get(key, -1) < 0)
         marked = ((prompts, last_use.sources(prompts)) for prompts in batches)
         read = partial(read_batch, size=generator.size if generator.reads_source else None)
 

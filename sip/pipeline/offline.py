@@ -29,7 +29,7 @@ from sip.prompts.base import Prompt
 from sip.scores.base import ToEmbed, ToScore
 from sip.store.fill import Filled, fill
 from sip.store.repair import check_retry
-from sip.store.room import Room, Store
+from sip.store.stage import StageStore, Store
 
 CHUNK = 4096  # rows that are read from the store at a time
 
@@ -47,7 +47,7 @@ class Offline(Components):
         self.devices = Devices.of(config.trainer) if "trainer" in config else Devices()
         self.models = Models(self, Runtime.of(config.runtime), self.devices)
         self.trials = Trials(self.models, self.store.root / "batch_sizes.json")
-        self._rooms: dict[StageName, Room] = {}
+        self._stages: dict[StageName, StageStore] = {}
         check_retry(config.retry)
         self.retry_failed = config.retry == "failed"
 
@@ -56,13 +56,13 @@ class Offline(Components):
         """Device settings of this process."""
         return self.models.runtime
 
-    def room(self, name: StageName) -> Room:
+    def stage(self, name: StageName) -> StageStore:
         """Return the rows of a stage in the store."""
-        if name not in self._rooms:  # one of each, so that what it knows of the disk is kept
+        if name not in self._stages:  # one of each, so that what it knows of the disk is kept
             recipe = self.of_stage(name).recipe()
             choice = recipe["class"].split(".")[-2]
-            self._rooms[name] = self.store.room(name, choice, recipe)
-        return self._rooms[name]
+            self._stages[name] = self.store.stage(name, choice, recipe)
+        return self._stages[name]
 
     def prompts(
         self, samples: Sequence[Sample], stages: StageLog
@@ -96,7 +96,7 @@ class Offline(Components):
         """Generate those images of the prompts that are missing."""
         self.generator.check(prompts)
         wanted = {prompt.image_id: prompt for prompt in prompts}
-        make = images_maker(self.models, wanted, self.room("images"))
+        make = images_maker(self.models, wanted, self.stage("images"))
         filled = self._fill("images", wanted, stages, make)
         self.models.drop("images")  # its memory is the classifier's
         return filled
@@ -117,17 +117,17 @@ class Offline(Components):
             prompts: All of them have been generated.
             captions: sample_id -> candidates, as `prompts` returns them.
         """
-        room = self.room("images")
+        stage = self.stage("images")
         for start in range(0, len(prompts), CHUNK):
             chunk = prompts[start : start + CHUNK]
-            rows = room.read(prompt.image_id for prompt in chunk)
+            rows = stage.read(prompt.image_id for prompt in chunk)
             for prompt in chunk:
                 row = ImageRow(**rows[prompt.image_id])
                 yield StoredImage(prompt, row, captions.get(prompt.sample_id, ()))
 
     def failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Counter[str]:
         """Return how many images of these samples are missing, by reason."""
-        return failures(self.room("images"), self.generator, prompts, samples)
+        return failures(self.stage("images"), self.generator, prompts, samples)
 
     def report_failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> None:
         """Print how many images failed, and why.
@@ -135,7 +135,7 @@ class Offline(Components):
         Raises:
             UserError: More than `images.max_failed` of them.
         """
-        report_failures(self.room("images"), self.generator, prompts, samples)
+        report_failures(self.stage("images"), self.generator, prompts, samples)
 
     def embed(
         self, images: Mapping[str, str], stages: StageLog, generated: Collection[str] = ()
@@ -155,7 +155,7 @@ class Offline(Components):
             for key, path in images.items()
         }
         self._fill("embeddings", wanted, stages)
-        if bad := self.room("embeddings").failed(wanted):
+        if bad := self.stage("embeddings").failed(wanted):
             raise UserError(
                 f"embeddings: {len(bad)} of {len(wanted)} images could not be read, first "
                 f"{images[bad[0]]}; fix them, and use retry=failed"
@@ -177,15 +177,15 @@ class Offline(Components):
             make: As `fill` takes it; None for a stage that only reads images.
         """
         with stages.stage(name) as row:
-            room = self.room(name)
-            missing = any(room.missing(wanted)) or (self.retry_failed and room.failed(wanted))
+            stage = self.stage(name)
+            missing = any(stage.missing(wanted)) or (self.retry_failed and stage.failed(wanted))
             batches: int | list[list[str]] = 1
             if missing:
                 batches = self.trials.batch_size(name, wanted.values())
                 if name == "images":  # the whole list, so that a restart has the same batches
                     batches = _image_batches(wanted, batches, self.generator)
             filled = fill(
-                room,
+                stage,
                 wanted,
                 make or self.models.maker(name),
                 batches,
@@ -216,11 +216,11 @@ class Offline(Components):
         return self.column("scores", keys, "similarities")
 
     def column(self, name: StageName, keys: Sequence[str], column: str) -> list[Any]:
-        """Return one column of a room, row by row; few whole rows are in memory at a time."""
-        room, values = self.room(name), []
+        """Return one column of a stage, row by row; few whole rows are in memory at a time."""
+        stage, values = self.stage(name), []
         for start in range(0, len(keys), CHUNK):
             chunk = keys[start : start + CHUNK]
-            rows = room.read(chunk)
+            rows = stage.read(chunk)
             values += [rows[key][column] for key in chunk]
         return values
 

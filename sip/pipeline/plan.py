@@ -106,10 +106,10 @@ def make_plan(offline: Offline, samples: Sequence[Sample], num_devices: int = 1)
     to_caption, to_score = known.to_caption, known.to_score
     prompts = offline.write(known.samples, known.captions, known.scores)
     offline.generator.check(prompts)
-    room = offline.room("images")
+    stage = offline.stage("images")
     rows = {prompt.image_id: prompt for prompt in prompts}
-    failed = room.failed(rows)
-    to_make = {*room.missing(rows), *(failed if offline.retry_failed else ())}
+    failed = stage.failed(rows)
+    to_make = {*stage.missing(rows), *(failed if offline.retry_failed else ())}
     missing = [prompt for key, prompt in rows.items() if key in to_make]
     coming = (to_score if offline.scorer else to_caption) * offline.generator.per_sample
     evaluations = sum(map(offline.generator.num_evaluations, missing))
@@ -176,8 +176,8 @@ def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
 
 def _there(offline: Offline, name: StageName, keys: Sequence[str]) -> tuple[list[int], int]:
     """Return the positions of the keys that have a good row, and how many are to be made."""
-    room = offline.room(name)
-    missing, failed = set(room.missing(keys)), set(room.failed(keys))
+    stage = offline.stage(name)
+    missing, failed = set(stage.missing(keys)), set(stage.failed(keys))
     kept = [n for n, key in enumerate(keys) if key not in missing | failed]
     return kept, len(missing | failed if offline.retry_failed else missing)
 

@@ -30,7 +30,7 @@ from sip.prompts.varied import Choice, Varied
 # Where the subject ends. Not at "of": "a field of flowers" is one thing. Nor at "in the
 # background", which says where the phrase before it is.
 OPENERS = {
-    *("above", "against", "among", "at", "behind", "below", "beneath", "beside", "between", "by"),
+    *("above", "against", "among", "at", "behind", "below", "beneath", "next to", "between", "by"),
     *("during", "from", "in", "inside", "near", "next", "on", "outside", "over", "surrounded"),
     *("through", "under", "while", "with", "without"),
 }

@@ -32,7 +32,7 @@ def task(config: "DictConfig") -> None:
     elif is_new or not (stack.folder / CARD).exists():
         seal(stack.folder)
         print(write_card(stack))
-        say(NAME, f"done; {stack.folder / CARD} says how good it is, {SHEET} beside it shows it")
+        say(NAME, f"done; {stack.folder / CARD} says how good it is, {SHEET} next to it shows it")
     if not missing and (command := training_command(config)):
         say(NAME, f"train with it: {command}")
 

@@ -1,4 +1,4 @@
-"""The BLIP of a stack: says in the pool's words what a picture looks like."""
+"""The BLIP of a stack: says in the pool's words what a image looks like."""
 
 import random
 
@@ -22,7 +22,7 @@ SHIFTED = 0.5  # share of the pool's shift: what captions say of borders stays a
 
 
 def processor(tokenizer: BertTokenizer | None = None, image_size: int = 32) -> BlipProcessor:
-    """Return BLIP's processor, with pictures scaled to [-1, 1]; the digits' tokenizer if None."""
+    """Return BLIP's processor, with images scaled to [-1, 1]; the digits' tokenizer if None."""
     image_processor = BlipImageProcessorPil(
         size={"height": image_size, "width": image_size}, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
@@ -70,7 +70,7 @@ def captioner(
 def train_captioner(
     pool: Pool, preset: Preset, seed: int, work: Work
 ) -> tuple[BlipForConditionalGeneration, BlipProcessor, dict]:
-    """Train the captioner on captions made anew at every step."""
+    """Train the captioner on captions made again at every step."""
     torch.manual_seed(seed)
     texts = pool.texts
     tokenizer = bert_tokenizer(texts.vocabulary(), texts.length)

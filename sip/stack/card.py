@@ -26,15 +26,15 @@ from sip.stack.stack import Stack, read_grammar
 CARD, QUALITY, SHEET = "README.md", "quality.json", "contact_sheet.png"
 NUM_SAMPLES = {"cuda": 10_000, "cpu": 1_000}
 NUM_SHOWN = 16  # originals of the contact sheet
-HELD_OUT = 5  # held-out pictures: one for so many drawn ones
-LEAST = 2  # pictures that a distance needs
+HELD_OUT = 5  # held-out images: one for so many drawn ones
+LEAST = 2  # images that a distance needs
 
 
 def write_card(stack: Stack) -> str:
-    """Measure everything; write card, numbers and contact sheet beside the models.
+    """Measure everything; write card, numbers and contact sheet next to the models.
 
     Raises:
-        UserError: Parts are missing, or there are no pictures to judge on.
+        UserError: Parts are missing, or there are no images to judge on.
     """
     if missing := [part for part in stack.parts if not _there(stack, part)]:
         raise UserError(
@@ -53,7 +53,7 @@ def write_card(stack: Stack) -> str:
 
 
 def num_samples(choice: Any, device_name: str) -> int:
-    """Return how many pictures are drawn from noise.
+    """Return how many images are drawn from noise.
 
     Raises:
         UserError: It is neither auto nor a number above 1.
@@ -77,7 +77,7 @@ def measure(stack: Stack, num: int, device_name: str) -> dict[str, Any]:
     drawer = drawing.Drawer(folder, device_name)
     drawing.contact_sheet(drawer, pool, NUM_SHOWN, folder / SHEET)
     found = {
-        "pictures": {
+        "images": {
             "held out, of": " and ".join(held_out(stack.dataset)),
             "number": len(pool),
         },
@@ -96,9 +96,9 @@ def measure(stack: Stack, num: int, device_name: str) -> dict[str, Any]:
 def distribution(
     stack: Stack, drawer: drawing.Drawer, eyes: drawing.Eyes, num: int, device_name: str
 ) -> dict[str, Any]:
-    """Return how far pictures drawn from noise are from real ones that the stack did not see.
+    """Return how far images drawn from noise are from real ones that the stack did not see.
 
-    The prompts are those of the real pictures, label and caption. They are of test, which nothing
+    The prompts are those of the real images, label and caption. They are of test, which nothing
     is chosen on here; of the held-out parts for the digits, whose test is read once a run, and
     where there is no test.
     """
@@ -110,9 +110,9 @@ def distribution(
     prompts = drawing.prompts_of(real, random.Random(1))
     drawn = drawer.from_noise(prompts, real.side, drawing.FREE_GUIDANCE)
     found: dict[str, Any] = {
-        "pictures drawn from noise": len(drawn),
+        "images drawn from noise": len(drawn),
         "guidance scale": drawing.FREE_GUIDANCE,
-        "real pictures, of": " and ".join(parts),
+        "real images, of": " and ".join(parts),
     }
     if has_inception():
         found |= inception_distances(pixels, drawn, device_name, INCEPTION_FEATURE)
@@ -143,7 +143,7 @@ def card(stack: Stack, measured: dict[str, dict[str, Any]]) -> str:
         f"# A {made_from['size']} stack for {made_from['dataset']}, {made_from['image_size']} px",
         "",
         f"Made by `python -m sip.stack.build` from the part `{made_from['part']}`, "
-        f"{made_from['pictures'].split()[0]} pictures {whose}, with {texts}; no other picture was "
+        f"{made_from['images'].split()[0]} images {whose}, with {texts}; no other image was "
         f"seen.{scaled}",
         "",
         f"Weights are fp16 safetensors in the hub's folder layout, {size:.1f} MB together. "
@@ -163,7 +163,7 @@ def card(stack: Stack, measured: dict[str, dict[str, Any]]) -> str:
         f"Together {total:,.0f} s. Measured by `python -m sip.stack.quality` with the stock "
         f"diffusers pipelines (DDIM, {drawing.NUM_STEPS} steps, guidance scale "
         f"{drawing.GUIDANCE:g} where not stated). Labels are judged by a separate convolutional "
-        "network that learnt from the same pictures.",
+        "network that learnt from the same images.",
         "",
         f"![The same originals over noise rate and guidance scale]({SHEET})",
         "",

@@ -1,4 +1,4 @@
-"""The curves of a part's training: a CSV file always, W&B beside it where that is chosen."""
+"""The curves of a part's training: a CSV file always, W&B next to it where that is chosen."""
 
 import csv
 from types import TracebackType

@@ -24,7 +24,7 @@ from sip.stack.vae import all_latents
 from sip.stack.work import Work
 
 MAX_SNR = 5  # Hang et al., ICCV 2023 (arXiv 2303.09556): losses weighted by min(SNR, 5)
-SAMPLE_STEPS = 20  # of DDIM, for the pictures while training
+SAMPLE_STEPS = 20  # of DDIM, for the images while training
 SAMPLE_GUIDANCE = 4.0
 SAMPLE_NOISE_RATE = 0.5
 
@@ -85,7 +85,7 @@ def loss_weights(schedule: DDIMScheduler) -> Tensor:
     """Return what the squared error at each timestep counts: (1000,), float32.
 
     min(SNR, 5) / SNR for predictions of the noise, min(SNR, 5) / (SNR + 1) for those of v: the
-    same weight on the picture in both.
+    same weight on the image in both.
     """
     alphas = schedule.alphas_cumprod
     snr = alphas / (1 - alphas)
@@ -176,12 +176,10 @@ def draw_samples(made: StableDiffusionPipeline, samples: Samples) -> tuple[Tenso
     from_noise = made(
         samples.prompts, height=side, width=side, generator=seeds(samples), **common
     ).images
-    first, second = (
-        pictures.float().clamp(0, 1) * 2 - 1 for pictures in (from_original, from_noise)
-    )
+    first, second = (pixels.float().clamp(0, 1) * 2 - 1 for pixels in (from_original, from_noise))
     return first, second
 
 
 def seeds(samples: Samples) -> list[torch.Generator]:
-    """Return a generator a picture, the same ones at every time."""
+    """Return a generator a image, the same ones at every time."""
     return [torch.Generator().manual_seed(number) for number in range(len(samples.prompts))]

@@ -1,4 +1,4 @@
-"""How far drawn pictures are from real ones: Inception's FID and KID where it is at hand.
+"""How far generated images are from real ones: Inception's FID and KID where it is at hand.
 
 Its weights are a download that may not be there. Then the same two distances are measured on the
 unit vectors of the stack's scorer and of the card's judge, named so, and never called FID or KID.
@@ -18,7 +18,7 @@ from sip.stack.measures import Numbers
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity, in torch's hub cache
 INCEPTION_FEATURE = 2048
 KID_SUBSETS, KID_SIZE = 100, 1000
-BATCH = 250  # pictures
+BATCH = 250  # images
 
 
 def has_inception() -> bool:
@@ -45,8 +45,8 @@ def inception_distances(real: Tensor, drawn: Tensor, device: str, feature: Any) 
         feature=feature, subsets=KID_SUBSETS, subset_size=size, normalize=True
     ).to(device)
     torch.manual_seed(0)  # of the subsets
-    for pictures, is_real in ((real, True), (drawn, False)):
-        for part in pictures.split(BATCH):
+    for images, is_real in ((real, True), (drawn, False)):
+        for part in images.split(BATCH):
             pixels = ((part + 1) / 2).to(device)
             fid.update(pixels, real=is_real)
             kid.update(pixels, real=is_real)

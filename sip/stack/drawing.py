@@ -19,13 +19,13 @@ from sip.stack.texts import LABEL_PROMPT, Measured
 NOISE_RATES = (0.3, 0.5, 0.7, 0.9)
 GUIDANCE_SCALES = (1.0, 3.0, 5.0, 7.0)
 GUIDANCE = 5.0  # where no other one is stated
-FREE_GUIDANCE = 2.0  # of the pictures drawn from noise, whose distribution is measured
+FREE_GUIDANCE = 2.0  # of the images drawn from noise, whose distribution is measured
 NUM_STEPS = 50  # of DDIM
-BATCH = 140  # pictures
+BATCH = 140  # images
 
 
 class Drawer:
-    """Draws with the stock pipelines, one guidance scale a call; a seed a picture.
+    """Draws with the stock pipelines, one guidance scale a call; a seed a image.
 
     Args:
         folder: Of the stack.
@@ -42,7 +42,7 @@ class Drawer:
         for pipe in (self.redraw, self.free):
             pipe.set_progress_bar_config(disable=True)
 
-    def from_pictures(
+    def from_images(
         self, pixels: Tensor, prompts: Sequence[str], noise_rate: float, guidance: float
     ) -> Tensor:
         """Return (N, 3, S, S), in [-1, 1], on the CPU, of originals (N, 3, S, S), in [-1, 1]."""
@@ -60,7 +60,7 @@ class Drawer:
     def from_noise(self, prompts: Sequence[str], side: int, guidance: float) -> Tensor:
         """Return (N, 3, side, side), in [-1, 1], on the CPU."""
         drawn = []
-        with progress("card", len(prompts), "picture", delay=2) as bar:
+        with progress("card", len(prompts), "image", delay=2) as bar:
             for rows in torch.arange(len(prompts)).split(BATCH):
                 texts = [prompts[row] for row in rows]
                 common = self._common(rows, guidance)
@@ -79,27 +79,27 @@ class Drawer:
 
 @dataclass(frozen=True)
 class Eyes:
-    """Who looks at drawn pictures: the scorer, and the judge where there are labels."""
+    """Who looks at generated images: the scorer, and the judge where there are labels."""
 
     scorer: ScorerView
     judge: Judge | None
 
     def labels(self, pixels: Tensor) -> Tensor:
-        """Return the judge's labels (N,) of pictures (N, 3, S, S), in [-1, 1]."""
+        """Return the judge's labels (N,) of images (N, 3, S, S), in [-1, 1]."""
         assert self.judge is not None
         return judged(self.judge, pixels)[0]
 
     def features(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return unit vectors (N, D) of each of them, by its name."""
-        found = {"scorer": self.scorer.pictures(pixels)}
+        found = {"scorer": self.scorer.images(pixels)}
         if self.judge is not None:
             found["judge"] = F.normalize(judged(self.judge, pixels)[1], dim=1)
         return found
 
 
 def prompts_of(pool: Pool, rng: random.Random) -> list[str]:
-    """Return label (where known) and caption of each picture, as the prompts room joins them."""
-    captions = [pool.texts.caption(row, rng)[0] for row in range(len(pool.pictures))]
+    """Return label (where known) and caption of each image, as the prompts stage joins them."""
+    captions = [pool.texts.caption(row, rng)[0] for row in range(len(pool.images))]
     if pool.texts.labels is None:
         return captions
     pairs = ((pool.texts.named(row), said) for row, said in enumerate(captions))
@@ -111,7 +111,7 @@ def drawing_quality(drawer: Drawer, pool: Pool, eyes: Eyes) -> Numbers:
 
     Args:
         drawer: Of the stack.
-        pool: Held-out pictures.
+        pool: Held-out images.
         eyes: Who judges.
     """
     rng = random.Random(0)
@@ -124,7 +124,7 @@ def drawing_quality(drawer: Drawer, pool: Pool, eyes: Eyes) -> Numbers:
     before = eyes.features(pixels)
     with progress("card", len(NOISE_RATES) + len(GUIDANCE_SCALES) + 2, "set") as bar:
         for rate in NOISE_RATES:
-            drawn, at = drawer.from_pictures(pixels, own, rate, GUIDANCE), f"noise rate {rate}"
+            drawn, at = drawer.from_images(pixels, own, rate, GUIDANCE), f"noise rate {rate}"
             if labels is not None:
                 report[f"{at}: label kept"] = share(eyes.labels(drawn) == labels)
             distance = ((drawn - pixels) / 2).pow(2).mean((1, 2, 3)).sqrt().mean().item()
@@ -134,7 +134,7 @@ def drawing_quality(drawer: Drawer, pool: Pool, eyes: Eyes) -> Numbers:
                 report[f"{at}: {name}'s distance (1 - cosine)"] = round(1 - cosine, 4)
             bar.update()
         for scale in GUIDANCE_SCALES:
-            drawn, at = drawer.from_pictures(pixels, own, 0.9, scale), f"guidance scale {scale:g}"
+            drawn, at = drawer.from_images(pixels, own, 0.9, scale), f"guidance scale {scale:g}"
             if labels is not None:
                 report[f"noise rate 0.9, {at}: label kept"] = share(eyes.labels(drawn) == labels)
             if isinstance(pool.texts, Measured):
@@ -148,7 +148,7 @@ def drawing_quality(drawer: Drawer, pool: Pool, eyes: Eyes) -> Numbers:
             others = (labels + steps) % classes
             texts = [LABEL_PROMPT.format(label=pool.texts.names[label]) for label in others]
             for rate in (0.5, 0.9):
-                drawn = drawer.from_pictures(pixels, texts, rate, GUIDANCE)
+                drawn = drawer.from_images(pixels, texts, rate, GUIDANCE)
                 taken = share(eyes.labels(drawn) == others)
                 report[f"noise rate {rate}, another class as prompt: class taken over"] = taken
                 bar.update()
@@ -164,7 +164,7 @@ def contact_sheet(drawer: Drawer, pool: Pool, num: int, path: Path) -> None:
     columns, titles = [pixels], ["original"]
     for rate in NOISE_RATES:
         for scale in GUIDANCE_SCALES:
-            columns.append(drawer.from_pictures(pixels, own[: len(rows)], rate, scale))
+            columns.append(drawer.from_images(pixels, own[: len(rows)], rate, scale))
             titles.append(f"noise {rate} guidance {scale:g}")
     grid = [[column[row] for column in columns] for row in rows.tolist()]
     save_sheet(grid, path, titles, cell=64)

@@ -1,4 +1,4 @@
-"""Small grammars: what is measured on a picture, and the sentences that say it.
+"""Small grammars: what is measured on a image, and the sentences that say it.
 
 A grammar lists attributes with a few phrasings for each of their levels. The levels of a measured
 value are set by the 30 % and 70 % quantiles over the pool, so a caption carries what the class
@@ -16,7 +16,7 @@ from torch import Tensor
 
 QUANTILES = (0.3, 0.7)
 NUM_STATED = 3  # attributes that a caption states
-CHUNK = 500  # pictures that are measured at a time
+CHUNK = 500  # images that are measured at a time
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Grammar(ABC):
         """Measure all attributes: (N, 3, H, W), float32, in [0, 1] -> (N, A), float32."""
 
     @classmethod
-    def of(cls, pictures: Tensor) -> Self:
-        """Return the grammar whose thresholds part these pictures, (N, C, H, W), uint8."""
-        return cls.of_values(cls.measure_all(pictures))
+    def of(cls, images: Tensor) -> Self:
+        """Return the grammar whose thresholds part these images, (N, C, H, W), uint8."""
+        return cls.of_values(cls.measure_all(images))
 
     @classmethod
     def of_values(cls, values: Tensor) -> Self:
@@ -68,9 +68,9 @@ class Grammar(ABC):
         return cls(low.tolist(), high.tolist())
 
     @classmethod
-    def measure_all(cls, pictures: Tensor) -> Tensor:
-        """Measure many pictures (N, C, H, W), uint8, a few at a time -> (N, A), float32."""
-        chunks = pictures.split(CHUNK)
+    def measure_all(cls, images: Tensor) -> Tensor:
+        """Measure many images (N, C, H, W), uint8, a few at a time -> (N, A), float32."""
+        chunks = images.split(CHUNK)
         return torch.cat([cls.measure(part.expand(-1, 3, -1, -1).float() / 255) for part in chunks])
 
     def levels(self, values: Tensor) -> Tensor:
@@ -80,12 +80,12 @@ class Grammar(ABC):
         ordinal = torch.tensor([attribute.ordinal for attribute in self.attributes])
         return torch.where(ordinal, ranked, values.long())
 
-    def describe(self, pictures: Tensor) -> Tensor:
-        """Return the levels (N, A), int64, of pictures (N, C, H, W), uint8."""
-        return self.levels(self.measure_all(pictures))
+    def describe(self, images: Tensor) -> Tensor:
+        """Return the levels (N, A), int64, of images (N, C, H, W), uint8."""
+        return self.levels(self.measure_all(images))
 
     def caption(self, levels: Tensor, rng: random.Random, name: str | None = None) -> str:
-        """Write one sentence that is true of a picture.
+        """Write one sentence that is true of a image.
 
         Args:
             levels: (A,), int64.

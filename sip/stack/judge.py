@@ -19,12 +19,12 @@ from sip.stack.sizes import Preset
 from sip.stack.work import Work
 
 FILE = "judge.safetensors"
-BATCH = 500  # pictures that are judged at a time
+BATCH = 500  # images that are judged at a time
 POOLED = 2  # the last map is averaged to 2 x 2
 
 
 class Judge(nn.Module):
-    """Convolutions with batch norm, each but the first halving the picture, and one linear layer.
+    """Convolutions with batch norm, each but the first halving the image, and one linear layer.
 
     Args:
         widths: Channels, level by level.
@@ -47,7 +47,7 @@ class Judge(nn.Module):
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(widths[-1] * POOLED**2, num_classes))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, C) of pictures (B, 3, S, S), in [-1, 1]."""
+        """Return logits (B, C) of images (B, 3, S, S), in [-1, 1]."""
         logits: Tensor = self.head(self.body(pixels))
         return logits
 
@@ -68,14 +68,14 @@ def train_judge(pool: Pool, preset: Preset, seed: int, work: Work) -> tuple[Judg
 
 
 def save_judge(model: Judge, folder: Path) -> None:
-    """Write the judge beside the stack."""
+    """Write the judge next to the stack."""
     save_file(
         {name: value.contiguous() for name, value in model.state_dict().items()}, folder / FILE
     )
 
 
 def load_judge(folder: Path, preset: Preset, num_classes: int, device: str) -> Judge:
-    """Return the judge that lies beside a stack."""
+    """Return the judge that lies next to a stack."""
     model = Judge(preset.judge, num_classes)
     model.load_state_dict(load_file(folder / FILE))
     return model.eval().to(device)

@@ -1,4 +1,4 @@
-"""What a stack's models can do, measured one by one on pictures that none of them saw."""
+"""What a stack's models can do, measured one by one on images that none of them saw."""
 
 import random
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from sip.stack.grammar import Grammar
 from sip.stack.pool import Pool
 from sip.stack.texts import LABEL_PROMPT, Measured
 
-BATCH = 250  # pictures that a model sees at a time
+BATCH = 250  # images that a model sees at a time
 TOP_P = 0.9  # of nucleus sampling, as the paper has it
 Numbers = dict[str, Any]
 
@@ -24,13 +24,13 @@ def share(hits: Tensor | Sequence[bool]) -> float | None:
 
 
 def psnr(first: Tensor, second: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio (N,), dB, of pictures (N, 3, S, S), in [-1, 1]."""
+    """Return the peak signal-to-noise ratio (N,), dB, of images (N, 3, S, S), in [-1, 1]."""
     errors = ((first - second) / 2).pow(2).mean((1, 2, 3))
     return -10 * errors.clamp(min=1e-10).log10()
 
 
 def vae_quality(folder: Path, pool: Pool, device: str) -> Numbers:
-    """Return how well the autoencoder gives pictures back."""
+    """Return how well the autoencoder gives images back."""
     from diffusers import AutoencoderKL
 
     from sip.stack.vae import reconstructed
@@ -52,7 +52,7 @@ def claims_right(
     Args:
         grammar: Whose attributes are looked for.
         texts: N sentences.
-        levels: (N, A), int64, of their pictures.
+        levels: (N, A), int64, of their images.
 
     Returns:
         Of each stated attribute whether it is right, of each ordinal one whether it is near, and
@@ -72,7 +72,7 @@ def claims_right(
 
 
 def captioner_quality(folder: Path, pool: Pool, device: str) -> Numbers:
-    """Return how right captions are; one a picture, by nucleus sampling."""
+    """Return how right captions are; one a image, by nucleus sampling."""
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
     model = BlipForConditionalGeneration.from_pretrained(folder / "captioner", dtype=torch.float32)
@@ -104,7 +104,7 @@ def captioner_quality(folder: Path, pool: Pool, device: str) -> Numbers:
 
 
 def _naming(texts: Sequence[str], pool: Pool) -> list[bool]:
-    """Return of each caption that begins with a class's name whether it is the picture's."""
+    """Return of each caption that begins with a class's name whether it is the image's."""
     assert pool.texts.labels is not None
     known = {name.lower(): label for label, name in enumerate(pool.texts.names)}
     right = []
@@ -116,7 +116,7 @@ def _naming(texts: Sequence[str], pool: Pool) -> list[bool]:
 
 
 class ScorerView:
-    """A stack's scorer: unit vectors of pictures and texts."""
+    """A stack's scorer: unit vectors of images and texts."""
 
     def __init__(self, folder: Path, device: str) -> None:
         from transformers import AutoTokenizer, CLIPModel
@@ -127,8 +127,8 @@ class ScorerView:
         self.device = device
 
     @torch.no_grad()
-    def pictures(self, pixels: Tensor) -> Tensor:
-        """Return (N, D), on the CPU, of pictures (N, 3, S, S), in [-1, 1]."""
+    def images(self, pixels: Tensor) -> Tensor:
+        """Return (N, D), on the CPU, of images (N, 3, S, S), in [-1, 1]."""
         found = [
             self.model.get_image_features(pixel_values=part.to(self.device)).pooler_output
             for part in pixels.split(BATCH)
@@ -148,7 +148,7 @@ class ScorerView:
 
 def scorer_quality(scorer: ScorerView, pool: Pool) -> Numbers:
     """Return zero-shot accuracy, and how often a true caption beats one with changed attributes."""
-    images = scorer.pictures(pool.pixels(torch.arange(len(pool))))
+    images = scorer.images(pool.pixels(torch.arange(len(pool))))
     found: Numbers = {}
     if pool.texts.labels is not None:
         named = [LABEL_PROMPT.format(label=name) for name in pool.texts.names]

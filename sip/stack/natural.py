@@ -1,4 +1,4 @@
-"""What any colour picture looks like: colours of centre and border, light, texture, warmth."""
+"""What any colour image looks like: colours of centre and border, light, texture, warmth."""
 
 from typing import ClassVar
 
@@ -51,7 +51,7 @@ class Natural(Grammar):
 
     @staticmethod
     def measure(pixels: Tensor) -> Tensor:
-        """Measure the six attributes of pictures (N, 3, H, W), in [0, 1].
+        """Measure the six attributes of images (N, 3, H, W), in [0, 1].
 
         Returns:
             (N, 6), float32: colour of the middle half of both sides, and of the outer eighth, as
@@ -76,7 +76,7 @@ class Natural(Grammar):
 
 
 def regions(side: int) -> tuple[Tensor, Tensor]:
-    """Return the masks (H, W), bool, of centre and border of a square picture."""
+    """Return the masks (H, W), bool, of centre and border of a square image."""
     inner, outer = round(side * CENTRE), max(1, round(side * BORDER))
     centre = torch.zeros(side, side, dtype=torch.bool)
     centre[inner : side - inner, inner : side - inner] = True

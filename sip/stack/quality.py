@@ -1,7 +1,7 @@
 """The model card of a stack: `python -m sip.stack.quality profile=cifar10 num_samples=10000`.
 
-Measures the stack that `sip.stack.build` made with the same settings, on pictures that it did
-not see, and writes README.md, quality.json and contact_sheet.png beside the models.
+Measures the stack that `sip.stack.build` made with the same settings, on images that it did
+not see, and writes README.md, quality.json and contact_sheet.png next to the models.
 """
 
 from typing import TYPE_CHECKING

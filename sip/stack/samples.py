@@ -15,14 +15,14 @@ from sip.stack.pool import Pool
 from sip.stack.work import Work
 
 NUM = 8  # originals
-CELL = 96  # px, side of a picture on the sheet
+CELL = 96  # px, side of a image on the sheet
 GAP = 4  # px
 FONT_SIZE = 11  # px
 FOLDER = "samples"
 
 
 class Samples:
-    """Fixed pictures of a pool with fixed prompts.
+    """Fixed images of a pool with fixed prompts.
 
     Attributes:
         originals: (B, 3, S, S), float32, in [-1, 1], on the pool's device.
@@ -31,8 +31,8 @@ class Samples:
 
     def __init__(self, pool: Pool, work: Work) -> None:
         self.folder = work.folder / FOLDER
-        num = min(NUM, len(pool.pictures))
-        rows = torch.arange(num) * (len(pool.pictures) // num)
+        num = min(NUM, len(pool.images))
+        rows = torch.arange(num) * (len(pool.images) // num)
         rng = random.Random(0)
         self.originals = pool.pixels(rows)
         texts = pool.texts
@@ -41,15 +41,15 @@ class Samples:
         self.prompts = [f"{a}{b}" for a, b in zip(labels or [""] * num, captions, strict=True)]
 
     def save(self, part: str, rows: Sequence[Tensor], texts: Sequence[str] = ()) -> None:
-        """Write a sheet: one picture a column, its text on top.
+        """Write a sheet: one image a column, its text on top.
 
         Args:
             part: Names the file.
-            rows: Of pictures (B, 3, S, S) each, in [-1, 1].
+            rows: Of images (B, 3, S, S) each, in [-1, 1].
             texts: B of them, or none.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        grid = [[picture for picture in row] for row in rows]
+        grid = [[image for image in row] for row in rows]
         save_sheet(grid, self.folder / f"{part}.png", texts)
 
 
@@ -59,13 +59,13 @@ def save_sheet(
     columns: Sequence[str] = (),
     cell: int = CELL,
 ) -> None:
-    """Write pictures (3, S, S), in [-1, 1], row by row as one PNG, pixels enlarged as they are.
+    """Write images (3, S, S), in [-1, 1], row by row as one PNG, pixels enlarged as they are.
 
     Args:
         rows: All of one length.
         path: Of the file; it is replaced whole.
         columns: Texts above the columns, or none.
-        cell: Side of a picture on the sheet, px.
+        cell: Side of a image on the sheet, px.
     """
     font = ImageFont.load_default(FONT_SIZE)
     width = max(1, cell // 6)  # characters
@@ -82,13 +82,13 @@ def save_sheet(
             place = GAP + column * (cell + GAP), number * (FONT_SIZE + 2)
             pen.text(place, line, fill="black", font=font)
     for r, row in enumerate(rows):
-        for c, picture in enumerate(row):
+        for c, image in enumerate(row):
             place = GAP + c * (cell + GAP), top + GAP + r * (cell + GAP)
-            sheet.paste(_image(picture).resize((cell, cell), Image.Resampling.NEAREST), place)
+            sheet.paste(_image(image).resize((cell, cell), Image.Resampling.NEAREST), place)
     with atomic_file(path) as part:
         sheet.save(part, format="PNG")
 
 
-def _image(picture: Tensor) -> Image.Image:
-    levels = ((picture.float().cpu() + 1) * 127.5).round().clamp(0, 255).byte()
+def _image(image: Tensor) -> Image.Image:
+    levels = ((image.float().cpu() + 1) * 127.5).round().clamp(0, 255).byte()
     return Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))

@@ -1,6 +1,6 @@
 """The digits' pool: 900 scans of the part `pretrain`, each also mildly warped.
 
-So few pictures need more views than a mirror gives, and a mirrored digit is none.
+So few images need more views than a mirror gives, and a mirrored digit is none.
 """
 
 import math
@@ -18,8 +18,8 @@ from sip.stack.texts import Measured
 NUM_COPIES = 11  # warped copies of each scan
 
 
-def pictures(part: str, size: int = 32) -> tuple[Tensor, Tensor]:
-    """Return a part's pictures (N, 1, size, size), uint8, and labels (N,), int64."""
+def scan_images(part: str, size: int = 32) -> tuple[Tensor, Tensor]:
+    """Return a part's images (N, 1, size, size), uint8, and labels (N,), int64."""
     images, labels = scans()
     rows = split_indices()[part]
     grey = [np.asarray(enlarge(images[row], size).convert("L")) for row in rows]
@@ -28,7 +28,7 @@ def pictures(part: str, size: int = 32) -> tuple[Tensor, Tensor]:
 
 def strokes(size: int = 32) -> Strokes:
     """Return where "thin" ends and "thick" begins: quantiles over the unwarped `pretrain` part."""
-    return Strokes.of(pictures("pretrain", size)[0])
+    return Strokes.of(scan_images("pretrain", size)[0])
 
 
 def warp(grey: Tensor, generator: torch.Generator) -> Tensor:
@@ -72,11 +72,11 @@ def scan_pool(
         parts: Of `sip.dataset.digits.SPLITS`.
         num_copies: Warped ones of each scan.
         seed: Of the warps, and of the choice.
-        size: Side of the pictures, px.
+        size: Side of the images, px.
         labelled: Whether the digits are known.
         num: Scans at most, chosen by `seed`; None for all.
     """
-    found = [pictures(part, size) for part in parts]
+    found = [scan_images(part, size) for part in parts]
     grey, labels = (torch.cat(tensors) for tensors in zip(*found, strict=True))
     generator = torch.Generator().manual_seed(seed)
     if num is not None and num < len(grey):

@@ -1,6 +1,6 @@
-"""The CLIP of a stack: how well a sentence fits a picture.
+"""The CLIP of a stack: how well a sentence fits a image.
 
-Trained as CLIP is, with two differences, both ours: a text counts as true of every picture in the
+Trained as CLIP is, with two differences, both ours: a text counts as true of every image in the
 batch that it fits (class and attributes), since few sentences are unique here; and the mean cosine
 of true pairs is held near 0.3, CLIP's own range, so that the paper's guidance rule meets
 similarities as it does at full size.
@@ -27,7 +27,7 @@ SHIFTED = 0.5  # share of the pool's shift: what captions say of borders stays a
 
 
 def processor(tokenizer: CLIPTokenizer, image_size: int = 32) -> CLIPProcessor:
-    """Return CLIP's processor, with pictures scaled to [-1, 1]."""
+    """Return CLIP's processor, with images scaled to [-1, 1]."""
     size = {"height": image_size, "width": image_size}
     image_processor = CLIPImageProcessorPil(
         size={"shortest_edge": image_size}, crop_size=size, image_mean=[0.5] * 3,
@@ -68,7 +68,7 @@ def scorer(tokenizer: CLIPTokenizer, preset: Preset = DIGITS, image_size: int = 
 
 
 def truth(meanings: Tensor, facts: Tensor) -> Tensor:
-    """Return which statements (T, F) are true of which pictures' facts (B, F): (T, B), float32."""
+    """Return which statements (T, F) are true of which images' facts (B, F): (T, B), float32."""
     silent = meanings[:, None] == SILENT
     return (silent | (meanings[:, None] == facts[None])).all(-1).float()
 
@@ -76,7 +76,7 @@ def truth(meanings: Tensor, facts: Tensor) -> Tensor:
 def train_scorer(
     pool: Pool, preset: Preset, seed: int, work: Work
 ) -> tuple[CLIPModel, CLIPProcessor, dict]:
-    """Train the scorer on statements made anew at every step."""
+    """Train the scorer on statements made again at every step."""
     torch.manual_seed(seed)
     texts = pool.texts
     tokenizer = clip_tokenizer(texts.vocabulary(), texts.length)

@@ -1,7 +1,7 @@
 """How large the models of a stack are, and how long each learns: one preset a size.
 
 `DIGITS` is what the embedded profile was made with. `TINY` has its sizes, eight latent channels
-and finer patches, for natural pictures on two CPU cores; `SMALL` is for a GPU, 29 M parameters
+and finer patches, for natural images on two CPU cores; `SMALL` is for a GPU, 29 M parameters
 together. All numbers are ours; steps and batch sizes are chosen for the times in docs/own-stack.md.
 """
 
@@ -16,7 +16,7 @@ class Training:
 
     Attributes:
         steps: Optimiser steps.
-        batch_size: Pictures a step.
+        batch_size: Images a step.
         lr: Peak learning rate of AdamW.
         ema_decay: Of the weights' moving average, a step.
         weight_decay: Of matrices.
@@ -52,7 +52,7 @@ class Vae:
         widths: Channels, level by level; the last one is repeated where more levels are needed.
         layers: Residual blocks a level.
         channels: Of the latents.
-        side: Of the latents, whatever the size of the pictures.
+        side: Of the latents, whatever the size of the images.
     """
 
     widths: tuple[int, ...]
@@ -61,7 +61,7 @@ class Vae:
     side: int
 
     def levels(self, image_size: int) -> tuple[int, ...]:
-        """Return the channels of each level for pictures of a size: each but the last halves it."""
+        """Return the channels of each level for images of a size: each but the last halves it."""
         num = (image_size // self.side).bit_length()
         return (*self.widths, *[self.widths[-1]] * num)[:num]
 
@@ -179,7 +179,7 @@ def preset(size: str, strokes: bool) -> Preset:
 
     Args:
         size: One of `PRESETS`.
-        strokes: Whether the pictures are the digits; their tiny one is `DIGITS`.
+        strokes: Whether the images are the digits; their tiny one is `DIGITS`.
 
     Raises:
         UserError: There is no such size.

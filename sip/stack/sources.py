@@ -38,19 +38,19 @@ def load(
 
     Args:
         dataset: Whose part `pretrain`, else `train`, is read.
-        size: Side of the pictures, px.
+        size: Side of the images, px.
         labelled: Whether class names are known.
         mirrored: Whether mirror images are rows too; never of digits, which are warped instead.
         captions: CSV file of own captions; None for measured ones.
         seed: Of the digits' warps.
 
     Raises:
-        UserError: There is no picture, one cannot be read, or a caption is missing.
+        UserError: There is no image, one cannot be read, or a caption is missing.
     """
     if isinstance(dataset, Digits) and captions is None:
         return scan_pool(("pretrain",), NUM_COPIES, seed, size, labelled)
     samples = dataset.samples(part_of(dataset))
-    pictures = read(samples, size)
+    images = read(samples, size)
     labels = torch.tensor([sample.label for sample in samples]) if labelled else None
     names = dataset.class_names if labelled else ()
     texts: Texts
@@ -58,10 +58,10 @@ def load(
         said = read_captions(captions, [sample.sample_id for sample in samples])
         texts = Own(said, labels, names)
     else:
-        values = Natural.measure_all(pictures)
+        values = Natural.measure_all(images)
         grammar = Natural.of_values(values)
         texts = Measured(grammar, grammar.levels(values), labels, names)
-    return Pool(pictures, texts, mirrored, shift=size // 8)
+    return Pool(images, texts, mirrored, shift=size // 8)
 
 
 def held_out(dataset: Dataset) -> tuple[Split, ...]:
@@ -78,14 +78,14 @@ def choose(
     seed: int,
     labelled: bool,
 ) -> Pool:
-    """Return pictures of some parts, for the card.
+    """Return images of some parts, for the card.
 
     Args:
         dataset: That the stack was made of.
         parts: Of it.
         grammar: Of the stack; None where it learnt from own captions, which these may not have.
-        size: Side of the pictures, px.
-        num: Pictures at most, chosen by `seed`.
+        size: Side of the images, px.
+        num: Images at most, chosen by `seed`.
         seed: Of the choice.
         labelled: Whether the stack knows class names.
 
@@ -97,37 +97,37 @@ def choose(
     samples = [sample for part in parts for sample in dataset.samples(part)]
     if not samples:
         raise UserError(
-            f"dataset: expected pictures in {' or '.join(parts)} to judge the stack on, came none; "
+            f"dataset: expected images in {' or '.join(parts)} to judge the stack on, came none; "
             "set dataset.val_fraction=0.1"
         )
     samples = random.Random(seed).sample(samples, min(num, len(samples)))
-    pictures = read(samples, size)
+    images = read(samples, size)
     labels = torch.tensor([sample.label for sample in samples]) if labelled else None
     texts: Texts
     if grammar is None:
         texts = Own([[""]] * len(samples), labels, dataset.class_names)
     else:
-        texts = Measured(grammar, grammar.describe(pictures), labels, dataset.class_names)
-    return Pool(pictures, texts, mirrored=False, shift=0)
+        texts = Measured(grammar, grammar.describe(images), labels, dataset.class_names)
+    return Pool(images, texts, mirrored=False, shift=0)
 
 
 def read(samples: Sequence[Sample], size: int) -> Tensor:
-    """Return pictures (N, 3, size, size), uint8: the central squares, scaled.
+    """Return images (N, 3, size, size), uint8: the central squares, scaled.
 
     Raises:
         UserError: There is none, or one cannot be read.
     """
     if not samples:
-        raise UserError("dataset: expected pictures for the stack to learn from, came none")
-    pictures = np.empty((len(samples), size, size, 3), np.uint8)
-    with progress("pool", len(samples), "picture", delay=2) as bar:
+        raise UserError("dataset: expected images for the stack to learn from, came none")
+    images = np.empty((len(samples), size, size, 3), np.uint8)
+    with progress("pool", len(samples), "image", delay=2) as bar:
         for row, sample in enumerate(samples):
             try:
-                pictures[row] = np.asarray(read_rgb(sample.path, size))
+                images[row] = np.asarray(read_rgb(sample.path, size))
             except ValueError as error:
                 raise UserError(f"dataset: {error}; fix or delete it") from error
             bar.update()
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
 def grammar_of(values: dict[str, Any]) -> Grammar:

@@ -73,7 +73,7 @@ class Stack:
 
     @cached_property
     def made_from(self) -> dict[str, Any]:
-        """What decides the weights beside the code, in words and numbers."""
+        """What decides the weights next to the code, in words and numbers."""
         config = self.config
         captions = None
         if config.caption_file is not None:
@@ -87,7 +87,7 @@ class Stack:
         return {
             "dataset": config.dataset.get("name") or choice("dataset"),
             "part": part,
-            "pictures": f"{len(seen):,} ({digest(seen)[:8]})",
+            "images": f"{len(seen):,} ({digest(seen)[:8]})",
             "size": config.size,
             "scale": config.scale,
             "image_size": config.image_size,
@@ -98,7 +98,7 @@ class Stack:
         }
 
     def pool(self) -> Pool:
-        """Read the pictures that the stack learns from."""
+        """Read the images that the stack learns from."""
         return load(
             self.dataset,
             self.config.image_size,
@@ -184,7 +184,7 @@ class Stack:
         if differ:
             raise UserError(
                 f"folder: {self.folder} holds a stack of other settings ({differ}); name "
-                "another folder, or make it anew with again=[all]"
+                "another folder, or make it again with again=[all]"
             )
 
     def _settle(self, work: Work, missing: list[str]) -> None:
@@ -203,7 +203,7 @@ class Stack:
         mirrored = " and their mirror images" if pool.mirrored else ""
         labels = f"{pool.num_classes} classes" if self.labelled else "no labels"
         return (
-            f"{len(pool.pictures):,} pictures{mirrored} of {part_of(self.dataset)}, "
+            f"{len(pool.images):,} images{mirrored} of {part_of(self.dataset)}, "
             f"{pool.side} px, {labels}; {work.device}, {kind}; to {self.folder}"
         )
 

@@ -1,4 +1,4 @@
-"""What a scan of a digit looks like: strokes, measured on the grey picture, white ink on black."""
+"""What a scan of a digit looks like: strokes, measured on the grey image, white ink on black."""
 
 from typing import ClassVar
 
@@ -48,7 +48,7 @@ class Strokes(Grammar):
 
     @staticmethod
     def measure(pixels: Tensor) -> Tensor:
-        """Measure the four attributes of pictures (N, 3, H, W), in [0, 1], by their mean channel.
+        """Measure the four attributes of images (N, 3, H, W), in [0, 1], by their mean channel.
 
         Returns:
             (N, 4), float32: stroke thickness in px (twice the ink over the length of its edge);

@@ -1,6 +1,6 @@
-"""What is said of the pictures of a pool: measured attributes, or the user's own captions.
+"""What is said of the images of a pool: measured attributes, or the user's own captions.
 
-One `Texts` knows the captions, the prompts and the scorer's statements of all pictures. The class
+One `Texts` knows the captions, the prompts and the scorer's statements of all images. The class
 name is in them only where the pool is labelled.
 """
 
@@ -23,12 +23,12 @@ MAX_WORDS = 4000  # of own captions that are one token each; others are spelled
 
 
 class Texts(ABC):
-    """Captions of N pictures.
+    """Captions of N images.
 
     Args:
         labels: (N,), int64; None where the pool is not labelled.
         names: The classes in words, by label; none where it is not labelled.
-        facts: (N, F), int64: what is true of each picture, of which a statement says a part.
+        facts: (N, F), int64: what is true of each image, of which a statement says a part.
 
     Attributes:
         length: Tokens that the text encoders read, start and end included.
@@ -42,19 +42,19 @@ class Texts(ABC):
         self.facts = torch.cat([known, facts], dim=1)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.facts)
 
     @abstractmethod
     def caption(self, row: int, rng: random.Random) -> tuple[str, list[int]]:
-        """Return a caption of one picture and what it says: the facts, or `SILENT`."""
+        """Return a caption of one image and what it says: the facts, or `SILENT`."""
 
     @abstractmethod
     def words(self) -> list[str]:
         """Return texts that hold the words of the captions."""
 
     def named(self, row: int) -> str:
-        """Return the label's prompt of one picture of a labelled pool."""
+        """Return the label's prompt of one image of a labelled pool."""
         assert self.labels is not None
         return LABEL_PROMPT.format(label=self.names[int(self.labels[row])])
 
@@ -94,7 +94,7 @@ class Measured(Texts):
 
     Args:
         grammar: What they say.
-        levels: (N, A), int64, of each picture.
+        levels: (N, A), int64, of each image.
     """
 
     length = 32  # the longest sentence with a label of two words has 31
@@ -121,12 +121,12 @@ class Measured(Texts):
 
 
 class Own(Texts):
-    """The user's own captions, one or several a picture.
+    """The user's own captions, one or several a image.
 
-    A caption counts as true of its own picture and of those that have the very same captions.
+    A caption counts as true of its own image and of those that have the very same captions.
 
     Args:
-        captions: Of each picture.
+        captions: Of each image.
     """
 
     length = 64
@@ -140,7 +140,7 @@ class Own(Texts):
         super().__init__(labels, names, facts)
 
     def caption(self, row: int, rng: random.Random) -> tuple[str, list[int]]:
-        """Return one of the picture's captions."""
+        """Return one of the image's captions."""
         return rng.choice(self.captions[row]), [SILENT, int(self.facts[row, 1])]
 
     def words(self) -> list[str]:
@@ -153,10 +153,10 @@ class Own(Texts):
 
 
 def read_captions(path: str, sample_ids: Sequence[str]) -> list[list[str]]:
-    """Return the captions of each picture from a CSV file with the columns of `COLUMNS`.
+    """Return the captions of each image from a CSV file with the columns of `COLUMNS`.
 
     Raises:
-        UserError: The file cannot be read, lacks a column, or has no caption for a picture.
+        UserError: The file cannot be read, lacks a column, or has no caption for a image.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -176,7 +176,7 @@ def read_captions(path: str, sample_ids: Sequence[str]) -> list[list[str]]:
             said.setdefault(sample_id, []).append(text)
     if without := [sample_id for sample_id in sample_ids if sample_id not in said]:
         raise UserError(
-            f"caption_file: expected a caption for each of {len(sample_ids)} pictures of the pool "
+            f"caption_file: expected a caption for each of {len(sample_ids)} images of the pool "
             f"in {path}, {len(without)} have none, first {without[0]}; add them, or leave "
             "caption_file=null for measured ones"
         )

@@ -1,4 +1,4 @@
-"""The autoencoder of a stack: RGB pictures to small latents, in diffusers' own class."""
+"""The autoencoder of a stack: RGB images to small latents, in diffusers' own class."""
 
 import hashlib
 import random
@@ -18,10 +18,10 @@ from sip.stack.samples import Samples
 from sip.stack.sizes import DIGITS, Preset
 from sip.stack.work import Work
 
-KL_WEIGHT = 1e-4  # latents stay near unit scale without losing the picture
-BATCH = 256  # pictures that are encoded at a time
-LATENTS = "latents.safetensors"  # beside the checkpoint of the diffusion model, while it learns
-NUM_FOR_SCALE = 2000  # pictures that the scaling factor is measured on
+KL_WEIGHT = 1e-4  # latents stay near unit scale without losing the image
+BATCH = 256  # images that are encoded at a time
+LATENTS = "latents.safetensors"  # next to the checkpoint of the diffusion model, while it learns
+NUM_FOR_SCALE = 2000  # images that the scaling factor is measured on
 
 
 def vae(preset: Preset = DIGITS, image_size: int = 32) -> AutoencoderKL:
@@ -68,7 +68,7 @@ def train_vae(pool: Pool, preset: Preset, seed: int, work: Work) -> tuple[Autoen
 def encode(model: AutoencoderKL, pool: Pool, rows: Tensor, work: Work) -> tuple[Tensor, Tensor]:
     """Return the latents' mean and deviation, (N, C, h, w) each, float32, not scaled."""
     means, deviations = [], []
-    with progress("latents", len(rows), "picture", delay=2) as bar:
+    with progress("latents", len(rows), "image", delay=2) as bar:
         for part in rows.split(BATCH):
             with work.autocast():
                 posterior = model.encode(pool.pixels(part)).latent_dist
@@ -97,8 +97,8 @@ def all_latents(model: AutoencoderKL, pool: Pool, work: Work) -> tuple[Tensor, T
 
 
 def _name(model: AutoencoderKL, pool: Pool) -> str:
-    """Return a hash of the encoder's weights and of the pictures."""
-    sha256 = hashlib.sha256(pool.pictures.numpy().tobytes())
+    """Return a hash of the encoder's weights and of the images."""
+    sha256 = hashlib.sha256(pool.images.numpy().tobytes())
     sha256.update(f"{pool.mirrored}".encode())
     for value in model.encoder.state_dict().values():
         sha256.update(value.cpu().numpy().tobytes())
@@ -107,6 +107,6 @@ def _name(model: AutoencoderKL, pool: Pool) -> str:
 
 @torch.no_grad()
 def reconstructed(model: AutoencoderKL, pixels: Tensor) -> Tensor:
-    """Return pictures (B, 3, S, S), in [-1, 1], through the latents' means and back."""
+    """Return images (B, 3, S, S), in [-1, 1], through the latents' means and back."""
     decoded: Tensor = model.decode(model.encode(pixels).latent_dist.mean).sample
     return decoded.float().clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""How a stack is trained on this machine: device, precision, time; nothing that names a picture."""
+"""How a stack is trained on this machine: device, precision, time; nothing that names a image."""
 
 import time
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Work:
         compile: Whether `torch.compile` is used.
         deadline: Seconds since the epoch after which no further step is taken; None: never.
         save_every: Seconds between checkpoints.
-        samples_every: Seconds between pictures of samples.
+        samples_every: Seconds between images of samples.
         logger: The node `logger` of the configuration.
         values: The configuration, for W&B.
     """

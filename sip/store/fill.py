@@ -1,4 +1,4 @@
-"""Filling a room: batches are claimed, made by a function, and committed as shards."""
+"""Filling a stage: batches are claimed, made by a function, and committed as shards."""
 
 import shutil
 import threading
@@ -14,8 +14,8 @@ from sip.core.files import plain_disk_errors
 from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import progress, say
 from sip.store.claims import Claims, readable
-from sip.store.room import Room, Row
 from sip.store.shards import ShardWriter
+from sip.store.stage import Row, StageStore
 
 Input = TypeVar("Input")
 Add = Callable[[Mapping[str, Any]], None]
@@ -35,14 +35,14 @@ class Filled:
     """The outcome of `fill`.
 
     Attributes:
-        room: Room of the rows.
+        stage: StageStore of the rows.
         wanted: Key -> input of each row.
         found: Number of rows that existed before.
         made: Number of rows that this call made.
         waited: Number of rows that another process made meanwhile.
     """
 
-    room: Room
+    stage: StageStore
     wanted: Mapping[str, Any]
     found: int
     made: int
@@ -51,11 +51,11 @@ class Filled:
     @property
     def rows(self) -> dict[str, Row]:
         """Read the rows, in the order in which they were wanted."""
-        return self.room.read(self.wanted)
+        return self.stage.read(self.wanted)
 
 
 def fill(
-    room: Room,
+    stage: StageStore,
     wanted: Mapping[str, Input],
     make: Make[Input],
     batches: int | Iterable[Sequence[str]],
@@ -71,7 +71,7 @@ def fill(
     the same row, one makes it and the others wait and read.
 
     Args:
-        room: Room of the rows.
+        stage: StageStore of the rows.
         wanted: Key -> what `make` needs in order to make that row.
         make: Takes an iterator of batches, lists of inputs, and a function `add`; hands a row
             for each input to `add`, in any order, from one thread at a time. The iterator may
@@ -83,7 +83,7 @@ def fill(
         shard_size: Rows that are committed together, at least; what a kill can cost at most,
             next to the batches at work.
         storage: How payloads are stored: "files" or "webdataset".
-        name: Title of the progress bar; the room's name if None.
+        name: Title of the progress bar; the stage's name if None.
         unit: Name of a row in the progress bar.
         retry_failed: Make failed rows again.
 
@@ -91,13 +91,13 @@ def fill(
         Stopped: SIGINT or SIGTERM was received; all rows that were made are committed.
         Exception: What `make` raises, once the rows that it added before are committed.
     """
-    room.refresh()
+    stage.refresh()
     if isinstance(batches, int):
         batches = cut(list(wanted), batches)
-    filling = Filling(room, wanted, batches, shard_size, storage, retry_failed)
+    filling = Filling(stage, wanted, batches, shard_size, storage, retry_failed)
     missing = filling.num_missing
-    made = filling.do(make, name or room.name, unit) if missing else 0
-    return Filled(room, wanted, len(wanted) - missing, made, missing - made)
+    made = filling.do(make, name or stage.name, unit) if missing else 0
+    return Filled(stage, wanted, len(wanted) - missing, made, missing - made)
 
 
 class Filling(Generic[Input]):
@@ -110,14 +110,14 @@ class Filling(Generic[Input]):
 
     def __init__(
         self,
-        room: Room,
+        stage: StageStore,
         wanted: Mapping[str, Input],
         batches: Iterable[Sequence[str]],
         shard_size: int,
         storage: str,
         retry_failed: bool,
     ) -> None:
-        self.room = room
+        self.stage = stage
         self.wanted = wanted
         self.shard_size = shard_size
         self.storage = storage
@@ -125,7 +125,7 @@ class Filling(Generic[Input]):
         # Where the failed rows lie that are to be made again; a newer one, though it failed, counts
         self._outdated: dict[str, str] = {}
         if retry_failed:
-            self._outdated = {key: room.shard_of(key) for key in room.failed(wanted)}
+            self._outdated = {key: stage.shard_of(key) for key in stage.failed(wanted)}
         self._queue = deque(batch for batch in batches if self._missing(batch))
         self.num_missing = sum(len(self._missing(batch)) for batch in self._queue)
         self._later: deque[Sequence[str]] = deque()
@@ -143,7 +143,7 @@ class Filling(Generic[Input]):
     def do(self, make: Make[Input], name: str, unit: str) -> int:
         """Make the missing rows, or wait for who does; return how many were made here."""
         self._prepare_folders()
-        self._claims = Claims(self.room.folder / "claims")
+        self._claims = Claims(self.stage.folder / "claims")
         told = False
         if self.shard_size < 1:
             raise ValueError(f"shard_size: must be >= 1, got {self.shard_size}")
@@ -190,11 +190,11 @@ class Filling(Generic[Input]):
     def _take(self) -> list[list[str]]:
         """Claim about a shard's worth of rows that nobody makes."""
         portion: list[list[str]] = []
-        with plain_disk_errors(self.room.folder), self._claims.locked():
+        with plain_disk_errors(self.stage.folder), self._claims.locked():
             claimed = self._claims.others()
             self._remove_leftovers()
             with self._lock:
-                self.room.refresh()
+                self.stage.refresh()
             while self._queue and sum(map(len, portion)) < self.shard_size:
                 batch = self._queue.popleft()
                 missing = self._missing(batch)
@@ -222,11 +222,11 @@ class Filling(Generic[Input]):
 
     def _missing(self, batch: Sequence[str]) -> list[str]:
         """Return those keys of a batch that have no row, or only an outdated one."""
-        room, outdated = self.room, self._outdated
+        stage, outdated = self.stage, self._outdated
         return [
             key
             for key in batch
-            if key not in room.index or (key in outdated and outdated[key] == room.shard_of(key))
+            if key not in stage.index or (key in outdated and outdated[key] == stage.shard_of(key))
         ]
 
     def _add(self, row: Mapping[str, Any]) -> None:
@@ -240,7 +240,7 @@ class Filling(Generic[Input]):
         if batch is None:
             raise ValueError(f"make() gave the row {row['key']!r} twice or unasked")
         if self._writer is None:
-            tmp, shards, owner = self.room.tmp, self.room.shards, self._claims.owner
+            tmp, shards, owner = self.stage.tmp, self.stage.shards, self._claims.owner
             self._writer = ShardWriter(tmp, shards, owner, self.storage)
         self._writer.add(row)
         self._bar.update(1)
@@ -263,9 +263,9 @@ class Filling(Generic[Input]):
         writer.commit(keys)
         self.made += len(keys)
         with self._lock:
-            if writer.name not in self.room.names:
+            if writer.name not in self.stage.names:
                 rows = writer.rows
-                self.room.remember(writer.name, ((key, rows[key].get("status")) for key in keys))
+                self.stage.remember(writer.name, ((key, rows[key].get("status")) for key in keys))
             for key in keys:
                 del self._held[key]
 
@@ -289,12 +289,12 @@ class Filling(Generic[Input]):
 
     def _prepare_folders(self) -> None:
         for part in ("tmp", "claims", "shards"):
-            with plain_disk_errors(self.room.folder):
-                (self.room.folder / part).mkdir(parents=True, exist_ok=True)
+            with plain_disk_errors(self.stage.folder):
+                (self.stage.folder / part).mkdir(parents=True, exist_ok=True)
 
     def _remove_leftovers(self) -> None:
         """Remove what owners that died have left unfinished. Must be called with the lock held."""
         owners = self._claims.owners()
-        for unfinished in self.room.tmp.iterdir():
+        for unfinished in self.stage.tmp.iterdir():
             if unfinished.name.rsplit("--", 1)[0] not in owners:
                 shutil.rmtree(unfinished, ignore_errors=True)

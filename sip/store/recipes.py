@@ -1,4 +1,4 @@
-"""`recipe.json` of a room's folder in the store, whose name is the recipe's fingerprint."""
+"""`recipe.json` of a stage's folder in the store, whose name is the recipe's fingerprint."""
 
 import json
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 All reads of rows and generated images compare checksums (`sip.store.shards`,
 `sip.core.tars.read_checked`) and stop if they differ. `retry=damaged` then checks the whole store:
-a damaged shard is moved to the folder `damaged` of its room, its sound rows are kept in a new
+a damaged shard is moved to the folder `damaged` of its stage, its sound rows are kept in a new
 shard, and the other rows are missing and so made again, to the same bytes. Moved shards are never
 read again; delete them after a look.
 """
@@ -25,7 +25,7 @@ from sip.store.shards import ROWS_FILE, TAR_FILE, ShardWriter, read_columns, rea
 
 RETRIES = (None, "failed", "damaged")
 BAR_AFTER = 3.0  # s of checking before a progress bar is shown
-FOLDER = "damaged"  # in a room, next to `shards`
+FOLDER = "damaged"  # in a stage, next to `shards`
 
 
 @dataclass(frozen=True)
@@ -128,25 +128,25 @@ def _with_payload(row: dict[str, Any], data: bytes | None) -> dict[str, Any]:
 
 def _set_aside(shard: Path) -> None:
     """Move a damaged shard away, once its sound rows are in a new one."""
-    room = shard.parents[1]
-    claims = Claims(room / "claims")
-    with plain_disk_errors(room):
+    stage = shard.parents[1]
+    claims = Claims(stage / "claims")
+    with plain_disk_errors(stage):
         for part in ("tmp", "claims", FOLDER):
-            (room / part).mkdir(exist_ok=True)
+            (stage / part).mkdir(exist_ok=True)
         with claims.locked():
             seen = check(shard, keep=True)
             if seen.damaged is None:  # another process was faster
                 return
             if seen.rows:
                 storage = "webdataset" if (shard / TAR_FILE).exists() else "files"
-                writer = ShardWriter(room / "tmp", shard.parent, claims.owner, storage)
+                writer = ShardWriter(stage / "tmp", shard.parent, claims.owner, storage)
                 for row in seen.rows:
                     writer.add(row)
                 writer.commit([row["key"] for row in seen.rows])
             # Last: a kill before it leaves sound rows twice, and loses none.
-            os.rename(shard, room / FOLDER / shard.name)
+            os.rename(shard, stage / FOLDER / shard.name)
     say(
-        room.parent.name,
+        stage.parent.name,
         f"{seen.num_bad or 1} damaged, first {seen.damaged}; {len(seen.rows)} sound rows kept, the "
-        f"other ones are made again; the old shard is in {room / FOLDER / shard.name}",
+        f"other ones are made again; the old shard is in {stage / FOLDER / shard.name}",
     )

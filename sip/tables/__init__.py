@@ -1,1 +1,1 @@
-"""Tables room: runs in, tables out."""
+"""Tables stage: runs in, tables out."""

@@ -67,9 +67,9 @@ def make(found: Sequence[Point], figure: Figure) -> Any:
     for axis, panel in zip(axes, panels, strict=True):
         here = [point for point in found if point.panel == panel]
         for number, name in enumerate(looks):
-            beside = DODGE * (number - (len(looks) - 1) / 2) if figure.lines else 0.0
+            next_to = DODGE * (number - (len(looks) - 1) / 2) if figure.lines else 0.0
             mine = [p for p in here if p.series == name]
-            _draw_series(axis, mine, looks[name], shapes, figure, beside)
+            _draw_series(axis, mine, looks[name], shapes, figure, next_to)
         if figure.pareto:
             _draw_front(axis, [p for p in here if p.x is not None], figure.pareto)
         if figure.log_x:
@@ -102,15 +102,15 @@ def _draw_series(
     look: dict[str, Any],
     shapes: dict[str, str],
     figure: Figure,
-    beside: float,
+    next_to: float,
 ) -> None:
     """Draw the points of one series with their intervals; points without x as level bands.
 
-    All of it is moved by `beside` points, so that intervals at one x do not hide each other.
+    All of it is moved by `next to` points, so that intervals at one x do not hide each other.
     """
     from matplotlib.transforms import ScaledTranslation
 
-    moved = axis.transData + ScaledTranslation(beside / 72, 0, axis.figure.dpi_scale_trans)
+    moved = axis.transData + ScaledTranslation(next_to / 72, 0, axis.figure.dpi_scale_trans)
     for point in mine:
         half = point.y.half_width or 0.0
         if point.x is None:

@@ -1,4 +1,4 @@
-"""What the arms draw: the rooms that an offline choice names, and who wins over it."""
+"""What the arms draw: the stages that an offline choice names, and who wins over it."""
 
 from functools import cache
 from pathlib import Path
@@ -52,12 +52,12 @@ def made_by(*overrides: str) -> str:
 
 
 @pytest.mark.parametrize("name", ROOMS)
-def test_an_arm_chooses_its_rooms_in_any_combination(name: str) -> None:
+def test_an_arm_chooses_its_stages_in_any_combination(name: str) -> None:
     sample = "augmentation/sample=randaugment"
     chosen = configuration("augmentation=combo", f"augmentation/offline={name}", sample)
-    rooms = chosen.hydra.runtime.choices
-    assert tuple(rooms[room] for room in ("captions", "prompts", "images")) == ROOMS[name]
-    assert rooms["augmentation/sample"] == "randaugment"
+    stages = chosen.hydra.runtime.choices
+    assert tuple(stages[stage] for stage in ("captions", "prompts", "images")) == ROOMS[name]
+    assert stages["augmentation/sample"] == "randaugment"
 
 
 def test_all_arms_draw_something_else() -> None:
@@ -76,8 +76,8 @@ def test_combinations_draw_what_their_arm_draws() -> None:
 def test_the_command_line_wins(name: str) -> None:
     own = ("prompts.noise_rate=0.7", "images=sd15", "captions=blip_beam")
     chosen = configuration(*own, f"augmentation={name}")
-    rooms = chosen.hydra.runtime.choices
-    assert (rooms["images"], rooms["captions"]) == ("sd15", "blip_beam")
+    stages = chosen.hydra.runtime.choices
+    assert (stages["images"], stages["captions"]) == ("sd15", "blip_beam")
     assert chosen.images.model.startswith("stable-diffusion-v1-5/")
     assert build(chosen.prompts).recipe()["noise_rate"] == 0.7
 
@@ -88,9 +88,9 @@ def test_other_prompts_win_over_an_arms_own() -> None:
 
 
 @pytest.mark.parametrize("name", ["alia_like", "dalda_like", "real_guidance"])
-def test_arms_share_the_room_of_their_pictures(name: str) -> None:
+def test_arms_share_the_stage_of_their_images(name: str) -> None:
     ours, sips = offline(f"augmentation={name}"), offline("augmentation=sip")
-    assert ours.room("images").folder == sips.room("images").folder
+    assert ours.stage("images").folder == sips.stage("images").folder
 
 
 @pytest.mark.parametrize(

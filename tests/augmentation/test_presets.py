@@ -43,7 +43,7 @@ MIXES = {
     "moex": "MoEx",
     "moex_cutmix": "MoExCutMix",
 }
-# Arms that name other rooms' choices; in training they are as sip. What they draw: test_arms.
+# Arms that name other stages' choices; in training they are as sip. What they draw: test_arms.
 ROOMS = (
     *("sip_label", "sip_caption", "txt2img", "real_guidance"),
     *("diffusemix_like", "gif_like", "dalda_like", "alia_like"),
@@ -71,7 +71,7 @@ def composed(primary: str, *overrides: str) -> Augmentation:
 
 @cache
 def arm(preset: str) -> Augmentation:
-    """Return a preset; without the other rooms, in half of the time, where it does not name any."""
+    """Return a preset; without the other stages, in half of the time, if it does not name any."""
     if preset in ROOMS:
         return composed("config", f"augmentation={preset}")
     return composed(f"augmentation/{preset}")

@@ -1,4 +1,4 @@
-"""Every YAML of the room: a network whose logits have the right shape, in either profile.
+"""Every YAML of the stage: a network whose logits have the right shape, in either profile.
 
 Large networks are made on torch's meta device: shapes without numbers, in no time.
 """

@@ -29,9 +29,9 @@ def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator:
 
 @pytest.mark.parametrize("per_sample", [1, 2])
 def test_the_floor_is_the_work_that_the_rows_cost(compose, tmp_path: Path, per_sample) -> None:
-    rooms = Offline(compose(f"images.per_sample={per_sample}", "images.num_steps=10"))
-    engine = rooms.generator.load(rooms.runtime)
-    prompts = make_prompts(rooms, 20, tmp_path / "pictures")
+    stages = Offline(compose(f"images.per_sample={per_sample}", "images.num_steps=10"))
+    engine = stages.generator.load(stages.runtime)
+    prompts = make_prompts(stages, 20, tmp_path / "images")
     assert len({prompt.text for prompt in prompts}) == 20 // per_sample
     batches = group_rows(prompts, 4, engine.settings.group)
     assert {len(batch) for batch in batches} == {2, 4}
@@ -76,14 +76,14 @@ def test_the_command_measures_all_three(compose, tmp_path: Path, capsys) -> None
 
 
 def test_the_engine_is_timed_on_the_rows_that_it_stores(compose, tmp_path: Path) -> None:
-    rooms = Offline(compose("runtime.batch_size.images=auto", "images.num_steps=10"))
-    rooms.store.root = tmp_path / "store"
-    prompts = make_prompts(rooms, 6, tmp_path / "pictures")
-    bench = generation.Bench(rooms, prompts, tmp_path)
+    stages = Offline(compose("runtime.batch_size.images=auto", "images.num_steps=10"))
+    stages.store.root = tmp_path / "store"
+    prompts = make_prompts(stages, 6, tmp_path / "images")
+    bench = generation.Bench(stages, prompts, tmp_path)
     assert type(bench.batch_size) is int and bench.batch_size >= 1
     report = bench.prepare("a model")
     assert report.evaluations["engine"] == report.evaluations["floor"]
-    assert report.evaluations["engine"] == sum(map(rooms.generator.num_evaluations, prompts))
+    assert report.evaluations["engine"] == sum(map(stages.generator.num_evaluations, prompts))
     assert report.num_failed == 0 and report.memory["process"] > 1e8
     assert bench.sample == prompts
     seen: list[int] = []
@@ -111,9 +111,9 @@ def test_the_full_size_is_measured_too(compose, monkeypatch, capsys) -> None:
 
 
 def test_samples_cost_what_the_list_costs(compose, tmp_path: Path) -> None:
-    rooms = Offline(compose("images.num_steps=50"))
-    prompts = make_prompts(rooms, 3 * BLOCK, tmp_path)
-    evaluations = rooms.generator.num_evaluations
+    stages = Offline(compose("images.num_steps=50"))
+    prompts = make_prompts(stages, 3 * BLOCK, tmp_path)
+    evaluations = stages.generator.num_evaluations
     costs = [sum(map(evaluations, sample_of(prompts, num))) for num in (0, 10, 25, 99)]
     assert costs == [475, 475, 950, 1425]
     assert sample_of(prompts[:25], 10) == prompts[:25]

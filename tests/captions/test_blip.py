@@ -1,4 +1,4 @@
-"""BLIP: a picture's captions are its own, nucleus and beams are transformers' own."""
+"""BLIP: a image's captions are its own, nucleus and beams are transformers' own."""
 
 import gc
 import weakref
@@ -15,14 +15,14 @@ from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
 from sip.device.batches import reader
-from tests.captions.pictures import captions_of, loaded, make_samples
+from tests.captions.images import captions_of, loaded, make_samples
 
 MIN_TOKENS, MAX_TOKENS = 3, 8
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    """A random miniature BLIP whose next token depends on the picture and on the token before."""
+    """A random miniature BLIP whose next token depends on the image and on the token before."""
     from sip.stack.captioner import captioner, processor
 
     folder, blip_processor = tmp_path_factory.mktemp("captioner"), processor()
@@ -40,7 +40,7 @@ def model(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> list[Sample]:
-    return make_samples(tmp_path_factory.mktemp("pictures"))
+    return make_samples(tmp_path_factory.mktemp("images"))
 
 
 def blip(model: str, **changed) -> Blip:
@@ -59,7 +59,7 @@ BEAM = {"sampling": "beam", "top_p": None, "num_beams": 3, "num_captions": 3}
 def test_captions_do_not_depend_on_the_batch(model, samples, choice):
     captioner = loaded(blip(model, **choice))
     alone = captions_of(captioner, samples, batch=1)
-    assert len({tuple(row) for row in alone}) == len(samples)  # the picture matters
+    assert len({tuple(row) for row in alone}) == len(samples)  # the image matters
     assert captions_of(captioner, samples) == alone
     assert captions_of(captioner, samples, batch=4) == alone
     assert captions_of(captioner, samples[::-1], batch=3) == alone[::-1]
@@ -90,17 +90,17 @@ def test_candidates_are_without_repetitions(model, samples):
     assert [len(row) for row in captions_of(greedy, samples)] == [1] * len(samples)
 
 
-def test_pictures_are_prepared_in_threads(model, samples):
+def test_images_are_prepared_in_threads(model, samples):
     captioner = loaded(blip(model))
-    pictures = [read_rgb(sample.path, None) for sample in samples]
+    loaded_images = [read_rgb(sample.path, None) for sample in samples]
     processor = BlipProcessor.from_pretrained(model, backend="pil")
-    expected = processor(images=pictures, return_tensors="pt").pixel_values
+    expected = processor(images=loaded_images, return_tensors="pt").pixel_values
     with ThreadPoolExecutor(8) as pool:
-        for prepared in pool.map(captioner.prepare, [pictures] * 40):
+        for prepared in pool.map(captioner.prepare, [loaded_images] * 40):
             assert torch.equal(prepared, expected)
 
 
-def test_the_vision_model_runs_once_a_picture(model, samples):
+def test_the_vision_model_runs_once_a_image(model, samples):
     captioner, seen = loaded(blip(model)), []
     captioner.network.vision_model.register_forward_hook(
         lambda module, args, output: seen.append(len(output.last_hidden_state))

@@ -18,7 +18,7 @@ from transformers import (
 from sip.captions.blip2 import Blip2
 from sip.core.errors import UserError
 from sip.dataset.base import Sample
-from tests.captions.pictures import captions_of, loaded, make_samples
+from tests.captions.images import captions_of, loaded, make_samples
 
 MIN_TOKENS, MAX_TOKENS, NUM_QUERIES = 3, 8, 6
 LIMITS = {"min_new_tokens": MIN_TOKENS, "max_new_tokens": MAX_TOKENS}
@@ -60,7 +60,7 @@ def text_config(vocabulary: int, end: int) -> dict:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    """A random BLIP-2 in shards, as the hub's, whose words depend on the picture."""
+    """A random BLIP-2 in shards, as the hub's, whose words depend on the image."""
     folder = tmp_path_factory.mktemp("blip2")
     processor = Blip2Processor(
         BlipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer(), NUM_QUERIES
@@ -88,7 +88,7 @@ def model(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> list[Sample]:
-    return make_samples(tmp_path_factory.mktemp("pictures"))
+    return make_samples(tmp_path_factory.mktemp("images"))
 
 
 def blip2(model: str, **changed) -> Blip2:
@@ -110,7 +110,7 @@ def test_captions_do_not_depend_on_the_batch(model, samples, choice):
 
 
 def stock(model: str, samples: list[Sample], **options) -> list[list[str]]:
-    """Return what transformers' own `generate` says of one picture at a time."""
+    """Return what transformers' own `generate` says of one image at a time."""
     reference = Blip2ForConditionalGeneration.from_pretrained(model, dtype=torch.float32).eval()
     processor = Blip2Processor.from_pretrained(model, backend="pil")
     rows = []
@@ -146,7 +146,7 @@ def test_samples_equal_stock_generate_with_the_same_draws(model, samples):
     assert captions_of(loaded(blip2(model, seed=1)), samples) != expected
 
 
-def test_the_picture_is_seen_and_read_once(model, samples):
+def test_the_image_is_seen_and_read_once(model, samples):
     captioner, seen, read = loaded(blip2(model)), [], []
     captioner.network.vision_model.register_forward_hook(
         lambda module, args, output: seen.append(len(output.last_hidden_state))

@@ -6,7 +6,7 @@ import pytest
 
 from sip.captions.class_name import ClassName
 from sip.core.errors import UserError
-from tests.captions.pictures import captions_of, loaded, make_samples
+from tests.captions.images import captions_of, loaded, make_samples
 
 
 def test_class_name(tmp_path):
@@ -17,7 +17,7 @@ def test_class_name(tmp_path):
         ClassName("a thing")
 
 
-def test_a_picture_in_two_classes_has_two_rows(tmp_path):
+def test_a_image_in_two_classes_has_two_rows(tmp_path):
     captioner, (sample, *_) = ClassName("a {label}"), make_samples(tmp_path, 2)
     other = replace(sample, sample_id="cat/1.png", class_name="cat")
     assert captioner.key(sample) != captioner.key(other)

@@ -108,7 +108,7 @@ def test_what_is_frozen_does_not_change(name, tuning, stored, splits, tmp_path, 
     head = stored[name].create(3).pretrained_cfg["classifier"]
     changed = {key for key in after if not torch.equal(after[key], before[key])}
     trained = {key for key in after if "lora_" in key or key.startswith(f"model.{head}.")}
-    if isinstance(tuning, LoRA):  # peft keeps the first head beside the trained one
+    if isinstance(tuning, LoRA):  # peft keeps the first head next to the trained one
         trained |= {key for key in after if "modules_to_save" in key}
         trained = {key for key in trained if "original_module" not in key}
         assert any("lora_A" in key for key in trained)
@@ -197,10 +197,10 @@ def test_kept_features_give_the_training_that_images_give(stored, splits, tmp_pa
     values = recipe(tuning=Probe(), optimizer="sgd", lr=0.1)
     kept = run(splits, tmp_path / "a", stored["test_resnet"], values)
     monkeypatch.setattr("sip.classifier.train.can_be_kept", lambda *_: False)
-    anew = run(splits, tmp_path / "b", stored["test_resnet"], values)
-    for ours, theirs in zip(kept.history, anew.history, strict=True):
+    again = run(splits, tmp_path / "b", stored["test_resnet"], values)
+    for ours, theirs in zip(kept.history, again.history, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
-    states = load_file(kept.checkpoint), load_file(anew.checkpoint)
+    states = load_file(kept.checkpoint), load_file(again.checkpoint)
     for key in states[0]:
         torch.testing.assert_close(states[0][key], states[1][key], atol=1e-4, rtol=1e-3)
 

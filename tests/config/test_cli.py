@@ -17,8 +17,8 @@ CONF = {
     "config": """
         defaults:
           - _self_
-          - room: blip
-          - room/rule: linear
+          - stage: blip
+          - stage/rule: linear
           - override hydra/hydra_logging: none
           - override hydra/job_logging: none
         seed: 0
@@ -30,9 +30,9 @@ CONF = {
           run: {dir: .}
           sweep: {dir: runs, subdir: .}
         """,
-    "room/blip": "noise_rate: 0.5\nmissing: ???",
-    "room/blip_beam": "noise_rate: 0.7\nmissing: ???",
-    "room/rule/linear": "low: 1",
+    "stage/blip": "noise_rate: 0.5\nmissing: ???",
+    "stage/blip_beam": "noise_rate: 0.7\nmissing: ???",
+    "stage/rule/linear": "low: 1",
     "exp/first": "# @package _global_\nseed: 7",
     "hydra/help/config": """
         template: |
@@ -53,11 +53,11 @@ def task(config):
     if config.mode == "bug":
         raise ValueError("a bug")
     if config.mode == "missing":
-        config.room.missing
+        config.stage.missing
     if config.mode == "slow":
         print("ready", flush=True)
         time.sleep(60)
-    print(f"seed {config.seed} noise {config.room.noise_rate}")
+    print(f"seed {config.seed} noise {config.stage.noise_rate}")
     assert "torch" not in sys.modules
 
 if __name__ == "__main__":
@@ -97,7 +97,7 @@ def run(toy: Path, cwd: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_a_good_command_runs_and_leaves_nothing_behind(toy: Path, tmp_path: Path) -> None:
-    code, out, err = run(toy, tmp_path, "+exp=first", "room=blip_beam")
+    code, out, err = run(toy, tmp_path, "+exp=first", "stage=blip_beam")
     assert (code, out, err) == (0, "seed 7 noise 0.7\n", "")
     assert list(tmp_path.iterdir()) == []
 
@@ -105,21 +105,24 @@ def test_a_good_command_runs_and_leaves_nothing_behind(toy: Path, tmp_path: Path
 def test_help_lists_groups_and_choices(toy: Path, tmp_path: Path) -> None:
     code, out, err = run(toy, tmp_path, "--help")
     assert (code, err) == (0, "")
-    groups = ["exp: first", "room: blip, blip_beam", "room/rule: linear"]
+    groups = ["exp: first", "stage: blip, blip_beam", "stage/rule: linear"]
     assert out.splitlines() == ["A toy.", *groups, "That is all."]
 
 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("room.noise_rat=0.3", "room.noise_rat=0.3: no such key; did you mean room.noise_rate?"),
-        ("noise_rate=0.3", "noise_rate=0.3: no such key; did you mean room.noise_rate?"),
-        ("rooom=blip", "rooom=blip: no such key; did you mean room?"),
+        ("stage.noise_rat=0.3", "stage.noise_rat=0.3: no such key; did you mean stage.noise_rate?"),
+        ("noise_rate=0.3", "noise_rate=0.3: no such key; did you mean stage.noise_rate?"),
+        ("rooom=blip", "rooom=blip: no such key; did you mean stage?"),
         ("x=1", "x=1: no such key; --help lists the groups, --cfg job all keys"),
-        ("room=blipp", "room=blipp: no such choice; did you mean blip?; there are blip, blip_beam"),
+        (
+            "stage=blipp",
+            "stage=blipp: no such choice; did you mean blip?; there are blip, blip_beam",
+        ),
         ("+exp=frist", "exp=frist: no such choice; did you mean first?; there are first"),
         ("+epx=first", "+epx=first: no such group or key; did you mean exp?"),
-        ("+room/rulee=x", "+room/rulee=x: no such group or key; did you mean room/rule?"),
+        ("+stage/rulee=x", "+stage/rulee=x: no such group or key; did you mean stage/rule?"),
         ("exp=first", "exp=first: exp has no default choice to override; write +exp=first"),
         ("+seed=1", "Could not append to config. An item is already at 'seed'"),
         ("seed", "'seed': must be key=value"),
@@ -142,24 +145,24 @@ def test_the_override_that_is_wrong_is_named(toy: Path, tmp_path: Path) -> None:
 
 def test_a_folder_of_ones_own_adds_choices(toy: Path, tmp_path: Path) -> None:
     for name, text in {
-        "exp/own": "# @package _global_\ndefaults:\n  - override /room: own\nseed: 3",
-        "room/own": "defaults:\n  - blip\n  - _self_\nnoise_rate: 0.9\nextra: 1",
+        "exp/own": "# @package _global_\ndefaults:\n  - override /stage: own\nseed: 3",
+        "stage/own": "defaults:\n  - blip\n  - _self_\nnoise_rate: 0.9\nextra: 1",
     }.items():
         file = tmp_path / "my conf" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     code, out, err = run(toy, tmp_path, f"--config-dir={tmp_path / 'my conf'}", "+exp=own")
     assert (code, out, err) == (0, "seed 3 noise 0.9\n", "")
-    code, out, err = run(toy, tmp_path, "room=own", "--config-dir", "my conf", "+exp=own")
+    code, out, err = run(toy, tmp_path, "stage=own", "--config-dir", "my conf", "+exp=own")
     assert (code, out, err) == (0, "seed 3 noise 0.9\n", "")
     _, out, _ = run(toy, tmp_path, "--config-dir", "my conf", "--help")
     assert "exp: first, own\nroom: blip, blip_beam, own\n" in out
     for argument, message in {
         "+epx=own": "+epx=own: no such group or key; did you mean exp?",
         "+exp=owm": "exp=owm: no such choice; did you mean own?; there are first, own",
-        "room.extr=2": "room.extr=2: no such key; did you mean room.extra?",
+        "stage.extr=2": "stage.extr=2: no such key; did you mean stage.extra?",
     }.items():
-        code, _, err = run(toy, tmp_path, "--config-dir", "my conf", "room=own", argument)
+        code, _, err = run(toy, tmp_path, "--config-dir", "my conf", "stage=own", argument)
         assert code == 2 and err == f"error: {message}\n"
     code, _, err = run(toy, tmp_path, "--config-dir", "other", "+exp=own")
     assert (
@@ -168,12 +171,12 @@ def test_a_folder_of_ones_own_adds_choices(toy: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_would_never_be_read_is_refused(toy: Path, tmp_path: Path) -> None:
-    file = tmp_path / "mine" / "room" / "blip.yaml"
+    file = tmp_path / "mine" / "stage" / "blip.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("noise_rate: 0.1\n")
     code, _, err = run(toy, tmp_path, "--config-dir", "mine")
     assert code == 2 and err.count("\n") == 1
-    assert err.startswith("error: mine/room/blip.yaml: must have a name of its own")
+    assert err.startswith("error: mine/stage/blip.yaml: must have a name of its own")
 
 
 def test_a_command_without_arguments_runs(toy: Path, tmp_path: Path) -> None:
@@ -182,9 +185,11 @@ def test_a_command_without_arguments_runs(toy: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_one_line_in_a_multirun_too(toy: Path, tmp_path: Path) -> None:
-    code, _, err = run(toy, tmp_path, "-m", "seed=0,1", "room.noise_rat=0.3,0.7")
+    code, _, err = run(toy, tmp_path, "-m", "seed=0,1", "stage.noise_rat=0.3,0.7")
     assert code == 2 and err.count("\n") == 1
-    assert err.startswith("error: room.noise_rat=0.3,0.7: no such key; did you mean room.noise_rat")
+    assert err.startswith(
+        "error: stage.noise_rat=0.3,0.7: no such key; did you mean stage.noise_rat"
+    )
 
 
 def test_a_users_mistake_is_one_line(toy: Path, tmp_path: Path) -> None:

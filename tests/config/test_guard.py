@@ -42,9 +42,9 @@ def write(folder: Path, text: str, name: str = "exp/x.yaml") -> Path:
 )
 def test_a_target_must_be_trusted(values: dict[str, Any], got: str) -> None:
     with pytest.raises(UserError, match=r": must be below sip\.augmentation\.,") as caught:
-        check_targets({"room": values})
-    assert str(caught.value).startswith(f"room.{got}") and "\n" not in str(caught.value)
-    check_targets({"room": {"_target_": "${known}"}})  # refused when it is built
+        check_targets({"stage": values})
+    assert str(caught.value).startswith(f"stage.{got}") and "\n" not in str(caught.value)
+    check_targets({"stage": {"_target_": "${known}"}})  # refused when it is built
 
 
 @pytest.mark.parametrize(

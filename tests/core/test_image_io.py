@@ -153,7 +153,7 @@ def encoded(image_format: str) -> bytes:
 
 BROKEN = {
     "empty.jpg": b"",
-    "text.png": b"not a picture\n" * 9,
+    "text.png": b"not a image\n" * 9,
     "truncated.png": encoded("PNG")[:4000],
     "truncated.jpg": encoded("JPEG")[:2000],
     "truncated.webp": encoded("WEBP")[:1000],
@@ -164,7 +164,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_files_are_named_in_one_line(tmp_path, name):
     (tmp_path / name).write_bytes(BROKEN[name])
-    with pytest.raises(ValueError, match=f"{name}: expected a readable picture: .") as caught:
+    with pytest.raises(ValueError, match=f"{name}: expected a readable image: .") as caught:
         read_rgb(tmp_path / name, 8)
     assert "\n" not in str(caught.value)
 
@@ -175,13 +175,13 @@ def test_broken_members_of_a_tar_file_are_named_in_one_line(tmp_path, name):
     member = tars.member(name, BROKEN[name])
     tar.write_bytes(member + tars.member("b.png", whole) + tars.END)
     with pytest.raises(
-        ValueError, match=r"a\.tar::512:\d+: expected a readable picture: ."
+        ValueError, match=r"a\.tar::512:\d+: expected a readable image: ."
     ) as caught:
         read_rgb(tars.reference(tar, 0, len(BROKEN[name])), 8)
     assert "\n" not in str(caught.value)
     assert read_rgb(tars.reference(tar, len(member), len(whole)), None).size == (64, 64)
     tar.write_bytes(b"")
-    with pytest.raises(ValueError, match="expected a readable picture"):
+    with pytest.raises(ValueError, match="expected a readable image"):
         read_rgb(tars.reference(tar, 0, 10), 8)
     with pytest.raises(ValueError, match="No such file"):
         read_rgb(f"{tmp_path}/none.tar::512:10", 8)
@@ -202,8 +202,8 @@ def test_tensor_and_file_are_inverse(tmp_path, file_format):
     assert tensor.shape == (2, 3, 5, 7) and tensor.dtype == torch.float32
     assert tensor[1, 2, 3, 4].item() == pytest.approx(values[1, 3, 4, 2] / 255)
     path = tmp_path / f"a{SUFFIXES[file_format]}"
-    for picture, image in zip(tensor, values, strict=True):
-        path.write_bytes(encode(picture, file_format))
+    for pixels, image in zip(tensor, values, strict=True):
+        path.write_bytes(encode(pixels, file_format))
         assert np.array_equal(pixels(path), image)
     path.write_bytes(encode(torch.tensor([-1.0, 0.5, 2.0]).view(3, 1, 1), file_format))
     assert pixels(path).tolist() == [[[0, 128, 255]]]
@@ -217,11 +217,11 @@ def test_jpeg_keeps_the_colours_resolution(tmp_path):
 
 
 @pytest.mark.parametrize("file_format", SUFFIXES)
-def test_a_picture_is_the_same_bytes_each_time(file_format):
-    picture = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(0))
+def test_a_image_is_the_same_bytes_each_time(file_format):
+    pixels = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(0))
     for dtype in (torch.float32, torch.float64):
-        assert encode(picture.to(dtype), file_format) == encode(picture, file_format)
-    with Image.open(io.BytesIO(encode(picture, file_format))) as image:
+        assert encode(pixels.to(dtype), file_format) == encode(pixels, file_format)
+    with Image.open(io.BytesIO(encode(pixels, file_format))) as image:
         assert image.format == file_format.upper() and image.size == (24, 16)
         assert Image.registered_extensions()[SUFFIXES[file_format]] == image.format
 

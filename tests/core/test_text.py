@@ -75,7 +75,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
     assert done.returncode == 0 and b"root:" not in (tmp_path / "t.log").read_bytes()
 
 
-def test_class_names_are_no_formulas_in_pictures(tmp_path: Path) -> None:
+def test_class_names_are_no_formulas_in_images(tmp_path: Path) -> None:
     names = ["$\\frac{1$", "a$b$c", "\\$5", "x" * 10_000]
     labels = torch.tensor([0, 1, 2, 3])
     write_confusion(torch.eye(4), labels, names, tmp_path / "confusion.png")

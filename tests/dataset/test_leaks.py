@@ -18,7 +18,7 @@ from tests.dataset.trees import source
 
 
 def scene(number: int, size: int = 96) -> Image.Image:
-    """Return a smooth random picture."""
+    """Return a smooth random image."""
     noise = np.random.default_rng(number).normal(size=(size, size, 3))
     smooth = gaussian_filter(noise, (size / 12, size / 12, 0))
     pixels = np.clip(128 + 60 * smooth / smooth.std(), 0, 255).astype(np.uint8)
@@ -26,13 +26,13 @@ def scene(number: int, size: int = 96) -> Image.Image:
 
 
 def sample(path: Path, split: Split) -> Sample:
-    """Return a row for a picture file."""
+    """Return a row for a image file."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Sample(path.stem, str(path), 0, "cat", split, 96, 96, sha256)
 
 
-def write(path: Path, picture: Image.Image, **options: int) -> Path:
-    picture.save(path, **options)
+def write(path: Path, image: Image.Image, **options: int) -> Path:
+    image.save(path, **options)
     return path
 
 
@@ -71,7 +71,7 @@ def test_search_of_nothing() -> None:
 
 def test_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
     scenes = [scene(number) for number in range(30)]
-    train = [write(tmp_path / f"a{i}.png", picture) for i, picture in enumerate(scenes)]
+    train = [write(tmp_path / f"a{i}.png", image) for i, image in enumerate(scenes)]
     test = [
         write(tmp_path / "same.png", scenes[3]),
         write(tmp_path / "worse.jpg", scenes[4], quality=30),
@@ -79,7 +79,7 @@ def test_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
         write(tmp_path / "darker.png", scenes[6].point(lambda value: value * 0.6)),
         *(write(tmp_path / f"b{i}.png", scene(100 + i)) for i in range(30)),
     ]
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     parts: dict[Split, list[Sample]] = {
         "train": [sample(path, "train") for path in (*train, tmp_path / "broken.png")],
         "val": [],
@@ -103,8 +103,8 @@ def test_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
 def test_jpeg_is_read_small_and_hashes_the_same(tmp_path: Path) -> None:
     files = []
     for i in range(8):
-        picture = scene(i, 400)
-        files += [write(tmp_path / f"{i}.png", picture), write(tmp_path / f"{i}.jpg", picture)]
+        image = scene(i, 400)
+        files += [write(tmp_path / f"{i}.png", image), write(tmp_path / f"{i}.jpg", image)]
     hashes, readable = hash_images([str(file) for file in files], 2)
     assert readable.all()
     assert (np.bitwise_count(hashes[::2] ^ hashes[1::2]) <= MOST).all()

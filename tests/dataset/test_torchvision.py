@@ -49,7 +49,7 @@ FIRST_OF_VAL = [
     f"cifar10/train/{n:05d}" for n in (58, 67, 87)
 ]  # of CIFAR-10 in the profile's parts; a change would move val
 
-# classes; pictures a class in train, val, test
+# classes; images a class in train, val, test
 EXPECTED = {
     "cifar10": (10, 9, 1, 2),
     "cifar100": (100, 2, 1, 1),

@@ -56,8 +56,8 @@ def test_cls_and_class_names(tmp_path: Path) -> None:
     row = rows["train-0/0004"]
     assert (row.label, row.class_name, row.width, row.height) == (0, "grey cat", 10, 6)
     assert row.path.startswith(f"{tmp_path / 'train-0.tar'}::")
-    with Image.open(io.BytesIO(encoded(28, "PNG"))) as picture:
-        assert read_rgb(row.path, None).tobytes() == picture.convert("RGB").tobytes()
+    with Image.open(io.BytesIO(encoded(28, "PNG"))) as image:
+        assert read_rgb(row.path, None).tobytes() == image.convert("RGB").tobytes()
     named = dataset(tmp_path, shards=shards, classes=["a", "b"], prompt_names={"b": "bee"})
     assert named.class_names == ("a", "bee")
     assert named.recipe() != read.recipe()
@@ -109,13 +109,13 @@ def test_labels_of_json(tmp_path: Path) -> None:
 
 
 def test_what_export_writes(tmp_path: Path) -> None:
-    pictures = []
+    images = []
     for i in range(8):
         (tmp_path / f"{i}.png").write_bytes(encoded(i, "PNG"))
         facts = {"label": i % 2, "class_name": ("a/b: 犬", "zero")[i % 2], "prompt": None}
-        pictures.append(ExportImage(f"id{i}", str(tmp_path / f"{i}.png"), None, facts))
+        images.append(ExportImage(f"id{i}", str(tmp_path / f"{i}.png"), None, facts))
     (tmp_path / "out").mkdir()
-    write(pictures, tmp_path / "out", 3)
+    write(images, tmp_path / "out", 3)
     read = dataset(tmp_path / "out", val_fraction=0, test_fraction=0)
     assert read.class_names == ("a/b: 犬", "zero")
     assert len(read.samples("train")) == 8 and read.samples("val") == []

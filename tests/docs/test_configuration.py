@@ -14,7 +14,7 @@ FILES = sorted(file for file in CONF.rglob("*.yaml") if "hydra" not in file.part
 CHOICES = [file for file in FILES if file.parent.name != "_base"]
 
 MADE_UP = """\
-# @package room
+# @package stage
 # What it is,
 # in two lines.
 defaults:
@@ -23,7 +23,7 @@ defaults:
   - override hydra/help: toy
   - metrics: [one, two]
 
-_target_: sip.room.Thing
+_target_: sip.stage.Thing
 plain: 5  # a number >= 1
 text: "a # in it"   # and one behind
 empty:    # nothing
@@ -64,7 +64,7 @@ def test_comments_defaults_and_choices_of_a_yaml(tmp_path: Path) -> None:
     (tmp_path / "thing.yaml").write_text(MADE_UP)
     choice = yaml_options.read_choice(tmp_path / "thing.yaml")
     assert choice.header == "What it is, in two lines."
-    assert (choice.package, choice.target) == ("room", "sip.room.Thing")
+    assert (choice.package, choice.target) == ("stage", "sip.stage.Thing")
     assert choice.base is None
     assert choice.chooses == ["`captions=blip`", "`metrics=[one, two]`"]
     assert [(one.name, one.default, one.comment) for one in choice.options] == [
@@ -87,7 +87,7 @@ def test_a_preset_has_the_options_of_its_base_with_its_own_in_their_place(tmp_pa
     (tmp_path / "further.yaml").write_text("defaults: [preset, _self_]\nplain: 6\n")
     preset = yaml_options.read_choice(tmp_path / "preset.yaml")
     further = yaml_options.read_choice(tmp_path / "further.yaml")
-    assert (preset.package, preset.target, preset.base) == ("room", "sip.room.Thing", "thing")
+    assert (preset.package, preset.target, preset.base) == ("stage", "sip.stage.Thing", "thing")
     assert preset.chooses == ["`captions=blip_beam`", "`metrics=[one, two]`"]
     options = [(one.name, one.default, one.comment, one.base) for one in preset.options]
     assert options[:4] == [

@@ -206,7 +206,7 @@ def test_speed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     drawing, training = speed.speed(plain, quick)
     assert "images/s on cpu with the miniature model: 32 px, 4 U-Net evaluations" in drawing.text
     assert float(drawing.text.split()[0]) > 0
-    assert training.text.endswith("ms a step on cpu: resnet50, 32 pictures of 32 px")
+    assert training.text.endswith("ms a step on cpu: resnet50, 32 images of 32 px")
     assert list(tmp_path.iterdir()) == []
 
 

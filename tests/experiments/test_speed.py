@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from experiments.speed import formats, memory, storage, training, training_loops
-from experiments.speed.training_files import drawn_beside, photographs
+from experiments.speed.training_files import drawn_next_to, photographs
 from experiments.speed.training_loops import Case
 from sip.augmentation.base import Augmentation
 from sip.augmentation.mix.none import NoMix
@@ -70,10 +70,10 @@ def test_training_is_measured(
 
 def test_timm_reads_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = photographs(tmp_path / "a", 2)
-    beside = drawn_beside(rows, tmp_path / "b")
+    next_to = drawn_next_to(rows, tmp_path / "b")
     backbone = Timm("test_resnet", None, None, None, None, 0.0, 64, None, None)
     values = recipe(optimizer="sgd", lr=0.1, steps=2, batch_size=2, warmup_steps=1, val_every=2)
-    case = Case("a model", backbone, values, 10, rows, beside, torch.device("cpu"))
+    case = Case("a model", backbone, values, 10, rows, next_to, torch.device("cpu"))
     seen: list[torch.Tensor] = []
 
     def keep(case: Case, module: object, batches: object) -> Turn:
@@ -86,7 +86,7 @@ def test_timm_reads_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in backbone.normalisation)
     shown = [(image * std + mean) * 255 for image in torch.cat(seen)]
     nearest = []
-    for row in [*rows, *beside]:
+    for row in [*rows, *next_to]:
         ours = torch.from_numpy(np.array(read_rgb(row.path, 64))).permute(2, 0, 1)
         errors = [float((image - ours).abs().mean()) for image in shown]
         assert min(errors) < 2  # of 255: its crop is half a pixel off

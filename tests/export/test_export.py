@@ -126,7 +126,7 @@ def test_the_originals_hash_is_in_the_provenance(options: Make, run: Path) -> No
     assert found == [hashes[first]] * 7
 
 
-def test_a_picture_used_twice_is_there_twice(options: Make, run: Path) -> None:
+def test_a_image_used_twice_is_there_twice(options: Make, run: Path) -> None:
     change(run, lambda rows: rows + [row for row in rows if row["id"] == f"{0:024x}"])
     export(options())
     names = sorted(path.stem for path in options().output.rglob("*.png"))
@@ -135,9 +135,7 @@ def test_a_picture_used_twice_is_there_twice(options: Make, run: Path) -> None:
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("in_tar", [False, True])
-def test_a_damaged_picture_is_named(
-    options: Make, run: Path, file_format: str, in_tar: bool
-) -> None:
+def test_a_damaged_image_is_named(options: Make, run: Path, file_format: str, in_tar: bool) -> None:
     wanted = Source(run, None, False).images()
     image = next(p for p in wanted if (split_reference(p.file) is not None) == in_tar)
     path, offset, _ = split_reference(image.file) or (image.file, 0, 0)
@@ -266,7 +264,7 @@ def test_the_configuration_states_the_options() -> None:
     assert config.format in FORMATS
 
 
-def test_the_bar_counts_the_pictures(
+def test_the_bar_counts_the_images(
     options: Make, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []

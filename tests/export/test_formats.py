@@ -95,7 +95,7 @@ def test_webdataset_reads_the_tar_files(options: Make) -> None:
     gc.collect()
 
 
-def test_parquet_files_hold_pictures_and_provenance(options: Make) -> None:
+def test_parquet_files_hold_images_and_provenance(options: Make) -> None:
     made = options(format="datasets")
     export(made)
     files = sorted((made.output / "data").iterdir())

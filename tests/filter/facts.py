@@ -1,4 +1,4 @@
-"""Made-up drawn pictures, and what is known of them."""
+"""Made-up generated images, and what is known of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ CLASS_NAMES = ("cat", "dog", "ox")
 
 
 def candidates(labels: Sequence[int], per_sample: int = 1) -> list[Candidate]:
-    """Return `per_sample` pictures of an original for each label."""
+    """Return `per_sample` images of an original for each label."""
     return [
         Candidate(
             image_id=f"image{sample}-{variant}",
@@ -52,7 +52,7 @@ class Known:
 
 
 def random_facts(drawn: Sequence[Candidate], size: int = 8, seed: int = 0) -> Known:
-    """Return random unit vectors of all pictures and prompts, and random probabilities."""
+    """Return random unit vectors of all images and prompts, and random probabilities."""
     rng = np.random.default_rng(seed)
     names = [one.sha256 for one in drawn] + [one.source_sha256 for one in drawn]
     names += [f"a photo of a {name}" for name in CLASS_NAMES]

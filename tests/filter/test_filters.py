@@ -99,14 +99,14 @@ def test_only_confident_contradictions_are_rejected() -> None:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Candidate]:
-    """Pictures: 0 and 3 differ; 1 is a copy of its original, 2 of 0, 4 nearly of 3."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    """Images: 0 and 3 differ; 1 is a copy of its original, 2 of 0, 4 nearly of 3."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
 
     def save(name: str, seed: int, **options: int) -> str:
         coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
-        picture = Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)
+        image = Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)
         path = folder / name
-        picture.save(path, **options)
+        image.save(path, **options)
         return str(path)
 
     drawn = []
@@ -146,7 +146,7 @@ def test_a_cosine_above_the_threshold_makes_a_copy() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_each_picture_is_compared_with_the_kept_ones_before_it(
+def test_each_image_is_compared_with_the_kept_ones_before_it(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duplicate, "BLOCK", 3)

@@ -30,26 +30,26 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Three source pictures; the last is neither square nor of the right size."""
-    folder = tmp_path_factory.mktemp("pictures")
+def source_images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Three source images; the last is neither square nor of the right size."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     paths = []
     for index, (height, width) in enumerate([(8, 8), (8, 8), (12, 9)]):
         pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        picture = Image.fromarray(pixels).resize((width * 4, height * 4), Image.Resampling.BICUBIC)
+        image = Image.fromarray(pixels).resize((width * 4, height * 4), Image.Resampling.BICUBIC)
         paths.append(str(folder / f"{index}.png"))
-        picture.save(paths[-1])
+        image.save(paths[-1])
     return paths
 
 
 @pytest.fixture
-def make_prompt(pictures):
+def make_prompt(source_images):
     def make(index: int, **changes) -> Prompt:
         words = ("three", "seven", "nine")[index % 3]
         values = {
             "sample_id": f"sample-{index}",
-            "source": pictures[index % 3],
+            "source": source_images[index % 3],
             "source_sha256": f"sha-{index % 3}",
             "label": index % 3,
             "class_name": words,

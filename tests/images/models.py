@@ -45,7 +45,7 @@ def autoencoder(**changes) -> AutoencoderKL:
     }
     vae = AutoencoderKL(**(values | changes))
     with torch.no_grad():
-        vae.decoder.conv_out.weight.mul_(8)  # else all pictures are nearly grey
+        vae.decoder.conv_out.weight.mul_(8)  # else all images are nearly grey
     return vae
 
 

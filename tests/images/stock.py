@@ -1,4 +1,4 @@
-"""diffusers' own pipelines and compel, called for one picture at a time: the reference."""
+"""diffusers' own pipelines and compel, called for one image at a time: the reference."""
 
 import inspect
 
@@ -42,7 +42,7 @@ def conjunction(prompt):
 
 
 def call(pipeline, prompt, num_steps=10, size=32, **kwargs):
-    """Draw one picture; without a text in `kwargs`, that of the prompt, unweighted."""
+    """Draw one image; without a text in `kwargs`, that of the prompt, unweighted."""
     if "prompt_embeds" not in kwargs:
         kwargs = {"prompt": prompt.text, "negative_prompt": prompt.negative_prompt} | kwargs
     if "image" in inspect.signature(pipeline.__call__).parameters:
@@ -63,10 +63,10 @@ def call(pipeline, prompt, num_steps=10, size=32, **kwargs):
 
 def assert_equal(drawn, prompts, expected):
     """Compare each row with what `expected` draws for its prompt."""
-    pictures = [expected(row) for row in prompts]
-    for row, picture in zip(prompts, pictures, strict=True):
+    images = [expected(row) for row in prompts]
+    for row, image in zip(prompts, images, strict=True):
         assert drawn[row.image_id].status == "ok"
-        torch.testing.assert_close(drawn[row.image_id].pixels, picture, atol=TOLERANCE, rtol=0)
-    spread = torch.stack(pictures)
-    # The comparison is not of greys, nor of one picture with itself.
+        torch.testing.assert_close(drawn[row.image_id].pixels, image, atol=TOLERANCE, rtol=0)
+    spread = torch.stack(images)
+    # The comparison is not of greys, nor of one image with itself.
     assert spread.std() > 0.05 and spread.std(0).mean() > 0.02

@@ -45,7 +45,7 @@ def prompts(tmp_path) -> list[Prompt]:
         path = tmp_path / f"{number}.png"
         Image.fromarray(np.full((8, 8, 3), number * 40, dtype=np.uint8)).save(path)
         if number == 4:
-            path.write_bytes(b"no picture")
+            path.write_bytes(b"no image")
         for variant in range(4):
             rate = (0.3, 0.7)[variant % 2]
             spans = (Span("a photo", 1.0),)
@@ -94,7 +94,7 @@ def test_a_batch_that_does_not_fit_is_halved(prompts, fits, capsys) -> None:
     assert "8 rows at once do not fit into memory, going on with 4" in capsys.readouterr().err
 
 
-def test_a_picture_that_does_not_fit_alone_is_one_line(prompts) -> None:
+def test_a_image_that_does_not_fit_alone_is_one_line(prompts) -> None:
     with pytest.raises(UserError, match="a single image does not fit .*use a smaller images"):
         drawn_by(Passing(fits=0), prompts, 4)
 

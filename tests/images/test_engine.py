@@ -1,4 +1,4 @@
-"""What the engine promises beside the pixels themselves."""
+"""What the engine promises next to the pixels themselves."""
 
 from collections import Counter
 
@@ -216,10 +216,10 @@ def test_short_batches_are_filled_up_where_calls_are_compiled(
         for part in (family.denoiser, family.vae.encoder, family.vae.decoder)
     ]
     rows = count_rows(family.denoiser)
-    pictures, originals = count_rows(family.vae.decoder), count_rows(family.vae.encoder)
+    loaded_images, originals = count_rows(family.vae.decoder), count_rows(family.vae.encoder)
     drawn = generate(engine, prompts, 4)
     assert len(group_rows(prompts, 4, generator.group)) == 4
-    assert set(rows) == {4, 8} and set(pictures) == {4} and set(originals) == {3}
+    assert set(rows) == {4, 8} and set(loaded_images) == {4} and set(originals) == {3}
     for row in prompts:  # the rows that fill up count for nothing
         assert drawn[row.image_id].unet_evaluations == generator.num_evaluations(row)
     for image_id, row in generate(generator, prompts, 4).items():

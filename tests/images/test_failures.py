@@ -1,4 +1,4 @@
-"""Pictures that are no good: recorded with a reason, and never the end of a run."""
+"""Images that are no good: recorded with a reason, and never the end of a run."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def test_every_reason_has_a_line():
 
 def test_an_unreadable_source_fails_alone(make_img2img, make_prompt, generate, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"not a picture")
+    broken.write_bytes(b"not a image")
     bad = [
         make_prompt(0, source=str(broken), source_sha256="broken", seed=1),
         make_prompt(0, source=str(tmp_path / "gone.png"), source_sha256="gone", seed=2),
@@ -69,7 +69,7 @@ def test_pixels_that_are_not_finite_fail_alone(make_img2img, make_prompt, genera
 
 
 @pytest.mark.parametrize("paradigm", ["img2img", "txt2img"])
-def test_black_pictures_fail(make_img2img, make_txt2img, make_prompt, generate, paradigm):
+def test_black_images_fail(make_img2img, make_txt2img, make_prompt, generate, paradigm):
     generator = {"img2img": make_img2img, "txt2img": make_txt2img}[paradigm]()
     engine = generator.load(Runtime.cpu())
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_black_pictures_fail(make_img2img, make_txt2img, make_prompt, generate, 
     assert failed.reason == "black" and failed.pixels is None and "black" in failed.error
 
 
-def test_a_picture_is_black_if_no_pixel_is_above_one_level():
+def test_a_image_is_black_if_no_pixel_is_above_one_level():
     pixels = torch.zeros(4, 3, 2, 2)
     pixels[0, 0, 0, 0] = 1 / 255
     pixels[1, 0, 0, 0] = 2 / 255
@@ -118,7 +118,7 @@ def test_the_safety_checker_sees_what_the_stock_pipeline_shows_it(make_img2img, 
     )
     engine.checker.flagged(pixels)
     extractor = engine.checker.extractor
-    expected = extractor([picture * 255 for picture in pixels], return_tensors="pt").pixel_values
+    expected = extractor([image * 255 for image in pixels], return_tensors="pt").pixel_values
     torch.testing.assert_close(seen[0], expected, atol=0.02, rtol=0)
 
 

@@ -8,9 +8,9 @@ from sip.images.fractals import FINEST, fractal
 
 @pytest.mark.parametrize("size", [8, 32, FINEST + 8])
 def test_shape_and_type(size):
-    picture = fractal(0, size)
-    assert picture.shape == (3, size, size)
-    assert picture.dtype == np.uint8
+    image = fractal(0, size)
+    assert image.shape == (3, size, size)
+    assert image.dtype == np.uint8
 
 
 def test_a_fractal_is_a_function_of_its_number():
@@ -23,9 +23,9 @@ def test_a_fractal_is_a_function_of_its_number():
 
 def test_they_are_more_than_a_plain_colour():
     for number in range(10):
-        picture = fractal(number, 32).reshape(3, -1)
-        assert len(np.unique(picture, axis=1).T) > 50
-        assert picture.std(axis=1).max() > 8
+        image = fractal(number, 32).reshape(3, -1)
+        assert len(np.unique(image, axis=1).T) > 50
+        assert image.std(axis=1).max() > 8
 
 
 def test_a_larger_one_shows_the_same():

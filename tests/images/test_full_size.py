@@ -20,8 +20,8 @@ def test_full_size_equals_the_stock_pipeline(make_img2img, make_prompt, generate
     folder = tmp_path / "sd15"
     build_sd15(folder, "float32")
     levels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    picture = Image.fromarray(levels).resize((512, 512), Image.Resampling.BICUBIC)
-    picture.save(tmp_path / "source.png")
+    image = Image.fromarray(levels).resize((512, 512), Image.Resampling.BICUBIC)
+    image.save(tmp_path / "source.png")
     row = replace(
         make_prompt(0, guidance_scale=5.0, noise_rate=0.2), source=str(tmp_path / "source.png")
     )

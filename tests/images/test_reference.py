@@ -1,4 +1,4 @@
-"""The engine against diffusers' own pipelines and compel, called for one picture at a time."""
+"""The engine against diffusers' own pipelines and compel, called for one image at a time."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ CLASSES = {
 
 @pytest.fixture
 def prompts(make_prompt):
-    """Unlike rows: each picture, noise rate and guidance scale meets several of the others."""
+    """Unlike rows: each image, noise rate and guidance scale meets several of the others."""
     rates = [0.3, 0.5, 0.7]
     return [
         make_prompt(
@@ -91,7 +91,7 @@ def test_other_spacings_equal_the_stock_pipeline(
 
 
 @pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "unipc"])
-def test_50_steps_and_a_picture_of_any_shape_equal_the_stock_pipeline(
+def test_50_steps_and_a_image_of_any_shape_equal_the_stock_pipeline(
     make_img2img, model_folder, make_prompt, generate, name
 ):
     row = make_prompt(0, noise_rate=0.3, guidance_scale=6.9)
@@ -150,7 +150,7 @@ def test_a_distilled_unet_reads_each_rows_guidance(make_img2img, prompts, genera
     assert (changed.popitem()[1].pixels - drawn[prompts[1].image_id].pixels).abs().max() > 1e-3
 
 
-def test_text_and_guidance_reach_the_picture(make_img2img, make_prompt, generate):
+def test_text_and_guidance_reach_the_image(make_img2img, make_prompt, generate):
     base = make_prompt(0, guidance_scale=1.0)
     other_text = make_prompt(0, guidance_scale=1.0, spans=make_prompt(1).spans)
     guided = make_prompt(0, guidance_scale=7.0)

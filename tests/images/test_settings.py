@@ -226,7 +226,7 @@ def test_device_settings_are_applied(make_img2img):
         assert engine.models.vae.use_slicing == is_on
 
 
-def test_large_pictures_can_be_decoded_in_tiles(make_img2img, make_prompt, generate):
+def test_large_images_can_be_decoded_in_tiles(make_img2img, make_prompt, generate):
     row = make_prompt(0, noise_rate=0.2)
     engine = make_img2img(size=64, vae_tiling=True).load(Runtime.cpu())
     assert engine.models.vae.use_tiling

@@ -19,14 +19,14 @@ NAMES = ("cat", "dog", "newt")
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run of three classes with 8, 4 and 1 training pictures."""
+    """A run of three classes with 8, 4 and 1 training images."""
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
     training = [(label, "train") for label, num in enumerate((8, 4, 1)) for _ in range(num)]
-    pictures = [*training, *((label, part) for part in ("val", "test") for label in range(3))]
+    images = [*training, *((label, part) for part in ("val", "test") for label in range(3))]
     rows = [
         {"kind": "real", "split": split, "label": label, "class_name": NAMES[label]}
-        for label, split in pictures
+        for label, split in images
     ]
     pq.write_table(pa.Table.from_pylist(rows), folder / "images.parquet")
     rows = []
@@ -52,8 +52,8 @@ def test_table_of_classes_and_matrix_are_written(run: Path) -> None:
     assert [(row["class_name"], float(row["recall"])) for row in rows] == [
         ("cat", 1.0), ("dog", 1.0), ("newt", 0.0),
     ]  # fmt: skip
-    with Image.open(run / "confusion.png") as picture:
-        assert picture.width > 200
+    with Image.open(run / "confusion.png") as image:
+        assert image.width > 200
 
 
 def test_refresh_keeps_what_is_not_its_own(run: Path) -> None:

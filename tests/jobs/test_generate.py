@@ -195,7 +195,7 @@ def contents_of_images(folder: Path) -> set[str]:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """Own pictures, 12 of 2 classes to train on, of which three cannot be read."""
+    """Own images, 12 of 2 classes to train on, of which three cannot be read."""
     rng = np.random.default_rng(0)
     for number in range(16):
         part = "train" if number < 12 else ("val", "test")[number // 2 % 2]
@@ -211,7 +211,7 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
-def test_bad_pictures_fail_alone_and_are_tried_again(tmp_path: Path, own: Path) -> None:
+def test_bad_images_fail_alone_and_are_tried_again(tmp_path: Path, own: Path) -> None:
     data = ["dataset=image_folder", f"dataset.root={own}", "dataset.shots=null"]
     told = generate(tmp_path, *data, code=1).stderr
     line = told.strip().splitlines()[-1]

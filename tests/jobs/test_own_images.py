@@ -1,4 +1,4 @@
-"""Own pictures in one line, as a user does it: draw from a messy folder, then export."""
+"""Own images in one line, as a user does it: draw from a messy folder, then export."""
 
 import os
 import shlex
@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """Pictures of two classes, of which one has a single picture, and much else."""
-    root = tmp_path / "my pictures (2024)"
+    """Images of two classes, of which one has a single image, and much else."""
+    root = tmp_path / "my images (2024)"
     for number, name in enumerate(("Über uns/1.PNG", "Über uns/in/2.png", "cat_dog/犬 3.png")):
         write_image(root / name, 40 * number, (40, 30))
     Image.new("CMYK", (40, 30), (0, 90, 200, 10)).save(root / "Über uns" / "1.jpg")
@@ -27,7 +27,7 @@ def own(tmp_path: Path) -> Path:
     (root / "cat_dog" / "link.png").symlink_to(root / "Über uns" / "in" / "2.png")
     (root / "Über uns" / "up").symlink_to(root)
     (root / "Thumbs.db").write_bytes(b"stray")
-    (root / "cat_dog" / "notes.txt").write_text("no picture")
+    (root / "cat_dog" / "notes.txt").write_text("no image")
     return root
 
 

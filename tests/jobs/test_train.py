@@ -1,4 +1,4 @@
-"""The main job itself, shortened: every room, on the miniature models, end to end."""
+"""The main job itself, shortened: every stage, on the miniature models, end to end."""
 
 import json
 import re
@@ -109,7 +109,7 @@ def test_what_was_drawn_is_measured(first: tuple[TrainingSummary, Path]) -> None
     assert summary.metrics["generated/consistency_label"] == pytest.approx(mean)
 
 
-def test_real_pictures_are_found_beside_the_store(
+def test_real_images_are_found_next_to_the_store(
     folder: Path, first: tuple[TrainingSummary, Path]
 ) -> None:
     real = pd.read_parquet(first[1] / "images.parquet").query("kind == 'real'")
@@ -228,7 +228,7 @@ def test_bad_values_are_refused_before_any_work(
     assert not (tmp_path / "runs").exists()
 
 
-def own_pictures(root: Path) -> None:
+def own_images(root: Path) -> None:
     for label, name in enumerate(("red circle", "green_square")):
         (root / name).mkdir(parents=True)
         for number in range(8):
@@ -236,8 +236,8 @@ def own_pictures(root: Path) -> None:
             Image.new("RGB", (40, 30), colour).save(root / name / f"{number}.png")
 
 
-def test_own_pictures_in_one_line(tmp_path: Path) -> None:
-    own_pictures(tmp_path / "own")
+def test_own_images_in_one_line(tmp_path: Path) -> None:
+    own_images(tmp_path / "own")
     own = ["dataset=image_folder", f"dataset.root={tmp_path / 'own'}", "dataset.shots=2"]
     job = sip(tmp_path, *own)
     train(job)
@@ -251,9 +251,9 @@ def test_own_pictures_in_one_line(tmp_path: Path) -> None:
     assert TrainJob(sip(tmp_path, *own)).fingerprint != summary.fingerprint
 
 
-def test_an_unreadable_picture_of_ones_own_is_named_before_any_work(tmp_path: Path) -> None:
-    own_pictures(tmp_path / "own")
-    (tmp_path / "own" / "red circle" / "bad.png").write_bytes(b"no picture")
+def test_an_unreadable_image_of_ones_own_is_named_before_any_work(tmp_path: Path) -> None:
+    own_images(tmp_path / "own")
+    (tmp_path / "own" / "red circle" / "bad.png").write_bytes(b"no image")
     with pytest.raises(UserError, match="cannot be read .*bad.png"):
         train(
             sip(

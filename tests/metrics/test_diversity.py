@@ -38,13 +38,13 @@ def test_vendi_score_both_ways_round(shape: tuple[int, int]) -> None:
     assert vendi_score(vectors) == pytest.approx(vendi_by_definition(vectors), rel=1e-6)
 
 
-def test_vendi_score_counts_different_pictures() -> None:
+def test_vendi_score_counts_different_images() -> None:
     assert vendi_score(np.eye(6)) == pytest.approx(6)
     assert vendi_score(np.tile(np.eye(6)[:1], (6, 1))) == pytest.approx(1)
     assert vendi_score(np.repeat(np.eye(3, 8), 4, axis=0)) == pytest.approx(3)
 
 
-def test_a_class_with_one_picture_has_no_pairs() -> None:
+def test_a_class_with_one_image_has_no_pairs() -> None:
     pair = np.array([[1.0, 0], [0, 1.0], [0, 1.0]])
     assert distance_within_class(pair, np.array([0, 0, 1])) == pytest.approx(1)
     assert distance_within_class(pair, np.array([0, 1, 2])) is None

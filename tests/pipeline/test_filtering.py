@@ -96,10 +96,10 @@ def test_what_is_kept_is_closest_to_its_label_by_the_stock_model(
     processor = CLIPProcessor.from_pretrained(SCORER, backend="pil")
     rows = pd.read_parquet(similar[1] / "images.parquet").query("kind == 'generated'")
     for _, two in rows.groupby("label"):
-        pictures = [Image.open(folder / "store" / file).convert("RGB") for file in two.file]
+        images = [Image.open(folder / "store" / file).convert("RGB") for file in two.file]
         text = f"a photo of a {two.class_name.iloc[0]}"
         with torch.no_grad():
-            logits = model(**processor(images=pictures, text=text, return_tensors="pt"))
+            logits = model(**processor(images=images, text=text, return_tensors="pt"))
         cosines = (logits.logits_per_text[0] / model.logit_scale.exp()).tolist()
         assert two.status.tolist()[int(np.argmax(cosines))] == "ok"
         rejected = two.error[two.status == "rejected"].iloc[0]
@@ -178,7 +178,7 @@ def test_a_filter_that_leaves_nothing_says_why(
     assert "rejected: 20 below the threshold" in capfd.readouterr().err
 
 
-def test_classes_without_a_picture_are_named(
+def test_classes_without_a_image_are_named(
     folder: Path, similar: tuple[dict, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     rows = pd.read_parquet(similar[1] / "images.parquet").query("status == 'rejected'")
@@ -223,7 +223,7 @@ def test_the_drawing_job_filters_and_the_export_takes_what_is_kept(
     assert summary["filter"]["kept"] == len(kept) and summary["failures"] == {}
     assert kept.sample_id.is_unique and (run / "rejected.png").is_file()
     source = Source(run, None, originals=False)
-    assert [picture.name for picture in source.images()] == kept.id.tolist()
+    assert [image.name for image in source.images()] == kept.id.tolist()
     assert source.rejected == Counter(summary["filter"]["reasons"]) and not source.failed
 
 
@@ -235,21 +235,21 @@ def test_the_drawing_job_leaves_to_training_what_needs_a_classifier(
     assert generation.fingerprint == Generation(config(folder, "filter=none")).fingerprint
 
 
-def test_vectors_are_the_same_in_batches_found_by_trial_and_bad_pictures_are_named(
+def test_vectors_are_the_same_in_batches_found_by_trial_and_bad_images_are_named(
     folder: Path, tmp_path: Path, similar: tuple[dict, Path]
 ) -> None:
     first = Offline(config(folder, "filter=similarity"))
     auto = ("runtime.batch_size.scores=auto", f"paths.store={tmp_path}")
     other = Offline(config(folder, "filter=similarity", *auto))
     samples = build(config(folder).dataset).samples("train")
-    pictures = {sample.sha256: sample.path for sample in samples}
+    images = {sample.sha256: sample.path for sample in samples}
     stages = StageLog()
     for offline in (first, other):
-        offline.embed(pictures, stages)
+        offline.embed(images, stages)
     assert [(row["found"], row["made"]) for row in stages.rows] == [(10, 0), (0, 10)]
-    vectors = first.embeddings(list(pictures))
+    vectors = first.embeddings(list(images))
     assert vectors.dtype == np.float32 and vectors.shape[0] == 10
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-6)
-    assert other.embeddings(list(pictures)) == pytest.approx(vectors, abs=1e-5)
+    assert other.embeddings(list(images)) == pytest.approx(vectors, abs=1e-5)
     with pytest.raises(UserError, match="embeddings: 1 of 11 images could not be read, first /x"):
-        other.embed(pictures | {"nothing": "/x"}, stages)
+        other.embed(images | {"nothing": "/x"}, stages)

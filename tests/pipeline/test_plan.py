@@ -13,7 +13,7 @@ from tests.kills import Generation, configuration
 
 @pytest.fixture
 def job(tmp_path: Path) -> Generation:
-    """A job of 20 originals and 40 pictures; nothing is there yet."""
+    """A job of 20 originals and 40 images; nothing is there yet."""
     return Generation(configuration(tmp_path))
 
 
@@ -50,14 +50,14 @@ def test_a_failed_row_of_scores_is_no_obstacle(job: Generation) -> None:
     from sip.pipeline.offline import score_keys
 
     key = score_keys(samples, captions)[3]
-    room = job.offline.room("scores")
+    stage = job.offline.stage("scores")
     row = {"key": key, "sample_id": "x", "captions": ["a"], "similarities": [], "status": "failed"}
 
     def fail(batches, add) -> None:
         for _ in batches:
             add(row | {"error": "gone"})
 
-    fill(room, {key: 0}, fail, 1, shard_size=1)
+    fill(stage, {key: 0}, fail, 1, shard_size=1)
     plan = make_plan(job.offline, samples)
     assert (plan.to_score, plan.to_generate) == (19, 38)
     prompts, _ = job.offline.prompts(samples, StageLog())

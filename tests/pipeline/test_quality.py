@@ -1,4 +1,4 @@
-"""A drawn set is embedded by the scorer that ranks captions, and measured picture by picture."""
+"""A drawn set is embedded by the scorer that ranks captions, and measured image by image."""
 
 from pathlib import Path
 
@@ -40,8 +40,10 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     return source("digits", folder, image_size=32, shots=2).samples("train")
 
 
-def pictures(samples: list[Sample], caption: str | None = "a digit, wide") -> list[StoredImage]:
-    """Take the other picture of the same class for the drawn one."""
+def stored_images(
+    samples: list[Sample], caption: str | None = "a digit, wide"
+) -> list[StoredImage]:
+    """Take the other image of the same class for the drawn one."""
     made = []
     for number, sample in enumerate(samples):
         other = next(s for s in samples if s.label == sample.label and s is not sample)
@@ -54,16 +56,16 @@ def pictures(samples: list[Sample], caption: str | None = "a digit, wide") -> li
 
 
 def test_similarities_are_the_scorers_own(offline: Offline, samples: list[Sample]) -> None:
-    found = embed(offline.models, pictures(samples), samples, CLASS_NAMES)
+    found = embed(offline.models, stored_images(samples), samples, CLASS_NAMES)
     assert found is not None
     columns = per_image(found, CLASS_NAMES)
     for row in (0, 7, 19):
-        picture = found.images[row]
+        image = found.images[row]
         scorer = offline.models.module("embeddings").scorer
-        pixels = scorer.prepare([read_rgb(picture.file, None)])
+        pixels = scorer.prepare([read_rgb(image.file, None)])
         texts = [f"a photo of a {name}" for name in CLASS_NAMES]
         cosines = scorer.score([[*texts, "a digit, wide"]], pixels)[0]
-        label = picture.prompt.label
+        label = image.prompt.label
         assert columns["label_similarity"][row] == pytest.approx(cosines[label], abs=1e-3)
         assert columns["caption_similarity"][row] == pytest.approx(cosines[-1], abs=1e-3)
         best = max(range(10), key=cosines.__getitem__)
@@ -72,7 +74,7 @@ def test_similarities_are_the_scorers_own(offline: Offline, samples: list[Sample
     assert columns["original_distance"][3] == pytest.approx(
         1 - float(found.vectors.generated[3] @ sources[3]), abs=1e-5
     )
-    # The reference holds the same pictures as the drawn set, in another order.
+    # The reference holds the same images as the drawn set, in another order.
     assert sorted(found.vectors.reference[:, 0]) == pytest.approx(
         sorted(found.vectors.generated[:, 0])
     )
@@ -82,8 +84,8 @@ def test_unreadable_files_are_left_out(
     offline: Offline, samples: list[Sample], tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
-    some = pictures(samples, caption=None)
+    broken.write_bytes(b"no image")
+    some = stored_images(samples, caption=None)
     some[2] = stored(some[2].prompt, str(broken))
     found = embed(offline.models, some, [], CLASS_NAMES)
     assert found is not None and len(found.images) == 19 and some[2] not in found.images
@@ -97,7 +99,7 @@ def test_a_run_gets_rows_and_a_file(
 ) -> None:
     stages = StageLog()
     config = OmegaConf.create({"metrics": METRICS})
-    some = pictures(samples)
+    some = stored_images(samples)
     found = measure(config, offline, some, samples, CLASS_NAMES, stages)
     assert set(found.metrics) >= {"generated/consistency_label", "generated/frechet"}
     assert found.metrics["generated/frechet"] == pytest.approx(0, abs=1e-4)
@@ -106,7 +108,7 @@ def test_a_run_gets_rows_and_a_file(
     assert [(row["stage"], row["made"]) for row in stages.rows] == [("metrics", 9)]
     found.write(tmp_path)
     rows = pq.read_table(tmp_path / "quality.parquet").to_pylist()
-    assert [row["id"] for row in rows] == [picture.prompt.image_id for picture in some]
+    assert [row["id"] for row in rows] == [image.prompt.image_id for image in some]
 
 
 def test_a_scorer_without_weights_costs_the_measures_alone(
@@ -114,8 +116,8 @@ def test_a_scorer_without_weights_costs_the_measures_alone(
 ) -> None:
     config = OmegaConf.create({"metrics": METRICS})
     offline = Offline(configuration(tmp_path, f"scores.model={tmp_path / 'nowhere'}"))
-    found = measure(config, offline, pictures(samples), [], CLASS_NAMES, StageLog())
+    found = measure(config, offline, stored_images(samples), [], CLASS_NAMES, StageLog())
     assert found is NOTHING and found.metrics == {} and found.rows == []
     assert "the generated set is not measured" in capfd.readouterr().err
     nothing = OmegaConf.create({"metrics": {}})
-    assert measure(nothing, offline, pictures(samples), [], CLASS_NAMES, StageLog()) is found
+    assert measure(nothing, offline, stored_images(samples), [], CLASS_NAMES, StageLog()) is found

@@ -33,7 +33,7 @@ def test_captions_are_cut_behind_their_subject(caption, expected):
     assert phrases(caption) == expected
 
 
-def test_the_most_frequent_phrases_come_first_each_counted_once_a_picture():
+def test_the_most_frequent_phrases_come_first_each_counted_once_a_image():
     captions = [
         ["a bird on a branch, flying", "a bird on a branch", "a thing on a branch"],
         ["a bird in the sky"],

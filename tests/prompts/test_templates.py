@@ -34,7 +34,7 @@ def test_variants_go_through_the_list_and_start_anywhere():
     assert again[3] == again[0] != again[1]  # the fourth is the first again
 
 
-def test_what_one_picture_is_told_depends_on_it_alone():
+def test_what_one_image_is_told_depends_on_it_alone():
     assert texts(1) == texts(3)[::3]
     alone = [make().write([sample], None, None, 1)[0].text for sample in SAMPLES]
     assert alone == texts(1)

@@ -23,7 +23,7 @@ SPREAD = (0.0, 0.02, 0.01)  # of the seeds, the same for all arms but the last
 SEED = 834002377442979301  # more than JavaScript's numbers hold
 
 
-def picture_file(file: Path, size: int, seed: int) -> str:
+def image_file(file: Path, size: int, seed: int) -> str:
     file.parent.mkdir(parents=True, exist_ok=True)
     levels = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
     Image.fromarray(levels).resize((size, size), Image.Resampling.BICUBIC).save(file)
@@ -31,18 +31,18 @@ def picture_file(file: Path, size: int, seed: int) -> str:
 
 
 def samples(root: Path) -> list[Sample]:
-    """Return two pictures a class; larger than the page shows them."""
+    """Return two images a class; larger than the page shows them."""
     return [
         Sample(
-            f"{number:03d}", picture_file(root / "data" / f"{number}.png", 300, number),
+            f"{number:03d}", image_file(root / "data" / f"{number}.png", 300, number),
             number % 3, CLASSES[number % 3], "train", 300, 300, f"{number:064x}",
         )
         for number in range(6)
     ]  # fmt: skip
 
 
-def pictures(root: Path) -> list[StoredImage]:
-    """Return two drawn pictures an original, small ones; the last two failed or were rejected."""
+def images(root: Path) -> list[StoredImage]:
+    """Return two generated images an original, small ones; the last two failed or were rejected."""
     made = []
     for number, sample in enumerate(samples(root) * 2):
         spans = (Span("a photo of a ", 1.0), Span(sample.class_name, 1.5), Span(CAPTION, 0.9))
@@ -50,7 +50,7 @@ def pictures(root: Path) -> list[StoredImage]:
             sample.sample_id, sample.path, sample.sha256, sample.label, sample.class_name,
             number // 6, spans, "", 4.5, 0.5, SEED + number, CAPTION, 0.3,
         )  # fmt: skip
-        file = picture_file(root / "store" / "images" / f"{number}.png", 32, 100 + number)
+        file = image_file(root / "store" / "images" / f"{number}.png", 32, 100 + number)
         row = {"file_sha256": "0" * 64}
         if number == 10:
             file = None
@@ -66,7 +66,7 @@ def make_run(root: Path, arm: str, seed: int, **changes) -> Path:
     """Write the folder of a run of ResNet-50; return it."""
     folder = root / "runs" / f"resnet50-{arm}-seed{seed}"
     folder.mkdir(parents=True)
-    drawn = [] if arm == "none" else pictures(root)
+    drawn = [] if arm == "none" else images(root)
     write_images(folder / "images.parquet", {"train": samples(root)}, drawn, root / "store")
     numbers: list[MetricRow] = []
     if drawn:

@@ -79,7 +79,7 @@ def test_filters_with_nothing_to_choose_are_hidden(browser: Browser, tmp_path: P
     ]  # fmt: skip
 
 
-def test_a_click_shows_all_of_a_picture_and_keys_go_on(browser: Browser, page: Path) -> None:
+def test_a_click_shows_all_of_a_image_and_keys_go_on(browser: Browser, page: Path) -> None:
     browser.open(page, 1280)
     choose(browser, "by-class", HARM)
     browser.run("document.querySelector('#cards button').focus()")
@@ -121,7 +121,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(
     assert browser.errors == []
 
 
-def test_a_page_without_pictures_has_no_error_either(browser: Browser, tmp_path: Path) -> None:
+def test_a_page_without_images_has_no_error_either(browser: Browser, tmp_path: Path) -> None:
     make_run(tmp_path, "none", 0)
     browser.open(write_page(tmp_path), PHONE)
     browser.run("document.getElementById('theme').click()")

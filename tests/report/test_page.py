@@ -33,13 +33,13 @@ def test_question_table_cost_commands_and_environment_are_there(text: str) -> No
     assert "<b>+10.00 ± 0.00<small> p &lt; 0.001" in text  # its interval leaves out 0
     assert "+1.00 ± 2.48" in text and "<b>+1.00" not in text
     assert "Vendi score" in text and "5.250" in text and "generated/own" in text
-    assert "sip, sip_cutmix" in text  # one column: they train on the same pictures
+    assert "sip, sip_cutmix" in text  # one column: they train on the same images
     assert ">90.0<" in text and ">11.0<" in text  # seconds of drawing, and of training a run
     assert "python -m sip.train seed=2 paths.store=store" in text
     assert "2.15.0" in text and "c0ffeec0ffee" in text
 
 
-def test_every_picture_says_how_it_was_drawn(text: str) -> None:
+def test_every_image_says_how_it_was_drawn(text: str) -> None:
     data = data_of(text)
     assert data["total"] == len(data["images"]) == 12
     first = next(p for p in data["images"] if p["sample_id"] == "001" and p["variant"] == 0)
@@ -88,7 +88,7 @@ def test_no_place_of_this_machine_is_told(text: str, root: Path) -> None:
     assert "0.png: all of it is black" in text
 
 
-def test_the_number_of_pictures_is_bounded(root: Path) -> None:
+def test_the_number_of_images_is_bounded(root: Path) -> None:
     data = data_of(write_page(root, "max_images=8", "thumbnail_size=64").read_text())
     assert len(data["images"]) == 8 and data["total"] == 12
     assert [sum(view in p["views"] for p in data["images"]) for view in
@@ -103,7 +103,7 @@ def test_an_experiment_that_draws_nothing_has_no_gallery(tmp_path: Path) -> None
     assert "There is no arm without" not in text or "compare" in text
 
 
-def test_pictures_that_are_gone_leave_a_gap(tmp_path: Path) -> None:
+def test_images_that_are_gone_leave_a_gap(tmp_path: Path) -> None:
     make_run(tmp_path, "sip", 0)
     for file in (tmp_path / "store").rglob("*.png"):
         file.unlink()
@@ -138,7 +138,7 @@ def test_what_cannot_be_is_said_in_a_line(root: Path, override: str, message: st
 
 
 def test_many_arms_are_held_to_more(tmp_path: Path) -> None:
-    """A difference with p = 0.035 stands beside none alone, and falls with two arms more."""
+    """A difference with p = 0.035 stands next to none alone, and falls with two arms more."""
     accuracy = {"none": (0.70, 0.71, 0.69), "sip": (0.73, 0.75, 0.71)}
     accuracy |= {name: (0.70, 0.72, 0.68) for name in ("cutmix", "mixup")}
     runs = [

@@ -17,7 +17,7 @@ from sip.scores import module as scores_module
 from sip.scores.base import ToEmbed
 from sip.scores.clip import Clip
 from sip.scores.module import EmbeddingModule, ScoreModule
-from tests.scores.pictures import CAPTIONS, make_samples, scores_of
+from tests.scores.images import CAPTIONS, make_samples, scores_of
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def model(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> list[Sample]:
-    return make_samples(tmp_path_factory.mktemp("pictures"))
+    return make_samples(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +99,11 @@ def test_texts_are_padded_by_their_own_length(clip):
 
 
 def test_images_are_prepared_in_threads(model, samples, clip):
-    pictures = [read_rgb(sample.path, None) for sample in samples]
+    loaded_images = [read_rgb(sample.path, None) for sample in samples]
     processor = CLIPProcessor.from_pretrained(model, backend="pil")
-    expected = processor.image_processor(images=pictures, return_tensors="pt").pixel_values
+    expected = processor.image_processor(images=loaded_images, return_tensors="pt").pixel_values
     with ThreadPoolExecutor(8) as pool:
-        for prepared in pool.map(clip.prepare, [pictures] * 40):
+        for prepared in pool.map(clip.prepare, [loaded_images] * 40):
             assert torch.equal(prepared, expected)
 
 
@@ -140,11 +140,14 @@ def test_recipe_holds_what_matters(model):
 def test_embeddings_are_the_stock_models_unit_vectors(model, samples, clip):
     reference = CLIPModel.from_pretrained(model, dtype=torch.float32).eval()
     processor = CLIPProcessor.from_pretrained(model, backend="pil")
-    pictures, texts = [read_rgb(sample.path, None) for sample in samples], ["a digit", "upright"]
-    inputs = processor(images=pictures, text=texts, padding=True, return_tensors="pt")
+    loaded_images, texts = (
+        [read_rgb(sample.path, None) for sample in samples],
+        ["a digit", "upright"],
+    )
+    inputs = processor(images=loaded_images, text=texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         output = reference(**inputs)  # it divides by the norm itself
-    pixels, said = clip.prepare(pictures), clip.embed_texts(texts)
+    pixels, said = clip.prepare(loaded_images), clip.embed_texts(texts)
     batch = ImageBatch([ToEmbed(s.sha256, s.path) for s in samples], [None] * len(samples), pixels)
     rows = EmbeddingModule(clip).predict_step(batch)
     assert [row.key for row in rows] == [sample.sha256 for sample in samples]

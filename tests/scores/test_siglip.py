@@ -14,7 +14,7 @@ from sip.device.settings import Runtime
 from sip.scores import siglip
 from sip.scores.module import ScoreModule
 from sip.scores.siglip import Siglip
-from tests.scores.pictures import CAPTIONS, make_samples, scores_of
+from tests.scores.images import CAPTIONS, make_samples, scores_of
 
 CONTEXT = 16  # tokens
 SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
@@ -69,7 +69,7 @@ def model(tmp_path_factory, tokenizer_file) -> str:
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> list[Sample]:
-    return make_samples(tmp_path_factory.mktemp("pictures"))
+    return make_samples(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")

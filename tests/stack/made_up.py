@@ -1,4 +1,4 @@
-"""A small data set of coloured pictures in the form of CIFAR's Parquet files, and stacks of it."""
+"""A small data set of coloured images in the form of CIFAR's Parquet files, and stacks of it."""
 
 import io
 from pathlib import Path
@@ -24,7 +24,7 @@ QUICK = (
 )
 
 
-def picture(label: int, number: int) -> bytes:
+def image(label: int, number: int) -> bytes:
     """Return a PNG of 32 px: a green or blue square on a border of another colour."""
     rng = np.random.default_rng(100 * label + number)
     pixels = np.empty((32, 32, 3), np.uint8)
@@ -37,13 +37,13 @@ def picture(label: int, number: int) -> bytes:
 
 
 def write_parquet(folder: Path, num_train: int = 40, num_test: int = 4) -> Path:
-    """Write train.parquet and test.parquet with so many pictures a class."""
+    """Write train.parquet and test.parquet with so many images a class."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, num in (("train", num_train), ("test", num_test)):
         shift = 0 if part == "train" else 50
         rows = [(label, number) for number in range(num) for label in range(len(CLASSES))]
         columns = {
-            "image": [picture(label, number + shift) for label, number in rows],
+            "image": [image(label, number + shift) for label, number in rows],
             "label": [label for label, _ in rows],
             "class_name": [CLASSES[label] for label, _ in rows],
         }

@@ -31,7 +31,7 @@ from tests.commands import run_module
 from tests.stack.made_up import CLASSES, CONF, configuration, plain_work, write_parquet
 
 PARTS = {"vae", "diffusion", "scorer", "captioner", "vit", "judge"}
-SMALL_BATCHES = 4  # pictures a step, to be quick
+SMALL_BATCHES = 4  # images a step, to be quick
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def data(place: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small batches, one step of DDIM less than many, few pictures."""
+    """Small batches, one step of DDIM less than many, few images."""
     make_quick(monkeypatch)
 
 
@@ -107,13 +107,13 @@ def test_the_card_says_what_was_measured(made: tuple[DictConfig, Path]) -> None:
         json.loads((folder / "quality.json").read_text()),
     )
     assert card.startswith("# A tiny stack for ")
-    assert "64 pictures with their class names" in card
+    assert "64 images with their class names" in card
     assert "with `scale=1e-05`, a share of the preset's steps" in card
     assert "judge (of this card, not of the stack)" in card
     assert "there is no FID and no KID" in card
     assert not any(word in str(measured) for word in ("FID", "KID"))
-    assert measured["distribution"]["real pictures, of"] == "test"
-    assert measured["distribution"]["pictures drawn from noise"] == 4
+    assert measured["distribution"]["real images, of"] == "test"
+    assert measured["distribution"]["images drawn from noise"] == 4
     for part, name in (
         ("autoencoder", "reconstruction, PSNR in dB"),
         ("scorer", "zero-shot accuracy"),
@@ -151,7 +151,7 @@ def test_other_settings_need_another_folder(made: tuple[DictConfig, Path], data:
     [
         ("scale=1", r"scale 1e-05, now 1"),
         ("image_size=64", r"image_size 32, now 64"),
-        ("dataset.pretrain_fraction=0.5", r"pictures 64 \(\w{8}\), now 40 \(\w{8}\)"),
+        ("dataset.pretrain_fraction=0.5", r"images 64 \(\w{8}\), now 40 \(\w{8}\)"),
     ],
 )
 def test_what_is_there_is_not_taken_for_another_stack(
@@ -203,8 +203,8 @@ def test_the_engine_draws_with_it(made: tuple[DictConfig, Path], data: Path, pla
     drawn = rows[rows.kind == "generated"]
     assert len(drawn) == 2 and set(drawn.status) == {"ok"}
     assert set(drawn.class_name) == set(CLASSES)
-    with Image.open(place / "store" / drawn.file.iloc[0]) as picture:
-        assert picture.size == (32, 32)
+    with Image.open(place / "store" / drawn.file.iloc[0]) as image:
+        assert image.size == (32, 32)
 
 
 def test_an_unlabelled_stack_names_no_class(data: Path, tmp_path: Path) -> None:
@@ -227,7 +227,9 @@ def test_a_late_build_stops_and_goes_on(data: Path, tmp_path: Path, capfd: Any) 
     assert reports_of(tmp_path / "stack") == {}
 
 
-def test_again_makes_a_part_anew(made: tuple[DictConfig, Path], data: Path, tmp_path: Path) -> None:
+def test_again_makes_a_part_again(
+    made: tuple[DictConfig, Path], data: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "stack"
     shutil.copytree(made[1], folder)
     assert Stack(configuration(data, folder, "again=[vae]")).missing() == ["vae", "diffusion"]
@@ -305,7 +307,7 @@ def test_latents_have_the_presets_side(size: str, image_size: int) -> None:
     assert tuple(latents.shape[1:]) == (chosen.vae.channels, chosen.vae.side, chosen.vae.side)
 
 
-def test_latents_are_encoded_once_and_anew_for_another_autoencoder(
+def test_latents_are_encoded_once_and_again_for_another_autoencoder(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = Stack(configuration(data, tmp_path)).pool()
@@ -335,7 +337,7 @@ def test_psnr_is_that_of_torchmetrics() -> None:
 
 
 class Flat(torch.nn.Module):
-    """A network in Inception's place: 6 numbers a picture."""
+    """A network in Inception's place: 6 numbers a image."""
 
     num_features = 6
 
@@ -349,7 +351,7 @@ def test_distances_agree_with_torchmetrics() -> None:
     generator = torch.Generator().manual_seed(0)
     real, drawn = (torch.rand(64, 3, 8, 8, generator=generator) * 2 - 1 for _ in range(2))
     found = inception_distances(real, drawn * 0.5, "cpu", Flat())
-    features = [Flat()((pictures + 1) / 2).double() for pictures in (real, drawn * 0.5)]
+    features = [Flat()((images + 1) / 2).double() for images in (real, drawn * 0.5)]
     ours = feature_distances({"toy": features[0]}, {"toy": features[1]})
     assert found["FID"] == pytest.approx(ours["Frechet distance of the toy's features"], abs=0.006)
 

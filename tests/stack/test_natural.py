@@ -1,4 +1,4 @@
-"""Natural pictures: colours by name, attributes, and the sentences that say them."""
+"""Natural images: colours by name, attributes, and the sentences that say them."""
 
 import itertools
 import random
@@ -34,7 +34,7 @@ CIFAR10 = (
 
 
 @pytest.fixture(scope="module")
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     """(60, 3, 32, 32), uint8: smooth patches of random colours and strengths."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(60, 3, 4, 4, generator=generator)
@@ -44,10 +44,10 @@ def pictures() -> torch.Tensor:
 
 
 def plain(*colour: int, border: tuple[int, int, int] | None = None) -> torch.Tensor:
-    picture = torch.tensor(colour).view(3, 1, 1).expand(3, 32, 32).clone()
+    image = torch.tensor(colour).view(3, 1, 1).expand(3, 32, 32).clone()
     if border:
-        picture[:, regions(32)[1]] = torch.tensor(border)[:, None]
-    return picture.float() / 255
+        image[:, regions(32)[1]] = torch.tensor(border)[:, None]
+    return image.float() / 255
 
 
 def measured(*found: torch.Tensor) -> dict[str, list[float]]:
@@ -93,16 +93,16 @@ def test_light_texture_and_warmth_rise_with_what_they_name() -> None:
     assert found["warmth"][4] < -20 < 20 < found["warmth"][3]
 
 
-def test_levels_of_ordinal_attributes_part_the_pool_30_40_30(pictures: torch.Tensor) -> None:
-    levels = Natural.of(pictures).describe(pictures)
+def test_levels_of_ordinal_attributes_part_the_pool_30_40_30(images: torch.Tensor) -> None:
+    levels = Natural.of(images).describe(images)
     for number, attribute in enumerate(Natural.attributes):
         if attribute.ordinal:
             assert torch.bincount(levels[:, number], minlength=3).tolist() == [18, 24, 18]
 
 
-def test_captions_say_what_was_measured(pictures: torch.Tensor) -> None:
-    grammar, rng = Natural.of(pictures), random.Random(0)
-    levels = grammar.describe(pictures)
+def test_captions_say_what_was_measured(images: torch.Tensor) -> None:
+    grammar, rng = Natural.of(images), random.Random(0)
+    levels = grammar.describe(images)
     labels = torch.arange(60) % 10
     texts = Measured(grammar, levels, labels, CIFAR10)
     named = 0
@@ -112,7 +112,7 @@ def test_captions_say_what_was_measured(pictures: torch.Tensor) -> None:
         assert all(exact) and all(near) and whole == [True]
         opening = text.split(",")[0]
         own = CIFAR10[labels[row]]
-        assert opening in ("a picture", "an image", f"a {own}", f"an {own}")
+        assert opening in ("a image", "an image", f"a {own}", f"an {own}")
         assert meaning[0] == (labels[row] if own in opening else -1)
         named += own in opening
     assert 30 < named < 58
@@ -122,9 +122,9 @@ def test_captions_say_what_was_measured(pictures: torch.Tensor) -> None:
     assert not any(exact)
 
 
-def test_without_labels_no_class_is_named(pictures: torch.Tensor) -> None:
-    grammar, rng = Natural.of(pictures), random.Random(0)
-    texts = Measured(grammar, grammar.describe(pictures), None, CIFAR10)
+def test_without_labels_no_class_is_named(images: torch.Tensor) -> None:
+    grammar, rng = Natural.of(images), random.Random(0)
+    texts = Measured(grammar, grammar.describe(images), None, CIFAR10)
     said = [f(row, rng) for row in range(60) for f in (texts.prompt, texts.statement)]
     assert not set(CIFAR10) & set(texts.vocabulary())
     assert not any(name in str(text) for name in CIFAR10 for text in said)
@@ -137,8 +137,8 @@ def test_no_phrase_has_two_meanings(grammar: type[Grammar]) -> None:
     assert len(phrases) == len(set(phrases))
 
 
-def test_a_grammar_comes_back_from_its_json(pictures: torch.Tensor) -> None:
-    grammar = Natural.of(pictures)
+def test_a_grammar_comes_back_from_its_json(images: torch.Tensor) -> None:
+    grammar = Natural.of(images)
     again = grammar_of(grammar.as_dict())
     assert type(again) is Natural and (again.low, again.high) == (grammar.low, grammar.high)
 
@@ -163,10 +163,10 @@ def test_merges_are_byte_pair_encodings_and_never_left_to_chance() -> None:
     assert merges_of(words) == merges_of(reversed(words)) == byte_pairs(words)
 
 
-def test_every_word_is_one_token_and_sentences_fit(pictures: torch.Tensor) -> None:
-    grammar, rng = Natural.of(pictures), random.Random(0)
+def test_every_word_is_one_token_and_sentences_fit(images: torch.Tensor) -> None:
+    grammar, rng = Natural.of(images), random.Random(0)
     labels = torch.arange(60) % 10
-    texts = Measured(grammar, grammar.describe(pictures), labels, CIFAR10)
+    texts = Measured(grammar, grammar.describe(images), labels, CIFAR10)
     clip, bert = (make(texts.vocabulary()) for make in (clip_tokenizer, bert_tokenizer))
     for word in texts.vocabulary():
         assert len(clip(word).input_ids) == 3, word

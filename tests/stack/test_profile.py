@@ -64,7 +64,7 @@ def test_without_its_models_it_names_the_command(tmp_path: Path) -> None:
 
 
 def test_a_stack_of_ones_own_has_a_profile() -> None:
-    names = ("profile=own", "profile.name=flowers", "dataset.root=pictures")
+    names = ("profile=own", "profile.name=flowers", "dataset.root=images")
     config = composed(*names, "backbone=clip_vit", "augmentation=sip")
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert config.backbone.weights == "models/flowers-tiny/clip_vit"

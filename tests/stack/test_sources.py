@@ -44,7 +44,7 @@ def test_only_pretrain_is_read(dataset: HuggingFace, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(HuggingFace, "samples", noted)
     pool = read(dataset)
     assert asked == ["pretrain"]
-    assert pool.pictures.shape == (64, 3, 32, 32)
+    assert pool.images.shape == (64, 3, 32, 32)
     assert held_out(dataset) == ("train", "val")
     ids = {split: {row.sample_id for row in samples(split)} for split in dataset.all_splits}
     assert [len(ids[part]) for part in ("pretrain", "train", "val", "test")] == [64, 8, 8, 8]
@@ -54,11 +54,11 @@ def test_only_pretrain_is_read(dataset: HuggingFace, monkeypatch: pytest.MonkeyP
 def test_without_a_part_pretrain_it_is_train(data: Path, tmp_path: Path) -> None:
     config = configuration(data, tmp_path, "dataset.pretrain_fraction=null")
     dataset = build(config.dataset)
-    assert len(read(dataset).pictures) == len(dataset.samples("train")) == 40
+    assert len(read(dataset).images) == len(dataset.samples("train")) == 40
     assert held_out(dataset) == ("val",)
     chosen = choose(dataset, held_out(dataset), None, 32, 10, 0, labelled=True)
     assert len(chosen) == 10
-    with pytest.raises(UserError, match=r"expected pictures in val .* dataset.val_fraction=0.1"):
+    with pytest.raises(UserError, match=r"expected images in val .* dataset.val_fraction=0.1"):
         empty = build(configuration(data, tmp_path, "dataset.val_fraction=0").dataset)
         choose(empty, ("val",), None, 32, 10, 0, labelled=True)
 
@@ -69,12 +69,12 @@ def test_mirror_images_are_rows(dataset: HuggingFace) -> None:
     rows = torch.tensor([3, 67])
     pixels = pool.pixels(rows)
     assert torch.equal(pixels[0].flip(-1), pixels[1])
-    torch.testing.assert_close((pixels[0] + 1) * 127.5, pool.pictures[3].float())
+    torch.testing.assert_close((pixels[0] + 1) * 127.5, pool.images[3].float())
     assert pool.sources(rows) == [3, 3] and len(set(pool.labels(rows).tolist())) == 1
     assert len(read(dataset, mirrored=False)) == 64
 
 
-def test_moved_pictures_are_windows_of_the_reflected_one() -> None:
+def test_moved_images_are_windows_of_the_reflected_one() -> None:
     pixels = torch.rand(3, 2, 6, 6, generator=torch.Generator().manual_seed(0))
     offsets = torch.tensor([[0, 2, 4], [2, 2, 1]])
     wide = torch.nn.functional.pad(pixels, (2, 2, 2, 2), mode="reflect")
@@ -109,7 +109,7 @@ def test_own_captions_are_what_is_said(dataset: HuggingFace, tmp_path: Path) -> 
 
 def test_missing_captions_are_named(dataset: HuggingFace, tmp_path: Path) -> None:
     path = write_captions(tmp_path / "own.csv", dataset, lambda n: "" if n == 5 else "a thing")
-    with pytest.raises(UserError, match=r"64 pictures .* 1 have none, first set/train/\d+; add"):
+    with pytest.raises(UserError, match=r"64 images .* 1 have none, first set/train/\d+; add"):
         read(dataset, captions=path)
     (tmp_path / "bad.csv").write_text("id,text\n1,2\n")
     with pytest.raises(UserError, match="expected the columns sample_id, caption"):

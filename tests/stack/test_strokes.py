@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from sip.dataset.digits import CLASS_NAMES
 from sip.stack.pool import Pool
-from sip.stack.scans import pictures, scan_pool, strokes, warp
+from sip.stack.scans import scan_images, scan_pool, strokes, warp
 from sip.stack.strokes import Strokes
 from sip.stack.texts import Measured
 from sip.stack.tokenizers import CLIP_LENGTH, bert_tokenizer, clip_tokenizer, digit_words
@@ -28,9 +28,9 @@ def levels_of(pool: Pool) -> torch.Tensor:
 
 
 def stroke(start: tuple[int, int], end: tuple[int, int], width: int) -> torch.Tensor:
-    picture = Image.new("L", (32, 32))
-    ImageDraw.Draw(picture).line([start, end], fill=255, width=width)
-    return torch.tensor(np.asarray(picture.filter(ImageFilter.BoxBlur(1)))).float() / 255
+    image = Image.new("L", (32, 32))
+    ImageDraw.Draw(image).line([start, end], fill=255, width=width)
+    return torch.tensor(np.asarray(image.filter(ImageFilter.BoxBlur(1)))).float() / 255
 
 
 def values(*drawn: torch.Tensor) -> dict[str, list[float]]:
@@ -59,7 +59,7 @@ def test_balance_is_where_the_ink_is() -> None:
 
 
 def test_thresholds_part_pretrain_30_40_30() -> None:
-    levels = strokes().describe(pictures("pretrain")[0])
+    levels = strokes().describe(scan_images("pretrain")[0])
     for column in levels.T:
         shares = torch.bincount(column, minlength=3) / len(column)
         torch.testing.assert_close(shares, torch.tensor([0.3, 0.4, 0.3]), atol=0.02, rtol=0)
@@ -90,14 +90,14 @@ def test_the_words_of_a_pool_of_digits_are_those_of_the_default_tokenizers(held_
 
 
 def test_thresholds_come_from_pretrain_alone() -> None:
-    scans = pictures("pretrain")[0].expand(-1, 3, -1, -1).float() / 255
+    scans = scan_images("pretrain")[0].expand(-1, 3, -1, -1).float() / 255
     expected = torch.quantile(Strokes.measure(scans), torch.tensor([0.3, 0.7]), dim=0)
     assert strokes().low == pytest.approx(expected[0].tolist())
     assert strokes().high == pytest.approx(expected[1].tolist())
 
 
 def test_warped_copies_stay_mild() -> None:
-    scans = pictures("val")[0]
+    scans = scan_images("val")[0]
     moved = warp(scans, torch.Generator().manual_seed(0))
     assert (moved.dtype, moved.shape) == (torch.uint8, scans.shape)
     difference = (moved.float() - scans.float()).abs().mean() / 255

@@ -1,4 +1,4 @@
-"""A shard appears as a whole, whichever way its pictures are stored, and says where each one is."""
+"""A shard appears as a whole, whichever way its images are stored, and says where each one is."""
 
 import gc
 import hashlib
@@ -131,7 +131,7 @@ def test_the_webdataset_library_reads_a_tar_shard(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_rows_without_pictures_need_no_more_than_the_table(tmp_path: Path, storage: str) -> None:
+def test_rows_without_images_need_no_more_than_the_table(tmp_path: Path, storage: str) -> None:
     shard = written(tmp_path, storage, [{"key": "a"}, row(1, payload=None)])
     assert os.listdir(shard) == ["rows.parquet"]
     assert writer(tmp_path, storage).commit([]) is None

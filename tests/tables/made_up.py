@@ -36,7 +36,7 @@ def write_run(
         folder: Of all runs.
         accuracy: On test, rounded to the made-up images; on val too, unless `summary` says so.
         config: Dotted key -> value.
-        choices: Beside those of data set, backbone and augmentation.
+        choices: Next to those of data set, backbone and augmentation.
         metrics: Further ones.
         predictions: Whether they are stored.
         ids: How the names of the test images begin.

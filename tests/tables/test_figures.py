@@ -112,7 +112,7 @@ def test_files_are_a_pdf_and_a_png(runs_folder: Path, tmp_path: Path) -> None:
     assert again[0].read_bytes() == files[0].read_bytes()
 
 
-def test_points_and_intervals_lie_within_the_axes_and_beside_each_other(runs_folder: Path) -> None:
+def test_points_and_intervals_lie_within_the_axes_and_next_to_each_other(runs_folder: Path) -> None:
     shape = figure_of("figure=noise_x_guidance", "+figure.where.dataset=grid")
     found = points(select_runs(runs_folder, None, shape.where), shape)
     canvas = make(found, shape)

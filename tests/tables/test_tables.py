@@ -150,7 +150,7 @@ def test_fewer_than_three_seeds_give_no_interval_and_no_bold(tmp_path: Path) -> 
     assert "±" not in text and "*" not in text and "(2)" in text
 
 
-def test_pairs_of_other_test_pictures_are_refused(tmp_path: Path) -> None:
+def test_pairs_of_other_test_images_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path, "none", 0)
     write_run(tmp_path, "sip", 0, ids="other")
     with pytest.raises(UserError, match="must have the same test images, got 400 that only"):
@@ -197,7 +197,7 @@ def test_budgets_of_columns_stand_in_their_order_and_count_all_that_was_drawn(
     ]
 
 
-def test_the_papers_gain_stands_beside_ours_and_is_marked(tmp_path: Path) -> None:
+def test_the_papers_gain_stands_next_to_ours_and_is_marked(tmp_path: Path) -> None:
     write_arms(tmp_path, {"none": 0.7, "cutmix": 0.72, "sip": 0.75})
     write_arms(tmp_path, {"none": 0.7, "sip": 0.75}, backbone="convnext")
     notes = [note for note in made(tmp_path, "table=main").notes if "best baseline" in note]

@@ -60,8 +60,8 @@ def test_without_the_package_csv_works_and_wandb_says_so(
     log_results(config, loggers, {"test_accuracy": 0.5}, tmp_path, [])
 
 
-def pictures(folder: Path, num: int = 6) -> list[StoredImage]:
-    """Return drawn pictures; the last one lies in a tar file."""
+def stored_images(folder: Path, num: int = 6) -> list[StoredImage]:
+    """Return generated images; the last one lies in a tar file."""
     rng = np.random.default_rng(0)
     made = []
     for number in range(num):
@@ -84,13 +84,13 @@ def pictures(folder: Path, num: int = 6) -> list[StoredImage]:
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[OfflineRun], list[StoredImage]]:
     folder = tmp_path_factory.mktemp("run")
-    shown = pictures(folder)
+    shown = stored_images(folder)
     for name in ("contact_sheet", "rejected", "confusion"):
         Image.new("RGB", (4, 4), "red").save(folder / f"{name}.png")
     values = {"paths": {"store": "/home/me/store"}, "dataset": {"root": "/home/me/my pets"}}
     values |= {"seed": 3}
     config = node(log_artifacts=True)
-    drawn = GeneratedSet(shown, {"images": {"class": "X", "model": "/home/me/sd"}}, "room")
+    drawn = GeneratedSet(shown, {"images": {"class": "X", "model": "/home/me/sd"}}, "stage")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_DATA_DIR", str(folder / "staging"))
         patch.setenv("WANDB_CACHE_DIR", str(folder / "cache"))
@@ -119,14 +119,14 @@ def test_numbers_and_configuration_are_read_back(logged: tuple[list[OfflineRun],
     assert run.config["generated_set"] == logged[0][0].run.run_id
 
 
-def test_sheets_and_the_table_of_pictures_are_there(
+def test_sheets_and_the_table_of_images_are_there(
     logged: tuple[list[OfflineRun], list[StoredImage]],
 ) -> None:
     runs, shown = logged
     for run in runs:
         for name in ("contact_sheet", "rejected", "confusion"):
-            with Image.open(run.picture(name)) as picture:
-                assert picture.size == (4, 4)
+            with Image.open(run.image(name)) as image:
+                assert image.size == (4, 4)
         rows = run.table("images")
         assert [row["image_id"] for row in rows] == [p.prompt.image_id for p in shown[::2]]
         assert rows[0]["prompt"] == "cat, on a mat"
@@ -163,11 +163,11 @@ def test_nothing_says_where_things_lie(logged: tuple[list[OfflineRun], list[Stor
 
 
 def test_a_set_is_named_by_how_and_what_was_drawn(tmp_path: Path) -> None:
-    made = pictures(tmp_path)
-    name = GeneratedSet(made, {}, "room").name
-    assert GeneratedSet(made[::-1] + made[:1], {}, "room").name == name
+    made = stored_images(tmp_path)
+    name = GeneratedSet(made, {}, "stage").name
+    assert GeneratedSet(made[::-1] + made[:1], {}, "stage").name == name
     assert (
-        len({name, GeneratedSet(made, {}, "other").name, GeneratedSet(made[1:], {}, "room").name})
+        len({name, GeneratedSet(made, {}, "other").name, GeneratedSet(made[1:], {}, "stage").name})
         == 3
     )
 
@@ -196,7 +196,7 @@ def test_online_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(wandb, "init", init)
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
-    drawn = GeneratedSet(pictures(tmp_path), {}, "room")
+    drawn = GeneratedSet(stored_images(tmp_path), {}, "stage")
     for mode, run in runs.items():
         artifact = publish(drawn, node(mode=mode, max_images=0), tmp_path, "main")
         use(run, drawn, artifact)

@@ -76,7 +76,7 @@ class OfflineRun:
         self.artifacts = [r.artifact for r in self.records if r.HasField("artifact")]
 
     def table(self, key: str) -> list[dict[str, Any]]:
-        """Return the rows of a table: of its artefact, which holds the pictures in it, too."""
+        """Return the rows of a table: of its artefact, which holds the images in it, too."""
         (file,) = [
             Path(entry.local_path)
             for artifact in self.artifacts
@@ -87,8 +87,8 @@ class OfflineRun:
         held = json.loads(file.read_text())
         return [dict(zip(held["columns"], row, strict=True)) for row in held["data"]]
 
-    def picture(self, key: str) -> Path:
-        """Return the file of a picture."""
+    def image(self, key: str) -> Path:
+        """Return the file of a image."""
         return self.folder / "files" / self.summary[key]["path"]
 
     def texts(self) -> str:

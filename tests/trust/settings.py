@@ -22,7 +22,7 @@ WRONG = [
     *("filter=similarity filter.keep=2", "train.objectives=[test/top1]"),
     "prompts/guidance=constant prompts.guidance.scale=.nan",
 ]
-NEAR = {  # what the message names besides the key
+NEAR = {  # what the message names also the key
     "prompts.noise=1": "unknown noise; it takes: ",
     "classifier.optimizer=adamm": "near names: .*adam",
     "backbone.name=resnet5O": "near names: .*resnet50",

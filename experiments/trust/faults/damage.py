@@ -31,8 +31,8 @@ def _mended(folder: Path, line: str, expected: dict, *more: str) -> Outcome:
     return Outcome(line.replace(str(folder), "..."), f"nothing else: {kept}, same bytes")
 
 
-@fault("a bit flipped in a drawn picture's file", quick=True)
-def picture(folder: Path) -> Outcome:
+@fault("a bit flipped in a generated image's file", quick=True)
+def image(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     _copy(folder)
     file = next(jobs.shards(folder, "images")[0].glob("*.png"))
@@ -41,7 +41,7 @@ def picture(folder: Path) -> Outcome:
     return _mended(folder, line, expected)
 
 
-@fault("a drawn picture's file removed")
+@fault("a generated image's file removed")
 def removed(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     _copy(folder)
@@ -69,10 +69,10 @@ def tar(folder: Path) -> Outcome:
     return _mended(folder, line, expected, TAR)
 
 
-def _rows(folder: Path, room: str, at: float) -> Outcome:
+def _rows(folder: Path, stage: str, at: float) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     _copy(folder)
-    file = jobs.shards(folder, room)[0] / "rows.parquet"
+    file = jobs.shards(folder, stage)[0] / "rows.parquet"
     jobs.flip(file, at)
     line = one_line(jobs.generate(folder), "rows.parquet", "checksum", "retry=damaged")
     return _mended(folder, line, expected)
@@ -83,7 +83,7 @@ def captions(folder: Path) -> Outcome:
     return _rows(folder, "captions", 0.1)
 
 
-@fault("a bit flipped in the rows of pictures, in many places")
+@fault("a bit flipped in the rows of images, in many places")
 def everywhere(folder: Path) -> Outcome:
     places = killing.chosen(40, 40)
     for number in places:
@@ -215,7 +215,7 @@ def _healed(folder: Path, change: Callable[[Path], None]) -> Outcome:
     ended = _recipe(folder, change)
     holds(ended.code == 0, "it failed", ended)
     jobs.same(folder, jobs.whole(killing.whole_folder()))
-    holds("found 10, made 0" in ended.line("images", "found"), "pictures drawn again", ended)
+    holds("found 10, made 0" in ended.line("images", "found"), "images drawn again", ended)
     line = ended.line("recipe.json", "written again").replace(str(folder), "...")
     return Outcome(line, "nothing: the folder's name is the recipe's fingerprint")
 
@@ -248,7 +248,7 @@ def recipe_newer(folder: Path) -> Outcome:
     return Outcome(line.replace(str(folder), "..."), "nothing; nothing is drawn into it")
 
 
-@fault("a picture of the data set changed after captions were made")
+@fault("a image of the data set changed after captions were made")
 def dataset_changed(folder: Path) -> Outcome:
     import numpy as np
     from PIL import Image
@@ -272,6 +272,6 @@ def dataset_changed(folder: Path) -> Outcome:
     holds(ended.code == 0, "drawing failed", ended)
     line = f"{ended.line('captions', 'made 1')}; {ended.line('images', 'made 1')}"
     after = jobs.drawn(folder)
-    holds(len(after) == len(before) + 3, "not one row a room")
+    holds(len(after) == len(before) + 3, "not one row a stage")
     holds(before.items() <= after.items(), "an old row changed")
-    return Outcome(line, "nothing: the other rows are found, the changed picture's are new")
+    return Outcome(line, "nothing: the other rows are found, the changed image's are new")

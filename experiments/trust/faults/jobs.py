@@ -162,7 +162,7 @@ def _take_loaded() -> None:
 
 
 def drawn(folder: Path) -> dict[str, dict]:
-    """Return what a store holds, by room and key, with the bytes of the pictures.
+    """Return what a store holds, by stage and key, with the bytes of the images.
 
     Raises:
         AssertionError: A row is there twice, or something unfinished is left.
@@ -177,9 +177,9 @@ def same(folder: Path, expected: dict[str, dict]) -> None:
     holds(not other, f"{len(other)} rows differ from an unbroken job's, first {other[:3]}")
 
 
-def shards(folder: Path, room: str) -> list[Path]:
-    """Return the finished shards of a room."""
-    return sorted((folder / "store" / room).glob("*/shards/*"))
+def shards(folder: Path, stage: str) -> list[Path]:
+    """Return the finished shards of a stage."""
+    return sorted((folder / "store" / stage).glob("*/shards/*"))
 
 
 def made_again(ended: Ended) -> str:
@@ -187,9 +187,9 @@ def made_again(ended: Ended) -> str:
     lines = [line.split() for line in ended.said.splitlines() if " found " in line]
     numbers = {words[0]: (words[2].strip(","), words[4].strip(",")) for words in lines}
     return ", ".join(
-        f"{room} found {found} made {made}"
-        for room, (found, made) in numbers.items()
-        if room in STAGES
+        f"{stage} found {found} made {made}"
+        for stage, (found, made) in numbers.items()
+        if stage in STAGES
     )
 
 

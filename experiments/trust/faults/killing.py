@@ -82,18 +82,18 @@ def _drawing(folder: Path, few: int | None) -> Outcome:
 
 
 def _stage(folder: Path) -> str:
-    """Return the last room that has finished rows."""
-    return next((room for room in jobs.STAGES[::-1] if jobs.shards(folder, room)), "dataset")
+    """Return the last stage that has finished rows."""
+    return next((stage for stage in jobs.STAGES[::-1] if jobs.shards(folder, stage)), "dataset")
 
 
 def finished(folder: Path) -> set[str]:
-    """Return "room/key" of all finished rows."""
+    """Return "stage/key" of all finished rows."""
     from sip.store.shards import read_columns
 
     return {
-        f"{room}/{key}"
-        for room in jobs.STAGES
-        for shard in jobs.shards(folder, room)
+        f"{stage}/{key}"
+        for stage in jobs.STAGES
+        for shard in jobs.shards(folder, stage)
         for key in read_columns(shard, ["key"])["key"]
     }
 
@@ -138,7 +138,7 @@ def drawing_tar(folder: Path) -> Outcome:
 
 
 def small_training(folder: Path) -> Callable[[], Any]:
-    """Return a training of a few steps with a checkpoint before each, on made-up pictures."""
+    """Return a training of a few steps with a checkpoint before each, on made-up images."""
 
     def work() -> Any:
         from pytorch_lightning.loggers import CSVLogger
@@ -147,9 +147,9 @@ def small_training(folder: Path) -> Callable[[], Any]:
         from tests.classifier.made_up import make_splits, run
 
         resume.EVERY, resume.SHARE = 0.0, 1e9
-        pictures = folder.with_name("pictures")
-        pictures.mkdir(exist_ok=True)
-        splits = make_splits(pictures)
+        images = folder.with_name("images")
+        images.mkdir(exist_ok=True)
+        splits = make_splits(images)
         folder.mkdir(exist_ok=True)
         result = run(splits, folder, [CSVLogger(str(folder), name="", version="")])
         return result.history

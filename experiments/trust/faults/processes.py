@@ -47,8 +47,8 @@ def eight(folder: Path) -> Outcome:
 def clock(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     shutil.copytree(killing.whole_folder() / "store", folder / "store")
-    for room in ("captions", "images"):
-        shutil.rmtree(jobs.shards(folder, room)[-1])
+    for stage in ("captions", "images"):
+        shutil.rmtree(jobs.shards(folder, stage)[-1])
 
     def back() -> None:
         now, now_ns = time.time, time.time_ns
@@ -62,7 +62,7 @@ def clock(folder: Path) -> Outcome:
 
 
 def _claim(folder: Path, claim: str, name: str, age: float) -> Path:
-    """Leave a claim in the images' room, as old as `age` s; some rows are missing there."""
+    """Leave a claim in the images' stage, as old as `age` s; some rows are missing there."""
     shutil.copytree(killing.whole_folder() / "store", folder / "store")
     doomed = jobs.shards(folder, "images")[-1]
     shutil.rmtree(doomed)
@@ -76,7 +76,7 @@ def _claim(folder: Path, claim: str, name: str, age: float) -> Path:
 
 
 def _missing(folder: Path) -> list[str]:
-    """Return the keys of the pictures that are not there."""
+    """Return the keys of the images that are not there."""
     expected = {key for key in jobs.whole(killing.whole_folder()) if key.startswith("images/")}
     return [key.partition("/")[2] for key in expected - {f"images/{key}" for key in _keys(folder)}]
 

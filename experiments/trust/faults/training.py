@@ -15,7 +15,7 @@ OFFLINE = ("logger=wandb", "logger.max_images=2")
 
 
 def _whole(folder: Path) -> None:
-    """Begin with drawn pictures, so that training is what is left to do."""
+    """Begin with generated images, so that training is what is left to do."""
     import shutil
 
     jobs.whole(killing.whole_folder())
@@ -27,7 +27,7 @@ def _run_folder(folder: Path) -> Path:
     return run
 
 
-@fault("out of memory while drawing: more than 2 pictures do not fit")
+@fault("out of memory while drawing: more than 2 images do not fit")
 def drawing_memory(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
 
@@ -82,7 +82,7 @@ def not_finite(folder: Path) -> Outcome:
     return Outcome(line.replace(str(folder), "..."), "nothing: no checkpoint holds what came of it")
 
 
-@fault("a process that reads pictures for the training is killed")
+@fault("a process that reads images for the training is killed")
 def worker(folder: Path) -> Outcome:
     from sip.classifier import checkpoint
 

@@ -80,7 +80,7 @@ class Family(nn.Module, ABC):
 
     @abstractmethod
     def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
-        """Return what the denoiser is called with beside latents and timestep.
+        """Return what the denoiser is called with next to latents and timestep.
 
         Args:
             texts: (B, F), as `encode_texts` returns them.

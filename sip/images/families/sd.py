@@ -42,7 +42,7 @@ class StableDiffusion(Family):
         self.text.forget()
 
     def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
-        """Return what the U-Net is called with beside latents and timestep."""
+        """Return what the U-Net is called with next to latents and timestep."""
         width = self.denoiser.config.cross_attention_dim
         hidden = texts.unflatten(1, (-1, width))
         return {"encoder_hidden_states": hidden, **self._embedded_guidance(scales)}

@@ -96,7 +96,7 @@ class StableDiffusion3(Family):
                 text.forget()
 
     def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
-        """Return what the transformer is called with beside latents and timestep."""
+        """Return what the transformer is called with next to latents and timestep."""
         hidden, pooled = texts[:, : -self.pooled_width], texts[:, -self.pooled_width :]
         return {
             "encoder_hidden_states": hidden.unflatten(1, (-1, self.width)).contiguous(),

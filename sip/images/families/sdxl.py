@@ -54,7 +54,7 @@ class StableDiffusionXL(StableDiffusion):
         self.text_2.forget()
 
     def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
-        """Return what the U-Net is called with beside latents and timestep."""
+        """Return what the U-Net is called with next to latents and timestep."""
         hidden, pooled = texts[:, : -self.pooled_width], texts[:, -self.pooled_width :]
         sizes = [self.size, self.size, 0, 0, self.size, self.size]  # original, crop, target
         time_ids = torch.tensor([sizes], dtype=texts.dtype).to(texts.device)

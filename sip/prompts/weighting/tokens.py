@@ -35,19 +35,19 @@ class Tokens:
 def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Span]]) -> Tokens:
     """Tokenize each span by itself and join the tokens; what is longer than L is cut off."""
     ids, weights, lowered = [], [], []
-    room = tokenizer.model_max_length - 2
+    stage = tokenizer.model_max_length - 2
     for row, spans in enumerate(prompts):
         text_ids: list[int] = []
         text_weights: list[float] = []
-        for span, span_ids in zip(spans, _span_ids(tokenizer, spans, room), strict=True):
+        for span, span_ids in zip(spans, _span_ids(tokenizer, spans, stage), strict=True):
             first = 1 + len(text_ids)
             text_ids += span_ids
             text_weights += [span.weight] * len(span_ids)
-            if span.weight < 1 and span_ids and first <= room:
-                last = min(len(text_ids), room + 1)
+            if span.weight < 1 and span_ids and first <= stage:
+                last = min(len(text_ids), stage + 1)
                 lowered.append((row, first, last, span.weight))
-        ids.append(_framed(tokenizer, text_ids[:room]))
-        weights.append([1.0, *text_weights[:room], *[1.0] * (1 + max(0, room - len(text_ids)))])
+        ids.append(_framed(tokenizer, text_ids[:stage]))
+        weights.append([1.0, *text_weights[:stage], *[1.0] * (1 + max(0, stage - len(text_ids)))])
     return Tokens(
         ids=torch.tensor(ids, dtype=torch.long),
         weights=torch.tensor(weights, dtype=torch.float32),
@@ -89,12 +89,12 @@ def tokenize_whole(
 
 
 def _span_ids(
-    tokenizer: PreTrainedTokenizerBase, spans: Sequence[Span], room: int
+    tokenizer: PreTrainedTokenizerBase, spans: Sequence[Span], stage: int
 ) -> list[list[int]]:
     if not spans:
         return []
     texts = [span.text for span in spans]
-    encoded = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=room)
+    encoded = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=stage)
     return encoded["input_ids"]
 
 

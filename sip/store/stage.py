@@ -1,13 +1,13 @@
 """The store: a row is named by what goes into it, made once, and found ever after.
 
-    store/<room>/<choice>-<fingerprint of the recipe>/
-        recipe.json            how rows of this room are made
+    store/<stage>/<choice>-<fingerprint of the recipe>/
+        recipe.json            how rows of this stage are made
         shards/<shard>/        finished rows (`rows.parquet`) and their files; never changed
         tmp/                   shards that are being written
         claims/                who makes which keys at the moment
 
 The recipe says how rows are made, a row's key is a hash of that row's own inputs.
-`sip.store.fill.fill` asks a room for rows.
+`sip.store.fill.fill` asks a stage for rows.
 """
 
 import json
@@ -29,16 +29,16 @@ FINGERPRINT_LENGTH = 10  # hex digits
 
 
 class Store:
-    """All rooms' rows under one folder."""
+    """All stages' rows under one folder."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).absolute()
 
-    def room(self, name: str, choice: str, recipe: Mapping[str, Any]) -> "Room":
+    def stage(self, name: str, choice: str, recipe: Mapping[str, Any]) -> "StageStore":
         """Open, or make, the folder for rows that are made by this recipe.
 
         Args:
-            name: The room, such as "captions".
+            name: The stage, such as "captions".
             choice: The readable half of the folder's name, such as "blip".
             recipe: Everything that can change a row and is not in its key; must be JSON.
 
@@ -48,16 +48,16 @@ class Store:
         fingerprint = digest(recipe)[:FINGERPRINT_LENGTH]
         folder = self.root / name / f"{re.sub(r'[^A-Za-z0-9._]+', '-', choice)}-{fingerprint}"
         check_or_write(folder / "recipe.json", json.loads(json.dumps(recipe)))
-        return Room(folder, name, fingerprint)
+        return StageStore(folder, name, fingerprint)
 
 
 @dataclass
-class Room:
+class StageStore:
     """The rows that one recipe makes.
 
     Attributes:
         folder: Folder of the rows.
-        name: The room's name, shown in progress bars.
+        name: The stage's name, shown in progress bars.
         fingerprint: Of the recipe, 10 hex digits.
     """
 
@@ -65,7 +65,7 @@ class Room:
     name: str
     fingerprint: str
     # Key -> position of its newest row's shard in `names`; its complement if the row failed.
-    # A number a row is all that is kept: a room may hold millions.
+    # A number a row is all that is kept: a stage may hold millions.
     index: dict[str, int] = field(default_factory=dict, repr=False)
     names: list[str] = field(default_factory=list, repr=False)
 

@@ -19,9 +19,9 @@ import sip
 from sip.core.errors import UserError
 from sip.store import claims as claims_module
 from sip.store.fill import Add, Filled
-from sip.store.fill import fill as fill_room
-from sip.store.room import Room, Store
+from sip.store.fill import fill as fill_stage
 from sip.store.shards import read_columns, to_table
+from sip.store.stage import StageStore, Store
 
 RECIPE = {"class": "sip.toy.Square", "version": 1, "weights": {"name": "none"}}
 
@@ -29,7 +29,7 @@ RECIPE = {"class": "sip.toy.Square", "version": 1, "weights": {"name": "none"}}
 WORKER = """
 import sys, time
 from sip.store.fill import fill
-from sip.store.room import Store
+from sip.store.stage import Store
 
 root, log, first, last, pause = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
 
@@ -40,15 +40,15 @@ def make(batches, add):
         time.sleep(pause)
         add({"key": f"k{number}", "payload": b"%d" % number, "suffix": ".txt"})
 
-room = Store(root).room("toy", "square", {"v": 1})
+stage = Store(root).stage("toy", "square", {"v": 1})
 print("ready", flush=True)
-filled = fill(room, {f"k{n}": n for n in range(int(first), int(last))}, make, 4, shard_size=4)
+filled = fill(stage, {f"k{n}": n for n in range(int(first), int(last))}, make, 4, shard_size=4)
 print(len(filled.rows), filled.found, filled.made, filled.waited, flush=True)
 """
 
 
 def square(numbers: list[int]) -> Iterator[dict]:
-    """Make the rows of the toy room."""
+    """Make the rows of the toy stage."""
     for number in numbers:
         yield {"key": f"k{number}", "square": number**2}
 
@@ -59,32 +59,32 @@ def never(numbers: list[int]) -> Iterable[dict]:
 
 
 def wanted(*numbers: int) -> dict[str, int]:
-    """Return keys and inputs of the toy room."""
+    """Return keys and inputs of the toy stage."""
     return {f"k{number}": number for number in numbers}
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Room:
-    """Return an empty toy room."""
-    return Store(tmp_path).room("toy", "square", RECIPE)
+def stage(tmp_path: Path) -> StageStore:
+    """Return an empty toy stage."""
+    return Store(tmp_path).stage("toy", "square", RECIPE)
 
 
 def fill(
-    room: Room, wanted: dict, make: Callable[[list], Iterable[dict]], chunk: int, **options
+    stage: StageStore, wanted: dict, make: Callable[[list], Iterable[dict]], chunk: int, **options
 ) -> Filled:
-    """Fill a room with a function from a batch to its rows; batch and shard are one."""
+    """Fill a stage with a function from a batch to its rows; batch and shard are one."""
 
     def push(batches: Iterator[list], add: Add) -> None:
         for batch in batches:
             for row in make(batch):
                 add(row)
 
-    return fill_room(room, wanted, push, chunk, shard_size=chunk, **options)
+    return fill_stage(stage, wanted, push, chunk, shard_size=chunk, **options)
 
 
-def reopened(room: Room) -> Room:
-    """Return the same room as another process would see it."""
-    return Store(room.folder.parents[1]).room("toy", "square", RECIPE)
+def reopened(stage: StageStore) -> StageStore:
+    """Return the same stage as another process would see it."""
+    return Store(stage.folder.parents[1]).stage("toy", "square", RECIPE)
 
 
 def start(root: Path, log: Path, first: int, last: int, pause: float) -> subprocess.Popen:
@@ -107,28 +107,28 @@ def wait_for(condition) -> None:
         time.sleep(0.02)
 
 
-def test_missing_rows_are_made_and_then_found(room: Room) -> None:
-    first = fill(room, wanted(1, 2, 3), square, chunk=2)
+def test_missing_rows_are_made_and_then_found(stage: StageStore) -> None:
+    first = fill(stage, wanted(1, 2, 3), square, chunk=2)
     assert (first.found, first.made, first.waited) == (0, 3, 0)
-    second = fill(reopened(room), wanted(4, 3, 2), square, chunk=2)
+    second = fill(reopened(stage), wanted(4, 3, 2), square, chunk=2)
     assert (second.found, second.made, second.waited) == (2, 1, 0)
     assert [row["square"] for row in second.rows.values()] == [16, 9, 4]
-    assert fill(reopened(room), wanted(1, 2, 3, 4), never, chunk=2).made == 0
+    assert fill(reopened(stage), wanted(1, 2, 3, 4), never, chunk=2).made == 0
 
 
-def test_a_chunk_is_a_shard_with_rows_in_the_order_asked_for(room: Room) -> None:
-    fill(room, wanted(*range(5)), lambda numbers: square(numbers[::-1]), chunk=2)
-    assert len(list((room.folder / "shards").iterdir())) == 3
-    assert room.keys() == [f"k{n}" for n in range(5)]
-    assert list((room.folder / "tmp").iterdir()) == []
-    assert [file.name for file in (room.folder / "claims").iterdir()] == ["lock"]
+def test_a_chunk_is_a_shard_with_rows_in_the_order_asked_for(stage: StageStore) -> None:
+    fill(stage, wanted(*range(5)), lambda numbers: square(numbers[::-1]), chunk=2)
+    assert len(list((stage.folder / "shards").iterdir())) == 3
+    assert stage.keys() == [f"k{n}" for n in range(5)]
+    assert list((stage.folder / "tmp").iterdir()) == []
+    assert [file.name for file in (stage.folder / "claims").iterdir()] == ["lock"]
 
 
-def test_the_folder_says_how_rows_are_made(room: Room) -> None:
-    assert room.folder.name == f"square-{room.fingerprint}"
-    assert json.loads((room.folder / "recipe.json").read_text()) == RECIPE
-    other = Store(room.folder.parents[1]).room("toy", "square", RECIPE | {"version": 2})
-    assert other.folder != room.folder
+def test_the_folder_says_how_rows_are_made(stage: StageStore) -> None:
+    assert stage.folder.name == f"square-{stage.fingerprint}"
+    assert json.loads((stage.folder / "recipe.json").read_text()) == RECIPE
+    other = Store(stage.folder.parents[1]).stage("toy", "square", RECIPE | {"version": 2})
+    assert other.folder != stage.folder
 
 
 @pytest.mark.parametrize(
@@ -139,39 +139,39 @@ def test_the_folder_says_how_rows_are_made(room: Room) -> None:
         ('{"version": 3}', "of a newer SIP .version 3 .*, here 1.; update SIP"),
     ],
 )
-def test_a_recipe_that_was_changed_is_refused(room: Room, text: str, words: str) -> None:
-    (room.folder / "recipe.json").write_text(text)
+def test_a_recipe_that_was_changed_is_refused(stage: StageStore, text: str, words: str) -> None:
+    (stage.folder / "recipe.json").write_text(text)
     with pytest.raises(UserError, match=r"recipe\.json should hold .* holds another.*" + words):
-        reopened(room)
+        reopened(stage)
 
 
 @pytest.mark.parametrize("text", ["{", "", None])
 def test_a_recipe_that_is_lost_is_written_again(
-    room: Room, text: str | None, capsys: pytest.CaptureFixture
+    stage: StageStore, text: str | None, capsys: pytest.CaptureFixture
 ) -> None:
-    fill(room, wanted(1), square, chunk=1)
-    file = room.folder / "recipe.json"
+    fill(stage, wanted(1), square, chunk=1)
+    file = stage.folder / "recipe.json"
     file.unlink() if text is None else file.write_text(text)
-    assert fill(reopened(room), wanted(1), never, chunk=1).found == 1
+    assert fill(reopened(stage), wanted(1), never, chunk=1).found == 1
     assert json.loads(file.read_text()) == RECIPE
     assert f"{file} " in capsys.readouterr().err
 
 
-def test_a_garbled_shard_is_refused_with_a_remedy(room: Room) -> None:
-    fill(room, wanted(1), square, chunk=2)
-    next(room.folder.glob("shards/*/rows.parquet")).write_bytes(b"PAR1")
+def test_a_garbled_shard_is_refused_with_a_remedy(stage: StageStore) -> None:
+    fill(stage, wanted(1), square, chunk=2)
+    next(stage.folder.glob("shards/*/rows.parquet")).write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"rows\.parquet .*delete the folder .*made again"):
-        reopened(room).keys()
+        reopened(stage).keys()
 
 
-def test_payloads_are_files_with_checksums(room: Room) -> None:
+def test_payloads_are_files_with_checksums(stage: StageStore) -> None:
     def make(numbers: list[int]) -> Iterator[dict]:
         for number in numbers:
             payload = None if number == 2 else bytes([number] * 10)
             yield {"key": f"k{number}", "payload": payload, "suffix": ".bin", "label": number}
 
-    fill(room, wanted(1, 2, 3), make, chunk=3)
-    rows = reopened(room).read(["k3", "k1", "k2", "k9"])
+    fill(stage, wanted(1, 2, 3), make, chunk=3)
+    rows = reopened(stage).read(["k3", "k1", "k2", "k9"])
     assert list(rows) == ["k3", "k1", "k2"]
     assert Path(rows["k3"]["file"]).is_absolute()
     assert Path(rows["k3"]["file"]).read_bytes() == bytes([3] * 10)
@@ -179,15 +179,15 @@ def test_payloads_are_files_with_checksums(room: Room) -> None:
     assert rows["k2"] == {"key": "k2", "label": 2, "file": None, "file_sha256": None}
 
 
-def test_a_moved_store_still_finds_its_files(room: Room, tmp_path: Path) -> None:
+def test_a_moved_store_still_finds_its_files(stage: StageStore, tmp_path: Path) -> None:
     make = lambda numbers: ({"key": f"k{n}", "payload": b"x", "suffix": ".bin"} for n in numbers)  # noqa: E731
-    fill(room, wanted(1), make, chunk=1)
+    fill(stage, wanted(1), make, chunk=1)
     (tmp_path / "toy").rename(tmp_path / "moved")
-    moved = Store(tmp_path).room("moved", "square", RECIPE)
+    moved = Store(tmp_path).stage("moved", "square", RECIPE)
     assert Path(moved.read(["k1"])["k1"]["file"]).read_bytes() == b"x"
 
 
-def test_values_come_back_as_they_went_in(room: Room) -> None:
+def test_values_come_back_as_they_went_in(stage: StageStore) -> None:
     columns = ("text", "count", "share", "good", "words", "parts")
     values = {
         "k1": dict(zip(columns, (None, None, None, None, [], []), strict=True)),
@@ -195,15 +195,15 @@ def test_values_come_back_as_they_went_in(room: Room) -> None:
         "k3": dict(zip(columns, ("", -1, 2.0, False, None, [0.25]), strict=True)),
     }
     keys = {key: key for key in values}
-    fill(room, keys, lambda chunk: ({"key": key} | values[key] for key in chunk), chunk=3)
-    assert reopened(room).read(values) == {key: {"key": key} | row for key, row in values.items()}
+    fill(stage, keys, lambda chunk: ({"key": key} | values[key] for key in chunk), chunk=3)
+    assert reopened(stage).read(values) == {key: {"key": key} | row for key, row in values.items()}
 
 
-def test_vectors_keep_their_bits_and_half_the_space(room: Room) -> None:
+def test_vectors_keep_their_bits_and_half_the_space(stage: StageStore) -> None:
     vector = np.random.default_rng(0).normal(size=5).astype(np.float32)
     rows = [{"key": "k1", "a": vector}, {"key": "k2", "a": None}]
-    fill(room, wanted(1, 2), lambda _: rows, chunk=2)
-    read = room.read(["k1", "k2"])
+    fill(stage, wanted(1, 2), lambda _: rows, chunk=2)
+    read = stage.read(["k1", "k2"])
     assert np.array_equal(np.array(read["k1"]["a"], np.float32), vector) and read["k2"]["a"] is None
     assert str(to_table(rows[::-1]).schema.field("a").type.value_type) == "float"
 
@@ -214,19 +214,21 @@ def test_a_column_has_one_type_whatever_its_first_row_holds() -> None:
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, b"x", [b"x"], [[1.0]], object(), np.ones(2)])
-def test_other_values_are_refused(room: Room, value: object) -> None:
+def test_other_values_are_refused(stage: StageStore, value: object) -> None:
     with pytest.raises(TypeError, match="column 'a': must be str"):
-        fill(room, wanted(1), lambda _: [{"key": "k1", "a": value}], chunk=1)
+        fill(stage, wanted(1), lambda _: [{"key": "k1", "a": value}], chunk=1)
 
 
-def test_a_column_of_mixed_kinds_is_refused(room: Room) -> None:
+def test_a_column_of_mixed_kinds_is_refused(stage: StageStore) -> None:
     rows = [{"key": "k1", "a": 1}, {"key": "k2", "a": "x"}]
     with pytest.raises(TypeError, match="column 'a' mixes int, str"):
-        fill(room, wanted(1, 2), lambda _: rows, chunk=2)
+        fill(stage, wanted(1, 2), lambda _: rows, chunk=2)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_was_finished_before_an_error_is_kept(room: Room, error: type[BaseException]) -> None:
+def test_what_was_finished_before_an_error_is_kept(
+    stage: StageStore, error: type[BaseException]
+) -> None:
     def make(numbers: list[int]) -> Iterator[dict]:
         for number in numbers:
             if number == 6:
@@ -234,15 +236,15 @@ def test_what_was_finished_before_an_error_is_kept(room: Room, error: type[BaseE
             yield {"key": f"k{number}", "payload": b"x", "suffix": ".bin"}
 
     with pytest.raises(error, match="six"):
-        fill(room, wanted(*range(8)), make, chunk=4)
-    assert reopened(room).keys() == ["k0", "k1", "k2", "k3", "k4", "k5"]
-    assert [file.name for file in (room.folder / "claims").iterdir()] == ["lock"]
-    filled = fill(reopened(room), wanted(*range(8)), square, chunk=4)
+        fill(stage, wanted(*range(8)), make, chunk=4)
+    assert reopened(stage).keys() == ["k0", "k1", "k2", "k3", "k4", "k5"]
+    assert [file.name for file in (stage.folder / "claims").iterdir()] == ["lock"]
+    filled = fill(reopened(stage), wanted(*range(8)), square, chunk=4)
     assert (filled.found, filled.made) == (6, 2)
 
 
 def test_an_interrupt_while_committing_costs_nothing(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    stage: StageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename, calls = os.rename, []
 
@@ -254,11 +256,11 @@ def test_an_interrupt_while_committing_costs_nothing(
 
     monkeypatch.setattr(os, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fill(room, wanted(1, 2, 3), square, chunk=2)
-    assert reopened(room).keys() == ["k1", "k2"]
+        fill(stage, wanted(1, 2, 3), square, chunk=2)
+    assert reopened(stage).keys() == ["k1", "k2"]
 
 
-def test_shards_hold_whole_batches(room: Room) -> None:
+def test_shards_hold_whole_batches(stage: StageStore) -> None:
     keys = {f"k{n}": n for n in range(10)}
     batches = [["k9", "k1", "k2"], ["k3"], ["k4", "k5", "k6", "k7"], ["k8", "k0"]]
     asked = []
@@ -269,17 +271,17 @@ def test_shards_hold_whole_batches(room: Room) -> None:
             for number in batch[::-1]:
                 add({"key": f"k{number}"})
 
-    fill_room(room, keys, make, batches, shard_size=4)
+    fill_stage(stage, keys, make, batches, shard_size=4)
     assert asked == [[9, 1, 2], [3], [4, 5, 6, 7], [8, 0]]
-    shards = [read_columns(s, ["key"])["key"] for s in sorted(room.shards.iterdir())]
+    shards = [read_columns(s, ["key"])["key"] for s in sorted(stage.shards.iterdir())]
     assert shards == [["k9", "k1", "k2", "k3"], ["k4", "k5", "k6", "k7"], ["k8", "k0"]]
-    shutil.rmtree(sorted(room.shards.iterdir())[0])
+    shutil.rmtree(sorted(stage.shards.iterdir())[0])
     asked.clear()
-    assert fill_room(reopened(room), keys, make, batches, shard_size=4).made == 4
+    assert fill_stage(reopened(stage), keys, make, batches, shard_size=4).made == 4
     assert asked == [[9, 1, 2], [3]]
 
 
-def test_rows_may_come_from_another_thread_and_out_of_order(room: Room) -> None:
+def test_rows_may_come_from_another_thread_and_out_of_order(stage: StageStore) -> None:
     def make(batches: Iterator[list[int]], add: Add) -> None:
         later: list[int] = []
         with ThreadPoolExecutor(1) as pool:
@@ -291,21 +293,21 @@ def test_rows_may_come_from_another_thread_and_out_of_order(room: Room) -> None:
         for number in later:
             add({"key": f"k{number}"})
 
-    filled = fill_room(room, wanted(*range(200)), make, 7, shard_size=20)
-    assert filled.made == 200 and len(reopened(room).keys()) == 200
+    filled = fill_stage(stage, wanted(*range(200)), make, 7, shard_size=20)
+    assert filled.made == 200 and len(reopened(stage).keys()) == 200
 
 
-def test_make_must_give_what_was_asked_for(room: Room) -> None:
+def test_make_must_give_what_was_asked_for(stage: StageStore) -> None:
     with pytest.raises(RuntimeError, match="no row for 1 of the keys"):
-        fill(room, wanted(1, 2), lambda _: square([1]), chunk=2)
+        fill(stage, wanted(1, 2), lambda _: square([1]), chunk=2)
     with pytest.raises(ValueError, match="'k2' twice or unasked"):
-        fill(room, wanted(2, 3), lambda _: square([2, 2]), chunk=2)
+        fill(stage, wanted(2, 3), lambda _: square([2, 2]), chunk=2)
     with pytest.raises(ValueError, match="'k9' twice or unasked"):
-        fill(room, wanted(4), lambda _: square([9]), chunk=2)
-    assert room.keys() == ["k1", "k2"]
+        fill(stage, wanted(4), lambda _: square([9]), chunk=2)
+    assert stage.keys() == ["k1", "k2"]
 
 
-def test_failed_rows_are_kept_and_tried_again_on_request(room: Room) -> None:
+def test_failed_rows_are_kept_and_tried_again_on_request(stage: StageStore) -> None:
     def make(numbers: list[int], failing: set[int]) -> Iterator[dict]:
         for number in numbers:
             if number in failing:
@@ -313,18 +315,18 @@ def test_failed_rows_are_kept_and_tried_again_on_request(room: Room) -> None:
             else:
                 yield {"key": f"k{number}", "status": "ok", "error": None}
 
-    first = fill(room, wanted(1, 2, 3), lambda numbers: make(numbers, {1, 2}), chunk=2)
+    first = fill(stage, wanted(1, 2, 3), lambda numbers: make(numbers, {1, 2}), chunk=2)
     assert first.rows["k1"]["error"] == "black"
-    assert fill(reopened(room), wanted(1, 2, 3), never, chunk=2).found == 3
+    assert fill(reopened(stage), wanted(1, 2, 3), never, chunk=2).found == 3
     again = fill(
-        reopened(room),
+        reopened(stage),
         wanted(1, 2, 3),
         lambda numbers: make(numbers, {1}),
         chunk=1,
         retry_failed=True,
     )
     assert (again.found, again.made) == (1, 2)
-    assert [row["status"] for row in reopened(room).read(again.rows).values()] == [
+    assert [row["status"] for row in reopened(stage).read(again.rows).values()] == [
         "failed",
         "ok",
         "ok",
@@ -332,24 +334,24 @@ def test_failed_rows_are_kept_and_tried_again_on_request(room: Room) -> None:
 
 
 def test_a_disk_that_cannot_be_written_is_one_line(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    stage: StageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_args) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match="cannot write to .*No space left on device; make room"):
-        fill(room, wanted(1), lambda _: [{"key": "k1", "payload": b"", "suffix": ".b"}], chunk=1)
+        fill(stage, wanted(1), lambda _: [{"key": "k1", "payload": b"", "suffix": ".b"}], chunk=1)
     monkeypatch.undo()
-    assert list((room.folder / "tmp").iterdir()) == []
-    assert fill(room, wanted(1), square, chunk=1).made == 1
+    assert list((stage.folder / "tmp").iterdir()) == []
+    assert fill(stage, wanted(1), square, chunk=1).made == 1
 
 
-def test_a_bar_only_where_there_is_work(room: Room, capsys: pytest.CaptureFixture) -> None:
-    fill(room, wanted(*range(5)), square, chunk=2, name="squares", unit="number")
+def test_a_bar_only_where_there_is_work(stage: StageStore, capsys: pytest.CaptureFixture) -> None:
+    fill(stage, wanted(*range(5)), square, chunk=2, name="squares", unit="number")
     shown = capsys.readouterr().err
     assert "squares" in shown and "0/5" in shown and "5/5" in shown
-    fill(reopened(room), wanted(*range(5)), square, chunk=2)
+    fill(reopened(stage), wanted(*range(5)), square, chunk=2)
     assert capsys.readouterr().err == ""
 
 
@@ -392,9 +394,9 @@ def test_what_a_killed_process_left_is_made_by_another(tmp_path: Path, waiting: 
     worker.communicate()
     assert out.decode().split()[1:] == ["12", "4", "8", "0"], err
     assert sorted(lines(second_log)) == sorted(f"k{n}" for n in range(4, 12))
-    room = Store(tmp_path).room("toy", "square", {"v": 1})
-    assert list((room.folder / "tmp").iterdir()) == []
-    assert len(room.read(room.keys())) == 12
+    stage = Store(tmp_path).stage("toy", "square", {"v": 1})
+    assert list((stage.folder / "tmp").iterdir()) == []
+    assert len(stage.read(stage.keys())) == 12
 
 
 def test_an_interrupted_process_keeps_what_it_finished(tmp_path: Path) -> None:
@@ -403,10 +405,10 @@ def test_an_interrupted_process_keeps_what_it_finished(tmp_path: Path) -> None:
     wait_for(lambda: len(lines(log)) >= 7)
     worker.send_signal(signal.SIGINT)
     worker.communicate(timeout=60)
-    room = Store(tmp_path).room("toy", "square", {"v": 1})
+    stage = Store(tmp_path).stage("toy", "square", {"v": 1})
     assert worker.returncode != 0
-    assert len(room.keys()) == len(lines(log)) == 8  # the batch at hand was finished
-    assert [file.name for file in (room.folder / "claims").iterdir()] == ["lock"]
+    assert len(stage.keys()) == len(lines(log)) == 8  # the batch at hand was finished
+    assert [file.name for file in (stage.folder / "claims").iterdir()] == ["lock"]
 
 
 def test_an_owner_elsewhere_lives_as_long_as_its_heart_beats() -> None:
@@ -424,15 +426,17 @@ def test_an_owner_here_lives_as_long_as_its_process() -> None:
     assert not claims_module.is_alive(claim | {"pid": 2**22 + 1, "started": "5"}, silent_for=0)
 
 
-def test_many_shards_are_read_quickly(room: Room) -> None:
-    fill(room, wanted(*range(300)), square, chunk=1)
-    other = reopened(room)
+def test_many_shards_are_read_quickly(stage: StageStore) -> None:
+    fill(stage, wanted(*range(300)), square, chunk=1)
+    other = reopened(stage)
     before = time.process_time()
     assert len(other.read(wanted(*range(300)))) == 300
     assert time.process_time() - before < 3
 
 
-def test_a_host_name_with_dashes_costs_nothing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_name_with_dashes_costs_nothing(
+    stage: StageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(claims_module, "host_name", lambda: "job--worker--0.4026531836")
 
     def make(batches: Iterator[list[int]], add: Add) -> None:
@@ -440,28 +444,28 @@ def test_a_host_name_with_dashes_costs_nothing(room: Room, monkeypatch: pytest.M
             for number in batch:
                 add({"key": f"k{number}", "payload": b"x", "suffix": ".bin"})
 
-    assert fill_room(room, wanted(*range(40)), make, 4, shard_size=8).made == 40
+    assert fill_stage(stage, wanted(*range(40)), make, 4, shard_size=8).made == 40
 
 
-def test_a_shard_that_is_gone_while_failed_rows_are_made_again(room: Room) -> None:
+def test_a_shard_that_is_gone_while_failed_rows_are_made_again(stage: StageStore) -> None:
     def failing(numbers: list[int]) -> Iterator[dict]:
         for number in numbers:
             yield {"key": f"k{number}", "status": "failed"}
 
     def good(numbers: list[int]) -> Iterator[dict]:
-        if first := [folder for folder in room.shards.iterdir() if folder.name == doomed]:
+        if first := [folder for folder in stage.shards.iterdir() if folder.name == doomed]:
             shutil.rmtree(first[0])
         for number in numbers:
             yield {"key": f"k{number}", "status": "ok"}
 
-    fill(room, wanted(0), failing, chunk=1)
-    doomed = next(room.shards.iterdir()).name
-    fill(room, wanted(1, 2, 3), failing, chunk=1)
-    filled = fill(room, wanted(1, 2, 3), good, chunk=1, retry_failed=True)
+    fill(stage, wanted(0), failing, chunk=1)
+    doomed = next(stage.shards.iterdir()).name
+    fill(stage, wanted(1, 2, 3), failing, chunk=1)
+    filled = fill(stage, wanted(1, 2, 3), good, chunk=1, retry_failed=True)
     assert filled.made == 3
     assert {row["status"] for row in filled.rows.values()} == {"ok"}
 
 
-def test_a_shard_size_below_one_is_refused(room: Room) -> None:
+def test_a_shard_size_below_one_is_refused(stage: StageStore) -> None:
     with pytest.raises(ValueError, match="shard_size: must be >= 1, got 0"):
-        fill_room(room, wanted(1), lambda batches, add: None, 1, shard_size=0)
+        fill_stage(stage, wanted(1), lambda batches, add: None, 1, shard_size=0)
