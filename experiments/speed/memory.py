@@ -102,7 +102,7 @@ def _prompts(num: int, source: str) -> Iterator[Prompt]:
     """Yield a drawing list as SIP's own, with texts and names of usual length."""
     before, label, between = Span("a photo of a ", 1.0), Span("class name", 1.5), Span(", ", 1.0)
     for number in range(num):
-        caption = f"a image of thing number {number} that stands in front of something"
+        caption = f"an image of thing number {number} that stands in front of something"
         yield Prompt(
             sample_id=f"train/class_name/picture_{number:08d}",
             source=source,

@@ -62,7 +62,7 @@ def read_rgb(
 
     Raises:
         DamagedError: The file is another.
-        ValueError: The file is missing, broken, not a image, or larger than `MAX_PIXELS` or
+        ValueError: The file is missing, broken, not an image, or larger than `MAX_PIXELS` or
             `MAX_BYTES`.
     """
     checked = None if sha256 is None else read_checked(path, sha256)
@@ -81,7 +81,7 @@ def read_rgb(
 
 @contextmanager
 def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
-    """Open a image: its header is read and bounded, its pixels are not decoded yet.
+    """Open an image: its header is read and bounded, its pixels are not decoded yet.
 
     Args:
         source: A file, a reference into a tar file, or the bytes of a file.
@@ -164,7 +164,7 @@ def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
 
 
 def encode(pixels: "Tensor", format: str) -> bytes:
-    """Return a image (3, H, W), in [0, 1], rounded to 8 bits, as the bytes of a file.
+    """Return an image (3, H, W), in [0, 1], rounded to 8 bits, as the bytes of a file.
 
     PNG and WebP are lossless. The encoders work without Python's lock: threads help.
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sip.core.files import atomic_file
 from sip.core.image_io import read_rgb
 
-CELL = 176  # px, width of a image
+CELL = 176  # px, width of an image
 GAP = 14  # px
 FONT_SIZE = 13  # px
 LINE = 17  # px

@@ -97,7 +97,7 @@ class Trials:
         """Return a function that captions, scores or embeds one image some times over."""
         items: dict[str, Any] = {
             "captions": sample,
-            "scores": ToScore("", sample, ["a image of something", "another image"]),
+            "scores": ToScore("", sample, ["an image of something", "another image"]),
             "embeddings": ToEmbed("", sample.path),
         }
         read = self.models.image_reader(name)
@@ -120,7 +120,7 @@ class Trials:
         """Return s for an evaluation, and s for the rest of an image, from two runs."""
         components = self.models.components
         thing = replace(sample, class_name="thing")  # whose name is in no caption
-        captions, scores = [["a image, with a frame"]], [[0.3]]
+        captions, scores = [["an image, with a frame"]], [[0.3]]
         prompt = components.writer.write([thing], captions, scores, self.generator.per_sample)[0]
         short, few = self._images_trial(prompt)
         num = self._fitting(short, "images", [prompt])

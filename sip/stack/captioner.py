@@ -1,4 +1,4 @@
-"""The BLIP of a stack: says in the pool's words what a image looks like."""
+"""The BLIP of a stack: says in the pool's words what an image looks like."""
 
 import random
 

@@ -181,5 +181,5 @@ def draw_samples(made: StableDiffusionPipeline, samples: Samples) -> tuple[Tenso
 
 
 def seeds(samples: Samples) -> list[torch.Generator]:
-    """Return a generator a image, the same ones at every time."""
+    """Return a generator an image, the same ones at every time."""
     return [torch.Generator().manual_seed(number) for number in range(len(samples.prompts))]

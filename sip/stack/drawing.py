@@ -25,7 +25,7 @@ BATCH = 140  # images
 
 
 class Drawer:
-    """Draws with the stock pipelines, one guidance scale a call; a seed a image.
+    """Draws with the stock pipelines, one guidance scale a call; a seed an image.
 
     Args:
         folder: Of the stack.

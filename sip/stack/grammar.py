@@ -1,4 +1,4 @@
-"""Small grammars: what is measured on a image, and the sentences that say it.
+"""Small grammars: what is measured on an image, and the sentences that say it.
 
 A grammar lists attributes with a few phrasings for each of their levels. The levels of a measured
 value are set by the 30 % and 70 % quantiles over the pool, so a caption carries what the class
@@ -85,7 +85,7 @@ class Grammar(ABC):
         return self.levels(self.measure_all(images))
 
     def caption(self, levels: Tensor, rng: random.Random, name: str | None = None) -> str:
-        """Write one sentence that is true of a image.
+        """Write one sentence that is true of an image.
 
         Args:
             levels: (A,), int64.

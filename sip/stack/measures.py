@@ -72,7 +72,7 @@ def claims_right(
 
 
 def captioner_quality(folder: Path, pool: Pool, device: str) -> Numbers:
-    """Return how right captions are; one a image, by nucleus sampling."""
+    """Return how right captions are; one an image, by nucleus sampling."""
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
     model = BlipForConditionalGeneration.from_pretrained(folder / "captioner", dtype=torch.float32)

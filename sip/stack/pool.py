@@ -18,7 +18,7 @@ class Pool:
         images: (N, C, S, S), uint8; C is 1 (grey) or 3.
         texts: Of the N images.
         mirrored: Each image has a second row, its mirror image: rows N .. 2 N - 1.
-        shift: px that a image may be moved by, where a model asks for it; 0 for none.
+        shift: px that an image may be moved by, where a model asks for it; 0 for none.
     """
 
     images: Tensor
@@ -86,7 +86,7 @@ def moved(pixels: Tensor, offsets: Tensor, most: int) -> Tensor:
 
     Args:
         pixels: (B, C, S, S).
-        offsets: (2, B), int64, in 0 .. 2 `most`; `most` is where a image stays in its place.
+        offsets: (2, B), int64, in 0 .. 2 `most`; `most` is where an image stays in its place.
         most: px.
     """
     num, channels, side, _ = pixels.shape

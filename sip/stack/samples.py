@@ -15,7 +15,7 @@ from sip.stack.pool import Pool
 from sip.stack.work import Work
 
 NUM = 8  # originals
-CELL = 96  # px, side of a image on the sheet
+CELL = 96  # px, side of an image on the sheet
 GAP = 4  # px
 FONT_SIZE = 11  # px
 FOLDER = "samples"
@@ -65,7 +65,7 @@ def save_sheet(
         rows: All of one length.
         path: Of the file; it is replaced whole.
         columns: Texts above the columns, or none.
-        cell: Side of a image on the sheet, px.
+        cell: Side of an image on the sheet, px.
     """
     font = ImageFont.load_default(FONT_SIZE)
     width = max(1, cell // 6)  # characters

@@ -1,4 +1,4 @@
-"""The CLIP of a stack: how well a sentence fits a image.
+"""The CLIP of a stack: how well a sentence fits an image.
 
 Trained as CLIP is, with two differences, both ours: a text counts as true of every image in the
 batch that it fits (class and attributes), since few sentences are unique here; and the mean cosine

@@ -121,7 +121,7 @@ class Measured(Texts):
 
 
 class Own(Texts):
-    """The user's own captions, one or several a image.
+    """The user's own captions, one or several an image.
 
     A caption counts as true of its own image and of those that have the very same captions.
 
@@ -156,7 +156,7 @@ def read_captions(path: str, sample_ids: Sequence[str]) -> list[list[str]]:
     """Return the captions of each image from a CSV file with the columns of `COLUMNS`.
 
     Raises:
-        UserError: The file cannot be read, lacks a column, or has no caption for a image.
+        UserError: The file cannot be read, lacks a column, or has no caption for an image.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)

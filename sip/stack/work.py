@@ -1,4 +1,4 @@
-"""How a stack is trained on this machine: device, precision, time; nothing that names a image."""
+"""How a stack is trained on this machine: device, precision, time; nothing that names an image."""
 
 import time
 from collections.abc import Iterator

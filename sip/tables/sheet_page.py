@@ -16,8 +16,8 @@ MARGIN = 12  # px around
 LINE = 18  # px, a line of text
 CHARACTER = 7  # px, its width at most
 FONT = 7.5  # points; 10 px
-FRAME = "#D55E00"  # of a image that was not trained on
-EMPTY = 235  # grey level of a cell without a image
+FRAME = "#D55E00"  # of an image that was not trained on
+EMPTY = 235  # grey level of a cell without an image
 MAX_NAME = 16  # characters of a class name
 
 

@@ -1,4 +1,4 @@
-"""BLIP: a image's captions are its own, nucleus and beams are transformers' own."""
+"""BLIP: an image's captions are its own, nucleus and beams are transformers' own."""
 
 import gc
 import weakref

@@ -17,7 +17,7 @@ def test_class_name(tmp_path):
         ClassName("a thing")
 
 
-def test_a_image_in_two_classes_has_two_rows(tmp_path):
+def test_an_image_in_two_classes_has_two_rows(tmp_path):
     captioner, (sample, *_) = ClassName("a {label}"), make_samples(tmp_path, 2)
     other = replace(sample, sample_id="cat/1.png", class_name="cat")
     assert captioner.key(sample) != captioner.key(other)

@@ -114,7 +114,7 @@ def test_help_lists_groups_and_choices(toy: Path, tmp_path: Path) -> None:
     [
         ("stage.noise_rat=0.3", "stage.noise_rat=0.3: no such key; did you mean stage.noise_rate?"),
         ("noise_rate=0.3", "noise_rate=0.3: no such key; did you mean stage.noise_rate?"),
-        ("rooom=blip", "rooom=blip: no such key; did you mean stage?"),
+        ("stagee=blip", "stagee=blip: no such key; did you mean stage or stage/rule?"),
         ("x=1", "x=1: no such key; --help lists the groups, --cfg job all keys"),
         (
             "stage=blipp",
@@ -156,7 +156,7 @@ def test_a_folder_of_ones_own_adds_choices(toy: Path, tmp_path: Path) -> None:
     code, out, err = run(toy, tmp_path, "stage=own", "--config-dir", "my conf", "+exp=own")
     assert (code, out, err) == (0, "seed 3 noise 0.9\n", "")
     _, out, _ = run(toy, tmp_path, "--config-dir", "my conf", "--help")
-    assert "exp: first, own\nroom: blip, blip_beam, own\n" in out
+    assert "exp: first, own\nstage: blip, blip_beam, own\n" in out
     for argument, message in {
         "+epx=own": "+epx=own: no such group or key; did you mean exp?",
         "+exp=owm": "exp=owm: no such choice; did you mean own?; there are first, own",

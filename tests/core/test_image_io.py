@@ -153,7 +153,7 @@ def encoded(image_format: str) -> bytes:
 
 BROKEN = {
     "empty.jpg": b"",
-    "text.png": b"not a image\n" * 9,
+    "text.png": b"not an image\n" * 9,
     "truncated.png": encoded("PNG")[:4000],
     "truncated.jpg": encoded("JPEG")[:2000],
     "truncated.webp": encoded("WEBP")[:1000],
@@ -202,8 +202,8 @@ def test_tensor_and_file_are_inverse(tmp_path, file_format):
     assert tensor.shape == (2, 3, 5, 7) and tensor.dtype == torch.float32
     assert tensor[1, 2, 3, 4].item() == pytest.approx(values[1, 3, 4, 2] / 255)
     path = tmp_path / f"a{SUFFIXES[file_format]}"
-    for pixels, image in zip(tensor, values, strict=True):
-        path.write_bytes(encode(pixels, file_format))
+    for colours, image in zip(tensor, values, strict=True):
+        path.write_bytes(encode(colours, file_format))
         assert np.array_equal(pixels(path), image)
     path.write_bytes(encode(torch.tensor([-1.0, 0.5, 2.0]).view(3, 1, 1), file_format))
     assert pixels(path).tolist() == [[[0, 128, 255]]]
@@ -217,7 +217,7 @@ def test_jpeg_keeps_the_colours_resolution(tmp_path):
 
 
 @pytest.mark.parametrize("file_format", SUFFIXES)
-def test_a_image_is_the_same_bytes_each_time(file_format):
+def test_an_image_is_the_same_bytes_each_time(file_format):
     pixels = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(0))
     for dtype in (torch.float32, torch.float64):
         assert encode(pixels.to(dtype), file_format) == encode(pixels, file_format)

@@ -26,7 +26,7 @@ def scene(number: int, size: int = 96) -> Image.Image:
 
 
 def sample(path: Path, split: Split) -> Sample:
-    """Return a row for a image file."""
+    """Return a row for an image file."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Sample(path.stem, str(path), 0, "cat", split, 96, 96, sha256)
 

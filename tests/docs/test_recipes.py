@@ -99,7 +99,7 @@ def test_a_captioner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (file,) = Path("runs").glob("generate-digits-*/images.parquet")
     drawn = pd.read_parquet(file).query("kind == 'generated'")
     assert len(drawn) == 10
-    assert drawn.caption.str.fullmatch(r"a (dark|grey|bright) image of a \w+").all()
+    assert drawn.caption.str.fullmatch(r"a (dark|grey|bright) picture of a \w+").all()
 
 
 def test_a_generator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def test_the_originals_hash_is_in_the_provenance(options: Make, run: Path) -> No
     assert found == [hashes[first]] * 7
 
 
-def test_a_image_used_twice_is_there_twice(options: Make, run: Path) -> None:
+def test_an_image_used_twice_is_there_twice(options: Make, run: Path) -> None:
     change(run, lambda rows: rows + [row for row in rows if row["id"] == f"{0:024x}"])
     export(options())
     names = sorted(path.stem for path in options().output.rglob("*.png"))

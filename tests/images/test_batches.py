@@ -94,7 +94,7 @@ def test_a_batch_that_does_not_fit_is_halved(prompts, fits, capsys) -> None:
     assert "8 rows at once do not fit into memory, going on with 4" in capsys.readouterr().err
 
 
-def test_a_image_that_does_not_fit_alone_is_one_line(prompts) -> None:
+def test_an_image_that_does_not_fit_alone_is_one_line(prompts) -> None:
     with pytest.raises(UserError, match="a single image does not fit .*use a smaller images"):
         drawn_by(Passing(fits=0), prompts, 4)
 

@@ -78,7 +78,7 @@ def test_halves_add_up_and_meet_in_the_middle(size):
     assert abs(int(soft) - 20 * size / 512) <= 2
 
 
-def test_a_image_does_not_depend_on_its_batch(make_mixing, rows, generate):
+def test_an_image_does_not_depend_on_its_batch(make_mixing, rows, generate):
     together, alone = generate(make_mixing(), rows, 4), generate(make_mixing(), rows[::-1], 1)
     for row in rows:
         difference = together[row.image_id].pixels - alone[row.image_id].pixels

@@ -28,7 +28,7 @@ def test_every_reason_has_a_line():
 
 def test_an_unreadable_source_fails_alone(make_img2img, make_prompt, generate, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"not a image")
+    broken.write_bytes(b"not an image")
     bad = [
         make_prompt(0, source=str(broken), source_sha256="broken", seed=1),
         make_prompt(0, source=str(tmp_path / "gone.png"), source_sha256="gone", seed=2),
@@ -80,7 +80,7 @@ def test_black_images_fail(make_img2img, make_txt2img, make_prompt, generate, pa
     assert failed.reason == "black" and failed.pixels is None and "black" in failed.error
 
 
-def test_a_image_is_black_if_no_pixel_is_above_one_level():
+def test_an_image_is_black_if_no_pixel_is_above_one_level():
     pixels = torch.zeros(4, 3, 2, 2)
     pixels[0, 0, 0, 0] = 1 / 255
     pixels[1, 0, 0, 0] = 2 / 255

@@ -33,7 +33,7 @@ def test_rows_equal_scipy_and_sklearn() -> None:
                rows.values())  # fmt: skip
 
 
-def test_a_image_that_is_its_label_has_similarity_1() -> None:
+def test_an_image_that_is_its_label_has_similarity_1() -> None:
     texts = np.eye(3, 5)
     labels = np.array([2, 0, 1])
     assert label_similarity(texts[labels], texts, labels).tolist() == [1, 1, 1]

@@ -337,7 +337,7 @@ def test_psnr_is_that_of_torchmetrics() -> None:
 
 
 class Flat(torch.nn.Module):
-    """A network in Inception's place: 6 numbers a image."""
+    """A network in Inception's place: 6 numbers an image."""
 
     num_features = 6
 

@@ -112,7 +112,7 @@ def test_captions_say_what_was_measured(images: torch.Tensor) -> None:
         assert all(exact) and all(near) and whole == [True]
         opening = text.split(",")[0]
         own = CIFAR10[labels[row]]
-        assert opening in ("a image", "an image", f"a {own}", f"an {own}")
+        assert opening in ("a picture", "an image", f"a {own}", f"an {own}")
         assert meaning[0] == (labels[row] if own in opening else -1)
         named += own in opening
     assert 30 < named < 58

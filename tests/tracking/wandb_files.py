@@ -88,7 +88,7 @@ class OfflineRun:
         return [dict(zip(held["columns"], row, strict=True)) for row in held["data"]]
 
     def image(self, key: str) -> Path:
-        """Return the file of a image."""
+        """Return the file of an image."""
         return self.folder / "files" / self.summary[key]["path"]
 
     def texts(self) -> str:

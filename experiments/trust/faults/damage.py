@@ -248,7 +248,7 @@ def recipe_newer(folder: Path) -> Outcome:
     return Outcome(line.replace(str(folder), "..."), "nothing; nothing is drawn into it")
 
 
-@fault("a image of the data set changed after captions were made")
+@fault("an image of the data set changed after captions were made")
 def dataset_changed(folder: Path) -> Outcome:
     import numpy as np
     from PIL import Image
