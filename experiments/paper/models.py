@@ -1,0 +1,204 @@
+"""Count parameters, memory and operations of each model: `python -m experiments.paper.models`.
+
+Everything is arithmetic on the architectures, with weights that take no memory (`meta`): no GPU, no
+download, nothing measured. The sizes are those of the models' configuration files on the hub.
+Activations are the largest sum of tensors alive at once in eager mode, attention fused; what CUDA,
+the allocator and `torch.compile` take comes on top.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
+from torch import nn
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from sip.benchmark.full_size import UNET, VAE
+
+DTYPE = torch.bfloat16
+GB = 1e9  # bytes
+ATTENTION = "scaled_dot_product_attention"
+TFLOPS = 120.0  # sustained in bfloat16; an A100 compiled, as others report
+XL_UNET: dict[str, Any] = {
+    "sample_size": 128,
+    "cross_attention_dim": 2048,
+    "attention_head_dim": (5, 10, 20),
+    "block_out_channels": (320, 640, 1280),
+    "transformer_layers_per_block": (1, 2, 10),
+    "layers_per_block": 2,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+}
+SD2_UNET = UNET | {
+    "cross_attention_dim": 1024,
+    "attention_head_dim": (5, 10, 20, 20),
+    "use_linear_projection": True,
+}
+SD3: dict[str, Any] = {
+    "sample_size": 128,
+    "num_layers": 24,
+    "num_attention_heads": 24,
+    "caption_projection_dim": 1536,
+    "joint_attention_dim": 4096,
+    "pooled_projection_dim": 2048,
+    "pos_embed_max_size": 192,
+    "out_channels": 16,
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A choice of the group `images`.
+
+    Args:
+        texts: Parameters of its text encoders, in millions, as published.
+        size: Of the images, px.
+        steps: Scheduler steps of the preset.
+        passes: Forward passes a step: 2 with guidance.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    texts: int
+    size: int
+    steps: int
+    passes: int
+
+
+MODELS = (
+    Model("sd15", UNET, 123, 512, 50, 2),
+    Model("sd15_lcm", UNET, 123, 512, 8, 1),
+    Model("sd21", SD2_UNET, 340, 768, 50, 2),
+    Model("sd_turbo", SD2_UNET, 340, 512, 4, 1),
+    Model("sdxl", XL_UNET, 818, 1024, 50, 2),
+    Model("sdxl_turbo", XL_UNET, 818, 512, 4, 1),
+    Model("sd3", SD3, 5_581, 1024, 28, 2),
+)
+
+
+class Peak(TorchDispatchMode):
+    """Follows the bytes of all tensors that are alive, and keeps their largest sum.
+
+    Args:
+        network: Its weights are not counted, nor are views of them.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.now = self.largest = 0
+        self.known = {tensor.untyped_storage()._cdata for tensor in network.parameters()}
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call, then count the storages that are new."""
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.add(tensor.untyped_storage())
+        return result
+
+    def add(self, storage: torch.UntypedStorage) -> None:
+        """Count a storage until it is freed."""
+        name = storage._cdata
+        if name in self.known:
+            return
+        size = storage.nbytes()
+        self.known.add(name)
+        self.now += size
+        self.largest = max(self.largest, self.now)
+        weakref.finalize(storage, self.remove, name, size)
+
+    def remove(self, name: int, size: int) -> None:
+        """Forget a storage."""
+        self.known.discard(name)
+        self.now -= size
+
+
+def measure(network: nn.Module, call: Callable[[], object]) -> tuple[float, float]:
+    """Return operations in units of 10^12, and the peak of activations in GB."""
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            call()
+        with Peak(network) as peak, patch.object(functional, ATTENTION, _fused):
+            call()
+    return counter.get_total_flops() / 1e12, peak.largest / GB
+
+
+def _fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **_: Any) -> torch.Tensor:
+    """Return an output of fused attention: the matrix of weights never exists."""
+    return query.new_empty(*query.shape[:-1], value.shape[-1])
+
+
+def denoiser_of(model: Model) -> tuple[nn.Module, Callable[[int], object]]:
+    """Return the denoiser, and a call of it with a number of rows."""
+    side = model.size // 8
+    if model.settings is SD3:
+        denoiser: nn.Module = SD3Transformer2DModel(**SD3)
+        return denoiser, lambda rows: denoiser(
+            torch.zeros(rows, 16, side, side),
+            encoder_hidden_states=torch.zeros(rows, 154, 4096),
+            pooled_projections=torch.zeros(rows, 2048),
+            timestep=torch.zeros(rows),
+        )
+    denoiser = UNet2DConditionModel(**model.settings)
+    width = model.settings["cross_attention_dim"]
+    more = (
+        {"text_embeds": torch.zeros(1, 1280), "time_ids": torch.zeros(1, 6)}
+        if model.settings is XL_UNET
+        else {}
+    )
+    return denoiser, lambda rows: denoiser(
+        torch.zeros(rows, 4, side, side),
+        torch.zeros(()),
+        torch.zeros(rows, 77, width),
+        added_cond_kwargs={key: value.repeat(rows, 1) for key, value in more.items()},
+    )
+
+
+def line(model: Model) -> str:
+    """Return a model's row of the table."""
+    channels = 16 if model.settings is SD3 else 4
+    denoiser, call = denoiser_of(model)
+    vae = AutoencoderKL(**(VAE | {"latent_channels": channels}))
+    image = torch.zeros(1, 3, model.size, model.size)
+    evaluation, _ = measure(denoiser, lambda: call(1))
+    _, batch = measure(denoiser, lambda: call(model.passes))
+    encode, _ = measure(vae, lambda: vae.encode(image))
+    decode, decoding = measure(
+        vae, lambda: vae.decode(torch.zeros(1, channels, model.size // 8, model.size // 8))
+    )
+    parameters = sum(p.numel() for part in (denoiser, vae) for p in part.parameters())
+    weights = (parameters / 1e6 + model.texts) * 2e6 / GB  # 16-bit
+    work = model.steps // 2 * model.passes * evaluation + encode + decode
+    millions = parameters / 1e6 + model.texts
+    return (
+        f"| `{model.name}` | {model.size} | {millions:,.0f} M | {weights:.1f} | {batch:.2f} "
+        f"| {decoding:.2f} | {evaluation:.2f} | {work:.1f} | {work / TFLOPS:.2f} |"
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    torch.set_default_dtype(DTYPE)
+    print("| `images=` | px | parameters | weights, GB | denoiser, GB | decoder, GB "
+          "| TFLOP an evaluation | TFLOP an image | s an image |")  # fmt: skip
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    with torch.device("meta"):
+        for model in MODELS:
+            print(line(model))
+
+
+if __name__ == "__main__":
+    main()
