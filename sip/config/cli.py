@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
-from sip.config import failures, guard
+from sip.config import guard, sweep
 from sip.config.command import Command, one_line
 from sip.core import progress
 from sip.core.errors import UserError
@@ -35,15 +36,7 @@ USER_ERRORS = (UserError, InterpolationKeyError, MissingMandatoryValue)
 
 
 class ReportedError(Exception):
-    """A job of a multirun failed and has said why; the other jobs go on.
-
-    Args:
-        notes: File that names the sweep's failed jobs, a line each; jobs may run elsewhere.
-    """
-
-    def __init__(self, notes: str) -> None:
-        super().__init__(notes)
-        self.notes = Path(notes)
+    """A job of a multirun failed and has said why; the other jobs go on."""
 
 
 def main(task: Task, config_name: str = "config", conf: Path | None = None) -> NoReturn:
@@ -58,7 +51,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
     sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # Hydra wants its options first
     command = Command(folder, config_name, sys.argv[1:])
     debug = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in command.overrides
-    failures.begin()
+    os.environ.pop(sweep.VARIABLE, None)  # of a sweep whose job started this process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, in place of printing and exiting
     job = Job(task)
     run = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(job)
@@ -70,23 +63,38 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         if command.is_plain:  # else Hydra composes everything once more, to find its mode
             sys.argv.insert(1, "--run")  # first: Lightning's other processes get more overrides
         run()
-    except ReportedError as error:
-        failed = failures.read(error.notes)
-        num = counted(len(failed), "job")
-        _say(f"{num} failed; the same command runs what failed, and only that:")
-        _say("\n".join(f"  {line}" for line in failed))
+    except ReportedError:
+        _say_failed(sweep.Sweep.read())
         sys.exit(1)
     except KeyboardInterrupt as stop:
         if not progress.is_first:  # else Lightning kills the process that says it, in mid-batch
             sys.exit(0)
-        _say("stopped: what was finished is kept; the same command goes on from there")
+        _say(f"stopped: {_kept(sweep.Sweep.read())}; the same command goes on from there")
         sys.exit(128 + getattr(stop, "signum", signal.SIGINT))
     except Exception as error:  # a task's errors do not come here: Hydra's, a launcher's
         if debug:
             traceback.print_exc()
         _say(f"error: {command.explain(error)}")
         sys.exit(2)
+    finally:
+        sweep.end()
     sys.exit(0)
+
+
+def _say_failed(jobs: sweep.Sweep | None) -> None:
+    """Name the failed jobs of a sweep."""
+    failed = jobs.failed if jobs else {}
+    num = counted(len(failed), "job")
+    _say(f"{num} failed; the same command runs what failed, and only that:")
+    _say("\n".join(f"  {line}" for line in failed.values()))
+
+
+def _kept(jobs: sweep.Sweep | None) -> str:
+    """Return what an interrupted command keeps."""
+    if jobs is None:
+        return "what was finished is kept"
+    of = f" of {jobs.total}" if jobs.total else ""
+    return f"{len(jobs.finished)}{of} jobs are finished and kept"
 
 
 def _is_override(argument: str) -> bool:
@@ -119,23 +127,45 @@ class Job:
             SystemExit: It failed, with code 1.
             ReportedError: It failed as one of several jobs.
         """
+        job = HydraConfig.get()
+        if job.mode == RunMode.MULTIRUN:
+            return self._one_of_several(config, job.job.num)
         try:
-            guard.check_targets(OmegaConf.to_container(config, resolve=False))
-            return self.task(config)
+            return self._run(config)
         except Exception as error:
-            cannot = None if isinstance(error, UserError) else disk_error(error)
-            if not (cannot or isinstance(error, USER_ERRORS)) or config.get("debug"):
-                traceback.print_exc()
-            job = HydraConfig.get()
-            several = job.mode == RunMode.MULTIRUN
-            text = cannot or (str(error) if isinstance(error, UserError) else one_line(error))
-            if not several:
-                _say(f"error: {text}")
-                raise SystemExit(1) from None
-            where = f"job {job.job.num} ({' '.join(job.overrides.task)})"
-            _say(f"error in {where}: {text}")
-            notes = failures.note(Path(job.sweep.dir), job.job.num, f"{where}: {text}")
-            raise ReportedError(str(notes)) from None
+            _say(f"error: {_reason(error, config)}")
+            raise SystemExit(1) from None
+
+    def _one_of_several(self, config: DictConfig, number: int) -> Any:
+        """Run the task as a job of a sweep, and add its result to the sweep's file."""
+        jobs = sweep.Sweep.read()
+        if jobs is None:
+            sweep.begin(Path(HydraConfig.get().sweep.dir), [], None)
+            jobs = sweep.Sweep(started=time.time())
+        where = " ".join([f"{jobs.position(number)}:", *map("=".join, sweep.swept().items())])
+        progress.say("sweep", f"{where} ({jobs.times()})")
+        started = time.time()
+        try:
+            result = self._run(config)
+        except Exception as error:
+            reason = _reason(error, config)
+            _say(f"error in {where}: {reason}")
+            sweep.add(number, failed=f"{where}: {reason}")
+            raise ReportedError from None
+        sweep.add(number, seconds=time.time() - started)
+        return result
+
+    def _run(self, config: DictConfig) -> Any:
+        guard.check_targets(OmegaConf.to_container(config, resolve=False))
+        return self.task(config)
+
+
+def _reason(error: Exception, config: DictConfig) -> str:
+    """Return an error in one line; print the traceback of one that is no mistake of the user's."""
+    cannot = None if isinstance(error, UserError) else disk_error(error)
+    if not (cannot or isinstance(error, USER_ERRORS)) or config.get("debug"):
+        traceback.print_exception(error)
+    return cannot or (str(error) if isinstance(error, UserError) else one_line(error))
 
 
 def _say(text: str) -> None:

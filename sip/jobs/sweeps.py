@@ -1,9 +1,11 @@
-"""The callback that says how many runs a sweep has and how many are cached, and the best found.
+"""The callback that says what a sweep has ahead, and at its end how to compare its runs.
 
 Hydra builds it for every multirun; nothing heavy is imported before.
 """
 
-from collections.abc import Sequence
+import shlex
+import time
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,37 +13,67 @@ from typing import Any
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
 
+from sip.config import sweep
 from sip.core.errors import UserError
-from sip.core.progress import say
-from sip.core.text import counted
+from sip.core.progress import progress, say
+from sip.core.text import counted, format_duration
 
 SEARCHED = "optimization_results.yaml"  # what a search writes into the sweep's folder
 
 
 class Overview(Callback):
-    """Says what is ahead; the jobs themselves say what is wrong with them."""
+    """Says what is ahead, and at the end how to compare; jobs say what is wrong with them."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say how many runs the sweep has, and how many of them are cached."""
-        is_grid = config.hydra.sweeper._target_.endswith(
-            ".BasicSweeper"
-        )  # a search goes by results
-        if config.hydra.job.name != "train" or not is_grid:
-            return
+        """Say how many jobs the sweep has, and how many of their runs are cached."""
+        folder = Path(config.hydra.sweep.dir)
         yield_to_command_line(config)
-        jobs = list_jobs(config)
-        say("sweep", f"{counted(len(jobs), 'run')}; looking up which are cached")
-        say("sweep", f"{counted(len(jobs), 'run')}, {count_cached(config, jobs)} cached")
+        try:
+            axes = list_axes(config)
+        except (HydraException, OmegaConfBaseException):  # Hydra finds it too, and says it
+            return
+        keys = [key for key, values in axes.items() if len(values) != 1]
+        if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):  # it goes by results
+            sweep.begin(folder, keys, config.hydra.sweeper.get("n_trials"))
+            return
+        jobs = list_jobs(axes)
+        cached: list[int] = []
+        if config.hydra.job.name == "train":
+            say("sweep", f"{counted(len(jobs), 'job')}; looking up which are cached")
+            try:
+                cached = find_cached(config, jobs)
+            except (HydraException, OmegaConfBaseException):
+                return
+            say("sweep", f"{counted(len(jobs), 'job')}, {len(cached)} cached")
+        sweep.begin(folder, keys, len(jobs), cached)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say the best settings that a search found: a line, or one for each on the front."""
-        file = Path(config.hydra.sweep.dir) / SEARCHED
-        if config.hydra.job.name == "train" and "OptunaSweeper" in config.hydra.sweeper._target_:
+        """Say how long it took and how to compare, and the best settings that a search found."""
+        jobs = sweep.Sweep.read()
+        if jobs is None or config.hydra.job.name != "train":
+            return
+        took = format_duration(time.time() - jobs.started)
+        of_cached = f", {len(jobs.cached)} of them cached" if jobs.cached else ""
+        say("sweep", f"{counted(len(jobs.finished), 'job')} finished in {took}{of_cached}")
+        if "OptunaSweeper" in config.hydra.sweeper._target_:
+            file = Path(config.hydra.sweep.dir) / SEARCHED
             for line in best_settings(OmegaConf.load(file), config.train.objectives):
                 say("search", line)
+        if not config.plan:
+            say("sweep", f"compare: {tables_command(config)}")
+
+
+def tables_command(config: DictConfig) -> str:
+    """Return the command that prints the table of an experiment's runs."""
+    runs, experiment = str(config.paths.runs), config.experiment
+    keys = {"experiment": experiment, "runs": None if runs == "runs" else runs}
+    given = [f"{key}={value}" for key, value in keys.items() if value is not None]
+    return shlex.join(["python", "-m", "sip.tables", *given])
 
 
 def best_settings(results: Any, objectives: str | Sequence[str]) -> list[str]:
@@ -68,33 +100,46 @@ def yield_to_command_line(config: DictConfig) -> None:
             del params[key]
 
 
-def list_jobs(config: DictConfig) -> list[list[str]]:
-    """Return the overrides of each job: all combinations, the first parameter varying slowest."""
+def list_axes(config: DictConfig) -> dict[str, list[str]]:
+    """Return key -> its values, as typed, of all parameters; [] if a search chooses them."""
     texts = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    axes = [
-        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
-        if one.is_sweep_override()
-        else [f"{one.get_key_element()}={one.get_value_element_as_str()}"]
-        for one in parser.parse_overrides([*texts, *config.hydra.overrides.task])
-    ]
-    return [list(job) for job in product(*axes)]
+    axes: dict[str, list[str]] = {}
+    for override in parser.parse_overrides([*texts, *config.hydra.overrides.task]):
+        if not override.is_sweep_override():
+            values = [override.get_value_element_as_str()]
+        elif override.is_discrete_sweep():
+            values = list(override.sweep_string_iterator())
+        else:
+            values = []
+        axes[override.get_key_element()] = values
+    return axes
 
 
-def count_cached(config: DictConfig, jobs: list[list[str]]) -> int:
-    """Return how many jobs have a finished run of the same recipe."""
+def list_jobs(axes: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """Return the overrides of each job: all combinations, the first parameter varying slowest."""
+    pairs = [[f"{key}={value}" for value in values] for key, values in axes.items()]
+    return [list(job) for job in product(*pairs)]
+
+
+def find_cached(config: DictConfig, jobs: list[list[str]]) -> list[int]:
+    """Return the numbers of the jobs that have a finished run of the same recipe."""
     from sip.core.hashing import digest
     from sip.jobs.train_job import TrainJob
     from sip.records.read import finished_folders
 
-    num, datasets = 0, dict[str, Any]()  # runs share data sets: each is read once
-    for overrides in jobs:
+    cached, datasets = [], dict[str, Any]()  # runs share data sets: each is read once
+    bar = progress("look-up", len(jobs), "job", delay=1)
+    for number, overrides in enumerate(jobs):
         job = compose(config.hydra.job.config_name, overrides)
         described = digest(OmegaConf.to_container(job.dataset, resolve=True))
+        bar.update(1)
         try:
             run = TrainJob(job, datasets.get(described))
         except UserError:  # the job will say it
             continue
         datasets[described] = run.dataset
-        num += bool(finished_folders(Path(job.paths.runs), run.fingerprint))
-    return num
+        if finished_folders(Path(job.paths.runs), run.fingerprint):
+            cached.append(number)
+    bar.close()
+    return cached

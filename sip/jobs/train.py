@@ -1,6 +1,7 @@
 """A run: one arm with one seed, in a folder named by its fingerprint.
 
-The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.runs`, and holds
+The folder is `<backbone>-<augmentation>-seed<seed>-<fingerprint>` under `paths.runs`, with the
+values of a sweep before the seed, and holds
 
 - `summary.json`: the numbers; written last, so a run with it is finished
 - `config.yaml`: the resolved configuration
@@ -56,5 +57,5 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         for stage in summary.stages:
             say(stage.stage, f"found {stage.found + stage.made}")
     if progress.is_first:
-        print(summary.table(job.folder, Path(config.paths.store)))
+        print(summary.table(job.folder, Path(config.paths.store), job.swept))
     return objectives.of(summary)

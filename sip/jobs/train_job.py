@@ -1,7 +1,7 @@
 """What a run is known by: its components, their recipes, and the folder that may hold it."""
 
 import re
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from sip.config.build import build
 from sip.config.provenance import choice, command_line
+from sip.config.sweep import swept
 from sip.core import progress
 from sip.core.component import refuse
 from sip.core.hashing import digest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sip.classifier.recipe import Recipe
     from sip.pipeline.offline import Offline
 
+MAX_NAME = 60  # characters for the swept values in a run's name
 OF_GENERATION = ("captions", "scores", "prompts", "images", "filter")  # groups
 
 
@@ -39,6 +41,9 @@ class TrainJob:
 
     Attributes:
         components: Of the generation; None if the arm generates nothing.
+        names: "backbone" and "augmentation" -> name of the choice.
+        swept: Key -> value, as typed, of what the sweep varies that this run is a job of.
+        name: Of the run: choices, swept values and seed. Its identity is the fingerprint.
         fingerprint: Of everything that can change a result, ten hex digits.
         folder: Of the run.
     """
@@ -63,13 +68,13 @@ class TrainJob:
             "offline": self.components.recipe() if self.components else None,
         }
         self.fingerprint = digest(self.recipe)[:10]
-        self.names = {
-            "dataset": choice("dataset"),
-            "backbone": choice("backbone"),
-            "augmentation": arm(),
-        }
-        self.name = f"{self.names['backbone']}-{self.names['augmentation']}-seed{config.seed}"
-        self.folder = Path(config.paths.runs) / f"{self.name}-{self.fingerprint}"
+        self.dataset_name = choice("dataset")
+        self.names = {"backbone": choice("backbone"), "augmentation": arm()}
+        self.swept = swept()
+        self.name = "-".join([*self.names.values(), *named(self.swept), f"seed{config.seed}"])
+        runs = Path(config.paths.runs)
+        started = sorted(runs.glob(f"*-{self.fingerprint}"))  # under another name, by other sweeps
+        self.folder = started[0] if started else runs / f"{self.name}-{self.fingerprint}"
 
     @cached_property
     def offline(self) -> "Offline | None":
@@ -86,11 +91,10 @@ class TrainJob:
             summary = read_summary(folder / "summary.json")
             assert isinstance(summary, TrainingSummary)
             self.folder = folder
-            experiment = self.config.experiment
-            if experiment not in summary.experiments:
-                summary = replace(summary, experiments=(*summary.experiments, experiment))
-                write_summary(folder, summary)
-            return summary
+            asked = summary.asked_by(self.config.experiment, self.swept)
+            if asked != summary:
+                write_summary(folder, asked)
+            return asked
         return None
 
     def say_ignored_settings(self) -> None:
@@ -102,3 +106,17 @@ class TrainJob:
         if ignored:
             name = self.names["augmentation"]
             say("augmentation", f"{name} generates nothing; without effect: {', '.join(ignored)}")
+
+
+def named(swept: Mapping[str, str]) -> list[str]:
+    """Return swept keys and values for the name of a run, such as "noise_rate_0.7".
+
+    What the name has anyway is left out. The parts have 60 characters at most, of the kinds that
+    are safe in file names, shells and Hydra's overrides.
+    """
+    parts = []
+    for key, value in swept.items():
+        if key not in ("backbone", "augmentation", "seed"):
+            last = re.split(r"[./@]", key)[-1]
+            parts.append(re.sub(r"[^A-Za-z0-9.]+", "_", f"{last}_{value}").strip("._"))
+    return ["-".join(parts)[:MAX_NAME].rstrip("-_.")] if parts else []

@@ -1,7 +1,7 @@
 """Read run folders. They may be damaged or somebody else's: every error is one line."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -198,6 +198,19 @@ def runs_of(runs: Path, experiment: str | None) -> list[TrainingRun]:
             f"{runs}; name them with runs= and experiment="
         )
     return found
+
+
+def swept_keys(runs: Iterable[TrainingRun], experiment: str | None) -> list[str]:
+    """Return the keys that the sweeps of an experiment varied, as typed; of all if None.
+
+    They include `seed`, and keys that play no part in some of the runs (`RunRecord.value`).
+    """
+    keys: dict[str, None] = {}
+    for run in runs:
+        for name, swept in run.summary.swept.items():
+            if experiment in (None, name):
+                keys |= dict.fromkeys(swept)
+    return list(keys)
 
 
 def finished_folders(runs: Path, fingerprint: str) -> list[Path]:

@@ -1,8 +1,8 @@
 """The numbers of a finished run: typed, as `summary.json` holds them, and as a table."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -125,6 +125,7 @@ class TrainingSummary(Summary):
 
     Attributes:
         experiments: Names of the experiments that asked for the run.
+        swept: Experiment ("" for none) -> keys that its sweeps varied, as typed.
         shots: Training images per class; None for all.
         leaks: Split -> "exact" and "near" duplicates shared with the training part.
         num_val, num_test: Images.
@@ -139,6 +140,7 @@ class TrainingSummary(Summary):
     kind = "train"
 
     experiments: tuple[str | None, ...]
+    swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     backbone: str
     augmentation: str
     seed: int
@@ -157,20 +159,36 @@ class TrainingSummary(Summary):
     overrides: tuple[str, ...]
     choices: Mapping[str, str]
 
+    def asked_by(self, experiment: str | None, swept: Iterable[str]) -> Self:
+        """Return the summary with an experiment that asks for the run, and the keys it sweeps."""
+        experiments = dict.fromkeys([*self.experiments, experiment])
+        by_sweeps = {**self.swept}
+        if keys := dict.fromkeys([*by_sweeps.get(experiment or "", ()), *swept]):
+            by_sweeps[experiment or ""] = tuple(keys)
+        return replace(self, experiments=tuple(experiments), swept=by_sweeps)
+
     @property
     def num_train(self) -> int:
         """Real and generated images."""
         return self.num_real + self.num_generated
 
-    def table(self, folder: Path, store: Path) -> str:
-        """Return the table that a run ends with."""
+    def table(self, folder: Path, store: Path, swept: Mapping[str, str]) -> str:
+        """Return the table that a run ends with.
+
+        Args:
+            folder: Of the run.
+            store: Folder of the store.
+            swept: Key -> value of what the sweep varies that this run is a job of.
+        """
         shots = f", {self.shots} shots a class" if self.shots else ""
         filtered = {"filter": self.filter.line()} if self.filter else {}
         if self.filter and self.filter.rejected:
             filtered["rejected"] = str(folder / "rejected.png")
         shown = [f"{t} {self.metrics[key]:.3f}" for key, t in SHOWN.items() if key in self.metrics]
+        varied = {"swept": " ".join(map("=".join, swept.items()))} if swept else {}
         rows = {
             "arm": f"{self.backbone} + {self.augmentation}, seed {self.seed}",
+            **varied,
             "dataset": self.dataset + shots,
             "training images": f"{self.num_real} real + {self.num_generated} generated",
             "budget": f"{self.steps} optimiser steps, {self.epochs:.1f} passes over the training "

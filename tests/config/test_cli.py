@@ -29,6 +29,7 @@ CONF = {
           output_subdir: null
           run: {dir: .}
           sweep: {dir: runs, subdir: .}
+          callbacks: {overview: {_target_: sip.jobs.sweeps.Overview}}
         """,
     "stage/blip": "noise_rate: 0.5\nmissing: ???",
     "stage/blip_beam": "noise_rate: 0.7\nmissing: ???",
@@ -49,7 +50,7 @@ def task(config):
     from sip.core.errors import UserError
 
     if config.mode == "user" or config.seed == 13:
-        raise UserError("expected good, came bad; do better")
+        raise UserError("expected good, got bad; do better")
     if config.mode == "bug":
         raise ValueError("a bug")
     if config.mode == "missing":
@@ -193,7 +194,7 @@ def test_it_is_one_line_in_a_multirun_too(toy: Path, tmp_path: Path) -> None:
 
 
 def test_a_users_mistake_is_one_line(toy: Path, tmp_path: Path) -> None:
-    answer = (1, "", "error: expected good, came bad; do better\n")
+    answer = (1, "", "error: expected good, got bad; do better\n")
     assert run(toy, tmp_path, "mode=user") == answer
     code, _, err = run(toy, tmp_path, "mode=user", "debug=true")
     assert code == 1 and "Traceback" in err and err.endswith(answer[2])
@@ -226,8 +227,12 @@ def test_a_job_of_a_multirun_fails_alone(toy: Path, tmp_path: Path, launcher: st
     code, out, err = run(toy, tmp_path, *arguments)
     assert code == 1
     assert sorted(out.splitlines()) == ["seed 1 noise 0.5", "seed 2 noise 0.5"]
-    message = "error in job 1 (seed=13 +exp=first): expected good, came bad; do better"
-    assert err.splitlines()[0] == message and "Traceback" not in err
+    lines = err.splitlines()
+    assert [line.split(" (")[0] for line in lines if line.startswith("sweep")] == [
+        f"sweep        job {n}/3: seed={seed}" for n, seed in enumerate((1, 13, 2), start=1)
+    ]
+    assert "error in job 2/3: seed=13: expected good, got bad; do better" in lines
+    assert "Traceback" not in err
     assert [file.name for file in tmp_path.iterdir()] == ["runs"]
 
 

@@ -1,5 +1,7 @@
 """Sweeps: every preset composes, what is ahead is said, failed jobs are named at the end."""
 
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,22 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
+from omegaconf import DictConfig
 
-from sip.config import failures
+from sip.config import sweep
 from sip.config.provenance import command_line
 from sip.core.paths import conf_folder
 from sip.dataset.digits import Digits
-from sip.jobs.sweeps import best_settings, count_cached, list_jobs, yield_to_command_line
-from sip.jobs.train_job import TrainJob
+from sip.jobs.sweeps import (
+    best_settings,
+    find_cached,
+    list_axes,
+    list_jobs,
+    tables_command,
+    yield_to_command_line,
+)
+from sip.jobs.train_job import TrainJob, named
+from sip.records.read import runs_of, swept_keys
 from tests.commands import run_module
 from tests.records.made_up import training_summary, write_run
 
@@ -64,27 +75,104 @@ def test_a_sweep_says_what_is_ahead_and_names_what_failed(tmp_path: Path) -> Non
     arguments = ["-m", "logger=csv", "augmentation=none", "seed=0,1", "plan=true"]
     code, said = start(tmp_path, *arguments, "dataset.shots=2,-3")
     lines = [line.split(maxsplit=1)[1] for line in said.splitlines() if line.startswith("sweep")]
-    assert lines == [
-        "4 runs; looking up which are cached",
-        "4 runs, 0 cached",
-    ]
+    assert lines[:2] == ["4 jobs; looking up which are cached", "4 jobs, 0 cached"]
+    assert lines[2].startswith("job 1/4: seed=0 dataset.shots=2 (")
+    assert lines[5].startswith("job 4/4: seed=1 dataset.shots=-3 (") and " left)" in lines[5]
     assert code == 1
     ending = said.splitlines()[-3:]
     assert ending[0] == "2 jobs failed; the same command runs what failed, and only that:"
-    assert all("shots=-3" in line and "shots: must be" in line for line in ending[1:])
-    assert not list((tmp_path / "runs" / ".hydra").glob("failed-*"))
+    assert all("shots=-3: dataset.shots: must be" in line for line in ending[1:])
+    assert not list((tmp_path / "runs" / ".hydra").glob("sweep-*"))
 
 
-def test_notes_of_two_sweeps_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(failures.SWEEP, "before")
-    failures.begin()
-    first = failures.note(tmp_path, 1, "one")
-    failures.note(tmp_path, 0, "zero")
-    failures.begin()
-    second = failures.note(tmp_path, 5, "other")
-    assert failures.read(first) == ["zero", "one"]
-    assert failures.read(second) == ["other"]
-    assert list(tmp_path.iterdir()) == []
+def test_a_mistyped_key_of_a_sweep_is_one_line(tmp_path: Path) -> None:
+    code, said = start(tmp_path, "-m", "prompts/guidance=quadratic", "prompts.guidance.scale=1,2")
+    assert code == 2 and "Warning" not in said
+    assert said.splitlines()[-1].startswith("error: prompts.guidance.scale=1,2: ")
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Path]:
+    """A sweep of 12 jobs, of which two are cached, that this process belongs to."""
+    keys = ["prompts.noise_rate", "seed", "prompts/guidance"]
+    yield sweep.begin(tmp_path, keys, total=12, cached=[0, 3])
+    sweep.end()
+
+
+def test_jobs_say_how_far_a_sweep_is(jobs: Path) -> None:
+    sweep.add(0, seconds=1.0)
+    sweep.add(2, failed="b")
+    sweep.add(1, failed="a")
+    now = sweep.Sweep.read()
+    assert now is not None and now.position(2) == "job 3/12"
+    assert list(now.failed.values()) == ["a", "b"] and list(now.finished) == [0]
+    assert now.times(now.started + 20) == "20 s elapsed, about 1 min left"  # 8 of 10 s, not cached
+    sweep.end()
+    assert sweep.Sweep.read() is None and not jobs.exists()
+    sweep.add(3, seconds=1.0)
+    sweep.end()
+    assert not jobs.exists()
+
+
+def test_nothing_is_estimated_before_a_job_was_computed(jobs: Path) -> None:
+    sweep.add(0, seconds=1.0)
+    now = sweep.Sweep.read()
+    assert now is not None and now.times(now.started + 20) == "20 s elapsed"
+    assert sweep.Sweep(started=1.0).position(4) == "job 5"
+
+
+@pytest.fixture
+def hydra_job() -> Iterator[Callable[[list[str]], DictConfig]]:
+    """Compose a configuration as Hydra does for a job."""
+
+    def compose_job(overrides: list[str]) -> DictConfig:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            config = compose("config", overrides, return_hydra_config=True)
+        config.hydra.overrides.task = overrides
+        HydraConfig.instance().set_config(config)
+        return config
+
+    yield compose_job
+    HydraConfig.instance().cfg = None
+
+
+def test_swept_keys_are_in_the_name_the_record_and_the_table(
+    jobs: Path, tmp_path: Path, hydra_job: Callable[[list[str]], DictConfig]
+) -> None:
+    overrides = ["prompts.noise_rate=0.75", "prompts/guidance=quadratic", "augmentation=sip"]
+    overrides += [f"paths.runs={tmp_path / 'runs'}", "experiment=nxg"]
+    config = hydra_job(overrides)
+    job = TrainJob(config)
+    assert job.name == "resnet50-sip-noise_rate_0.75-guidance_quadratic-seed0"
+    assert job.folder == tmp_path / "runs" / f"{job.name}-{job.fingerprint}"
+    changes = {"fingerprint": job.fingerprint, "recipe": job.recipe, "experiments": ("main",)}
+    other = tmp_path / "runs" / f"other-name-{job.fingerprint}"
+    write_run(other, training_summary(**changes, swept={"main": ("seed",)}))
+    summary = TrainJob(config).finished()
+    assert summary is not None and summary.experiments == ("main", "nxg")
+    runs = runs_of(tmp_path / "runs", "nxg")
+    assert swept_keys(runs, "nxg") == ["prompts.noise_rate", "prompts/guidance"]
+    assert swept_keys(runs, "main") == ["seed"]
+    assert swept_keys(runs, None) == ["seed", "prompts.noise_rate", "prompts/guidance"]
+    table = summary.table(job.folder, tmp_path, job.swept)
+    assert re.search(r"\nswept +prompts.noise_rate=0.75 prompts/guidance=quadratic\n", table)
+    (other / "summary.json").unlink()
+    assert TrainJob(config).folder == other, "a run that was started under another name goes on"
+
+
+def test_names_of_runs_are_short_and_safe() -> None:
+    assert named({"seed": "1", "backbone": "vit", "augmentation": "sip"}) == []
+    (name,) = named({"dataset.root": "'/a b/c;d$(e)'", "metrics": "[a,b]"})
+    assert name == "root_a_b_c_d_e-metrics_a_b"
+    (name,) = named({f"a.key{n}": "1.0" for n in range(20)})
+    assert len(name) <= 60 and name.startswith("key0_1.0-key1_1.0-")
+
+
+def test_a_sweep_ends_with_the_command_that_compares() -> None:
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("config", ["experiment=my runs", "paths.runs=/tmp/other"])
+    command = tables_command(config)
+    assert command == "python -m sip.tables 'experiment=my runs' runs=/tmp/other"
 
 
 def test_the_command_line_decides_what_a_preset_sweeps_over() -> None:
@@ -93,7 +181,7 @@ def test_the_command_line_decides_what_a_preset_sweeps_over() -> None:
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         yield_to_command_line(config)
-        jobs = list_jobs(config)
+        jobs = list_jobs(list_axes(config))
     assert len(jobs) == 5 * 2 == len({tuple(job) for job in jobs})
     assert all("augmentation=sip" in job and "backbone=vit" in job for job in jobs)
     assert {job[-2] for job in jobs} == {"dataset.shots=2", "dataset.shots=4"}
@@ -113,13 +201,13 @@ def test_finished_runs_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         config.hydra.job.config_name = "config"
-        jobs = list_jobs(config)
+        jobs = list_jobs(list_axes(config))
         assert [job[1] for job in jobs] == ["seed=0", "seed=1", "seed=2"] * 2
         run = TrainJob(loader.load_sweep_config(config, jobs[1]))
         summary = training_summary(fingerprint=run.fingerprint, recipe=run.recipe)
         write_run(tmp_path / f"any-name-{run.fingerprint}", summary)
         monkeypatch.setattr(Digits, "__init__", counting)
-        assert count_cached(config, jobs) == 1
+        assert find_cached(config, jobs) == [1]
     assert len(made) == 3, "each seed's data set is read once, whatever the arms"
 
 
