@@ -31,31 +31,54 @@ def _draw(config: "DictConfig") -> None:
     """Draw a figure of the runs' numbers, or a sheet of their images."""
     from sip.config.provenance import choice
     from sip.core.errors import UserError
+
+    kinds = {"points": _points, "forest": _forest, "sheet": _sheet}
+    if config.figure.kind not in kinds:
+        raise UserError(
+            f"figure.kind: must be one of {', '.join(kinds)}, got {config.figure.kind!r}"
+        )
+    output = Path(config.output or choice("figure"))
+    if files := kinds[config.figure.kind](config, output):
+        print(f"figure: {', '.join(map(str, files))}")
+
+
+def _points(config: "DictConfig", output: Path) -> list[Path]:
     from sip.tables.figures import draw
     from sip.tables.points import Figure
+    from sip.tables.query import select_runs
+
+    figure = Figure.of(config.figure)
+    runs = select_runs(Path(config.runs), config.experiment, figure.where)
+    if not any(run.metric(figure.x) is not None or run.value(figure.x) for run in runs):
+        print(f"figure skipped: none of {len(runs)} runs has {figure.x}")
+        return []
+    return draw(runs, figure, output)
+
+
+def _forest(config: "DictConfig", output: Path) -> list[Path]:
+    from sip.tables.forest import Forest, forest_groups, read_groups
+    from sip.tables.forest_plot import draw_forest
+    from sip.tables.query import select_runs
+
+    forest = Forest.of(config.figure)
+    if forest.csv is not None:
+        return draw_forest(read_groups(Path(forest.csv), forest), forest, output)
+    runs = select_runs(Path(config.runs), config.experiment, forest.where)
+    return draw_forest(forest_groups(runs, forest), forest, output)
+
+
+def _sheet(config: "DictConfig", output: Path) -> list[Path]:
     from sip.tables.query import select_runs
     from sip.tables.sheet_page import draw_sheet
     from sip.tables.sheets import Sheet, grid
 
-    output = Path(config.output or choice("figure"))
-    if config.figure.kind == "sheet":
-        sheet = Sheet.of(config.figure)
-        runs = select_runs(Path(config.runs), config.experiment, sheet.where)
-        files = draw_sheet(grid(runs, sheet), sheet, output)
-    elif config.figure.kind == "points":
-        figure = Figure.of(config.figure)
-        runs = select_runs(Path(config.runs), config.experiment, figure.where)
-        if not any(run.metric(figure.x) is not None or run.value(figure.x) for run in runs):
-            print(f"figure skipped: none of {len(runs)} runs has {figure.x}")
-            return
-        files = draw(runs, figure, output)
-    else:
-        raise UserError(f"figure.kind: must be points or sheet, got {config.figure.kind!r}")
-    print(f"figure: {', '.join(map(str, files))}")
+    sheet = Sheet.of(config.figure)
+    runs = select_runs(Path(config.runs), config.experiment, sheet.where)
+    return draw_sheet(grid(runs, sheet), sheet, output)
 
 
 def main() -> None:
-    """TrainingRun on the command line's configuration."""
+    """Run on the command line's configuration."""
     sip.config.cli.main(task, config_name="tables")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sip.records.read import TrainingRun
 from sip.tables.points import Figure, Point, front, points
+from sip.tables.saving import STYLE, save
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), dark plum in place of yellow, faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#603048")
@@ -15,15 +16,6 @@ LEGEND_WIDTH = 0.085  # inches a character
 LEGEND_LINES = 16  # of a column that is as high as a panel
 DODGE = 4.0  # points between two series at one x
 DPI = 200  # of the PNG
-STYLE: Any = {
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "text.parse_math": False,  # a name with "$" is no formula
-    "grid.alpha": 0.3,
-    "pdf.fonttype": 42,  # text stays text: journals ask for it
-    "svg.fonttype": "none",
-}
 
 
 def draw(runs: Iterable[TrainingRun], figure: Figure, path: Path) -> list[Path]:
@@ -36,18 +28,10 @@ def draw(runs: Iterable[TrainingRun], figure: Figure, path: Path) -> list[Path]:
         UserError: A key or metric that it needs is in no run.
     """
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     found = points(runs, figure)
     with matplotlib.rc_context(STYLE):
-        canvas = make(found, figure)
-        FigureCanvasAgg(canvas)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("pdf", "png")]
-        for file in files:
-            metadata = {"CreationDate": None} if file.suffix == ".pdf" else {}
-            canvas.savefig(file, dpi=DPI, metadata=metadata)
-    return files
+        return save(make(found, figure), path, DPI)
 
 
 def make(found: Sequence[Point], figure: Figure) -> Any:

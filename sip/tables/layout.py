@@ -10,6 +10,7 @@ from sip.core.errors import UserError
 from sip.records.read import TrainingRun
 from sip.tables.query import plain
 
+AUTO = "auto"  # as rows, columns or control: chosen from the runs
 PARTS = "parts"  # as control: the arms that a combination is made of
 MEAN = "mean"  # the column of means
 
@@ -121,7 +122,14 @@ class TableLayout:
         rows = list(rows)
         if self.control == PARTS:
             return parts(row, rows)
-        return [self.control] if self.control in rows and row != self.control else []
+        control = self.control_of(rows)
+        return [control] if control in rows and row != control else []
+
+    def control_of(self, rows: Iterable[str]) -> str | None:
+        """Return the row that others are compared with; for "auto" none, else the first row."""
+        if self.control != AUTO:
+            return self.control
+        return next((row for row in self.order(rows)), None)
 
 
 def parts(row: str, rows: Iterable[str]) -> list[str]:

@@ -61,10 +61,15 @@ class Figure:
             values[name] = names(values[name]) or ()
         values["where"] = dict(flat(values["where"] or {}))
         if values["y_label"] is None:
-            part, _, metric = values["y"].partition("/")
-            words = re.sub(r"^top(\d)$", r"top-\1, %", metric).replace("_", " ")
-            values["y_label"] = f"{part} {words}".strip()
+            values["y_label"] = metric_words(values["y"])
         return cls(**values)
+
+
+def metric_words(name: str) -> str:
+    """Return a metric in words, such as "test top-1, %" for "test/top1"."""
+    part, _, metric = name.partition("/")
+    words = re.sub(r"^top(\d)$", r"top-\1, %", metric).replace("_", " ")
+    return f"{part} {words}".strip()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sip.tables.figures import STYLE
+from sip.tables.saving import STYLE, save
 from sip.tables.sheets import Sheet, SheetGrid, enlarged
 
 DPI = 100  # a pixel of the sheet is 1/100 inch, and a pixel of the PNG
@@ -28,17 +28,9 @@ def draw_sheet(grid: SheetGrid, sheet: Sheet, path: Path) -> list[Path]:
         UserError: A image cannot be read.
     """
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with matplotlib.rc_context(STYLE):
-        canvas = page(grid, sheet)
-        FigureCanvasAgg(canvas)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("pdf", "png")]
-        for file in files:
-            metadata = {"CreationDate": None} if file.suffix == ".pdf" else {}
-            canvas.savefig(file, dpi=DPI, metadata=metadata)
-    return files
+        return save(page(grid, sheet), path, DPI)
 
 
 class Places:

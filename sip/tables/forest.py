@@ -1,0 +1,221 @@
+"""Rows of a forest plot: paired differences to the control, from runs or from a table's CSV."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from omegaconf import DictConfig, OmegaConf
+
+from sip.core.errors import UserError
+from sip.records.read import TrainingRun
+from sip.tables.cells import cells, comparisons
+from sip.tables.layout import AUTO, TableLayout, flat, names
+from sip.tables.query import require_keys, require_metric
+
+Width = Literal["slide", "column"]
+NUMBERS = ("difference", "n", "p")
+NEEDED = ("block", "row", "column", "mean", "against", "difference", "difference_half_width",
+          "pairs", "p_holm")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Forest:
+    """What a forest plot shows.
+
+    Attributes:
+        title: In one line; "" for none.
+        group: Key; a group of rows for each value. None: one group.
+        rows: Keys; a row for each combination of values.
+        value: Metric.
+        control: Row that all others are compared with; "auto": none if it is there, else the
+            first.
+        row_values: Rows to show; None for all. p-values stay corrected for all.
+        width: "slide": groups side by side; "column": below each other, as wide as one column of
+            a paper.
+        numbers: Columns of text, any of "difference", "n" and "p".
+        highlight: Part of a row's name that gives it the second colour; None for no such part.
+        csv: A table's CSV to read in place of runs.
+        x_label: None for the metric in words.
+        labels: Value -> name in the figure.
+        where: Key -> value: only such runs.
+    """
+
+    title: str
+    group: str | None
+    rows: tuple[str, ...]
+    value: str
+    control: str
+    row_values: tuple[str, ...] | None
+    width: Width
+    numbers: tuple[str, ...]
+    highlight: str | None
+    csv: str | None
+    x_label: str | None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.width not in get_args(Width):
+            raise UserError(f"figure.width: must be slide or column, got {self.width!r}")
+        if wrong := [name for name in self.numbers if name not in NUMBERS]:
+            raise UserError(f"figure.numbers: must be any of {', '.join(NUMBERS)}, got {wrong[0]}")
+
+    @classmethod
+    def of(cls, node: DictConfig) -> "Forest":
+        """Return the forest plot that a configuration's `figure` describes."""
+        values: Any = OmegaConf.to_container(node, resolve=True)
+        values.pop("kind")
+        for name in ("rows", "numbers", "row_values"):
+            values[name] = names(values[name])
+        values["numbers"] = values["numbers"] or ()
+        values["labels"] = {str(key): str(text) for key, text in (values["labels"] or {}).items()}
+        values["where"] = dict(flat(values["where"] or {}))
+        return cls(**values)
+
+    def label(self, name: str) -> str:
+        """Return the name of a value in the figure; of a combination that of its parts."""
+        if name in self.labels:
+            return self.labels[name]
+        for cut in range(len(name) - 1, 0, -1):
+            if name[cut] == "_" and name[:cut] in self.labels:
+                return f"{self.labels[name[:cut]]} + {self.label(name[cut + 1 :])}"
+        return name.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """A paired difference.
+
+    Attributes:
+        mean: In points, or in the metric's unit.
+        half_width: Half of its Student-t 95 % interval; None for fewer than 3 pairs.
+        num_pairs: Seeds that both have.
+        holm_p: p-value of the paired t-test after Holm; None for fewer than 3 pairs.
+    """
+
+    name: str
+    mean: float
+    half_width: float | None
+    num_pairs: int
+    holm_p: float | None
+
+
+@dataclass(frozen=True)
+class ForestGroup:
+    """Rows that are compared with one control.
+
+    Attributes:
+        name: Value of the group's key; "" for a single group.
+        control, control_mean: Row that the others are compared with, and its mean.
+        rows: The others, as far as they are shown.
+        num_compared: All others, which p-values are corrected for.
+    """
+
+    name: str
+    control: str
+    control_mean: float
+    rows: Sequence[ForestRow]
+    num_compared: int
+
+
+def forest_groups(runs: Iterable[TrainingRun], forest: Forest) -> list[ForestGroup]:
+    """Compare runs and return the groups, each with its rows in the order of the figure.
+
+    Raises:
+        UserError: A key or metric is in no run, or there is nothing to compare.
+    """
+    runs = list(runs)
+    layout = TableLayout(
+        forest.title, forest.group, forest.rows, None, forest.value, control=forest.control
+    )
+    require_keys(runs, layout.keys)
+    require_metric(runs, forest.value)
+    found = cells(runs, layout)
+    groups: dict[str, list[ForestRow]] = {}
+    controls: dict[str, tuple[str, float]] = {}
+    for one in comparisons(found, layout):
+        mean = one.difference.estimate
+        row = ForestRow(one.row, mean.mean, mean.half_width, mean.num, one.holm_p)
+        groups.setdefault(one.block, []).append(row)
+        control = found[one.block, one.against, one.column]
+        controls[one.block] = one.against, control.estimate.mean
+    return _ordered(groups, controls, forest)
+
+
+def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
+    """Read the comparisons of a table's CSV, as `sip.tables output=...` writes it.
+
+    Raises:
+        UserError: The file is missing or no such CSV, or holds no comparison.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            lines = list(csv.DictReader(stream))
+    except (OSError, ValueError) as error:
+        raise UserError(f"figure.csv: must be a table's CSV, got {file} ({error})") from error
+    if missing := sorted(set(NEEDED) - {*(lines[0] if lines else ())}):
+        raise UserError(
+            f"figure.csv: must have the columns of a table's CSV, got {file} without "
+            f"{', '.join(missing)}; write one with sip.tables output=PATH"
+        )
+    groups: dict[str, list[ForestRow]] = {}
+    controls: dict[str, tuple[str, float]] = {}
+    means = {(one["block"], one["column"], one["row"]): float(one["mean"]) for one in lines}
+    for one in lines:
+        if not one["against"] or forest.control not in (AUTO, one["against"]):
+            continue
+        name = ", ".join(filter(None, (one["block"], one["column"])))
+        half, p_value = one["difference_half_width"], one["p_holm"]
+        groups.setdefault(name, []).append(
+            ForestRow(
+                one["row"],
+                float(one["difference"]),
+                float(half) if half else None,
+                int(float(one["pairs"])),
+                float(p_value) if p_value else None,
+            )
+        )
+        control = one["against"]
+        controls[name] = control, means[one["block"], one["column"], control]
+    return _ordered(groups, controls, forest)
+
+
+def _ordered(
+    groups: Mapping[str, Sequence[ForestRow]],
+    controls: Mapping[str, tuple[str, float]],
+    forest: Forest,
+) -> list[ForestGroup]:
+    """Return the groups with the rows that are shown, best on average over the groups first."""
+    every = {row.name for rows in groups.values() for row in rows}
+    shown = every if forest.row_values is None else set(forest.row_values)
+    if unknown := sorted(shown - every - {control for control, _ in controls.values()}):
+        raise UserError(
+            f"figure.row_values: must be any of {', '.join(sorted(every))}, got {unknown[0]}"
+        )
+    means: dict[str, list[float]] = {}
+    for rows in groups.values():
+        for row in rows:
+            means.setdefault(row.name, []).append(row.mean)
+
+    def rank(row: ForestRow) -> tuple[float, str]:
+        return -sum(means[row.name]) / len(means[row.name]), row.name
+
+    result = []
+    for name in sorted(groups, key=lambda name: _place(name, forest)):
+        rows = sorted((row for row in groups[name] if row.name in shown), key=rank)
+        if rows:
+            result.append(ForestGroup(name, *controls[name], rows, len(groups[name])))
+    if not result:
+        raise UserError(
+            "figure=forest: must have two rows to compare, got none; name other keys with "
+            "figure.rows= or another row with figure.control="
+        )
+    return result
+
+
+def _place(group: str, forest: Forest) -> tuple[int, str]:
+    """Sort groups as `labels` lists them, those without a label last."""
+    order = list(forest.labels)
+    return order.index(group) if group in order else len(order), group
