@@ -60,6 +60,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
             _print_help(text)
             sys.exit(0)
         command.check()
+        sys.argv[1:] = map(command.for_hydra, sys.argv[1:])
         if command.is_plain:  # else Hydra composes everything once more, to find its mode
             sys.argv.insert(1, "--run")  # first: Lightning's other processes get more overrides
         run()

@@ -24,6 +24,10 @@ NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'")
 PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)
 SEARCHED = re.compile(r"\+*hydra\.searchpath=(.*)")
 PLACES = re.compile(r"(?:file://)?([^\s,\[\]'\"]+)")  # of [file://a,b]
+# Mappings whose keys are the user's own: any may be added.
+OPEN = ("prompt_names", "arguments", "lora", "where")
+OPENED = re.compile(rf"(?:\w+\.)*(?:{'|'.join(OPEN)})(?:\.[^=]+)?=")
+QUOTED_KEY = re.compile(r"([{,]\s*)([\"'])([\w .-]+)\2(?=\s*:)")  # Hydra's keys take no quotes
 NUM_NEAR = 3
 EXTRAS = {  # choices that packages bring -> the extra that installs them
     "hydra/sweeper/optuna": "search",
@@ -59,6 +63,13 @@ class Command:
         self.given = [Path(place) for place in given if place]
         starts = tuple(text.startswith(("+", "hydra")) for text in self.overrides)
         self.is_plain = len(self.overrides) == len(arguments) and not any(starts)
+
+    @staticmethod
+    def for_hydra(argument: str) -> str:
+        """Return an argument as Hydra takes it: "++" before a key that is new, no quoted keys."""
+        if not OPENED.match(argument):
+            return argument
+        return "++" + QUOTED_KEY.sub(r"\1\3", argument)
 
     def check(self) -> None:
         """Refuse what a stranger's folder may not contain, and names that nothing reads.
@@ -113,7 +124,10 @@ class Command:
             if key and written.partition("=")[0].lstrip("+~").partition("@")[0] == key:
                 if key in self.groups:
                     return f"{written}: {key} has no default choice to override; write +{written}"
-                return f"{written}: {_no_such('key', key, [*self.groups, *self._keys()])}"
+                known = {*self.groups, *self._keys()}
+                if key in known:
+                    return f"{written}: {one_line(error.__cause__ or error)}; to add it: +{written}"
+                return f"{written}: {_no_such('key', key, known)}"
         if isinstance(error, MissingConfigException) and error.options:
             missing = error.missing_cfg_file or ""
             group, _, choice = missing.rpartition("/")
@@ -122,8 +136,9 @@ class Command:
             return f"{group}={choice}: {_no_such('choice', choice, error.options, show_all=True)}"
         if isinstance(error, OverrideParseException):
             return (
-                f"{error.override!r}: must be key=value ({one_line(error)}); a text with spaces or "
-                "signs needs quotes within quotes: \"key='a text'\""
+                f"{(error.override or '').lstrip('+')!r}: must be key=value ({one_line(error)}); a "
+                "text with spaces or signs needs quotes within quotes: \"key='a text'\"; a mapping "
+                "whose keys have letters beyond a-z needs a YAML file of your own"
             )
         return one_line(error)
 

@@ -8,7 +8,7 @@ import errno
 import hashlib
 import io
 import stat
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,20 +137,6 @@ def to_samples(entries: Sequence[Entry], class_names: Sequence[str], split: Spli
     if bar is not None:
         bar.close()
     return rows
-
-
-def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the classes in words that fit a prompt: mapped, or with blanks for underscores.
-
-    Raises:
-        UserError: The mapping names a class that the data set does not have.
-    """
-    if unknown := sorted(set(prompt_names) - set(names)):
-        raise UserError(
-            f"dataset.prompt_names: must name classes of the data set, got {', '.join(unknown)}; "
-            f"the classes are {', '.join(names)}"
-        )
-    return tuple(prompt_names.get(name, " ".join(name.split("_")).strip()) for name in names)
 
 
 def require_part(split: str, parts: Collection[str]) -> None:

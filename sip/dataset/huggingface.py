@@ -14,7 +14,8 @@ from sip.core.component import component, ignored, known_by
 from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry, ImageFile, from_bytes, from_file, prompt_words
+from sip.dataset.files import PARTS, Entry, ImageFile, from_bytes, from_file
+from sip.dataset.labels import PromptNames, prompt_words
 from sip.dataset.reader import Listing, PretrainReader
 from sip.dataset.subsets import HeldOut, make_parts
 
@@ -88,7 +89,7 @@ class HuggingFace(PretrainReader):
     val_fraction: HeldOut
     test_fraction: HeldOut
     split_seed: Seed
-    prompt_names: dict[str, str]
+    prompt_names: PromptNames
 
     @property
     def name(self) -> str:

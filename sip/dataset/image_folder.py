@@ -16,7 +16,7 @@ from sip.core.component import component, known_by
 from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry, from_file, prompt_words
+from sip.dataset.files import PARTS, Entry, from_file
 from sip.dataset.folders import (
     SUFFIXES,
     files_below,
@@ -26,6 +26,7 @@ from sip.dataset.folders import (
     say_once,
     say_passed_over,
 )
+from sip.dataset.labels import PromptNames, prompt_words
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut, make_parts
 
@@ -56,7 +57,7 @@ class ImageFolder(Reader):
     val_fraction: HeldOut
     test_fraction: HeldOut
     split_seed: Seed
-    prompt_names: dict[str, str]
+    prompt_names: PromptNames
 
     @property
     def place(self) -> Path:
@@ -85,7 +86,7 @@ class ImageFolder(Reader):
                 f"dataset.root: must contain a folder for each class, got none in "
                 f"{train_folder.resolve()}; put the images of class cat into the folder cat"
             )
-        _refuse_alike(names, self.prompt_names)
+        words = prompt_words(names, self.prompt_names)
         entries = {part: self._entries(self.place / part, names) for part in given}
         if given:
             unused = [folder for name, folder in folders.items() if name not in given]
@@ -98,7 +99,7 @@ class ImageFolder(Reader):
         make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         if any(entries[part] for part in PARTS if part != "train" and part not in given):
             say_once(self.place, _parts(entries))
-        return prompt_words(names, self.prompt_names), entries
+        return words, entries
 
     def _require_root(self) -> None:
         if self.place.is_dir():
@@ -194,26 +195,6 @@ def _refuse_parts_within(class_folder: Path) -> None:
             f"to {class_folder} if its folders are the parts, or move the images to "
             f"train/{class_folder.name}, and so on"
         )
-
-
-def _refuse_alike(names: Sequence[str], prompt_names: dict[str, str]) -> None:
-    """Refuse classes that a prompt cannot tell apart: CLIP reads no capitals.
-
-    Raises:
-        UserError: The names of two folders are alike, and `prompt_names` has no words for them.
-    """
-    seen: dict[str, str] = {}
-    for name in names:
-        if name in prompt_names:
-            continue
-        words = " ".join(name.replace("_", " ").split()).casefold()
-        if words in seen:
-            raise UserError(
-                f"dataset: classes must differ in words, got the folders {seen[words]!r} and "
-                f"{name!r}; merge them, or tell them apart with "
-                f"dataset.prompt_names={{{name}: ...}}"
-            )
-        seen[words] = name
 
 
 def _unknown_class(folder: Path, names: Sequence[str]) -> UserError:

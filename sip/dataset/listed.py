@@ -14,7 +14,8 @@ from sip.core.component import component, ignored
 from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.dataset.base import Split
-from sip.dataset.files import Entry, from_file, missing, prompt_words
+from sip.dataset.files import Entry, from_file, missing
+from sip.dataset.labels import PromptNames, prompt_words
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut, make_parts
 
@@ -41,7 +42,7 @@ class ListedFiles(Reader):
     how_to_get: str = ignored()
     val_fraction: HeldOut
     split_seed: Seed
-    prompt_names: dict[str, str]
+    prompt_names: PromptNames
 
     @property
     def place(self) -> Path:

@@ -1,4 +1,4 @@
-"""Remarks on a data set that are no errors: copies in train, classes that are never tested."""
+"""Remarks on a data set that are no errors: copies in train, classes that are hardly tested."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ TESTED: tuple[Split, ...] = ("val", "test")
 
 
 def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str]) -> list[str]:
-    """Return a line each on copies within train and on classes without val or test images.
+    """Return a line each on copies within train and on classes with at most one val or test image.
 
     Args:
         parts: Of the data set.
@@ -27,13 +27,14 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
             f"{len(copies)} of {len(parts['train'])} training images are copies of others "
             f"({shown}); each counts"
         )
+    trained = {sample.label for sample in parts["train"]}
     for part in TESTED:
-        there = Counter(sample.label for sample in parts[part])
-        trained = {sample.label for sample in parts["train"]}
-        lacking = [name for n, name in enumerate(class_names) if n in trained and not there[n]]
-        if lacking and there:
-            lines.append(
-                f"{len(lacking)} of {len(class_names)} classes have no {part} image: "
-                f"{join_first(lacking)}"
-            )
+        counts = Counter(sample.label for sample in parts[part])
+        for num, text in ((0, "no"), (1, "only 1")):
+            few = [name for n, name in enumerate(class_names) if n in trained and counts[n] == num]
+            if few and counts:
+                lines.append(
+                    f"{len(few)} of {len(class_names)} classes have {text} {part} image: "
+                    f"{join_first(few)}"
+                )
     return lines

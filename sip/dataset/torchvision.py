@@ -21,7 +21,8 @@ from PIL import Image
 from sip.core.component import component, ignored, refuse
 from sip.core.ranges import Count, Seed
 from sip.dataset.base import Split
-from sip.dataset.files import Entry, from_file, from_pixels, missing, prompt_words
+from sip.dataset.files import Entry, from_file, from_pixels, missing
+from sip.dataset.labels import PromptNames, prompt_words
 from sip.dataset.reader import Listing, PretrainReader
 from sip.dataset.subsets import HeldOut, make_parts, per_class
 
@@ -91,7 +92,7 @@ class TorchVision(PretrainReader):
     test_fraction: HeldOut | None
     train_per_class: Count | None
     split_seed: Seed
-    prompt_names: dict[str, str]
+    prompt_names: PromptNames
 
     def __post_init__(self) -> None:
         """Refuse two rules for a part, or none."""
@@ -142,8 +143,12 @@ class TorchVision(PretrainReader):
         try:
             return reader(self.root, download=self.download, **arguments)
         except (RuntimeError, OSError, ValueError, KeyError) as error:
+            how_to_get = self.how_to_get
+            if self.download:  # it was tried: the rest of the advice is left
+                other_way = how_to_get.partition(", or ")[2] or how_to_get
+                how_to_get = f"the download failed: check the network, or {other_way}"
             place = Path(self.root) / self.folder
-            raise missing(self.name, place, error, self.how_to_get) from error
+            raise missing(self.name, place, error, how_to_get) from error
 
     def _entry(self, part: str, index: int, image: Path | np.ndarray, label: int) -> Entry:
         """Name one image: by its file or, if there is none, by official part and place."""

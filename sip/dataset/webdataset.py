@@ -20,7 +20,8 @@ from sip.core.image_io import MAX_BYTES, size_of
 from sip.core.ranges import Seed
 from sip.core.tars import read_bytes, split_reference
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry, ImageFile, prompt_words
+from sip.dataset.files import PARTS, Entry, ImageFile
+from sip.dataset.labels import PromptNames, prompt_words
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut, make_parts
 
@@ -128,7 +129,7 @@ class WebDataset(Reader):
     val_fraction: HeldOut
     test_fraction: HeldOut
     split_seed: Seed
-    prompt_names: dict[str, str]
+    prompt_names: PromptNames
 
     @property
     def place(self) -> Path:

@@ -14,6 +14,7 @@ from sip.core import progress
 from sip.core.stages import StageLog
 from sip.core.text import text_table
 from sip.dataset import leaks
+from sip.dataset.remarks import remarks
 from sip.device.launch import launched
 from sip.device.settings import Runtime, device, set_threads
 from sip.jobs.evaluate import evaluate
@@ -132,6 +133,7 @@ def _run(job: TrainJob) -> TrainingSummary:
         **environment(),
         overrides=tuple(given["overrides"]),
         choices=given["choices"],
+        remarks=tuple(remarks(splits, job.dataset.class_names)),
         recipe=job.recipe,
     )
     if progress.is_first:

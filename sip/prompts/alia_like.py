@@ -62,6 +62,7 @@ class AliaLike(Varied):
 
     def __post_init__(self) -> None:
         """Refuse a template without `{domain}` or with an unknown field."""
+        super().__post_init__()
         cut("template", self.template, ("label", "domain"), needed=("domain",))
 
     @property

@@ -31,6 +31,7 @@ class LabelCaption(Writer):
 
     def __post_init__(self) -> None:
         """Refuse a template with another field."""
+        super().__post_init__()
         _ = self._pieces
 
     @cached_property

@@ -23,6 +23,7 @@ class Templates(Varied):
 
     def __post_init__(self) -> None:
         """Refuse a template with another field."""
+        super().__post_init__()
         for template in self.templates:
             cut("templates", template, ("label",))
 

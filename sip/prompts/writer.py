@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from sip.core.component import Component, Part, component, ignored
+from sip.core.component import Component, Part, component, ignored, refuse
 from sip.core.errors import UserError
 from sip.core.hashing import seed_of
 from sip.core.ranges import Rate, Seed
@@ -35,6 +35,18 @@ class Writer(Component, ABC):
     seed: Seed
     guidance: Part[GuidanceRule]
     weighting: Part[Weighting] = ignored()
+
+    def __post_init__(self) -> None:
+        """Refuse a guidance rule that lacks a part of the protocol; before costly work.
+
+        Raises:
+            ValueRefusedError: It has no `recipe`, no `needs_similarity`, or cannot be called.
+        """
+        parts = ("recipe", "needs_similarity", "__call__")
+        if lacking := [part for part in parts if not hasattr(self.guidance, part)]:
+            rule = "a rule with recipe(), needs_similarity and __call__(similarity)"
+            fix = f"add {' and '.join(lacking)}, or derive it from sip.core.component.Component"
+            raise refuse("guidance", rule, name_of(self.guidance), fix)
 
     @property
     def noise_rates(self) -> tuple[float, ...]:
@@ -110,22 +122,34 @@ class Writer(Component, ABC):
         return prompts
 
 
+def name_of(rule: GuidanceRule) -> str:
+    """Return the module and class of a guidance rule."""
+    return f"{type(rule).__module__}.{type(rule).__qualname__}"
+
+
 def guidance_scale(rule: GuidanceRule, sample: Sample, similarity: float | None) -> float:
     """Return the guidance scale of an image, to three decimals.
 
     Raises:
-        UserError: The rule gives NaN, infinity or no number: the image would be generated without
-            guidance.
+        UserError: The rule fails, or gives NaN, infinity or no number: the image would be
+            generated without guidance.
     """
-    scale: Any = rule(similarity)
+    place = f"{sample.sample_id} of class {sample.class_name}"
+    try:
+        scale: Any = rule(similarity)
+    except Exception as error:  # of a rule of the user's own
+        raise UserError(
+            f"prompts.guidance: {name_of(rule)} must give a number for {place}, got "
+            f"{type(error).__name__}: {' '.join(str(error).split())} for similarity {similarity}; "
+            "fix the rule (debug=true prints the traceback)"
+        ) from error
     try:
         is_finite = isfinite(scale)
     except TypeError:
         is_finite = False
     if not is_finite:
-        name = f"{type(rule).__module__}.{type(rule).__qualname__}"
         raise UserError(
-            f"prompts.guidance: {name} must give a finite number for {sample.sample_id}, got "
+            f"prompts.guidance: {name_of(rule)} must give a finite number for {place}, got "
             f"{scale!r} for similarity {similarity}; fix the rule"
         )
     return round(float(scale), 3)

@@ -135,6 +135,7 @@ class TrainingSummary(Summary):
         generation_seconds: Device time of the generated images, whichever run made them.
         contact_sheet: File name; None if nothing was generated.
         overrides, choices: What the command line set, and the choice of every group.
+        remarks: What is odd about the data set (`sip.dataset.remarks`), a line each.
     """
 
     kind = "train"
@@ -158,6 +159,7 @@ class TrainingSummary(Summary):
     contact_sheet: str | None
     overrides: tuple[str, ...]
     choices: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
 
     def asked_by(self, experiment: str | None, swept: Iterable[str]) -> Self:
         """Return the summary with an experiment that asks for the run, and the keys it sweeps."""
@@ -198,6 +200,7 @@ class TrainingSummary(Summary):
             f"{self.val_accuracy:.3f} on {self.num_val} images",
             "test top-1": f"{self.test_accuracy:.3f} on {self.num_test} images",
             "test, further": ", ".join(shown),
+            **({"note": "; ".join(self.remarks)} if self.remarks else {}),
             "seconds": ", ".join(f"{row.stage} {row.seconds:.1f}" for row in self.stages),
             "U-Net evaluations": f"{self.unet_evaluations:,}",
             "run": str(folder),

@@ -236,7 +236,7 @@ BAD = {
     ),
     "only capitals": (
         tree("Dog/1.png", "cat/1.png", "dog/1.png"),
-        r"the folders 'Dog' and 'dog'; merge them, or .*dataset.prompt_names=\{dog: ...\}",
+        r"got 'Dog' and 'dog', .*; merge them, or .*dataset.prompt_names=\{dog: ...\}",
     ),
     "only blanks": (tree("red_dog/1.png", "red dog/1.png"), "'red dog' and 'red_dog'"),
 }

@@ -18,18 +18,20 @@ def test_copies_and_classes_that_are_not_tested_are_named() -> None:
             row("d", 2, "train", "z"),
         ],
         "val": [row("e", 0, "val", "v"), row("f", 1, "val", "w")],
-        "test": [row("g", n, "test", f"t{n}") for n in range(3)],
+        "test": [row(f"g{i}", n, "test", f"t{i}{n}") for n in range(3) for i in range(1 + n)],
     }
     assert remarks(parts, ["cat", "dog", "cow"]) == [
         "1 of 4 training images are copies of others (b = a); each counts",
         "1 of 3 classes have no val image: cow",
+        "2 of 3 classes have only 1 val image: cat, dog",
+        "1 of 3 classes have only 1 test image: cat",
     ]
 
 
 def test_nothing_is_said_of_what_is_as_usual() -> None:
     parts: dict[Split, list[Sample]] = {
         "train": [row("a", 0, "train", "x")],
-        "val": [row("b", 0, "val", "y")],
+        "val": [row("b", 0, "val", "y"), row("c", 0, "val", "z")],
         "test": [],
     }
     assert remarks(parts, ["cat", "dog"]) == []

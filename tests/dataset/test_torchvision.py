@@ -155,6 +155,21 @@ def test_missing_data_say_what_where_and_how(name: str, tmp_path: Path) -> None:
     assert "put" in message
 
 
+def test_a_failed_download_does_not_advise_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", fail)
+    with pytest.raises(UserError) as error:
+        source("cifar10", tmp_path, download=True).samples("train")
+    assert str(error.value).endswith(
+        "Name or service not known; the download failed: check the network, or put data_batch_1 "
+        "... data_batch_5, test_batch and batches.meta there"
+    )
+
+
 def test_rules_are_for_missing_parts_only(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="val_fraction: must be null, since the part is official"):
         source("dtd", tmp_path, val_fraction=0.2)

@@ -24,14 +24,36 @@ class Own:
         return self.scale  # type: ignore[return-value]
 
 
+class Failing(Own):
+    """A rule with a bug."""
+
+    def __call__(self, similarity: float | None) -> float:
+        raise ZeroDivisionError("division\nby zero")
+
+
 @pytest.mark.parametrize("scale", [NAN, INFINITY, None, "7"])
 def test_a_guidance_rule_must_give_a_number(scale: object) -> None:
     with pytest.raises(UserError) as error:
         make(guidance=Own(scale)).write(SAMPLES, CAPTIONS, COSINES, 1)
     assert str(error.value) == (
-        f"prompts.guidance: {__name__}.Own must give a finite number for s0, got {scale!r} for "
-        "similarity 0.32; fix the rule"
+        f"prompts.guidance: {__name__}.Own must give a finite number for s0 of class cat, "
+        f"got {scale!r} for similarity 0.32; fix the rule"
     )
+
+
+def test_a_guidance_rule_that_fails_is_named_with_its_sample() -> None:
+    with pytest.raises(UserError) as error:
+        make(guidance=Failing(0)).write(SAMPLES, CAPTIONS, COSINES, 1)
+    assert str(error.value) == (
+        f"prompts.guidance: {__name__}.Failing must give a number for s0 of class cat, got "
+        "ZeroDivisionError: division by zero for similarity 0.32; fix the rule (debug=true prints "
+        "the traceback)"
+    )
+
+
+def test_what_is_no_guidance_rule_is_refused_when_built() -> None:
+    with pytest.raises(UserError, match="guidance: must be a rule .* got '.*object'; add recipe"):
+        make(guidance=object())
 
 
 @pytest.mark.parametrize("rate", [NAN, -0.1, 1.1])

@@ -1,0 +1,105 @@
+"""The meaning of labels: words for prompts, on the real command line and in YAML files."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sip.config.command import OPEN
+from sip.core.errors import UserError
+from sip.dataset.labels import prompt_words, text_of
+from tests.commands import ROOT, run_module
+from tests.dataset.trees import source, write_image
+
+
+def fill(root: Path, *names: str) -> Path:
+    """Write two images for each class."""
+    for label, name in enumerate(names):
+        for i in range(2):
+            write_image(root / name / f"{i}.png", 10 * label + i)
+    return root
+
+
+def words_of(root: Path, tmp_path: Path, *overrides: str) -> Any:
+    """Return the class names that the data set of a command line has."""
+    arguments = ["dataset=image_folder", *overrides, "--cfg", "job", "--package", "dataset"]
+    job = run_module("sip.generate", arguments, tmp_path / "job")
+    assert job.returncode == 0, job.stderr
+    names = yaml.safe_load(job.stdout)["prompt_names"]
+    return source("image_folder", root, prompt_names=names).class_names
+
+
+@pytest.mark.parametrize(
+    ("folders", "override", "words"),
+    [
+        (("cat", "n02"), '={n02: "chihuahua dog"}', ("cat", "chihuahua dog")),
+        (("cat", "n02"), '={"n02": "chihuahua dog"}', ("cat", "chihuahua dog")),
+        (("cat", "n02"), ".n02=chihuahua", ("cat", "chihuahua")),
+        (("no", "yes"), "={yes: brain}", ("no", "brain")),
+        (("0", "1"), "={0: zero, 1: 'number 1'}", ("zero", "number 1")),
+        (("0", "1"), ".1=one", ("0", "one")),
+    ],
+)
+def test_words_of_the_command_line(
+    folders: tuple[str, ...], override: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    root = fill(tmp_path / "images", *folders)
+    assert words_of(root, tmp_path, f"dataset.prompt_names{override}") == words
+
+
+def test_every_mapping_with_keys_of_the_user_is_open() -> None:
+    names = {
+        item.target.id
+        for file in (ROOT / "sip").rglob("*.py")
+        for kind in ast.walk(ast.parse(file.read_text()))
+        if isinstance(kind, ast.ClassDef) and kind.decorator_list
+        for item in kind.body
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+        if ast.unparse(item.annotation).startswith(("dict[str", "PromptNames"))
+        and any(ast.unparse(mark) == "component" for mark in kind.decorator_list)
+    }
+    assert {"prompt_names", "arguments"} <= names <= set(OPEN)
+
+
+def test_yaml_may_read_a_class_name_as_another_type(tmp_path: Path) -> None:
+    root = fill(tmp_path, "yes", "no", "007")
+    text = "{yes: tumour, no: healthy, 007: 7}"
+    read = source("image_folder", root, prompt_names=yaml.safe_load(text))
+    assert read.class_names == ("7", "healthy", "tumour")
+
+
+@pytest.mark.parametrize("words", ["", "  ", True, None, [1], 0.5])
+def test_what_is_no_word_is_refused(words: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="prompt_names: must be a mapping of class names to words"):
+        source("image_folder", tmp_path, prompt_names={"cat": words})
+
+
+@pytest.mark.parametrize(
+    ("names", "mapping", "message"),
+    [
+        (["_", "cat"], {}, "each class must have a word for its prompt, got '_'"),
+        (["cat", "Cat"], {}, "must differ in words, got 'cat' and 'Cat'"),
+        (["a  b", "a_b"], {}, "must differ in words, got 'a  b' and 'a_b'"),
+        (["caf\u00e9", "cafe\u0301"], {}, "must differ in words"),
+        (["yes", "no"], {"yes": "brain", "no": "brain"}, "both 'brain' in a prompt"),
+        (["x", "cat"], {"x": "Cat"}, "must differ in words, got 'x' and 'cat'"),
+        (["cat"], {"cow": "x"}, "must name classes of the data set, got cow; the classes are cat"),
+        (["yes", "on"], {"true": "x"}, "must name classes of the data set, got true"),
+    ],
+)
+def test_words_that_say_nothing_or_the_same(
+    names: list[str], mapping: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        prompt_words(names, mapping)
+
+
+def test_values_as_text() -> None:
+    values = ["cat ", 3, 3.0, True, False, None, "cafe\u0301"]
+    expected = ["cat", "3", "3", "true", "false", "null", "caf\u00e9"]
+    assert [text_of(value) for value in values] == expected
+    for value in ([1], {}, 0.5, float("nan")):
+        with pytest.raises(ValueError, match="must be text or a whole number"):
+            text_of(value)
