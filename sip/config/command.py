@@ -5,8 +5,7 @@ Names are read from the files as they are: to compose them takes Hydra a third o
 
 import re
 import string
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from sip.config import guard
+from sip.config.words import OPEN_GROUPS, by_meaning, no_such, with_value
 from sip.core.errors import UserError
 from sip.core.files import read_yaml
 
-ADDITION = re.compile(r"\+{1,2}([^=@:]+)[^=]*=")  # +key=value, +group@package=choice
+# key=value, group=choice, group@package=choice; "+" adds a key
+OVERRIDE = re.compile(r"(\+{0,2})([^+~=@:\s]+)(@[^=]*)?=(.*)", re.DOTALL)
 NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'")
 PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)
 SEARCHED = re.compile(r"\+*hydra\.searchpath=(.*)")
@@ -28,7 +29,6 @@ PLACES = re.compile(r"(?:file://)?([^\s,\[\]'\"]+)")  # of [file://a,b]
 OPEN = ("prompt_names", "arguments", "lora", "where")
 OPENED = re.compile(rf"(?:\w+\.)*(?:{'|'.join(OPEN)})(?:\.[^=]+)?=")
 QUOTED_KEY = re.compile(r"([{,]\s*)([\"'])([\w .-]+)\2(?=\s*:)")  # Hydra's keys take no quotes
-NUM_NEAR = 3
 EXTRAS = {  # choices that packages bring -> the extra that installs them
     "hydra/sweeper/optuna": "search",
     "hydra/launcher/joblib": "sweep",
@@ -41,6 +41,7 @@ class Command:
 
     Attributes:
         overrides: The arguments that are no options, such as `key=value`.
+        unknown: Options that Hydra does not have.
         given: Folders of configurations that it adds to SIP's own.
         is_plain: Nothing in it can ask for a multirun.
 
@@ -51,7 +52,7 @@ class Command:
     """
 
     def __init__(self, folder: Path, config_name: str, arguments: list[str]) -> None:
-        parsed = get_args_parser().parse_intermixed_args(arguments)
+        parsed, self.unknown = get_args_parser().parse_known_intermixed_args(arguments)
         self.folder = folder
         self.config_name = config_name
         self.overrides: list[str] = parsed.overrides
@@ -85,12 +86,39 @@ class Command:
                         f"{file}: must have a name of its own, got one of SIP's, which would be "
                         "read in its place; rename it (its defaults may begin with SIP's)"
                     )
+        for option in self.unknown:
+            name, _, value = option.lstrip("-").partition("=")
+            example = by_meaning(name, value, self._tops) or "key=value"
+            raise UserError(f"{option}: no such option; a key is set without dashes: {example}")
+        for override in self.overrides:
+            self._check_name(override)
+
+    def _check_name(self, override: str) -> None:
+        """Refuse a key that nothing reads; Hydra adds any with "+", and is slow to miss others."""
+        match = OVERRIDE.fullmatch(override)
+        if not match or match[2].startswith("hydra"):
+            return
+        added, name, _, value = match.groups()
+        first = name if "/" in name else name.split(".")[0]
         known = {*self.groups, *self._main}
-        for override in self.overrides:  # Hydra adds any name, and nothing would read it
-            name = match[1] if (match := ADDITION.match(override)) else ""
-            first = name if "/" in name else name.split(".")[0]
-            if first and first not in known and not first.startswith("hydra"):
-                raise UserError(f"{override}: {_no_such('group or key', first, known)}")
+        group = name.replace(".", "/")
+        if "." in name and group in self.groups and not value.startswith(("{", "$")):
+            raise UserError(f"{override}: a group is set with slashes; write {group}={value}")
+        if (first in known) if added else (name in self.groups or self._may_be(name)):
+            return
+        if meaning := by_meaning(name, value, self._tops):
+            raise UserError(f"{override}: no such key; write {meaning}")
+        if added:
+            raise UserError(f"{override}: {no_such('group or key', first, known)}")
+        if not self._is_complete:
+            return
+        raise UserError(f"{override}: {no_such('key', name, self._names)}")
+
+    def _may_be(self, name: str) -> bool:
+        """Return whether some choice has this key, or is open for any below a key of its own."""
+        parts = name.split(".")
+        above = [".".join(parts[:n]) for n in range(1, len(parts))]
+        return name in self._keys or any(self._keys.get(key) is False for key in above)
 
     @cached_property
     def groups(self) -> list[str]:
@@ -124,16 +152,19 @@ class Command:
             if key and written.partition("=")[0].lstrip("+~").partition("@")[0] == key:
                 if key in self.groups:
                     return f"{written}: {key} has no default choice to override; write +{written}"
-                known = {*self.groups, *self._keys()}
-                if key in known:
-                    return f"{written}: {one_line(error.__cause__ or error)}; to add it: +{written}"
-                return f"{written}: {_no_such('key', key, known)}"
+                return f"{written}: {self._not_chosen(key, written.partition('=')[2])}"
         if isinstance(error, MissingConfigException) and error.options:
             missing = error.missing_cfg_file or ""
-            group, _, choice = missing.rpartition("/")
+            groups = [group for group in self.groups if missing.startswith(f"{group}/")]
+            group = max(groups, key=len, default="")
+            choice = missing.removeprefix(f"{group}/")
             if extra := EXTRAS.get(missing):
                 return f"{group}={choice}: not installed; pip install 'sip-augmentation[{extra}]'"
-            return f"{group}={choice}: {_no_such('choice', choice, error.options, show_all=True)}"
+            reason = no_such("choice", choice, error.options, show_all=True)
+            if group in OPEN_GROUPS:
+                what, template = OPEN_GROUPS[group]
+                reason += f"; {what}: {with_value(template, choice)}"
+            return f"{group}={choice}: {reason}"
         if isinstance(error, OverrideParseException):
             return (
                 f"{(error.override or '').lstrip('+')!r}: must be key=value ({one_line(error)}); a "
@@ -142,24 +173,74 @@ class Command:
             )
         return one_line(error)
 
-    def _keys(self) -> Iterator[str]:
-        """Yield the keys of all choices, each as one types it."""
-        yield from _flat_keys({key: value for key, value in self._main.items() if key != "hydra"})
-        for group, file in self._files(shared=True):
-            text = file.read_text()
-            package = match[1] if (match := PACKAGE.search(text)) else group.replace("/", ".")
-            if group not in (".", "sweep") and not group.startswith("hydra"):
-                prefix = "" if package == "_global_" else f"{package}."
-                yield from (prefix + key for key in _flat_keys(read_yaml(file)))
+    def _not_chosen(self, key: str, value: str) -> str:
+        """Return why a key is none of the composed configuration, and which choices have it."""
+        choices: dict[str, list[str]] = {}
+        for group, file in self._files():
+            if group in self.groups and key in dict(self._keys_of(group, file)):
+                choices.setdefault(group, []).append(file.stem)
+        for group, names in choices.items():
+            example = with_value(f"{group}={names[0]} {key}={{}}", value)
+            others = f" (or {', '.join(names[1:])})" if len(names) > 1 else ""
+            return f"the chosen {group} has no such key; write {example}{others}"
+        return no_such("key", key, self._names - {key})
 
     @cached_property
+    def _keys(self) -> dict[str, bool]:
+        """Keys of all choices, each as one types it -> whether it has a fixed set of keys."""
+        main = {key: value for key, value in self._main.items() if key != "hydra"}
+        keys = dict(_flat_keys(main))
+        for group, file in self._files(shared=True):
+            if group not in (".", "sweep") and not group.startswith("hydra"):
+                for key, closed in self._keys_of(group, file):
+                    keys[key] = closed and keys.get(key, True)
+        return keys
+
+    def _keys_of(self, group: str, file: Path) -> Iterator[tuple[str, bool]]:
+        """Yield the keys that a choice sets, each as one types it; see `_keys`."""
+        text = file.read_text()
+        package = match[1] if (match := PACKAGE.search(text)) else group.replace("/", ".")
+        parts = [] if package == "_global_" else package.split(".")
+        yield from ((".".join(parts[: n + 1]), True) for n in range(len(parts)))
+        prefix = "".join(f"{part}." for part in parts)
+        yield from _flat_keys(read_yaml(file), prefix)
+
+    @property
+    def _names(self) -> set[str]:
+        """Keys and groups that the program reads."""
+        tops = self._tops
+        keys = [key for key in self._keys if key.replace(".", "/") not in self.groups]
+        return {name for name in [*self.groups, *keys] if re.split("[./]", name)[0] in tops}
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether all configurations are read here: those inside of packages are not."""
+        return all(given.is_dir() for given in self.given)
+
+    @property
     def _main(self) -> dict[str, Any]:
         """The primary configuration with what it takes over from another one."""
-        values = read_yaml(self.folder / f"{self.config_name}.yaml")
+        return self._primary[0]
+
+    @property
+    def _tops(self) -> set[str]:
+        """Keys and groups of the primary configuration."""
+        return {"exp", *self._main, *self._primary[1]}
+
+    @cached_property
+    def _primary(self) -> tuple[dict[str, Any], set[str]]:
+        return self._read_primary(self.config_name)
+
+    def _read_primary(self, name: str) -> tuple[dict[str, Any], set[str]]:
+        """Return the keys of a primary configuration, and the groups among its defaults."""
+        values, groups = read_yaml(self.folder / f"{name}.yaml"), set[str]()
         for base in values.pop("defaults", []):
-            if isinstance(base, str) and base != "_self_":
-                values = read_yaml(self.folder / f"{base}.yaml") | values
-        return values
+            if isinstance(base, dict):
+                groups |= {str(group) for group in base}
+            elif base != "_self_":
+                taken, further = self._read_primary(base)
+                values, groups = taken | values, groups | further
+        return values, groups
 
     def _files(self, shared: bool = False) -> Iterator[tuple[str, Path]]:
         """Yield (group, file) of every choice; `shared`: of the files that choices share, too."""
@@ -181,28 +262,10 @@ def one_line(error: BaseException) -> str:
     return "; ".join(line for line in lines if line)
 
 
-def _no_such(kind: str, name: str, known: Iterable[str], show_all: bool = False) -> str:
-    """Return that `name` is not known, and which of the known it may have been."""
-    known = sorted(set(known))
-    near = get_close_matches(name, known, NUM_NEAR, cutoff=0.75)
-    last = name.rpartition(".")[2]
-    if not near:  # the right key without its stage, or in another one
-        near = [key for key in known if get_close_matches(last, [key.rpartition(".")[2]])]
-    texts = [f"no such {kind}"]
-    if near:
-        texts.append(f"did you mean {' or '.join(near[:NUM_NEAR])}?")
-    if show_all:
-        texts.append(f"there are {', '.join(known)}")
-    elif not near:
-        texts.append("--help lists the groups, --cfg job all keys")
-    return "; ".join(texts)
-
-
-def _flat_keys(values: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted keys of nested dicts, those of inner nodes too."""
+def _flat_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Yield the dotted keys of nested dicts, inner nodes too, and whether each is an inner node."""
     if isinstance(values, dict):
         for key, value in values.items():
-            if key in ("defaults", "_target_"):
-                continue
-            yield f"{prefix}{key}"
-            yield from _flat_keys(value, f"{prefix}{key}.")
+            if key not in ("defaults", "_target_"):
+                yield f"{prefix}{key}", bool(value) and isinstance(value, dict)
+                yield from _flat_keys(value, f"{prefix}{key}.")

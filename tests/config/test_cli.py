@@ -228,7 +228,7 @@ def test_a_job_of_a_multirun_fails_alone(toy: Path, tmp_path: Path, launcher: st
     assert code == 1
     assert sorted(out.splitlines()) == ["seed 1 noise 0.5", "seed 2 noise 0.5"]
     lines = err.splitlines()
-    assert [line.split(" (")[0] for line in lines if line.startswith("sweep")] == [
+    assert sorted(line.split(" (")[0] for line in lines if line.startswith("sweep")) == [
         f"sweep        job {n}/3: seed={seed}" for n, seed in enumerate((1, 13, 2), start=1)
     ]
     assert "error in job 2/3: seed=13: expected good, got bad; do better" in lines

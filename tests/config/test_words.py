@@ -1,0 +1,163 @@
+"""Words of other libraries get commands that work here; keys that exist are never refused."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from sip.config.command import Command
+from sip.config.words import MEANINGS, by_meaning, no_such, with_value
+from sip.core.errors import UserError
+from sip.core.paths import conf_folder
+
+WORDS = [word for words in MEANINGS for word in words.split()]
+COMMANDS = {template for meanings in MEANINGS.values() for template in meanings}
+CHOICES = {"augmentation": "sip", "logger": "csv", "classifier/schedule": "step"}  # for groups
+TOPS = "prompts images classifier backbone dataset runtime trainer profile paths seed augmentation"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def conf() -> Iterator[None]:
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        yield
+
+
+def command(*arguments: str, name: str = "config") -> Command:
+    return Command(conf_folder(), name, list(arguments))
+
+
+def together() -> list[dict[str, str]]:
+    """Return key -> value of all commands, in as few configurations as they fit into."""
+    configurations: list[dict[str, str]] = []
+    for template in sorted(COMMANDS):
+        pairs = dict(part.split("=", 1) for part in template.split(" "))
+        pairs = {key: value.replace("{}", CHOICES.get(key, "7")) for key, value in pairs.items()}
+        for values in configurations:
+            if all(values.get(key, value) == value for key, value in pairs.items()):
+                values |= pairs
+                break
+        else:
+            configurations.append(pairs)
+    return configurations
+
+
+@pytest.mark.parametrize("values", together(), ids=lambda values: next(iter(values)))
+def test_every_command_composes_and_sets_its_keys(values: dict[str, str]) -> None:
+    overrides = [f"{key}={value}" for key, value in values.items()]
+    command(*overrides).check()
+    config = compose("config", overrides)
+    groups = {"+exp", *command().groups}
+    for key, value in values.items():
+        assert key in groups or str(OmegaConf.select(config, key)).lower() == value
+
+
+def test_no_word_is_a_key_or_twice_in_the_table() -> None:
+    assert len({re.sub("[-_]", "", word) for word in WORDS}) == len(WORDS)
+    tops = {*compose("config")} - {"seed", "backbone"}
+    assert not tops & set(WORDS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("guidance_scale=7.5", "prompts/guidance=constant prompts.guidance.scale=7.5"),
+        ("images.guidance-scale=7.5", "prompts/guidance=constant prompts.guidance.scale=7.5"),
+        ("+CFG=3", "prompts/guidance=constant prompts.guidance.scale=3"),
+        ("strength=0.3,0.7", "prompts.noise_rate=0.3,0.7"),
+        ("classifier.learning_rate=0.1", "classifier.lr=0.1"),
+        ("trainer.max_epochs=90", "classifier.budget=epochs classifier.epochs=90"),
+        ("data_dir=/my data", "dataset=image_folder 'dataset.root='\"'\"'/my data'\"'\"''"),
+        (
+            "steps=9",
+            "classifier.steps=9 (of the optimiser) or images.num_steps=9 (of the diffusion",
+        ),
+        ("accelerator=gpu", "runtime.device=cuda"),
+    ],
+    ids=str,
+)
+def test_a_word_of_other_libraries_is_answered(typed: str, answer: str) -> None:
+    with pytest.raises(UserError) as error:
+        command(typed).check()
+    assert str(error.value).startswith(f"{typed}: no such key; write {answer}")
+
+
+def test_options_as_in_argparse_are_answered() -> None:
+    with pytest.raises(UserError, match=r"^--lr=0.1: no such option; .*: classifier.lr=0.1$"):
+        command("--lr=0.1").check()
+    with pytest.raises(UserError, match=r"^--lrr: no such option; .*: key=value$"):
+        command("--lrr", "0.1").check()
+
+
+def test_programs_answer_only_with_what_they_have() -> None:
+    with pytest.raises(UserError, match="^lr=0.1: no such key; --help lists the groups"):
+        command("lr=0.1", name="tables").check()
+    with pytest.raises(UserError, match="no such key; write runtime.device=0"):
+        command("device=0", name="stack").check()
+    with pytest.raises(UserError, match="no such key; write classifier.lr=1"):
+        command("lr=1", name="doctor").check()
+    assert by_meaning("lr", "1", {"images"}) == by_meaning("what", "1", set(TOPS.split())) == ""
+
+
+def explained(*overrides: str) -> str:
+    """Return what is said of an error that only composing finds."""
+    typed = command(*overrides)
+    typed.check()
+    with pytest.raises(Exception) as error:  # noqa: PT011, kinds of Hydra's
+        compose("config", list(overrides))
+    return typed.explain(error.value)
+
+
+def test_a_group_with_dots_is_answered() -> None:
+    with pytest.raises(UserError, match="^prompts.guidance=none: .*; write prompts/guidance=none$"):
+        command("prompts.guidance=none").check()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "answer"),
+    [
+        (
+            ["prompts.guidance.scale=7.5"],
+            "prompts.guidance.scale=7.5: the chosen prompts/guidance has no such key; write "
+            "prompts/guidance=constant prompts.guidance.scale=7.5 (or constant_3, constant_5, ",
+        ),
+        (["dataset.val_fraction=0.3"], "the chosen dataset has no such key; write dataset="),
+        (
+            ["backbone=efficientnet_b0"],
+            "any other model of timm: backbone=timm backbone.name=efficientnet_b0",
+        ),
+        (["images=my/model"], "another checkpoint: profile.diffusion.model=my/model"),
+        (["augmentation=SIP"], "augmentation=SIP: no such choice; did you mean sip?; there are "),
+    ],
+)
+def test_a_key_of_another_choice_is_answered(overrides: list[str], answer: str) -> None:
+    assert answer in explained(*overrides)
+
+
+def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{key}"
+        yield from keys_of(value, f"{prefix}{key}.")
+
+
+@pytest.mark.parametrize("name", ["config", "doctor", "stack", "tables", "benchmark"])
+def test_no_key_that_is_there_is_refused(name: str) -> None:
+    config = OmegaConf.to_container(compose(name, return_hydra_config=False), resolve=False)
+    keys = [key for key in keys_of(config) if "_target_" not in key]
+    assert len(keys) > 10
+    command(*(f"{key}={{a: 1}}" for key in keys), name=name).check()
+
+
+@pytest.mark.parametrize(
+    "override", ["~metrics", "dataset@x=digits", "images.lora.model=x", "dataset.prompt_names.a=b"]
+)
+def test_what_only_hydra_can_judge_is_left_to_it(override: str) -> None:
+    command("dataset=image_folder", override).check()
+
+
+def test_near_names_and_quotes() -> None:
+    assert no_such("choice", "BLIP", ["blip", "vit"]) == "no such choice; did you mean blip?"
+    assert with_value("a={} b=1", "x y") == "'a='\"'\"'x y'\"'\"'' b=1"
+    assert with_value("a={}", "") == "a=..."
