@@ -6,7 +6,6 @@ decoded is bounded before it is done.
 
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,20 +17,22 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sip.core.errors import UserError
-from sip.core.tars import read_bytes, read_checked, split_reference
+from sip.core.tars import read_bytes, read_checked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_PIXELS = 89_478_485  # Pillow warns above it, a quarter GiB of RGB; here it is an error
-MAX_BYTES = 2**30  # of a file; so many pixels take less in any format
 WIDE_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N"}  # Pillow's names for 16-bit grey
 VALUES_AT_ONCE = 2**18  # of 16-bit grey
 Format = Literal["png", "jpeg", "webp"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 # What Pillow may decode. Of its other formats some start a program (EPS: Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+PLAIN = ("JPEG", "MPO", "PNG", "WEBP")  # MPO: a JPEG with further images behind it
+PNG_BITS = 24  # place of the byte that says how many bits a channel has
 EXIF_ORIENTATION = 0x0112
+UPRIGHT = 1  # value of it
 ROTATED = (5, 6, 7, 8)  # values of it that swap width and height
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `opened` refuses it
@@ -63,20 +64,51 @@ def read_rgb(
     Raises:
         DamagedError: The file is another.
         ValueError: The file is missing, broken, not an image, or larger than `MAX_PIXELS` or
-            `MAX_BYTES`.
+            `sip.core.tars.MAX_BYTES`.
     """
     checked = None if sha256 is None else read_checked(path, sha256)
     try:
-        with opened(path if checked is None else checked) as image:
-            image.load()
-            upright = _to_rgb(_upright(image))
-    except Exception as error:  # on damaged files Pillow raises RuntimeError and others too
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{Path(path)}: expected a readable image: {reason}") from error
+        upright = decoded(path if checked is None else checked)
+    except ValueError as error:
+        raise ValueError(f"{Path(path)}: must be a readable image: {error}") from error
     if size is None:
         return upright
     # `fit` scales only the square that stays: a 1 x 10,000 px image costs no memory.
     return ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
+
+
+def decoded(source: str | os.PathLike[str] | bytes) -> Image.Image:
+    """Return an image as upright 8-bit RGB, of its own size.
+
+    Args:
+        source: As of `opened`.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    try:
+        with opened(source) as image:
+            image.load()
+            return _to_rgb(_upright(image))
+    except Exception as error:  # on damaged files Pillow raises RuntimeError and others too
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def is_plain(source: bytes) -> bool:
+    """Return whether every program sees the pixels of `read_rgb` in an encoded image.
+
+    That is an upright PNG, JPEG or WebP of one image, with 8 bits a channel, grey or RGB.
+
+    Raises:
+        Exception: Of any kind, by Pillow: it cannot be read.
+    """
+    with opened(source) as image:
+        if image.format not in PLAIN or image.mode not in ("L", "RGB"):
+            return False
+        is_deep = image.format == "PNG" and source[PNG_BITS] == 16  # Pillow narrows 16-bit RGB
+        is_animated = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+        is_turned = _orientation(image) not in (None, UPRIGHT)
+        return not (is_deep or is_animated or is_turned or image.has_transparency_data)
 
 
 @contextmanager
@@ -87,10 +119,11 @@ def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
         source: A file, a reference into a tar file, or the bytes of a file.
 
     Raises:
-        ValueError: It is larger than `MAX_PIXELS` or `MAX_BYTES`, or not a regular file.
+        ValueError: It is larger than `MAX_PIXELS` or `sip.core.tars.MAX_BYTES`, or not a regular
+            file.
         Exception: Of any kind, by Pillow: it cannot be read.
     """
-    place = io.BytesIO(source) if isinstance(source, bytes) else _source(source)
+    place = io.BytesIO(source if isinstance(source, bytes) else read_bytes(source))
     with Image.open(place, formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} px is more than {MAX_PIXELS} px")
@@ -105,17 +138,20 @@ def size_of(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
     """
     try:
         with opened(source) as image:
-            (width, height), is_rotated = image.size, _is_rotated(image)
+            (width, height), is_rotated = image.size, _orientation(image) in ROTATED
     except Exception:  # as in `read_rgb`
         return 0, 0
     return (height, width) if is_rotated else (width, height)
 
 
-def _is_rotated(image: Image.Image) -> bool:
+def _orientation(image: Image.Image) -> int | None:
+    """Return how EXIF says that an image is turned; None without EXIF, or if it is broken."""
+    if image.format == "PNG" and "exif" not in image.info:  # `getexif` would decode all pixels
+        return None
     try:
-        return image.getexif().get(EXIF_ORIENTATION) in ROTATED
+        return image.getexif().get(EXIF_ORIENTATION)
     except Exception:  # as in `_upright`
-        return False
+        return None
 
 
 def file_sha256(row: object) -> str | None:
@@ -188,20 +224,3 @@ def encode(pixels: "Tensor", format: str) -> bytes:
 def _formats() -> tuple[str, ...]:
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)  # Pillow 11.0 has no AVIF
-
-
-def _source(path: str | os.PathLike[str]) -> io.BytesIO:
-    """Return a file's bytes, where they have an end; Pillow asks a file for any size it states.
-
-    Raises:
-        OSError, ValueError: It is not there, not a regular file, or larger than `MAX_BYTES`.
-    """
-    parts = split_reference(os.fspath(path))
-    if parts is None:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is not a regular file")
-    size = status.st_size if parts is None else parts[2]
-    if size > MAX_BYTES:
-        raise ValueError(f"{size} bytes is more than {MAX_BYTES} bytes")
-    return io.BytesIO(read_bytes(path))

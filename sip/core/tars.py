@@ -7,12 +7,14 @@ thousands of images, and each is still read with a single `pread`.
 import hashlib
 import os
 import re
+import stat
 import tarfile
 from functools import lru_cache
 from pathlib import Path
 
 from sip.core.errors import DamagedError
 
+MAX_BYTES = 2**30  # of a file or member that is read whole; an image of the largest size has fewer
 MAX_OPEN = 64  # tar files that stay open for reading
 END = bytes(2 * tarfile.BLOCKSIZE)  # closes an archive
 REFERENCE = re.compile(r"(.+\.tar)::(\d+):(\d+)", re.DOTALL)
@@ -46,17 +48,21 @@ def read_bytes(file: str | os.PathLike[str]) -> bytes:
 
     Raises:
         OSError: It is not there or cannot be read.
-        ValueError: The tar file ends before the member does.
+        ValueError: It is not a regular file, or larger than `MAX_BYTES`, or the tar file ends
+            before the member does.
     """
-    parts = split_reference(os.fspath(file))
-    if parts is None:
-        return Path(file).read_bytes()
-    tar, offset, size = parts
-    opened = _open(tar)  # held, since the cache may drop it meanwhile
-    there = os.fstat(opened.descriptor).st_size - offset  # first: a header may name any size
-    data = os.pread(opened.descriptor, size, offset) if size <= there else b""
+    tar, offset, size = split_reference(os.fspath(file)) or (os.fspath(file), 0, None)
+    # Held, since the cache may drop it meanwhile.
+    opened = _Open(tar) if size is None else _open(tar)
+    there = max(0, os.fstat(opened.descriptor).st_size - offset)
+    size = there if size is None else size
+    if size > there:  # a header may name any size
+        raise ValueError(f"{tar} should hold {size} bytes at {offset}, holds {there}")
+    if size > MAX_BYTES:
+        raise ValueError(f"{size} bytes is more than {MAX_BYTES} bytes")
+    data = os.pread(opened.descriptor, size, offset) if size else b""
     if len(data) < size:
-        raise ValueError(f"{tar} should hold {size} bytes at {offset}, holds {max(there, 0)}")
+        raise ValueError(f"{tar} should hold {size} bytes at {offset}, holds {len(data)}")
     return data
 
 
@@ -97,10 +103,18 @@ def _damaged(file: str | os.PathLike[str], reason: str) -> DamagedError:
 
 
 class _Open:
-    """A file open for reading until nobody, no thread and not the cache, holds it any more."""
+    """A regular file open for reading until no thread and no cache holds it any more.
+
+    Raises:
+        OSError: It cannot be opened.
+        ValueError: It is a folder, a pipe or a device: to read one may never end.
+    """
 
     def __init__(self, path: str) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Without O_NONBLOCK the open of a pipe waits for a writer.
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+            raise ValueError("it is not a regular file")
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):  # else it could not be opened

@@ -16,8 +16,9 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
-from sip.core.image_io import MAX_BYTES, opened, size_of
+from sip.core.image_io import opened, size_of
 from sip.core.progress import progress
+from sip.core.tars import MAX_BYTES
 from sip.dataset.base import Sample, Split
 
 PARTS: tuple[Split, ...] = ("train", "val", "test")

@@ -16,9 +16,9 @@ from typing import Any
 
 from sip.core.component import component, known_by
 from sip.core.errors import UserError
-from sip.core.image_io import MAX_BYTES, size_of
+from sip.core.image_io import size_of
 from sip.core.ranges import Seed
-from sip.core.tars import read_bytes, split_reference
+from sip.core.tars import MAX_BYTES, read_bytes, split_reference
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, ImageFile
 from sip.dataset.labels import PromptNames, prompt_words

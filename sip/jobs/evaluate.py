@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sip.records.read import read_images, read_table, runs_of
+from sip.core.files import atomic_file
+from sip.records.parquet import read_table
+from sip.records.read import read_images, runs_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,11 +43,13 @@ def evaluate(folder: Path) -> dict[str, float]:
     }
     logits, labels = predictions["test"]
     rows = per_class(logits, labels, class_names)
-    with (folder / "per_class.csv").open("w", newline="") as file:
+    # Written next to it and renamed: the folder may be somebody else's, and hold links.
+    with atomic_file(folder / "per_class.csv") as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    write_confusion(logits, labels, class_names, folder / "confusion.png")
+    with atomic_file(folder / "confusion.png") as part:
+        write_confusion(logits, labels, class_names, part)
     return found
 
 

@@ -29,7 +29,7 @@ def write_confusion(
     num = len(class_names)
     counts = confusion_matrix(labels.numpy(), logits.argmax(1).numpy(), labels=list(range(num)))
     with matplotlib.rc_context({"text.parse_math": False}):  # a name with "$" is no formula
-        _draw(counts, class_names).savefig(path)
+        _draw(counts, class_names).savefig(path, format="png")
 
 
 def _draw(counts: Any, class_names: Sequence[str]) -> Any:

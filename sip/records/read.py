@@ -11,11 +11,11 @@ import numpy as np
 
 from sip.core.errors import UserError
 from sip.core.files import read_yaml
+from sip.records.files import MAX_RECORD, REMEDY, one_line, require_run_file
+from sip.records.parquet import iterate_rows, read_table
 from sip.records.summary import GenerationSummary, Summary, TrainingSummary
 
-REMEDY = "the run is damaged: delete its folder, and run it again"
 SUMMARY, IMAGES, QUALITY = "summary.json", "images.parquet", "quality.parquet"
-ROWS_AT_ONCE = 4096
 # Stages that a run without generated images does not have: the values of its configuration below
 # these keys play no part in it.
 GENERATION = ("captions", "scores", "prompts", "images", "mixing")
@@ -81,12 +81,12 @@ class RunRecord(Generic[AnySummary]):
         return read_images(self.folder, **options)
 
     def iterate_images(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows of every image the run used; few of them are in memory at a time."""
-        import pyarrow.parquet as pq
+        """Yield the rows of every image the run used; few of them are in memory at a time.
 
-        with pq.ParquetFile(self.folder / IMAGES) as file:
-            for batch in file.iter_batches(ROWS_AT_ONCE, use_threads=False):
-                yield from batch.to_pylist()
+        Raises:
+            UserError: As `images`.
+        """
+        return iterate_rows(self.folder / IMAGES)
 
     def image_quality(self) -> dict[str, dict[str, Any]]:
         """Return image id -> its similarities; empty if nothing was measured."""
@@ -231,12 +231,12 @@ def read_summary(file: Path) -> Summary:
         UserError: It is missing, no JSON object, or lacks a key.
     """
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(require_run_file(file, MAX_RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: must be a run's summary ({_short(error)}); {REMEDY}") from error
+        raise UserError(f"{file}: must be a run's summary ({one_line(error)}); {REMEDY}") from error
     kinds = {kind.kind: kind for kind in (TrainingSummary, GenerationSummary)}
     if not isinstance(values, dict) or values.get("kind") not in kinds:
-        raise UserError(f"{file}: must be a run's summary, got {_short(values)}; {REMEDY}")
+        raise UserError(f"{file}: must be a run's summary, got {one_line(values)}; {REMEDY}")
     try:
         return kinds[values["kind"]].from_dict(values)
     except UserError as error:
@@ -250,35 +250,9 @@ def read_config(file: Path) -> dict[str, Any]:
         UserError: It is no YAML mapping.
     """
     try:
-        found = read_yaml(file)
+        found = read_yaml(require_run_file(file, MAX_RECORD))
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: must be YAML ({_short(error)}); {REMEDY}") from error
+        raise UserError(f"{file}: must be YAML ({one_line(error)}); {REMEDY}") from error
     if not isinstance(found, dict):
-        raise UserError(f"{file}: must be a configuration, got {_short(found)}; {REMEDY}")
+        raise UserError(f"{file}: must be a configuration, got {one_line(found)}; {REMEDY}")
     return found
-
-
-def read_table(file: Path, **options: Any) -> Any:
-    """Return one of a run's Parquet files as a table of pyarrow.
-
-    Args:
-        file: The file.
-        options: Of `pyarrow.parquet.read_table`, such as `columns`.
-
-    Raises:
-        UserError: It is missing, no Parquet file, or lacks a column.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(file, use_threads=False, **options)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{file}: must be a Parquet file ({_short(error)}); {REMEDY}") from error
-    if missing := sorted({*(options.get("columns") or ())} - {*table.column_names}):
-        raise UserError(f"{file}: must have the columns {', '.join(missing)}; {REMEDY}")
-    return table
-
-
-def _short(value: object) -> str:
-    return " ".join(str(value).split())[:200] or type(value).__name__

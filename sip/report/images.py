@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 from sip.core.spread import spread
 from sip.core.text import without_paths
+from sip.records.files import ListedImage, listed_image
 from sip.report.runs import NamedRun
 from sip.report.thumbnails import Thumbnails
 
@@ -30,15 +30,15 @@ class ReportImage:
 
     Attributes:
         row: Of `images.parquet` and `quality.parquet`.
-        file, original: Paths of the generated image and its original; None if not known.
+        file, original: The generated image and its original; None if not known.
         arms: Names with their groups, each once.
         runs: Fingerprints.
         views: Of "spread", "worst" and "left out", those that show it.
     """
 
     row: dict[str, Any]
-    file: str | None
-    original: str | None
+    file: ListedImage | None
+    original: ListedImage | None
     arms: dict[str, None] = field(default_factory=dict)
     runs: dict[str, None] = field(default_factory=dict)
     views: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ def collect(runs: Iterable[NamedRun]) -> list[ReportImage]:
     for run in runs:
         rows, quality = run.record.images(), run.record.image_quality()
         originals = {
-            row["id"]: _place(run, row.get("file")) for row in rows if row["kind"] == "real"
+            row["id"]: listed_image(run.store, row) for row in rows if row["kind"] == "real"
         }
         for row in rows:
             if row["kind"] != "generated":
@@ -64,7 +64,7 @@ def collect(runs: Iterable[NamedRun]) -> list[ReportImage]:
                 (row["id"], row["status"], row.get("reason")),
                 ReportImage(
                     quality.get(row["id"], {}) | row,
-                    _place(run, row["file"]),
+                    listed_image(run.store, row),
                     originals.get(row["sample_id"]),
                 ),
             )
@@ -136,7 +136,3 @@ def page_data(chosen: Sequence[ReportImage], thumbnails: Thumbnails) -> list[dic
 def _plain(value: Any) -> Any:
     """Return None for a number that JSON cannot hold."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _place(run: NamedRun, file: str | None) -> str | None:
-    return None if file is None else os.path.join(run.store, file)

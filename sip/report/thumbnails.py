@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from sip.core.image_io import read_rgb
+from sip.core.errors import DamagedError
+from sip.records.files import ListedImage
 
 LOSSLESS = 96  # px; up to this size pixels are kept as they are
 QUALITY = 82  # of JPEG
@@ -25,21 +26,21 @@ class Thumbnails:
     def __init__(self, size: int) -> None:
         self.size = size
         self.sources: dict[str, str] = {}
-        self._keys: dict[str, str | None] = {}
+        self._keys: dict[ListedImage, str | None] = {}
 
-    def key(self, file: str | None) -> str | None:
-        """Return the key of a file's copy; None if there is no image that can be read."""
-        if file is None:
+    def key(self, image: ListedImage | None) -> str | None:
+        """Return the key of an image's copy; None if it is missing or damaged."""
+        if image is None:
             return None
-        if file not in self._keys:
+        if image not in self._keys:
             try:
-                source = data_address(read_rgb(file, None), self.size)
-            except ValueError:
-                self._keys[file] = None
+                source = data_address(image.rgb(), self.size)
+            except DamagedError:
+                self._keys[image] = None
             else:
-                self._keys[file] = key = f"p{len(self.sources)}"
+                self._keys[image] = key = f"p{len(self.sources)}"
                 self.sources[key] = source
-        return self._keys[file]
+        return self._keys[image]
 
 
 def data_address(image: Image.Image, size: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sip.records.files import ListedImage
 from sip.tables.saving import STYLE, save
 from sip.tables.sheets import Sheet, SheetGrid, enlarged
 
@@ -82,17 +83,17 @@ def _mosaic(grid: SheetGrid, sheet: Sheet, places: Places) -> np.ndarray:
     """Return the page's images without its text, (height, width, 3), uint8."""
     mosaic = Image.new("RGB", (places.width, places.height), "white")
 
-    def put(file: str | None, left: int, top: int) -> None:
+    def put(listed: ListedImage | None, left: int, top: int) -> None:
         image = Image.new("RGB", (sheet.cell, sheet.cell), (EMPTY,) * 3)
-        if file is not None:
-            image = enlarged(file, sheet.cell)
+        if listed is not None:
+            image = enlarged(listed, sheet.cell)
         left += (sheet.cell - image.width) // 2
         mosaic.paste(image, (left, top + (sheet.cell - image.height) // 2))
 
     for original, cells, top in zip(grid.originals, grid.cells, places.rows, strict=True):
         put(original, places.originals, top)
         for one, left in zip(cells, places.columns, strict=True):
-            put(one.file, left, top)
+            put(one.image, left, top)
     return np.asarray(mosaic)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from sip.core.errors import UserError
-from sip.core.image_io import read_rgb
+from sip.core.errors import DamagedError, UserError
 from sip.core.spread import spread
+from sip.records.files import ListedImage, listed_image
 from sip.records.read import TrainingRun
 from sip.tables.layout import flat
 from sip.tables.query import plain, require_keys
@@ -77,11 +77,11 @@ class SheetCell:
     """A image on the sheet.
 
     Attributes:
-        file: Where it lies; None if its generation failed.
+        image: The image; None if its generation failed.
         note: Why it was not trained on: the status; "" if it was.
     """
 
-    file: str | None
+    image: ListedImage | None
     note: str
 
 
@@ -92,13 +92,13 @@ class SheetGrid:
     Attributes:
         settings: The columns, by rising values.
         names: Class names, a row each.
-        originals: Files, a row each.
+        originals: A row each.
         cells: Row by row, a cell for each of `settings`.
     """
 
     settings: list[Setting]
     names: list[str]
-    originals: list[str]
+    originals: list[ListedImage]
     cells: list[list[SheetCell]]
 
 
@@ -141,7 +141,7 @@ def grid(runs: Iterable[TrainingRun], sheet: Sheet) -> SheetGrid:
     return SheetGrid(
         settings,
         [str(row["class_name"]) for row in rows],
-        [str(row["place"]) for row in rows],
+        [row["image"] for row in rows],
         [[_cell(columns[s][1][row["id"]]) for s in settings] for row in rows],
     )
 
@@ -149,12 +149,13 @@ def grid(runs: Iterable[TrainingRun], sheet: Sheet) -> SheetGrid:
 def _images(
     run: TrainingRun, sheet: Sheet
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Return original id -> generated image, and the originals; each with its "place"."""
-    names = ["kind", "id", "sample_id", "label", "class_name", "file", "status", "variant"]
+    """Return original id -> generated image, and the originals; each with its "image"."""
+    names = ["kind", "id", "sample_id", "label", "class_name", "sha256", "file"]
+    names += ["status", "variant"]
     rows = run.images(columns=names, filters=[("split", "=", "train")])
     store = Path(sheet.store or run.store)
     for row in rows:
-        row["place"] = str(store / row["file"]) if row["file"] else None
+        row["image"] = listed_image(store, row)
     generated = {
         row["sample_id"]: row
         for row in rows
@@ -168,7 +169,7 @@ def _ids(generated: Mapping[str, Mapping[str, Any]]) -> set[str]:
 
 
 def _cell(row: Mapping[str, Any]) -> SheetCell:
-    return SheetCell(row["place"], "" if row["status"] == "ok" else str(row["status"]))
+    return SheetCell(row["image"], "" if row["status"] == "ok" else str(row["status"]))
 
 
 def _spread(rows: Sequence[dict[str, Any]], at_most: int) -> list[dict[str, Any]]:
@@ -190,15 +191,15 @@ def _by_number(value: str) -> tuple[bool, float, str]:
         return True, 0.0, value
 
 
-def enlarged(file: str, cell: int) -> Image.Image:
+def enlarged(listed: ListedImage, cell: int) -> Image.Image:
     """Return an RGB image of `cell` px at most: by a whole factor, or scaled down.
 
     Raises:
         UserError: It cannot be read.
     """
     try:
-        image = read_rgb(file, None)
-    except ValueError as error:
+        image = listed.rgb()
+    except DamagedError as error:
         raise UserError(
             f"figure=sheet: {error}; say where the store is with figure.store="
         ) from error

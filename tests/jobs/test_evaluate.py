@@ -66,7 +66,20 @@ def test_refresh_keeps_what_is_not_its_own(run: Path) -> None:
 
 def test_missing_predictions_are_said(run: Path, tmp_path: Path) -> None:
     (run / "predictions.parquet").unlink()
-    with pytest.raises(UserError, match=r"predictions.parquet: must be a Parquet file"):
+    with pytest.raises(
+        UserError, match=r"predictions.parquet: must be a file of a run \(No such file"
+    ):
         evaluate(run)
     with pytest.raises(UserError, match="must hold finished training runs, .*elsewhere"):
         refresh(tmp_path / "elsewhere")
+
+
+def test_a_link_in_a_run_folder_is_replaced_and_not_followed(run: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for name in ("per_class.csv", "confusion.png"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(victim)
+    evaluate(run)
+    assert victim.read_text() == "mine"
+    assert not any((run / name).is_symlink() for name in ("per_class.csv", "confusion.png"))

@@ -1,5 +1,6 @@
 """Made-up runs: folders as `sip.train` leaves them, with names and captions that mean harm."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,19 @@ def image_file(file: Path, size: int, seed: int) -> str:
     return str(file)
 
 
+def sha256_of(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
 def samples(root: Path) -> list[Sample]:
     """Return two images a class; larger than the page shows them."""
+    files = [image_file(root / "data" / f"{number}.png", 300, number) for number in range(6)]
     return [
         Sample(
-            f"{number:03d}", image_file(root / "data" / f"{number}.png", 300, number),
-            number % 3, CLASSES[number % 3], "train", 300, 300, f"{number:064x}",
+            f"{number:03d}", file, number % 3, CLASSES[number % 3], "train", 300, 300,
+            sha256_of(file),
         )
-        for number in range(6)
+        for number, file in enumerate(files)
     ]  # fmt: skip
 
 
@@ -51,7 +57,7 @@ def images(root: Path) -> list[StoredImage]:
             number // 6, spans, "", 4.5, 0.5, SEED + number, CAPTION, 0.3,
         )  # fmt: skip
         file = image_file(root / "store" / "images" / f"{number}.png", 32, 100 + number)
-        row = {"file_sha256": "0" * 64}
+        row = {"file_sha256": sha256_of(file)}
         if number == 10:
             file = None
             row = {"status": "failed", "reason": "black"}

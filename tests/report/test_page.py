@@ -3,16 +3,22 @@
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 from scipy import stats
 
 from sip.core.errors import UserError
-from sip.records.read import RunRecord
+from sip.core.paths import conf_folder
+from sip.records.read import RunRecord, runs_of
 from sip.report.page import csp_hash
 from sip.report.results import groups
 from sip.report.runs import NamedRun
+from sip.tables.sheets import Sheet, grid
 from tests.records.made_up import training_summary
 from tests.report.conftest import write_page
 from tests.report.made_up import CAPTION, HARM, SEED, make_run
@@ -109,6 +115,32 @@ def test_images_that_are_gone_leave_a_gap(tmp_path: Path) -> None:
         file.unlink()
     data = data_of(write_page(tmp_path).read_text())
     assert all(p["generated"] is None and p["original"] for p in data["images"])
+
+
+@pytest.mark.parametrize("file", ["../data/0.png", "/etc/hostname", "../../secret.png"])
+def test_a_run_cannot_have_files_outside_of_the_store_shown(tmp_path: Path, file: str) -> None:
+    """The page and a contact sheet refuse them; both read images through `sip.records.files`."""
+    images = make_run(tmp_path, "sip", 0) / "images.parquet"
+    table = pq.read_table(images)
+    rows = [row | ({"file": file} if row["variant"] == 0 else {}) for row in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), images)
+    with pytest.raises(UserError, match="file: must be a path in the store .*, got ") as caught:
+        write_page(tmp_path)
+    assert "\n" not in str(caught.value)
+    sheet = Sheet.of(OmegaConf.load(conf_folder() / "figure" / "sheet.yaml"))
+    with pytest.raises(UserError, match="file: must be a path in the store"):
+        grid(runs_of(tmp_path / "runs", None), replace(sheet, outer="seed", inner=None))
+
+
+def test_an_original_of_another_content_is_not_shown(tmp_path: Path) -> None:
+    images = make_run(tmp_path, "sip", 0) / "images.parquet"
+    table = pq.read_table(images)
+    rows = [row | ({"sha256": "0" * 64} if row["kind"] == "real" else {})
+            for row in table.to_pylist()]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), images)
+    data = data_of(write_page(tmp_path).read_text())
+    assert all(p["original"] is None for p in data["images"])
+    assert any(p["generated"] for p in data["images"])
 
 
 def test_the_experiments_own_words_and_figures_are_found(tmp_path: Path) -> None:

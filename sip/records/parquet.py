@@ -1,0 +1,113 @@
+"""Read a run's Parquet files; a few bytes of one can stand for any number of values."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sip.core.errors import UserError
+from sip.records.files import MAX_TABLE, REMEDY, one_line, require_run_file
+
+MAX_VALUES = 2**28  # numbers and texts in a table
+MAX_TEXT = 2**30  # bytes of a table's texts
+ROWS_AT_ONCE = 4096
+
+
+def iterate_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a run's Parquet file; few of them are in memory at a time.
+
+    Raises:
+        UserError: As `read_table`.
+    """
+    import pyarrow as pa
+
+    try:
+        with _parquet(file) as table:
+            for batch in table.iter_batches(ROWS_AT_ONCE, use_threads=False):
+                yield from _plain(pa.Table.from_batches([batch]), file).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise _no_table(file, error) from error
+
+
+def read_table(file: Path, **options: Any) -> Any:
+    """Return one of a run's Parquet files as a table of pyarrow.
+
+    Args:
+        file: The file.
+        options: Of `pyarrow.parquet.read_table`, such as `columns`.
+
+    Raises:
+        UserError: It is missing, no Parquet file, or lacks a column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with _parquet(file) as opened:
+            texts = _texts(opened.schema_arrow)
+        table = pq.read_table(file, use_threads=False, read_dictionary=texts, **options)
+    except (OSError, pa.ArrowException) as error:
+        raise _no_table(file, error) from error
+    if missing := sorted({*(options.get("columns") or ())} - {*table.column_names}):
+        raise UserError(f"{file}: must have the columns {', '.join(missing)}; {REMEDY}")
+    return _plain(table, file)
+
+
+def _parquet(file: Path) -> Any:
+    """Return a run's Parquet file, opened; texts are read as dictionaries, which stay small.
+
+    Raises:
+        OSError, pyarrow.ArrowException: It is no Parquet file.
+        UserError: It is not a file of the run, or holds too many values.
+    """
+    import pyarrow.parquet as pq
+
+    require_run_file(file, MAX_TABLE)
+    with pq.ParquetFile(file) as table:
+        texts, groups = _texts(table.schema_arrow), table.metadata
+        columns = [groups.row_group(g) for g in range(groups.num_row_groups)]
+        num = sum(group.column(c).num_values for group in columns for c in range(group.num_columns))
+    if num > MAX_VALUES:
+        raise UserError(f"{file}: must hold at most {MAX_VALUES:,} values, got {num:,}; {REMEDY}")
+    return pq.ParquetFile(file, read_dictionary=texts)
+
+
+def _texts(schema: Any) -> list[str]:
+    """Return the columns of text.
+
+    Raises:
+        pyarrow.ArrowInvalid: A column holds something other than texts, numbers and their lists.
+    """
+    import pyarrow.types as kinds
+    from pyarrow import ArrowInvalid
+
+    are_texts = (kinds.is_string, kinds.is_large_string, kinds.is_dictionary)
+    texts = [column.name for column in schema if any(of(column.type) for of in are_texts)]
+    for column in schema:
+        kind = column.type.value_type if kinds.is_list(column.type) else column.type
+        if not (column.name in texts or kinds.is_primitive(kind) or kinds.is_null(kind)):
+            raise ArrowInvalid(f"column {column.name} is of type {column.type}")
+    return texts
+
+
+def _plain(table: Any, file: Path) -> Any:
+    """Return a table with texts in place of dictionaries.
+
+    Raises:
+        UserError: They would take more than `MAX_TEXT` bytes.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    coded = [n for n in table.column_names if pa.types.is_dictionary(table[n].type)]
+    num = 0
+    for chunk in (chunk for name in coded for chunk in table[name].chunks):
+        lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
+        num += pc.sum(lengths.cast(pa.int64())).as_py() or 0
+    if num > MAX_TEXT:
+        raise UserError(f"{file}: must hold at most {MAX_TEXT:,} bytes of text; {REMEDY}")
+    fields = [f.with_type(f.type.value_type) if f.name in coded else f for f in table.schema]
+    return table.cast(pa.schema(fields))
+
+
+def _no_table(file: Path, error: Exception) -> UserError:
+    return UserError(f"{file}: must be a Parquet file ({one_line(error)}); {REMEDY}")
