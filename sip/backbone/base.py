@@ -1,6 +1,7 @@
 """What a backbone is: a classifier network, and how its input is made."""
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,5 +35,16 @@ class Backbone(Protocol):
             UserError: They are not.
         """
 
-    def create(self, num_classes: int) -> "nn.Module":
-        """Return a network with a fresh head; random numbers come from torch's global generator."""
+    def create(self, num_classes: int, class_names: Sequence[str] = ()) -> "nn.Module":
+        """Return a timm network; random numbers come from torch's global generator.
+
+        Args:
+            num_classes: Of its head, which is fresh unless the weights have one for `class_names`.
+            class_names: By label, if they are known.
+        """
+
+    def describe(self, network: "nn.Module", class_names: Sequence[str]) -> dict[str, Any]:
+        """Return the configuration to store next to the trained weights of a network.
+
+        See `sip.backbone.saved.describe`.
+        """

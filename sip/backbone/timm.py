@@ -2,47 +2,32 @@
 
 Weights lie in timm's own hub layout (`config.json` and `model.safetensors`, as written by
 `timm.models.save_for_hf`): a folder of this repository and a snapshot of the hub are read by the
-same code. The head is always fresh, even if the number of classes happens to agree.
+same code, and so is the classifier of a run. The head is fresh, even if the number of classes
+happens to agree; only that of a run's classifier is kept, if the class names are equal.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from sip.backbone.saved import OURS, describe, find, load_network, read_config
 from sip.core.component import Component, component, known_by, refuse
 from sip.core.errors import UserError
+from sip.core.progress import say
 from sip.core.ranges import Count, Positive, Share
 from sip.weights.checksums import check_hub
-from sip.weights.layout import read_json
-from sip.weights.source import require, weights_folder, weights_recipe
+from sip.weights.source import require, resolve, weights_folder, weights_recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
+OTHER_SHAPE = "the weights are of another one; set it or backbone.weights to null"
 MAX_REASON = 200  # characters of a library's error that are passed on
 Channels = Annotated[Sequence[Share], Field(min_length=3, max_length=3)]
 Deviations = Annotated[Sequence[Positive], Field(min_length=3, max_length=3)]
-
-
-@dataclass(frozen=True)
-class Stem:
-    """The first layers of a ResNet for small images: a 3x3 convolution, pooled or not."""
-
-    stride: int
-    pool: bool
-
-
-# timm's own ResNet stem (7x7 stride 2, max-pool) is made for 224 px and leaves 8x8 of 32x32 px.
-STEMS = {
-    "3x3_s1": Stem(stride=1, pool=False),
-    "3x3_s2": Stem(stride=2, pool=False),
-    "3x3_s2_pool": Stem(stride=2, pool=True),
-}
 
 
 @component
@@ -52,10 +37,11 @@ class Timm(Component):
     Args:
         name: timm's name, with the tag of the weights if they come from the hub.
         weights: None (from scratch), "default" (timm's pre-trained ones of that name, from the
-            hub's local cache), or a folder in timm's hub layout.
+            hub's local cache), or a folder: of a run, or in timm's hub layout.
         revision: Of the weights on the hub; None for their newest.
-        stem: One of `STEMS` instead of a ResNet's own, or None.
-        patch_size: Side of a ViT's patches, px, instead of the model's own, or None.
+        stem: One of `sip.backbone.stems.STEMS` instead of a ResNet's own; None for its own, or for
+            that of the run whose weights are taken.
+        patch_size: Side of a ViT's patches, px; None as for `stem`.
         drop_path: Rate of stochastic depth while training.
         input_size: Side of the images, px.
         mean: Per channel, of pixels in [0, 1]; None for what the weights were trained with.
@@ -75,10 +61,8 @@ class Timm(Component):
     def __post_init__(self) -> None:
         for key in ("stem", "patch_size"):
             value = getattr(self, key)
-            if value is not None and self.weights is not None:
-                rule = "null if backbone.weights is set"
-                fix = f"no pre-trained weights are of that {key}; set one of the two to null"
-                raise refuse(key, rule, value, fix)
+            if value is not None and self.weights == "default":
+                raise refuse(key, "null if backbone.weights is set", value, OTHER_SHAPE)
 
     @property
     def pretrained(self) -> bool:
@@ -109,22 +93,42 @@ class Timm(Component):
         self._known()
         if source := self._source():
             require(source, self.revision)
+            self._require_same(weights_folder(source, self.revision))
 
-    def create(self, num_classes: int) -> "nn.Module":
-        """Return the network with a fresh head of `num_classes`.
+    def create(self, num_classes: int, class_names: Sequence[str] = ()) -> "nn.Module":
+        """Return the network with a fresh head of `num_classes`, or that of a run's classifier.
+
+        Args:
+            class_names: By label; the head of a run's classifier is kept if it is for the same.
 
         Raises:
             UserError: As `require`; or weights, stem or image size do not fit the model.
         """
         source = self._source()
         model = self._from_folder(source) if source else self._from_scratch(num_classes)
-        if source:
+        if source and not self._keeps_head(source, class_names):
             model.reset_classifier(num_classes)  # type: ignore[operator]
         require_whole_patches(model, self.input_size)
         return model
 
+    def describe(self, network: "nn.Module", class_names: Sequence[str]) -> dict[str, Any]:
+        """Return the configuration that is stored next to the trained weights of a network."""
+        return describe(network, class_names, self.input_size, *self.normalisation)
+
+    def _keeps_head(self, source: str, class_names: Sequence[str]) -> bool:
+        """Return whether the weights have a head for these classes, and say so."""
+        stored = read_config(weights_folder(source, self.revision))
+        if OURS not in stored or not class_names:
+            return False
+        kept = stored["label_names"] == list(class_names)
+        what = "the head is kept" if kept else "new head, since the classes are other ones"
+        say("backbone", f"going on from {self.weights}; {what}")
+        return kept
+
     def _from_scratch(self, num_classes: int) -> "nn.Module":
         import timm
+
+        from sip.backbone.stems import replace_stem
 
         config = self._pretrained_cfg()
         options = self._options(config["input_size"], config)
@@ -142,29 +146,42 @@ class Timm(Component):
         return model
 
     def _from_folder(self, source: str) -> "nn.Module":
-        import timm
         from safetensors import SafetensorError
 
         folder = weights_folder(source, self.revision)
         check_hub(folder)
+        self._require_same(folder)
         stored = read_config(folder)
-        if stored["architecture"] != self.name.split(".")[0]:
-            rule = f"{stored['architecture']!r}, which the weights in {folder} are of"
-            raise refuse("backbone.name", rule, self.name)
         config = stored["pretrained_cfg"]
-        # The stored head is read too; `create` puts a fresh one in its place.
         made_for = stored.get("model_args", {}).get("img_size")
         if made_for is not None:  # timm's own note of a fixed size is lost on such a model
             config = {**config, "fixed_input_size": True}
         options = self._options(made_for or config["input_size"], config)
         try:
-            return timm.create_model(f"local-dir:{folder}", pretrained=True, **options)
+            return load_network(folder, **options)
         except (RuntimeError, ValueError, TypeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:MAX_REASON]
             raise UserError(
                 f"backbone.weights: the weights in {folder} are not those of the model that its "
                 f"config.json states ({reason}); copy a complete folder there, or set others"
             ) from error
+
+    def _require_same(self, folder: Path) -> None:
+        """Refuse weights of another model, or of another stem or patch size than is set."""
+        stored = read_config(folder)
+        ours = stored.get(OURS) or {}
+        shape = {"stem": ours.get("stem")}
+        if ours:
+            shape["patch_size"] = stored.get("model_args", {}).get("patch_size")
+        architecture = stored["architecture"].removesuffix(f"_{shape['stem']}")
+        if architecture != self.name.split(".")[0]:
+            rule = f"{architecture!r}, which the weights in {folder} are of"
+            raise refuse("backbone.name", rule, self.name)
+        for key in ("stem", "patch_size"):
+            value, allowed = getattr(self, key), shape.get(key)
+            if value not in (None, allowed):
+                rule = f"null{f' or {allowed}' if allowed else ''} with these backbone.weights"
+                raise refuse(f"backbone.{key}", rule, value, OTHER_SHAPE)
 
     def _options(self, input_size: Sequence[int], config: dict) -> dict[str, Any]:
         options: dict[str, Any] = {}
@@ -176,7 +193,9 @@ class Timm(Component):
 
     def _source(self) -> str | None:
         """Return the folder or the hub's name of the weights; None from scratch."""
-        return self._known().hf_hub_id if self.weights == "default" else self.weights
+        if self.weights == "default":
+            return self._known().hf_hub_id
+        return self.weights and str(find(Path(resolve(self.weights))))
 
     def _known(self) -> Any:
         """Return what timm knows of the name.
@@ -196,24 +215,7 @@ class Timm(Component):
     def _pretrained_cfg(self) -> dict[str, Any]:
         if self.weights in (None, "default"):
             return self._known().to_dict()
-        return read_config(weights_folder(str(self.weights), self.revision))["pretrained_cfg"]
-
-
-@cache
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a folder's `config.json`.
-
-    Raises:
-        UserError: It is not one of timm's.
-    """
-    stored = read_json(folder / "config.json")
-    architecture, config = stored.get("architecture"), stored.get("pretrained_cfg")
-    if not isinstance(architecture, str) or not isinstance(config, dict):
-        raise UserError(
-            f"backbone.weights: must have architecture and pretrained_cfg in {folder}/config.json, "
-            "as timm writes it, got another kind of model; set other weights"
-        )
-    return stored
+        return read_config(weights_folder(str(self._source()), self.revision))["pretrained_cfg"]
 
 
 def require_whole_patches(model: "nn.Module", input_size: int) -> None:
@@ -231,24 +233,3 @@ def require_whole_patches(model: "nn.Module", input_size: int) -> None:
     fix = f"set backbone.input_size={sizes}, or, from scratch, another backbone.patch_size"
     rule = f"a multiple of the patches' {side} px"
     raise refuse("backbone.input_size", rule, input_size, fix)
-
-
-def replace_stem(model: "nn.Module", stem: str) -> None:
-    """Put a stem of `STEMS` in the place of a ResNet's own, freshly initialised as timm does.
-
-    Raises:
-        UserError: The model has no single convolution and max-pool to replace.
-    """
-    from torch import nn
-
-    conv = getattr(model, "conv1", None)
-    if not isinstance(conv, nn.Conv2d) or not isinstance(
-        getattr(model, "maxpool", None), nn.Module
-    ):
-        kind = type(model).__name__
-        raise refuse("backbone.stem", f"null for a {kind}, which is no ResNet with a stem", stem)
-    new = STEMS[stem]
-    model.conv1 = nn.Conv2d(3, conv.out_channels, 3, new.stride, padding=1, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-    if not new.pool:
-        model.maxpool = nn.Identity()

@@ -52,8 +52,9 @@ class Result:
         seconds: Of training, validation and test.
         history: A row for each validation: `step`, `train/loss` (mean since the last), `val/loss`,
             `val/accuracy`, `lr`.
-        checkpoint, predictions: Files in the run folder: the weights (safetensors), and a row an
-            image of val and test with `sample_id`, `split`, `label`, `logits` (Parquet).
+        classifier: Folder in the run folder, in timm's hub layout (`sip.backbone.saved`).
+        predictions: File in the run folder: a row an image of val and test with `sample_id`,
+            `split`, `label`, `logits` (Parquet).
     """
 
     best_step: int
@@ -65,5 +66,5 @@ class Result:
     test_accuracy: float
     seconds: float
     history: list[dict[str, float]]
-    checkpoint: str
+    classifier: str
     predictions: str

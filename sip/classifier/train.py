@@ -15,8 +15,8 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
 from sip.augmentation.base import Augmentation
+from sip.backbone import saved
 from sip.backbone.base import Backbone
-from sip.classifier import checkpoint as checkpoints
 from sip.classifier.base import LabelledImage, Result
 from sip.classifier.callbacks import Bar, KeepBest
 from sip.classifier.data import SplitData, sources
@@ -33,7 +33,7 @@ from sip.core.hashing import digest, seed_of
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.device.predict import quiet
 
-CHECKPOINT, PREDICTIONS = checkpoints.NAME, "predictions.parquet"
+PREDICTIONS = "predictions.parquet"
 
 
 def train(
@@ -59,7 +59,7 @@ def train(
 
     Args:
         train_rows: Real images, then the generated ones.
-        run_folder: Gets the checkpoint and the predictions, at the very end.
+        run_folder: Gets the classifier and the predictions, at the very end.
         trainer_kwargs: Of Lightning's Trainer: where the work runs (accelerator, devices, ...).
         loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
             test/accuracy.
@@ -79,8 +79,10 @@ def train(
     pool = augmentation.offline.pool(sources(train_rows), seed)
     recipe = recipe.resolved(len(pool))
     torch.manual_seed(seed_of(seed, "weights"))
+    network = backbone.create(len(class_names), class_names)
+    config = backbone.describe(network, class_names)
     module = Classifier(
-        backbone.create(len(class_names)),
+        network,
         recipe,
         augmentation.mix,
         len(class_names),
@@ -122,9 +124,10 @@ def train(
         # The one look at test, after the choice was made.
         scores = trainer.test(module, datamodule=data, verbose=False)[0]
     logits = {"val": (val_rows, best.logits), "test": (test_rows, module.logits)}
-    checkpoint, predictions = Path(run_folder) / CHECKPOINT, Path(run_folder) / PREDICTIONS
+    folder = Path(run_folder)
     if trainer.is_global_zero:
-        write(Path(run_folder), best.weights, logits)
+        write_predictions(folder / PREDICTIONS, logits)
+        saved.save(folder / saved.FOLDER, config, best.weights)
         kept.remove()
     trainer.strategy.barrier()  # the other processes may read it
     steps = int(best.history[-1]["step"])
@@ -138,8 +141,8 @@ def train(
         test_accuracy=scores["test/accuracy"],
         seconds=time.perf_counter() - started,
         history=best.history,
-        checkpoint=str(checkpoint),
-        predictions=str(predictions),
+        classifier=str(folder / saved.FOLDER),
+        predictions=str(folder / PREDICTIONS),
     )
 
 
@@ -193,12 +196,10 @@ def make_trainer(
     )
 
 
-def write(
-    folder: Path,
-    weights: Mapping[str, Tensor],
-    predictions: Mapping[str, tuple[Sequence[LabelledImage], Tensor]],
+def write_predictions(
+    path: Path, predictions: Mapping[str, tuple[Sequence[LabelledImage], Tensor]]
 ) -> None:
-    """Write checkpoint and predictions, each whole or not at all.
+    """Write the predictions, whole or not at all.
 
     Args:
         predictions: By split, the rows and their logits (N, num_classes).
@@ -210,8 +211,5 @@ def write(
         columns["label"] += [row.label for row in rows]
         columns["logits"] += values.tolist()
     logits = pa.array(columns["logits"], pa.list_(pa.float32()))
-    table = pa.table({**columns, "logits": logits})
-    with atomic_file(folder / PREDICTIONS) as part:
-        pq.write_table(table, part)
-    with atomic_file(folder / CHECKPOINT) as part:
-        checkpoints.save(weights, part)
+    with atomic_file(path) as part:
+        pq.write_table(pa.table({**columns, "logits": logits}), part)

@@ -1,18 +1,23 @@
-"""The control of an arm: the run `augmentation=none` with all else the same, found or trained once.
+"""The control of an arm: the run `augmentation=none` with all else the same.
 
-If that run is finished, its checkpoint is used; else it is trained and kept in the store, under the
-same fingerprint.
+If that run is finished, its classifier is used; else one is trained once and kept in the store,
+under the same fingerprint.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sip.classifier.checkpoint import NAME
-from sip.classifier.control import PLAIN
+from sip.augmentation.base import Augmentation
+from sip.augmentation.mix.none import NoMix
+from sip.augmentation.offline.none import NoGenerated
+from sip.augmentation.sample.none import AsIs
+from sip.backbone.saved import FOLDER, WEIGHTS
 from sip.core.hashing import digest
 from sip.core.stages import StageLog
 from sip.records.read import finished_folders
+
+PLAIN = Augmentation(NoGenerated(), AsIs(), NoMix())
 
 
 def recipe_of(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,28 +25,28 @@ def recipe_of(run: Mapping[str, Any]) -> dict[str, Any]:
     return {**run, "augmentation": PLAIN.recipe(), "offline": None}
 
 
-def checkpoint_of(
+def control_of(
     run: Mapping[str, Any],
     runs: Path,
     store: Path,
     train: Callable[[Path], object],
     stages: StageLog,
 ) -> Path:
-    """Return the weights of a run's control, which is trained if there is none.
+    """Return the folder of the classifier of a run's control, which is trained if there is none.
 
     Args:
         run: The recipe of the run.
         runs: Folder of the runs.
         store: Folder of the store.
-        train: Trains with `PLAIN` and leaves the checkpoint in a folder.
+        train: Trains with `PLAIN` and leaves the classifier in a folder.
     """
     fingerprint = digest(recipe_of(run))[:10]
     folder = store / "controls" / fingerprint
     with stages.stage("control") as row:
         for place in (*finished_folders(runs, fingerprint), folder):
-            if (place / NAME).is_file():
+            if (place / FOLDER / WEIGHTS).is_file():
                 row["found"] = 1
-                return place / NAME
+                return place / FOLDER
         train(folder)
         row["made"] = 1
-    return folder / NAME
+    return folder / FOLDER

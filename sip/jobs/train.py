@@ -9,7 +9,7 @@ values of a sweep before the seed, and holds
 - `images.parquet`: every image used, the generated ones with their provenance
 - `predictions.parquet`: logits on val and test
 - `per_class.csv`, `confusion.png`: of test
-- `classifier.safetensors`: the weights that validation chose
+- `classifier/`: the network that validation chose, in timm's hub layout
 - `contact_sheet.png`: only if images were generated
 - `rejected.png`: some of those that a filter rejected
 - `quality.parquet`: how similar each of them is to its label, caption and original

@@ -37,7 +37,7 @@ from sip.records.write import (
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from sip.classifier.control import Control
+    from sip.classifier.predictor import Predictor
 
 
 def print_plan(job: TrainJob) -> None:
@@ -173,11 +173,12 @@ def fit(
 def _sift(job: TrainJob, images: list[StoredImage], splits: Splits, stages: StageLog) -> Sifted:
     """Return the generated images as the filter leaves them; without a filter all are kept."""
 
-    def control() -> "Control":
-        from sip.classifier.control import PLAIN, Control
-        from sip.jobs.control import checkpoint_of
+    def control() -> "Predictor":
+        from sip.backbone.saved import SavedClassifier
+        from sip.classifier.predictor import Predictor
+        from sip.jobs.control import PLAIN, control_of
 
-        checkpoint = checkpoint_of(
+        folder = control_of(
             job.recipe,
             Path(job.config.paths.runs),
             Path(job.config.paths.store),
@@ -185,7 +186,7 @@ def _sift(job: TrainJob, images: list[StoredImage], splits: Splits, stages: Stag
             stages,
         )
         runtime = Runtime.of(job.config.runtime)
-        return Control(checkpoint, job.backbone, len(job.dataset.class_names), runtime)
+        return Predictor(SavedClassifier(folder), runtime.device, runtime.num_workers)
 
     return sift(job.offline, images, job.dataset.class_names, stages, control)
 

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from safetensors.torch import load_file, save_file
 
-from sip.backbone.timm import STEMS, Timm
+from sip.backbone.stems import STEMS
+from sip.backbone.timm import Timm
 from sip.core.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"

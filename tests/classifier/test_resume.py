@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from sip.augmentation.base import Augmentation
 from sip.augmentation.mix.cutmix import CutMix
 from sip.augmentation.offline.none import NoGenerated
+from sip.backbone.saved import FOLDER, WEIGHTS
 from sip.backbone.timm import Timm
 from sip.classifier import resume
 from sip.classifier.base import UNFINISHED, Result
@@ -55,7 +56,7 @@ def crash() -> None:
 
 def assert_same(result: Result, folder: Path, unbroken: tuple[Result, Path]) -> None:
     expected, there = unbroken
-    states = [load_file(path / "classifier.safetensors") for path in (folder, there)]
+    states = [load_file(path / FOLDER / WEIGHTS) for path in (folder, there)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
     assert result.history == expected.history
     assert (result.best_step, result.steps) == (expected.best_step, STEPS)
@@ -71,7 +72,7 @@ def test_a_crash_at_any_step_changes_nothing(step, splits, unbroken, tmp_path, m
         break_at(patch, step, crash)
         with pytest.raises(RuntimeError, match="the power fails"):
             run(splits, tmp_path, **CHANGED)
-    assert not (tmp_path / "classifier.safetensors").exists()
+    assert not (tmp_path / FOLDER / WEIGHTS).exists()
     seen: list[int] = []
     break_at(monkeypatch, step, lambda: seen.append(step))
     assert_same(run(splits, tmp_path, **CHANGED), tmp_path, unbroken)

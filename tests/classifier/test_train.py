@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger
@@ -16,12 +17,13 @@ from sip.augmentation.mix.cutmix import CutMix
 from sip.augmentation.mix.none import NoMix
 from sip.augmentation.offline.none import NoGenerated
 from sip.augmentation.sample.none import AsIs
-from sip.classifier import checkpoint
+from sip.backbone.saved import FOLDER, WEIGHTS
 from sip.classifier.base import Result, TrainingImage
 from sip.classifier.loading import Loading
 from sip.classifier.module import Classifier
 from sip.core.errors import UserError
-from tests.classifier.made_up import BACKBONE, RECIPE, run
+from sip.weights import sealed
+from tests.classifier.made_up import BACKBONE, NAMES, RECIPE, run
 from tests.classifier.recipes import PLAIN, RANDAUGMENT
 
 
@@ -57,12 +59,12 @@ def test_the_earliest_of_the_best_checkpoints_is_chosen(done) -> None:
     assert result.best_epoch == pytest.approx(result.best_step * 8 / 9)
 
 
-def test_predictions_are_those_of_the_stored_checkpoint(done, splits) -> None:
+def test_predictions_are_those_of_the_stored_classifier(done, splits) -> None:
     result, folder = done
     table = pd.read_parquet(folder / "predictions.parquet")
     assert list(table.columns) == ["sample_id", "split", "label", "logits"]
-    network = BACKBONE.create(3)
-    network.load_state_dict(load_file(result.checkpoint))
+    network = timm.create_model(f"local-dir:{result.classifier}", pretrained=True)
+    assert network.pretrained_cfg["label_names"] == list(NAMES)
     module = Classifier(network, RECIPE, NoMix(), 3, *BACKBONE.normalisation, 0).eval()
     for split, accuracy in (("val", result.val_accuracy), ("test", result.test_accuracy)):
         rows = table[table.split == split]
@@ -94,7 +96,7 @@ ARMS = {
 @pytest.mark.parametrize("arm", ARMS)
 def test_the_same_seed_gives_the_same_bits(arm: str, splits, tmp_path) -> None:
     results = [run(splits, tmp_path / name, augmentation=ARMS[arm]) for name in "ab"]
-    states = [load_file(result.checkpoint) for result in results]
+    states = [load_file(f"{result.classifier}/{WEIGHTS}") for result in results]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert results[0].history == results[1].history
     other = run(splits, tmp_path / "c", augmentation=ARMS[arm], seed=1)
@@ -106,7 +108,7 @@ def test_workers_and_memory_do_not_change_a_training(splits, tmp_path) -> None:
     kept = run(splits, tmp_path / "kept", augmentation=arm, loading=Loading(0, 1))
     read = run(splits, tmp_path / "read", augmentation=arm, loading=Loading(2, 0))
     assert read.history == kept.history
-    states = [load_file(result.checkpoint) for result in (kept, read)]
+    states = [load_file(f"{result.classifier}/{WEIGHTS}") for result in (kept, read)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
@@ -145,10 +147,10 @@ def test_a_killed_run_leaves_no_result(splits, tmp_path, monkeypatch) -> None:
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save_file", killed)
+    monkeypatch.setattr(sealed, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
         run(splits, tmp_path)
-    assert not (tmp_path / "classifier.safetensors").exists()
+    assert not (tmp_path / FOLDER / WEIGHTS).exists()
 
 
 def test_lightning_is_silent_and_the_bar_is_ours(splits, tmp_path, capfd) -> None:

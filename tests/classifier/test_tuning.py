@@ -18,6 +18,7 @@ from sip.augmentation.mix.moex import MoEx
 from sip.augmentation.mix.none import NoMix
 from sip.augmentation.offline.none import NoGenerated
 from sip.augmentation.sample.none import AsIs
+from sip.backbone.saved import WEIGHTS
 from sip.backbone.timm import Timm
 from sip.classifier import features
 from sip.classifier.base import Result
@@ -137,11 +138,10 @@ def test_nothing_random_or_counted_in_the_backbone_is_in_training_mode(
 
 @pytest.mark.parametrize("tuning", [Probe(), LORA], ids=["probe", "lora"])
 @pytest.mark.parametrize("name", ARGS)
-def test_the_checkpoint_is_a_plain_network(name, tuning, stored, splits, tmp_path) -> None:
+def test_the_classifier_is_a_plain_network_of_timm(name, tuning, stored, splits, tmp_path) -> None:
     values = recipe(tuning=tuning, lr=0.05, steps=6, ema_decay=0.5)
     result = run(splits, tmp_path, stored[name], values)
-    network = stored[name].create(3).eval()
-    network.load_state_dict(load_file(result.checkpoint))
+    network = timm.create_model(f"local-dir:{result.classifier}", pretrained=True).eval()
     plain = Classifier(network, recipe(), NoMix(), 3, *stored[name].normalisation, 0)
     pixels = np.stack([np.array(Image.open(row.path)) for row in splits["test"]])
     with torch.inference_mode():
@@ -179,7 +179,7 @@ def test_features_are_computed_once_an_image_and_kept(
     again = run(splits, tmp_path / "b", backbone, values, store=store)
     run(splits, tmp_path / "c", backbone, recipe(tuning=Probe(), lr=0.2), store=store, seed=1)
     assert sum(counted) == 9 + 12 + 15
-    states = load_file(first.checkpoint), load_file(again.checkpoint)
+    states = load_file(f"{first.classifier}/{WEIGHTS}"), load_file(f"{again.classifier}/{WEIGHTS}")
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     changed = Path(splits["train"][0].path)
     content = changed.read_bytes()
@@ -200,7 +200,7 @@ def test_kept_features_give_the_training_that_images_give(stored, splits, tmp_pa
     again = run(splits, tmp_path / "b", stored["test_resnet"], values)
     for ours, theirs in zip(kept.history, again.history, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
-    states = load_file(kept.checkpoint), load_file(again.checkpoint)
+    states = load_file(f"{kept.classifier}/{WEIGHTS}"), load_file(f"{again.classifier}/{WEIGHTS}")
     for key in states[0]:
         torch.testing.assert_close(states[0][key], states[1][key], atol=1e-4, rtol=1e-3)
 

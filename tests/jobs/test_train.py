@@ -87,7 +87,7 @@ def test_run_folder_holds_what_it_says(first: tuple[TrainingSummary, Path]) -> N
     names = {file.name for file in first[1].iterdir()}
     assert {
         "summary.json", "config.yaml", "metrics.csv", "images.parquet", "predictions.parquet",
-        "classifier.safetensors", "contact_sheet.png", "quality.parquet",
+        "classifier", "contact_sheet.png", "quality.parquet",
     } <= names  # fmt: skip
     with Image.open(first[1] / "contact_sheet.png") as sheet:
         assert sheet.width > 1000

@@ -14,14 +14,14 @@ from omegaconf import DictConfig
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
-from sip.classifier.control import Control
+from sip.backbone.saved import CONFIG, FOLDER, WEIGHTS, SavedClassifier
+from sip.classifier.predictor import Predictor
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.stages import StageLog
-from sip.device.settings import Runtime
 from sip.export.source import Source
-from sip.jobs.control import checkpoint_of, recipe_of
+from sip.jobs.control import control_of, recipe_of
 from sip.jobs.generate import Generation
 from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
@@ -147,17 +147,18 @@ def test_the_control_is_trained_once_and_equals_the_plain_run(
     control = folder / "store" / "controls" / run.fingerprint
     assert digest(recipe_of(TrainJob(job).recipe))[:10] == run.fingerprint
     _, plain_folder = done(plain)
-    weights = [place / "classifier.safetensors" for place in (control, plain_folder)]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
+    folders = [place / FOLDER for place in (control, plain_folder)]
+    for file in (CONFIG, WEIGHTS):
+        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes()
 
-    # where the plain run is there, its checkpoint is taken; its stored predictions come out
+    # where the plain run is there, its classifier is taken; its stored predictions come out
     def never(to: Path) -> None:
         raise AssertionError("trained again")
 
     paths = (folder / "runs", folder / "store")
-    found = checkpoint_of(TrainJob(job).recipe, *paths, never, StageLog())
-    assert found == weights[1]
-    judge = Control(found, run.backbone, 10, Runtime.cpu())
+    found = control_of(TrainJob(job).recipe, *paths, never, StageLog())
+    assert found == folders[1]
+    judge = Predictor(SavedClassifier(found), "cpu")
     stored = pd.read_parquet(plain_folder / "predictions.parquet").query("split == 'val'")
     samples = {sample.sample_id: sample.path for sample in run.dataset.samples("val")}
     seen = judge([samples[sample_id] for sample_id in stored.sample_id])

@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import safetensors.torch
-
-import sip.classifier.checkpoint
 
 WRITING = set("wax+")
 
@@ -77,8 +74,7 @@ class Breaker:
 
     def _replace_libraries(self, real_open: Callable[..., Any]) -> None:
         """Replace those that write below Python."""
-        write_table, save = pq.write_table, safetensors.torch.save
-        write_rows = pq.ParquetWriter.write_table
+        write_table, write_rows = pq.write_table, pq.ParquetWriter.write_table
 
         def halved(path: Any, data: bytes) -> Callable[[], None]:
             def write() -> None:
@@ -99,15 +95,7 @@ class Breaker:
                 self.touch(lambda: None)
             write_rows(writer, *args, **kwargs)
 
-        def save_file(tensors: Any, path: Any, metadata: Any = None) -> None:
-            data = save(tensors, metadata)
-            if self.counts(path):
-                self.touch(halved(path, data))
-            with real_open(path, "wb") as file:
-                file.write(data)
-
         pq.write_table, pq.ParquetWriter.write_table = table, chunk
-        sip.classifier.checkpoint.save_file = save_file
 
 
 class Stream:

@@ -131,22 +131,22 @@ def unfinished(folder: Path) -> Outcome:
 def control(folder: Path) -> Outcome:
     import torch
 
-    from sip.classifier import checkpoint
     from sip.core.errors import DamagedError
+    from sip.weights import sealed
 
-    file = folder / checkpoint.NAME
-    checkpoint.save({"weight": torch.arange(1000.0), "count": torch.tensor(3)}, file)
+    file = folder / "model.safetensors"
+    sealed.save({"weight": torch.arange(1000.0), "count": torch.tensor(3)}, file)
     sound = file.read_bytes()
     for number in range(64):
         jobs.flip(file, number / 64, number % 8)
         try:
-            checkpoint.load(file)
+            sealed.load(file)
         except DamagedError as error:
             line = str(error)
         else:
             raise AssertionError(f"a bit at {number}/64 of the file was not seen")
         file.write_bytes(sound)
-    holds(len(checkpoint.load(file)) == 2, "the sound file is refused")
+    holds(len(sealed.load(file)) == 2, "the sound file is refused")
     return Outcome(line.replace(str(folder), "..."), "nothing; 64 places of the file tried")
 
 

@@ -69,7 +69,7 @@ def full_disk_in_training(folder: Path) -> Outcome:
     ended = in_child(broken, folder / "said.txt")
     holds(ended.code == 0, "the training did not go on", ended)
     holds(ended.said.count("without a new checkpoint") == 1, "said more than once", ended)
-    holds((folder / "run" / "classifier.safetensors").exists(), "no weights")
+    holds((folder / "run" / "classifier" / "model.safetensors").exists(), "no weights")
     return Outcome(
         ended.line("without a new checkpoint").replace(str(folder), "..."),
         "nothing: the training ends; it cannot be resumed from steps without a checkpoint",
