@@ -1,6 +1,5 @@
 """How images come to a classifier: kept in memory or read again, by how many processes."""
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,6 +17,7 @@ from sip.core.image_io import file_sha256, read_rgb
 from sip.core.memory import available
 from sip.core.progress import progress
 from sip.core.ranges import NotNegative
+from sip.core.threads import num_cores
 
 AUTO: Literal["auto"] = "auto"
 SHARE = 0.5  # of the free memory, if `memory_gib` is auto
@@ -67,12 +67,6 @@ class Loading:
         if self.loader_workers != AUTO:
             return int(self.loader_workers)
         return 0 if kept and device.type == "cpu" else num_cores()
-
-
-def num_cores() -> int:
-    """Return how many cores this process may use."""
-    known = getattr(os, "sched_getaffinity", None)  # Linux
-    return len(known(0)) if known else os.cpu_count() or 1
 
 
 def decode(path: str, size: int, sha256: str | None = None) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Image files to RGB and back, the same for all stages; files of their own or in tar files.
 
-A image can come from anybody: only known formats are decoded, and how much of a file is read and
+An image can come from anybody: only known formats are decoded, and how much of a file is read and
 decoded is bounded before it is done.
 """
 
@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ from PIL import Image, ImageOps
 
 from sip.core.errors import UserError
 from sip.core.tars import read_bytes, read_checked
+from sip.core.text import reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +93,7 @@ def decoded(source: str | os.PathLike[str] | bytes) -> Image.Image:
             image.load()
             return _to_rgb(_upright(image))
     except Exception as error:  # on damaged files Pillow raises RuntimeError and others too
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(reason_of(error)) from error
 
 
 def is_plain(source: bytes) -> bool:
@@ -130,18 +132,41 @@ def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
         yield image
 
 
-def size_of(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
-    """Return (width, height) in px after EXIF rotation, (0, 0) if the header cannot be read.
+@dataclass(frozen=True)
+class Looked:
+    """What there is to know of an image before it is used.
+
+    Attributes:
+        width, height: In px after EXIF rotation; 0 if the header cannot be read.
+        error: Why it cannot be decoded; None if it can.
+    """
+
+    width: int
+    height: int
+    error: str | None
+
+
+def look_at(source: str | os.PathLike[str] | bytes) -> Looked:
+    """Decode an image to see that its file is whole.
+
+    A JPEG file is decoded at an eighth of its size: all of it is read, in a fraction of the time.
 
     Args:
         source: As of `opened`.
     """
+    width = height = 0
     try:
         with opened(source) as image:
-            (width, height), is_rotated = image.size, _orientation(image) in ROTATED
-    except Exception:  # as in `read_rgb`
-        return 0, 0
-    return (height, width) if is_rotated else (width, height)
+            width, height = image.size
+            if image.format == "JPEG":
+                image.draft(None, (1, 1))
+            image.load()  # before EXIF: Pillow decodes a PNG file for that, and hides the error
+            if _orientation(image) in ROTATED:
+                width, height = height, width
+            _to_rgb(_upright(image))
+    except Exception as error:  # as in `decoded`
+        return Looked(width, height, reason_of(error))
+    return Looked(width, height, None)
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -155,7 +180,7 @@ def _orientation(image: Image.Image) -> int | None:
 
 
 def file_sha256(row: object) -> str | None:
-    """Return the checksum of a generated image's file; None for what was not drawn: it has none."""
+    """Return the checksum of a generated image's file; None for an original: it has none."""
     return getattr(row, "file_sha256", None)
 
 

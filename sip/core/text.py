@@ -27,6 +27,7 @@ MARKDOWN = {"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "[": "\\[", "]": "
 TAG = re.compile(r"<(?=\S)")  # start of a possible HTML tag
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # terminals obey some; LaTeX reads none
 ABSOLUTE = re.compile(r"(/|~|[A-Za-z]:[\\/]|\\\\)")  # start of an absolute path
+OBJECT = re.compile(r"\s*<[\w.]+( object)? at 0x[0-9a-fA-F]+>")  # of Python's default repr
 PATH_IN_TEXT = re.compile(r"(?:(?<=[\s=\[({,'\"])|^)(?:~?/|[A-Za-z]:[\\/])[^\s,'\"\])}]*")
 
 
@@ -86,6 +87,14 @@ def escape_latex(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a text as one line, blanks kept, without the control codes of a terminal."""
     return CONTROL.sub("", text.replace("\n", " ").replace("\r", " "))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error says, in one line without Python's object addresses.
+
+    The name of its class, if it says nothing.
+    """
+    return " ".join(OBJECT.sub("", str(error)).split()) or type(error).__name__
 
 
 def without_paths(text: str) -> str:

@@ -1,5 +1,6 @@
 """Background threads with bounded queues: read ahead of the device and write behind it."""
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,12 @@ from sip.core.interrupt import stop_requested
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 POLL_EVERY = 0.1  # s between two looks at whether the other side is still there
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    known = getattr(os, "sched_getaffinity", None)  # Linux
+    return len(known(0)) if known else os.cpu_count() or 1
 
 
 @contextmanager

@@ -9,30 +9,49 @@ import hashlib
 import io
 import stat
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from PIL import Image
 
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
-from sip.core.image_io import opened, size_of
+from sip.core.image_io import look_at, opened
 from sip.core.progress import progress
 from sip.core.tars import MAX_BYTES
-from sip.dataset.base import Sample, Split
+from sip.core.threads import num_cores
+from sip.dataset.base import Split
 
 PARTS: tuple[Split, ...] = ("train", "val", "test")
-BAR_FROM = 1000  # fewer images are listed faster than a progress bar is read
+BAR_FROM = 1000  # fewer images are opened faster than a progress bar is read
+MAX_THREADS = 8  # that open images; each may take a quarter GiB
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Absolute path of an image, size in px (0 x 0 if unreadable), hash of its content."""
+    """An image file that was read.
+
+    Attributes:
+        path: Absolute; or a reference into a tar file (`sip.core.tars`).
+        width, height: In px; 0 if the header cannot be read.
+        sha256: Hash of the content.
+        error: Why it cannot be decoded; None if it can.
+    """
 
     path: str
     width: int
     height: int
     sha256: str
+    error: str | None = None
+
+    @classmethod
+    def of(cls, path: str | Path, content: bytes, sha256: str | None = None) -> Self:
+        """Return what is known of the bytes of a file; they are decoded once."""
+        sha256 = sha256 or hashlib.sha256(content).hexdigest()
+        seen = look_at(content)
+        return cls(str(path), seen.width, seen.height, sha256, seen.error)
 
 
 @dataclass(frozen=True)
@@ -65,8 +84,6 @@ def require_text(name: str) -> None:
 def from_file(path: Path) -> ImageFile:
     """Open an image that the data set ships as a file; the hash is of the file's bytes.
 
-    An unreadable image stays in the list: the stage that needs its pixels names it and why.
-
     Raises:
         UserError: The file is listed, but is missing or may not be read.
     """
@@ -77,14 +94,15 @@ def from_file(path: Path) -> ImageFile:
         if status.st_size > MAX_BYTES:
             with path.open("rb") as stream:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            return ImageFile(str(path.resolve()), 0, 0, sha256)
+            reason = f"{status.st_size} bytes is more than {MAX_BYTES} bytes"
+            return ImageFile(str(path.resolve()), 0, 0, sha256, reason)
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
             f"dataset: cannot read the image {path}, which the data set lists: {error.strerror}; "
             "put the complete data set there"
         ) from error
-    return ImageFile(str(path.resolve()), *size_of(content), hashlib.sha256(content).hexdigest())
+    return ImageFile.of(path.resolve(), content)
 
 
 def from_pixels(path: Path, image: Image.Image) -> ImageFile:
@@ -103,7 +121,7 @@ def from_bytes(folder: Path, content: bytes) -> ImageFile:
     path = folder / sha256[:2] / f"{sha256[:24]}{suffix_of(content)}"
     if not path.exists():
         write_atomically(path, content, sync=False)
-    return ImageFile(str(path.resolve()), *size_of(content), sha256)
+    return ImageFile.of(path.resolve(), content, sha256)
 
 
 def suffix_of(content: bytes) -> str:
@@ -115,29 +133,19 @@ def suffix_of(content: bytes) -> str:
         return ".bin"
 
 
-def to_samples(entries: Sequence[Entry], class_names: Sequence[str], split: Split) -> list[Sample]:
-    """Open the entries, in their order."""
+def open_all(entries: Sequence[Entry]) -> list[ImageFile]:
+    """Open the entries, in their order; files are read and decoded by several threads."""
     bar = progress("dataset", len(entries), "image") if len(entries) >= BAR_FROM else None
-    rows = []
-    for entry in entries:
-        file = entry.open()
-        rows.append(
-            Sample(
-                sample_id=entry.sample_id,
-                path=file.path,
-                label=entry.label,
-                class_name=class_names[entry.label],
-                split=split,
-                width=file.width,
-                height=file.height,
-                sha256=file.sha256,
-            )
-        )
-        if bar is not None:
-            bar.update()
+    files: list[ImageFile] = []
+    with ThreadPoolExecutor(min(MAX_THREADS, num_cores())) as threads:
+        for start in range(0, len(entries), BAR_FROM):
+            chunk = entries[start : start + BAR_FROM]
+            files += threads.map(lambda entry: entry.open(), chunk)
+            if bar is not None:
+                bar.update(len(chunk))
     if bar is not None:
         bar.close()
-    return rows
+    return files
 
 
 def require_part(split: str, parts: Collection[str]) -> None:

@@ -120,7 +120,7 @@ def files_below(folder: Path) -> Found:
 
 
 @cache
-def say_once(root: Path, text: str) -> None:
+def say_once(root: Path | str, text: str) -> None:
     """Say a line about a data set, once a process: a sweep builds it for every job."""
     say("dataset", text)
 

@@ -4,23 +4,33 @@ A new reader declares where its data are, and implements `listing`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Literal
 
-from sip.core.component import component, refuse
+from sip.core.component import added, component, refuse
 from sip.core.errors import UserError
 from sip.core.hashing import digest
+from sip.core.text import counted, join_first
 from sip.dataset.base import Sample, Split
-from sip.dataset.files import PARTS, Entry, require_part, require_text, to_samples
+from sip.dataset.files import PARTS, Entry, ImageFile, open_all, require_part, require_text
+from sip.dataset.folders import say_once
 from sip.dataset.subsets import HeldOut, Subset
 
+NUM_SHOWN = 10  # images that a message names
 Listing = tuple[Sequence[str], dict[Split, list[Entry]]]
 
 
 @component
 class Reader(Subset, ABC):
-    """A data set."""
+    """A data set.
+
+    Args:
+        broken: What to do if images cannot be decoded: refuse the data set and name them all, or
+            pass over them with a line that names them.
+    """
+
+    broken: Literal["refuse", "skip"] = added(neutral="refuse")
 
     @abstractmethod
     def listing(self) -> Listing:
@@ -59,23 +69,63 @@ class Reader(Subset, ABC):
         return digest(list(self.class_names), rows)
 
     def samples(self, split: Split) -> list[Sample]:
-        """Return the rows of one split; images are opened, and hashed, once.
+        """Return the rows of one split; images are opened, hashed and decoded once.
 
         Raises:
-            UserError: The data are missing, or there is no such split or number of shots.
+            UserError: The data are missing, there is no such split or number of shots, or an image
+                cannot be read and `broken` says refuse.
         """
         require_part(split, self.all_splits)
         if split not in self._opened:
-            class_names, entries = self._listed
-            rows = entries[self.trained_on if split == "train" else split]
-            if split == "train":
-                rows = self.choose(rows, len(class_names))
-            self._opened[split] = to_samples(rows, class_names, split)
+            samples, broken = self._readable(split)
+            if broken and self.broken == "refuse":
+                raise self._refused()
+            if broken:
+                num = counted(len(broken), "image")
+                text = f"passed over {num} of {split} that cannot be read: {_shown(broken)}"
+                say_once(str(getattr(self, "root", "")), text)
+            self._opened[split] = samples
         return list(self._opened[split])
 
     @cached_property
     def _opened(self) -> dict[Split, list[Sample]]:
         return {}
+
+    def _readable(self, split: Split) -> tuple[list[Sample], dict[str, str]]:
+        """Return the rows of one split that can be read, and sample_id -> reason of the others.
+
+        The subset is chosen among what can be read: what is broken is as if it were not there.
+        """
+        class_names, entries = self._listed
+        files: dict[str, ImageFile] = {}
+        broken: dict[str, str] = {}
+        while True:
+            listed = entries[self.trained_on if split == "train" else split]
+            rows = [row for row in listed if row.sample_id not in broken]
+            if split == "train":
+                rows = self.choose(rows, len(class_names))
+            new = [row for row in rows if row.sample_id not in files]
+            files |= zip((row.sample_id for row in new), open_all(new), strict=True)
+            bad = {row.sample_id: files[row.sample_id].error for row in new}
+            found = {sample_id: reason for sample_id, reason in bad.items() if reason}
+            if not found:
+                break
+            broken |= found
+        samples = [_sample(row, files[row.sample_id], class_names, split) for row in rows]
+        return samples, broken
+
+    def _refused(self) -> UserError:
+        """Return the error that names what cannot be read, of all parts."""
+        broken: dict[str, str] = {}
+        num = 0
+        for part in PARTS:
+            samples, bad = self._readable(part)
+            num += len(samples) + len(bad)
+            broken |= bad
+        return UserError(
+            f"dataset: images must be readable, got {len(broken):,} of {num:,} that are not: "
+            f"{_shown(broken)}; fix or delete them, or pass over them with dataset.broken=skip"
+        )
 
     @cached_property
     def _listed(self) -> Listing:
@@ -122,6 +172,24 @@ class PretrainReader(Reader):
     def trained_on(self) -> Split:
         """The listed part whose images the classifier trains on."""
         return self.train_part
+
+
+def _sample(row: Entry, file: ImageFile, class_names: Sequence[str], split: Split) -> Sample:
+    return Sample(
+        sample_id=row.sample_id,
+        path=file.path,
+        label=row.label,
+        class_name=class_names[row.label],
+        split=split,
+        width=file.width,
+        height=file.height,
+        sha256=file.sha256,
+    )
+
+
+def _shown(broken: Mapping[str, str]) -> str:
+    """Return the first broken images with their reasons."""
+    return join_first([f"{name} ({reason})" for name, reason in broken.items()], NUM_SHOWN)
 
 
 def require_trainable(class_names: Sequence[str], parts: dict[Split, list[Sample]]) -> None:

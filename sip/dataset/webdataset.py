@@ -5,7 +5,6 @@ Members of one image share all before the first dot of their name: `<key>.jpg` (
 an image is read where it lies, by the reference `<tar>::<offset>:<size>` (`sip.core.tars`).
 """
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Sequence
@@ -16,9 +15,9 @@ from typing import Any
 
 from sip.core.component import component, known_by
 from sip.core.errors import UserError
-from sip.core.image_io import size_of
 from sip.core.ranges import Seed
 from sip.core.tars import MAX_BYTES, read_bytes, split_reference
+from sip.core.text import reason_of
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, ImageFile
 from sip.dataset.labels import PromptNames, prompt_words
@@ -73,10 +72,9 @@ def read_groups(tar: Path, prefix: str) -> list[Group]:
     except UserError:
         raise
     except Exception as error:  # on damaged headers tarfile raises errors of many kinds
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{tar}: must be a tar file that is not compressed, got another ({reason}); unpack it, "
-            "and pack it with tar -cf"
+            f"{tar}: must be a tar file that is not compressed, got another ({reason_of(error)}); "
+            "unpack it, and pack it with tar -cf"
         ) from error
     return [group for group in groups.values() if group.image is not None]
 
@@ -101,7 +99,7 @@ def open_member(reference: str) -> ImageFile:
         raise UserError(
             f"dataset: cannot read the image {reference}: {error}; fix the tar file"
         ) from error
-    return ImageFile(reference, *size_of(data), hashlib.sha256(data).hexdigest())
+    return ImageFile.of(reference, data)
 
 
 @component

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sip.core.memory import available
+from sip.core.threads import num_cores
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def device(config: "DictConfig") -> Iterator[Finding]:
     import torch
 
     wanted = str(config.runtime.device)
-    cores = f"{_num_cores()} CPU cores"
+    cores = f"{num_cores()} CPU cores"
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(number)
@@ -99,10 +100,3 @@ def folder(name: str, path: Path, remedy: str) -> Finding:
     free = shutil.disk_usage(there).free / 1e9
     text = f"{place}{state}; {free:.1f} GB free"
     return Finding(name, NOTE, text, remedy) if free < LEAST_DISK else Finding(name, OK, text)
-
-
-def _num_cores() -> int:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

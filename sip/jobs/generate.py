@@ -23,7 +23,7 @@ from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
 from sip.core.spread import spread
 from sip.core.stages import StageLog
-from sip.core.text import counted, join_first, text_table
+from sip.core.text import counted, text_table
 from sip.dataset.base import Sample
 from sip.device.launch import launched
 from sip.device.settings import set_threads
@@ -95,13 +95,6 @@ class Generation:
         with self.stages.stage("dataset") as row:
             samples: list[Sample] = self.dataset.samples("train")
             row["found"] = len(samples)
-        bad = [sample.path for sample in samples if sample.width == 0]
-        if bad and progress.is_first:
-            say(
-                "dataset",
-                f"{len(bad)} of {len(samples)} files cannot be read ({join_first(bad, 1)}): they "
-                "fail by themselves here, and sip.train refuses them",
-            )
         return samples
 
     def plan(self) -> Plan:

@@ -3,11 +3,8 @@
 from typing import Any
 
 from sip.core import progress
-from sip.core.errors import UserError
-from sip.core.image_io import read_rgb
 from sip.core.progress import say
 from sip.core.stages import StageLog
-from sip.core.text import join_first
 from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
 from sip.dataset.reader import require_trainable
@@ -28,7 +25,6 @@ def load_splits(job: TrainJob, stages: StageLog) -> tuple[Splits, dict[str, Any]
     with stages.stage("dataset") as row:
         splits = {split: job.dataset.samples(split) for split in SPLITS}
         row["found"] = sum(len(samples) for samples in splits.values())
-        refuse_unreadable([sample for samples in splits.values() for sample in samples])
         require_trainable(job.dataset.class_names, splits)
         if progress.is_first:
             if job.config.train.leaks:
@@ -44,23 +40,3 @@ def _leaks(splits: Splits, num_workers: int) -> dict[str, Any]:
     for leak in found:
         say("leaks", leak.line())
     return {leak.part: {"exact": leak.exact, "near": leak.near} for leak in found}
-
-
-def refuse_unreadable(samples: list[Sample]) -> None:
-    """Refuse images whose header could not be read, before any work.
-
-    Raises:
-        UserError: There are some; names the first ones, and what is wrong with the very first.
-    """
-    bad = [sample.path for sample in samples if sample.width == 0]
-    if not bad:
-        return
-    reason = ""
-    try:
-        read_rgb(bad[0], None)
-    except ValueError as error:
-        reason = f"; the first: {str(error).removeprefix(f'{bad[0]}: ')}"
-    raise UserError(
-        f"dataset: must be images, but {len(bad)} of {len(samples)} files cannot be read "
-        f"({join_first(bad)}){reason}; fix or remove them"
-    )

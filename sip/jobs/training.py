@@ -18,7 +18,7 @@ from sip.dataset.remarks import remarks
 from sip.device.launch import launched
 from sip.device.settings import Runtime, device, set_threads
 from sip.jobs.evaluate import evaluate
-from sip.jobs.splits import Splits, load_splits, refuse_unreadable
+from sip.jobs.splits import Splits, load_splits
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.filtering import Sifted, sift
 from sip.pipeline.plan import make_plan, say_what_models_know
@@ -47,7 +47,6 @@ def print_plan(job: TrainJob) -> None:
         return
     require(job)
     samples = job.dataset.samples("train")
-    refuse_unreadable(samples)
     print(text_table(make_plan(job.offline, samples).lines()))
 
 

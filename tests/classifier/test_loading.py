@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from sip.classifier import loading
-from sip.classifier.loading import Loading, num_cores
+from sip.classifier.loading import Loading
 from sip.core.errors import UserError
+from sip.core.threads import num_cores
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 

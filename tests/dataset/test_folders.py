@@ -132,14 +132,59 @@ def test_one_name_in_two_formats_and_identical_files_stay_apart(tmp_path: Path) 
     assert len({row.sha256 for row in rows}) == 2
 
 
-def test_empty_and_damaged_files_are_listed_for_the_stage_that_reads_them(tmp_path: Path) -> None:
-    fill(tmp_path, 2)
-    (tmp_path / "dog" / "empty.png").touch()
-    whole = (tmp_path / "dog" / "0.png").read_bytes()
-    (tmp_path / "dog" / "half.png").write_bytes(whole[: len(whole) // 2])
-    rows = folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
-    widths = {row.sample_id: row.width for row in rows}
-    assert widths["dog/empty.png"] == 0 and widths["dog/half.png"] == 12 and len(rows) == 6
+def with_broken_files(root: Path) -> None:
+    """Write 20 images of 2 classes and three more that cannot be decoded."""
+    fill(root, 10)
+    (root / "dog" / "empty.png").touch()
+    whole = (root / "dog" / "0.png").read_bytes()
+    (root / "dog" / "half.png").write_bytes(whole[: len(whole) // 2])
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(root / "grey_cat" / "half.jpg")
+    photo = root / "grey_cat" / "half.jpg"
+    photo.write_bytes(photo.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize("shares", [{"val_fraction": 0, "test_fraction": 0}, {}])
+def test_broken_files_of_all_parts_are_named_at_once(shares: dict, tmp_path: Path) -> None:
+    with_broken_files(tmp_path)
+    for part in ("train", "recipe"):
+        with pytest.raises(UserError) as error:
+            read = folder(tmp_path, **shares)
+            _ = read.recipe() if part == "recipe" else read.samples("train")
+        message = str(error.value)
+        assert message.startswith("dataset: images must be readable, got 3 of 23 that are not: ")
+        for name in ("dog/empty.png (cannot", "dog/half.png (image", "grey_cat/half.jpg (image"):
+            assert name in message
+        assert message.endswith("; fix or delete them, or pass over them with dataset.broken=skip")
+        assert " at 0x" not in message and "\n" not in message
+
+
+def test_broken_files_can_be_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with_broken_files(tmp_path)
+    skipped = {
+        part: folder(tmp_path, broken="skip").samples(part) for part in ("train", "val", "test")
+    }
+    lines = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert sum(int(line.split("passed over ")[1].split()[0]) for line in lines) == 3
+    for name in ("empty.png", "half.png", "half.jpg"):
+        (file,) = tmp_path.rglob(name)
+        assert any(f"{file.parent.name}/{name} (" in line for line in lines)
+        file.unlink()
+    left = {part: folder(tmp_path).samples(part) for part in skipped}
+    assert sum(map(len, left.values())) == sum(map(len, skipped.values())) == 20
+
+
+def test_shots_are_chosen_among_what_can_be_read(tmp_path: Path) -> None:
+    everything = {"val_fraction": 0, "test_fraction": 0}
+    fill(tmp_path, 4)
+    first = folder(tmp_path, shots=1, **everything).samples("train")
+    (tmp_path / first[0].sample_id).write_bytes(b"no image")
+    with pytest.raises(UserError, match=f"not: {first[0].sample_id} .cannot identify image file"):
+        folder(tmp_path, shots=1, **everything).samples("train")
+    rows = folder(tmp_path, shots=1, broken="skip", **everything).samples("train")
+    assert len(rows) == 2 and rows[1] == first[1] and rows[0] != first[0]
+    (tmp_path / first[0].sample_id).unlink()  # as if it had never been there
+    assert folder(tmp_path, shots=1, **everything).samples("train") == rows
 
 
 def test_one_image_of_one_class_can_be_generated_from(tmp_path: Path) -> None:

@@ -139,5 +139,7 @@ def test_wrong_tars_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="train-1.tar: must be a tar file that is not compressed"):
         dataset(tmp_path).samples("train")
     pack(tmp_path / "train-1.tar", {"notes.txt": b"", "4.jpg": b"broken", "4.cls": b"0"})
-    rows = dataset(tmp_path, classes=["a", "b"], val_fraction=0, test_fraction=0)
-    assert rows.samples("train")[-1].width == 0  # listed: the stage that needs it says why
+    all_rows = {"classes": ["a", "b"], "val_fraction": 0, "test_fraction": 0}
+    with pytest.raises(UserError, match="got 1 of 5 that are not: train-1/4 .cannot identify"):
+        dataset(tmp_path, **all_rows).samples("train")
+    assert len(dataset(tmp_path, **all_rows, broken="skip").samples("train")) == 4

@@ -211,18 +211,19 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
-def test_bad_images_fail_alone_and_are_tried_again(tmp_path: Path, own: Path) -> None:
+def test_broken_images_are_refused_or_passed_over(tmp_path: Path, own: Path) -> None:
     data = ["dataset=image_folder", f"dataset.root={own}", "dataset.shots=null"]
     told = generate(tmp_path, *data, code=1).stderr
-    line = told.strip().splitlines()[-1]
-    assert line.startswith("error: images: 3 of 12 images failed (3 unreadable); retry=failed")
-    assert "images.max_failed=0.01" in line and "Traceback" not in told
-    told = generate(tmp_path, *data, "images.max_failed=0.5", "retry=failed").stderr
-    assert "captions     found 9, made 3" in told and "images       found 9, made 0" in told
-    assert "3 of 12 images failed (3 unreadable)" in told
-    assert "2 of 12 files cannot be read (" in told  # of the third the header can
-    (folder,) = (tmp_path / "runs").glob("generate-*")
-    assert json.loads((folder / "summary.json").read_text())["failures"] == {"unreadable": 3}
+    (line,) = told.strip().splitlines()[-1:]
+    assert line.startswith("error: dataset: images must be readable, got 3 of 16 that are not: ")
+    assert "train/cat/4.png (cannot identify image file), train/dog/3.png (" in line
+    assert "dataset.broken=skip" in line and " at 0x" not in told and "Traceback" not in told
+    assert not (tmp_path / "store" / "captions").exists()
+    told = generate(tmp_path, *data, "dataset.broken=skip").stderr
+    assert "passed over 3 images of train that cannot be read: train/cat/4.png (" in told
+    assert "captions     found 0, made 9" in told
+    (folder,) = (tmp_path / "runs").glob("generate-*/summary.json")
+    assert json.loads(folder.read_text())["num_real"] == 9
 
 
 @pytest.mark.parametrize(

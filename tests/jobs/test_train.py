@@ -254,7 +254,10 @@ def test_own_images_in_one_line(tmp_path: Path) -> None:
 def test_an_unreadable_image_of_ones_own_is_named_before_any_work(tmp_path: Path) -> None:
     own_images(tmp_path / "own")
     (tmp_path / "own" / "red circle" / "bad.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="cannot be read .*bad.png"):
+    with pytest.raises(
+        UserError,
+        match="1 of .* not: red circle/bad.png .cannot identify image file.; fix",
+    ):
         train(
             sip(
                 tmp_path,
