@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -21,7 +22,8 @@ SHORT = {
         *("dataset.shots=2", "metrics=[]", "logger=csv", "runtime.num_threads=1"),
     ],
 }
-DRAWN = ["images.num_steps=2"]
+GENERATED = ["images.num_steps=2"]
+FEWER = {"seed=0,1,2": "seed=0"}  # jobs of a sweep
 
 
 @pytest.fixture
@@ -75,6 +77,7 @@ def run_command(line: str, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> 
     monkeypatch.delenv("SIP_TRUSTED", raising=False)
     while "=" in words[0]:
         monkeypatch.setenv(*words.pop(0).split("=", 1))
+    words = [FEWER.get(word, word) for word in words]
     assert words[:2] == ["python", "-m"]
     module, short = words[2], SHORT.get(words[2], [])
     added = [*short, *more] if short else []
@@ -95,11 +98,24 @@ def summaries() -> list[dict]:
 
 
 def test_a_captioner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    follow("captioner.md", monkeypatch, DRAWN)
+    follow("captioner.md", monkeypatch, GENERATED)
     (file,) = Path("runs").glob("generate-digits-*/images.parquet")
-    drawn = pd.read_parquet(file).query("kind == 'generated'")
-    assert len(drawn) == 10
-    assert drawn.caption.str.fullmatch(r"a (dark|grey|bright) picture of a \w+").all()
+    generated = pd.read_parquet(file).query("kind == 'generated'")
+    assert len(generated) == 10
+    assert generated.caption.str.fullmatch(r"a (dark|grey|bright) photo of a \w+").all()
+
+
+def test_a_guidance_rule(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    follow("guidance.md", monkeypatch, [*GENERATED, "train.leaks=false"])
+    (file,) = Path("runs").glob("generate-digits-*/images.parquet")
+    rows = pd.read_parquet(file).query("kind == 'generated'")
+    expected = 1 + 6 / (1 + np.exp((0.25 - rows.similarity.astype(float)) / 0.03))
+    assert rows.guidance_scale.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
+    assert len(summaries()) == 4  # of the generation, and one for each rule
+    table = capsys.readouterr().out.rpartition("Arms")[2]
+    assert all(rule in table for rule in ("quadratic", "sigmoid", "constant"))
 
 
 def test_a_generator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +129,7 @@ def test_a_generator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_baseline(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    follow("baseline.md", monkeypatch, [*DRAWN, "train.leaks=false"])
+    follow("baseline.md", monkeypatch, [*GENERATED, "train.leaks=false"])
     arms = {summary["augmentation"]: summary for summary in summaries()}
     assert {arm: found["num_generated"] for arm, found in arms.items()} == {
         "solarize": 0, "sip_solarize": 20,
