@@ -1,8 +1,9 @@
-"""The documentation's pages as text: fenced blocks and commands."""
+"""The documentation's pages as text: fenced blocks and the commands in them."""
 
 import importlib
 import re
 import shlex
+import string
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 HOOKS = DOCS / "hooks"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"python -m (sip\.\w+)((?:\\\n|[^\n`|])*)")
+COMMAND = re.compile(r"python -m (sip[\w.]*)((?:\\\n|[^\n`|;])*)")
+ASSIGNMENT = re.compile(r"[A-Z_]+=")
+SHELL = ("bash", "console")
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,43 @@ class Block:
     text: str
 
 
+@dataclass(frozen=True)
+class Line:
+    """A command of a block: `NAME=value python -m module arguments`."""
+
+    environment: tuple[tuple[str, str], ...]
+    module: str
+    arguments: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return shlex.join(["python", "-m", self.module, *self.arguments])
+
+
 def blocks(page: Path) -> list[Block]:
     """Return the fenced blocks of a page."""
-    return [Block(*found) for found in FENCE.findall(page.read_text())]
+    return [Block(*match) for match in FENCE.findall(page.read_text())]
+
+
+def shell_lines(page: Path) -> list[Line]:
+    """Return the `python -m ...` commands of a page's blocks, shell variables filled in."""
+    return [
+        line for block in blocks(page) if block.language in SHELL for line in lines_of(block.text)
+    ]
+
+
+def lines_of(script: str) -> Iterator[Line]:
+    """Yield the `python -m ...` commands of a script of assignments and simple commands."""
+    variables: dict[str, str] = {}
+    for row in script.replace("\\\n", " ").splitlines():
+        words = shlex.split(string.Template(row).safe_substitute(variables), comments=True)
+        given = []
+        while words and ASSIGNMENT.match(words[0]):
+            name, _, value = words.pop(0).partition("=")
+            given.append((name, value))
+        if not words:
+            variables |= dict(given)
+        elif words[:2] == ["python", "-m"]:
+            yield Line(tuple(given), words[2], tuple(words[3:]))
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:

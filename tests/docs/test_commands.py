@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.pages import DOCS, ROOT, blocks, commands, hook
+from tests.docs.pages import PAGES, ROOT, blocks, commands, hook
 
 CONF = ROOT / "conf"
-TEXTS = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+TEXTS = [*PAGES, *sorted((ROOT / "experiments").rglob("README.md"))]
 OPEN = ("null", "{}", "[]")  # values below which any key may be added
 read_choice = hook("yaml_options").read_choice
 
@@ -32,13 +32,12 @@ def known_keys() -> dict[str, str]:
 @cache
 def own_choices() -> frozenset[str]:
     """Return "group/choice" of the YAMLs that the recipes, and the page on installing, add."""
-    found = [
+    titles = [
         re.fullmatch(r"conf/(.+)\.yaml", block.title or "")
-        for page in (DOCS / "extend").glob("*.md")
+        for page in PAGES
         for block in blocks(page)
     ]
-    written = re.findall(r"`conf/(.+)\.yaml`:", (DOCS / "install.md").read_text())
-    return frozenset([*(match[1] for match in found if match), *written])
+    return frozenset(match[1] for match in titles if match)
 
 
 def check(word: str) -> None:

@@ -1,0 +1,70 @@
+"""Commands in this process, through the program's own `main` and all of Hydra."""
+
+import importlib
+import importlib.util
+import shlex
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from omegaconf import DictConfig
+
+from sip.config.build import build
+from sip.jobs.sweeps import Overview
+
+LAUNCHERS = (
+    ("hydra_plugins.hydra_joblib_launcher.joblib_launcher", "JoblibLauncher"),
+    ("hydra_plugins.hydra_submitit_launcher.submitit_launcher", "SlurmLauncher"),
+)
+
+
+def program(module: str) -> ModuleType:
+    """Import what `python -m module` runs."""
+    imported = importlib.import_module(module)
+    return (
+        importlib.import_module(f"{module}.__main__") if hasattr(imported, "__path__") else imported
+    )
+
+
+def run(module: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a command to its end; return its exit code."""
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the command line sets it
+    monkeypatch.setenv("SIP_SWEEP", "")
+    with pytest.raises(SystemExit) as stop:
+        program(module).main()
+    return int(stop.value.code or 0)
+
+
+def understand(module: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read a command line as the program does, and build what it configures; do no work.
+
+    Of a sweep, the first job is built.
+    """
+    seen: list[DictConfig] = []
+
+    def task(config: DictConfig) -> None:
+        seen.append(config)
+        for name in config:
+            node = config[name]
+            if isinstance(node, DictConfig) and "_target_" in node and name != "filter":
+                build(node)
+
+    def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], **_: int) -> list[Any]:
+        loader = launcher.hydra_context.config_loader
+        task(loader.load_sweep_config(launcher.config, list(job_overrides[0])))
+        return []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(program(module), "task", task)
+        patched.setattr("sip.jobs.sweeps.find_cached", lambda *_: [])
+        patched.setattr(Overview, "on_multirun_end", lambda *_, **__: None)
+        patched.setattr(BasicLauncher, "launch", launch)
+        for place, name in LAUNCHERS:
+            if importlib.util.find_spec(place.partition(".")[0]):
+                patched.setattr(getattr(importlib.import_module(place), name), "launch", launch)
+        code = run(module, arguments, patched)
+    assert code == 0 and (seen or "--help" in arguments), shlex.join([module, *arguments])

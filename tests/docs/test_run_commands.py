@@ -1,0 +1,152 @@
+"""Every command of README and docs runs, through the program's own `main` and all of Hydra.
+
+What the embedded profile does in seconds is run, page by page, with settings added that make it
+short. What needs a GPU, weights or hours is read and built, and does no work; of that, what the
+pages say of missing weights is run too.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.docs.command_line import run, understand
+from tests.docs.pages import DOCS, PAGES, ROOT, Line, blocks, shell_lines
+
+SHORT = {
+    "sip.generate": ["metrics=[]", "images.num_steps=4"],
+    "sip.train": [
+        *("backbone=resnet_mini", "classifier.steps=2", "classifier.val_every=2"),
+        *("classifier.warmup_steps=1", "train.leaks=false", "metrics=[]", "logger=csv"),
+        *("images.num_steps=4", "runtime.num_threads=1", "dataset.shots=1"),
+    ],
+    "sip.doctor": ["speed=false"],
+}
+FEWER = {  # jobs of a sweep
+    "seed=0,1,2": ["seed=0"],
+    "experiment=mine": ["experiment=main"],  # nothing of it can run here
+    "+sweep=arms": ["+sweep=arms", "seed=0", "augmentation=none,sip"],
+    "+sweep=noise_rate": ["+sweep=noise_rate", "seed=0", "prompts.noise_rate=0.3,0.5"],
+    "+sweep=guidance": ["+sweep=guidance", "seed=0", "prompts/guidance=constant,quadratic"],
+}
+COSTLY = (
+    *("runtime=gpu", "profile=own", "dataset=huggingface", "dataset=webdataset", "full_size"),
+    "dataset.shots=null",
+)
+OWN_PAGES = {page for page in PAGES if page.parent.name == "extend"}  # test_recipes.py runs them
+FOLDER = "/path/to/images"
+
+
+def lines() -> dict[Line, Path]:
+    """Return every command of the pages' blocks, and the first page that has it."""
+    found: dict[Line, Path] = {}
+    for page in PAGES:
+        if page not in OWN_PAGES:
+            for line in shell_lines(page):
+                found.setdefault(line, page)
+    return found
+
+
+def is_cheap(line: Line) -> bool:
+    """Return whether a command runs here, in seconds."""
+    text = str(line)
+    if "profile=paper" in text and "augmentation=none" in text:  # it needs no weights
+        return False
+    return not any(word in text for word in COSTLY) and not line.module.startswith("sip.stack")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with images of two classes, and configurations of one's own."""
+    folder = tmp_path_factory.mktemp("commands")
+    rng = np.random.default_rng(0)
+    for name in ("n01", "dog"):
+        (folder / "images" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
+    for page in PAGES:
+        for block in blocks(page):
+            if page not in OWN_PAGES and block.title and block.title.startswith("conf/"):
+                file = folder / block.title
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(block.text.replace(FOLDER, str(folder / "images")))
+    with pytest.MonkeyPatch.context() as patched:  # the experiment that the pages' tables read
+        patched.chdir(folder)
+        words = [*FEWER["+sweep=arms"], "experiment=main"]
+        assert run("sip.train", shortened("sip.train", words), patched) == 0
+        words = ["dataset=image_folder", "dataset.root=images"]  # what the pages export
+        assert run("sip.generate", shortened("sip.generate", words), patched) == 0
+    return folder
+
+
+@pytest.fixture
+def cwd(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Stand in that folder, away from any weights."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place / "hub"))
+    yield place
+
+
+def arguments_of(line: Line, cwd: Path) -> list[str]:
+    """Return the arguments, with the pages' placeholders replaced by what is there."""
+    words = []
+    for word in line.arguments:
+        key, _, value = word.partition("=")
+        if value.startswith("runs/") and "..." in value:
+            value = value.replace("oxford_pets", "image_folder")
+            word = f"{key}={next(cwd.glob(value.replace('...', '*')))}"
+        word = word.replace(FOLDER, str(cwd / "images"))
+        words += FEWER.get(word, [word])
+    return words
+
+
+def shortened(module: str, words: list[str]) -> list[str]:
+    """Return the arguments with settings that make the work short, where none is given."""
+    if "--help" in words:
+        return words
+    given = {word.lstrip("+").partition("=")[0] for word in words}
+    presets = "profile=paper" in words
+    return words + [
+        word
+        for word in SHORT.get(module, [])
+        if (key := word.partition("=")[0]) not in given
+        and not (presets and key in ("backbone", "images.num_steps"))
+        and not (key == "backbone" and any(word.startswith("+exp=vit") for word in words))
+    ]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in OWN_PAGES],
+                         ids=lambda page: page.relative_to(ROOT).as_posix())  # fmt: skip
+def test_the_commands_of_a_page(
+    page: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = lines()
+    for line in shell_lines(page):
+        if first[line] != page:
+            continue
+        words = arguments_of(line, cwd)
+        for name, value in line.environment:
+            monkeypatch.setenv(name, value)
+        if not is_cheap(line):
+            understand(line.module, words, monkeypatch)
+            continue
+        output = next((word[7:] for word in words if word.startswith("output=")), "")
+        if output and Path(output).is_dir():
+            shutil.rmtree(output)
+        code = run(line.module, shortened(line.module, words), monkeypatch)
+        said = capsys.readouterr()
+        if "profile=paper" in words:  # no weights here
+            assert code == 1 and "hf download" in said.out + said.err, line
+        else:
+            assert code == 0, f"{line}\n{said.err}"
+
+
+def test_every_page_has_its_commands() -> None:
+    assert len(lines()) > 40
+    assert {page.name for page in lines().values()} >= {"README.md", "own-data.md", "results.md"}
+    assert sum(map(is_cheap, lines())) > 25
+    assert (DOCS / "extend" / "index.md") in OWN_PAGES
