@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test faults lint format typecheck hooks docs serve-docs miniature evidence clean
+.PHONY: help run quick test faults lint format typecheck hooks docs serve-docs miniature evidence clean
 
 VENV ?= .venv
 PYTHON ?= python3.12 python3.11 python3.13 python3 # tried in this order; the first >= 3.11 is taken
@@ -13,8 +13,11 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constr
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-run: $(VENV)/.installed ## install into .venv and run the main job (EXP=resnet50_sip, ARGS="seed=1 ...")
+run: $(VENV)/.installed ## install into .venv and run the main job and its baseline (EXP=resnet50_sip, ARGS="seed=1 ...")
 	$(BIN)/python -m sip.train +exp=$(EXP) $(ARGS)
+
+quick: $(VENV)/.installed ## install into .venv and run every stage and a baseline, tiny (20 seconds on 2 cores)
+	$(BIN)/python -m sip.train +exp=quick $(ARGS)
 
 test: $(VENV)/.installed-test ## install the test extras and run the whole test suite (ARGS="-k digits")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

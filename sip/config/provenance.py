@@ -3,9 +3,13 @@
 import platform
 import shlex
 import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 LIBRARIES = ("torch", "diffusers", "transformers", "timm", "pytorch-lightning")
 
@@ -38,6 +42,32 @@ def command_line() -> dict[str, Any]:
     job = HydraConfig.get()
     choices = {str(k): v for k, v in job.runtime.choices.items() if not str(k).startswith("hydra")}
     return {"overrides": list(job.overrides.task), "choices": choices}
+
+
+def is_multirun() -> bool:
+    """Return whether this job is one of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+@contextmanager
+def job_with(overrides: Sequence[str]) -> Iterator[DictConfig]:
+    """Compose this job's configuration from other overrides, and be that job in the meantime."""
+    from hydra import compose
+    from hydra.core.hydra_config import HydraConfig
+
+    before = HydraConfig.instance().cfg
+    own = HydraConfig.get()
+    config = compose(own.job.config_name, list(overrides), return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.job.name, config.hydra.mode = own.job.name, own.mode
+    HydraConfig.instance().set_config(config)
+    try:
+        yield OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 def environment() -> dict[str, Any]:

@@ -104,6 +104,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "compile_model torch_compile": {"runtime.compile=true": ""},
     "xformers flash_attention": {"runtime.attention=efficient": ""},
     "dry_run": {"plan=true": ""},
+    "fast_dev_run overfit_batches limit_train_batches quick": {"+exp=quick": ""},
     "overwrite force no_cache": {"train.reuse=false": ""},
 }
 # Groups that take more than their files: how another value is given.

@@ -3,7 +3,6 @@
 Hydra builds it for every multirun; nothing heavy is imported before.
 """
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -22,6 +21,7 @@ from sip.config import sweep
 from sip.core.errors import UserError
 from sip.core.progress import progress, say
 from sip.core.text import counted, format_duration
+from sip.jobs.baseline import tables_command
 
 SEARCHED = "optimization_results.yaml"  # what a search writes into the sweep's folder
 
@@ -37,7 +37,7 @@ class Overview(Callback):
             axes = list_axes(config)
         except (HydraException, OmegaConfBaseException):  # Hydra finds it too, and says it
             return
-        keys = [key for key, values in axes.items() if len(values) != 1]
+        keys = [key.lstrip("+") for key, values in axes.items() if len(values) != 1]
         if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):  # it goes by results
             sweep.begin(folder, keys, config.hydra.sweeper.get("n_trials"))
             return
@@ -66,14 +66,6 @@ class Overview(Callback):
                 say("search", line)
         if not config.plan:
             say("sweep", f"compare: {tables_command(config)}")
-
-
-def tables_command(config: DictConfig) -> str:
-    """Return the command that prints the table of an experiment's runs."""
-    runs, experiment = str(config.paths.runs), config.experiment
-    keys = {"experiment": experiment, "runs": None if runs == "runs" else runs}
-    given = [f"{key}={value}" for key, value in keys.items() if value is not None]
-    return shlex.join(["python", "-m", "sip.tables", *given])
 
 
 def best_settings(results: Any, objectives: str | Sequence[str]) -> list[str]:

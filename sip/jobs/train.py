@@ -23,8 +23,11 @@ from omegaconf import DictConfig
 
 from sip.core import progress
 from sip.core.progress import say
+from sip.core.text import text_table
+from sip.jobs.baseline import Baseline, baseline_of, tables_command
 from sip.jobs.objectives import Objectives
 from sip.jobs.train_job import TrainJob
+from sip.records.summary import TrainingSummary
 from sip.store.repair import check_retry, repair
 
 
@@ -44,18 +47,45 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     job = TrainJob(config)
     job.say_ignored_settings()
     objectives = Objectives(config, job.augmentation.offline.generates)
-    reuse = config.train.reuse and config.retry is None  # failed images may succeed now
-    summary = job.finished() if reuse and not config.plan else None
-    if summary is None:
-        from sip.jobs.training import print_plan, run
+    if config.plan:
+        from sip.jobs.training import print_plan
 
-        if config.plan:
-            print_plan(job)
-            return None
-        summary = run(job)
+        print_plan(job)
+        return None
+    reuse = config.train.reuse and config.retry is None  # failed images may succeed now
+    summary = job.finished() if reuse else None
+    if summary is None:
+        summary = _carry_out(job)
     else:
         for stage in summary.stages:
             say(stage.stage, f"found {stage.found + stage.made}")
+    baseline = baseline_of(job, _carry_out) if config.train.baseline else None
     if progress.is_first:
-        print(summary.table(job.folder, Path(config.paths.store), job.swept))
+        rows = summary.rows(job.folder, Path(config.paths.store))
+        print(text_table(_with_context(rows, job, summary, baseline)))
     return objectives.of(summary)
+
+
+def _carry_out(job: TrainJob) -> TrainingSummary:
+    from sip.jobs.training import run
+
+    return run(job)
+
+
+def _with_context(
+    rows: dict[str, str], job: TrainJob, summary: TrainingSummary, baseline: Baseline | None
+) -> dict[str, str]:
+    """Return the rows of a run's table with what its sweep varies, and how it compares."""
+    if job.swept:
+        swept = {"swept": " ".join(map("=".join, job.swept.items()))}
+        rows = {"arm": rows["arm"]} | swept | rows
+    if baseline is None:
+        return rows
+    gain = 100 * (summary.test_accuracy - baseline.summary.test_accuracy)
+    rows |= {
+        "baseline top-1": f"{baseline.summary.test_accuracy:.3f} with augmentation=none and the "
+        f"same seed: {gain:+.1f} points",
+        "baseline run": str(baseline.folder),
+        "compare": tables_command(job.config),
+    }
+    return rows

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 from sip.config.provenance import choice
 from sip.core.errors import UserError
-from sip.core.text import text_table
 from sip.filter.base import FilterCounts
 from sip.metrics.base import MetricRow
 
@@ -174,29 +173,26 @@ class TrainingSummary(Summary):
         """Real and generated images."""
         return self.num_real + self.num_generated
 
-    def table(self, folder: Path, store: Path, swept: Mapping[str, str]) -> str:
-        """Return the table that a run ends with.
+    def rows(self, folder: Path, store: Path) -> dict[str, str]:
+        """Return the rows of the table that a run ends with.
 
         Args:
             folder: Of the run.
             store: Folder of the store.
-            swept: Key -> value of what the sweep varies that this run is a job of.
         """
         shots = f", {self.shots} shots a class" if self.shots else ""
         filtered = {"filter": self.filter.line()} if self.filter else {}
         if self.filter and self.filter.rejected:
             filtered["rejected"] = str(folder / "rejected.png")
         shown = [f"{t} {self.metrics[key]:.3f}" for key, t in SHOWN.items() if key in self.metrics]
-        varied = {"swept": " ".join(map("=".join, swept.items()))} if swept else {}
-        rows = {
+        return {
             "arm": f"{self.backbone} + {self.augmentation}, seed {self.seed}",
-            **varied,
             "dataset": self.dataset + shots,
             "training images": f"{self.num_real} real + {self.num_generated} generated",
             "budget": f"{self.steps} optimiser steps, {self.epochs:.1f} passes over the training "
             "images",
             **filtered,
-            "best epoch": f"{self.best_epoch:.0f} (step {self.best_step}), by validation: "
+            "best step": f"{self.best_step} (after {self.best_epoch:.1f} passes), by validation: "
             f"{self.val_accuracy:.3f} on {self.num_val} images",
             "test top-1": f"{self.test_accuracy:.3f} on {self.num_test} images",
             "test, further": ", ".join(shown),
@@ -209,7 +205,6 @@ class TrainingSummary(Summary):
             if self.contact_sheet
             else "none: nothing was generated",
         }
-        return text_table(rows)
 
 
 def arm() -> str:

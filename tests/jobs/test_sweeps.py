@@ -1,7 +1,7 @@
 """Sweeps: every preset composes, what is ahead is said, failed jobs are named at the end."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,24 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig
 
 from sip.config import sweep
 from sip.config.provenance import command_line
 from sip.core.paths import conf_folder
 from sip.dataset.digits import Digits
+from sip.jobs.baseline import tables_command
 from sip.jobs.sweeps import (
     best_settings,
     find_cached,
     list_axes,
     list_jobs,
-    tables_command,
     yield_to_command_line,
 )
+from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob, named
 from sip.records.read import runs_of, swept_keys
 from tests.commands import run_module
+from tests.jobs.conftest import HydraJob
 from tests.records.made_up import training_summary, write_run
 
 SWEEPS = sorted(file.stem for file in (conf_folder() / "sweep").glob("*.yaml"))
@@ -121,23 +122,11 @@ def test_nothing_is_estimated_before_a_job_was_computed(jobs: Path) -> None:
     assert sweep.Sweep(started=1.0).position(4) == "job 5"
 
 
-@pytest.fixture
-def hydra_job() -> Iterator[Callable[[list[str]], DictConfig]]:
-    """Compose a configuration as Hydra does for a job."""
-
-    def compose_job(overrides: list[str]) -> DictConfig:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = compose("config", overrides, return_hydra_config=True)
-        config.hydra.overrides.task = overrides
-        HydraConfig.instance().set_config(config)
-        return config
-
-    yield compose_job
-    HydraConfig.instance().cfg = None
-
-
 def test_swept_keys_are_in_the_name_the_record_and_the_table(
-    jobs: Path, tmp_path: Path, hydra_job: Callable[[list[str]], DictConfig]
+    jobs: Path,
+    tmp_path: Path,
+    hydra_job: HydraJob,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     overrides = ["prompts.noise_rate=0.75", "prompts/guidance=quadratic", "augmentation=sip"]
     overrides += [f"paths.runs={tmp_path / 'runs'}", "experiment=nxg"]
@@ -150,12 +139,13 @@ def test_swept_keys_are_in_the_name_the_record_and_the_table(
     write_run(other, training_summary(**changes, swept={"main": ("seed",)}))
     summary = TrainJob(config).finished()
     assert summary is not None and summary.experiments == ("main", "nxg")
+    train(config)
+    said = capsys.readouterr().out
+    assert re.search(r"\nswept +prompts.noise_rate=0.75 prompts/guidance=quadratic\n", said)
     runs = runs_of(tmp_path / "runs", "nxg")
     assert swept_keys(runs, "nxg") == ["prompts.noise_rate", "prompts/guidance"]
     assert swept_keys(runs, "main") == ["seed"]
     assert swept_keys(runs, None) == ["seed", "prompts.noise_rate", "prompts/guidance"]
-    table = summary.table(job.folder, tmp_path, job.swept)
-    assert re.search(r"\nswept +prompts.noise_rate=0.75 prompts/guidance=quadratic\n", table)
     (other / "summary.json").unlink()
     assert TrainJob(config).folder == other, "a run that was started under another name goes on"
 

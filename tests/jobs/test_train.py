@@ -13,9 +13,13 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from sip.core.errors import UserError
+from sip.core.hashing import digest
+from sip.jobs.control import recipe_of
 from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
+from sip.records.read import read_run
 from sip.records.summary import TrainingSummary
+from tests.commands import run_module
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SHORT = [
@@ -124,11 +128,44 @@ def test_wandb_holds_the_accuracy_offline(first: tuple[TrainingSummary, Path]) -
     assert first[0].fingerprint in run.name
 
 
-def test_a_finished_run_is_found_without_heavy_imports(
-    folder: Path, first: tuple[TrainingSummary, Path]
+def arguments(folder: Path) -> list[str]:
+    paths = [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
+    return [*SHORT, "+exp=resnet50_sip", "logger=csv", *paths]
+
+
+@pytest.fixture(scope="module")
+def baseline(folder: Path, first: tuple[TrainingSummary, Path]) -> str:
+    """What the main job prints when its own run is there and its baseline is not."""
+    done = run_module("sip.train", arguments(folder), folder / "said")
+    assert done.returncode == 0, done.stderr
+    assert "baseline     augmentation=none with the same seed, trained once" in done.stderr
+    return done.stdout
+
+
+def test_the_baseline_is_an_ordinary_run(
+    folder: Path, first: tuple[TrainingSummary, Path], baseline: str
 ) -> None:
-    overrides = [*SHORT, "+exp=resnet50_sip", "logger=csv", f"hydra.run.dir={folder / 'hydra'}"]
-    overrides += [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
+    fingerprint = digest(recipe_of(first[0].recipe))[:10]
+    run = read_run(folder / "runs" / f"resnet50-none-seed0-{fingerprint}")
+    assert isinstance(run.summary, TrainingSummary)
+    assert TrainJob(config(folder, "augmentation=none")).fingerprint == fingerprint
+    assert run.summary.experiments == ("resnet50_sip",)
+    assert run.summary.choices["augmentation"] == "none"
+    assert run.summary.command is not None and run.summary.command.endswith(
+        "augmentation=none train.baseline=false"
+    )
+    gain = 100 * (first[0].test_accuracy - run.summary.test_accuracy)
+    lines = {line[:16].strip(): line[16:].strip() for line in baseline.splitlines()}
+    expected = f"{run.summary.test_accuracy:.3f} with augmentation=none and the same seed: "
+    assert lines["baseline top-1"] == f"{expected}{gain:+.1f} points"
+    assert lines["baseline run"] == str(run.folder)
+    assert lines["compare"].startswith("python -m sip.tables experiment=resnet50_sip runs=")
+
+
+def test_a_finished_run_is_found_without_heavy_imports(
+    folder: Path, first: tuple[TrainingSummary, Path], baseline: str
+) -> None:
+    overrides = [*arguments(folder), f"hydra.run.dir={folder / 'hydra'}"]
     heavy = ["torch", "timm", "pytorch_lightning", "diffusers", "transformers", "pandas", "scipy"]
     look = f"atexit.register(lambda: print([m for m in {heavy} if m in sys.modules]))"
     code = f"import atexit, sys, sip.train; {look}; sip.train.main()"
@@ -136,6 +173,7 @@ def test_a_finished_run_is_found_without_heavy_imports(
     ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CONF.parent)
     assert first[0].fingerprint in ended.stdout
     assert ended.stdout.splitlines()[-1] == "[]"
+    assert ended.stdout.splitlines()[:-1] == baseline.splitlines()
 
 
 def test_second_start_makes_nothing(
