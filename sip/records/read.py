@@ -169,27 +169,49 @@ def read_run(folder: Path) -> RunRecord[Summary]:
     return RunRecord(folder, read_summary(folder / SUMMARY))
 
 
-def training_runs(runs: Path) -> list[TrainingRun]:
+def training_runs(runs: Path, damaged: list[str] | None = None) -> list[TrainingRun]:
     """Return the finished training runs below a folder, by name.
 
+    Args:
+        runs: The folder.
+        damaged: Gets a line for each run whose summary or configuration is damaged, and which is
+            left out; None to refuse damaged summaries.
+
     Raises:
-        UserError: A summary is damaged.
+        UserError: A summary is damaged, and `damaged` is None.
     """
     found = []
     for file in sorted(runs.glob(f"*/{SUMMARY}")):
-        summary = read_summary(file)
-        if isinstance(summary, TrainingSummary):
-            found.append(RunRecord(file.parent, summary))
+        try:
+            summary = read_summary(file)
+            if not isinstance(summary, TrainingSummary):
+                continue
+            run = RunRecord(file.parent, summary)
+            if damaged is not None:
+                _ = run.config
+        except UserError as error:
+            if damaged is None:
+                raise
+            damaged.append(str(error))
+        else:
+            found.append(run)
     return found
 
 
-def runs_of(runs: Path, experiment: str | None) -> list[TrainingRun]:
+def runs_of(
+    runs: Path, experiment: str | None, damaged: list[str] | None = None
+) -> list[TrainingRun]:
     """Return the finished training runs of an experiment, by name; all of them for None.
 
+    Args:
+        runs: Folder of the run folders.
+        experiment: Its name.
+        damaged: As for `training_runs`.
+
     Raises:
-        UserError: There are none, or a summary is damaged.
+        UserError: There are none, or a summary is damaged, and `damaged` is None.
     """
-    every = training_runs(runs)
+    every = training_runs(runs, damaged)
     found = [run for run in every if experiment in (None, *run.summary.experiments)]
     if not found:
         of = "" if experiment is None else f" of experiment {experiment!r}"

@@ -22,7 +22,8 @@ def task(config: "DictConfig") -> None:
         if type(config[name]) is not int or config[name] < least:
             raise UserError(f"{name}: must be a whole number >= {least}, got {config[name]!r}")
     store = None if config.store is None else Path(config.store)
-    runs = find_runs(Path(config.runs), config.experiment, store)
+    damaged: list[str] = []
+    runs = find_runs(Path(config.runs), config.experiment, store, damaged)
     title = config.experiment or "all runs"
     folder = Path(config.experiments) / title
     header = header_of(config.experiment, folder)
@@ -32,6 +33,8 @@ def task(config: "DictConfig") -> None:
         runs,
         title,
         header,
+        experiment=config.experiment,
+        damaged=damaged,
         figures=Path(config.figures) if config.figures else folder,
         max_images=config.max_images,
         thumbnail_size=config.thumbnail_size,
@@ -40,6 +43,8 @@ def task(config: "DictConfig") -> None:
     output = Path(config.output)
     with plain_disk_errors(output, "output"):
         write_atomically(output, text)
+    for line in dict.fromkeys(damaged):
+        print(f"left out: {line}")
     print(f"{output}: {counted(len(runs), 'run')}, {format_bytes(len(text.encode()))}")
 
 

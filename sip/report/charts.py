@@ -17,8 +17,8 @@ class Scale:
     """
 
     def __init__(self, arms: Sequence[Arm]) -> None:
-        ends = [end for arm in arms for end in (*arm.values, *arm.interval)]
-        low, high = min(ends), max(ends)
+        ends = [end for arm in arms for end in (*arm.values, *(arm.interval or ()))]
+        low, high = min(ends, default=0.0), max(ends, default=100.0)
         if high - low < 1e-9:
             low, high = low - 0.5, high + 0.5
         margin = (high - low) * MARGIN
@@ -38,5 +38,5 @@ class Scale:
 
     def label(self, tick: float) -> str:
         """Return a tick as text, with the digits that all ticks need."""
-        whole = all(abs(one - round(one)) < 1e-9 for one in self.ticks())
+        whole = all(abs(value - round(value)) < 1e-9 for value in self.ticks())
         return f"{tick:.{0 if whole else 1}f}"

@@ -7,14 +7,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sip.core.errors import UserError
 from sip.core.spread import spread
 from sip.core.text import without_paths
-from sip.records.files import ListedImage, listed_image
+from sip.records.files import REMEDY, ListedImage, listed_image
 from sip.report.runs import NamedRun
 from sip.report.thumbnails import Thumbnails
 
 LEFT_OUT_SHARE = 0.25  # of the images on the page, at most
 WORST_SHARE = 0.25
+NEEDED = (
+    *("kind", "id", "sample_id", "label", "class_name", "status", "variant", "noise_rate"),
+    *("guidance_scale", "seed", "file", "sha256"),
+)  # columns
 # What is copied from a row as it is.
 FACTS = (
     *("id", "sample_id", "class_name", "status", "reason", "variant"),
@@ -49,28 +54,63 @@ class ReportImage:
         return bool(self.row["status"] != "ok")
 
 
-def collect(runs: Iterable[NamedRun]) -> list[ReportImage]:
-    """Return the generated images of all runs; one that several share is listed once."""
+def collect(runs: Iterable[NamedRun], damaged: list[str]) -> list[ReportImage]:
+    """Return the generated images of all runs; one that several share is listed once.
+
+    Args:
+        runs: The runs.
+        damaged: Gets a line for each run whose list of images cannot be read.
+    """
     found: dict[tuple[Any, ...], ReportImage] = {}
     for run in runs:
-        rows, quality = run.record.images(), run.record.image_quality()
-        originals = {
-            row["id"]: listed_image(run.store, row) for row in rows if row["kind"] == "real"
-        }
-        for row in rows:
-            if row["kind"] != "generated":
-                continue
-            one = found.setdefault(
-                (row["id"], row["status"], row.get("reason")),
-                ReportImage(
-                    quality.get(row["id"], {}) | row,
-                    listed_image(run.store, row),
-                    originals.get(row["sample_id"]),
-                ),
-            )
-            one.arms[run.title] = None
-            one.runs[run.record.summary.fingerprint] = None
+        try:
+            images = _images(run)
+        except UserError as error:
+            text = str(error)
+            folder = "" if text.startswith(str(run.record.folder)) else f"{run.record.folder}: "
+            damaged.append(folder + text)
+            continue
+        for image in images:
+            row = image.row
+            shared = found.setdefault((row["id"], row["status"], row.get("reason")), image)
+            shared.arms[run.title] = None
+            shared.runs[run.record.summary.fingerprint] = None
     return list(found.values())
+
+
+def _images(run: NamedRun) -> list[ReportImage]:
+    """Return the generated images of a run.
+
+    Raises:
+        UserError: A file is damaged, or names a file outside of the store.
+    """
+    rows, quality = _rows(run), run.record.image_quality()
+    store = run.store or run.record.store
+    originals = {row["id"]: listed_image(store, row) for row in rows if row["kind"] == "real"}
+    return [
+        ReportImage(
+            quality.get(row["id"], {}) | row,
+            listed_image(store, row),
+            originals.get(row["sample_id"]),
+        )
+        for row in rows
+        if row["kind"] == "generated"
+    ]
+
+
+def _rows(run: NamedRun) -> list[dict[str, Any]]:
+    """Return the rows of a run's images.
+
+    Raises:
+        UserError: The file is damaged, or lacks a column.
+    """
+    rows = run.record.images()
+    if rows and (missing := [name for name in NEEDED if name not in rows[0]]):
+        raise UserError(
+            f"{run.record.folder}/images.parquet: must have the columns {', '.join(missing)}; "
+            f"{REMEDY}"
+        )
+    return rows
 
 
 def choose(images: Sequence[ReportImage], at_most: int) -> list[ReportImage]:
@@ -83,33 +123,33 @@ def choose(images: Sequence[ReportImage], at_most: int) -> list[ReportImage]:
         images: All of them.
         at_most: Images on the page.
     """
-    left_out = spread([one for one in images if one.is_left_out], int(at_most * LEFT_OUT_SHARE))
-    used = [one for one in images if not one.is_left_out]
-    judged = [one for one in used if one.row.get("label_similarity") is not None]
-    judged.sort(key=lambda one: one.row["label_similarity"])
+    left_out = spread([i for i in images if i.is_left_out], int(at_most * LEFT_OUT_SHARE))
+    used = [image for image in images if not image.is_left_out]
+    judged = [image for image in used if image.row.get("label_similarity") is not None]
+    judged.sort(key=lambda image: image.row["label_similarity"])
     num_worst = min(int(at_most * WORST_SHARE), -(-len(judged) // 4))
     worst = judged[:num_worst]
     chosen: dict[int, ReportImage] = {}
     for view, members in (("left out", left_out), ("worst", worst), ("spread", _in_turn(used))):
-        for one in members:
-            if id(one) not in chosen and len(chosen) >= at_most:
+        for image in members:
+            if id(image) not in chosen and len(chosen) >= at_most:
                 break
-            chosen[id(one)] = one
-            one.views.append(view)
+            chosen[id(image)] = image
+            image.views.append(view)
     return sorted(chosen.values(), key=_place_on_page)
 
 
-def _place_on_page(one: ReportImage) -> tuple[Any, ...]:
+def _place_on_page(image: ReportImage) -> tuple[Any, ...]:
     """Sort by class and original, then from the least change to the most."""
-    row = one.row
+    row = image.row
     return row["label"], row["sample_id"], row["noise_rate"], row["variant"]
 
 
 def _in_turn(images: Sequence[ReportImage]) -> list[ReportImage]:
     """Return one of each set of arms and class, then a second of each, and so on."""
     piles: dict[Any, list[ReportImage]] = defaultdict(list)
-    for one in sorted(images, key=lambda one: (one.row["label"], one.row["id"])):
-        piles[tuple(one.arms), one.row["label"]].append(one)
+    for image in sorted(images, key=lambda image: (image.row["label"], image.row["id"])):
+        piles[tuple(image.arms), image.row["label"]].append(image)
     turns = range(max(map(len, piles.values()), default=0))
     return [pile[turn] for turn in turns for pile in piles.values() if turn < len(pile)]
 
@@ -118,19 +158,28 @@ def page_data(chosen: Sequence[ReportImage], thumbnails: Thumbnails) -> list[dic
     """Return what the page's script gets of each image; plain JSON types."""
     return [
         {
-            **{name: _plain(one.row.get(name)) for name in FACTS},
-            "error": without_paths(one.row.get("error") or ""),
-            "seed": str(one.row["seed"]),  # JavaScript's numbers do not hold it
-            "generated": thumbnails.key(one.file),
-            "original": thumbnails.key(one.original),
-            "spans": json.loads(one.row.get("spans") or "[]"),
-            "candidates": json.loads(one.row.get("candidates") or "[]"),
-            "arms": list(one.arms),
-            "runs": list(one.runs),
-            "views": one.views,
+            **{name: _plain(image.row.get(name)) for name in FACTS},
+            "error": without_paths(image.row.get("error") or ""),
+            "seed": str(image.row["seed"]),  # JavaScript's numbers do not hold it
+            "generated": thumbnails.key(image.file),
+            "original": thumbnails.key(image.original),
+            "spans": _pairs(image.row.get("spans")),
+            "candidates": _pairs(image.row.get("candidates")),
+            "arms": list(image.arms),
+            "runs": list(image.runs),
+            "views": image.views,
         }
-        for one in chosen
+        for image in chosen
     ]
+
+
+def _pairs(text: Any) -> list[tuple[str, float]]:
+    """Return the pairs of a text and a finite number that a row holds as JSON; [] for others."""
+    try:
+        pairs = [(str(words), float(number)) for words, number in json.loads(text or "[]")]
+    except (ValueError, TypeError, RecursionError):
+        return []
+    return pairs if all(math.isfinite(number) for _, number in pairs) else []
 
 
 def _plain(value: Any) -> Any:

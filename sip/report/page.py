@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sip.core.text import without_paths
+from sip.core.text import counted, without_paths
 from sip.report.charts import Scale
+from sip.report.confusion import confusions
+from sip.report.curves import HEIGHT, WIDTH, curves
 from sip.report.images import choose, collect, page_data
-from sip.report.results import CONTROL, Arm, QualityRow, groups, quality
+from sip.report.results import ArmGroup, QualityRow, groups, quality
 from sip.report.runs import NamedRun
 from sip.report.thumbnails import Thumbnails, file_address
 from sip.tables.statistics import Estimate
@@ -47,6 +49,8 @@ def page(
     title: str,
     header: Mapping[str, str],
     *,
+    experiment: str | None = None,
+    damaged: list[str],
     figures: Path,
     max_images: int,
     thumbnail_size: int,
@@ -58,22 +62,27 @@ def page(
         runs: Runs of the experiment.
         title: Name of the experiment.
         header: What the experiment says of itself, such as "Question" and "Command".
+        experiment: Its name; None for all runs of a folder.
+        damaged: A line for each run that cannot be read; the page shows them, and adds its own.
         figures: Folder whose PNG and SVG files are shown; may be missing.
         max_images: Generated images on the page, at most.
         thumbnail_size: Longer side of an image on the page, in px, at most.
         command: The command that made this page.
     """
-    shown_groups = [_group(name, arms) for name, arms in groups(runs).items()]
-    generated = collect(runs)
+    shown_groups = [_group(group, damaged) for group in groups(runs, experiment)]
+    generated = collect(runs, damaged)
     thumbnails = Thumbnails(thumbnail_size)
     chosen = page_data(choose(generated, max_images), thumbnails)
     files = sorted(figures.iterdir()) if figures.is_dir() else []
     shown_figures = {file.stem: file_address(file) for file in files if file.suffix in FIGURES}
     given = [run.record.summary.command for run in runs]
     arms = [arm for group in shown_groups for arm in group["arms"]]
+    seeds = {seed for arm in arms for seed in arm.runs}
     parts = {
         "result": True,
-        "quality": any(group["quality"]["rows"] for group in shown_groups),
+        "curves": any(group["curves"] for group in shown_groups),
+        "confusion": any(group["confusions"] for group in shown_groups),
+        "quality": any(group["quality"] for group in shown_groups),
         "figures": bool(shown_figures),
         "images": bool(chosen),
         "cost": True,
@@ -89,15 +98,17 @@ def page(
         script=script,
         title=title,
         header=header,
-        counts={
-            "runs": len(runs),
-            "arms": len(arms),
-            "seeds": len({seed for arm in arms for seed in arm.runs}),
-            "generated images": len(generated),
-        },
+        counts=[
+            counted(len(runs), "run"),
+            counted(len(arms), "arm"),
+            counted(len(seeds), "seed"),
+            counted(len(generated), "generated image"),
+        ],
+        problems=[without_paths(line) for line in dict.fromkeys(damaged)],
         sections=[name for name, is_there in parts.items() if is_there],
         groups=shown_groups,
         describe=describe,
+        chart=(WIDTH, HEIGHT),
         figures=shown_figures,
         commands=[without_paths(command) for command in given if command],
         num_without_command=given.count(None),
@@ -114,27 +125,31 @@ def _environment() -> "Environment":
     """Return the templates: text is escaped, unless it is marked as HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
-    made.filters |= {"number": number, "signed": signed, "measure": measure}
-    return made
+    templates.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
+    templates.filters |= {"number": number, "signed": signed, "measure": measure}
+    return templates
 
 
-def _group(name: str, arms: Sequence[Arm]) -> dict[str, Any]:
+def _group(group: ArmGroup, damaged: list[str]) -> dict[str, Any]:
     """Return what the templates need of the arms with one backbone and data set."""
-    columns, rows = quality(arms)
+    command = group.baseline_command
     return {
-        "name": name,
-        "arms": arms,
-        "scale": Scale(arms),
-        "control": next((arm for arm in arms if arm.name == CONTROL), None),
-        "quality": {"columns": columns, "rows": rows},
+        "name": group.name,
+        "arms": group.arms,
+        "scale": Scale(group.arms),
+        "control": group.control,
+        "baseline_command": without_paths(command) if command else None,
+        "diverged": [(arm.name, arm.diverged) for arm in group.arms if arm.diverged],
+        "curves": curves(group),
+        "confusions": confusions(group, damaged),
+        "quality": quality(group.arms),
     }
 
 

@@ -1,5 +1,6 @@
 """The numbers of the page: accuracy of each arm over seeds, quality of its images, cost."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +8,9 @@ from statistics import mean
 
 from sip.core.errors import UserError
 from sip.metrics.base import MetricRow
-from sip.report.runs import CONTROL, NamedRun
+from sip.report.runs import CONTROL, NamedRun, is_baseline
+from sip.tables.layout import TableLayout
+from sip.tables.missing import command
 from sip.tables.statistics import (
     LEVEL,
     Difference,
@@ -18,30 +21,36 @@ from sip.tables.statistics import (
 )
 
 GENERATION = ("captions", "scores", "prompts", "images")  # stages
+BASELINE = TableLayout("", "backbone", ("augmentation",), None, "test/top1")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One line of a table.
+    """Runs that differ in their seed only: one line of a table.
 
     Attributes:
         name: Of the arm.
         runs: By seed.
-        accuracy: Test top-1 over seeds, in %.
+        accuracy: Test top-1 over those seeds that have one, in %; None if no seed has.
         difference: To the control over the seeds that both have, in points; None without.
         holm_p: The difference's p-value, corrected for the number of arms of its group.
     """
 
     name: str
     runs: dict[int, NamedRun]
-    accuracy: Estimate
+    accuracy: Estimate | None
     difference: Difference | None
     holm_p: float | None
 
     @property
     def values(self) -> list[float]:
-        """Test top-1 of each seed, in %."""
-        return [100 * run.record.summary.test_accuracy for run in self.runs.values()]
+        """Test top-1 of each seed that has one, in %."""
+        return [run.accuracy for run in self.runs.values() if run.accuracy is not None]
+
+    @property
+    def diverged(self) -> list[int]:
+        """Seeds whose test accuracy is not a number."""
+        return [seed for seed, run in self.runs.items() if run.accuracy is None]
 
     @property
     def is_clear(self) -> bool:
@@ -53,9 +62,11 @@ class Arm:
         return mean(getattr(run.record.summary, key) for run in self.runs.values())
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """Ends of the accuracy's interval within [0, 100]; twice the mean if it has none."""
-        half = self.accuracy.half_width or 0.0
+    def interval(self) -> tuple[float, float] | None:
+        """Ends of the accuracy's interval within [0, 100]; None if there is none."""
+        if self.accuracy is None or self.accuracy.half_width is None:
+            return None
+        half = self.accuracy.half_width
         return max(0.0, self.accuracy.mean - half), min(100.0, self.accuracy.mean + half)
 
     @property
@@ -69,8 +80,26 @@ class Arm:
         return mean(run.record.summary.seconds("classifier") for run in self.runs.values())
 
 
-def groups(runs: Sequence[NamedRun]) -> dict[str, list[Arm]]:
-    """Return backbone and data set -> arms, the control first.
+@dataclass(frozen=True)
+class ArmGroup:
+    """Arms with one backbone and data set.
+
+    Attributes:
+        name: Backbone and data set.
+        arms: The control first.
+        control: The arm that others are compared with: the one without augmentation, or the
+            first one. None if no arm has a result.
+        baseline_command: Makes the runs without augmentation; None if there are some.
+    """
+
+    name: str
+    arms: list[Arm]
+    control: Arm | None
+    baseline_command: str | None
+
+
+def groups(runs: Sequence[NamedRun], experiment: str | None = None) -> list[ArmGroup]:
+    """Return the arms of each backbone and data set.
 
     Raises:
         UserError: Two runs are of one arm and seed.
@@ -81,39 +110,67 @@ def groups(runs: Sequence[NamedRun]) -> dict[str, list[Arm]]:
         if (seed := run.record.summary.seed) in seeds:
             raise UserError(
                 f"report: must have one run of {run.arm} and seed {seed}, got "
-                f"{run.record.folder.name} and {seeds[seed].record.folder.name}; name a folder "
-                "with one of them"
+                f"{run.record.folder.name} and {seeds[seed].record.folder.name}, which have equal "
+                "settings; delete one of these folders"
             )
         seeds[seed] = run
-    return {
-        group: _corrected(
-            [_arm(name, seeds, arms.get(CONTROL, {})) for name, seeds in arms.items()]
-        )
-        for group, arms in by_group.items()
-    }
+    return [_group(name, arms, experiment) for name, arms in by_group.items()]
+
+
+def _group(name: str, by_arm: dict[str, dict[int, NamedRun]], experiment: str | None) -> ArmGroup:
+    every = [run for seeds in by_arm.values() for run in seeds.values()]
+    with_result = [arm for arm, seeds in by_arm.items() if _accuracies(seeds)]
+    baselines = [arm for arm in with_result if all(map(_is_baseline, by_arm[arm].values()))]
+    control = next(iter([*baselines, *with_result]), None)
+    reference = by_arm.get(control or "", {})
+    arms = _corrected([_arm(arm, by_arm[arm], reference, arm == control) for arm in by_arm])
+    arms.sort(key=lambda arm: arm.name != control)
+    return ArmGroup(
+        name,
+        arms,
+        next((arm for arm in arms if arm.name == control), None),
+        None if baselines else _baseline_command(every, experiment),
+    )
+
+
+def _is_baseline(run: NamedRun) -> bool:
+    return is_baseline(run.record)
+
+
+def _baseline_command(runs: Sequence[NamedRun], experiment: str | None) -> str:
+    """Return the command of the runs without augmentation, with the seeds of the others."""
+    place = (runs[0].record.summary.backbone, CONTROL, "")
+    seeds = sorted({run.record.summary.seed for run in runs})
+    return command(place, seeds, [run.record for run in runs], BASELINE, experiment)
+
+
+def _accuracies(runs: dict[int, NamedRun]) -> dict[int, float]:
+    values = {seed: run.accuracy for seed, run in runs.items()}
+    return {seed: value for seed, value in values.items() if value is not None}
 
 
 def _corrected(arms: Sequence[Arm]) -> list[Arm]:
     """Return the arms of a group with their p-values after Holm."""
-    plain = {
+    uncorrected = {
         arm.name: arm.difference.p_value
         for arm in arms
         if arm.difference is not None and arm.difference.p_value is not None
     }
-    after = dict(zip(plain, holm(list(plain.values())), strict=True))
+    after = dict(zip(uncorrected, holm(list(uncorrected.values())), strict=True))
     return [replace(arm, holm_p=after.get(arm.name)) for arm in arms]
 
 
-def _arm(name: str, runs: dict[int, NamedRun], control: dict[int, NamedRun]) -> Arm:
-    shared = [seed for seed in runs if seed in control]
+def _arm(
+    name: str, runs: dict[int, NamedRun], control: dict[int, NamedRun], is_control: bool
+) -> Arm:
+    mine, theirs = _accuracies(runs), _accuracies(control)
+    shared = [seed for seed in mine if seed in theirs]
     difference = None
-    if name != CONTROL and shared:
+    if shared and not is_control:
         difference = paired_difference(
-            [100 * runs[seed].record.summary.test_accuracy for seed in shared],
-            [100 * control[seed].record.summary.test_accuracy for seed in shared],
+            [mine[seed] for seed in shared], [theirs[seed] for seed in shared]
         )
-    values = [100 * run.record.summary.test_accuracy for run in runs.values()]
-    return Arm(name, runs, estimate(values), difference, None)
+    return Arm(name, runs, estimate(list(mine.values())) if mine else None, difference, None)
 
 
 @dataclass(frozen=True)
@@ -124,39 +181,45 @@ class QualityRow:
         metric: Its name.
         unit: What it counts.
         higher_is_better: False where a lower one is.
-        split: What it is held against.
-        values: Mean over seeds for each set; None where it was not measured.
+        split: What it is compared with.
+        values: Arms that share their images, and their mean over seeds.
     """
 
     metric: str
     unit: str
     higher_is_better: bool
     split: str
-    values: list[float | None]
+    values: list[tuple[str, float]]
+
+    def share(self, value: float) -> float:
+        """Return a value's place between 0 (or the lowest one) and the highest one, in %."""
+        numbers = [number for _, number in self.values]
+        low, high = min(0.0, *numbers), max(0.0, *numbers)
+        return 100 * (value - low) / ((high - low) or 1.0)
 
 
-def quality(arms: Sequence[Arm]) -> tuple[list[str], list[QualityRow]]:
-    """Return the arms, those with the same generated images together, and their metrics."""
+def quality(arms: Sequence[Arm]) -> list[QualityRow]:
+    """Return the metrics of generated images; arms with the same images are one value."""
     sets: dict[tuple, list[str]] = {}
     facts: dict[str, MetricRow] = {}
     for arm in arms:
         found: dict[str, list[float]] = defaultdict(list)
         for run in arm.runs.values():
             for row in run.record.summary.quality:
-                found[row.metric].append(row.value)
-                facts.setdefault(row.metric, row)
+                if math.isfinite(row.value):
+                    found[row.metric].append(row.value)
+                    facts.setdefault(row.metric, row)
         if found:
             means = tuple((metric, mean(values)) for metric, values in found.items())
             sets.setdefault(means, []).append(arm.name)
-    columns = [dict(means) for means in sets]
-    rows = [
+    columns = {", ".join(names): dict(means) for means, names in sets.items()}
+    return [
         QualityRow(
             metric,
             fact.unit,
             fact.higher_is_better,
             fact.split,
-            [column.get(metric) for column in columns],
+            [(name, means[metric]) for name, means in columns.items() if metric in means],
         )
         for metric, fact in facts.items()
     ]
-    return [", ".join(names) for names in sets.values()], rows

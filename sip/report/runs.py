@@ -1,18 +1,19 @@
-"""The finished runs of an experiment, read from their folders."""
+"""The finished runs of an experiment, read from their folders, with the names of their arms."""
 
-import json
+import math
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sip.core.paths import conf_folder
 from sip.core.text import without_paths
 from sip.records.read import TrainingRun, runs_of
+from sip.records.varied import named, varied_keys
 
 CONTROL = "none"
+GROUP = ("backbone", "dataset", "dataset.shots")  # keys of runs that can be compared
+MAX_NAME = 120  # characters of an arm's name
 HEADER = re.compile(r"#\s*(Question|Command|Cost|Expected):\s*(.*)")
 IN_README = re.compile(r"^\*\*Question\.\*\*\s*(.+?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -23,80 +24,79 @@ class NamedRun:
 
     Attributes:
         record: The run.
-        store: Folder of the store that its images lie in.
-        arm: Its augmentation, and the other settings that differ between such runs.
+        store: Folder of the store that its images are in; None if no one says.
+        arm: The settings in which it differs from other runs, in words.
     """
 
     record: TrainingRun
-    store: Path
+    store: Path | None
     arm: str
 
     @property
     def group(self) -> str:
         """What it can be compared within: backbone and data set."""
-        return _group(self.record)
+        summary = self.record.summary
+        shots = f", {summary.shots} shots a class" if summary.shots else ""
+        return f"{summary.backbone} on {summary.dataset}{shots}"
 
     @property
     def title(self) -> str:
         """Backbone and arm."""
         return f"{self.record.summary.backbone} + {self.arm}"
 
+    @property
+    def accuracy(self) -> float | None:
+        """Test top-1 in %; None if training diverged and it is not a number."""
+        value = 100 * self.record.summary.test_accuracy
+        return value if math.isfinite(value) else None
 
-def find_runs(runs: Path, experiment: str | None, store: Path | None) -> list[NamedRun]:
+
+def find_runs(
+    runs: Path, experiment: str | None, store: Path | None, damaged: list[str]
+) -> list[NamedRun]:
     """Return the finished training runs of an experiment, with the names of their arms.
 
     Args:
         runs: Folder of the run folders.
         experiment: Its name; None for all.
         store: Folder of the store; None for the one in each run's configuration.
+        damaged: Gets a line for each run that cannot be read and is left out.
 
     Raises:
         UserError: There are none.
     """
-    records = runs_of(runs, experiment)
-    arms = _arms(records)
-    found = [NamedRun(run, store or run.store, arms[run.folder]) for run in records]
+    records = runs_of(runs, experiment, damaged)
+    names = arm_names(records)
+    found = [
+        NamedRun(run, store or _store(run), name) for run, name in zip(records, names, strict=True)
+    ]
     return sorted(found, key=_order)
 
 
-def _group(run: TrainingRun) -> str:
-    summary = run.summary
-    shots = f", {summary.shots} shots a class" if summary.shots else ""
-    return f"{summary.backbone} on {summary.dataset}{shots}"
+def arm_names(runs: Sequence[TrainingRun]) -> list[str]:
+    """Return a name for each run, by the settings that tell arms apart.
 
-
-def _arms(runs: Sequence[TrainingRun]) -> dict[Path, str]:
-    """Return folder -> augmentation, with those settings in which such runs differ."""
-    alike = defaultdict(list)
+    An augmentation that all runs share is not named.
+    """
+    keys = varied_keys(runs, given=GROUP)
+    names = []
     for run in runs:
-        alike[_group(run), run.summary.augmentation].append(run)
-    arms = {}
-    for (_, name), members in alike.items():
-        settings = [dict(_leaves(run.summary.recipe)) for run in members]
-        keys = dict.fromkeys(key for values in settings for key in values)
-        varied = [k for k in keys if len({json.dumps(s.get(k)) for s in settings}) > 1]
-        for run, values in zip(members, settings, strict=True):
-            texts = [f"{key.rpartition('.')[2]} {_short(values.get(key))}" for key in varied]
-            arms[run.folder] = " · ".join([name, *texts])
-    return arms
+        name = without_paths(named(run, keys)) or run.summary.augmentation
+        names.append(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")
+    return names
 
 
-def _leaves(recipe: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and values of a recipe without its seeds."""
-    if not isinstance(recipe, dict):
-        yield prefix, recipe
-        return
-    for key, value in recipe.items():
-        if key != "seed":
-            yield from _leaves(value, f"{prefix}.{key}".lstrip("."))
+def is_baseline(run: TrainingRun) -> bool:
+    """Return whether a run trains without any augmentation."""
+    return run.summary.augmentation == CONTROL
 
 
-def _short(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else without_paths(str(value))
-    return text if len(text) <= 24 else f"{text[:23]}…"
+def _store(run: TrainingRun) -> Path | None:
+    store = run.value("paths.store")
+    return Path(store) if isinstance(store, str) else None
 
 
-def _order(run: NamedRun) -> tuple[Any, ...]:
+def _order(run: NamedRun) -> tuple[object, ...]:
     """Sort by group; the control first, then single methods, then combinations; then by seed."""
     summary = run.record.summary
     name = summary.augmentation
@@ -110,26 +110,26 @@ def header_of(experiment: str | None, folder: Path) -> dict[str, str]:
         experiment: Its name; sweep/<name>.yaml or exp/<name>.yaml may open with these words.
         folder: Its folder of documents, whose README may hold the question.
     """
-    said: dict[str, str] = {}
+    facts: dict[str, str] = {}
     files = [conf_folder() / group / f"{experiment}.yaml" for group in ("sweep", "exp")]
     for file in files:
         if file.is_file():
-            said |= _header(file.read_text())
+            facts |= _header(file.read_text())
             break
     readme = folder / "README.md"
     if readme.is_file() and (match := IN_README.search(readme.read_text())):
-        said["Question"] = " ".join(match[1].split())
-    return said
+        facts["Question"] = " ".join(match[1].split())
+    return facts
 
 
 def _header(text: str) -> dict[str, str]:
-    said: dict[str, list[str]] = {}
+    facts: dict[str, list[str]] = {}
     last: list[str] = []
     for line in text.splitlines():
         if not line.startswith("#"):
             break
         if match := HEADER.match(line):
-            last = said.setdefault(match[1], [match[2].strip()])
+            last = facts.setdefault(match[1], [match[2].strip()])
         elif not line.startswith("# @"):
             last.append(line.lstrip("# ").strip())
-    return {key: ("\n" if key == "Command" else " ").join(lines) for key, lines in said.items()}
+    return {key: ("\n" if key == "Command" else " ").join(lines) for key, lines in facts.items()}

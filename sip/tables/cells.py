@@ -9,8 +9,8 @@ import numpy as np
 
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun
+from sip.records.varied import plain
 from sip.tables.layout import MEAN, TableLayout
-from sip.tables.query import plain
 from sip.tables.statistics import (
     LEVEL,
     Difference,

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun
-from sip.tables.query import plain
+from sip.records.varied import plain
 
 AUTO = "auto"  # as rows, columns or control: chosen from the runs
 PARTS = "parts"  # as control: the arms that a combination is made of

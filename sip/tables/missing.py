@@ -3,15 +3,18 @@
 A command is that of the nearest finished run, changed by the cell's keys.
 """
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sip.records.read import TrainingRun
+from sip.records.read import GENERATION, TrainingRun
+from sip.records.varied import plain
 from sip.tables.cells import Place, TableCell
 from sip.tables.layout import MEAN, TableLayout
-from sip.tables.query import plain
+
+NO_AUGMENTATION = "none"
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ def command(
         changes += _changes(key, value, donors[0] if donors else None)
     names = {_name(change) for change in [*changes, "seed=", "experiment=", "+sweep="]}
     kept = [text for text in nearest.summary.overrides if not _replaced(_name(text), names)]
+    if row.split(", ")[0] == NO_AUGMENTATION:  # settings of the generation are without effect
+        kept = [text for text in kept if re.split("[./@]", _name(text))[0] not in GENERATION]
     kept += [f"experiment={experiment}"] if experiment else []
     listed = ",".join(map(str, seeds))
     several = ["-m"] if "," in listed else []

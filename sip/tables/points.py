@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun
+from sip.records.varied import plain
 from sip.tables.layout import flat, names
-from sip.tables.query import plain, require_keys, require_metric
+from sip.tables.query import require_keys, require_metric
 from sip.tables.statistics import Estimate, estimate
 
 

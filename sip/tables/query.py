@@ -6,6 +6,7 @@ from typing import Any
 
 from sip.core.errors import UserError
 from sip.records.read import SHORT, TrainingRun, runs_of
+from sip.records.varied import plain
 
 
 def select_runs(
@@ -58,12 +59,3 @@ def require_metric(runs: Iterable[TrainingRun], name: str) -> None:
     if all(run.metric(name) is None for run in runs):
         known = sorted({*SHORT, *(key for run in runs for key in run.summary.metrics)})
         raise UserError(f"tables: no run has the metric {name!r}; there are {', '.join(known)}")
-
-
-def plain(value: Any) -> str:
-    """Return a value as tables show it and configurations write it; "-" for None."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)

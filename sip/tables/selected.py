@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun
+from sip.records.varied import plain
 from sip.tables.layout import TableLayout
-from sip.tables.query import plain
 
 Setting = tuple[str, ...]  # the values of the chosen keys, as tables write them
 

@@ -18,8 +18,9 @@ from sip.core.errors import DamagedError, UserError
 from sip.core.spread import spread
 from sip.records.files import ListedImage, listed_image
 from sip.records.read import TrainingRun
+from sip.records.varied import plain
 from sip.tables.layout import flat
-from sip.tables.query import plain, require_keys
+from sip.tables.query import require_keys
 
 Setting = tuple[str, str]  # value of the outer key, of the inner one
 

@@ -39,13 +39,13 @@ def test_question_table_cost_commands_and_environment_are_there(text: str) -> No
     assert "<b>+10.00 ± 0.00<small> p &lt; 0.001" in text  # its interval leaves out 0
     assert "+1.00 ± 2.48" in text and "<b>+1.00" not in text
     assert "Vendi score" in text and "5.250" in text and "generated/own" in text
-    assert "sip, sip_cutmix" in text  # one column: they train on the same images
-    assert ">90.0<" in text and ">11.0<" in text  # seconds of drawing, and of training a run
+    assert "sip, sip_cutmix" in text  # one line: they train on the same images
+    assert ">90.0<" in text and ">11.0<" in text  # seconds of generation, and of training a run
     assert "python -m sip.train seed=2 paths.store=store" in text
     assert "2.15.0" in text and "c0ffeec0ffee" in text
 
 
-def test_every_image_says_how_it_was_drawn(text: str) -> None:
+def test_every_image_says_how_it_was_generated(text: str) -> None:
     data = data_of(text)
     assert data["total"] == len(data["images"]) == 12
     first = next(p for p in data["images"] if p["sample_id"] == "001" and p["variant"] == 0)
@@ -102,11 +102,68 @@ def test_the_number_of_images_is_bounded(root: Path) -> None:
     assert all(address.startswith("data:image/png") for address in data["sources"].values())
 
 
-def test_an_experiment_that_draws_nothing_has_no_gallery(tmp_path: Path) -> None:
+def test_an_experiment_that_generates_nothing_has_no_gallery(tmp_path: Path) -> None:
     make_run(tmp_path, "none", 0, quality=[])
     text = write_page(tmp_path).read_text()
     assert 'id="images"' not in text and "70.00" in text
-    assert "There is no arm without" not in text or "compare" in text
+    assert "Only one arm has a result; there is nothing to compare." in text
+    assert all(f"<dd>1</dd><dt>{noun}</dt>" in text for noun in ("run", "arm", "seed"))
+
+
+def test_a_diverged_run_and_a_missing_baseline_are_on_the_page(tmp_path: Path) -> None:
+    for seed in range(3):
+        accuracy = float("nan") if seed == 1 else 0.8
+        make_run(tmp_path, "sip", seed, test_accuracy=accuracy)
+        make_run(tmp_path, "sip_cutmix", seed)
+    text = write_page(tmp_path).read_text()
+    assert "diverged</span> sip, seed 1: the test accuracy is not a number." in text
+    assert "No run without augmentation is here; differences are to the first arm." in text
+    assert "sip.train -m augmentation=none backbone=resnet50 seed=0,1,2</pre>" in text
+
+
+def test_damaged_runs_are_a_line_each_and_do_not_prevent_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for seed in range(3):
+        make_run(tmp_path, "none", seed)
+        make_run(tmp_path, "sip", seed)
+    runs = tmp_path / "runs"
+    (runs / "resnet50-none-seed0" / "summary.json").write_text("{")
+    (runs / "resnet50-none-seed1" / "config.yaml").write_text("- a")
+    (runs / "resnet50-sip-seed0" / "images.parquet").write_bytes(b"PAR1")
+    (runs / "resnet50-sip-seed1" / "predictions.parquet").write_bytes(b"PAR1")
+    (runs / "resnet50-sip-seed2" / "metrics.csv").write_bytes(b"\x00step")
+    text = write_page(tmp_path).read_text()
+    shown = capsys.readouterr().out.splitlines()
+    names = ("none-seed0/summary.json", "none-seed1/config.yaml", "sip-seed0/images.parquet",
+             "sip-seed1/predictions.parquet")  # fmt: skip
+    for name in names:
+        (line,) = [line for line in shown if name in line]
+        assert line.startswith("left out: ")
+    assert str(tmp_path) not in text and text.count("the run is damaged: delete its folder") == 4
+    assert "71.00" in text and "72.00" not in text  # of none only seed 2 is left
+
+
+SPANS = ['[["a", NaN]]', "[[", "[" * 100_000, "[1, 2]", '{"a": 1}', "[[[[", "3"]
+
+
+@pytest.mark.parametrize("spans", SPANS, ids=[text[:12] for text in SPANS])
+def test_spans_that_are_no_spans_are_none(tmp_path: Path, spans: str) -> None:
+    folder = make_run(tmp_path, "sip", 0)
+    table = pq.read_table(folder / "images.parquet")
+    for name in ("spans", "candidates"):
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array([spans] * len(table)))
+    pq.write_table(table, folder / "images.parquet")
+    images = data_of(write_page(tmp_path).read_text())["images"]
+    assert len(images) == 12 and all(i["spans"] == i["candidates"] == [] for i in images)
+
+
+def test_columns_that_lack_are_a_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = make_run(tmp_path, "sip", 0)
+    pq.write_table(pa.table({"kind": ["generated"]}), folder / "images.parquet")
+    write_page(tmp_path)
+    assert "images.parquet: must have the columns id, sample_id" in capsys.readouterr().out
 
 
 def test_images_that_are_gone_leave_a_gap(tmp_path: Path) -> None:
@@ -118,15 +175,17 @@ def test_images_that_are_gone_leave_a_gap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["../data/0.png", "/etc/hostname", "../../secret.png"])
-def test_a_run_cannot_have_files_outside_of_the_store_shown(tmp_path: Path, file: str) -> None:
-    """The page and a contact sheet refuse them; both read images through `sip.records.files`."""
+def test_a_run_cannot_have_files_outside_of_the_store_shown(
+    tmp_path: Path, file: str, capsys: pytest.CaptureFixture
+) -> None:
+    """Both the page and a contact sheet read images through `sip.records.files`."""
     images = make_run(tmp_path, "sip", 0) / "images.parquet"
     table = pq.read_table(images)
     rows = [row | ({"file": file} if row["variant"] == 0 else {}) for row in table.to_pylist()]
     pq.write_table(pa.Table.from_pylist(rows, table.schema), images)
-    with pytest.raises(UserError, match="file: must be a path in the store .*, got ") as caught:
-        write_page(tmp_path)
-    assert "\n" not in str(caught.value)
+    text = write_page(tmp_path).read_text()
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "left out: " in line]
+    assert "file: must be a path in the store" in line and 'id="images"' not in text
     sheet = Sheet.of(OmegaConf.load(conf_folder() / "figure" / "sheet.yaml"))
     with pytest.raises(UserError, match="file: must be a path in the store"):
         grid(runs_of(tmp_path / "runs", None), replace(sheet, outer="seed", inner=None))
@@ -182,9 +241,8 @@ def test_many_arms_are_held_to_more(tmp_path: Path) -> None:
         for arm, values in accuracy.items()
         for seed, one in enumerate(values)
     ]
-    group = "resnet50 on digits, 5 shots a class"
-    few = {arm.name: arm for arm in groups(runs[:6])[group]}
-    many = {arm.name: arm for arm in groups(runs)[group]}
+    few = {arm.name: arm for arm in groups(runs[:6])[0].arms}
+    many = {arm.name: arm for arm in groups(runs)[0].arms}
     plain = stats.ttest_rel(accuracy["sip"], accuracy["none"]).pvalue
     assert few["sip"].holm_p == pytest.approx(plain) and few["sip"].is_clear
     assert many["sip"].holm_p == pytest.approx(3 * plain) and not many["sip"].is_clear

@@ -1,5 +1,6 @@
 """Which runs belong together, and what they are called."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,59 +10,90 @@ from sip.report.images import ReportImage, choose
 from sip.report.results import groups
 from sip.report.runs import find_runs, header_of
 from tests.records.made_up import generation_summary, write_run
-from tests.report.made_up import make_run
+from tests.report.made_up import make_run, make_sweep
 
 
-def test_arms_are_named_by_what_was_varied(tmp_path: Path) -> None:
-    for number, noise in enumerate((0.3, 0.7)):
-        for seed in range(2):
-            recipe = {"seed": seed, "offline": {"prompts": {"noise_rate": noise}, "class": "X"}}
-            folder = make_run(tmp_path, "sip", seed, recipe=recipe, fingerprint=f"{number}{seed}")
-            folder.rename(f"{folder}-{number}")
+def test_arms_are_named_by_their_choices(tmp_path: Path) -> None:
+    runs = find_runs(make_sweep(tmp_path), "nxg", None, [])
+    names = list(dict.fromkeys(run.arm for run in runs))
+    assert names == [
+        "noise rate 0.3, guidance constant 7.5",
+        "noise rate 0.3, guidance quadratic",
+        "noise rate 0.7, guidance constant 7.5",
+        "noise rate 0.7, guidance quadratic",
+    ]
     make_run(tmp_path, "none", 0)
-    runs = find_runs(tmp_path / "runs", None, None)
-    assert [run.arm for run in runs] == ["none", *["sip · noise_rate 0.3"] * 2,
-                                         *["sip · noise_rate 0.7"] * 2]  # fmt: skip
-    arms = groups(runs)["resnet50 on pets, 2 shots a class"]
-    assert [len(arm.runs) for arm in arms] == [1, 2, 2]
+    runs = find_runs(tmp_path / "runs", None, None, [])
+    assert runs[0].arm == "none" and runs[1].arm == f"sip, {names[0]}"
+    (group,) = groups(runs)
+    assert [len(arm.runs) for arm in group.arms] == [1, 3, 3, 3, 3]
+
+
+def test_a_baseline_that_is_missing_has_its_command(tmp_path: Path) -> None:
+    (group,) = groups(find_runs(make_sweep(tmp_path), "nxg", None, []), "nxg")
+    assert group.control is group.arms[0] and group.control.difference is None
+    words = shlex.split(group.baseline_command or "")
+    assert words[:4] == ["python", "-m", "sip.train", "-m"]
+    assert sorted(words[4:]) == [
+        "augmentation=none", "backbone=resnet50", "experiment=nxg", "seed=0,1,2",
+    ]  # fmt: skip
+    for seed in range(2):
+        make_run(tmp_path, "none", seed)
+    (group,) = groups(find_runs(tmp_path / "runs", None, None, []))
+    assert group.baseline_command is None and group.control is group.arms[0]
+    assert group.control.name == "none" and len(group.control.runs) == 2
+
+
+def test_a_diverged_run_is_left_out_of_the_numbers(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(tmp_path, "none", seed)
+        accuracy = float("nan") if seed == 1 else 0.8
+        make_run(tmp_path, "sip", seed, test_accuracy=accuracy)
+        make_run(tmp_path, "sip_cutmix", seed, test_accuracy=float("nan"))
+    (group,) = groups(find_runs(tmp_path / "runs", None, None, []))
+    none, sip, lost = group.arms
+    assert sip.diverged == [1] and sip.values == [80.0, 80.0] and none.diverged == []
+    assert sip.difference is not None and sip.difference.estimate.num == 2
+    assert lost.accuracy is None and lost.difference is None and lost.diverged == [0, 1, 2]
 
 
 def test_two_runs_of_one_cell_are_refused(tmp_path: Path) -> None:
     make_run(tmp_path, "sip", 0).rename(tmp_path / "runs" / "twin")
     make_run(tmp_path, "sip", 0)
     with pytest.raises(UserError, match="one run of sip and seed 0, got twin and resnet50"):
-        groups(find_runs(tmp_path / "runs", None, None))
+        groups(find_runs(tmp_path / "runs", None, None, []))
 
 
 def test_folders_that_are_no_training_run_are_left_alone(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "none", 0)
     write_run(tmp_path / "runs" / "generate-digits", generation_summary())
-    assert [run.record.folder for run in find_runs(tmp_path / "runs", "trial", None)] == [folder]
+    found = find_runs(tmp_path / "runs", "trial", None, damaged := [])
+    assert [run.record.folder for run in found] == [folder] and damaged == []
 
 
 def test_the_question_comes_from_the_header_of_the_sweep(tmp_path: Path) -> None:
-    said = header_of("arms", tmp_path)
-    assert said["Question"] == "how do the arms compare, seed by seed, with one backbone?"
-    assert said["Command"].splitlines()[1] == "python -m sip.tables experiment=main"
+    header = header_of("arms", tmp_path)
+    assert header["Question"] == "how do the arms compare, seed by seed, with one backbone?"
+    assert header["Command"].splitlines()[1] == "python -m sip.tables experiment=main"
     assert header_of("unheard_of", tmp_path) == {}
 
 
-def drawn(number: int, status: str, label: int, arm: str) -> ReportImage:
+def generated(number: int, status: str, label: int, arm: str) -> ReportImage:
     row = {"id": f"{number:03d}", "sample_id": f"{number}", "status": status, "label": label}
     row |= {"noise_rate": 0.5, "variant": 0, "label_similarity": number / 1000}
     return ReportImage(row, None, None, {arm: None})
 
 
 def test_the_choice_is_spread_over_classes_and_arms() -> None:
-    many = [drawn(n, "ok", 0, "a") for n in range(300)]
-    many += [drawn(300 + n, "ok", 1, "b") for n in range(5)]
-    many += [drawn(400 + n, "failed", 0, "a") for n in range(90)]
+    many = [generated(n, "ok", 0, "a") for n in range(300)]
+    many += [generated(300 + n, "ok", 1, "b") for n in range(5)]
+    many += [generated(400 + n, "failed", 0, "a") for n in range(90)]
     chosen = choose(many, 40)
     assert len(chosen) == 40
-    of = {view: [one for one in chosen if view in one.views] for view in
-          ("spread", "worst", "left out")}  # fmt: skip
+    views = ("spread", "worst", "left out")
+    of = {view: [image for image in chosen if view in image.views] for view in views}
     assert [len(of[view]) for view in of] == [30, 10, 10]
-    assert sum(one.row["label"] == 1 for one in of["spread"]) == 5  # the rare class, in full
-    assert {one.row["id"] for one in of["worst"]} == {f"{n:03d}" for n in range(10)}
-    assert max(int(one.row["id"]) for one in of["left out"]) == 481  # from all over
+    assert sum(image.row["label"] == 1 for image in of["spread"]) == 5  # the rare class, in full
+    assert {image.row["id"] for image in of["worst"]} == {f"{n:03d}" for n in range(10)}
+    assert max(int(image.row["id"]) for image in of["left out"]) == 481  # from all over
     assert choose([], 40) == []

@@ -1,0 +1,119 @@
+"""Which settings tell runs apart, and how to name a run by them."""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sip.records.read import TrainingRun
+
+NAMED = ("augmentation", "backbone", "dataset")  # more telling than their parts
+# Of the configuration, what cannot change a result; seeds are told apart by the run's own.
+WITHOUT_EFFECT = (
+    *("experiment", "seed", "debug", "plan", "retry", "train", "metrics"),
+    *("paths", "runtime", "logger", "trainer"),
+)
+LAST = "profile"  # only gives values to other keys
+
+
+def varied_keys(
+    runs: Iterable[TrainingRun], first: Sequence[str] = (), given: Sequence[str] = ()
+) -> list[str]:
+    """Return as few keys as tell runs with unlike settings apart; seeds are no settings.
+
+    A key that follows from others, such as the scale of a guidance rule from the choice of the
+    rule, is left out.
+
+    Args:
+        runs: Of one comparison.
+        first: Keys to prefer, such as those that a sweep varied.
+        given: Keys that are known already; they are not returned.
+    """
+    runs = list(runs)
+    seeds = [run.summary.seed for run in runs]
+    names: list[tuple[Hashable, ...]] = [tuple(run.value(key) for key in given) for run in runs]
+    chosen: list[str] = []
+    for key in _candidates(runs, first):
+        if key in given:
+            continue
+        values = [run.value(key) for run in runs]
+        is_seed = key.rpartition(".")[2] == "seed" and key not in first
+        if is_seed and _follows(values, [(seed,) for seed in seeds]):
+            continue
+        if not _follows(values, names):
+            chosen.append(key)
+            names = [(*name, value) for name, value in zip(names, values, strict=True)]
+    return chosen
+
+
+def named(run: TrainingRun, keys: Sequence[str]) -> str:
+    """Return a run's values of these keys in words, such as "noise rate 0.3, guidance constant".
+
+    Keys that play no part in the run are left out. A choice with a single number is named with it.
+    """
+    texts, told = [], set()
+    for key in keys:
+        value = run.value(key)
+        if value is None or key in told:
+            continue
+        text = plain(value)
+        if "/" in key and (only := _only_number(run, key)):
+            text += f" {plain(run.value(only))}"
+            told.add(only)
+        word = key.replace("/", ".").rpartition(".")[2].replace("_", " ")
+        texts.append(text if key in NAMED else f"{word} {text}")
+    return ", ".join(texts)
+
+
+def plain(value: Any) -> str:
+    """Return a value as tables show it and configurations write it; "-" for None."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def known_keys(runs: Iterable[TrainingRun]) -> list[str]:
+    """Return every key that a run has a value for: of summary, choices and configuration."""
+    keys: dict[str, None] = {}
+    for run in runs:
+        keys |= dict.fromkeys([*vars(run.summary), *run.summary.choices, *_leaves(run.config)])
+    return [key for key in keys if any(run.value(key) is not None for run in runs)]
+
+
+def _candidates(runs: Sequence[TrainingRun], first: Sequence[str]) -> list[str]:
+    """Return the keys that may differ, the more telling ones first."""
+    typed = [text.lstrip("+~").partition("=")[0] for run in runs for text in run.summary.overrides]
+    groups = [key for run in runs for key in run.summary.choices]
+    leaves = [key for run in runs for key in _leaves(run.config)]
+    leaves.sort(key=lambda key: key.startswith(LAST))
+    keys = dict.fromkeys([*NAMED, *first, *typed, *groups, *leaves, "commit"])
+    return [key for key in keys if key.replace("/", ".").split(".")[0] not in WITHOUT_EFFECT]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _follows(values: Sequence[Hashable], names: Sequence[tuple[Hashable, ...]]) -> bool:
+    """Return whether runs of one name have one value."""
+    known: dict[tuple[Hashable, ...], Hashable] = {}
+    return all(
+        known.setdefault(name, value) == value for name, value in zip(names, values, strict=True)
+    )
+
+
+def _only_number(run: TrainingRun, group: str) -> str | None:
+    """Return the key of the only setting of a choice, if it is a number; None otherwise."""
+    node: Any = run.config
+    for part in group.split("/"):
+        node = node.get(part) if isinstance(node, dict) else None
+    if not isinstance(node, dict):
+        return None
+    settings = [key for key in node if key != "_target_" and node[key] is not None]
+    if len(settings) != 1 or not isinstance(node[settings[0]], int | float):
+        return None
+    return f"{group.replace('/', '.')}.{settings[0]}"
