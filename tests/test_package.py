@@ -16,7 +16,17 @@ hatchling = pytest.importorskip("hatchling.build", reason="pip install '.[test]'
 
 ROOT = Path(__file__).parents[1]
 MAX_BYTES = 16e6  # the miniature weights are nearly all of it
-JOBS = ("train", "generate", "export", "tables", "report", "benchmark", "evaluate", "doctor")
+JOBS = (
+    "train",
+    "generate",
+    "export",
+    "tables",
+    "report",
+    "benchmark",
+    "evaluate",
+    "predict",
+    "doctor",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,21 @@
-"""A trained classifier at work: image files in, probabilities out."""
+"""Trained classifiers at work: image files in, logits out."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sip.backbone.saved import SavedClassifier
 from sip.classifier.loading import decode
+from sip.core.errors import UserError
+from sip.core.threads import prefetch
+from sip.device.batch_size import Halving
 from sip.store.fill import cut
 
-BATCH = 64  # images
+BATCH_SIZE = 64
+AHEAD = 2  # batches that are read and wait
 
 
 class Predictor:
@@ -19,22 +24,25 @@ class Predictor:
     Args:
         saved: What a run stored; it also says how images become its input.
         device: Of torch.
-        num_workers: Threads that read images.
     """
 
-    def __init__(self, saved: SavedClassifier, device: str, num_workers: int = 2) -> None:
+    def __init__(self, saved: SavedClassifier, device: str) -> None:
         self.network = saved.network().to(device)
-        self.class_names, self.size = saved.class_names, saved.input_size
+        self.class_names, self.size, self.device = saved.class_names, saved.input_size, device
         mean, std = saved.normalisation
         self.mean = torch.tensor(mean).view(3, 1, 1)
         self.std = torch.tensor(std).view(3, 1, 1)
-        self.device, self.num_workers = device, num_workers
+        self.fitting = Halving("classifier", "device=cpu")
 
     @torch.inference_mode()
-    def logits(self, images: np.ndarray) -> torch.Tensor:
+    def logits(self, images: np.ndarray) -> Tensor:
         """Return (N, classes), float32, on the CPU, of images (N, 3, size, size), uint8."""
-        pixels = (torch.from_numpy(images).float() / 255 - self.mean) / self.std
-        return self.network(pixels.to(self.device)).float().cpu()
+
+        def work(part: slice) -> Tensor:
+            pixels = (torch.from_numpy(images[part]).float() / 255 - self.mean) / self.std
+            return self.network(pixels.to(self.device)).float().cpu()
+
+        return torch.stack(self.fitting(work, len(images)))
 
     def __call__(self, paths: Sequence[str]) -> np.ndarray:
         """Return the probabilities, (N, classes), float32, of image files.
@@ -42,10 +50,65 @@ class Predictor:
         Raises:
             UserError: One cannot be read.
         """
-        return np.concatenate(list(self._batches(paths)))
+        seen = list(batches([self], paths))
+        for batch in seen:
+            batch.require_all()
+        return torch.cat([batch.logits[0].softmax(1) for batch in seen]).numpy()
 
-    def _batches(self, paths: Sequence[str]) -> Iterator[np.ndarray]:
-        with ThreadPoolExecutor(self.num_workers) as threads:
-            for batch in cut(paths, BATCH):
-                images = list(threads.map(lambda path: decode(path, self.size), batch))
-                yield self.logits(np.stack(images)).softmax(1).numpy()
+
+@dataclass(frozen=True)
+class Batch:
+    """What classifiers say about some image files.
+
+    Attributes:
+        paths: Of those that could be read.
+        logits: Of each classifier, (len(paths), classes), float32.
+        broken: Path -> why it could not be read.
+    """
+
+    paths: list[str]
+    logits: list[Tensor]
+    broken: dict[str, str]
+
+    def require_all(self) -> None:
+        """Check that all could be read.
+
+        Raises:
+            UserError: One could not; says why.
+        """
+        for reason in self.broken.values():
+            raise UserError(reason)
+
+
+def batches(
+    predictors: Sequence[Predictor],
+    paths: Sequence[str],
+    batch_size: int = BATCH_SIZE,
+    num_workers: int = 2,
+) -> Iterator[Batch]:
+    """Yield what classifiers say about image files, in order, while the next ones are read.
+
+    Args:
+        batch_size: Images at a time; halved if they do not fit into the device's memory.
+        num_workers: Threads that read images.
+    """
+    sizes = {predictor.size for predictor in predictors}
+
+    def read(batch: Sequence[str]) -> tuple[list[str], list[dict[int, np.ndarray]], dict[str, str]]:
+        readable, images, broken = [], [], {}
+        for path in batch:
+            try:
+                images.append({size: decode(path, size) for size in sizes})
+                readable.append(path)
+            except UserError as error:
+                broken[path] = str(error)
+        return readable, images, broken
+
+    with prefetch(iter(cut(paths, batch_size)), read, num_workers, AHEAD) as ready:
+        for _, (readable, images, broken) in ready:
+            logits = [
+                predictor.logits(np.stack([image[predictor.size] for image in images]))
+                for predictor in predictors
+                if images
+            ]
+            yield Batch(readable, logits, broken)

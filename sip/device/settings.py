@@ -116,8 +116,8 @@ def _of(kind: Any, place: str, node: Mapping[str, Any]) -> Any:
         raise error.below(place) from None
 
 
-def device(choice: str) -> str:
-    """Return the torch device that `runtime.device` names.
+def device(choice: str, key: str = "runtime.device") -> str:
+    """Return the torch device that a key of the configuration names.
 
     Raises:
         UserError: A GPU is asked for and there is none.
@@ -129,13 +129,13 @@ def device(choice: str) -> str:
     try:
         torch.device(choice)
     except (RuntimeError, TypeError):
-        raise refuse("runtime.device", "auto, cpu, cuda or cuda:0 and so on", choice) from None
+        raise refuse(key, "auto, cpu, cuda or cuda:0 and so on", choice) from None
     if choice.startswith("cuda") and not torch.cuda.is_available():
         raise refuse(
-            "runtime.device",
+            key,
             "a device that torch sees",
             choice,
-            f"torch {torch.__version__} sees no GPU: use runtime.device=cpu, or install torch for "
+            f"torch {torch.__version__} sees no GPU: use {key}=cpu, or install torch for "
             "the CUDA version of your driver",
         )
     return choice

@@ -184,8 +184,7 @@ def _sift(job: TrainJob, images: list[StoredImage], splits: Splits, stages: Stag
             lambda folder: fit(job, PLAIN, [], splits, folder, []),
             stages,
         )
-        runtime = Runtime.of(job.config.runtime)
-        return Predictor(SavedClassifier(folder), runtime.device, runtime.num_workers)
+        return Predictor(SavedClassifier(folder), Runtime.of(job.config.runtime).device)
 
     return sift(job.offline, images, job.dataset.class_names, stages, control)
 
