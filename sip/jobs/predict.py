@@ -3,6 +3,7 @@
 import glob
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +11,7 @@ from sip.backbone.saved import SavedClassifier
 from sip.core.component import component, refuse
 from sip.core.errors import UserError
 from sip.core.files import atomic_file, plain_disk_errors
-from sip.core.image_io import size_of
+from sip.core.image_io import look_at
 from sip.core.interrupt import graceful
 from sip.core.progress import progress, say
 from sip.core.ranges import Count
@@ -97,7 +98,9 @@ def predict(options: Options) -> "pd.DataFrame":
             raise UserError(f"run: must be runs with the same classes, got {run} {difference}")
     files = find_images(options.images)
     if options.broken == "refuse":
-        _refuse([file for file in files if size_of(file) == (0, 0)], len(files))
+        with ThreadPoolExecutor(options.num_workers) as threads:
+            looks = zip(files, threads.map(look_at, files), strict=True)
+            _refuse([file for file, look in looks if look.error], len(files))
     on = device(options.device, "device")
     predictors = [Predictor(classifier, on) for classifier in saved]
     rows: list[dict[str, Any]] = []
