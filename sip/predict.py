@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 def task(config: "DictConfig") -> None:
     """Classify images with the classifier of a run."""
     from sip.core.text import counted
-    from sip.jobs.predict import Options, predict
+    from sip.jobs.predict import PredictOptions, predict
 
-    options = Options.of(config)
+    options = PredictOptions.of(config)
     table = predict(options)
     if options.output is None:
         table.to_csv(sys.stdout, index=False)

@@ -57,7 +57,7 @@ class Predictor:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Classified:
     """What classifiers say about some image files.
 
     Attributes:
@@ -85,7 +85,7 @@ def batches(
     paths: Sequence[str],
     batch_size: int = BATCH_SIZE,
     num_workers: int = 2,
-) -> Iterator[Batch]:
+) -> Iterator[Classified]:
     """Yield what classifiers say about image files, in order, while the next ones are read.
 
     Args:
@@ -111,4 +111,4 @@ def batches(
                 for predictor in predictors
                 if images
             ]
-            yield Batch(readable, logits, broken)
+            yield Classified(readable, logits, broken)

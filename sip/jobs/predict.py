@@ -32,7 +32,7 @@ WRITERS: dict[str, Callable[[Any, Path], Any]] = {
 
 
 @component
-class Options:
+class PredictOptions:
     """What `conf/predict.yaml` says.
 
     Attributes:
@@ -56,7 +56,7 @@ class Options:
     num_workers: Count
 
     @classmethod
-    def of(cls, node: Mapping[str, Any]) -> "Options":
+    def of(cls, node: Mapping[str, Any]) -> "PredictOptions":
         """Return the options of a configuration; its `files` are the images.
 
         Raises:
@@ -74,7 +74,7 @@ class Options:
             raise refuse("output", f"a file ending in {', '.join(WRITERS)}", self.output)
 
 
-def predict(options: Options) -> "pd.DataFrame":
+def predict(options: PredictOptions) -> "pd.DataFrame":
     """Classify the images; write the table, if a file is given, and return it.
 
     Returns:

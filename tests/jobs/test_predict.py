@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from sip.core.errors import UserError
-from sip.jobs.predict import Options, find_images, predict
+from sip.jobs.predict import PredictOptions, find_images, predict
 from tests.classifier.made_up import NAMES, Splits, make_splits, run
 from tests.commands import run_module
 
@@ -32,9 +32,9 @@ def runs(splits: Splits, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
     return folders
 
 
-def options(**changed: object) -> Options:
+def options(**changed: object) -> PredictOptions:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return Options.of({**compose("predict"), **changed})
+        return PredictOptions.of({**compose("predict"), **changed})
 
 
 def stored(folder: Path) -> pd.DataFrame:
