@@ -24,6 +24,7 @@ def task(config: "DictConfig") -> None:
         run=Path(config.run),
         output=Path(config.output),
         format=config.format,
+        parts=[config.parts] if isinstance(config.parts, str) else list(config.parts or []),
         originals=config.originals,
         link=config.link,
         per_file=config.per_file,

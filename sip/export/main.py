@@ -1,7 +1,7 @@
 """From a finished run to a folder: all of it appears at once, or nothing does."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,21 @@ from sip.core.errors import UserError
 from sip.core.files import CANNOT_WRITE
 from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import progress
-from sip.export import image_folder, parquet, tar_shards
+from sip.dataset.base import Split
+from sip.dataset.files import PARTS
 from sip.export.card import card
+from sip.export.formats.base import ExportPart, ImageFormat
+from sip.export.formats.datasets import DatasetsFormat
+from sip.export.formats.image_folder import ImageFolderFormat
+from sip.export.formats.webdataset import WebDatasetFormat
 from sip.export.source import ExportImage, Source
 
-FORMATS = ("image_folder", "webdataset", "datasets")
+FORMATS: dict[str, type[ImageFormat]] = {
+    "image_folder": ImageFolderFormat,
+    "webdataset": WebDatasetFormat,
+    "datasets": DatasetsFormat,
+}
+ORIGINALS = ("none", "as_used", "copy")
 
 
 @dataclass(frozen=True)
@@ -25,8 +35,10 @@ class Options:
         run: Folder of a finished run.
         output: The folder to make; not there, or empty.
         format: One of `FORMATS`.
-        originals: Also export the real training images.
-        link: In an ImageFolder, hard links to the store's files in place of copies.
+        parts: Of the data set: train, with the generated images, val and test.
+        originals: Real images: "none" of them; "as_used", as the pipeline sees them (upright 8-bit
+            RGB; a file in which every program sees the same is copied); or "copy" of every file.
+        link: In an ImageFolder, hard links to files in place of copies.
         per_file: Images in a tar or Parquet file.
         store: Folder of the store; None for the one in the run's configuration.
     """
@@ -34,15 +46,28 @@ class Options:
     run: Path
     output: Path
     format: str
-    originals: bool
+    parts: Sequence[str]
+    originals: str
     link: bool
     per_file: int
     store: Path | None
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise UserError(f"format: must be one of {', '.join(FORMATS)}, got {self.format!r}")
-        if self.link and self.format != "image_folder":
+        for name, choices in (("format", tuple(FORMATS)), ("originals", ORIGINALS)):
+            if (value := getattr(self, name)) not in choices:
+                raise UserError(f"{name}: must be one of {', '.join(choices)}, got {value!r}")
+        parts: list[str] = list(self.parts)
+        if not parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
+            raise UserError(
+                f"parts: must be some of {', '.join(PARTS)}, each once, got {parts}; "
+                "for all of them say parts=[train,val,test]"
+            )
+        if parts != ["train"] and self.originals == "none":
+            raise UserError(
+                f"originals: must be as_used or copy for parts={parts}, got none; only train has "
+                "generated images"
+            )
+        if self.link and not FORMATS[self.format].has_links:
             raise UserError(
                 f"link: must be false for format={self.format}; only image_folder has links"
             )
@@ -54,23 +79,26 @@ def export(options: Options) -> Source:
     """Write a run's images, their provenance and a data card; return what was exported.
 
     Raises:
-        UserError: A image is damaged or missing, the output is not empty, or cannot be written.
+        UserError: An image is damaged or missing, the output is not empty, or cannot be written.
         Stopped: Got SIGINT or SIGTERM; nothing is left of the export.
     """
-    source = Source(options.run, options.store, options.originals)
+    parts = [part for part in PARTS if part in options.parts]
+    source = Source(options.run, options.store, parts, options.originals)
+    kind = FORMATS[options.format](source.class_names, options.per_file, options.link)
     with graceful(), suppress(_StopError), _whole(options.output) as folder:
         with progress("export", source.num, "image") as bar:
 
-            def images() -> Iterator[ExportImage]:
-                for image in source.images():
+            def images(part: Split) -> Iterator[ExportImage]:
+                for image in source.images(part):
                     if stop_requested():  # `graceful` says so in the end
                         raise _StopError
                     bar.update()
                     yield image
 
-            _write(images(), folder, source, options)
-        text = card(source, options.format, options.per_file)
-        (folder / "README.md").write_text(text, encoding="utf-8")
+            kind.write(
+                (ExportPart(part, source.num_of(part), images(part)) for part in parts), folder
+            )
+        (folder / "README.md").write_text(card(source, kind), encoding="utf-8")
     return source
 
 
@@ -78,21 +106,12 @@ class _StopError(Exception):
     """The export was asked to stop, and ends without a result."""
 
 
-def _write(images: Iterator[ExportImage], folder: Path, source: Source, options: Options) -> None:
-    if options.format == "image_folder":
-        image_folder.write(images, folder, source.class_names, options.link)
-    elif options.format == "webdataset":
-        tar_shards.write(images, folder, options.per_file)
-    else:
-        parquet.write(images, folder, source.class_names, source.num, options.per_file)
-
-
 @contextmanager
 def _whole(output: Path) -> Iterator[Path]:
     """Give an empty folder that becomes `output` at the end, and vanishes on an error."""
     output = output.absolute()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"output: expected a new or empty folder, {output} is there; name another")
+        raise UserError(f"output: must be a new or empty folder, got {output}; name another")
     folder = output.with_name(f".{output.name}.unfinished")
     try:
         folder.mkdir(parents=True)

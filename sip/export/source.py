@@ -2,37 +2,38 @@
 
 import hashlib
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from sip.core.errors import UserError
 from sip.core.hashing import digest
-from sip.core.tars import read_bytes, split_reference
+from sip.dataset.base import Split
+from sip.export.originals import FIX, Originals, as_used, fitting_suffix, original_name
+from sip.records.files import REMEDY, ListedImage, listed_image
 from sip.records.read import IMAGES, read_run
 from sip.records.summary import GenerationSummary
 
 ID_LENGTH = 24  # hex digits, as of an image_id
 ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")  # of a generated image: becomes a file's name
 MAX_CLASSES = 1_000_000
-SIGNATURES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
+GENERATED = (".png", ".jpg", ".webp")  # endings of generated images
 
 # Column -> (type, what it holds); the provenance of each image, in every format.
 COLUMNS = {
     "kind": ("string", "generated, or real for an original"),
+    "part": ("string", "train, val or test; generated images are all in train"),
     "id": ("string", "of the image"),
     "sample_id": ("string", "of the original in the source data set"),
     "label": ("int64", "class index"),
     "class_name": ("string", "class in words"),
     "sha256": ("string", "of the image's file"),
     "source_sha256": ("string", "of the original's content"),
+    "converted": ("bool", "whether an original was written again, as upright 8-bit RGB"),
     "variant": ("int64", "0, 1, ...: which of the images generated from this original"),
     "prompt": ("string", "the text that it was generated with"),
     "spans": ("string", "the same as JSON, [[text, weight], ...]; 1 is plain text"),
@@ -48,55 +49,59 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class ExportImage:
-    """A image to export.
+class ExportFile:
+    """The file of an exported image.
 
     Attributes:
-        name: File name without its ending; unique in the export.
-        file: Current place: a path, or a reference into a tar file.
-        expected: SHA-256 of the file; None for originals, whose data set has just hashed them.
-        facts: One value for each of `COLUMNS`, with "sha256" still to be filled in for originals.
+        data: Its bytes.
+        suffix: Ending of its name.
+        facts: One value for each of `COLUMNS`.
     """
 
-    name: str
-    file: str
-    expected: str | None
+    data: bytes
+    suffix: str
     facts: dict[str, Any]
 
-    def read(self) -> tuple[bytes, dict[str, Any]]:
-        """Return the file's bytes and the complete facts.
+
+@dataclass(frozen=True)
+class ExportImage:
+    """An image to export.
+
+    Attributes:
+        stem: Name that the file should have, without its ending.
+        suffix: Ending of its present name; "" for a generated image.
+        listed: Where it is, and what it must be.
+        is_converted: Whether it is written as the pipeline sees it, if its file differs.
+        facts: One value for each of `COLUMNS`; "sha256" and "converted" are still None.
+    """
+
+    stem: str
+    suffix: str
+    listed: ListedImage
+    is_converted: bool
+    facts: dict[str, Any]
+
+    def read(self) -> ExportFile:
+        """Return the file to write.
 
         Raises:
-            UserError: The file is missing, or is not what was generated.
+            UserError: The file is missing, is not the one of the run, or is no image.
         """
+        data, suffix, converted = self.listed.content(), self.suffix, False
         try:
-            data = read_bytes(self.file)
-        except (OSError, ValueError) as error:
+            if self.is_converted:
+                data, suffix, converted = as_used(data, suffix)
+            else:
+                suffix = fitting_suffix(data, suffix)
+            if self.listed.is_generated and suffix not in GENERATED:
+                raise ValueError(f"a generated image is a PNG, JPEG or WebP, got {suffix}")
+        except ValueError as error:
+            fix = REMEDY if self.listed.is_generated else FIX
             raise UserError(
-                f"export: cannot read the image {self.file}: {error}; {self._remedy()}"
+                f"export: cannot read the image {self.listed.file}: {error}; {fix}"
             ) from error
-        sha256 = hashlib.sha256(data).hexdigest()
-        if self.expected not in (None, sha256):
-            raise UserError(
-                f"export: the image {self.file} is damaged: its SHA-256 must be {self.expected}, "
-                f"got {sha256}; {self._remedy()}"
-            )
-        return data, self.facts | {"sha256": sha256}
-
-    def suffix(self, data: bytes) -> str:
-        """Return the ending of the file's name; members of tar files are known by their bytes."""
-        if split_reference(self.file) is None:
-            return Path(self.file).suffix.lower()
-        return next((suffix for start, suffix in SIGNATURES.items() if data.startswith(start)), "")
-
-    def _remedy(self) -> str:
-        if self.expected is None:
-            return "put the original back, or use originals=false"
-        tar = split_reference(self.file)
-        shard = Path(tar[0] if tar else self.file).parent
-        return (
-            f"delete the shard {shard} and generate it again: python -m sip.generate as for the run"
-        )
+        made = {"sha256": hashlib.sha256(data).hexdigest(), "converted": converted}
+        return ExportFile(data, suffix, self.facts | made)
 
 
 class Source:
@@ -105,12 +110,12 @@ class Source:
     Args:
         run: Its folder.
         store: Folder of the store; None for the one in the run's configuration.
-        originals: Also the real training images.
+        parts: Of the data set, those to export.
+        originals: "none" for generated images only, "as_used" or "copy" for real images too.
 
     Attributes:
         record: The run.
-        num: Images to export.
-        counts: Images to export by label and kind.
+        counts: Images to export by part, label and kind.
         failed: Images that could not be generated, by reason.
         rejected: Images that the run's filter took out, by reason.
 
@@ -118,33 +123,35 @@ class Source:
         UserError: It is no finished run, or the store or the data set is not there.
     """
 
-    def __init__(self, run: Path, store: Path | None, originals: bool) -> None:
+    def __init__(
+        self, run: Path, store: Path | None, parts: Sequence[Split], originals: str
+    ) -> None:
         for name in (IMAGES, "summary.json", "config.yaml"):
             if not (run / name).is_file():
                 raise UserError(
                     f"run: must be the folder of a finished run with {name}, got {run}; "
                     "name one with run=runs/<name>"
                 )
-        self.record, self.originals = read_run(run), originals
+        self.record, self.parts, self.originals = read_run(run), tuple(parts), originals
         self.store = (store or self.record.store).absolute()
-        self.counts: Counter[tuple[int, str]] = Counter()
+        self.real = Originals(self.record)
+        self.counts: Counter[tuple[str, int, str]] = Counter()
         self.failed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self._names: dict[int, str] = {}
-        self._hashes: dict[str, str] = {}  # of the originals, by sample_id
+        self._hashes: dict[str, dict[str, str]] = {}  # part -> sample_id -> that of the original
         try:
             self._look()
-        except (KeyError, TypeError, OSError, pa.ArrowException) as error:
-            said = " ".join(str(error).split())[:200]
+        except (KeyError, TypeError) as error:
             raise UserError(
-                f"export: expected the images of a run in {run}/{IMAGES} "
-                f"({type(error).__name__}: {said}); the run is damaged: run it again"
+                f"{run}/{IMAGES}: must list the images of a run ({type(error).__name__}: "
+                f"{error}); {REMEDY}"
             ) from error
         summary = self.record.summary
         if isinstance(summary, GenerationSummary):  # those too that never got onto the list
             self.failed = Counter(summary.failures)
-        if self.num == 0:
-            raise UserError(f"run: must have generated images, got none in {run}")
+        for part in self.parts:
+            self._require(part)
         if not self.store.is_dir():
             raise UserError(
                 f"store: must be a folder, got {self.store}; say where the store is with store=..."
@@ -152,45 +159,71 @@ class Source:
 
     @property
     def num(self) -> int:
-        """Return the number of images to export."""
+        """Number of images to export."""
         return self.counts.total()
+
+    def num_of(self, part: str, kind: str | None = None) -> int:
+        """Return the number of images to export of a part, and of a kind."""
+        return sum(num for (p, _, k), num in self.counts.items() if p == part and kind in (None, k))
 
     @cached_property
     def class_names(self) -> list[str]:
         """The classes in words, by label, each once; all that the run knows of."""
-        names: list[str] = []
+        names: dict[str, None] = {}
         for label in range(max(self._names) + 1):
             name = self._names.get(label, f"class {label}")
-            names.append(f"{name} ({label})" if name in names else name)
-        return names
+            names[f"{name} ({label})" if name in names else name] = None
+        return list(names)
 
-    def images(self) -> Iterator[ExportImage]:
-        """Yield the images to export; few rows are in memory at a time."""
-        paths = self._original_paths() if self.originals else {}
-        used: Counter[str] = Counter()
+    def images(self, part: Split) -> Iterator[ExportImage]:
+        """Yield the images of a part; few rows are in memory at a time."""
+        for row in self._rows(part):
+            if row["kind"] == "real":
+                sample = self.real.samples(part)[row["id"]]
+                original = ListedImage(sample.path, row["sha256"], is_generated=False)
+                name = original_name(sample.path)
+                is_converted = self.originals == "as_used"
+                facts = self._facts(row, part)
+                yield ExportImage(name.stem, name.suffix, original, is_converted, facts)
+            elif listed := listed_image(self.store, row):
+                stem = row["id"] if ID.fullmatch(row["id"]) else digest(row["id"])[:ID_LENGTH]
+                yield ExportImage(stem, "", listed, False, self._facts(row, part))
+
+    def _rows(self, part: Split) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the images to export; of parts that the run did not list too."""
         for row in self.record.iterate_images():
-            if not self._is_exported(row):
-                continue
-            real = row["kind"] == "real"
-            # A image that a data set holds twice is generated once and used twice.
-            own = digest(row["id"])[:ID_LENGTH]
-            name = f"real-{own}" if real else row["id"] if ID.fullmatch(row["id"]) else own
-            used[name] += 1
-            unique = name if used[name] == 1 else f"{name}-{used[name]}"
-            file = paths[row["id"]] if real else os.path.join(self.store, row["file"])
-            yield ExportImage(unique, file, None if real else row["sha256"], self._facts(row))
+            if row["split"] == part and self._is_exported(row):
+                yield row
+        if self.originals == "none" or part in self._hashes:
+            return
+        for sample in self.real.samples(part).values():
+            yield {
+                "kind": "real",
+                "id": sample.sample_id,
+                "sample_id": sample.sample_id,
+                "split": part,
+                "label": sample.label,
+                "class_name": sample.class_name,
+                "sha256": sample.sha256,
+            }
 
-    def _facts(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _facts(self, row: dict[str, Any], part: Split) -> dict[str, Any]:
         spans = json.loads(row["spans"]) if row.get("spans") else None
         added = {
-            "source_sha256": self._hashes.get(row["sample_id"]),
+            "part": part,
+            "source_sha256": row["sha256"]
+            if row["kind"] == "real"
+            else self._hashes.get(part, {}).get(row["sample_id"]),
             "prompt": None if spans is None else "".join(text for text, _ in spans),
+            "sha256": None,
         }
         return {name: {**row, **added}.get(name) for name in COLUMNS}
 
     def _is_exported(self, row: dict[str, Any]) -> bool:
+        if row["split"] not in self.parts:
+            return False
         if row["kind"] == "real":
-            return self.originals and row["split"] == "train"
+            return self.originals != "none"
         return row.get("status", "ok") == "ok" and row["file"] is not None
 
     def _look(self) -> None:
@@ -199,30 +232,27 @@ class Source:
             if not 0 <= row["label"] < MAX_CLASSES:
                 raise KeyError(f"label {row['label']}")
             self._names.setdefault(row["label"], str(row["class_name"]))
-            if row["kind"] == "real" and row["split"] == "train":
-                self._hashes[row["sample_id"]] = row["sha256"]
+            if row["kind"] == "real":
+                self._hashes.setdefault(row["split"], {})[row["sample_id"]] = row["sha256"]
             if self._is_exported(row):
-                self.counts[row["label"], row["kind"]] += 1
+                self.counts[row["split"], row["label"], row["kind"]] += 1
             elif row["kind"] == "generated" and row.get("status") == "rejected":
                 self.rejected[row["reason"]] += 1
-            elif row["kind"] == "generated":
+            elif row["kind"] == "generated" and "train" in self.parts:
                 self.failed[row.get("reason") or "failed"] += 1
 
-    def _original_paths(self) -> dict[str, str]:
-        """Return sample_id -> path, from the run's data set as it is now."""
-        from sip.config.build import build
-
-        dataset = self.record.config.get("dataset")
-        if not isinstance(dataset, dict):
+    def _require(self, part: Split) -> None:
+        """Check that a part has images, and that its originals are those of the run."""
+        if self.originals != "none":
+            if part in self._hashes:
+                self.real.require(part, self._hashes[part])
+            else:
+                for row in self._rows(part):
+                    self._names.setdefault(row["label"], row["class_name"])
+                    self.counts[part, row["label"], "real"] += 1
+        if not self.num_of(part):
+            what = "generated images" if self.originals == "none" else "images"
             raise UserError(
-                f"{self.record.folder}/config.yaml: dataset: must be a data set, got {dataset!r}; "
-                "use originals=false"
+                f"parts: must be parts that have {what}, got {part} of {self.record.folder}, "
+                "which has none; leave it out, or use originals=as_used"
             )
-        samples = build(dataset).samples("train")
-        found = {sample.sample_id: sample.sha256 for sample in samples}
-        if changed := [key for key, sha256 in self._hashes.items() if found.get(key) != sha256]:
-            raise UserError(
-                f"export: {len(changed)} of {len(self._hashes)} originals are missing or have "
-                f"changed since the run, first {changed[0]}; put them back, or originals=false"
-            )
-        return {sample.sample_id: sample.path for sample in samples}

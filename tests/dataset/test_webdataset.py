@@ -1,5 +1,6 @@
 """Images in tar files: keys, labels, names, references; and what `sip.export` writes."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -11,8 +12,10 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
+from sip.export.formats.base import ExportPart
+from sip.export.formats.webdataset import WebDatasetFormat
 from sip.export.source import ExportImage
-from sip.export.tar_shards import write
+from sip.records.files import ListedImage
 from tests.dataset.trees import encoded, source
 
 
@@ -113,9 +116,12 @@ def test_what_export_writes(tmp_path: Path) -> None:
     for i in range(8):
         (tmp_path / f"{i}.png").write_bytes(encoded(i, "PNG"))
         facts = {"label": i % 2, "class_name": ("a/b: 犬", "zero")[i % 2], "prompt": None}
-        images.append(ExportImage(f"id{i}", str(tmp_path / f"{i}.png"), None, facts))
+        sha256 = hashlib.sha256(encoded(i, "PNG")).hexdigest()
+        listed = ListedImage(str(tmp_path / f"{i}.png"), sha256, is_generated=True)
+        images.append(ExportImage(f"id{i}", "", listed, False, facts))
     (tmp_path / "out").mkdir()
-    write(images, tmp_path / "out", 3)
+    part = ExportPart("train", len(images), iter(images))
+    WebDatasetFormat(["zero", "a/b: 犬"], per_file=3, link=False).write([part], tmp_path / "out")
     read = dataset(tmp_path / "out", val_fraction=0, test_fraction=0)
     assert read.class_names == ("a/b: 犬", "zero")
     assert len(read.samples("train")) == 8 and read.samples("val") == []

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -43,7 +42,7 @@ def left_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_no_private_path_in_any_file(options: Make, file_format: str, tmp_path: Path) -> None:
-    made = options(format=file_format, originals=True)
+    made = options(format=file_format, originals="as_used")
     export(made)
     for path in made.output.rglob("*"):
         if path.is_file():
@@ -64,8 +63,9 @@ def test_the_card_says_what_how_and_how_many(options: Make) -> None:
     header = OmegaConf.create(text.split("---")[1])
     assert header.license == "unknown" and header.size_categories == ["n<1K"]
     assert header.pretty_name == "resnet50-sip-seed3-abc"
-    assert "7 generated images, of 2 classes" in text
-    assert "| 0 | zero | 4 | 0 |" in text and "| 1 | a/b: 犬 | 3 | 0 |" in text
+    assert "7 generated images; 2 classes" in text
+    assert "| 0 | zero | 4 |" in text and "| 1 | a/b: 犬 | 3 |" in text and "|  | all | 7 |" in text
+    assert "Real images are not included" in text
     assert "2 images could not be generated, left out here: 2 black." in text
     assert "noise_rate: 0.5" in text and "weights: sd15" in text and "num_steps: 50" in text
     assert "not of images" not in text  # of the classifier's settings
@@ -94,19 +94,18 @@ def test_what_a_filter_rejected_is_left_out_and_counted(options: Make, run: Path
 
 
 def test_originals_come_along_with_their_own_content(options: Make, run: Path) -> None:
-    source = export(options(originals=True))
-    assert Counter(kind for _, kind in source.counts.elements()) == {"generated": 7, "real": 10}
-    listed = list(source.images())
-    assert len({image.name for image in listed}) == 17
-    real = [image for image in listed if image.facts["kind"] == "real"]
-    assert all(image.name.startswith("real-") for image in real)
-    assert all(image.read()[1]["sha256"] for image in real)
+    source = export(options(originals="as_used"))
+    assert (source.num_of("train", "generated"), source.num_of("train", "real")) == (7, 10)
+    listed = list(source.images("train"))
+    assert len({image.stem for image in listed}) == 17
+    real = [image.read() for image in listed if image.facts["kind"] == "real"]
+    assert all(file.facts["sha256"] and file.facts["converted"] is False for file in real)
     assert len(list(options().output.rglob("*.png"))) == 17
     config = OmegaConf.load(run / "config.yaml")
     config.dataset.seed = 1
     OmegaConf.save(config, run / "config.yaml")
-    with pytest.raises(UserError, match="of 10 originals are missing or have changed"):
-        export(options(originals=True, output=options().output.with_name("other")))
+    with pytest.raises(UserError, match="of 10 images of train are missing or have changed"):
+        export(options(originals="as_used", output=options().output.with_name("other")))
 
 
 def test_the_originals_hash_is_in_the_provenance(options: Make, run: Path) -> None:
@@ -119,11 +118,15 @@ def test_the_originals_hash_is_in_the_provenance(options: Make, run: Path) -> No
     change(
         run, lambda rows: [row | {"sample_id": first} for row in rows if row["kind"] == "generated"]
     )
-    assert [p.facts["source_sha256"] for p in Source(run, None, False).images()] == [None] * 7
+    assert [
+        p.facts["source_sha256"] for p in Source(run, None, ["train"], "none").images("train")
+    ] == [None] * 7
     real = {"kind": "real", "id": first, "sample_id": first, "split": "train", "label": 0}
     change(run, lambda rows: [real | {"class_name": "zero", "sha256": hashes[first]}, *rows])
-    found = [p.facts["source_sha256"] for p in Source(run, None, False).images()]
-    assert found == [hashes[first]] * 7
+    hashes_of = [
+        p.facts["source_sha256"] for p in Source(run, None, ["train"], "none").images("train")
+    ]
+    assert hashes_of == [hashes[first]] * 7
 
 
 def test_an_image_used_twice_is_there_twice(options: Make, run: Path) -> None:
@@ -136,20 +139,20 @@ def test_an_image_used_twice_is_there_twice(options: Make, run: Path) -> None:
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("in_tar", [False, True])
 def test_a_damaged_image_is_named(options: Make, run: Path, file_format: str, in_tar: bool) -> None:
-    wanted = Source(run, None, False).images()
-    image = next(p for p in wanted if (split_reference(p.file) is not None) == in_tar)
-    path, offset, _ = split_reference(image.file) or (image.file, 0, 0)
+    wanted = [image.listed.file for image in Source(run, None, ["train"], "none").images("train")]
+    listed = next(file for file in wanted if (split_reference(file) is not None) == in_tar)
+    path, offset, _ = split_reference(listed) or (listed, 0, 0)
     content = bytearray(Path(path).read_bytes())
     content[offset + 50] ^= 1
     Path(path).write_bytes(content)
     with pytest.raises(
-        UserError, match="is damaged: its SHA-256 must be .*; delete the shard"
+        UserError, match=r"is damaged \(its SHA-256 is not .*; generate it again with retry="
     ) as got:
         export(options(format=file_format))
-    assert image.file in str(got.value) and "\n" not in str(got.value)
+    assert listed in str(got.value) and "\n" not in str(got.value)
     Path(path).unlink()
     if not in_tar:
-        with pytest.raises(UserError, match="cannot read the image .*No such file"):
+        with pytest.raises(UserError, match="is damaged .*No such file"):
             export(options(format=file_format))
     assert left_in(options().output.parent) == []
 
@@ -209,7 +212,9 @@ def test_the_output_must_be_new_or_empty(options: Make) -> None:
     out.mkdir(parents=True)
     export(options())
     assert (out / "README.md").is_file()
-    with pytest.raises(UserError, match="output: expected a new or empty folder, .*name another"):
+    with pytest.raises(
+        UserError, match="output: must be a new or empty folder, got .*name another"
+    ):
         export(options())
     (out.parent / ".other.unfinished").mkdir()
     with pytest.raises(UserError, match="another export is writing it, or one was killed"):
@@ -225,7 +230,9 @@ def test_what_is_no_finished_run_is_refused(options: Make, run: Path, tmp_path: 
     ):
         export(options(store=tmp_path / "none"))
     change(run, lambda rows: [row for row in rows if row["kind"] == "real"])
-    with pytest.raises(UserError, match="run: must have generated images, got none in"):
+    with pytest.raises(
+        UserError, match="parts: must be parts that have generated images, got train of"
+    ):
         export(options())
     (run / "summary.json").unlink()
     with pytest.raises(UserError, match=r"folder of a finished run with summary\.json"):
@@ -242,6 +249,11 @@ def test_a_moved_store_is_found_where_one_says(options: Make, tmp_path: Path) ->
     [
         ({"format": "zip"}, "format: must be one of image_folder, webdataset, datasets"),
         ({"per_file": 0}, "per_file: must be a whole number >= 1, got 0"),
+        ({"originals": True}, "originals: must be one of none, as_used, copy, got True"),
+        ({"parts": ["val", "val"]}, "parts: must be some of train, val, test, each once"),
+        ({"parts": ["all"]}, "parts: must be some of .*for all of them say parts=.train,val,test."),
+        ({"parts": []}, "parts: must be some of train, val, test"),
+        ({"parts": ["train", "val"]}, "originals: must be as_used or copy for parts=.*got none"),
         ({"link": True, "format": "datasets"}, "link: must be false for format=datasets"),
     ],
 )
@@ -252,9 +264,19 @@ def test_wrong_options_are_refused(options: Make, changes: dict, message: str) -
 
 def test_gaps_and_doubles_among_the_classes_are_filled(run: Path) -> None:
     change(run, lambda rows: [row | {"label": 3 * row["label"]} for row in rows[-9:]])
-    assert Source(run, None, False).class_names == ["zero", "class 1", "class 2", "a/b: 犬"]
+    assert Source(run, None, ["train"], "none").class_names == [
+        "zero",
+        "class 1",
+        "class 2",
+        "a/b: 犬",
+    ]
     change(run, lambda rows: [row | {"class_name": "same"} for row in rows])
-    assert Source(run, None, False).class_names == ["same", "class 1", "class 2", "same (3)"]
+    assert Source(run, None, ["train"], "none").class_names == [
+        "same",
+        "class 1",
+        "class 2",
+        "same (3)",
+    ]
 
 
 def test_the_configuration_states_the_options() -> None:

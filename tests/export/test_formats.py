@@ -16,8 +16,8 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from sip.core.errors import UserError
-from sip.export.image_folder import folder_names
 from sip.export.main import FORMATS, Options, export
+from sip.export.names import folder_names
 from sip.export.source import COLUMNS
 from tests.export.made_up import SEED, encoded
 
@@ -50,7 +50,7 @@ def check_facts(facts: dict, data: bytes) -> None:
 def test_torchvision_reads_an_image_folder(options: Make) -> None:
     out = options().output
     export(options())
-    dataset = ImageFolder(str(out))
+    dataset = ImageFolder(str(out / "train"))
     assert dataset.classes == ["a_b_ 犬", "zero"] and len(dataset) == 7
     with open(out / "metadata.csv", newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
@@ -156,7 +156,7 @@ def test_class_names_become_safe_folders() -> None:
     names = [".hidden", "a/b", "a\\b", "犬", "", "Cat", "cat", "..", "README.md", "x" * 300, "c. "]
     folders = folder_names(names)
     assert folders == [
-        "_hidden", "a_b", "a_b-2", "犬", "class-4", "Cat", "cat-6", "__", "README.md-8", "x" * 200,
+        "_hidden", "a_b", "a_b-2", "犬", "class-4", "Cat", "cat-6", "__", "README.md", "x" * 200,
         "c_",
     ]  # fmt: skip
     long = folder_names(["犬" * 100, "犬" * 101])

@@ -223,8 +223,8 @@ def test_the_drawing_job_filters_and_the_export_takes_what_is_kept(
     assert (len(rows), len(kept)) == (20, summary["num_generated"])
     assert summary["filter"]["kept"] == len(kept) and summary["failures"] == {}
     assert kept.sample_id.is_unique and (run / "rejected.png").is_file()
-    source = Source(run, None, originals=False)
-    assert [image.name for image in source.images()] == kept.id.tolist()
+    source = Source(run, None, ["train"], "none")
+    assert [image.stem for image in source.images("train")] == kept.id.tolist()
     assert source.rejected == Counter(summary["filter"]["reasons"]) and not source.failed
 
 

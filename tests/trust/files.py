@@ -75,7 +75,7 @@ LISTED: list[tuple[str, str, Make, tuple[str, ...], str]] = [
     ("export", "damaged images", export_run(text(IMAGES, "x")), EXPORT, IMAGES),
     ("export", "no configuration", export_run(text(CONFIG, "")), EXPORT, CONFIG),
     ("export", "originals of an untrusted class", export_run(text(CONFIG, STRANGE)),
-     (*EXPORT, "originals=true", "store=FOLDER/store"), "os.system.*nothing was called"),
+     (*EXPORT, "originals=as_used", "store=FOLDER/store"), "os.system.*nothing was called"),
     ("evaluate", "images of another kind", table_run(out_of_place), (RUNS,), IMAGES),
 ]  # fmt: skip
 

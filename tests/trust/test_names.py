@@ -18,8 +18,8 @@ from transformers import AutoTokenizer
 
 from sip.core.errors import UserError
 from sip.dataset.base import Sample
-from sip.export.image_folder import DEVICE, folder_names
 from sip.export.main import Options, export
+from sip.export.names import DEVICE, folder_names
 from sip.prompts.guidance.constant import Constant
 from sip.prompts.weighting.tokens import tokenize
 from sip.weights.source import PACKAGE_PARENT
@@ -85,7 +85,7 @@ def renamed_run(tmp_path: Path, class_name: str, **columns: Any) -> Path:
 
 
 def exported(run: Path, output: Path, file_format: str) -> Path:
-    export(Options(run, output, file_format, False, False, 3, None))
+    export(Options(run, output, file_format, ["train"], "none", False, 3, None))
     return output
 
 
@@ -113,7 +113,7 @@ def test_ids_of_images_do_too(tmp_path: Path, image_id: str, file_format: str) -
     for tar in out.glob("*.tar"):
         with tarfile.open(tar) as file:
             names += [member.name for member in file if member.name.endswith(".png")]
-    for file in out.rglob("*.parquet"):
+    for file in out.glob("data/*.parquet"):
         names += [row["image"]["path"] for row in pq.read_table(file).to_pylist()]
     assert len(names) == 7
     assert all(re.fullmatch(r"[0-9a-f]{24}(-\d+)?\.png", name) for name in names)
@@ -122,7 +122,7 @@ def test_ids_of_images_do_too(tmp_path: Path, image_id: str, file_format: str) -
 def test_another_file_of_this_machine_is_not_exported(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("mine")
     run = renamed_run(tmp_path, "cat", file="../secret")
-    with pytest.raises(UserError, match="the image .*secret is damaged: its SHA-256 must be"):
+    with pytest.raises(UserError, match="file: must be a path in the store .*, got '../secret'"):
         exported(run, tmp_path / "out", "datasets")
     assert not (tmp_path / "out").exists()
 
@@ -136,7 +136,7 @@ def test_a_strangers_run_reads_no_environment(
     config["dataset"]["root"] = "${oc.env:HF_TOKEN}"
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match=r"root: must be a value without '\$\{'"):
-        export(Options(run, tmp_path / "out", "datasets", True, False, 3, None))
+        export(Options(run, tmp_path / "out", "datasets", ["train"], "as_used", False, 3, None))
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert not any(b"hf_x" in file.read_bytes() or "hf_x" in str(file) for file in files)
 

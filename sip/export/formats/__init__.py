@@ -1,0 +1,1 @@
+"""Formats of an export, a file each; `sip.export.main.FORMATS` lists them."""

@@ -1,0 +1,104 @@
+"""ImageFolder: `<part>/<class>/<name>.png`, and the provenance of each image in two tables.
+
+torchvision and timm read the folder of a part. The package `datasets` reads all of it, with classes
+and types from `<part>/metadata.parquet`: those of CSV files it would guess, from each part anew.
+`metadata.csv` says the same for people.
+"""
+
+import csv
+import errno
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sip.core.errors import UserError
+from sip.core.tars import split_reference
+from sip.dataset.base import Split
+from sip.export.formats.base import ExportPart, ImageFormat, features
+from sip.export.names import FileNames, folder_names
+from sip.export.source import COLUMNS
+
+ROWS = 1000  # of a table that are in memory at a time
+TABLE = "metadata.parquet"
+
+
+class ImageFolderFormat(ImageFormat):
+    """A folder a part, and in it a folder a class."""
+
+    has_links = True
+
+    def write(self, parts: Iterable[ExportPart], folder: Path) -> None:
+        """Write the images and the tables of their provenance.
+
+        Raises:
+            UserError: An image is damaged, or cannot be linked.
+        """
+        folders = folder_names(self.class_names, {TABLE})
+        names = FileNames()
+        with open(folder / "metadata.csv", "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, ["file_name", *COLUMNS])
+            table.writeheader()
+            for part in parts:
+                (folder / part.name).mkdir()
+                with pq.ParquetWriter(folder / part.name / TABLE, self._schema()) as typed:
+                    rows: list[dict[str, Any]] = []
+                    for image in part.images:
+                        row = self._write_image(image, folder / part.name, folders, names)
+                        table.writerow(row | {"file_name": f"{part.name}/{row['file_name']}"})
+                        rows.append(row)
+                        if len(rows) == ROWS:
+                            typed.write_table(pa.Table.from_pylist(rows, typed.schema))
+                            rows = []
+                    typed.write_table(pa.Table.from_pylist(rows, typed.schema))
+
+    def _write_image(
+        self, image: Any, folder: Path, folders: list[str], names: FileNames
+    ) -> dict[str, Any]:
+        """Write one image; return its row, with "file_name" relative to the part's folder."""
+        made = image.read()
+        of_class = folders[made.facts["label"]]
+        name = names.unique(str(folder / of_class), image.stem, made.suffix)
+        path = folder / of_class / name
+        path.parent.mkdir(exist_ok=True)
+        if self.link and not made.facts["converted"]:
+            _link(image.listed.file, path)
+        else:
+            path.write_bytes(made.data)
+        return {"file_name": f"{of_class}/{name}", **made.facts}
+
+    def _schema(self) -> pa.Schema:
+        stated = {"file_name": {"dtype": "string", "_type": "Value"}, **features(self.class_names)}
+        fields = [("file_name", pa.string())]
+        fields += [(name, pa.type_for_alias(kind)) for name, (kind, _) in COLUMNS.items()]
+        return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": stated}})})
+
+    def data_files(self, part: Split) -> str:
+        """Return the pattern of a part's files."""
+        return f"{part}/**"
+
+    def loading(self, counts: dict[Split, int]) -> str:
+        """Return Python code that reads the parts."""
+        lines = [f"torchvision.datasets.ImageFolder('{part}')  # {num:,}" for part, num in
+                 counts.items()]  # fmt: skip
+        return "\n".join([*lines, "datasets.load_dataset('path/to/this/folder')  # all of it"])
+
+
+def _link(file: str, path: Path) -> None:
+    if split_reference(file) is not None:
+        raise UserError(
+            f"link=true: images must be files, got {file}, a part of a tar file; use link=false"
+        )
+    try:
+        os.link(file, path)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        raise UserError(
+            f"link=true: {file} cannot be linked to {path.parent.parent} ({error.strerror}); write "
+            "to the store's file system, or use link=false"
+        ) from error
