@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from sip.core.component import component, known_by
+from sip.core.component import added, component, known_by
 from sip.core.errors import UserError
 from sip.core.ranges import Seed
+from sip.core.text import join_first
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, from_file
 from sip.dataset.folders import (
     SUFFIXES,
+    Found,
     files_below,
     files_in,
     folders_in,
@@ -26,18 +28,9 @@ from sip.dataset.folders import (
     say_once,
     say_passed_over,
 )
-from sip.dataset.labels import PromptNames, prompt_words
+from sip.dataset.labels import PromptNames, part_of, prompt_words
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut, make_parts
-
-# Other names of the parts, in small letters.
-OTHER_NAMES = {
-    "training": "train",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "testing": "test",
-}
 
 
 @component
@@ -51,6 +44,8 @@ class ImageFolder(Reader):
             images without training a classifier.
         split_seed: Chooses them.
         prompt_names: Class folder -> words that fit a prompt, if they differ.
+        label: Name of the only class, to generate from images without class folders: all images in
+            `root`, or the one that it names, are the training part. None: the folders are classes.
     """
 
     root: str = known_by("content")
@@ -58,6 +53,7 @@ class ImageFolder(Reader):
     test_fraction: HeldOut
     split_seed: Seed
     prompt_names: PromptNames
+    label: str | None = added(neutral=None)
 
     @property
     def place(self) -> Path:
@@ -71,6 +67,8 @@ class ImageFolder(Reader):
             UserError: The folder is missing or not as described above.
         """
         self._require_root()
+        if self.label is not None:
+            return self._of_one_class(self.label)
         folders = {folder.name: folder for folder in folders_in(self.place)}
         _refuse_misnamed_parts(self.place, list(folders))
         given: list[Split] = [part for part in PARTS if part in folders]
@@ -84,7 +82,8 @@ class ImageFolder(Reader):
         if not names:
             raise UserError(
                 f"dataset.root: must contain a folder for each class, got none in "
-                f"{train_folder.resolve()}; put the images of class cat into the folder cat"
+                f"{train_folder.resolve()}; put the images of class cat into the folder cat, "
+                "or, to generate from images of one class, name it: dataset.label=cat"
             )
         words = prompt_words(names, self.prompt_names)
         entries = {part: self._entries(self.place / part, names) for part in given}
@@ -94,21 +93,44 @@ class ImageFolder(Reader):
             say_passed_over(self.place, _images_in(self.place), "image", "in no class folder")
         else:
             entries["train"] = self._entries(self.place, names)
-        if len(names) == 1:
-            _say_what_lies_within(train_folder / names[0])
+        _say_what_lies_within([train_folder / name for name in names])
         make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         if any(entries[part] for part in PARTS if part != "train" and part not in given):
             say_once(self.place, _parts(entries))
         return words, entries
 
+    def _of_one_class(self, label: str) -> Listing:
+        """Return all images as the training part of one class."""
+        if self.place.is_file():
+            found = Found([self.place])
+        else:
+            found = files_below(self.place)
+            say_passed_over(self.place, found.rest, "file", "without the name of an image")
+        if not found.images:
+            raise UserError(
+                f"dataset.root: must contain images ({', '.join(SUFFIXES)}), got none in "
+                f"{self.place.resolve()}; set dataset.root to their folder"
+            )
+        top = self.place.parent if self.place.is_file() else self.place
+        entries: dict[Split, list[Entry]] = {part: [] for part in PARTS}
+        entries["train"] = [
+            Entry(path.relative_to(top).as_posix(), 0, partial(from_file, path))
+            for path in found.images
+        ]
+        return prompt_words([label], self.prompt_names), entries
+
     def _require_root(self) -> None:
-        if self.place.is_dir():
+        if self.place.is_dir() or (self.label is not None and is_image(self.place.name)):
             return
         place = self.place.resolve()
         if self.place.exists():
             raise UserError(
-                f"dataset.root: must be a folder of images, got the file {place}; unpack it and "
-                "set dataset.root to the folder"
+                f"dataset.root: must be a folder of images, got the file {place}; "
+                + (
+                    "name its class with dataset.label=..."
+                    if is_image(place.name)
+                    else "unpack it and set dataset.root to the folder"
+                )
             )
         raise UserError(
             f"dataset.root: must be a folder of images, got {place}, which does not exist; "
@@ -152,15 +174,26 @@ def _parts(entries: dict[Split, list[Entry]]) -> str:
     )
 
 
-def _say_what_lies_within(class_folder: Path) -> None:
-    """Say so if the only class looks like a folder of classes."""
-    inner = [folder.name for folder in folders_in(class_folder)]
-    if len(inner) > 1 and not _images_in(class_folder):
-        say_once(
-            class_folder,
-            f"one class, {class_folder.name}, with images in {len(inner)} folders "
-            f"({', '.join(inner[:5])}); if these are the classes: dataset.root={class_folder}",
+def _say_what_lies_within(class_folders: Sequence[Path]) -> None:
+    """Say so if the class folders look like something that lies above the classes."""
+    inner = {tuple(folder.name for folder in folders_in(place)) for place in class_folders}
+    (names, *others) = inner
+    if others or len(names) < 2 or any(map(_images_in, class_folders)):
+        return
+    shown = ", ".join(names[:5])
+    first = class_folders[0]
+    if len(class_folders) == 1:
+        text = (
+            f"one class, {first.name}, with images in {len(names)} folders ({shown}); if these are "
+            f"the classes: dataset.root={first}"
         )
+    else:
+        text = (
+            f"{len(class_folders)} classes ({join_first([place.name for place in class_folders])}) "
+            f"with the same {len(names)} folders in each ({shown}); if these are the classes, "
+            "rename the folders above them to train, val and test"
+        )
+    say_once(first, text)
 
 
 def _refuse_misnamed_parts(root: Path, names: Sequence[str]) -> None:
@@ -172,7 +205,7 @@ def _refuse_misnamed_parts(root: Path, names: Sequence[str]) -> None:
     meant = {
         name: part
         for name in names
-        if (part := OTHER_NAMES.get(name.lower(), name.lower())) in PARTS and name != part
+        if (part := part_of(name)) and name not in PARTS
         if folders_in(root / name) and not _images_in(root / name)  # else it may well be a class
     }
     if meant and "train" in {*names, *meant.values()}:

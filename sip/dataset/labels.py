@@ -1,14 +1,28 @@
 """What labels mean, the same for all readers: values of tables, class names, words for prompts."""
 
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BeforeValidator, Field
 
 from sip.core.errors import UserError
-from sip.core.text import join_first
+from sip.core.text import CONTROL, join_first
+from sip.dataset.base import Split
+
+WHOLE = re.compile(r"\d+")
+PART_NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+# What stands next to the name of a part and is no class: seg_train, test_images, val2017.
+NO_NAMES = {
+    *("set", "split", "part", "folder", "data", "dataset", "seg", "images", "image", "imgs", "img"),
+    *("photos", "pictures", "samples", "classes"),
+}
 
 
 def text_of(value: Any) -> str:
@@ -68,9 +82,9 @@ def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple
     words = [mapped.get(name, " ".join(name.replace("_", " ").split())) for name in names]
     seen: dict[str, str] = {}
     for name, text in zip(names, words, strict=True):
-        if not text:
+        if not text or CONTROL.search(text):
             raise UserError(
-                f"dataset: each class must have a word for its prompt, got {name!r}; rename it, or "
+                f"dataset: each class must have words for its prompt, got {name!r}; rename it, or "
                 f"give it words with dataset.prompt_names={{{name}: ...}}"
             )
         look = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
@@ -107,3 +121,29 @@ def _as_yaml_reads(name: str) -> str:
         return text_of(yaml.safe_load(name))
     except (yaml.YAMLError, ValueError):
         return name
+
+
+def sorted_classes(labels: Iterable[str]) -> list[str]:
+    """Return the classes of a column of labels, by number if all are whole numbers."""
+    classes = sorted(set(labels))
+    return sorted(classes, key=int) if all(map(WHOLE.fullmatch, classes)) else classes
+
+
+def part_of(name: str) -> Split | None:
+    """Return the part that a name stands for, such as "train" for `seg_train` or `TrainingSet`.
+
+    None for other names: a class may be called "train station".
+    """
+    words = [word for word in re.split(r"[^a-z]+", name.casefold()) if word]
+    words = [part for word in words for part in _with_suffix(word)]
+    parts = {PART_NAMES[word] for word in words if word in PART_NAMES}
+    others = [word for word in words if word not in PART_NAMES and word not in NO_NAMES]
+    return parts.pop() if len(parts) == 1 and not others else None
+
+
+def _with_suffix(word: str) -> tuple[str, ...]:
+    """Divide "trainset" into "train" and "set"; other words stay as they are."""
+    for name in PART_NAMES:
+        if word.startswith(name) and word[len(name) :] in NO_NAMES:
+            return name, word[len(name) :]
+    return (word,)

@@ -85,3 +85,28 @@ def test_files_are_read_once(tmp_path: Path) -> None:
     for file in tmp_path.rglob("*.png"):
         file.unlink()
     assert dataset.samples("train") == rows
+
+
+def test_a_flat_folder_is_one_class(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for i in range(3):
+        write_image(tmp_path / "photos" / ("", "more")[i % 2] / f"{i}.png", i)
+    (tmp_path / "photos" / "notes.txt").touch()
+    read = folder(tmp_path / "photos", label="tabby_cat")
+    assert read.class_names == ("tabby cat",)
+    rows = read.samples("train")
+    assert [row.sample_id for row in rows] == ["0.png", "2.png", "more/1.png"]
+    assert read.samples("val") == read.samples("test") == []
+    assert "passed over 1 file without the name of an image: notes.txt" in capsys.readouterr().err
+    with pytest.raises(UserError, match="name it: dataset.label=cat"):
+        folder(tmp_path / "photos" / "more").samples("train")
+    with pytest.raises(UserError, match="root: must contain images .* got none in"):
+        (tmp_path / "empty").mkdir()
+        folder(tmp_path / "empty", label="x").samples("train")
+
+
+def test_one_file_is_one_image(tmp_path: Path) -> None:
+    file = write_image(tmp_path / "a.jpg", 1)
+    (row,) = folder(file, label="cat").samples("train")
+    assert (row.sample_id, row.class_name, row.path) == ("a.jpg", "cat", str(file))
+    with pytest.raises(UserError, match="got the file .*; name its class with dataset.label="):
+        folder(file).samples("train")

@@ -9,7 +9,7 @@ import yaml
 
 from sip.config.command import OPEN
 from sip.core.errors import UserError
-from sip.dataset.labels import prompt_words, text_of
+from sip.dataset.labels import part_of, prompt_words, sorted_classes, text_of
 from tests.commands import ROOT, run_module
 from tests.dataset.trees import source, write_image
 
@@ -79,7 +79,8 @@ def test_what_is_no_word_is_refused(words: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "mapping", "message"),
     [
-        (["_", "cat"], {}, "each class must have a word for its prompt, got '_'"),
+        (["_", "cat"], {}, "each class must have words for its prompt, got '_'"),
+        (["a\0", "cat"], {}, "must have words for its prompt, got"),
         (["cat", "Cat"], {}, "must differ in words, got 'cat' and 'Cat'"),
         (["a  b", "a_b"], {}, "must differ in words, got 'a  b' and 'a_b'"),
         (["caf\u00e9", "cafe\u0301"], {}, "must differ in words"),
@@ -103,3 +104,22 @@ def test_values_as_text() -> None:
     for value in ([1], {}, 0.5, float("nan")):
         with pytest.raises(ValueError, match="must be text or a whole number"):
             text_of(value)
+
+
+@pytest.mark.parametrize(
+    ("names", "part"),
+    [
+        ("train Train TRAINING seg_train train_images trainset TrainImages train2017", "train"),
+        ("val valid Validation dev val_images validset seg-val", "val"),
+        ("test testing Test-Set test_data seg_test", "test"),
+        ("train_station bullet_train test_tube valley trainer contest cat tested set 1", None),
+        ("train_val", None),
+    ],
+)
+def test_names_of_parts(names: str, part: str | None) -> None:
+    assert {name: part_of(name) for name in names.split()} == dict.fromkeys(names.split(), part)
+
+
+def test_classes_that_are_numbers_are_in_their_order() -> None:
+    assert sorted_classes(["10", "9", "10", "0"]) == ["0", "9", "10"]
+    assert sorted_classes(["10", "9", "a"]) == ["10", "9", "a"]

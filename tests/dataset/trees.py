@@ -25,9 +25,9 @@ def node(name: str) -> DictConfig:
         return compose(f"dataset/{name}").dataset
 
 
-def source(name: str, root: Path | str, **changes: Any) -> Any:
+def source(name: str, root: Path | str | None, **changes: Any) -> Any:
     """Return the data set that a YAML describes, in `root` and with other values."""
-    changes = {"root": str(root), "seed": 0} | changes
+    changes = {"root": root and str(root), "seed": 0} | changes
     stated = {key: value for key, value in node(name).items_ex(resolve=False) if key not in changes}
     return build(OmegaConf.to_container(OmegaConf.create(stated)) | changes)
 

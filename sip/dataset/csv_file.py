@@ -1,0 +1,193 @@
+"""Your own images in a list: a CSV or TSV file with a path and a label in each row.
+
+    path,label,split
+    cats/1.jpg,tabby cat,train
+
+The columns may have other names and any order; further columns are not read. Labels that are whole
+numbers are ordered by number. Nothing of a row is guessed: what does not fit is refused, by the
+number of its line and its column.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sip.core.component import component, ignored, known_by
+from sip.core.errors import UserError
+from sip.core.ranges import Seed
+from sip.core.text import counted, join_first, reason_of
+from sip.dataset.base import Split
+from sip.dataset.files import PARTS, Entry, from_file
+from sip.dataset.folders import say_once
+from sip.dataset.labels import PromptNames, part_of, prompt_words, sorted_classes, text_of
+from sip.dataset.reader import Listing, Reader
+from sip.dataset.subsets import HeldOut, make_parts
+
+NUM_SHOWN = 10  # bad rows that a message names
+DELIMITERS = "\t;,"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the list.
+
+    Attributes:
+        line: Its number in the file, from 1.
+        path: Of the image, without needless parts.
+        label: Its class.
+        part: Its split; "train" if the file has no such column, "pretrain" for an unknown one.
+    """
+
+    line: int
+    path: Path
+    label: str
+    part: Split
+
+
+@component
+class CsvFile(Reader):
+    """Images that a CSV file lists.
+
+    Args:
+        path: The file.
+        root: Folder that relative paths start from; None for the folder of the file.
+        path_column, label_column: Names of the columns.
+        split_column: Name of the column with train, val or test; the file need not have it.
+        val_fraction, test_fraction: As of `sip.dataset.image_folder.ImageFolder`, for parts that no
+            row belongs to.
+        split_seed: Chooses them.
+        prompt_names: Label -> words that fit a prompt, if they differ.
+    """
+
+    path: str = known_by("content")
+    root: str | None = ignored()
+    path_column: str
+    label_column: str
+    split_column: str
+    val_fraction: HeldOut
+    test_fraction: HeldOut
+    split_seed: Seed
+    prompt_names: PromptNames
+
+    @property
+    def file(self) -> Path:
+        """The list."""
+        return Path(self.path).expanduser()
+
+    @property
+    def place(self) -> Path:
+        """The folder that relative paths start from."""
+        return self.file.parent if self.root is None else Path(self.root).expanduser()
+
+    def listing(self) -> Listing:
+        """Return the labels, and the entries in the order of the file.
+
+        Raises:
+            UserError: The file cannot be read, a column is missing, or rows do not fit.
+        """
+        rows = self._rows()
+        names = sorted_classes(row.label for row in rows if row.part == "train")
+        if unknown := [row for row in rows if row.label not in set(names)]:
+            text = f"{self.label_column}: no training image has "
+            raise self._bad_rows([(row.line, f"{text}{row.label!r}") for row in unknown])
+        numbers = {name: number for number, name in enumerate(names)}
+        entries: dict[Split, list[Entry]] = {}
+        for row in rows:
+            name = Path(os.path.relpath(row.path, self.place)).as_posix()
+            entry = Entry(name, numbers[row.label], partial(from_file, row.path))
+            entries.setdefault(row.part, []).append(entry)
+        if "train" not in entries:
+            raise UserError(
+                f"{self.file}: must list images to train on, got none; name the part of each row "
+                f"in the column {self.split_column}, or leave the column out"
+            )
+        make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
+        return prompt_words(names, self.prompt_names), entries
+
+    def _rows(self) -> list[Row]:
+        """Return the rows of images that exist.
+
+        Raises:
+            UserError: As `listing`.
+        """
+        rows, bad, gone = list[Row](), list[tuple[int, str]](), list[tuple[int, str]]()
+        lines: dict[Path, int] = {}  # the first line of each file
+        for line, cells in self._cells():
+            row = self._row(line, cells)
+            problems = list(self._problems(row, cells, lines.get(row.path)))
+            lines.setdefault(row.path, line)
+            bad += [(line, problem) for problem in problems]
+            if not problems and row.path.is_file():
+                rows.append(row)
+            elif not problems:
+                gone.append((line, f"{self.path_column}: {cells[self.path_column]} does not exist"))
+        if bad or (gone and self.broken == "refuse"):
+            raise self._bad_rows(sorted([*bad, *gone]))
+        if gone:
+            names = join_first([f"line {line}, {problem}" for line, problem in gone], NUM_SHOWN)
+            say_once(self.file, f"passed over {counted(len(gone), 'row')}: {names}")
+        return rows
+
+    def _row(self, line: int, cells: dict[str, str]) -> Row:
+        """Return the content of a row; what is missing is empty."""
+        path = Path((cells[self.path_column] or "").strip()).expanduser()
+        part: Split | None = "train"
+        if self.split_column in cells:
+            part = part_of(cells[self.split_column] or "")
+        label = text_of(cells[self.label_column] or "")
+        return Row(line, Path(os.path.normpath(self.place / path)), label, part or "pretrain")
+
+    def _problems(self, row: Row, cells: dict[str, str], first: int | None) -> Iterator[str]:
+        """Yield what does not fit in a row; `first` is the line that has its file already."""
+        if None in cells:
+            yield "more cells than the header has columns (quote a text with commas)"
+        if not (cells[self.path_column] or "").strip():
+            yield f"{self.path_column}: is empty"
+        elif first is not None:
+            yield f"{self.path_column}: the same file as in line {first}"
+        if not row.label:
+            yield f"{self.label_column}: is empty"
+        if row.part not in PARTS:
+            given = cells[self.split_column]
+            yield f"{self.split_column}: must be train, val or test, got {given!r}"
+
+    def _cells(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Yield (number of the line, column -> cell) of each row that is not empty.
+
+        Raises:
+            UserError: The file is not there, not such a table, or lacks a column.
+        """
+        try:
+            text = self.file.read_text(encoding="utf-8-sig")
+            head = text.partition("\n")[0]
+            delimiter = max(DELIMITERS, key=head.count)
+            table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+            columns = [name.strip() for name in table.fieldnames or ()]
+            table.fieldnames = columns
+            for name in (self.path_column, self.label_column):
+                if name not in columns:
+                    key = "path_column" if name == self.path_column else "label_column"
+                    raise UserError(
+                        f"dataset.{key}: must be one of {', '.join(columns) or 'no columns'} in "
+                        f"{self.file}, got {name!r}; name the column, or add a header line"
+                    )
+            for cells in table:
+                if any(cells.values()):
+                    yield table.line_num, cells
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError(
+                f"dataset.path: must be a CSV file in UTF-8, got {self.file} ({reason_of(error)}); "
+                "set it to the file"
+            ) from error
+
+    def _bad_rows(self, bad: list[tuple[int, str]]) -> UserError:
+        shown = join_first([f"line {line}, {problem}" for line, problem in bad], NUM_SHOWN)
+        return UserError(
+            f"{self.file}: each row must have a path, a label and a part that fit, got "
+            f"{counted(len(bad), 'cell')} that {'do' if len(bad) > 1 else 'does'} not: {shown}; "
+            "fix these rows"
+        )

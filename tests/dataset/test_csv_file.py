@@ -1,0 +1,97 @@
+"""Your own images in a list: parts, order, other columns, and rows that do not fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sip.core.errors import UserError
+from tests.dataset.trees import source, write_image
+
+EVERYTHING = {"val_fraction": 0, "test_fraction": 0}
+
+
+def listed(tmp_path: Path, text: str | bytes, root: Path | None = None, **changes: Any) -> Any:
+    """Return the data set of a list with this text; files 0.png ... 9.png are next to it."""
+    for i in range(10):
+        write_image(tmp_path / "images" / f"{i}.png", i)
+    file = tmp_path / "images" / "list.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return source("csv", root, path=str(file), **changes)
+
+
+def test_columns_of_a_list_with_parts(tmp_path: Path) -> None:
+    text = "path,label,split\n0.png,tabby cat,train\n1.png,dog,training\n2.png,dog,validation\n"
+    read = listed(tmp_path, text + "./3.png,tabby cat,test\n")
+    assert read.class_names == ("dog", "tabby cat")
+    rows = {part: read.samples(part) for part in ("train", "val", "test")}
+    assert [(row.sample_id, row.label) for row in rows["train"]] == [("0.png", 1), ("1.png", 0)]
+    assert [row.sample_id for row in (*rows["val"], *rows["test"])] == ["2.png", "3.png"]
+    assert rows["test"][0].path == str(tmp_path / "images" / "3.png")
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+@pytest.mark.parametrize("head", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_any_delimiter_byte_order_mark_and_line_end(
+    sign: str, head: bytes, end: str, tmp_path: Path
+) -> None:
+    lines = [["label", "n", "file"], ["a_b", "1", "0.png"], [], ["\u00fc", "2", "1.png"]]
+    text = end.join(sign.join(line) for line in lines) + end
+    read = listed(tmp_path, head + text.encode(), path_column="file", **EVERYTHING)
+    assert read.class_names == ("a b", "\u00fc")
+    assert [row.sample_id for row in read.samples("train")] == ["0.png", "1.png"]
+
+
+def test_missing_parts_are_made_and_numbers_ordered(tmp_path: Path) -> None:
+    text = "path,label\n" + "".join(f"{i}.png,{(2, 10)[i % 2]}\n" for i in range(10))
+    read = listed(tmp_path, text, prompt_names={2: "two"})
+    assert read.class_names == ("two", "10")
+    assert [len(read.samples(part)) for part in ("train", "val", "test")] == [6, 2, 2]
+
+
+def test_paths_start_from_the_root(tmp_path: Path) -> None:
+    absolute = write_image(tmp_path / "elsewhere" / "x.png", 99)
+    text = f"path,label\nimages/0.png,a\n{absolute},b\n"
+    read = listed(tmp_path, text, root=tmp_path, **EVERYTHING)
+    assert [row.sample_id for row in read.samples("train")] == ["images/0.png", "elsewhere/x.png"]
+
+
+BAD = {
+    "empty": ("path,label\n0.png,\n,a\n", "2 cells .* line 2, label: is empty, line 3, path: is"),
+    "gone": ("path,label\n0.png,a\nx.png,a\n", "1 cell .* line 3, path: x.png does not exist"),
+    "part": ("path,label,split\n0.png,a,pred\n", "line 2, split: must be train, .* got 'pred'"),
+    "twice": ("path,label\n0.png,a\n./0.png,b\n", "line 3, path: the same file as in line 2"),
+    "cells": ("path,label\n0.png,a,b\n", "line 2, more cells than the header has columns"),
+    "short": ("path,label\n0.png\n", "line 2, label: is empty"),
+    "class": (
+        "path,label,split\n0.png,a,train\n1.png,b,test\n",
+        "line 3, label: no training image has 'b'",
+    ),
+    "header": ("0.png,a\n1.png,b\n", "path_column: must be one of 0.png, a in .*got 'path'"),
+    "nothing": ("", "path_column: must be one of no columns in"),
+    "latin": ("path,label\n0.png,\u00fc\n".encode("latin1"), "must be a CSV file in UTF-8"),
+    "zero": (b"path,label\n0.png,a\0\n1.png,\0\n", "must have words for its prompt"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_rows_that_do_not_fit_are_named_by_line_and_column(case: str, tmp_path: Path) -> None:
+    text, message = BAD[case]
+    with pytest.raises(UserError, match=message) as error:
+        listed(tmp_path, text, **EVERYTHING).samples("train")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_list_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="dataset.path: must be a CSV file .*No such file"):
+        source("csv", None, path=str(tmp_path / "no.csv")).samples("train")
+
+
+def test_files_that_do_not_exist_can_be_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    text = "path,label\n0.png,a\nx.png,a\n1.png,b\n"
+    read = listed(tmp_path, text, broken="skip", **EVERYTHING)
+    assert [row.sample_id for row in read.samples("train")] == ["0.png", "1.png"]
+    assert "passed over 1 row: line 3, path: x.png does not exist" in capsys.readouterr().err
