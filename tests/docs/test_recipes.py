@@ -47,18 +47,17 @@ def follow(page: str, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
         if block.title:
             Path(block.title).parent.mkdir(parents=True, exist_ok=True)
             Path(block.title).write_text(block.text)
-    lines = [
-        line for block in found if block.language == "console" for line in block.text.splitlines()
-    ]
-    scripts = [line for line in lines if line.startswith("python ") and " -m " not in line]
-    for line in scripts:
+    scripts = [block.text for block in found if block.language == "console"]
+    lines = [line for text in scripts for line in text.replace("\\\n", " ").splitlines()]
+    plain = [line for line in lines if line.startswith("python ") and " -m " not in line]
+    for line in plain:
         runpy.run_path(line.split()[1])
     tests = [block.title for block in found if (block.title or "").startswith("test_")]
     assert tests and lines
     for name in tests:
         run_tests(str(name).removesuffix(".py"))
     for line in lines:
-        if line not in scripts:
+        if line not in plain:
             run_command(line, monkeypatch, more)
 
 
