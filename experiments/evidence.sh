@@ -33,7 +33,7 @@ report() {
     failed+=("$1.html")
 }
 
-cost() { # with nothing beside it: one run at a time, and pictures of its own
+cost() { # with nothing else running: one run at a time, and images of its own
   local own="paths.runs=runs/cost paths.store=store/cost"
   # shellcheck disable=SC2086
   "$PYTHON" -m sip.train +sweep=cost $SMALL experiment=cost logger=csv runtime.num_threads=1 $own ||
@@ -67,7 +67,7 @@ noise_x_guidance() {
     table.control=0.5 "table.title=Noise rates by guidance scales"
   table noise_x_guidance diversity table.rows=prompts.noise_rate \
     table.columns=prompts.guidance.scale table.value=generated/diversity_original \
-    "table.title=Distance of the drawn pictures to their originals"
+    "table.title=Distance of the generated images to their originals"
   table noise_x_guidance accuracy figure=noise_x_guidance
   table noise_x_guidance tradeoff figure=tradeoff
   table noise_x_guidance sheet figure=sheet
@@ -97,7 +97,7 @@ paradigm() {
 per_sample() {
   sweep per_sample +sweep=per_sample $SMALL
   table per_sample table table.rows=images.per_sample table.control=1 \
-    "table.title=Drawn pictures of each original"
+    "table.title=Generated images per original"
   table per_sample accuracy figure=per_sample
 }
 
@@ -107,7 +107,7 @@ shots() {
   table shots accuracy figure=shots
 }
 
-selected() { # noise rate and sampling chosen on validation, beside arms that have neither
+selected() { # noise rate and sampling chosen on validation, with arms that have neither
   sweep selected +sweep=noise_rate captions=blip,blip_beam $SMALL
   sweep selected --multirun augmentation=none,randaugment "seed=range(5)" $SMALL
   table selected table table=selected
