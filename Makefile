@@ -22,7 +22,7 @@ quick: $(VENV)/.installed ## install into .venv and run every stage and a baseli
 test: $(VENV)/.installed-test ## install the test extras and run the whole test suite (ARGS="-k digits")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-faults: $(VENV)/.installed-test ## break things on purpose and tell what came of it (ARGS="quick" or "output=experiments/trust/faults.md")
+faults: $(VENV)/.installed-test ## break things on purpose and report what happens (ARGS="quick" or "output=experiments/trust/faults.md")
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.trust.faults $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and form with ruff

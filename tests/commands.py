@@ -1,7 +1,7 @@
 """The project's commands as a user starts them, without the ten seconds that imports take.
 
 Each is a process of its own, forked from a server that has imported everything. What is about
-imports, start-up or processes that start others is tested with `subprocess` itself.
+imports, start-up or processes that start processes is tested with `subprocess` itself.
 """
 
 import multiprocessing

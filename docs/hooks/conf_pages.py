@@ -1,6 +1,6 @@
 """The pages on the configuration, made of `conf` and of the source at each build.
 
-One page a group, inner groups on it, every choice with its options, defaults, the comment beside
+One page a group, inner groups on it, every choice with its options, defaults, the comment next to
 each and what the class's docstring says of it. So a page cannot say what the code does not.
 """
 
@@ -16,7 +16,7 @@ MAIN = "config"
 PURPOSE = {  # of groups without a package, whose docstring would say it
     "exp": "A run in one word, with question, command, cost and expected result.",
     "figure": "A figure of `sip.tables`, in place of a table.",
-    "logger": "Where curves and results go beside the local files.",
+    "logger": "Where curves and results go in addition to the local files.",
     "profile": "The scale: models, sizes and recipes; one switch between the laptop and the paper.",
     "runtime": "How the work is done on this machine; nothing in it changes a result.",
     "sweep": "Many runs in one word, with question, command, cost and expected result.",

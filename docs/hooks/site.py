@@ -1,8 +1,8 @@
 """Hooks of mkdocs: pages that are made from what the project has anyway, and links out of `docs`.
 
 - `configuration/*.md`: see `conf_pages`.
-- a page of every notebook: its cells as text and code; the notebook itself stays beside it.
-- `contributing.md` and `changelog.md`: the files beside `README.md`.
+- a page of every notebook: its cells as text and code; the notebook itself stays next to it.
+- `contributing.md` and `changelog.md`: the files next to `README.md`.
 - a link to a file outside of `docs`, which works where the sources are read, becomes its name here.
 """
 
@@ -62,7 +62,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def from_root(markdown: str) -> str:
-    """Return a page that lies beside `docs`, with its links as they are from within."""
+    """Return a page that lies next to `docs`, with its links as they are from within."""
 
     def place(found: re.Match) -> str:
         to = found["to"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-BESIDE = re.compile(r":?\s*#\s?(.*)")  # what follows a value, or the colon of a block
+COMMENT = re.compile(r":?\s*#\s?(.*)")  # what follows a value, or the colon of a block
 GLOBAL = "_global_"
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SHARED = "_base"  # folder of files that the choices of a group share; none is a choice
@@ -146,33 +146,34 @@ def _options(node: yaml.Node, lines: list[str], prefix: str = "") -> Iterator[Op
             continue
         is_block = isinstance(value, yaml.CollectionNode) and not value.flow_style
         if len(value.value) >= MANY and _is_listing(value, lines):
-            yield Option(name, f"{{... {len(value.value)} entries}}", _beside(lines, key.end_mark))
+            yield Option(name, f"{{... {len(value.value)} entries}}", _comment(lines, key.end_mark))
         elif is_block and isinstance(value, yaml.MappingNode):
-            if comment := _beside(lines, key.end_mark):
+            if comment := _comment(lines, key.end_mark):
                 yield Option(name, "", comment)
             yield from _options(value, lines, f"{name}.")
         elif is_block or getattr(value, "style", None) in ("|", ">"):
             plain = yaml.load(yaml.serialize(value), LOADER)  # noqa: S506, a safe loader
             flow = yaml.safe_dump(plain, default_flow_style=True, width=float("inf"))
             written = plain.strip() if isinstance(plain, str) else flow.strip()
-            yield Option(name, written, _beside(lines, key.end_mark))
+            yield Option(name, written, _comment(lines, key.end_mark))
         else:
             start, end = value.start_mark, value.end_mark
             written = " ".join(lines[start.line : end.line + 1])
             if start.line == end.line:
                 written = lines[start.line][start.column : end.column]
-            yield Option(name, written or "null", _beside(lines, end))
+            yield Option(name, written or "null", _comment(lines, end))
 
 
 def _is_listing(node: yaml.Node, lines: list[str]) -> bool:
     """Return whether a block maps names to words, and says nothing of any one of them."""
     return isinstance(node, yaml.MappingNode) and all(
-        value.tag.endswith(":str") and not _beside(lines, value.end_mark) for _, value in node.value
+        value.tag.endswith(":str") and not _comment(lines, value.end_mark)
+        for _, value in node.value
     )
 
 
-def _beside(lines: list[str], mark: yaml.Mark) -> str:
+def _comment(lines: list[str], mark: yaml.Mark) -> str:
     """Return the comment behind a position."""
     rest = lines[mark.line][mark.column :] if mark.line < len(lines) else ""
-    found = BESIDE.fullmatch(rest)
+    found = COMMENT.fullmatch(rest)
     return found[1].strip() if found else ""

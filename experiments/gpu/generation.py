@@ -49,7 +49,7 @@ class DayBench(Bench):
         return self.prompts[: min(GUIDED, len(self.prompts))]
 
     def _fill(self) -> None:
-        """Draw the list into a store that is empty, whatever was drawn before."""
+        """Generate the list into a store that is empty, whatever was generated before."""
         shutil.rmtree(self.folder / "engine", ignore_errors=True)
         super()._fill()
 
@@ -59,7 +59,7 @@ class DayBench(Bench):
         report.turns["engine"].append(self._timed(self._fill, len(self.prompts)))
 
     def compile(self, backend: str) -> float:
-        """Compile the U-Net; return the seconds until the list was drawn once."""
+        """Compile the U-Net; return the seconds until the list was generated once."""
         runtime = replace(self.offline.runtime, compile=True)
         self.offline.models.runtime = runtime
         self.offline.models.drop("images")
@@ -84,7 +84,7 @@ class DayBench(Bench):
         self.floor.run()
 
     def vae_seconds(self) -> float:
-        """Time the autoencoder's forwards of the list alone."""
+        """Time the autoencoder's forwards of the list only."""
         calls = self.floor.calls
         self.floor.calls = [call for call in calls if call.part != "denoise"]
         try:

@@ -56,7 +56,7 @@ def gpu_files() -> list[str]:
 
 
 def run_pytest(words: list[str], *options: str) -> Reports:
-    """Run tests in this process; return what came of them."""
+    """Run tests in this process; return the results."""
     import pytest
 
     os.chdir(ROOT)

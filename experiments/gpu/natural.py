@@ -16,7 +16,7 @@ from experiments.gpu.flow import NO_CLASS, Progress, Trainer, autocast, make_une
 from experiments.gpu.job import Job, rounded
 from experiments.gpu.latents import CHANNELS, PatchPCA
 from experiments.gpu.settings import TINY_TRAINING
-from experiments.gpu.sheet import draw_sheet
+from experiments.gpu.sheet import plot_sheet
 
 NUM_TRAIN, TINY_TRAIN = 40_000, 400
 CHOICE_SEED = 0  # of the images that are trained on
@@ -81,7 +81,7 @@ def run(job: Job) -> None:
         f"{held_loss:.4f}, {job.results['images_per_s']} images/s"
     )
     sheet = job.settings.output / "natural.png"
-    draw_sheet(sheet, trainer.average, pca, held_images, held_labels, progress, tiny)
+    plot_sheet(sheet, trainer.average, pca, held_images, held_labels, progress, tiny)
     job.record(sheet=sheet.name)
 
 

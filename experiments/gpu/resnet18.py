@@ -125,8 +125,8 @@ def _train(
 def _groups(network: torch.nn.Module) -> list[dict[str, Any]]:
     """Return the weights: only matrices and kernels decay."""
     weights = [weight for weight in network.parameters() if weight.ndim > 1]
-    others = [weight for weight in network.parameters() if weight.ndim <= 1]
-    return [{"params": weights, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
+    rest = [weight for weight in network.parameters() if weight.ndim <= 1]
+    return [{"params": weights, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}]
 
 
 def _schedule(part: float) -> float:

@@ -21,7 +21,7 @@ SEED = 3
 INCH = 0.55  # of an image
 
 
-def draw_sheet(
+def plot_sheet(
     file: Path,
     network: "UNet2DModel",
     pca: PatchPCA,

@@ -69,7 +69,7 @@ def main() -> None:
         spent = images * WAYS * each * hours
         total += spent
         print(
-            f"drawing at noise rate {rate}, both ways of sampling: {each:.1f} TFLOP an image, "
+            f"generation at noise rate {rate}, both ways of sampling: {each:.1f} TFLOP an image, "
             f"{images * WAYS:,} images, {spent:.0f} GPU-h"
         )
     for name, forward in nets.items():

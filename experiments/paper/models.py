@@ -25,7 +25,7 @@ from sip.benchmark.full_size import UNET, VAE
 DTYPE = torch.bfloat16
 GB = 1e9  # bytes
 ATTENTION = "scaled_dot_product_attention"
-TFLOPS = 120.0  # sustained in bfloat16; an A100 compiled, as others report
+TFLOPS = 120.0  # sustained in bfloat16; an A100 compiled, as reported elsewhere
 XL_UNET: dict[str, Any] = {
     "sample_size": 128,
     "cross_attention_dim": 2048,

@@ -2,7 +2,7 @@
 
     python -m experiments.speed.memory
 
-Results: `memory.md`. Everything but the models is real: the drawing list, the batches, reading
+Results: `memory.md`. Everything but the models is real: the list of prompts, the batches, reading
 ahead, encoding and storing in the background, the store with its shards and claims. Each number of
 rows runs in a fresh process.
 """
@@ -83,7 +83,7 @@ def main(numbers: Sequence[int] = ROWS) -> None:
         "|---:|---:|",
         *(f"| {num:,} | {peak / 1e6:.1f} |" for num, peak, _ in figures),
         "",
-        f"Growth: {growth:.0f} bytes an image, of which the drawing list itself "
+        f"Growth: {growth:.0f} bytes an image, of which the list of prompts itself "
         f"{_list_bytes():.0f}. {many / seconds:.0f} rows/s.",
     ]
     print("\n".join(lines))
@@ -99,12 +99,12 @@ def measure(num: int) -> tuple[int, int, float]:
 
 
 def _prompts(num: int, source: str) -> Iterator[Prompt]:
-    """Yield a drawing list as SIP's own, with texts and names of usual length."""
+    """Yield a list of prompts as SIP's own, with texts and names of usual length."""
     before, label, between = Span("a photo of a ", 1.0), Span("class name", 1.5), Span(", ", 1.0)
     for number in range(num):
         caption = f"an image of thing number {number} that stands in front of something"
         yield Prompt(
-            sample_id=f"train/class_name/picture_{number:08d}",
+            sample_id=f"train/class_name/image_{number:08d}",
             source=source,
             source_sha256=f"{number:064x}",
             label=number % 100,
@@ -121,7 +121,7 @@ def _prompts(num: int, source: str) -> Iterator[Prompt]:
 
 
 def _list_bytes(num: int = 10_000) -> float:
-    """Return bytes a row of the drawing list in memory."""
+    """Return bytes a row of the list of prompts in memory."""
     import tracemalloc
 
     tracemalloc.start()

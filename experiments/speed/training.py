@@ -22,7 +22,7 @@ import hydra
 import torch
 from omegaconf import DictConfig
 
-from experiments.speed.training_files import NUM_CLASSES, drawn_next_to, photographs
+from experiments.speed.training_files import NUM_CLASSES, generated_next_to, photographs
 from experiments.speed.training_loops import Case, bound, ours, timms
 from sip.augmentation.base import Augmentation
 from sip.backbone.timm import Timm
@@ -134,13 +134,13 @@ def make_cases(
     """Write the files; yield the models on them."""
     if set(options.models) - {EMBEDDED}:
         rows = photographs(folder / "photographs", options.num_files)
-        drawn = drawn_next_to(rows, folder / "drawn-photographs")
+        generated = generated_next_to(rows, folder / "generated-photographs")
     for name in options.models:
         if name != EMBEDDED:
             backbone = Timm(NAMES[name], None, None, None, None, 0.0, SIZE, None, None)
             recipe = make_recipe(options, device, *OPTIMIZERS[name], BATCH_SIZE[device.type])
             title = f"{name}, {SIZE} px, JPEG files"
-            yield Case(title, backbone, recipe, NUM_CLASSES, rows, drawn, device)
+            yield Case(title, backbone, recipe, NUM_CLASSES, rows, generated, device)
             continue
         profile = config.profile
         values = profile.backbone.resnet50
@@ -151,7 +151,7 @@ def make_cases(
         recipe = make_recipe(options, device, *optimizer, scratch.batch_size)
         dataset = build({**config.dataset, "root": str(folder / "data")})
         samples = dataset.samples("train")
-        next_to = drawn_next_to(samples, folder / "drawn-profile")
+        next_to = generated_next_to(samples, folder / "generated-profile")
         title = f"profile {profile.name}: {values.name}, {size} px, its own files"
         yield Case(title, backbone, recipe, len(dataset.class_names), samples, next_to, device)
 
@@ -220,7 +220,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
         "|---|---|" + "---:|" * (len(HEADER) - 2),
         *(row.line() for row in rows),
         "",
-        f"- files: {len(case.rows)}, and {len(case.drawn)} in place of generated ones",
+        f"- files: {len(case.rows)}, and {len(case.generated)} in place of generated ones",
         f"- batch: {recipe.batch_size} images, {timed} steps timed after {recipe.warmup_steps}",
         f"- model: {recipe.precision}, {recipe.optimizer}",
     ]

@@ -1,4 +1,4 @@
-"""The images of the training benchmark: JPEG files like photographs, and drawn ones next to."""
+"""The images of the training benchmark: JPEG files like photographs, and generated ones next to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,14 +42,14 @@ def photographs(folder: Path, num: int) -> list[TrainingImage]:
     return rows
 
 
-def drawn_next_to(rows: Sequence[TrainingImage], folder: Path) -> list[TrainingImage]:
+def generated_next_to(rows: Sequence[TrainingImage], folder: Path) -> list[TrainingImage]:
     """Write one further file for each image, of its format and size, and return their rows.
 
-    They stand for drawn ones, which are ordinary files too: the originals, brighter or darker.
+    They stand for generated ones, which are ordinary files too: the originals, brighter or darker.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(1)
-    drawn = []
+    generated = []
     for row in rows:
         path = folder / Path(row.path).name
         with Image.open(row.path) as image:
@@ -58,5 +58,7 @@ def drawn_next_to(rows: Sequence[TrainingImage], folder: Path) -> list[TrainingI
             image.point(lambda level, factor=factor: int(level * factor)).save(
                 path, quality=QUALITY
             )
-        drawn.append(TrainingImage(f"drawn-{row.sample_id}", str(path), row.label, row.sample_id))
-    return drawn
+        generated.append(
+            TrainingImage(f"generated-{row.sample_id}", str(path), row.label, row.sample_id)
+        )
+    return generated

@@ -47,7 +47,7 @@ class Case:
     Attributes:
         name: As it is printed.
         recipe: `steps` of it are taken, `warmup_steps` before the clock starts.
-        rows: Real images; `drawn` ones next to them, for the arms that ask for them.
+        rows: Real images; `generated` ones next to them, for the arms that ask for them.
         device: Where the network is.
     """
 
@@ -56,12 +56,12 @@ class Case:
     recipe: Recipe
     num_classes: int
     rows: Sequence[LabelledImage]
-    drawn: Sequence[LabelledImage]
+    generated: Sequence[LabelledImage]
     device: torch.device
 
     def rows_of(self, arm: Augmentation) -> list[LabelledImage]:
         """Return the images that an arm trains on."""
-        return [*self.rows, *self.drawn] if arm.offline.generates else [*self.rows]
+        return [*self.rows, *self.generated] if arm.offline.generates else [*self.rows]
 
     def module(self, arm: Augmentation) -> Classifier:
         """Return the classifier at its start."""

@@ -75,7 +75,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "test_split test_size": {"dataset=image_folder dataset.test_fraction={}": ""},
     "image_size img_size resolution size height width": {
         "profile.image_size={}": TRAINING,
-        "profile.draw_size={}": GENERATION,
+        "profile.generation_size={}": GENERATION,
     },
     "aug augment augmentations data_augmentation aa method arm": {"augmentation={}": ""},
     "output output_dir out out_dir save_dir log_dir runs_dir": {"paths.runs={}": ""},

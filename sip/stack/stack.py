@@ -226,7 +226,9 @@ def training_command(config: DictConfig) -> str | None:
     if config.size != config.profile.size:
         kept.append(f"profile.size={config.size}")
     if config.image_size != config.profile.image_size:
-        kept += [f"profile.{name}={config.image_size}" for name in ("image_size", "draw_size")]
+        kept += [
+            f"profile.{name}={config.image_size}" for name in ("image_size", "generation_size")
+        ]
     return shlex.join(["python", "-m", "sip.train", *kept, "augmentation=sip"])
 
 

@@ -42,8 +42,8 @@ def run(tmp_path: Path) -> Path:
     }
     pq.write_table(pa.table(table), made / "predictions.parquet")
     Image.new("RGB", (8, 8)).save(made / "contact_sheet.png")
-    drawing = tmp_path / "runs" / "generate-digits"  # not of a training: is passed over
-    write_run(drawing, generation_summary())
+    generation = tmp_path / "runs" / "generate-digits"  # not of a training: is passed over
+    write_run(generation, generation_summary())
     return made
 
 

@@ -51,7 +51,7 @@ def test_every_step_runs_in_miniature(tiny) -> None:
     generation = of(written, "generation")
     for way in ("eager", "compiled"):
         figures = generation[way]
-        # An engine that drew nothing would be far above its floor.
+        # An engine that generated nothing would be far above its floor.
         assert 0.1 < figures["b/a"] < 1.6 and figures["b/c"] > 0.2
         assert 0 < figures["share_of_matmul_rate"] < 1.5
         rate = figures["engine_images_per_s"]
@@ -238,7 +238,7 @@ def test_what_travels_is_added_up(tmp_path: Path, capsys) -> None:
     assert "does not fit" in capsys.readouterr().out
 
 
-def test_a_failure_by_a_warning_is_told_from_others(tmp_path: Path) -> None:
+def test_a_failure_by_a_warning_is_told_from_other_failures(tmp_path: Path) -> None:
     done, _ = run_bad(tmp_path, "tests_a_library")
     found = done["results"]
     assert done["status"] == "failed"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from experiments.speed import formats, memory, storage, training, training_loops
-from experiments.speed.training_files import drawn_next_to, photographs
+from experiments.speed.training_files import generated_next_to, photographs
 from experiments.speed.training_loops import Case
 from sip.augmentation.base import Augmentation
 from sip.augmentation.mix.none import NoMix
@@ -70,7 +70,7 @@ def test_training_is_measured(
 
 def test_timm_reads_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = photographs(tmp_path / "a", 2)
-    next_to = drawn_next_to(rows, tmp_path / "b")
+    next_to = generated_next_to(rows, tmp_path / "b")
     backbone = Timm("test_resnet", None, None, None, None, 0.0, 64, None, None)
     values = recipe(optimizer="sgd", lr=0.1, steps=2, batch_size=2, warmup_steps=1, val_every=2)
     case = Case("a model", backbone, values, 10, rows, next_to, torch.device("cpu"))

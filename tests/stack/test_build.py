@@ -183,7 +183,7 @@ def test_the_next_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         config, digits = compose("stack", given), compose("stack")
     assert stacks.training_command(config) == (
         "python -m sip.train profile=own 'profile.name=a b' dataset.root=x profile.size=small "
-        "profile.image_size=64 profile.draw_size=64 augmentation=sip"
+        "profile.image_size=64 profile.generation_size=64 augmentation=sip"
     )
     assert stacks.training_command(digits) is None
 

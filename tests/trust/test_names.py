@@ -160,5 +160,5 @@ def test_weight_syntax_in_names_and_captions_stays_text(text: str) -> None:
     assert {round(weight, 2) for weight in tokens.weights[0].tolist()} == {1.0, 1.5, 0.9}
     own = tokenizer(text, add_special_tokens=False).input_ids
     heavy = [int(i) for i, w in zip(tokens.ids[0], tokens.weights[0], strict=True) if w > 1.4]
-    assert heavy == own[: len(heavy)] and heavy  # brackets and signs are tokens like all others
+    assert heavy == own[: len(heavy)] and heavy  # brackets and signs are plain tokens
     assert json.loads(json.dumps([s.text for s in prompt.spans]))[1] == text

@@ -1,4 +1,4 @@
-"""What ruff's rules `S` do not see: how models and images of others are opened."""
+"""What ruff's rules `S` do not see: how models and images from elsewhere are opened."""
 
 import ast
 from functools import cache
@@ -30,6 +30,6 @@ def test_models_are_read_without_running_code() -> None:
         assert name.rpartition(".")[2] != "instantiate", file  # sip.config.build checks targets
 
 
-def test_images_of_others_are_opened_in_one_place() -> None:
+def test_foreign_images_are_opened_in_one_place() -> None:
     places = {file.name for file, name, _ in calls() if name == "Image.open"}
     assert places <= OWN_IMAGES

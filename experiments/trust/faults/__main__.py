@@ -1,4 +1,4 @@
-"""Breaks things on purpose and prints what came of it: `python -m experiments.trust.faults`.
+"""Breaks things on purpose and prints what happened: `python -m experiments.trust.faults`.
 
     python -m experiments.trust.faults [quick] [only=words] [most=NUMBER] [output=FILE]
 

@@ -19,7 +19,7 @@ class NotRunError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a fault that was handled.
+    """What happened after a fault that was handled.
 
     Attributes:
         saw: The line that the user saw.
@@ -165,7 +165,7 @@ def one_line(ended: Ended, *words: str, code: int = 1) -> str:
     Raises:
         AssertionError: It did not fail so, or with a traceback, or the line lacks a word.
     """
-    holds(ended.code == code, f"expected exit code {code}, came {ended.code}", ended)
+    holds(ended.code == code, f"expected exit code {code}, got {ended.code}", ended)
     holds("Traceback" not in ended.said, "a traceback", ended)
     line = ended.error
     for word in words:

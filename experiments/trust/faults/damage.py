@@ -12,13 +12,13 @@ TAR = "images.storage=webdataset"
 
 
 def _copy(folder: Path) -> None:
-    """Begin with what an unbroken job drew."""
+    """Begin with what an unbroken job generated."""
     jobs.whole(killing.whole_folder())
     for name in ("store", "data"):
         shutil.copytree(killing.whole_folder() / name, folder / name)
 
 
-def _mended(folder: Path, line: str, expected: dict, *more: str) -> Outcome:
+def _repaired(folder: Path, line: str, expected: dict, *more: str) -> Outcome:
     """Ask for what is damaged to be made again, and compare."""
     ended = jobs.generate(folder, *more, "retry=damaged")
     holds(ended.code == 0, "retry=damaged failed", ended)
@@ -38,7 +38,7 @@ def image(folder: Path) -> Outcome:
     file = next(jobs.shards(folder, "images")[0].glob("*.png"))
     jobs.flip(file)
     line = one_line(jobs.train(folder), file.name, "is damaged", "retry=damaged")
-    return _mended(folder, line, expected)
+    return _repaired(folder, line, expected)
 
 
 @fault("a generated image's file removed")
@@ -48,13 +48,13 @@ def removed(folder: Path) -> Outcome:
     file = next(jobs.shards(folder, "images")[0].glob("*.png"))
     file.unlink()
     line = one_line(jobs.train(folder), file.name, "is damaged", "retry=damaged")
-    return _mended(folder, line, expected)
+    return _repaired(folder, line, expected)
 
 
 @fault("a bit flipped in a tar shard")
 def tar(folder: Path) -> Outcome:
-    holds(jobs.generate(folder, TAR).code == 0, "drawing failed")
-    expected = jobs.drawn(folder)
+    holds(jobs.generate(folder, TAR).code == 0, "generation failed")
+    expected = jobs.generated(folder)
     from sip.core.tars import split_reference
     from sip.store.shards import read_rows
 
@@ -66,7 +66,7 @@ def tar(folder: Path) -> Outcome:
     data[parts[1] + parts[2] // 2] ^= 1
     Path(parts[0]).write_bytes(data)
     line = one_line(jobs.train(folder, TAR), "images.tar", "is damaged", "retry=damaged")
-    return _mended(folder, line, expected, TAR)
+    return _repaired(folder, line, expected, TAR)
 
 
 def _rows(folder: Path, stage: str, at: float) -> Outcome:
@@ -75,7 +75,7 @@ def _rows(folder: Path, stage: str, at: float) -> Outcome:
     file = jobs.shards(folder, stage)[0] / "rows.parquet"
     jobs.flip(file, at)
     line = one_line(jobs.generate(folder), "rows.parquet", "checksum", "retry=damaged")
-    return _mended(folder, line, expected)
+    return _repaired(folder, line, expected)
 
 
 @fault("a bit flipped in the rows (Parquet) of captions")
@@ -215,7 +215,7 @@ def _healed(folder: Path, change: Callable[[Path], None]) -> Outcome:
     ended = _recipe(folder, change)
     holds(ended.code == 0, "it failed", ended)
     jobs.same(folder, jobs.whole(killing.whole_folder()))
-    holds("found 10, made 0" in ended.line("images", "found"), "images drawn again", ended)
+    holds("found 10, made 0" in ended.line("images", "found"), "images generated again", ended)
     line = ended.line("recipe.json", "written again").replace(str(folder), "...")
     return Outcome(line, "nothing: the folder's name is the recipe's fingerprint")
 
@@ -238,14 +238,14 @@ def _edit(file: Path, **changed: object) -> None:
 def recipe_of_another(folder: Path) -> Outcome:
     ended = _recipe(folder, lambda file: _edit(file, num_steps=99))
     line = one_line(ended, "recipe.json", "holds another", "num_steps", "undo that, or delete")
-    return Outcome(line.replace(str(folder), "..."), "nothing; nothing is drawn into it")
+    return Outcome(line.replace(str(folder), "..."), "nothing; nothing is generated into it")
 
 
 @fault("recipe.json from a newer version", quick=True)
 def recipe_newer(folder: Path) -> Outcome:
     ended = _recipe(folder, lambda file: _edit(file, version=99))
     line = one_line(ended, "recipe.json", "newer SIP", "update SIP")
-    return Outcome(line.replace(str(folder), "..."), "nothing; nothing is drawn into it")
+    return Outcome(line.replace(str(folder), "..."), "nothing; nothing is generated into it")
 
 
 @fault("an image of the data set changed after captions were made")
@@ -264,14 +264,14 @@ def dataset_changed(folder: Path) -> Outcome:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(file)
     own = ("dataset=image_folder", f"dataset.root={folder / 'own'}", "dataset.shots=null")
-    holds(jobs.generate(folder, *own).code == 0, "drawing failed")
-    before = jobs.drawn(folder)
+    holds(jobs.generate(folder, *own).code == 0, "generation failed")
+    before = jobs.generated(folder)
     file = next(file for file in files if file.name == "0.png")
     Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(file)
     ended = jobs.generate(folder, *own)
-    holds(ended.code == 0, "drawing failed", ended)
+    holds(ended.code == 0, "generation failed", ended)
     line = f"{ended.line('captions', 'made 1')}; {ended.line('images', 'made 1')}"
-    after = jobs.drawn(folder)
+    after = jobs.generated(folder)
     holds(len(after) == len(before) + 3, "not one row a stage")
     holds(before.items() <= after.items(), "an old row changed")
     return Outcome(line, "nothing: the other rows are found, the changed image's are new")

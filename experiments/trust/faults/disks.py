@@ -23,7 +23,7 @@ NOBODY = 65534
 SHM = Path("/dev/shm")
 
 
-@fault("full disk while drawing, from the n-th write on (simulated)")
+@fault("full disk while generating, from the n-th write on (simulated)")
 def full_disk(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     counted = folder / "counted"
@@ -110,7 +110,7 @@ def read_only(folder: Path) -> Outcome:
         shutil.copytree(whole / name, folder / name)
     shutil.rmtree(jobs.shards(folder, "images")[0])
     line = one_line(_as_nobody(folder), "cannot write to", "Permission denied")
-    return Outcome(line.replace(str(folder), "..."), "nothing; said before anything is drawn")
+    return Outcome(line.replace(str(folder), "..."), "nothing; said before anything is generated")
 
 
 @fault("read-only store, all rows there")
@@ -120,12 +120,12 @@ def read_only_and_whole(folder: Path) -> Outcome:
     for name in ("store", "data"):
         shutil.copytree(whole / name, folder / name)
     ended = _as_nobody(folder)
-    holds(ended.code == 0, "reading alone failed", ended)
+    holds(ended.code == 0, "reading failed", ended)
     return Outcome(ended.line("images", "found 10, made 0"), "nothing: it is read")
 
 
 def _as_nobody(folder: Path) -> Ended:
-    """Draw as a user who may write to the run folder and nowhere else."""
+    """Generate as a user who may write to the run folder and nowhere else."""
     if os.getuid() != 0:
         raise NotRunError("needs root, to become another user")
     (folder / "runs").mkdir()

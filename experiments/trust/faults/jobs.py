@@ -1,4 +1,4 @@
-"""The jobs that are broken: drawing, and training, by the very commands of a user.
+"""The jobs that are broken: generation, and training, by the very commands of a user.
 
 What they load is loaded once: children are forks of this process, and take the models from it.
 """
@@ -31,7 +31,7 @@ BASE = (
     "runtime.shard_size=5",
     "logger=csv",
 )
-NUM_DRAWN = 10
+NUM_GENERATED = 10
 TRAINING = (
     "augmentation=sip",
     "backbone.name=test_resnet",
@@ -66,7 +66,7 @@ def command(module: str, arguments: Sequence[str]) -> Callable[[], None]:
 
 
 def generate(folder: Path, *more: str, before: Callable[[], None] = lambda: None) -> Ended:
-    """Run the drawing command to its end; `before` is called in its process."""
+    """Run the generation command to its end; `before` is called in its process."""
     return _run("sip.generate", folder, overrides(folder, *more), before)
 
 
@@ -92,8 +92,8 @@ def _run(module: str, folder: Path, arguments: Sequence[str], before: Callable[[
     return in_child(prepared, folder / "said.txt")
 
 
-def drawing(folder: Path, *more: str) -> Callable[[], None]:
-    """Return a function that draws as the command does, without Hydra, in half of the time."""
+def generation(folder: Path, *more: str) -> Callable[[], None]:
+    """Return a function that generates as the command does, without Hydra, in half of the time."""
     from sip.jobs.generate import Generation
 
     config = configuration(more).copy()
@@ -120,7 +120,7 @@ def configuration(more: tuple[str, ...]) -> DictConfig:
 
 @cache
 def whole(folder: Path) -> dict[str, dict]:
-    """Load the models, draw in a folder without any fault, and return what was drawn.
+    """Load the models, generate in a folder without any fault, and return what was generated.
 
     In this very process, so that the next ones find everything loaded.
     """
@@ -133,7 +133,7 @@ def whole(folder: Path) -> dict[str, dict]:
     keep(job.offline)
     with open(os.devnull, "w") as silent, redirect_stdout(silent), redirect_stderr(silent):
         job.run()
-    return drawn(folder)
+    return generated(folder)
 
 
 def keep(offline: Any) -> None:
@@ -161,7 +161,7 @@ def _take_loaded() -> None:
     sip.pipeline.trial.Trials.speed = lambda *_: speed
 
 
-def drawn(folder: Path) -> dict[str, dict]:
+def generated(folder: Path) -> dict[str, dict]:
     """Return what a store holds, by stage and key, with the bytes of the images.
 
     Raises:
@@ -172,7 +172,7 @@ def drawn(folder: Path) -> dict[str, dict]:
 
 def same(folder: Path, expected: dict[str, dict]) -> None:
     """Raise `AssertionError` unless a store holds what an unbroken job makes, bit by bit."""
-    found = drawn(folder)
+    found = generated(folder)
     other = sorted(key for key in {*found, *expected} if found.get(key) != expected.get(key))
     holds(not other, f"{len(other)} rows differ from an unbroken job's, first {other[:3]}")
 

@@ -51,26 +51,26 @@ def chosen(total: int, few: int | None) -> list[int]:
     return [1 + (2 * n + 1) * total // (2 * few) for n in range(few)]
 
 
-def _drawing(folder: Path, few: int | None) -> Outcome:
+def _generation(folder: Path, few: int | None) -> Outcome:
     expected = jobs.whole(whole_folder())
     counted = folder / "counted"
     counted.mkdir()
-    total = touches(jobs.drawing(counted), counted)
+    total = touches(jobs.generation(counted), counted)
     numbers, again, stages = chosen(total, few), 0, Counter[str]()
     last = ""
     for number in numbers:
         place = folder / f"at{number}"
         place.mkdir()
-        ended = break_at(jobs.drawing(place), place, number)
+        ended = break_at(jobs.generation(place), place, number)
         if ended.code == 0 and number > 0.9 * total:  # this time there were fewer
             continue
-        holds(ended.code == -9, f"touch {number}: expected a kill, came {ended.code}", ended)
+        holds(ended.code == -9, f"touch {number}: expected a kill, got {ended.code}", ended)
         stages[_stage(place)] += 1
         before = finished(place)
-        ended = in_child(jobs.drawing(place), place / "said.txt")
+        ended = in_child(jobs.generation(place), place / "said.txt")
         holds(ended.code == 0, f"touch {number}: the second start failed", ended)
         jobs.same(place, expected)
-        again += len(before - set(jobs.drawn(place)))
+        again += len(before - set(jobs.generated(place)))
         holds(finished(place) >= before, f"touch {number}: finished rows were lost")
         last = jobs.made_again(ended)
         shutil.rmtree(place)
@@ -107,30 +107,30 @@ def whole_folder() -> Path:
 _ROOT = tempfile.TemporaryDirectory(prefix="sip-faults-")
 
 
-@fault("kill -9 while drawing, at a few touches of the disk", quick=True)
-def drawing_quick(folder: Path) -> Outcome:
-    return _drawing(folder, FEW)
+@fault("kill -9 while generating, at a few touches of the disk", quick=True)
+def generation_quick(folder: Path) -> Outcome:
+    return _generation(folder, FEW)
 
 
-@fault("kill -9 while drawing: before and after renames, in half-written files")
-def drawing(folder: Path) -> Outcome:
-    return _drawing(folder, None)
+@fault("kill -9 while generating: before and after renames, in half-written files")
+def generation(folder: Path) -> Outcome:
+    return _generation(folder, None)
 
 
-@fault("kill -9 while drawing into tar shards")
-def drawing_tar(folder: Path) -> Outcome:
+@fault("kill -9 while generating into tar shards")
+def generation_tar(folder: Path) -> Outcome:
     storage = "images.storage=webdataset"
     whole = folder / "whole"
-    holds(in_child(jobs.drawing(whole, storage), folder / "said.txt").code == 0, "it failed")
-    expected = jobs.drawn(whole)
+    holds(in_child(jobs.generation(whole, storage), folder / "said.txt").code == 0, "it failed")
+    expected = jobs.generated(whole)
     counted = folder / "counted"
-    total = touches(jobs.drawing(counted, storage), counted)
+    total = touches(jobs.generation(counted, storage), counted)
     numbers = chosen(total, total // 3)
     for number in numbers:
         place = folder / f"at{number}"
-        ended = break_at(jobs.drawing(place, storage), place, number)
+        ended = break_at(jobs.generation(place, storage), place, number)
         holds(ended.code == -9, f"touch {number}: no kill", ended)
-        ended = in_child(jobs.drawing(place, storage), place / "said.txt")
+        ended = in_child(jobs.generation(place, storage), place / "said.txt")
         holds(ended.code == 0, f"touch {number}: the second start failed", ended)
         jobs.same(place, expected)
         shutil.rmtree(place)
@@ -169,7 +169,7 @@ def _training(folder: Path, few: int | None) -> Outcome:
     for number in numbers:
         place = folder / f"at{number}"
         broken = break_at(small_training(place), place, number)
-        holds(broken.code == -9, f"touch {number}: expected a kill, came {broken.code}", broken)
+        holds(broken.code == -9, f"touch {number}: expected a kill, got {broken.code}", broken)
         again = in_child(small_training(place), folder / "again.txt")
         holds(again.code == 0, f"touch {number}: the second start failed", again)
         found = (place / WEIGHTS).read_bytes()
@@ -180,7 +180,7 @@ def _training(folder: Path, few: int | None) -> Outcome:
     return Outcome(
         "Killed; the same command goes on from its checkpoint",
         f"{len(numbers)} kills at {total} touches ({sum(repeated)} went on from a checkpoint, the "
-        "others from step 0, before the first): same weights and curve; steps since the last "
+        "the rest from step 0, before the first): same weights and curve; steps since the last "
         "checkpoint (60 s) taken twice",
     )
 
@@ -208,19 +208,19 @@ def whole_run(folder: Path) -> Outcome:
         shutil.copytree(data / "store", place / "store")
         work = jobs.command("sip.train", jobs.overrides(place, *jobs.TRAINING))
         broken = break_at(work, place / "runs", number)
-        holds(broken.code == -9, f"touch {number}: expected a kill, came {broken.code}", broken)
+        holds(broken.code == -9, f"touch {number}: expected a kill, got {broken.code}", broken)
         ended = jobs.train(place)
         holds(ended.code == 0, f"touch {number}: the second start failed", ended)
         holds(_accuracy(place) == expected, f"touch {number}: another result")
         shutil.rmtree(place)
     return Outcome(
         "Killed; the same command goes on, and the run is whole",
-        f"{len(numbers)} kills at {total} touches: same logits and curve, nothing drawn again",
+        f"{len(numbers)} kills at {total} touches: same logits and curve, nothing generated again",
     )
 
 
 def _accuracy(folder: Path) -> Any:
-    """Return what a finished run came to."""
+    """Return the results of a finished run."""
     import json
 
     import pandas as pd
@@ -232,7 +232,7 @@ def _accuracy(folder: Path) -> Any:
     return summary["metrics"], predictions.logits.map(list).tolist(), curve
 
 
-@fault("Ctrl-C twice while drawing")
+@fault("Ctrl-C twice while generating")
 def interrupted_twice(folder: Path) -> Outcome:
     import signal
     import time
@@ -248,11 +248,11 @@ def interrupted_twice(folder: Path) -> Outcome:
     time.sleep(0.2)
     child.kill(signal.SIGINT)
     ended = child.wait()
-    holds(ended.code == 130 and "Traceback" not in ended.said, f"came {ended.code}", ended)
+    holds(ended.code == 130 and "Traceback" not in ended.said, f"got {ended.code}", ended)
     saw = ended.line("stopped: what was finished is kept")
     unfinished = list((folder / "store").glob("images/*/tmp/*"))
     kept = finished(folder)
     again = jobs.generate(folder, "images.num_steps=80")
     holds(again.code == 0 and finished(folder) >= kept, "the second start failed", again)
-    holds(len(jobs.drawn(folder)) == 3 * jobs.NUM_DRAWN, "not all rows are there")
+    holds(len(jobs.generated(folder)) == 3 * jobs.NUM_GENERATED, "not all rows are there")
     return Outcome(saw, f"the batch at hand; {len(unfinished)} unfinished shards left behind")

@@ -15,21 +15,21 @@ DAY = 86400.0  # s
 def _together(folder: Path, num: int) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
     quick = ("runtime.shard_size=1", "runtime.batch_size.images=1")
-    alone = folder / "alone"
-    holds(jobs.generate(alone, *quick).code == 0, "one alone failed")
+    single = folder / "single"
+    holds(jobs.generate(single, *quick).code == 0, "a single process failed")
     place = folder / "together"
     place.mkdir()
     children = [jobs.start("sip.generate", place, *quick, name=f"said{n}") for n in range(num)]
     ended = [child.wait() for child in children]
     for one in ended:
         holds(one.code == 0, "one of them failed", one)
-    jobs.same(place, jobs.drawn(alone))  # no row is there twice
-    holds(jobs.drawn(alone).keys() == expected.keys(), "other rows than with other batches")
+    jobs.same(place, jobs.generated(single))  # no row is there twice
+    holds(jobs.generated(single).keys() == expected.keys(), "other rows than with other batches")
     made = [jobs.made_again(one) for one in ended]
     waited = sum("waiting for" in one.said for one in ended)
     return Outcome(
         f"each: its own share, such as {made[0]}; {waited} said whom they wait for",
-        "nothing: no row was made twice, same bytes as one alone",
+        "nothing: no row was made twice, same bytes as a single process",
     )
 
 

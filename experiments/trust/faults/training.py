@@ -27,8 +27,8 @@ def _run_folder(folder: Path) -> Path:
     return run
 
 
-@fault("out of memory while drawing: more than 2 images do not fit")
-def drawing_memory(folder: Path) -> Outcome:
+@fault("out of memory while generating: more than 2 images do not fit")
+def generation_memory(folder: Path) -> Outcome:
     expected = jobs.whole(killing.whole_folder())
 
     def before() -> None:
@@ -47,7 +47,7 @@ def drawing_memory(folder: Path) -> Outcome:
 
     ended = jobs.generate(folder, before=before)
     holds(ended.code == 0, "it failed", ended)
-    holds(jobs.drawn(folder).keys() == expected.keys(), "other rows")
+    holds(jobs.generated(folder).keys() == expected.keys(), "other rows")
     return Outcome(ended.line("do not fit into memory, going on with 2"), "nothing")
 
 
@@ -79,7 +79,7 @@ def not_finite(folder: Path) -> Outcome:
     holds({"step", "seed", "augmentation", "lr"} <= told.keys(), f"it lacks facts: {told.keys()}")
     holds(not (run / "summary.json").exists(), "the run counts as finished")
     holds(not (run / ".unfinished.ckpt").exists(), "a checkpoint was spoilt")
-    return Outcome(line.replace(str(folder), "..."), "nothing: no checkpoint holds what came of it")
+    return Outcome(line.replace(str(folder), "..."), "nothing: no checkpoint holds what happened")
 
 
 @fault("a process that reads images for the training is killed")
@@ -129,7 +129,7 @@ def interrupted_twice(folder: Path) -> Outcome:
     child.kill(signal.SIGINT)
     child.kill(signal.SIGINT)
     ended = child.wait()
-    holds(ended.code == 130 and "Traceback" not in ended.said, f"came {ended.code}", ended)
+    holds(ended.code == 130 and "Traceback" not in ended.said, f"got {ended.code}", ended)
     return Outcome(
         ended.line("stopped: what was finished is kept"), "steps since the last checkpoint at most"
     )
