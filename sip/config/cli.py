@@ -18,12 +18,12 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
 from sip.config import guard, sweep
 from sip.config.command import Command, one_line
+from sip.config.provenance import is_multirun, program_versions
 from sip.core import progress
 from sip.core.errors import UserError
 from sip.core.files import disk_error
@@ -47,6 +47,9 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         config_name: The primary configuration, a file of `conf` without its suffix.
         conf: The folder of the configurations; SIP's own if None.
     """
+    if "--version" in sys.argv:
+        print(program_versions())
+        sys.exit(0)
     folder = conf or conf_folder()
     sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # Hydra wants its options first
     command = Command(folder, config_name, sys.argv[1:])
@@ -128,9 +131,8 @@ class Job:
             SystemExit: It failed, with code 1.
             ReportedError: It failed as one of several jobs.
         """
-        job = HydraConfig.get()
-        if job.mode == RunMode.MULTIRUN:
-            return self._one_of_several(config, job.job.num)
+        if is_multirun():
+            return self._one_of_several(config, HydraConfig.get().job.num)
         try:
             return self._run(config)
         except Exception as error:

@@ -55,7 +55,8 @@ class Command:
         parsed, self.unknown = get_args_parser().parse_known_intermixed_args(arguments)
         self.folder = folder
         self.config_name = config_name
-        self.overrides: list[str] = parsed.overrides
+        # Of the shell completion they are no keys, but its commands.
+        self.overrides: list[str] = [] if parsed.shell_completion else parsed.overrides
         path = next(
             (o for o in self.overrides if o.lstrip("+").startswith("hydra.searchpath=")), ""
         )

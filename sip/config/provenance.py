@@ -11,7 +11,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from sip import __version__
+
 LIBRARIES = ("torch", "diffusers", "transformers", "timm", "pytorch-lightning")
+
+
+def program_versions() -> str:
+    """Return the line that `--version` prints; nothing heavy is imported for it."""
+    return f"sip {__version__}, Hydra {version('hydra-core')}, torch {version('torch')}"
 
 
 def choice(group: str) -> str:

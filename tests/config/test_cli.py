@@ -1,6 +1,7 @@
 """The command line: quick answers, one line for a mistake, jobs that fail alone."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -265,6 +266,48 @@ def test_the_main_job_answers_without_heavy_libraries(tmp_path: Path, arguments:
     else:
         assert done.returncode == 2
         assert "no such key; did you mean prompts.noise_rate?" in said
+
+
+LIGHT = """
+import atexit, runpy, sys
+
+atexit.register(lambda: print([name for name in ("torch", "numpy") if name in sys.modules]))
+runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=False)
+"""
+
+
+def light(tmp_path: Path, *command: str) -> str:
+    """Return what a command prints; it must not import heavy libraries."""
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-c", LIGHT, *command]
+    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    printed, _, heavy = done.stdout.rstrip().rpartition("\n")
+    assert heavy == "[]"
+    return printed
+
+
+def test_the_programs_are_listed_without_heavy_libraries(tmp_path: Path) -> None:
+    listed = dict(re.findall(r"python -m (sip[\w.]+) +(\S.+)", light(tmp_path, "sip")))
+    mains = [
+        file
+        for file in Path(sip.__file__).parent.rglob("*.py")
+        if "sip.config.cli.main(" in file.read_text()
+    ]
+    assert listed.keys() >= {"sip.train", "sip.stack.build"} and len(mains) > 5
+    modules = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+        for file in mains
+    }
+    assert listed.keys() == modules - {"sip.stack.quality"}
+
+
+@pytest.mark.parametrize("module", ["sip", "sip.train", "sip.tables"])
+def test_the_version_is_ours(tmp_path: Path, module: str) -> None:
+    printed = light(tmp_path, module, "--version")
+    assert re.fullmatch(
+        rf"sip {re.escape(sip.__version__)}, Hydra 1\.3\.\d+, torch 2\.\S+", printed
+    )
 
 
 def test_help_into_a_pipe_that_closes_is_no_error(tmp_path: Path) -> None:
