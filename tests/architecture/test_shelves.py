@@ -19,7 +19,7 @@ SHELVES: tuple[tuple[str, ...], ...] = (
     ("pipeline", "records", "tracking"),
     ("jobs",),
     ("tables", "report", "export", "doctor", "benchmark", "stack"),
-    ("train", "generate", "evaluate", "predict"),
+    ("train", "generate", "evaluate", "predict", "__main__"),
 )
 SHELF = {name: number for number, names in enumerate(SHELVES) for name in names}
 
