@@ -31,6 +31,8 @@ Format = Literal["png", "jpeg", "webp"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 # What Pillow may decode. Of its other formats some start a program (EPS: Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+# Brands of ISO base media files (ISO 23008-12) that are HEIC, at bytes 8 to 12, behind "ftyp".
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 PLAIN = ("JPEG", "MPO", "PNG", "WEBP")  # MPO: a JPEG with further images behind it
 PNG_BITS = 24  # place of the byte that says how many bits a channel has
 EXIF_ORIENTATION = 0x0112
@@ -125,8 +127,11 @@ def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
             file.
         Exception: Of any kind, by Pillow: it cannot be read.
     """
-    place = io.BytesIO(source if isinstance(source, bytes) else read_bytes(source))
-    with Image.open(place, formats=_formats()) as image:
+    data = source if isinstance(source, bytes) else read_bytes(source)
+    formats = _formats()
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS and b"avif" not in data[:64]:
+        formats = _with_heic()
+    with Image.open(io.BytesIO(data), formats=formats) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} px is more than {MAX_PIXELS} px")
         yield image
@@ -243,6 +248,21 @@ def encode(pixels: "Tensor", format: str) -> bytes:
     image = Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
     image.save(stream, format=format, **ENCODERS[format])
     return stream.getvalue()
+
+
+@cache
+def _with_heic() -> tuple[str, ...]:
+    """Return the formats with HEIC, for which Pillow needs another package.
+
+    Raises:
+        ValueError: It is not installed.
+    """
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ValueError("HEIC needs pip install 'sip-augmentation[heic]'") from error
+    register_heif_opener(thumbnails=False)
+    return (*_formats(), "HEIF")
 
 
 @cache

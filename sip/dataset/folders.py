@@ -11,7 +11,7 @@ from sip.core.text import counted, join_first
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".ppm", ".pgm"),
+    *(".ppm", ".pgm", ".heic", ".heif"),
 )
 # What systems and archivers leave behind, in small letters; hidden ones begin with a dot.
 STRAY = {

@@ -4,15 +4,17 @@ Too large and randomly damaged files: tests/trust/test_bombs.py.
 """
 
 import io
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from sip.core import tars
+from sip.core import image_io, tars
 from sip.core.errors import UserError
-from sip.core.image_io import ENCODERS, SUFFIXES, encode, read_rgb, to_tensor
+from sip.core.image_io import ENCODERS, SUFFIXES, Looked, encode, look_at, read_rgb, to_tensor
+from sip.dataset.folders import is_image
 from tests.trust.bombs import png
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -64,6 +66,33 @@ def test_broken_exif_turns_nothing(tmp_path, suffix, exif):
         exif[0x0112] = 9
     Image.new("RGB", (8, 6), RED).save(tmp_path / f"a.{suffix}", exif=exif)
     assert pixels(tmp_path / f"a.{suffix}").shape == (6, 8, 3)
+
+
+def heic(colour) -> bytes:
+    """Return an image of 40 x 24 px as a phone writes it."""
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 24), colour).save(stream, "HEIF")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.HEIF", "a.jpg"])
+def test_images_of_phones_are_read_by_their_content(tmp_path, name):
+    (tmp_path / name).write_bytes(heic((0, 255, 0)))
+    read = pixels(tmp_path / name).astype(int)
+    assert read.shape == (24, 40, 3) and np.abs(read - (0, 255, 0)).max() <= 8
+    assert look_at(tmp_path / name) == Looked(40, 24, None)
+    assert is_image(name)
+
+
+def test_images_of_phones_need_an_extra(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(heic(RED))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    image_io._with_heic.cache_clear()
+    message = "HEIC needs pip install 'sip-augmentation[heic]'"
+    assert look_at(tmp_path / "a.heic").error == message
+    with pytest.raises(ValueError, match="a.heic: must be a readable image: HEIC needs pip"):
+        read_rgb(tmp_path / "a.heic", None)
 
 
 def test_grey_and_bilevel(tmp_path):

@@ -84,7 +84,7 @@ def test_other_files_are_passed_over_with_a_line(
     fill(tmp_path, 2)
     for name in (
         "dog/notes.txt",
-        "dog/IMG_1.HEIC",
+        "dog/IMG_1.RAW",
         "dog/in/labels.csv",
         "grey_cat/x",
         "grey_cat/y",
@@ -95,7 +95,7 @@ def test_other_files_are_passed_over_with_a_line(
     assert len(everything(folder(tmp_path, val_fraction=0, test_fraction=0))) == 4
     assert capsys.readouterr().err.splitlines() == [
         "dataset      passed over 1 image in no class folder: loose.png",
-        "dataset      passed over 5 files without the name of an image: dog/IMG_1.HEIC, "
+        "dataset      passed over 5 files without the name of an image: dog/IMG_1.RAW, "
         "dog/in/labels.csv, dog/notes.txt, ...",
     ]
 
