@@ -1,4 +1,8 @@
-"""Metrics of finished runs from their stored predictions: `python -m sip.evaluate runs=runs`."""
+"""Metrics of finished runs, on their own test images or on another data set.
+
+python -m sip.evaluate                         of all runs again, from stored predictions
+python -m sip.evaluate run=runs/<name> dataset=image_folder dataset.root=FOLDER part=all
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +14,29 @@ if TYPE_CHECKING:
 
 
 def task(config: "DictConfig") -> None:
-    """Compute all metrics again and write them into each run's summary."""
+    """Write the metrics next to the runs."""
     from sip.core.text import counted
+
+    if config.get("dataset") is not None:
+        _on_dataset(config)
+        return
     from sip.jobs.evaluate import refresh
 
-    num = refresh(Path(config.runs))
-    print(f"{config.runs}: all metrics of {counted(num, 'run')} are up to date")
+    only = None if config.run is None else Path(config.run)
+    num = refresh(Path(config.runs), only)
+    print(f"{only or config.runs}: all metrics of {counted(num, 'run')} are up to date")
+
+
+def _on_dataset(config: "DictConfig") -> None:
+    from sip.backbone.saved import SavedClassifier
+    from sip.config.build import build
+    from sip.config.provenance import choice
+    from sip.jobs.evaluate_dataset import EvaluateOptions, evaluate_on
+
+    options = EvaluateOptions.of(config)
+    saved = SavedClassifier.of(Path(options.run))
+    config.profile.image_size = saved.input_size
+    print(evaluate_on(options, saved, build(config.dataset), choice("dataset")).table())
 
 
 def main() -> None:

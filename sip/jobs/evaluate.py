@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sip.core.errors import UserError
 from sip.core.files import atomic_file
 from sip.records.parquet import read_table
-from sip.records.read import read_images, runs_of
+from sip.records.read import RunRecord, TrainingRun, read_images, read_run, runs_of
+from sip.records.summary import TrainingSummary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,31 +32,49 @@ def evaluate(folder: Path) -> dict[str, float]:
     Raises:
         UserError: One of these is missing.
     """
-    from sip.metrics.classification import classification, per_class
-    from sip.metrics.confusion import write_confusion
+    from sip.metrics.classification import classification
 
     class_names, training_labels = _classes(folder)
     predictions = _predictions(folder)
     groups = _groups(training_labels, len(class_names))
-    found = {
+    metrics = {
         f"{split}/{name}": value
         for split, (logits, labels) in predictions.items()
         for name, value in classification(logits, labels, groups).items()
     }
-    logits, labels = predictions["test"]
+    write_classes(folder, *predictions["test"], class_names)
+    return metrics
+
+
+def write_classes(
+    folder: Path, logits: "Tensor", labels: "Tensor", class_names: Sequence[str]
+) -> None:
+    """Write `per_class.csv` and `confusion.png`.
+
+    Args:
+        folder: May be somebody else's and hold links: files are written next to them and renamed.
+        logits: (N, C), float32.
+        labels: (N,), int64.
+        class_names: C of them.
+    """
+    from sip.metrics.classification import per_class
+    from sip.metrics.confusion import write_confusion
+
     rows = per_class(logits, labels, class_names)
-    # Written next to it and renamed: the folder may be somebody else's, and hold links.
     with atomic_file(folder / "per_class.csv") as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     with atomic_file(folder / "confusion.png") as part:
         write_confusion(logits, labels, class_names, part)
-    return found
 
 
-def refresh(runs: Path) -> int:
-    """Compute the metrics of all finished training runs of a folder again; return their number.
+def refresh(runs: Path, only: Path | None = None) -> int:
+    """Compute the metrics of finished training runs again; return their number.
+
+    Args:
+        runs: Folder of the runs.
+        only: Folder of the one run to take; None for all.
 
     Raises:
         UserError: There are none, or one has lost its predictions.
@@ -62,20 +82,32 @@ def refresh(runs: Path) -> int:
     from sip.core.progress import progress
     from sip.records.write import write_summary
 
-    found = runs_of(runs, None)
-    bar = progress("evaluate", len(found), "run")
-    for run in found:
-        # Metrics from elsewhere, such as those of the generated images, stay.
-        others = {
+    records = runs_of(runs, None) if only is None else [read_training_run(only)]
+    bar = progress("evaluate", len(records), "run")
+    for run in records:
+        # Metrics that are not of predictions, such as those of the generated images, stay.
+        kept = {
             name: value
             for name, value in run.summary.metrics.items()
             if not name.startswith(("val/", "test/"))
         }
-        summary = replace(run.summary, metrics=others | evaluate(run.folder))
+        summary = replace(run.summary, metrics=kept | evaluate(run.folder))
         write_summary(run.folder, summary)
         bar.update(1)
     bar.close()
-    return len(found)
+    return len(records)
+
+
+def read_training_run(folder: Path) -> TrainingRun:
+    """Return a finished run of `sip.train`.
+
+    Raises:
+        UserError: It is none.
+    """
+    run = read_run(folder)
+    if not isinstance(run.summary, TrainingSummary):
+        raise UserError(f"run: must be a run of sip.train, got {folder}, which trained nothing")
+    return RunRecord(folder, run.summary)
 
 
 def _classes(folder: Path) -> tuple[list[str], list[int]]:
@@ -103,9 +135,9 @@ def _predictions(folder: Path) -> dict[str, tuple["Tensor", "Tensor"]]:
 
     columns = ["split", "label", "logits"]
     rows = read_table(folder / "predictions.parquet", columns=columns).to_pylist()
-    found = {}
+    predictions = {}
     for split in ("val", "test"):
         members = [row for row in rows if row["split"] == split]
         logits = torch.tensor([row["logits"] for row in members], dtype=torch.float32)
-        found[split] = (logits, torch.tensor([row["label"] for row in members]))
-    return found
+        predictions[split] = (logits, torch.tensor([row["label"] for row in members]))
+    return predictions

@@ -1,0 +1,169 @@
+"""Score a run's classifier on the labelled images of any data set.
+
+<run>/evaluations/<data set>-<part>-<fingerprint>/
+metrics.json          metrics, number of images, recipe of the data set
+per_class.csv, confusion.png
+predictions.parquet   a row an image: sample_id, path, label, logits
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from sip.backbone.saved import SavedClassifier, find
+from sip.core.component import component
+from sip.core.errors import UserError
+from sip.core.files import atomic_file, plain_disk_errors, write_atomically
+from sip.core.hashing import digest
+from sip.core.interrupt import graceful
+from sip.core.progress import progress, say
+from sip.core.ranges import Count
+from sip.core.text import counted, join_first, text_table
+from sip.dataset.base import Dataset, Sample
+from sip.dataset.files import PARTS
+from sip.jobs.evaluate import write_classes
+
+FOLDER = "evaluations"  # in the run's folder
+
+
+@component
+class EvaluateOptions:
+    """What `conf/evaluate.yaml` says, if a data set is chosen.
+
+    Attributes:
+        run: Folder of the run.
+        part: Of the data set.
+        device: Of torch, or "auto".
+        batch_size: Images at a time.
+        num_workers: Threads that read.
+    """
+
+    run: str
+    part: Literal["test", "val", "train", "all"]
+    device: str
+    batch_size: Count
+    num_workers: Count
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> "EvaluateOptions":
+        """Return the options of a configuration.
+
+        Raises:
+            UserError: One is missing or wrong.
+        """
+        if node["run"] is None:
+            raise UserError("run: must be given with a data set; say run=runs/<name>")
+        return cls(**{key: node[key] for key in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome.
+
+    Attributes:
+        folder: Of the files.
+        num: Images.
+        metrics: As `sip.metrics.classification.classification` names them.
+    """
+
+    folder: Path
+    num: int
+    metrics: dict[str, float]
+
+    def table(self) -> str:
+        """Return what the command prints."""
+        rows = {name: f"{value:.4f}" for name, value in self.metrics.items()}
+        return text_table({"images": f"{self.num:,}", **rows, "files": str(self.folder)})
+
+
+def evaluate_on(
+    options: EvaluateOptions, saved: SavedClassifier, dataset: Dataset, name: str
+) -> Evaluation:
+    """Score the classifier and write the files.
+
+    Args:
+        saved: The run's classifier.
+        dataset: Its class names are matched with the run's.
+        name: Of the data set, for the folder.
+
+    Raises:
+        UserError: The data set has classes that the classifier does not know, or no images.
+    """
+    import torch
+
+    from sip.classifier.predictor import Predictor, batches
+    from sip.device.settings import device
+    from sip.metrics.classification import classification
+
+    labels = match_classes(dataset.class_names, saved.class_names)
+    parts = PARTS if options.part == "all" else (options.part,)
+    samples = [sample for part in parts for sample in dataset.samples(part)]
+    if not samples:
+        raise UserError(
+            f"part: must have images, got none in {options.part} of the data set; use part=all"
+        )
+    predictor = Predictor(saved, device(options.device, "device"))
+    paths = [sample.path for sample in samples]
+    logits = []
+    with graceful(), progress("evaluate", len(paths), "image") as bar:
+        for batch in batches([predictor], paths, options.batch_size, options.num_workers):
+            batch.require_all()
+            logits += batch.logits
+            bar.update(len(batch.paths))
+    scores, truth = torch.cat(logits), torch.tensor([labels[sample.label] for sample in samples])
+    metrics = classification(scores, truth)
+    recipe = dataset.recipe()
+    place, run = f"{name}-{options.part}-{digest(recipe)[:10]}", Path(options.run)
+    folder = (run if find(run) != run else run.parent) / FOLDER / place
+    record = {"part": options.part, "num_images": len(paths), "metrics": metrics, "dataset": recipe}
+    with plain_disk_errors(folder, "run"):
+        _write_predictions(folder / "predictions.parquet", samples, truth.tolist(), scores.tolist())
+        write_classes(folder, scores, truth, saved.class_names)
+        write_atomically(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
+    return Evaluation(folder, len(paths), metrics)
+
+
+def match_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Return the classifier's label of each class of a data set, by name.
+
+    Args:
+        names: Of the data set.
+        known: Of the classifier.
+
+    Raises:
+        UserError: The classifier does not know a class, or a name is not unique.
+    """
+    if list(names) == list(known):
+        return list(range(len(known)))
+    missing = [name for name in known if name not in names]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        without = f" (and none of {join_first(missing)})" if missing else ""
+        raise UserError(
+            f"dataset: must have classes of the run, got {join_first(unknown)}{without}; "
+            f"name them as in the run, such as dataset.prompt_names={{{unknown[0]}: {known[0]}}}"
+        )
+    if len(set(known)) < len(known) or len(set(names)) < len(names):
+        raise UserError("dataset: must have class names that differ, to be matched with the run's")
+    if missing:
+        num = counted(len(missing), "class", "classes")
+        say("evaluate", f"no images of {num} of the run: {join_first(missing)}")
+    return [list(known).index(name) for name in names]
+
+
+def _write_predictions(
+    path: Path, samples: Sequence[Sample], labels: list[int], logits: list[list[float]]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "sample_id": [sample.sample_id for sample in samples],
+        "path": [sample.path for sample in samples],
+        "label": labels,
+        "logits": pa.array(logits, pa.list_(pa.float32())),
+    }
+    with atomic_file(path) as part:
+        pq.write_table(pa.table(cast(Any, columns)), part)
