@@ -19,13 +19,12 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from sip.core.paths import conf_folder
 from sip.core.tars import read_bytes
 from sip.jobs.generate import Generation
 from sip.store.shards import read_columns, read_rows
+from tests.composing import composed
 
 OVERRIDES = (
     "dataset.shots=2",
@@ -43,13 +42,7 @@ OVERRIDES = (
 
 def configuration(folder: Path, *more: str) -> DictConfig:
     """Return a small job whose store lies in `folder`."""
-    paths = (
-        f"paths.store={folder}/store",
-        f"paths.runs={folder}/runs",
-        f"paths.data={folder}/data",
-    )
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose("config", [*OVERRIDES, *paths, *more])
+    return composed(*OVERRIDES, *more, folder=folder)
 
 
 def run(config: DictConfig, loaded: Generation | None = None) -> Generation:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +23,10 @@ RUST_ERROR = re.compile(r"os error (\d+)")  # how safetensors reports the error 
 def atomic_file(path: Path, sync: bool = True) -> Iterator[Path]:
     """Yield a path to write to; it becomes `path` by one rename at the end of the block.
 
-    A reader sees all of the file or nothing of it. Each call has a path of its own, since two
-    processes may write the same file at the same time. Missing parent folders are made.
+    A reader sees all of the file or nothing of it, and its permissions are those that the umask
+    gives, although some libraries (safetensors) write files that only their owner may read. Each
+    call has a path of its own, since two processes may write the same file at the same time.
+    Missing parent folders are made.
 
     Args:
         path: Final path; an existing file is replaced.
@@ -33,7 +36,10 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
+        part.touch()
+        mode = stat.S_IMODE(part.stat().st_mode)
         yield part
+        part.chmod(mode)
         if sync:
             fsync(part)
         os.replace(part, path)

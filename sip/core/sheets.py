@@ -1,36 +1,38 @@
-"""One image to judge a set by: originals above what was drawn from them."""
+"""One image to judge a set by: originals above the images generated from them."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from sip.core.files import atomic_file
+from sip.core.fonts import draw_text, wrap_text
 from sip.core.image_io import read_rgb
 
 CELL = 176  # px, width of an image
 GAP = 14  # px
-FONT_SIZE = 13  # px
-LINE = 17  # px
+FONT_SIZE = 12  # px
+LINE = 17  # px, height of a line
 NUM_TEXT_LINES = 8
 COLUMNS = 6
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An original, what was drawn from it, and the lines under both.
+    """An original, an image generated from it, the title above and the lines below both.
 
     Attributes:
-        drawn_sha256: Of the drawn file, which is checked.
+        original: Path of an image, as of `read_rgb`.
+        generated: Likewise.
+        generated_sha256: What the generated file must be, in hex digits; None: not checked.
     """
 
     original: str
-    drawn: str
+    generated: str
     title: str
     lines: Sequence[str]
-    drawn_sha256: str | None = None
+    generated_sha256: str | None = None
 
 
 def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
@@ -42,18 +44,17 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
     columns = min(COLUMNS, len(pairs))
     rows = -(-len(pairs) // COLUMNS)
     sheet = Image.new("RGB", (GAP + columns * (CELL + GAP), GAP + rows * block), "white")
-    font = ImageFont.load_default(FONT_SIZE)
     pen = ImageDraw.Draw(sheet)
     for number, pair in enumerate(pairs):
         left = GAP + (number % COLUMNS) * (CELL + GAP)
         top = GAP + (number // COLUMNS) * block
-        pen.text((left, top), _wrapped([pair.title])[0], fill="black", font=font)
+        draw_text(pen, (left, top), _wrapped([pair.title])[0], FONT_SIZE, "black")
         top += LINE
-        for file, sha256 in ((pair.original, None), (pair.drawn, pair.drawn_sha256)):
+        for file, sha256 in ((pair.original, None), (pair.generated, pair.generated_sha256)):
             sheet.paste(_enlarged(file, sha256), (left, top))
             top += CELL + GAP // 4
         for line in _wrapped(pair.lines):
-            pen.text((left, top), line, fill=(60, 60, 60), font=font)
+            draw_text(pen, (left, top), line, FONT_SIZE, (60, 60, 60))
             top += LINE
     with atomic_file(path) as part:
         sheet.save(part, format="PNG")
@@ -66,5 +67,5 @@ def _enlarged(path: str, sha256: str | None) -> Image.Image:
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:
-    wrapped = [part for line in lines for part in textwrap.wrap(line, width=26) or [""]]
+    wrapped = [part for line in lines for part in wrap_text(line, CELL, FONT_SIZE)]
     return wrapped[:NUM_TEXT_LINES]

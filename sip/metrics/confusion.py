@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sip.core.fonts import font_families
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -28,7 +30,9 @@ def write_confusion(
 
     num = len(class_names)
     counts = confusion_matrix(labels.numpy(), logits.argmax(1).numpy(), labels=list(range(num)))
-    with matplotlib.rc_context({"text.parse_math": False}):  # a name with "$" is no formula
+    # A name with "$" is no formula, and may be in any script.
+    style = {"text.parse_math": False, "font.family": font_families()}
+    with matplotlib.rc_context(style):
         _draw(counts, class_names).savefig(path, format="png")
 
 

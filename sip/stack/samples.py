@@ -1,16 +1,16 @@
 """Samples while a stack learns: one PNG a part, redrawn every few minutes, from fixed originals."""
 
 import random
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from sip.core.files import atomic_file
+from sip.core.fonts import draw_text, wrap_text
 from sip.stack.pool import Pool
 from sip.stack.work import Work
 
@@ -67,12 +67,7 @@ def save_sheet(
         columns: Texts above the columns, or none.
         cell: Side of an image on the sheet, px.
     """
-    font = ImageFont.load_default(FONT_SIZE)
-    width = max(1, cell // 6)  # characters
-    lines = [
-        textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-        for text in columns
-    ]
+    lines = [wrap_text(text, cell + GAP - 2, FONT_SIZE) for text in columns]
     top = max(map(len, lines), default=0) * (FONT_SIZE + 2)
     size = (GAP + len(rows[0]) * (cell + GAP), top + GAP + len(rows) * (cell + GAP))
     sheet = Image.new("RGB", size, "white")
@@ -80,7 +75,7 @@ def save_sheet(
     for column, text in enumerate(lines):
         for number, line in enumerate(text):
             place = GAP + column * (cell + GAP), number * (FONT_SIZE + 2)
-            pen.text(place, line, fill="black", font=font)
+            draw_text(pen, place, line, FONT_SIZE, "black")
     for r, row in enumerate(rows):
         for c, image in enumerate(row):
             place = GAP + c * (cell + GAP), top + GAP + r * (cell + GAP)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sip.core.fonts import font_families
 from sip.records.read import TrainingRun
 from sip.tables.points import Figure, Point, front, points
 from sip.tables.saving import STYLE, save
@@ -30,7 +31,7 @@ def draw(runs: Iterable[TrainingRun], figure: Figure, path: Path) -> list[Path]:
     import matplotlib
 
     found = points(runs, figure)
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context({**STYLE, "font.family": font_families()}):
         return save(make(found, figure), path, DPI)
 
 

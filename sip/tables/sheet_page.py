@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sip.core.fonts import font_families
 from sip.records.files import ListedImage
 from sip.tables.saving import STYLE, save
 from sip.tables.sheets import Sheet, SheetGrid, enlarged
@@ -30,7 +31,7 @@ def draw_sheet(grid: SheetGrid, sheet: Sheet, path: Path) -> list[Path]:
     """
     import matplotlib
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context({**STYLE, "font.family": font_families()}):
         return save(page(grid, sheet), path, DPI)
 
 

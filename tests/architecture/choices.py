@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from tests.composing import CONF, composed
+
 ROOT = Path(__file__).parents[2]
-CONF = ROOT / "conf"
 PROFILES = ("embedded", "paper")
 # Choices of different groups of a row do not influence each other, so one composition holds one
 # of each: what the command line chooses wins over what another choice's defaults list asks for.
@@ -34,15 +34,14 @@ def choices(group: str) -> list[str]:
 def nodes(profile: str) -> dict[str, dict[str, Any]]:
     """Return "group=choice" -> the resolved node of the group's stage."""
     found = {}
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        for row in TOGETHER:
-            for chosen in zip_longest(*map(choices, row)):
-                pairs = [(g, c) for g, c in zip(row, chosen, strict=True) if c]
-                overrides = [f"{group}={choice}" for group, choice in pairs]
-                config = compose("config", [f"profile={profile}", *overrides])
-                for group, choice in pairs:
-                    node = config[group.split("/")[0]]
-                    found[f"{group}={choice}"] = OmegaConf.to_container(node, resolve=True)
+    for row in TOGETHER:
+        for chosen in zip_longest(*map(choices, row)):
+            pairs = [(g, c) for g, c in zip(row, chosen, strict=True) if c]
+            overrides = [f"{group}={choice}" for group, choice in pairs]
+            config = composed(f"profile={profile}", *overrides)
+            for group, choice in pairs:
+                node = config[group.split("/")[0]]
+                found[f"{group}={choice}"] = OmegaConf.to_container(node, resolve=True)
     return dict(sorted(found.items()))
 
 

@@ -4,7 +4,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -16,6 +15,7 @@ from sip.jobs.generate import Generation
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.offline import Offline
 from sip.records.summary import arm
+from tests.composing import composed
 
 CONF = Path(__file__).parents[2] / "conf"
 # What an arm draws with: captions, prompts, images.
@@ -38,8 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def configuration(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides), return_hydra_config=True)
+    return composed(*overrides, hydra=True)
 
 
 @cache
@@ -120,11 +119,9 @@ def test_runs_are_named_by_their_places(overrides: list[str], expected: str) -> 
 
 @pytest.mark.parametrize("name", ["diffusemix_like", "alia_like"])
 def test_training_finds_what_the_generation_made(name: str, folder: Path) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        overrides = [f"augmentation={name}", "dataset.shots=1", "images.num_steps=4"]
-        overrides += ["runtime.num_threads=1", "runtime.batch_size.images=5"]
-        overrides += [f"paths.{place}={folder}/{place}" for place in ("store", "runs", "data")]
-        config = compose("config", overrides)
+    overrides = [f"augmentation={name}", "dataset.shots=1", "images.num_steps=4"]
+    overrides += ["runtime.num_threads=1", "runtime.batch_size.images=5"]
+    config = composed(*overrides, folder=folder)
     Generation(config).run()
     run, stages = TrainJob(config), StageLog()
     assert run.offline is not None

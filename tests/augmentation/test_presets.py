@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 from PIL import Image
 from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
@@ -21,8 +19,9 @@ from sip.classifier.module import Classifier
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.device.predict import quiet
-from tests.architecture.choices import CONF, choices
+from tests.architecture.choices import choices
 from tests.classifier.recipes import recipe
+from tests.composing import composed
 
 SIZE, NUM_CLASSES, BATCH = 32, 3, 5  # an odd batch
 
@@ -60,21 +59,16 @@ PRESETS = {
 }
 
 
-def configured(primary: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(primary, list(overrides))
-
-
-def composed(primary: str, *overrides: str) -> Augmentation:
-    return build(configured(primary, *overrides).augmentation)
+def composed_arm(primary: str, *overrides: str) -> Augmentation:
+    return build(composed(*overrides, name=primary).augmentation)
 
 
 @cache
 def arm(preset: str) -> Augmentation:
     """Return a preset; without the other stages, in half of the time, if it does not name any."""
     if preset in ROOMS:
-        return composed("config", f"augmentation={preset}")
-    return composed(f"augmentation/{preset}")
+        return composed_arm("config", f"augmentation={preset}")
+    return composed_arm(f"augmentation/{preset}")
 
 
 @cache
@@ -82,7 +76,7 @@ def place(group: str, choice: str) -> Any:
     """Return what a choice fills its place with."""
     if choice in ROOMS:
         return getattr(arm(choice), group)
-    return getattr(composed("augmentation/combo", f"augmentation/{group}={choice}"), group)
+    return getattr(composed_arm("augmentation/combo", f"augmentation/{group}={choice}"), group)
 
 
 def combined(offline: str, sample: str, mix: str) -> Augmentation:
@@ -112,7 +106,7 @@ def test_all_arms_differ() -> None:
 
 
 def test_any_combination_is_chosen_on_the_command_line() -> None:
-    chosen = composed(
+    chosen = composed_arm(
         "config",
         "augmentation=combo",
         "augmentation/offline=sip",
@@ -127,13 +121,13 @@ def test_any_combination_is_chosen_on_the_command_line() -> None:
 
 
 def test_mixing_is_there_for_every_arm_of_a_sweep() -> None:
-    plain = composed("augmentation/none", "mixing.mode=replace")
+    plain = composed_arm("augmentation/none", "mixing.mode=replace")
     assert plain.recipe() == arm("none").recipe()
 
 
 def test_a_place_set_with_a_dot_is_refused_with_the_right_spelling() -> None:
     with pytest.raises(UserError, match="augmentation.offline: must be a choice, set with a slash"):
-        composed("augmentation/combo", "augmentation.offline=sip")
+        composed_arm("augmentation/combo", "augmentation.offline=sip")
 
 
 @pytest.mark.parametrize("choice", choices("augmentation/sample"))

@@ -4,29 +4,21 @@ Large networks are made on torch's meta device: shapes without numbers, in no ti
 """
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from sip.backbone.timm import Timm
 from sip.classifier.optimisation import make_optimizer
 from sip.core.errors import UserError
 from tests.classifier.recipes import recipe
+from tests.composing import composed
 
 CONF = Path(__file__).parents[2] / "conf"
 PRESETS = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
-
-
-@cache
-def composed(*overrides: str) -> Any:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides))
 
 
 def preset(choice: str, *overrides: str) -> Timm:

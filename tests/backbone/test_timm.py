@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from safetensors.torch import load_file, save_file
 
 from sip.backbone.stems import STEMS
 from sip.backbone.timm import Timm
 from sip.core.errors import UserError
+from tests.composing import composed
 
 CONF = Path(__file__).parents[2] / "conf"
 TINY = {"img_size": 32, "patch_size": 8}
@@ -46,8 +46,7 @@ def stored(tmp_path_factory) -> tuple[Path, torch.nn.Module]:
 
 
 def test_resnet50_of_the_embedded_profile_sees_an_8x8_map() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["backbone=resnet50"])
+    config = composed("backbone=resnet50")
     model = instantiate(config.backbone, _convert_="all").create(10).eval()
     shapes = {}
     model.layer1.register_forward_hook(lambda m, i, out: shapes.update(map=out.shape[-2:]))

@@ -1,30 +1,29 @@
 """The speed of drawing: the floor is the engine's own work, and the report says what was timed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import hydra
 import pytest
+from omegaconf import DictConfig
 
 from sip.benchmark import full_size, generation
 from sip.benchmark.floor import Call, Floor
 from sip.benchmark.report import LABELS, Report, Turn
 from sip.benchmark.workload import BLOCK, make_prompts, sample_of
 from sip.core.errors import UserError
-from sip.core.paths import conf_folder
 from sip.images.batches import group_rows
 from sip.pipeline.offline import Offline
+from tests.composing import composed
 from tests.images import models
 
 QUICK = ["runtime.device=cpu", "repeats=1", "num_images=6", "images.num_steps=4"]
 
 
 @pytest.fixture
-def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator:
+def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DictConfig]:
     """Compose the benchmark's configuration, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        yield lambda *overrides: hydra.compose("benchmark", [*QUICK, *overrides])
+    return lambda *overrides: composed(*QUICK, *overrides, name="benchmark")
 
 
 @pytest.mark.parametrize("per_sample", [1, 2])

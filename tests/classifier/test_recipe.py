@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from sip.classifier.schedule import StepRate
@@ -15,6 +14,7 @@ from sip.classifier.tuning.probe import Probe
 from sip.core.errors import UserError
 from tests.classifier.made_up import BACKBONE
 from tests.classifier.recipes import recipe
+from tests.composing import composed
 
 CONF = Path(__file__).parents[2] / "conf"
 SHORT = {"optimizer": "sgd", "steps": 8, "warmup_steps": 2, "val_every": 4}
@@ -23,8 +23,7 @@ SHORT = {"optimizer": "sgd", "steps": 8, "warmup_steps": 2, "val_every": 4}
 @pytest.mark.parametrize("profile", ["embedded", "paper"])
 @pytest.mark.parametrize("choice", sorted(p.stem for p in (CONF / "classifier").glob("*.yaml")))
 def test_every_preset_composes(profile: str, choice: str) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"profile={profile}", f"classifier={choice}"])
+    config = composed(f"profile={profile}", f"classifier={choice}")
     recipe = instantiate(config.classifier, _convert_="all")
     assert recipe.recipe()["steps"] == recipe.steps
 
@@ -36,11 +35,10 @@ def test_every_preset_composes(profile: str, choice: str) -> None:
 )
 def test_arms_of_a_backbone_share_one_recipe(profile: str, experiment: str, choice: str) -> None:
     recipes = []
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        expected = compose("config", [f"profile={profile}", f"classifier={choice}"])
-        for arm in ("none", "sip_moex_cutmix"):
-            overrides = [f"+exp={experiment}", f"profile={profile}", f"augmentation={arm}"]
-            recipes.append(compose("config", overrides).classifier)
+    expected = composed(f"profile={profile}", f"classifier={choice}")
+    for arm in ("none", "sip_moex_cutmix"):
+        overrides = [f"+exp={experiment}", f"profile={profile}", f"augmentation={arm}"]
+        recipes.append(composed(*overrides).classifier)
     assert all(recipe == expected.classifier for recipe in recipes)
 
 
@@ -56,8 +54,7 @@ def test_no_arm_speaks_of_the_recipe(arm: Path) -> None:
     [("", Full, 150), ("classifier=probe", Probe, 100), ("classifier/tuning=lora", LoRA, 150)],
 )
 def test_the_command_line_is_stronger_than_the_backbone(override, tuning, steps) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["backbone=vit", *filter(None, [override])])
+    config = composed("backbone=vit", *filter(None, [override]))
     built = instantiate(config.classifier, _convert_="all")
     assert (type(built.tuning), built.steps) == (tuning, steps)
 

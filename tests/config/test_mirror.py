@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from tests.architecture.choices import CONF, ROOT, choices
+from tests.composing import composed
 
 PACKAGE = ROOT / "sip"
 VALUES = {"Lora"}  # built from a mapping in a choice, such as images.lora, not by `_target_`
@@ -36,13 +36,12 @@ def node_of(group: str, choice: str) -> Any:
 
     A choice is composed by itself, which is fast; one that overrides other groups needs them all.
     """
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        try:
-            config = compose(f"{group}/{choice}")
-        except ConfigCompositionException as error:
-            if "Could not override" not in str(error):
-                raise
-            config = compose("config", [f"{group}={choice}"])
+    try:
+        config = composed(name=f"{group}/{choice}")
+    except ConfigCompositionException as error:
+        if "Could not override" not in str(error):
+            raise
+        config = composed(f"{group}={choice}")
     node = OmegaConf.select(config, group.replace("/", "."))
     # A group of which several are chosen, such as metrics, holds each under its own name.
     is_alone = isinstance(node, DictConfig) and "_target_" not in node and list(node) == [choice]

@@ -4,13 +4,13 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.jobs.train import train
 from sip.pipeline.offline import Offline
+from tests.composing import composed
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 DATASETS = (
@@ -20,9 +20,7 @@ BACKBONES = ("resnet50", "vit", "clip_vit")
 
 
 def config(folder: Path, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        paths = [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
-        return compose("config", [*paths, *overrides])
+    return composed(*overrides, folder=folder)
 
 
 @pytest.mark.parametrize(("dataset", "backbone"), list(product(DATASETS, BACKBONES)))

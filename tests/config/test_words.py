@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sip.config.command import Command
 from sip.config.words import MEANINGS, by_meaning, no_such, with_value
 from sip.core.errors import UserError
 from sip.core.paths import conf_folder
+from tests.composing import composed, initialized
 
 WORDS = [word for words in MEANINGS for word in words.split()]
 COMMANDS = {template for meanings in MEANINGS.values() for template in meanings}
@@ -21,7 +21,7 @@ TOPS = "prompts images classifier backbone dataset runtime trainer profile paths
 
 @pytest.fixture(scope="module", autouse=True)
 def conf() -> Iterator[None]:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with initialized():
         yield
 
 
@@ -48,7 +48,7 @@ def together() -> list[dict[str, str]]:
 def test_every_command_composes_and_sets_its_keys(values: dict[str, str]) -> None:
     overrides = [f"{key}={value}" for key, value in values.items()]
     command(*overrides).check()
-    config = compose("config", overrides)
+    config = composed(*overrides)
     groups = {"+exp", *command().groups}
     for key, value in values.items():
         assert key in groups or str(OmegaConf.select(config, key)).lower() == value
@@ -56,7 +56,7 @@ def test_every_command_composes_and_sets_its_keys(values: dict[str, str]) -> Non
 
 def test_no_word_is_a_key_or_twice_in_the_table() -> None:
     assert len({re.sub("[-_]", "", word) for word in WORDS}) == len(WORDS)
-    tops = {*compose("config")} - {"seed", "backbone"}
+    tops = {*composed()} - {"seed", "backbone"}
     assert not tops & set(WORDS)
 
 
@@ -106,7 +106,7 @@ def explained(*overrides: str) -> str:
     typed = command(*overrides)
     typed.check()
     with pytest.raises(Exception) as error:  # noqa: PT011, kinds of Hydra's
-        compose("config", list(overrides))
+        composed(*overrides)
     return typed.explain(error.value)
 
 
@@ -144,7 +144,7 @@ def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize("name", ["config", "doctor", "stack", "tables", "benchmark"])
 def test_no_key_that_is_there_is_refused(name: str) -> None:
-    config = OmegaConf.to_container(compose(name, return_hydra_config=False), resolve=False)
+    config = OmegaConf.to_container(composed(name=name), resolve=False)
     keys = [key for key in keys_of(config) if "_target_" not in key]
     assert len(keys) > 10
     command(*(f"{key}={{a: 1}}" for key in keys), name=name).check()

@@ -3,26 +3,23 @@
 import io
 import json
 import pickle
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from scipy.io import savemat
 
 from sip.config.build import build
+from tests.composing import composed
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
 
 
-@cache
 def node(name: str) -> DictConfig:
     """Return what a data set's YAML states, with what it inherits, unresolved."""
-    with initialize_config_dir(str(CONF.parent), version_base="1.3"):
-        return compose(f"dataset/{name}").dataset
+    return composed(name=f"dataset/{name}").dataset
 
 
 def source(name: str, root: Path | str | None, **changes: Any) -> Any:

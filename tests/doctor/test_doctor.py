@@ -5,30 +5,26 @@ import subprocess
 import sys
 from collections import namedtuple
 from email.message import Message
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from sip.core.errors import UserError
-from sip.core.paths import conf_folder
 from sip.doctor import accounts, contents, machine, packages, speed
 from sip.doctor.__main__ import task
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 from sip.weights import hub
+from tests.composing import composed
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
-@cache
 def config(*overrides: str, name: str = "doctor") -> DictConfig:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose(name, list(overrides))
+    return composed(*overrides, name=name)
 
 
 @pytest.fixture

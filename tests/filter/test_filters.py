@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from sip.config.build import build
@@ -16,6 +15,7 @@ from sip.filter.base import Candidate, Filter
 from sip.filter.duplicate import Duplicate, copies
 from sip.filter.guided import Guided
 from sip.filter.similarity import Similarity
+from tests.composing import composed
 from tests.filter.facts import Known, candidates, random_facts
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -25,8 +25,7 @@ CHOICES = sorted(path.stem for path in (CONF / "filter").glob("*.yaml"))
 
 @pytest.fixture(scope="module", params=CHOICES)
 def chosen(request: pytest.FixtureRequest) -> Filter:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return build(compose(f"filter/{request.param}").filter)
+    return build(composed(name=f"filter/{request.param}").filter)
 
 
 def kept(verdicts: list) -> list[int]:

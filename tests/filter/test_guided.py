@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from scipy.special import softmax
 from scipy.stats import entropy
 
 from sip.filter.guided import Guided, divergence
+from tests.composing import composed
 from tests.filter.facts import CLASS_NAMES, Known, candidates, random_facts, unit
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -81,10 +81,9 @@ def test_certain_predictions_have_no_entropy() -> None:
 
 
 def test_gif_like_chooses_candidates_prompt_and_filter() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["augmentation=gif_like"])
-        other = compose("config", ["augmentation=gif_like", "filter=none", "images.per_sample=2"])
-        plain = compose("config", ["augmentation=sip"])
+    config = composed("augmentation=gif_like")
+    other = composed("augmentation=gif_like", "filter=none", "images.per_sample=2")
+    plain = composed("augmentation=sip")
     assert config.filter._target_ == "sip.filter.guided.Guided"
     assert (config.images.per_sample, config.prompts.template) == (4, "a photo of a {label}")
     assert config.prompts.guidance.scale == 7.5

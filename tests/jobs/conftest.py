@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from sip.core.paths import conf_folder
+from tests.composing import composed, initialized
 
 HydraJob = Callable[[list[str]], DictConfig]
 
@@ -17,11 +16,11 @@ def hydra_job() -> Iterator[HydraJob]:
     """Return a function that composes a configuration, and makes this process its job."""
 
     def start(overrides: list[str]) -> DictConfig:
-        config = compose("config", overrides, return_hydra_config=True)
+        config = composed(*overrides, hydra=True)
         config.hydra.job.update(name="train", config_name="config", num=0)
         HydraConfig.instance().set_config(config)
         return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with initialized():
         yield start
     HydraConfig.instance().cfg = None

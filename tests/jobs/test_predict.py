@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from sip.core.errors import UserError
 from sip.jobs.predict import PredictOptions, find_images, predict
 from tests.classifier.made_up import NAMES, Splits, make_splits, run
 from tests.commands import run_module
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
+from tests.composing import composed
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +31,7 @@ def runs(splits: Splits, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
 
 
 def options(**changed: object) -> PredictOptions:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return PredictOptions.of({**compose("predict"), **changed})
+    return PredictOptions.of({**composed(name="predict"), **changed})
 
 
 def stored(folder: Path) -> pd.DataFrame:

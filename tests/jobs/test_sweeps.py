@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,6 +28,7 @@ from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob, named
 from sip.records.read import runs_of, swept_keys
 from tests.commands import run_module
+from tests.composing import composed, initialized
 from tests.jobs.conftest import HydraJob
 from tests.records.made_up import training_summary, write_run
 
@@ -46,13 +46,13 @@ def jobs_of(config: Any) -> list[list[str]]:
 def test_a_preset_is_five_seeds_of_what_composes(sweep: str, tmp_path: Path) -> None:
     num_seeds = 3 if sweep.startswith("cifar10_cpu") else 5
     profile = "profile=cifar10" if sweep.startswith("cifar10") else "profile=embedded"
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("config", [f"+sweep={sweep}", profile], return_hydra_config=True)
+    config = composed(f"+sweep={sweep}", profile, hydra=True)
+    with initialized():
         assert config.hydra.mode.name == "MULTIRUN"
         jobs = jobs_of(config)
         assert [job[0] for job in jobs] == sorted(job[0] for job in jobs), "seeds first"
         assert {job[0] for job in jobs} == {f"seed={seed}" for seed in range(num_seeds)}
-        last = compose("config", [profile, *jobs[-1], f"paths.store={tmp_path}"])
+    last = composed(profile, *jobs[-1], f"paths.store={tmp_path}")
     assert last.seed == num_seeds - 1
     if profile == "profile=embedded":  # the other's stack is to be made first
         assert TrainJob(last).recipe["seed"] == last.seed
@@ -159,15 +159,14 @@ def test_names_of_runs_are_short_and_safe() -> None:
 
 
 def test_a_sweep_ends_with_the_command_that_compares() -> None:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("config", ["experiment=my runs", "paths.runs=/tmp/other"])
+    config = composed("experiment=my runs", "paths.runs=/tmp/other")
     command = tables_command(config)
     assert command == "python -m sip.tables 'experiment=my runs' runs=/tmp/other"
 
 
 def test_the_command_line_decides_what_a_preset_sweeps_over() -> None:
     overrides = ["+sweep=shots", "augmentation=sip", "dataset.shots=2,4", "backbone=vit"]
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with initialized():
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         yield_to_command_line(config)
@@ -187,7 +186,7 @@ def test_finished_runs_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         made.append(self)
         init(self, **options)
 
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with initialized():
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         config.hydra.job.config_name = "config"
@@ -218,8 +217,7 @@ def test_a_search_ends_with_its_best_settings() -> None:
 def test_a_run_writes_down_its_command_and_choices() -> None:
     assert command_line() == {"overrides": [], "choices": {}}
     overrides = ["prompts/guidance=constant", "seed=3"]
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("config", overrides, return_hydra_config=True)
+    config = composed(*overrides, hydra=True)
     config.hydra.overrides.task = overrides
     HydraConfig.instance().set_config(config)
     try:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -20,6 +19,7 @@ from sip.jobs.train_job import TrainJob
 from sip.records.read import read_run
 from sip.records.summary import TrainingSummary
 from tests.commands import run_module
+from tests.composing import composed
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SHORT = [
@@ -38,9 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(folder: Path, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        paths = [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
-        return compose("config", [*SHORT, *paths, *overrides])
+    return composed(*SHORT, *overrides, folder=folder)
 
 
 def sip(folder: Path, *overrides: str) -> DictConfig:

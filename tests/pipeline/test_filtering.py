@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
@@ -26,6 +25,7 @@ from sip.jobs.generate import Generation
 from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.offline import Offline
+from tests.composing import composed
 
 ROOT = Path(__file__).parents[2]
 SCORER = ROOT / "sip" / "miniature" / "scorer"
@@ -52,9 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(folder: Path, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        paths = [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
-        return compose("config", ["augmentation=sip", *SHORT, *paths, *overrides])
+    return composed("augmentation=sip", *SHORT, *overrides, folder=folder)
 
 
 def done(job: DictConfig) -> tuple[dict, Path]:

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from sip.core.paths import conf_folder
 from sip.report.__main__ import task
+from tests.composing import composed
 from tests.report.made_up import make_runs
 
 
@@ -15,8 +14,7 @@ def write_page(root: Path, *overrides: str) -> Path:
     number = len(list((root / "out").glob("*")))
     output = root / "out" / f"report{number}.html"
     given = [f"runs={root}/runs", f"output={output}", f"experiments={root}/none", *overrides]
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        task(compose("report", given))
+    task(composed(*given, name="report"))
     return output
 
 

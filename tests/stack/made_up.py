@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
 from sip.stack.work import Work
+from tests.composing import composed
 
 CONF = Path(__file__).parents[2] / "conf"
 CLASSES = ("frog", "ship")
@@ -61,8 +61,7 @@ def configuration(data: Path, folder: Path, *overrides: str) -> DictConfig:
         "scale=1.0e-5",
         *overrides,
     ]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("stack", settings)
+    return composed(*settings, name="stack")
 
 
 def plain_work(folder: Path, **changes: object) -> Work:

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 from transformers import AutoTokenizer
@@ -28,7 +27,8 @@ from sip.stack.sizes import PRESETS, preset
 from sip.stack.stack import Stack, reports_of
 from sip.stack.vae import LATENTS, all_latents, encode, vae
 from tests.commands import run_module
-from tests.stack.made_up import CLASSES, CONF, configuration, plain_work, write_parquet
+from tests.composing import composed
+from tests.stack.made_up import CLASSES, configuration, plain_work, write_parquet
 
 PARTS = {"vae", "diffusion", "scorer", "captioner", "vit", "judge"}
 SMALL_BATCHES = 4  # images a step, to be quick
@@ -179,8 +179,7 @@ def test_own_captions_are_given_on_the_command_line(tmp_path: Path) -> None:
 def test_the_next_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     given = ["profile=own", "profile.name=a b", "size=small", "image_size=64", "dataset.root=x"]
     monkeypatch.setattr(stacks, "command_line", lambda: {"overrides": given})
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config, digits = compose("stack", given), compose("stack")
+    config, digits = composed(*given, name="stack"), composed(name="stack")
     assert stacks.training_command(config) == (
         "python -m sip.train profile=own 'profile.name=a b' dataset.root=x profile.size=small "
         "profile.image_size=64 profile.generation_size=64 augmentation=sip"
@@ -195,8 +194,7 @@ def test_the_engine_draws_with_it(made: tuple[DictConfig, Path], data: Path, pla
         f"profile.stack={made[1]}", "dataset.shots=1", "images.num_steps=4", "metrics=[]",
         "runtime.device=cpu", "dataset.val_fraction=0.5",
     ]  # fmt: skip
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [*paths, *overrides])
+    config = composed(*paths, *overrides)
     generate(config)
     (file,) = (place / "runs").glob("generate-*/images.parquet")
     rows = pd.read_parquet(file)
@@ -357,8 +355,7 @@ def test_distances_agree_with_torchmetrics() -> None:
 
 
 def test_the_digits_stack_is_as_it_was() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        stack = Stack(compose("stack", ["folder=sip/miniature"]))
+    stack = Stack(composed("folder=sip/miniature", name="stack"))
     assert stack.is_digits and not stack.mirrored
     assert {part: how.steps for part, how in stack.preset.training.items() if part != "judge"} == {
         "vae": 600, "diffusion": 4000, "scorer": 2800, "captioner": 2000, "vit": 1500,

@@ -6,24 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.jobs.train_job import TrainJob
 from sip.stack.stack import folder_of
 from sip.weights.source import require
+from tests.composing import composed
 from tests.stack.made_up import CONF, write_parquet
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = sorted(file.stem for file in (CONF / "sweep").glob("cifar10*.yaml"))
-
-
-def composed(*overrides: str, primary: str = "config") -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(primary, list(overrides), return_hydra_config=False)
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet18", "resnet_mini"])
@@ -69,9 +64,9 @@ def test_a_stack_of_ones_own_has_a_profile() -> None:
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert config.backbone.weights == "models/flowers-tiny/clip_vit"
     assert config.dataset._target_.endswith("ImageFolder")
-    built = composed(*names, "size=small", primary="stack")
+    built = composed(*names, "size=small", name="stack")
     assert folder_of(built) == Path("models/flowers-small")
-    assert folder_of(composed("folder=here", primary="stack")) == Path("here")
+    assert folder_of(composed("folder=here", name="stack")) == Path("here")
 
 
 def test_resnet18s_check_of_the_trainer_states_the_usual_recipe() -> None:
@@ -86,8 +81,7 @@ def test_resnet18s_check_of_the_trainer_states_the_usual_recipe() -> None:
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_sweeps_name_what_exists(name: str) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        params = compose(f"sweep/{name}", return_hydra_config=True).hydra.sweeper.params
+    params = composed(name=f"sweep/{name}", hydra=True).hydra.sweeper.params
     groups, keys = {"augmentation", "backbone", "captions"}, []
     for key, values in params.items():
         (override,) = OverridesParser.create().parse_overrides([f"{key}={values}"])

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -18,6 +17,7 @@ from sip.tables.figures import COLOURS, MARKERS, draw, make
 from sip.tables.points import Figure, Point, front, points
 from sip.tables.query import select_runs
 from sip.tables.statistics import Estimate
+from tests.composing import composed
 from tests.tables.made_up import write_arms, write_run
 
 FIGURES = sorted(file.stem for file in (conf_folder() / "figure").glob("*.yaml"))
@@ -35,8 +35,7 @@ WHERE = {
 
 def figure_of(*overrides: str) -> Figure:
     """Return the figure of a command line."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return Figure.of(compose("tables", list(overrides)).figure)
+    return Figure.of(composed(*overrides, name="tables").figure)
 
 
 @pytest.fixture(scope="module")

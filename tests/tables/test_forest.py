@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from matplotlib.text import Text
 from PIL import Image
 
 from sip.core.errors import UserError
-from sip.core.paths import conf_folder
 from sip.tables.__main__ import task
 from sip.tables.document import document
 from sip.tables.forest import Forest, ForestGroup, forest_groups, read_groups
@@ -25,6 +23,7 @@ from sip.tables.forest_plot import (
 from sip.tables.formats import write
 from sip.tables.layout import TableLayout
 from sip.tables.query import select_runs
+from tests.composing import composed
 from tests.tables.made_up import write_arms
 
 ARMS = {"none": 0.6, "randaugment": 0.66, "sip": 0.9, "sip_randaugment": 0.8}
@@ -32,8 +31,7 @@ ARMS = {"none": 0.6, "randaugment": 0.66, "sip": 0.9, "sip_randaugment": 0.8}
 
 def forest_of(*overrides: str) -> Forest:
     """Return the forest plot of a command line."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return Forest.of(compose("tables", ["figure=forest", *overrides]).figure)
+    return Forest.of(composed("figure=forest", *overrides, name="tables").figure)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +46,7 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def table_csv(runs_folder: Path) -> Path:
     """Return the CSV of the runs' table."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        layout = TableLayout.of(compose("tables", ["table=arms"]).table)
+    layout = TableLayout.of(composed("table=arms", name="tables").table)
     made = document(select_runs(runs_folder), layout)
     return write(made, layout.value, runs_folder / "out" / "table")[1]
 
@@ -148,9 +145,11 @@ def test_the_command_needs_no_runs_for_a_csv(
     table_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     given = ["figure=forest", f"figure.csv={table_csv}", f"runs={tmp_path}/none"]
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        task(compose("tables", [*given, f"output={tmp_path}/forest"]))
-        task(compose("tables", [*given, f"output={tmp_path}/one.png", "figure.width=column"]))
+    for more in (
+        [f"output={tmp_path}/forest"],
+        [f"output={tmp_path}/one.png", "figure.width=column"],
+    ):
+        task(composed(*given, *more, name="tables"))
     assert capsys.readouterr().out.count("figure: ") == 2
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "forest.pdf", "forest.png", "one.png",

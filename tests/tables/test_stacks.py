@@ -4,20 +4,19 @@ import json
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from sip.tables.document import document
 from sip.tables.formats import markdown
 from sip.tables.layout import TableLayout
 from sip.tables.query import select_runs
+from tests.composing import composed
 from tests.tables.made_up import write_run
 
 CONF = Path(__file__).parents[2] / "conf"
 
 
 def layout(name: str) -> TableLayout:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return TableLayout.of(compose("tables", [f"table={name}"]).table)
+    return TableLayout.of(composed(f"table={name}", name="tables").table)
 
 
 @pytest.fixture

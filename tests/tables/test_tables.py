@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 
 from sip.core.errors import UserError
 from sip.core.paths import conf_folder
@@ -19,6 +18,7 @@ from sip.tables.document import Document, document
 from sip.tables.formats import latex, markdown, write
 from sip.tables.layout import TableLayout, parts
 from sip.tables.query import select_runs
+from tests.composing import composed
 from tests.tables.made_up import write_arms, write_run
 
 ARMS = {"none": 0.7, "randaugment": 0.8, "sip": 0.74, "sip_randaugment": 0.82}
@@ -26,8 +26,7 @@ ARMS = {"none": 0.7, "randaugment": 0.8, "sip": 0.74, "sip_randaugment": 0.82}
 
 def layout(*overrides: str) -> TableLayout:
     """Return the layout of a command line."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return TableLayout.of(compose("tables", list(overrides)).table)
+    return TableLayout.of(composed(*overrides, name="tables").table)
 
 
 def made(folder: Path, *overrides: str) -> Document:
@@ -96,8 +95,7 @@ def test_a_filling_command_composes_for_an_arm_without_a_preset(tmp_path: Path) 
     (line,) = [text for _, text in made(tmp_path, "table=main").commands]
     words = shlex.split(line)[3:]
     assert "+sweep=arms" not in words and "dataset=eurosat" in words
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("config", words)
+    config = composed(*words)
     assert config.augmentation.sample._target_.endswith("Cutout")
     assert config.augmentation.mix._target_.endswith("CutMix")
     assert "dataset.shots=2" not in words  # it belonged to the other data set
@@ -360,15 +358,14 @@ def test_the_command_prints_and_writes_a_table_and_a_figure(
     two_sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     common = [f"runs={two_sets}", f"output={tmp_path / 'out'}", "experiment=main"]
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        task(compose("tables", [*common, "+table.where.dataset=digits"]))
-        assert "| sip_randaugment | " in capsys.readouterr().out
-        task(compose("tables", [*common, "figure=cost", "+figure.where.dataset=digits"]))
-        assert capsys.readouterr().out.startswith("figure: ")
-        task(compose("tables", [*common, "figure=tradeoff"]))
-        assert (
-            capsys.readouterr().out
-            == "figure skipped: none of 34 runs has generated/diversity_original\n"
-        )
+    task(composed(*common, "+table.where.dataset=digits", name="tables"))
+    assert "| sip_randaugment | " in capsys.readouterr().out
+    task(composed(*common, "figure=cost", "+figure.where.dataset=digits", name="tables"))
+    assert capsys.readouterr().out.startswith("figure: ")
+    task(composed(*common, "figure=tradeoff", name="tables"))
+    assert (
+        capsys.readouterr().out
+        == "figure skipped: none of 34 runs has generated/diversity_original\n"
+    )
     written = sorted(file.suffix for file in tmp_path.iterdir())
     assert written == [".csv", ".md", ".pdf", ".png", ".tex"]

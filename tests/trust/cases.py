@@ -4,18 +4,15 @@ A case is a function that does what a user would; it ends in an error, whose tex
 returns in words how it was handled.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sip.core.errors import UserError
-from sip.core.paths import conf_folder
+from tests.composing import composed
 
 
 @dataclass(frozen=True)
@@ -47,26 +44,9 @@ def seen(case: Case, folder: Path) -> str:
         return str(error)
 
 
-@functools.cache
-def composed(name: str, *choices: str) -> DictConfig:
-    """Return a configuration with these choices; composing takes a third of a second."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose(name, list(choices))
-
-
 def configured(folder: Path, *overrides: str, name: str = "config") -> DictConfig:
-    """Return a configuration as of the command line; keys are set without composing again."""
-    groups = {path.name for path in conf_folder().iterdir() if path.is_dir()}
-    choices = [text for text in overrides if text.split("=")[0].split("/")[0] in groups]
-    config = composed(name, *choices).copy()
-    if "paths" in config:
-        for place in ("store", "runs", "data"):
-            config.paths[place] = str(folder / place)
-    for text in overrides:
-        if text not in choices:
-            key, _, value = text.partition("=")
-            OmegaConf.update(config, key, yaml.safe_load(value), force_add=True)
-    return config
+    """Return a configuration as of the command line."""
+    return composed(*overrides, name=name, folder=folder)
 
 
 def train(*overrides: str) -> Callable[[Path], str | None]:

@@ -11,7 +11,7 @@ WRONG = [
     *("seed=-1", "seed=abc", "dataset.shots=many", "dataset.shots=100000"),
     *("dataset.shots=null dataset.imbalance=0.5", "dataset.label_noise=.nan"),
     *("dataset.fraction=0.5", "dataset.image_size=100000", "prompts.noise_rate=0"),
-    *("prompts.template='{colour}{label}'", "prompts.noise=1", "prompts.label_weight=heavy"),
+    *("prompts.template='{colour}{label}'", "+prompts.noise=1", "prompts.label_weight=heavy"),
     *("images.num_steps=2.5", "images.size=33", "images.scheduler=magic", "images.format=bmp"),
     *("images.storage=floppy", "images.guidance_interval=[1,0]", "images.per_sample=0"),
     *("images.lora={model:x}", "captions.top_p=0", "retry=all"),
@@ -23,7 +23,7 @@ WRONG = [
     "prompts/guidance=constant prompts.guidance.scale=.nan",
 ]
 NEAR = {  # what the message names also the key
-    "prompts.noise=1": "unknown noise; it takes: ",
+    "+prompts.noise=1": "unknown noise; it takes: ",
     "classifier.optimizer=adamm": "near names: .*adam",
     "backbone.name=resnet5O": "near names: .*resnet50",
     "train.objectives=[test/top1]": "nothing is chosen on test",

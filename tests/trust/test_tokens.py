@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trust.cases import composed
+from tests.composing import composed
 
 PLANTED = {
     "HF_TOKEN": "hf_" + "Qz7" * 12,
@@ -55,14 +55,15 @@ def test_no_output_of_a_run_holds_a_token(
 
     plant(tmp_path / "home", monkeypatch)
     out = tmp_path / "out"
-    paths = [f"paths.{name}={out / name}" for name in ("store", "runs", "data")]
-    train(composed("config", *SHORT, *paths))
+    train(composed(*SHORT, folder=out))
     (run,) = (out / "runs").glob("*/summary.json")
-    evaluate(composed("evaluate", f"runs={out}/runs"))
-    tables(composed("tables", f"runs={out}/runs", "experiment=tokens", f"output={out}/table"))
-    report(composed("report", f"runs={out}/runs", "experiment=tokens", f"output={out}/page.html"))
+    shown = ["experiment=tokens", f"runs={out}/runs"]
+    evaluate(composed(shown[1], name="evaluate"))
+    tables(composed(*shown, f"output={out}/table", name="tables"))
+    report(composed(*shown, f"output={out}/page.html", name="report"))
     for kind in ("image_folder", "webdataset", "datasets"):
-        export(composed("export", f"run={run.parent}", f"output={out}/{kind}", f"format={kind}"))
+        given = [f"run={run.parent}", f"output={out}/{kind}", f"format={kind}"]
+        export(composed(*given, name="export"))
     said = capfd.readouterr()
     files = [file for file in tmp_path.rglob("*") if file.is_file() and "home" not in file.parts]
     kinds = {".yaml", ".json", ".csv", ".parquet", ".html", ".md", ".tex", ".tar", ".wandb", ".log"}
