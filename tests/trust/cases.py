@@ -4,6 +4,8 @@ A case is a function that does what a user would; it ends in an error, whose tex
 returns in words how it was handled.
 """
 
+import contextlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +108,9 @@ def task(name: str, make: Callable[[Path], Any], *overrides: str) -> Callable[[P
         module = "sip.evaluate" if name == "evaluate" else f"sip.{name}.__main__"
         given = [text.replace("FOLDER", str(folder)) for text in overrides]
         config = configured(folder, *given, name=name)
-        importlib.import_module(module).task(config)
-        return "written"
+        with contextlib.redirect_stdout(io.StringIO()) as shown:
+            importlib.import_module(module).task(config)
+        left_out = [line for line in shown.getvalue().splitlines() if line.startswith("left out")]
+        return f"written; {'; '.join(left_out)}"
 
     return act

@@ -117,7 +117,7 @@ TABLES: list[tuple[str, Make, tuple[str, ...], str]] = [
     ("an image file that is not there", table(image=[{"bytes": None, "path": "/no.png"}] * 16),
      (), "cannot read the image /no.png, which the data set lists"),
     ("a PNG of 50,000 x 50,000 px in a row",
-     table(image=[{"bytes": TOO_LARGE["square.png"], "path": None}] * 16), (), "cannot be read"),
+     table(image=[{"bytes": TOO_LARGE["square.png"], "path": None}] * 16), (), "must be readable"),
 ]  # fmt: skip
 KEY = ("dataset.classes=[cat, dog]",)
 SHARDS: list[tuple[str, Make, tuple[str, ...], str]] = [
@@ -148,7 +148,7 @@ SHARDS: list[tuple[str, Make, tuple[str, ...], str]] = [
     ("a PNG of 50,000 x 50,000 px in a tar file",
      shards(*((f"{n}.{end}", data) for n in range(8) for end, data in
               (("png", TOO_LARGE["square.png"]), ("cls", b"%d" % (n % 2))))), KEY,
-     "8 files cannot be read .*pixels"),
+     "must be readable, got .*pixels"),
 ]  # fmt: skip
 
 
