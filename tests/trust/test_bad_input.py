@@ -9,7 +9,7 @@ from tests.trust import datasets, files, models, settings
 from tests.trust.cases import Case, seen
 
 ALL = [*settings.CASES, *datasets.CASES, *models.CASES, *files.CASES]
-LONGEST = 1000  # characters of a line
+LONGEST = 2000  # characters of a line
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: f"{case.area}: {case.name}"[:80])
