@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import UserError
 from sip.doctor.base import MISSING, NOTE, OK, Finding
-from sip.weights import hub
+from sip.pipeline.plan import nothing_downloaded
+from sip.weights.missing import MissingWeightsError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -65,14 +66,15 @@ def _require(node: "DictConfig") -> None:
 
 def _look(name: str, if_missing: str, shown: str, look: Callable[[], Any]) -> Finding:
     """Return whether `look` finds everything; it may not download meanwhile."""
-    before, hub.may_download = hub.may_download, False
     try:
-        look()
+        with nothing_downloaded():
+            look()
+    except MissingWeightsError as error:
+        ((_, missing),) = error.models
+        text = "; ".join(part for part in (missing.model, missing.size, missing.reason) if part)
+        return Finding(name, if_missing, text, missing.command or None)
     except UserError as error:
-        text, found, command = str(error).partition(hub.GET_WITH)
-        return Finding(name, if_missing, text.rstrip("; "), command if found else None)
-    finally:
-        hub.may_download = before
+        return Finding(name, if_missing, str(error))
     return Finding(name, OK, f"{shown}: here")
 
 

@@ -110,7 +110,8 @@ class DiffusionSettings(Generator):
         Raises:
             UserError: They are not, or do not; says what is missing and how to get it.
         """
-        require(self.model, self.revision, self.variant, self._without)
+        self.__dict__.pop("is_on_disk", None)
+        require(self.model, self.revision, self.variant, self._without, check=_family)
         if self.adapter:
             self.adapter.require()
         self._require_fit()
@@ -157,7 +158,7 @@ class DiffusionSettings(Generator):
     def _without(self) -> tuple[str, ...]:
         return () if self.safety_checker else ("safety_checker", "feature_extractor")
 
-    @property
+    @cached_property
     def is_on_disk(self) -> bool:
         """Whether the model folder is on this disk."""
         try:
@@ -185,8 +186,14 @@ class DiffusionSettings(Generator):
 
     @cached_property
     def _is_guidable(self) -> list[bool]:
-        """For each step of the schedule, whether guidance runs an unconditional half there."""
+        """For each step of the schedule, whether guidance runs an unconditional half there.
+
+        While the model is not on this disk, as most models do it: evenly spaced steps.
+        """
         low, high = self.guidance_interval
+        if not self.is_on_disk:
+            steps = range(self.num_steps, 0, -1)
+            return [low <= step / self.num_steps <= high for step in steps]
         reads_scale = self.family.embeds_guidance(self.folder)
         return [not reads_scale and low <= part <= high for part in self.schedule.parts]
 
@@ -204,3 +211,9 @@ class DiffusionSettings(Generator):
     def group(self, prompt: Prompt) -> tuple[int, bool]:
         """Return what rows that run the same calls share: first step, whether any is guided."""
         return self.first_step(prompt), any(self.guided_steps(prompt))
+
+
+def _family(path: Path) -> "type[Family]":
+    from sip.images.families import family_of
+
+    return family_of(PipelineFolder(path))

@@ -30,7 +30,13 @@ from sip.device.settings import set_threads
 from sip.filter.base import KEPT, FilterCounts, Verdict
 from sip.pipeline.filtering import mark, verdicts
 from sip.pipeline.offline import Offline
-from sip.pipeline.plan import Plan, make_plan, say_what_models_know
+from sip.pipeline.plan import (
+    Plan,
+    make_plan,
+    missing_weights,
+    print_plan,
+    say_what_models_know,
+)
 from sip.pipeline.quality import MAX_IMAGES, Quality, measure
 from sip.pipeline.stored import Candidates
 from sip.prompts.base import Prompt
@@ -58,7 +64,7 @@ def generate(config: DictConfig) -> None:
         repair(Path(config.paths.store), config.runtime.num_workers)
     work = Generation(config)
     if config.plan:
-        print(text_table(work.plan().lines()))
+        print_plan(work.plan(), work.missing)
         return
     work.run()
 
@@ -83,7 +89,9 @@ class Generation:
             from sip.tracking.loggers import require_logger
 
             require_logger(config.logger)
-        self.offline.require()
+        self.missing = missing_weights(self.offline, {}) if config.plan else None
+        if not config.plan:
+            self.offline.require()
         self.recipe = {"dataset": self.dataset.recipe(), "offline": self.offline.recipe()}
         self.fingerprint = digest(self.recipe)[:10]
         self.name = f"generate-{choice('dataset')}-{choice('images')}"
@@ -99,7 +107,8 @@ class Generation:
 
     def plan(self) -> Plan:
         """Return what there is to do."""
-        return make_plan(self.offline, self.samples(), self._num_processes())
+        measured = self.missing is None
+        return make_plan(self.offline, self.samples(), self._num_processes(), measured)
 
     def run(self) -> None:
         """Do it, with every process of the job; the first one writes the folder."""

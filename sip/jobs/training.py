@@ -12,7 +12,6 @@ from sip.classifier.base import UNFINISHED, Result, TrainingImage
 from sip.config.provenance import command_line, environment
 from sip.core import progress
 from sip.core.stages import StageLog
-from sip.core.text import text_table
 from sip.dataset import leaks
 from sip.dataset.remarks import remarks
 from sip.device.launch import launched
@@ -21,7 +20,7 @@ from sip.jobs.evaluate import evaluate
 from sip.jobs.splits import Splits, load_splits
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.filtering import Sifted, sift
-from sip.pipeline.plan import make_plan, say_what_models_know
+from sip.pipeline.plan import make_plan, missing_weights, print_plan, say_what_models_know
 from sip.pipeline.quality import NOTHING, measure
 from sip.pipeline.stored import StoredImage
 from sip.records.summary import StageCounts, TrainingSummary
@@ -45,9 +44,12 @@ def print_plan(job: TrainJob) -> None:
     if job.offline is None:
         print("plan: this arm generates nothing; the classifier is trained on the real images")
         return
-    require(job)
+    say_what_models_know(job.config)
+    missing = missing_weights(job.offline, {"backbone": job.backbone.require})
+    if missing is None:
+        require(job)
     samples = job.dataset.samples("train")
-    print(text_table(make_plan(job.offline, samples).lines()))
+    print_plan(make_plan(job.offline, samples, measured=missing is None), missing)
 
 
 def require(job: TrainJob) -> None:
@@ -61,11 +63,19 @@ def require(job: TrainJob) -> None:
 
     require_logger(job.config.logger)
     Loading.of(job.config.runtime)
+    missing = {}
     if job.offline:
         say_what_models_know(job.config)
-        job.offline.require()
+        missing = job.offline.missing_weights()
     job.classifier.check(job.backbone)
-    job.backbone.require()
+    try:
+        job.backbone.require()
+    except MissingWeightsError as error:
+        missing["backbone"] = error
+    if missing:
+        raise MissingWeightsError.joined(missing)
+    if job.offline:
+        job.offline.check()
     if job.offline:  # what does not fit the backbone is said before anything is generated
         network = job.backbone.create(2)
         job.augmentation.require(network)

@@ -7,11 +7,11 @@ from omegaconf import DictConfig
 
 from sip.captions.base import Captioner
 from sip.config.build import build
-from sip.core.errors import UserError
 from sip.filter.base import Filter
 from sip.images.base import Generator
 from sip.prompts.base import Prompt, PromptWriter
 from sip.scores.base import Scorer
+from sip.weights.missing import MissingWeightsError
 
 StageName = Literal["captions", "scores", "embeddings", "images"]
 
@@ -76,23 +76,41 @@ class Components:
         """Check before any work that the images can be generated and that all weights are there.
 
         Raises:
-            UserError: Some are missing; says which, where they were looked for, how to get them.
+            MissingWeightsError: Weights are missing; says which, how large, how to get them.
+            UserError: The images cannot be generated for another reason.
         """
-        missing = []
-        stages: list[Any] = [self.captioner, self.scorer, self.generator]
+        if missing := self.missing_weights():
+            raise MissingWeightsError.joined(missing)
+        self.check()
+
+    def check(self) -> None:
+        """Check that the generator can do the noise rates of the prompts.
+
+        Raises:
+            UserError: It cannot do one of them.
+        """
+        self.generator.check([trial_prompt(rate) for rate in self.writer.noise_rates])
+
+    def missing_weights(self) -> dict[str, MissingWeightsError]:
+        """Return the stages whose weights are not on this disk and cannot be downloaded.
+
+        Raises:
+            UserError: Weights are there and cannot be used, or the filter does not fit.
+        """
+        stages: dict[str, Any] = {"captions": self.captioner, "scores": self.scorer}
+        stages["images"] = self.generator
         if self.filter is not None:
             self.filter.check(self.generator.per_sample)
-            if self.scorer is None and "embeddings" in self.filter.reads:
-                stages.append(self.embedder)
-        for stage in stages:
+            if "embeddings" in self.filter.reads:
+                stages["scores"] = self.embedder
+        missing = {}
+        for name, stage in stages.items():
             try:
                 if stage is not None:
                     stage.require()
-            except UserError as error:
-                missing.append(str(error))
-        if missing:
-            raise UserError("; ".join(missing))
-        self.generator.check([trial_prompt(rate) for rate in self.writer.noise_rates])
+            except MissingWeightsError as error:
+                missing[name] = error
+        return missing
 
 
 def trial_prompt(noise_rate: float) -> Prompt:

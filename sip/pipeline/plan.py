@@ -1,18 +1,21 @@
 """What a run would do, before it does it: rows, U-Net evaluations, time, space."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sip.core.errors import UserError
 from sip.core.progress import say
-from sip.core.text import counted, format_bytes, format_duration
+from sip.core.text import counted, format_bytes, format_duration, text_table
 from sip.dataset.base import Sample
 from sip.pipeline.components import StageName, trial_prompt
 from sip.pipeline.offline import Offline, score_keys
 from sip.prompts.base import Prompt
+from sip.weights import hub
+from sip.weights.missing import MissingWeightsError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,7 +35,8 @@ class Plan:
         evaluations: U-Net forward passes of the rows to generate; an upper bound where captions are
             still to come, since guidance may depend on them.
         exact: Whether the captions are there, and `evaluations` is exact.
-        seconds: Estimated from a short measurement on this device; 0 if there is nothing to do.
+        seconds: Estimated from a short measurement on this device; 0 if there is nothing to do,
+            None if weights are missing.
         bytes_needed, bytes_free: Of the store's disk.
         num_devices: That share the work.
     """
@@ -44,7 +48,7 @@ class Plan:
     failed: int
     evaluations: int
     exact: bool
-    seconds: float
+    seconds: float | None
     bytes_needed: int
     bytes_free: int
     num_devices: int
@@ -60,9 +64,7 @@ class Plan:
             "found": counted(self.found, "image")
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
             "U-Net evaluations": f"{most}{self.evaluations:,}",
-            "time": f"about {format_duration(self.seconds)}{devices}, by a short measurement"
-            if self.seconds
-            else "none",
+            "time": self._time(f"{devices}, by a short measurement"),
             "disk": f"about {needed} needed, {free} free",
         }
 
@@ -71,8 +73,13 @@ class Plan:
         needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return (
             f"{self.to_generate:,} to generate, {self.found:,} found; {self.evaluations:,} U-Net "
-            f"evaluations, about {format_duration(self.seconds)}, {needed} of {free} free"
+            f"evaluations, {self._time()}, {needed} of {free} free"
         )
+
+    def _time(self, how: str = "") -> str:
+        if self.seconds is None:
+            return "not measured: weights are missing"
+        return f"about {format_duration(self.seconds)}{how}" if self.seconds else "no time"
 
     def check_space(self, store: Path) -> None:
         """Refuse what does not fit on the disk.
@@ -100,8 +107,49 @@ def say_what_models_know(config: "DictConfig") -> None:
         )
 
 
-def make_plan(offline: Offline, samples: Sequence[Sample], num_devices: int = 1) -> Plan:
-    """Look up what is there and measure a few rows of what is not."""
+@contextmanager
+def nothing_downloaded() -> Iterator[None]:
+    """Within it, missing weights are only reported, without asking the network."""
+    before, hub.may_download = hub.may_download, False
+    try:
+        yield
+    finally:
+        hub.may_download = before
+
+
+def missing_weights(
+    offline: Offline, more: Mapping[str, Callable[[], None]]
+) -> MissingWeightsError | None:
+    """Return which weights a run needs and this disk lacks; None if it has them all.
+
+    Args:
+        offline: Its stages are looked at.
+        more: What else needs weights, and what raises the error if they are missing.
+
+    Raises:
+        UserError: Weights are there and cannot be used.
+    """
+    with nothing_downloaded():
+        missing = offline.missing_weights()
+        for name, require in more.items():
+            try:
+                require()
+            except MissingWeightsError as error:
+                missing[name] = error
+    return MissingWeightsError.joined(missing) if missing else None
+
+
+def make_plan(
+    offline: Offline, samples: Sequence[Sample], num_devices: int = 1, measured: bool = True
+) -> Plan:
+    """Look up what is there and measure a few rows of what is not.
+
+    Args:
+        offline: The stages.
+        samples: The originals.
+        num_devices: That share the work.
+        measured: Whether to measure the time, for which all weights must be there.
+    """
     known = known_rows(offline, samples)
     to_caption, to_score = known.to_caption, known.to_score
     prompts = offline.write(known.samples, known.captions, known.scores)
@@ -116,8 +164,8 @@ def make_plan(offline: Offline, samples: Sequence[Sample], num_devices: int = 1)
     evaluations += coming * offline.generator.num_evaluations(_assumed(offline))
     to_generate = len(missing) + coming
     busy = {"captions": to_caption, "scores": to_score, "images": to_generate}
-    seconds = 0.0
-    if any(busy.values()):
+    seconds: float | None = 0.0 if measured else None
+    if measured and any(busy.values()):
         speed = offline.trials.speed(samples, {name for name, num in busy.items() if num})
         seconds = to_caption * speed.caption + to_score * speed.score
         seconds += evaluations * speed.evaluation + to_generate * speed.image
@@ -130,13 +178,20 @@ def make_plan(offline: Offline, samples: Sequence[Sample], num_devices: int = 1)
         failed=len(failed),
         evaluations=evaluations,
         exact=not coming,
-        seconds=seconds / num_devices,
+        seconds=None if seconds is None else seconds / num_devices,
         bytes_needed=int(to_generate * _bytes_per_image(offline, samples) * SPARE)
         if to_generate
         else 0,
         bytes_free=shutil.disk_usage(_existing(folder)).free,
         num_devices=num_devices,
     )
+
+
+def print_plan(plan: Plan, missing: MissingWeightsError | None) -> None:
+    """Print a plan, and the weights that are to be had before it can be carried out."""
+    print(text_table(plan.lines()))
+    if missing is not None:
+        print(missing)
 
 
 @dataclass(frozen=True)

