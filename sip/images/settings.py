@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -188,11 +189,11 @@ class DiffusionSettings(Generator):
     def _is_guidable(self) -> list[bool]:
         """For each step of the schedule, whether guidance runs an unconditional half there.
 
-        While the model is not on this disk, as most models do it: evenly spaced steps.
+        While the model is not on this disk, by the spacing of Stable Diffusion 1.5 ("leading").
         """
         low, high = self.guidance_interval
         if not self.is_on_disk:
-            steps = range(self.num_steps, 0, -1)
+            steps = range(self.num_steps - 1, -1, -1)
             return [low <= step / self.num_steps <= high for step in steps]
         reads_scale = self.family.embeds_guidance(self.folder)
         return [not reads_scale and low <= part <= high for part in self.schedule.parts]

@@ -34,8 +34,8 @@ from sip.pipeline.plan import (
     Plan,
     make_plan,
     missing_weights,
-    print_plan,
     say_what_models_know,
+    show_plan,
 )
 from sip.pipeline.quality import MAX_IMAGES, Quality, measure
 from sip.pipeline.stored import Candidates
@@ -64,7 +64,7 @@ def generate(config: DictConfig) -> None:
         repair(Path(config.paths.store), config.runtime.num_workers)
     work = Generation(config)
     if config.plan:
-        print_plan(work.plan(), work.missing)
+        show_plan(work.plan(), work.missing)
         return
     work.run()
 

@@ -20,7 +20,7 @@ from sip.jobs.evaluate import evaluate
 from sip.jobs.splits import Splits, load_splits
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.filtering import Sifted, sift
-from sip.pipeline.plan import make_plan, missing_weights, print_plan, say_what_models_know
+from sip.pipeline.plan import make_plan, missing_weights, say_what_models_know, show_plan
 from sip.pipeline.quality import NOTHING, measure
 from sip.pipeline.stored import StoredImage
 from sip.records.summary import StageCounts, TrainingSummary
@@ -32,6 +32,7 @@ from sip.records.write import (
     write_rejected_sheet,
     write_summary,
 )
+from sip.weights.missing import MissingWeightsError
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -49,7 +50,7 @@ def print_plan(job: TrainJob) -> None:
     if missing is None:
         require(job)
     samples = job.dataset.samples("train")
-    print_plan(make_plan(job.offline, samples, measured=missing is None), missing)
+    show_plan(make_plan(job.offline, samples, measured=missing is None), missing)
 
 
 def require(job: TrainJob) -> None:

@@ -187,7 +187,7 @@ def make_plan(
     )
 
 
-def print_plan(plan: Plan, missing: MissingWeightsError | None) -> None:
+def show_plan(plan: Plan, missing: MissingWeightsError | None) -> None:
     """Print a plan, and the weights that are to be had before it can be carried out."""
     print(text_table(plan.lines()))
     if missing is not None:

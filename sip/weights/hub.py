@@ -41,7 +41,7 @@ def cached(name: str, revision: str, parts: Parts) -> Path:
     """Return the folder of a complete model in the hub's cache; never use the network.
 
     Raises:
-        MissingWeightsError: Neither the repository nor a mirror of it is there, or files are missing.
+        MissingWeightsError: Neither the repository nor a mirror is there, or files are missing.
     """
     return _cached(name, revision, parts)[1]
 
@@ -60,20 +60,27 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
         if found != name:
             _say(f"{name} is not on this disk; taking its mirror {found}")
         return
-    except MissingWeightsError:
+    except MissingWeightsError as error:
         if not may_download:
             raise
         if constants.HF_HUB_OFFLINE:
-            raise _missing(name, revision, parts, "HF_HUB_OFFLINE is set") from None
-    reasons = []
+            ((_, missing),) = error.models
+            offline = f"{missing.reason}; HF_HUB_OFFLINE is set, so nothing is downloaded"
+            raise _missing(name, revision, parts, offline) from None
+    reasons: list[str] = []
+    lacking = False
     for candidate in (name, *MIRRORS.get(name, ())):
         if candidate != name:
             _say(f"{name} cannot be downloaded; taking its mirror {candidate}")
-        reason = _try(candidate, revision, parts)
+        try:
+            reason: str | None = _try(candidate, revision, parts)
+        except IncompleteError as lacks:
+            lacking, reason = True, f"{candidate} does not hold {lacks}"
         if reason is None:
             return
         reasons.append(reason)
-    raise _missing(name, revision, parts, "; ".join(dict.fromkeys(reasons)))
+    why = "; ".join(dict.fromkeys(reasons))
+    raise _missing(name, revision, parts, why, can_be_had=not lacking)
 
 
 def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
@@ -96,7 +103,12 @@ def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
 
 
 def _try(name: str, revision: str, parts: Parts) -> str | None:
-    """Download a model; return the reason if that failed, else None."""
+    """Download a model; return the reason if that failed, else None.
+
+    Raises:
+        IncompleteError: The repository lacks a file.
+        UserError: The model is refused.
+    """
     from huggingface_hub import errors
 
     try:
@@ -110,10 +122,8 @@ def _try(name: str, revision: str, parts: Parts) -> str | None:
         return "there is no such revision"
     except errors.RepositoryNotFoundError:
         return "there is no such repository, or it is private"
-    except IncompleteError as lacks:
-        return f"it does not hold {lacks}"
-    except UserError as error:
-        return str(error)
+    except (IncompleteError, UserError):
+        raise
     # Connections, timeouts, full disks, the hub's own errors: each library has types of its own.
     except Exception as error:
         reason = " ".join(str(error).split())[:MAX_REASON]
@@ -139,7 +149,12 @@ def _download(name: str, revision: str, parts: Parts) -> None:
     snapshot_download(name, revision=revision, allow_patterns=weights)
 
 
-def _missing(name: str, revision: str, parts: Parts, reason: str) -> MissingWeightsError:
+def _missing(
+    name: str, revision: str, parts: Parts, reason: str, can_be_had: bool = True
+) -> MissingWeightsError:
+    shown = f"{name}, revision {revision[:10]}"
+    if not can_be_had:
+        return MissingWeightsError.of(Missing(shown, "", f"{reason}; set another model"))
     repository = canonical(name)
     include, exclude = parts.patterns
     command = ["hf download", repository, f"--revision {revision}"]
@@ -149,7 +164,6 @@ def _missing(name: str, revision: str, parts: Parts, reason: str) -> MissingWeig
         command += [f"--include {shlex.quote(pattern)}" for pattern in include]
         command += [f"--exclude {shlex.quote(pattern)}" for pattern in exclude]
     size = None if parts.file else size_of(repository, parts.variant)
-    shown = f"{name}, revision {revision}"
     return MissingWeightsError.of(Missing(shown, " ".join(command), reason, size))
 
 

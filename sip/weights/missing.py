@@ -20,6 +20,10 @@ PARAMETERS: Mapping[str, tuple[float, int]] = {
     "stabilityai/sdxl-turbo": (3469, 4),
     "stabilityai/stable-diffusion-xl-base-1.0": (3469, 4),
     "stable-diffusion-v1-5/stable-diffusion-v1-5": (1066, 4),
+    "timm/convnext_tiny.fb_in22k": (45, 4),
+    "timm/deit_small_patch16_224.fb_in1k": (22, 4),
+    "timm/vit_base_patch16_224.augreg_in21k": (103, 4),
+    "timm/vit_small_patch14_dinov2.lvd142m": (22, 4),
 }
 HALF_VARIANTS = ("fp16", "bf16")
 

@@ -1,13 +1,19 @@
 """The plan against what a job then does, from whatever is there."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from omegaconf import open_dict
 
 from sip.core.errors import UserError
 from sip.core.stages import StageLog
+from sip.jobs.generate import generate
+from sip.pipeline.components import trial_prompt
 from sip.pipeline.plan import Plan, make_plan
 from sip.store.fill import fill
+from sip.weights.missing import MissingWeightsError
 from tests.kills import Generation, configuration
 
 
@@ -17,7 +23,7 @@ def job(tmp_path: Path) -> Generation:
     return Generation(configuration(tmp_path))
 
 
-def draw(job: Generation, samples: list) -> None:
+def generate_all(job: Generation, samples: list) -> None:
     prompts, _ = job.offline.prompts(samples, StageLog())
     job.offline.generate(prompts, StageLog())
 
@@ -27,10 +33,10 @@ def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> 
     assert (plan.to_caption, plan.to_score, plan.to_generate, plan.found) == (20, 20, 40, 0)
     assert not plan.exact and plan.seconds > 0 and plan.bytes_needed > 0
     samples = job.samples()
-    draw(job, samples[:8])
+    generate_all(job, samples[:8])
     half = make_plan(job.offline, samples)
     assert (half.to_caption, half.to_score, half.to_generate, half.found) == (12, 12, 24, 16)
-    draw(job, samples)
+    generate_all(job, samples)
     done = make_plan(job.offline, samples)
     assert (done.to_caption, done.to_score, done.to_generate, done.found) == (0, 0, 0, 40)
     assert done.exact and done.evaluations == done.bytes_needed == done.seconds == 0
@@ -71,3 +77,38 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     plan = Plan(0, 0, 10, 0, 0, 100, True, 1.0, 2_000_000, 1_000_000, 1)
     with pytest.raises(UserError, match="about 2 MB are needed for 10 images, 1 MB are free"):
         plan.check_space(tmp_path)
+
+
+def test_a_plan_needs_no_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
+    config = configuration(tmp_path, "profile=paper", "dataset=digits", "plan=true")
+    with open_dict(config):
+        config.images.num_steps, config.prompts.noise_rate = 50, 0.5
+    generate(config)
+    out = capsys.readouterr().out
+    assert re.search(r"to caption, to score +20, 20 images\n", out)
+    assert re.search(r"to generate +40 images\n", out)
+    assert re.search(r"U-Net evaluations +at most 2,000\n", out)
+    assert re.search(r"time +not measured: weights are missing\n", out)
+    assert re.search(r"disk +about [1-9]", out)
+    assert "weights: 3 models not on this disk (5.9 GB); looked in" in out
+    models = "captions +Salesforce.*\n.*-> hf.*\n.*scores +openai.*\n.*\n.*images +stable-diffusion"
+    assert re.search(models, out)
+    config.plan = False
+    with pytest.raises(MissingWeightsError) as caught:
+        Generation(config)
+    assert [stage for stage, _ in caught.value.models] == ["captions", "scores", "images"]
+
+
+def test_evaluations_are_counted_the_same_without_the_model(job: Generation) -> None:
+    prompt = replace(trial_prompt(0.5), guidance_scale=3.0)
+    for changes in ({}, {"num_steps": 16}, {"guidance_interval": (0.0, 0.3)}):
+        here = replace(job.offline.generator, **changes)
+        gone = replace(here, model="org/gone")
+        assert not gone.is_on_disk
+        for rate in (0.3, 0.5, 0.9):
+            rows = replace(prompt, noise_rate=rate)
+            assert gone.num_evaluations(rows) == here.num_evaluations(rows)

@@ -1,6 +1,7 @@
 """Downloads from a pretended hub: which files are taken, from where, and what is said."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +15,10 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import filter_repo_objects
 
 from sip.core.errors import UserError
+from sip.images.img2img import Img2Img
 from sip.weights import hub, source
-from sip.weights.layout import weight_files
+from sip.weights.layout import Parts, weight_files
+from tests.images.conftest import settings
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CLIP = [
@@ -157,8 +160,48 @@ def test_of_a_pipeline_one_variant_of_each_component_is_taken(
     source.require("org/sd", "main", variant, without)
     vae = "vae/diffusion_pytorch_model.safetensors"  # it has no fp16 file
     assert pretended.taken("org/sd") == SMALL | expected | {vae}
-    with pytest.raises(UserError, match=r"expected .*safetensors, found none; get it with: hf"):
+    with pytest.raises(UserError, match=r"lacks .*safetensors\n.*\n.*-> hf"):
         source.weights_folder("org/sd", "main", "fp16" if variant is None else None)
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+@pytest.mark.parametrize(
+    ("files", "without"),
+    [
+        (DIFFUSION, ("safety_checker", "feature_extractor")),
+        (DIFFUSION, ()),
+        ([path.replace("model.safe", "model-00001-of-00001.safe") for path in DIFFUSION], ()),
+        (CLIP, ()),
+        (SIGLIP, ()),
+    ],
+)
+def test_the_printed_command_takes_the_files_that_are_needed(files, without, variant):
+    is_pipeline = files[1] == "model_index.json"
+    parts = Parts(variant, without, check=(lambda _: None) if is_pipeline else None)
+    include, exclude = parts.patterns
+    taken = set(filter_repo_objects(files, allow_patterns=include, ignore_patterns=exclude))
+    weights = {path for path in taken if path.endswith((".safetensors", ".bin", ".ckpt"))}
+    stems = ("model", "diffusion_pytorch_model") if is_pipeline else ("model",)
+    end = f".{variant}" if variant else ""
+    assert weights == {
+        path
+        for path in files
+        if path.split("/")[0] not in without and path.count("/") == is_pipeline
+        for stem in stems
+        if re.fullmatch(rf"{stem}{re.escape(end)}(-\d+-of-\d+)?\.safetensors", Path(path).name)
+    }
+    assert {p for p in files if p.endswith((".json", ".txt", ".model"))} <= taken | {
+        path for path in files if path.split("/")[0] in without
+    }
+
+
+def test_a_pipeline_of_an_unknown_class_costs_no_download(pretended):
+    pretended.repos["org/flux"] = DIFFUSION
+    generator = Img2Img(**settings("org/flux"))
+    pretended.contents["model_index.json"] = json.dumps(COMPONENTS | {"_class_name": "NoPipeline"})
+    with pytest.raises(UserError, match="images.model: must be one of .*, got a NoPipeline"):
+        generator.require()
+    assert not [path for path in pretended.taken("org/flux") if path.endswith(".safetensors")]
 
 
 def test_an_unfinished_download_is_taken_up(pretended):
@@ -208,20 +251,21 @@ def test_why_a_download_failed_is_one_line(pretended, error, words):
     pretended.errors["org/m"] = error
     with pytest.raises(UserError, match=words) as caught:
         source.require("org/m", "v2")
-    assert "\n" not in str(caught.value)
-    assert "get it with: hf download org/m --revision v2" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 3
+    assert "-> hf download org/m --revision v2" in str(caught.value)
 
 
 def test_a_repository_without_safetensors_is_refused(pretended):
     pretended.repos["org/old"] = ["config.json", "pytorch_model.bin"]
-    with pytest.raises(UserError, match=r"org/old: it does not hold \*.safetensors"):
+    with pytest.raises(UserError, match=r"org/old does not hold \*.safetensors") as caught:
         source.require("org/old", None)
+    assert "hf download" not in str(caught.value)
     assert pretended.taken("org/old") == {"config.json"}
 
 
 def test_a_variant_that_is_not_there_costs_no_download(pretended):
     pretended.repos["org/clip"] = CLIP
-    with pytest.raises(UserError, match=r"it does not hold \*.fp16.safetensors"):
+    with pytest.raises(UserError, match=r"org/clip does not hold \*.fp16.safetensors"):
         source.require("org/clip", None, "fp16")
     assert "model.safetensors" not in pretended.taken("org/clip")
 
@@ -229,7 +273,7 @@ def test_a_variant_that_is_not_there_costs_no_download(pretended):
 def test_offline_nothing_is_asked(pretended, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     pretended.repos["org/clip"] = CLIP
-    with pytest.raises(UserError, match="hf download org/clip .*HF_HUB_OFFLINE is set"):
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set(.|\n)*-> hf download org/clip "):
         source.require("org/clip", None)
     assert pretended.asked == []
 
