@@ -1,6 +1,6 @@
 """What the captions stage produces: a row of candidate captions for each image.
 
-A captioner has two parts: a component, which costs next to nothing to build and knows the recipe
+A captioner has two parts: a component, which is cheap to build and knows the recipe
 and the keys of the rows, and the module that its `load` returns.
 """
 
@@ -38,7 +38,7 @@ class CaptionRow:
 
 
 class Captioner(Protocol):
-    """Writes several captions for each image, independent of the other images."""
+    """Generates several captions for each image, independent of the other images."""
 
     def recipe(self) -> dict[str, Any]:
         """Return everything that decides the captions."""

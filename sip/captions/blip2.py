@@ -47,7 +47,7 @@ class Blip2(VisionLanguage):
         rows, length = self.rows_per_image, prefix.shape[1]
         cache = getattr(read, cache_name())
         cache.batch_repeat_interleave(rows * options["num_beams"])
-        # Of these tokens only the last is read: the cache replaces the others.
+        # Only the last of these tokens is read: the cache replaces the rest.
         start = torch.full(
             (len(prefix) * rows, length + 1),
             network.config.text_config.bos_token_id,

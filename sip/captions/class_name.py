@@ -1,6 +1,6 @@
-"""The trivial captioner: says the class name and needs no model.
+"""The trivial captioner: the class name, without a model.
 
-With it the whole pipeline runs if no captioner fits, and it is the floor for those that do.
+It runs the pipeline without a captioning model, and is the baseline for captioners.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class ClassName(Component):
             raise refuse("template", "text with {label} in it", self.template)
 
     def require(self) -> None:
-        """Do nothing: there are no weights."""
+        """Return: there are no weights to check."""
 
     def key(self, sample: Sample) -> str:
         """Return a hash of content and class: one image may lie in the folders of two classes."""

@@ -1,14 +1,14 @@
 """scikit-learn's handwritten digits: 1,797 real scans, 8x8 grey, enlarged to RGB.
 
 Source: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998), test part, as
-shipped in scikit-learn (BSD). White ink on black. The split is ours, made once with a fixed seed,
+shipped in scikit-learn (BSD). White ink on black. The split is ours, drawn once with a fixed seed,
 stratified by class and committed with checksums in `digits_split.json` (if it changes, the version
 of `Digits` is raised):
 
-    pretrain 900   what the miniature models may see, and nothing else may
-    train    260   the few-shot subsets come from here
-    val      160   every choice is made here
-    test     477   read once a run
+    pretrain 900   for the miniature models only
+    train    260   source of the few-shot subsets
+    val      160   for all choices
+    test     477   read once per run
 """
 
 import hashlib
@@ -61,7 +61,7 @@ def split_indices() -> dict[str, list[int]]:
     """Return the committed split: part -> rows of scikit-learn's array.
 
     Raises:
-        ValueError: The installed scikit-learn ships other images than the split was made of.
+        ValueError: The installed scikit-learn ships different images than those of the split.
     """
     committed = json.loads(SPLIT_FILE.read_text())
     for part in SPLITS:
@@ -87,12 +87,12 @@ class Digits(Reader):
 
     @property
     def all_splits(self) -> tuple[Split, ...]:
-        """The parts that there are."""
+        """Parts of the data set."""
         return SPLITS
 
     @property
     def folder(self) -> Path:
-        """Where the images are."""
+        """Folder of the images."""
         return Path(self.root) / f"digits-{self.image_size}px"
 
     def listing(self) -> Listing:
@@ -116,8 +116,8 @@ class Digits(Reader):
 def make_split(seed: int = 0) -> dict:
     """Return the split that is committed: stratified, 90 / 26 / 16 / rest a class.
 
-    Written once by `python -m sip.dataset.digits`; scikit-learn's array is not a sample of
-    independent writers, so neighbours in it may share a hand across parts.
+    Written once by `python -m sip.dataset.digits`. Neighbours in scikit-learn's array may be by the
+    same writer, and may be in different parts.
     """
     _, labels = scans()
     rng = np.random.default_rng(seed)

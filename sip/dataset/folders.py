@@ -1,4 +1,4 @@
-"""Folders of images as people have them: which files are images, which are stray, links."""
+"""Folders of images as people have them: images, other files, stray files, links."""
 
 import os
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".heic", ".heif"),
 )
-# What systems and archivers leave behind, in small letters; hidden ones begin with a dot.
+# Files that systems and archivers leave behind, in lower case; hidden files begin with a dot.
 STRAY = {
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
     *("__macosx", "@eadir", "$recycle.bin", "#recycle", "system volume information"),
@@ -22,7 +22,7 @@ STRAY = {
 
 
 @dataclass
-class Found:
+class Files:
     """Files below a folder, by path.
 
     Attributes:
@@ -46,8 +46,8 @@ def entries(folder: Path) -> list["os.DirEntry[str]"]:
         UserError: The folder may not be read, or a name is not in UTF-8.
     """
     try:
-        with os.scandir(folder) as found:
-            listed = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            listed = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(
             f"dataset: cannot read the folder {folder}: {error.strerror}; change its rights, or "
@@ -83,16 +83,16 @@ def files_in(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in entries(folder) if _is_file(entry)]
 
 
-def files_below(folder: Path) -> Found:
+def files_below(folder: Path) -> Files:
     """Return the files in a folder and in those within it.
 
-    Links are followed; a folder that two ways lead to is read once, by the way without links, and
-    one that contains the folder itself is not read at all, so that circles end.
+    Links are followed; a folder that can be reached in two ways is read once, by the way
+    without links; one that contains the folder itself is not read, so that cycles end.
 
     Raises:
         UserError: As `entries`; or an image is a link that leads nowhere.
     """
-    found = Found()
+    files = Files()
     seen = {place for path in (folder.absolute(), folder.resolve()) for place in path.parents}
     seen = {place.resolve() for place in seen}
     inner, links = [folder], list[Path]()
@@ -106,27 +106,27 @@ def files_below(folder: Path) -> Found:
             if _is_folder(entry):
                 (links if entry.is_symlink() else inner).append(path)
             elif not is_image(entry.name):
-                found.rest.append(path)
+                files.rest.append(path)
             elif _is_file(entry):
-                found.images.append(path)
+                files.images.append(path)
             elif entry.is_symlink():
                 raise UserError(
                     f"dataset: {path} must be an image, got a link to {os.readlink(path)}, which "
                     "does not exist; fix or delete the link"
                 )
-    found.images.sort()
-    found.rest.sort()
-    return found
+    files.images.sort()
+    files.rest.sort()
+    return files
 
 
 @cache
 def say_once(root: Path | str, text: str) -> None:
-    """Say a line about a data set, once a process: a sweep builds it for every job."""
+    """Print a line about a data set once per process: a sweep builds it for every job."""
     say("dataset", text)
 
 
 def say_passed_over(root: Path, files: list[Path], noun: str, why: str) -> None:
-    """Say in a line which files or folders are not used, if there are any."""
+    """Print which files or folders are not used, if there are any."""
     if files:
         names = join_first([file.relative_to(root).as_posix() for file in files])
         say_once(root, f"passed over {counted(len(files), noun)} {why}: {names}")

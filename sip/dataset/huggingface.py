@@ -93,7 +93,7 @@ class HuggingFace(PretrainReader):
 
     @property
     def name(self) -> str:
-        """The hub name, or the last part of the local folder."""
+        """Hub name, or last part of the local folder."""
         return Path(self.path).resolve().name if Path(self.path).is_dir() else self.path
 
     @property

@@ -20,7 +20,7 @@ from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, from_file
 from sip.dataset.folders import (
     SUFFIXES,
-    Found,
+    Files,
     files_below,
     files_in,
     folders_in,
@@ -102,11 +102,11 @@ class ImageFolder(Reader):
     def _of_one_class(self, label: str) -> Listing:
         """Return all images as the training part of one class."""
         if self.place.is_file():
-            found = Found([self.place])
+            files = Files([self.place])
         else:
-            found = files_below(self.place)
-            say_passed_over(self.place, found.rest, "file", "without the name of an image")
-        if not found.images:
+            files = files_below(self.place)
+            say_passed_over(self.place, files.rest, "file", "without the name of an image")
+        if not files.images:
             raise UserError(
                 f"dataset.root: must contain images ({', '.join(SUFFIXES)}), got none in "
                 f"{self.place.resolve()}; set dataset.root to their folder"
@@ -115,7 +115,7 @@ class ImageFolder(Reader):
         entries: dict[Split, list[Entry]] = {part: [] for part in PARTS}
         entries["train"] = [
             Entry(path.relative_to(top).as_posix(), 0, partial(from_file, path))
-            for path in found.images
+            for path in files.images
         ]
         return prompt_words([label], self.prompt_names), entries
 
@@ -145,16 +145,16 @@ class ImageFolder(Reader):
                 raise _unknown_class(class_folder, names)
             _refuse_parts_within(class_folder)
             label = names.index(class_folder.name)
-            found = files_below(class_folder)
-            if not found.images:
+            files = files_below(class_folder)
+            if not files.images:
                 raise UserError(
                     f"dataset.root: each class folder must contain images ({', '.join(SUFFIXES)}), "
                     f"got none in {class_folder}; fill or delete it"
                 )
-            for path in found.images:
+            for path in files.images:
                 inside = path.relative_to(self.place).as_posix()
                 entries.append(Entry(inside, label, partial(from_file, path)))
-            rest += found.rest
+            rest += files.rest
         say_passed_over(self.place, _images_in(folder), "image", "in no class folder")
         say_passed_over(self.place, rest, "file", "without the name of an image")
         return entries
@@ -166,7 +166,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _parts(entries: dict[Split, list[Entry]]) -> str:
-    """Say that images are kept for val and test, and how to generate from all."""
+    """Return that images are held out for val and test, and how to generate from all."""
     sizes = ", ".join(f"{len(entries[part]):,} {part}" for part in PARTS)
     return (
         f"parts made by split_seed: {sizes}; to generate from all: dataset.val_fraction=0 "
@@ -175,10 +175,10 @@ def _parts(entries: dict[Split, list[Entry]]) -> str:
 
 
 def _say_what_lies_within(class_folders: Sequence[Path]) -> None:
-    """Say so if the class folders look like something that lies above the classes."""
+    """Print a line if the class folders look like folders above the classes."""
     inner = {tuple(folder.name for folder in folders_in(place)) for place in class_folders}
-    (names, *others) = inner
-    if others or len(names) < 2 or any(map(_images_in, class_folders)):
+    (names, *different) = inner
+    if different or len(names) < 2 or any(map(_images_in, class_folders)):
         return
     shown = ", ".join(names[:5])
     first = class_folders[0]
@@ -197,7 +197,7 @@ def _say_what_lies_within(class_folders: Sequence[Path]) -> None:
 
 
 def _refuse_misnamed_parts(root: Path, names: Sequence[str]) -> None:
-    """Refuse folders that would be taken for classes, or for nothing.
+    """Refuse folders that would be taken for classes, or be ignored.
 
     Raises:
         UserError: One has another name of a part, or its name in capitals.

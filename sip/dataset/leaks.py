@@ -7,10 +7,10 @@ taken as 0; the hash known as pHash (Zauner, Implementation and Benchmarking of 
 Hash Functions, 2010). It sees scaling, recompression and changed colours; no mirroring, no crops.
 
 The threshold is measured, CIFAR-10's test part (from JPEG files) against its 50,000 of train, by
-eye on sheets of 64 pairs: of the 93 images found at 4 bits all are nearly in train; at 6 bits
-163, about a twentieth of the new ones by chance; at 8 bits 318, more than half of the new ones by
-chance. So it is rarely wrong, and does not find them all. Of the digits, 8 x 8 px and no two the
-same, 5 of 477 look like copies. A difference hash (dHash) takes 271 of these for copies at 4 bits.
+eye on sheets of 64 pairs: 93 images have a training image within 4 bits, and all are near copies;
+163 within 6 bits, about a twentieth of the new ones by chance; 318 within 8 bits, more than half of
+the new ones by chance. So it is rarely wrong, but misses some. Of the digits, 8 x 8 px
+and all different, 5 of 477 look like copies; with a difference hash (dHash) 271 would at 4 bits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,7 +59,7 @@ class Leak:
     pairs: list[tuple[str, str, int]]
 
     def line(self) -> str:
-        """Return it for people."""
+        """Return the counts in one line."""
         text = f"{self.part}: {self.exact} exact and {self.near} near duplicates of training "
         text += f"images, of {self.num:,}"
         if self.pairs:
@@ -73,11 +73,11 @@ class FromSource(Protocol):
 
     @property
     def sample_id(self) -> str:
-        """Of its source."""
+        """Sample id of its source."""
 
     @property
     def source_sha256(self) -> str:
-        """Content of its source."""
+        """Content hash of its source."""
 
 
 def find(parts: Mapping[Split, Sequence[Sample]], num_threads: int) -> list[Leak]:
@@ -85,7 +85,7 @@ def find(parts: Mapping[Split, Sequence[Sample]], num_threads: int) -> list[Leak
 
     Args:
         parts: Samples; images that cannot be read have no near duplicates.
-        num_threads: Threads that decode; they change nothing but the speed.
+        num_threads: Threads that decode; the result does not depend on it.
     """
     others = [part for part in OTHERS if parts.get(part)]
     samples = [sample for part in ("train", *others) for sample in parts[part]]
@@ -188,8 +188,8 @@ def nearest_within(
     """
     values, rows = np.unique(known, return_index=True)
     queries, back = np.unique(asked, return_inverse=True)
-    nothing = np.uint64(2**64 - 1)
-    best = np.full(len(queries), nothing)  # differing bits << 32 | row: the smallest wins
+    no_match = np.uint64(2**64 - 1)
+    best = np.full(len(queries), no_match)  # differing bits << 32 | row: the smallest wins
     edges = np.linspace(0, len(BITS), most + 2).astype(int)
     for low, high in zip(edges, edges[1:], strict=False):
         mask = BITS[low:high].sum(dtype=np.uint64)
@@ -197,17 +197,17 @@ def nearest_within(
         band = (values & mask)[order]
         first = np.searchsorted(band, queries & mask, "left")
         num = np.searchsorted(band, queries & mask, "right") - first
-        for some in _slices(num):
-            which = np.repeat(np.arange(some.start, some.stop), num[some])
-            within = np.arange(len(which)) - np.repeat(np.cumsum(num[some]) - num[some], num[some])
+        for part in _slices(num):
+            which = np.repeat(np.arange(part.start, part.stop), num[part])
+            within = np.arange(len(which)) - np.repeat(np.cumsum(num[part]) - num[part], num[part])
             candidates = order[first[which] + within]
             bits = np.bitwise_count(values[candidates] ^ queries[which]).astype(np.uint64)
             near = bits <= most
             score = bits[near] << np.uint64(32) | rows[candidates[near]].astype(np.uint64)
             np.minimum.at(best, which[near], score)
-    found = best != nothing
-    nearest = np.where(found, (best & np.uint64(2**32 - 1)).astype(np.int64), -1)
-    bits = np.where(found, (best >> np.uint64(32)).astype(np.int64), len(BITS))
+    is_matched = best != no_match
+    nearest = np.where(is_matched, (best & np.uint64(2**32 - 1)).astype(np.int64), -1)
+    bits = np.where(is_matched, (best >> np.uint64(32)).astype(np.int64), len(BITS))
     return nearest[back], bits[back]
 
 

@@ -1,6 +1,6 @@
 """What all readers share: list first, choose the subset, then open; checks of lists and labels.
 
-A new reader declares where its data are, and implements `listing`.
+A new reader declares the location of its data as fields, and implements `listing`.
 """
 
 from abc import ABC, abstractmethod
@@ -42,7 +42,7 @@ class Reader(Subset, ABC):
 
     @property
     def all_splits(self) -> tuple[Split, ...]:
-        """The parts that there are."""
+        """Parts of the data set."""
         return PARTS
 
     @property
@@ -57,7 +57,7 @@ class Reader(Subset, ABC):
 
     @property
     def content(self) -> str:
-        """A hash of the classes and of all rows of train, val and test.
+        """Hash of the classes and of all rows of train, val and test.
 
         For `known_by("content")`, if the data can change under the same name.
         """
@@ -92,9 +92,9 @@ class Reader(Subset, ABC):
         return {}
 
     def _readable(self, split: Split) -> tuple[list[Sample], dict[str, str]]:
-        """Return the rows of one split that can be read, and sample_id -> reason of the others.
+        """Return the readable rows of one split, and sample_id -> reason of the broken ones.
 
-        The subset is chosen among what can be read: what is broken is as if it were not there.
+        The subset is chosen among the readable rows, as if the broken ones did not exist.
         """
         class_names, entries = self._listed
         files: dict[str, ImageFile] = {}
@@ -107,10 +107,10 @@ class Reader(Subset, ABC):
             new = [row for row in rows if row.sample_id not in files]
             files |= zip((row.sample_id for row in new), open_all(new), strict=True)
             bad = {row.sample_id: files[row.sample_id].error for row in new}
-            found = {sample_id: reason for sample_id, reason in bad.items() if reason}
-            if not found:
+            new_broken = {sample_id: reason for sample_id, reason in bad.items() if reason}
+            if not new_broken:
                 break
-            broken |= found
+            broken |= new_broken
         samples = [_sample(row, files[row.sample_id], class_names, split) for row in rows]
         return samples, broken
 
@@ -148,7 +148,7 @@ class PretrainReader(Reader):
 
     Args:
         pretrain_fraction: Share of each class of train, after test is taken, that becomes the part
-            `pretrain`: what generators of your own may learn from, and nothing else. None: none.
+            `pretrain`: the only images that your own generators may learn from. None: no such part.
         train_part: Part that the classifier trains on, and of which shots are taken: `train`, or
             `pretrain` for the upper bound of what a generator can give.
     """
@@ -165,7 +165,7 @@ class PretrainReader(Reader):
 
     @property
     def all_splits(self) -> tuple[Split, ...]:
-        """The parts that there are."""
+        """Parts of the data set."""
         return PARTS if self.pretrain_fraction is None else ("pretrain", *PARTS)
 
     @property
@@ -193,7 +193,7 @@ def _shown(broken: Mapping[str, str]) -> str:
 
 
 def require_trainable(class_names: Sequence[str], parts: dict[Split, list[Sample]]) -> None:
-    """Check what training needs and generation does not; before anything is generated for it.
+    """Check what training needs and generation does not, before images are generated.
 
     Args:
         class_names: Of the data set.
@@ -204,7 +204,7 @@ def require_trainable(class_names: Sequence[str], parts: dict[Split, list[Sample
     """
     if len(class_names) < 2:
         raise UserError(
-            f"dataset: must have two classes at least to train on, got {', '.join(class_names)}; "
+            f"dataset: must have at least two classes to train on, got {', '.join(class_names)}; "
             "add the images of another class"
         )
     for part, samples in parts.items():
@@ -217,5 +217,5 @@ def require_trainable(class_names: Sequence[str], parts: dict[Split, list[Sample
     if missing := [name for label, name in enumerate(class_names) if label not in seen]:
         raise UserError(
             f"dataset: each of {len(class_names)} classes must have a training image, got none for "
-            f"{len(missing)} ({', '.join(missing[:5])}); add some or remove the class"
+            f"{len(missing)} ({', '.join(missing[:5])}); add images or remove the class"
         )

@@ -24,8 +24,8 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
     if copies:
         shown = join_first([f"{copy} = {first}" for copy, first in copies])
         lines.append(
-            f"{len(copies)} of {len(parts['train'])} training images are copies of others "
-            f"({shown}); each counts"
+            f"{len(copies)} of {len(parts['train'])} training images are copies of other images "
+            f"({shown}); all of them count"
         )
     trained = {sample.label for sample in parts["train"]}
     for part in TESTED:

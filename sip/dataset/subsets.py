@@ -163,7 +163,7 @@ def frequency_groups(labels: Iterable[int], num_classes: int) -> dict[str, tuple
 def hold_out(rows: Sequence[R], share: float, seed: int) -> tuple[list[R], list[R]]:
     """Divide the rows into (kept, held): `share` of each class is held, rounded, one at least.
 
-    A class with a single row keeps it; with share 0 nothing is held.
+    A class with a single row keeps it; with share 0 no row is held out.
 
     Args:
         rows: To divide.

@@ -1,8 +1,8 @@
-"""Your own images in tar files, the format of the library `webdataset`; nothing is unpacked.
+"""Your own images in tar files, the format of the library `webdataset`; they are not unpacked.
 
 Members of one image share all before the first dot of their name: `<key>.jpg` (or .jpeg, .png,
 .webp), and `<key>.cls`, the class index as text, or `<key>.json`. The tar files are not compressed:
-an image is read where it lies, by the reference `<tar>::<offset>:<size>` (`sip.core.tars`).
+an image is read in place, by the reference `<tar>::<offset>:<size>` (`sip.core.tars`).
 """
 
 import json
@@ -161,10 +161,10 @@ class WebDataset(Reader):
             )
         tars = sorted(path for path in self.place.glob(pattern) if path.is_file())
         if not tars or any(tar.suffix != ".tar" for tar in tars):
-            found = next((tar.name for tar in tars if tar.suffix != ".tar"), "none")
+            match = next((tar.name for tar in tars if tar.suffix != ".tar"), "none")
             raise UserError(
                 f"dataset.shards.{part}: must match tar files, got {pattern!r}, which matches "
-                f"{found} in {self.place}; set dataset.root, or this to their names"
+                f"{match} in {self.place}; set dataset.root, or this to their names"
             )
         groups = []
         for tar in tars:

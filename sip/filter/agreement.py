@@ -1,8 +1,8 @@
 """Rejects images that a classifier of the originals confidently assigns to another class.
 
 The classifier is the arm's own control: the same backbone, recipe, seed and originals, without any
-augmentation, so it knows nothing that the arm does not. Ours; nearest in the literature: filtering
-by a classifier trained on the real data, as ALIA does (Dunlap et al., NeurIPS 2023, arXiv
+augmentation, so it has no information that the arm lacks. Ours; closest in the literature: the
+filter by a classifier trained on the real data, as ALIA does (Dunlap et al., NeurIPS 2023, arXiv
 2305.16289) with a confidence of its own for each class; here one is set for all.
 """
 
@@ -28,7 +28,7 @@ class Agreement(ImageFilter):
 
     @property
     def reads(self) -> frozenset[str]:
-        """It asks for the control."""
+        """Needs the control."""
         return frozenset({"control"})
 
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:

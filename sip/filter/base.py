@@ -76,7 +76,7 @@ class FilterCounts:
 
     @property
     def reasons_text(self) -> str:
-        """The reasons in one line; "" if nothing was rejected."""
+        """The reasons in one line; "" if no image was rejected."""
         return ", ".join(f"{num:,} {reason}" for reason, num in self.reasons.items())
 
     def line(self) -> str:
@@ -110,20 +110,20 @@ class Filter(Protocol):
     """Judges generated images before they join the training.
 
     Attributes:
-        filters: False: nothing is ever rejected, and the stage is left out.
+        filters: False: no image is ever rejected, and the stage is skipped.
     """
 
     filters: ClassVar[bool]
 
     @property
     def reads(self) -> frozenset[str]:
-        """What it asks of `Facts`, of {"embeddings", "control"}."""
+        """Facts that it needs, of {"embeddings", "control"}."""
 
     def recipe(self) -> dict:
         """Return everything that decides the verdicts, except what it reads."""
 
     def check(self, per_sample: int) -> None:
-        """Raise `UserError` if it makes no sense for so many images of each original."""
+        """Raise `UserError` if it cannot work with so many images of each original."""
 
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Return a verdict on each image, in their order."""
@@ -138,7 +138,7 @@ def require_finite(values: np.ndarray, names: Sequence[str], what: str) -> np.nd
         what: Name of the values, for the message.
 
     Raises:
-        UserError: One is NaN or infinite: no comparison with it says anything.
+        UserError: One is NaN or infinite: comparisons with it mean nothing.
     """
     for row in np.flatnonzero(~np.isfinite(values).all(axis=1))[:1]:
         bad = values[row][~np.isfinite(values[row])][0]
@@ -151,13 +151,13 @@ def require_finite(values: np.ndarray, names: Sequence[str], what: str) -> np.nd
 
 @component
 class ImageFilter(Component):
-    """What the filters of the package share."""
+    """Base of the filters of this package."""
 
     filters: ClassVar[bool] = True
 
     @property
     def reads(self) -> frozenset[str]:
-        """Most filters compare embeddings."""
+        """Needs embeddings, as most filters do."""
         return frozenset({"embeddings"})
 
     def check(self, per_sample: int) -> None:

@@ -1,7 +1,7 @@
 """Rejects copies: of the image's own original, or of another generated image that is kept.
 
 Near copies have perceptual hashes (`sip.dataset.leaks`: pHash, and what its threshold of 4 bits
-means) that differ in few bits or, if rest for, unit vectors of the scorer that are close. Hashes
+means) that differ in few bits or, if requested, unit vectors of the scorer that are close. Hashes
 see the layout, vectors the content. The hash by itself cannot tell apart images of few pixels or
 of one motif, such as the digits.
 """
@@ -22,7 +22,7 @@ Near = Callable[[Sequence[int], Sequence[int]], np.ndarray]  # rows, others -> (
 
 @component
 class Duplicate(ImageFilter):
-    """Rejects exact and near copies; of several images that are alike the first is kept.
+    """Rejects exact and near copies; the first of several similar images is kept.
 
     Args:
         bits: Bits of 64 in which the hashes of two copies differ at most; None: no hashes.
@@ -34,7 +34,7 @@ class Duplicate(ImageFilter):
 
     @property
     def reads(self) -> frozenset[str]:
-        """It asks for embeddings if it compares them."""
+        """Needs embeddings only if it compares them."""
         return frozenset() if self.cosine is None else frozenset({"embeddings"})
 
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:

@@ -9,13 +9,13 @@ from sip.filter.base import KEPT, Candidate, Facts, ImageFilter, Verdict
 
 @component
 class KeepAll(ImageFilter):
-    """Rejects nothing."""
+    """Keeps all images."""
 
     filters: ClassVar[bool] = False
 
     @property
     def reads(self) -> frozenset[str]:
-        """It asks for nothing."""
+        """Needs no facts."""
         return frozenset()
 
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:

@@ -1,7 +1,7 @@
 """Rival on our engine: the prompts of ALIA, which put a class into settings of the training set.
 
 Source: Dunlap et al., ALIA, NeurIPS 2023, arXiv 2305.16289, with the code at
-github.com/lisadunlap/ALIA (no licence file was found in it; nothing is copied). There, BLIP
+github.com/lisadunlap/ALIA (it has no licence file; no code is copied). There, BLIP
 captions the training set, GPT-4 sums the captions up (the code: 20 of them) into at most 10
 descriptions of settings that do not name the class, and Stable Diffusion 1.5 edits each image
 towards "a photo of a {label} {setting}" (image to image, strength 0.6 and guidance 7.5 for CUB).
@@ -9,11 +9,11 @@ towards "a photo of a {label} {setting}" (image to image, strength 0.6 and guida
 What we changed: the language model. A caption is cut into phrases at its commas; the first part,
 which holds the subject, also before prepositions and at "and". The subject itself is left out, and
 so are phrases with a word of a class's name. The phrases that most originals' captions hold are the
-descriptions. So they come from all captions and are the same each time; what they lack is a
+descriptions. They are computed from all captions and are deterministic; what they lack is a
 summary's wording. ALIA's filter of the edits is not part of it.
 
-Since the descriptions come from the whole set, another subset may have others, and then shares no
-generated image with this one. That is the method.
+Since the descriptions depend on the whole set, another subset may have different ones and then
+shares no generated images with this one. This is a property of the method.
 """
 
 import re
@@ -28,9 +28,9 @@ from sip.dataset.base import Sample
 from sip.prompts.varied import Choice, Varied
 
 # Where the subject ends. Not at "of": "a field of flowers" is one thing. Nor at "in the
-# background", which says where the phrase before it is.
+# background", which locates the phrase before it.
 OPENERS = {
-    *("above", "against", "among", "at", "behind", "below", "beneath", "next to", "between", "by"),
+    *("above", "against", "among", "at", "behind", "below", "beneath", "beside", "between", "by"),
     *("during", "from", "in", "inside", "near", "next", "on", "outside", "over", "surrounded"),
     *("through", "under", "while", "with", "without"),
 }
@@ -41,7 +41,7 @@ CUT = re.compile(
     rf"\s+and\s+|{NOT_HERE}\s+(?=(?:{'|'.join(sorted(OPENERS))})\b)"
     r"(?!in the (?:background|foreground)\b)"
 )
-# Words that say nothing by themselves, and make no class name.
+# Words without content, which make no class name.
 EMPTY = {
     *("a", "an", "and", "are", "as", "at", "by", "for", "in", "is", "it", "its", "of", "on", "or"),
     *("that", "the", "there", "this", "to"),
@@ -67,7 +67,7 @@ class AliaLike(Varied):
 
     @property
     def reads(self) -> frozenset[str]:
-        """The stages it needs."""
+        """Stages that it reads."""
         return super().reads | {"captions"}
 
     def prepare(
@@ -76,7 +76,7 @@ class AliaLike(Varied):
         """Return the template with each description.
 
         Raises:
-            UserError: The captions name nothing but the subject.
+            UserError: The captions name only the subject.
         """
         assert captions is not None  # `reads` asks for them
         classes = {sample.class_name for sample in samples}

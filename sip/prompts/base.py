@@ -1,6 +1,6 @@
 """Row type and protocol of the prompts stage: the prompt list, one `Prompt` an image to generate.
 
-Every choice is made here and written down; the images stage only generates.
+All choices are made here and recorded; the images stage only generates.
 """
 
 from collections.abc import Sequence
@@ -98,7 +98,7 @@ class PromptWriter(Protocol):
 
     @property
     def reads(self) -> frozenset[str]:
-        """The stages it needs, of {"captions", "scores"}."""
+        """Stages that it reads, of {"captions", "scores"}."""
 
     def recipe(self) -> dict:
         """Return everything that decides the prompt list."""

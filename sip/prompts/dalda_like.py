@@ -1,14 +1,14 @@
 """Rival on our engine: the adaptive scale of DALDA, which keeps odd originals nearer to themselves.
 
-Source: Jung et al., DALDA, arXiv 2409.16949, with the code at github.com/kkyuhun94/dalda (no
-licence file was found in it; nothing is copied). There, GPT-4 writes prompts for every class, and
+Source: Jung et al., DALDA, arXiv 2409.16949, with the code at github.com/kkyuhun94/dalda (it has
+no licence file; no code is copied). There, GPT-4 writes prompts for every class, and
 Stable Diffusion 1.4 with an IP-Adapter generates from text and image. The adapter's scale, the
-weight of the image, is sampled from a normal distribution cut to [0.7, 0.9] where the original's
-CLIPScore is low, to about [0.1, 0.4] where it is above 0.3, with a deviation of 0.05 times the
+weight of the image, is sampled from a normal distribution cut to [0.7, 0.9] if the original's
+CLIPScore is low, to about [0.1, 0.4] if it is above 0.3, with a deviation of 0.05 times the
 shots; guidance 7.5, 30 steps.
 
 What we changed:
-- image to image in place of the IP-Adapter. The noise rate plays the part of 1 - scale: how far an
+- image to image in place of the IP-Adapter. The noise rate takes the place of 1 - scale: how far an
   image may go from its original.
 - the CLIPScore is the cosine of the original with its class's caption (`captions=class_name`); in
   their code it is the class's probability among all classes. The mean moves along a straight line
@@ -66,12 +66,12 @@ class DaldaLike(Templates):
 
     @property
     def noise_rates(self) -> tuple[float, ...]:
-        """The lowest and the highest."""
+        """The lowest and the highest noise rate."""
         return (round(self.low, 3), round(self.high, 3))
 
     @property
     def reads(self) -> frozenset[str]:
-        """The stages it needs."""
+        """Stages that it reads."""
         return frozenset({"captions", "scores"})
 
     def mean(self, similarity: float) -> float:

@@ -40,7 +40,7 @@ class LabelCaption(Writer):
 
     @property
     def reads(self) -> frozenset[str]:
-        """The stages it needs. The best of several captions is known by its similarity."""
+        """Stages that it reads. Similarities decide which of several captions is kept."""
         if any(field == "caption" for _, field in self._pieces):
             return frozenset({"captions", "scores"})
         return super().reads

@@ -3,7 +3,7 @@
 The unit vectors behind the cosines are a stage of the store of their own, `embeddings`, for
 originals and generated images alike: one row for each image, by the hash of its content.
 
-A scorer has two parts: a component, which costs next to nothing to build, and the module that its
+A scorer has two parts: a component, which is cheap to build, and the module that its
 `load` returns.
 """
 
@@ -101,7 +101,7 @@ class EmbeddingRow:
 
 
 class Scorer(Protocol):
-    """Measures the similarity of images and captions; no pair's depends on the others."""
+    """Measures the similarity of images and captions, each pair independently."""
 
     def recipe(self) -> dict[str, Any]:
         """Return everything that decides the scores."""

@@ -58,11 +58,11 @@ BEAM = {"sampling": "beam", "top_p": None, "num_beams": 3, "num_captions": 3}
 @pytest.mark.parametrize("choice", [{}, BEAM], ids=["nucleus", "beam"])
 def test_captions_do_not_depend_on_the_batch(model, samples, choice):
     captioner = loaded(blip(model, **choice))
-    alone = captions_of(captioner, samples, batch=1)
-    assert len({tuple(row) for row in alone}) == len(samples)  # the image matters
-    assert captions_of(captioner, samples) == alone
-    assert captions_of(captioner, samples, batch=4) == alone
-    assert captions_of(captioner, samples[::-1], batch=3) == alone[::-1]
+    one_by_one = captions_of(captioner, samples, batch=1)
+    assert len({tuple(row) for row in one_by_one}) == len(samples)  # the image matters
+    assert captions_of(captioner, samples) == one_by_one
+    assert captions_of(captioner, samples, batch=4) == one_by_one
+    assert captions_of(captioner, samples[::-1], batch=3) == one_by_one[::-1]
     assert captions_of(captioner, []) == []
 
 

@@ -103,10 +103,10 @@ def blip2(model: str, **changed) -> Blip2:
 @pytest.mark.parametrize("choice", [{}, BEAM], ids=["nucleus", "beam"])
 def test_captions_do_not_depend_on_the_batch(model, samples, choice):
     captioner = loaded(blip2(model, **choice))
-    alone = captions_of(captioner, samples, batch=1)
-    assert len({tuple(row) for row in alone}) > 1
-    assert captions_of(captioner, samples, batch=4) == alone
-    assert captions_of(captioner, samples[::-1]) == alone[::-1]
+    one_by_one = captions_of(captioner, samples, batch=1)
+    assert len({tuple(row) for row in one_by_one}) > 1
+    assert captions_of(captioner, samples, batch=4) == one_by_one
+    assert captions_of(captioner, samples[::-1]) == one_by_one[::-1]
 
 
 def stock(model: str, samples: list[Sample], **options) -> list[list[str]]:

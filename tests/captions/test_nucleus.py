@@ -15,11 +15,11 @@ def test_draws_follow_the_nucleus_distribution(top_p):
     num_draws = 4000
     for seed in range(3):
         logits = 2 * torch.randn(1, 30, generator=torch.Generator().manual_seed(seed))
-        logits[0, 7] = -torch.inf  # as where the end token is not allowed yet
+        logits[0, 7] = -torch.inf  # as if the end token is not allowed yet
         draw = NucleusSampler(top_p, range(seed * num_draws, (seed + 1) * num_draws))
-        drawn = draw(torch.zeros(num_draws, 1), logits.expand(num_draws, -1))
-        assert ((drawn == 0).sum(-1) == 1).all() and ((drawn == -torch.inf).sum(-1) == 29).all()
-        counts = drawn.argmax(-1).bincount(minlength=30)
+        sampled = draw(torch.zeros(num_draws, 1), logits.expand(num_draws, -1))
+        assert ((sampled == 0).sum(-1) == 1).all() and ((sampled == -torch.inf).sum(-1) == 29).all()
+        counts = sampled.argmax(-1).bincount(minlength=30)
         expected = TopPLogitsWarper(top_p)(torch.zeros(1, 1), logits).softmax(-1)[0].double()
         assert not counts[expected == 0].any()  # nothing outside the nucleus, ever
         inside = expected > 0

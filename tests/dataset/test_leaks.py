@@ -1,4 +1,4 @@
-"""Leaks between the parts: hashes against scipy, search against all pairs, and what is said."""
+"""Leaks between the parts: hashes against scipy, search against all pairs, and the report."""
 
 import hashlib
 from dataclasses import dataclass

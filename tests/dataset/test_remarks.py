@@ -1,4 +1,4 @@
-"""What is odd about a data set is said in a line."""
+"""Each remark on a data set is one line."""
 
 from sip.dataset.base import Sample, Split
 from sip.dataset.remarks import remarks
@@ -21,14 +21,14 @@ def test_copies_and_classes_that_are_not_tested_are_named() -> None:
         "test": [row(f"g{i}", n, "test", f"t{i}{n}") for n in range(3) for i in range(1 + n)],
     }
     assert remarks(parts, ["cat", "dog", "cow"]) == [
-        "1 of 4 training images are copies of others (b = a); each counts",
+        "1 of 4 training images are copies of other images (b = a); all of them count",
         "1 of 3 classes have no val image: cow",
         "2 of 3 classes have only 1 val image: cat, dog",
         "1 of 3 classes have only 1 test image: cat",
     ]
 
 
-def test_nothing_is_said_of_what_is_as_usual() -> None:
+def test_a_usual_data_set_has_no_remarks() -> None:
     parts: dict[Split, list[Sample]] = {
         "train": [row("a", 0, "train", "x")],
         "val": [row("b", 0, "val", "y"), row("c", 0, "val", "z")],

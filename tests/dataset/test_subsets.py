@@ -21,7 +21,7 @@ ROWS = [entry(f"r{i}", i % 3) for i in range(60)]
 
 
 def subset(seed: int = 0, **options: Any) -> Subset:
-    """Return a subset with these options alone."""
+    """Return a subset with only these options."""
     names = ("shots", "fraction", "imbalance", "label_noise")
     values: dict[str, Any] = dict.fromkeys(names) | options
     return Subset(**values, seed=seed)
@@ -62,8 +62,8 @@ def test_choice_depends_on_seed_and_not_on_order_or_other_rows() -> None:
     assert chosen == [row for row in ROWS if row in chosen]  # old order
     assert ids(subset(shots=4).choose(ROWS[::-1], 3)) == ids(chosen)
     assert ids(subset(1, shots=4).choose(ROWS, 3)) != ids(chosen)
-    others = [entry(name, 3) for name in ("new", "newer", "newest", "last")]
-    assert ids(subset(shots=4).choose([*others, *ROWS], 4)) >= ids(chosen)
+    more = [entry(name, 3) for name in ("new", "newer", "newest", "last")]
+    assert ids(subset(shots=4).choose([*more, *ROWS], 4)) >= ids(chosen)
 
 
 def test_options_that_say_nothing_change_nothing() -> None:

@@ -18,8 +18,8 @@ def candidates(labels: Sequence[int], per_sample: int = 1) -> list[Candidate]:
             sample_id=f"sample{sample}",
             label=label,
             class_name=CLASS_NAMES[label],
-            path=f"/drawn/{sample}-{variant}.png",
-            sha256=f"drawn{sample}-{variant}",
+            path=f"/generated/{sample}-{variant}.png",
+            sha256=f"generated{sample}-{variant}",
             source=f"/real/{sample}.png",
             source_sha256=f"real{sample}",
         )
@@ -51,11 +51,11 @@ class Known:
         return np.array([self.probabilities[path] for path in paths], np.float32)
 
 
-def random_facts(drawn: Sequence[Candidate], size: int = 8, seed: int = 0) -> Known:
+def random_facts(generated: Sequence[Candidate], size: int = 8, seed: int = 0) -> Known:
     """Return random unit vectors of all images and prompts, and random probabilities."""
     rng = np.random.default_rng(seed)
-    names = [one.sha256 for one in drawn] + [one.source_sha256 for one in drawn]
+    names = [one.sha256 for one in generated] + [one.source_sha256 for one in generated]
     names += [f"a photo of a {name}" for name in CLASS_NAMES]
     vectors = {name: unit(rng.normal(size=size)) for name in dict.fromkeys(names)}
-    seen = {one.path: list(rng.dirichlet([1, 1, 1])) for one in drawn}
+    seen = {one.path: list(rng.dirichlet([1, 1, 1])) for one in generated}
     return Known(vectors, seen)

@@ -33,52 +33,52 @@ def kept(verdicts: list) -> list[int]:
 
 
 def test_every_choice_keeps_the_contract(chosen: Filter) -> None:
-    drawn = candidates([0, 1, 2, 1], per_sample=3)
-    facts = random_facts(drawn)
+    generated = candidates([0, 1, 2, 1], per_sample=3)
+    facts = random_facts(generated)
     chosen.check(3)
-    verdicts = chosen.judge(drawn, facts)
-    assert len(verdicts) == len(drawn)
+    verdicts = chosen.judge(generated, facts)
+    assert len(verdicts) == len(generated)
     assert all((verdict.reason is None) == (verdict.detail is None) for verdict in verdicts)
-    assert chosen.judge(drawn, facts) == verdicts
+    assert chosen.judge(generated, facts) == verdicts
     assert chosen.reads <= {"embeddings", "control"}
     assert chosen.filters == (type(chosen).__name__ != "KeepAll")
-    assert chosen.filters or verdicts == [verdicts[0]] * len(drawn)
+    assert chosen.filters or verdicts == [verdicts[0]] * len(generated)
 
 
-def cosines(drawn: list[Candidate], facts: Known) -> list[float]:
+def cosines(generated: list[Candidate], facts: Known) -> list[float]:
     pairs = [
         (facts.vectors[one.sha256], facts.vectors[f"a photo of a {one.class_name}"])
-        for one in drawn
+        for one in generated
     ]
     return [round(float(np.dot(*pair)), 4) for pair in pairs]
 
 
 @pytest.mark.parametrize(("keep", "nums"), [(0.5, (3, 1)), (0.6, (3, 2)), (1, (5, 2))])
 def test_the_best_share_of_each_class_is_kept(keep: float, nums: tuple[int, int]) -> None:
-    drawn = candidates([0, 1, 0, 0, 1, 0, 0])
-    facts = random_facts(drawn)
-    found = kept(Similarity(TEMPLATE, keep, None).judge(drawn, facts))
-    values = cosines(drawn, facts)
+    generated = candidates([0, 1, 0, 0, 1, 0, 0])
+    facts = random_facts(generated)
+    found = kept(Similarity(TEMPLATE, keep, None).judge(generated, facts))
+    values = cosines(generated, facts)
     for label, num in zip((0, 1), nums, strict=True):
-        rows = [row for row, one in enumerate(drawn) if one.label == label]
+        rows = [row for row, one in enumerate(generated) if one.label == label]
         best = sorted(rows, key=lambda row: values[row], reverse=True)[:num]
-        assert sorted(best) == [row for row in found if drawn[row].label == label]
+        assert sorted(best) == [row for row in found if generated[row].label == label]
 
 
 def test_of_equals_the_first_is_kept_and_a_share_is_no_matter_of_rounding() -> None:
-    drawn = candidates([0] * 10)
-    facts = random_facts(drawn)
-    facts.vectors |= {one.sha256: facts.vectors["drawn0-0"] for one in drawn}
-    assert kept(Similarity(TEMPLATE, 0.7, None).judge(drawn, facts)) == list(range(7))
-    assert kept(Similarity(TEMPLATE, 0.29, None).judge(drawn, facts)) == [0, 1, 2]
+    generated = candidates([0] * 10)
+    facts = random_facts(generated)
+    facts.vectors |= {one.sha256: facts.vectors["generated0-0"] for one in generated}
+    assert kept(Similarity(TEMPLATE, 0.7, None).judge(generated, facts)) == list(range(7))
+    assert kept(Similarity(TEMPLATE, 0.29, None).judge(generated, facts)) == [0, 1, 2]
 
 
 def test_the_threshold_belongs_to_what_is_kept() -> None:
-    drawn = candidates([0, 1, 2, 0, 1, 2])
-    facts = random_facts(drawn)
-    values = cosines(drawn, facts)
+    generated = candidates([0, 1, 2, 0, 1, 2])
+    facts = random_facts(generated)
+    values = cosines(generated, facts)
     threshold = sorted(values)[2]
-    verdicts = Similarity(TEMPLATE, None, threshold).judge(drawn, facts)
+    verdicts = Similarity(TEMPLATE, None, threshold).judge(generated, facts)
     assert kept(verdicts) == [row for row, value in enumerate(values) if value >= threshold]
     assert len(kept(verdicts)) == 4
     (worst,) = [row for row, value in enumerate(values) if value == min(values)]
@@ -87,13 +87,13 @@ def test_the_threshold_belongs_to_what_is_kept() -> None:
 
 
 def test_only_confident_contradictions_are_rejected() -> None:
-    drawn = candidates([0, 0, 0, 1])
+    generated = candidates([0, 0, 0, 1])
     seen = [[0.6, 0.3, 0.1], [0.25, 0.5, 0.25], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0]]
-    facts = Known(probabilities={one.path: row for one, row in zip(drawn, seen, strict=True)})
-    verdicts = Agreement(0.5).judge(drawn, facts)
+    facts = Known(probabilities={one.path: row for one, row in zip(generated, seen, strict=True)})
+    verdicts = Agreement(0.5).judge(generated, facts)
     assert kept(verdicts) == [0, 1, 3]  # row 1 contradicts with just the confidence
     assert (verdicts[2].reason, verdicts[2].detail) == ("contradicted", "seen as ox with 0.70")
-    assert kept(Agreement(0).judge(drawn, facts)) == [0, 3]
+    assert kept(Agreement(0).judge(generated, facts)) == [0, 3]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Candidate]:
         image.save(path, **options)
         return str(path)
 
-    drawn = []
+    generated = []
     seeds = {0: (1, 11), 1: (2, 2), 2: (1, 13), 3: (4, 14), 4: (4, 15)}
     for number, (own, source) in seeds.items():
         name = f"{number}.jpg" if number == 4 else f"{number}.png"
@@ -117,8 +117,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Candidate]:
         path, original = save(name, own, **options), save(f"real{number}.jpg", source, quality=80)
         one = candidates([0])[0]
         values = (f"image{number}", f"sample{number}", 0, "cat")
-        drawn.append(type(one)(*values, path, sha256, original, f"real{rng.integers(1 << 30)}"))
-    return drawn
+        generated.append(type(one)(*values, path, sha256, original, f"real{rng.integers(1 << 30)}"))
+    return generated
 
 
 def test_copies_are_rejected_with_their_reason(files: list[Candidate]) -> None:
@@ -127,20 +127,20 @@ def test_copies_are_rejected_with_their_reason(files: list[Candidate]) -> None:
         None, "copy of its original", "copy of another", None, "copy of another",
     ]  # fmt: skip
     assert verdicts[4].detail == "of one from sample3"
-    assert kept(Duplicate(None, None).judge(files, Known())) == [0, 1, 3, 4]  # by content alone
+    assert kept(Duplicate(None, None).judge(files, Known())) == [0, 1, 3, 4]  # by content only
 
 
 def test_a_cosine_above_the_threshold_makes_a_copy() -> None:
-    drawn = candidates([0, 1, 2])
-    facts = random_facts(drawn, size=4)
-    facts.vectors |= {one.source_sha256: np.eye(4, dtype=np.float32)[3] for one in drawn}
+    generated = candidates([0, 1, 2])
+    facts = random_facts(generated, size=4)
+    facts.vectors |= {one.source_sha256: np.eye(4, dtype=np.float32)[3] for one in generated}
     first, near, far = [1, 0, 0, 0], [0.96, 0.28, 0, 0], [0.6, 0.8, 0, 0]
-    for one, vector in zip(drawn, (first, near, far), strict=True):
+    for one, vector in zip(generated, (first, near, far), strict=True):
         facts.vectors[one.sha256] = np.array(vector, np.float32)
-    assert kept(Duplicate(None, 0.95).judge(drawn, facts)) == [0, 2]
-    assert kept(Duplicate(None, 0.97).judge(drawn, facts)) == [0, 1, 2]
+    assert kept(Duplicate(None, 0.95).judge(generated, facts)) == [0, 2]
+    assert kept(Duplicate(None, 0.97).judge(generated, facts)) == [0, 1, 2]
     facts.vectors["real0"] = np.array(near, np.float32)
-    assert kept(Duplicate(None, 0.95).judge(drawn, facts)) == [1, 2]  # 0 is kept no more
+    assert kept(Duplicate(None, 0.95).judge(generated, facts)) == [1, 2]  # 0 is kept no more
     assert Duplicate(None, 0.95).reads == {"embeddings"} and not Duplicate(4, None).reads
 
 
@@ -152,7 +152,7 @@ def test_each_image_is_compared_with_the_kept_ones_before_it(
     alike = np.random.default_rng(seed).random((20, 20)) < 0.15
     alike |= alike.T | np.eye(20, dtype=bool)
     rows = [row for row in range(20) if row % 7]
-    found = copies(rows, lambda some, others: alike[np.ix_(some, others)])
+    found = copies(rows, lambda rows, kept: alike[np.ix_(rows, kept)])
     expected: dict[int, int] = {}
     for row in rows:
         before = [one for one in rows if one < row and one not in expected and alike[row, one]]
@@ -163,18 +163,18 @@ def test_each_image_is_compared_with_the_kept_ones_before_it(
 
 @pytest.mark.parametrize("chosen", [Similarity(TEMPLATE, 0.8, None), Guided(TEMPLATE, 1, 1, 100)])
 def test_embeddings_that_are_not_finite_are_refused(chosen: Filter) -> None:
-    drawn = candidates([0, 1])
-    facts = random_facts(drawn)
-    facts.vectors["drawn1-0"][2] = np.nan
-    with pytest.raises(UserError, match="^filter: embeddings of drawn1-0 must be .* got nan"):
-        chosen.judge(drawn, facts)
+    generated = candidates([0, 1])
+    facts = random_facts(generated)
+    facts.vectors["generated1-0"][2] = np.nan
+    with pytest.raises(UserError, match="^filter: embeddings of generated1-0 must be .* got nan"):
+        chosen.judge(generated, facts)
 
 
 def test_probabilities_that_are_not_finite_are_refused() -> None:
-    drawn = candidates([0])
-    facts = Known(probabilities={drawn[0].path: [0.5, float("inf"), 0.0]})
-    with pytest.raises(UserError, match="^filter: probabilities of /drawn/0-0.png .* got inf"):
-        Agreement(0.5).judge(drawn, facts)
+    generated = candidates([0])
+    facts = Known(probabilities={generated[0].path: [0.5, float("inf"), 0.0]})
+    with pytest.raises(UserError, match="^filter: probabilities of /generated/0-0.png .* got inf"):
+        Agreement(0.5).judge(generated, facts)
 
 
 REFUSED: dict[str, Callable[[], object]] = {

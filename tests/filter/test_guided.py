@@ -18,15 +18,15 @@ SCALE = 3.0
 
 
 def expected(labels: list[int], per_sample: int, facts: Known, num: int) -> dict[int, str | None]:
-    """Return what is to come of each row: None where it is kept, else the reason."""
-    drawn = candidates(labels, per_sample)
+    """Return what is to come of each row: None if it is kept, else the reason."""
+    generated = candidates(labels, per_sample)
     texts = np.stack([facts.vectors[name] for name in NAMED])
     results: dict[int, str | None] = {}
-    for start in range(0, len(drawn), per_sample):
+    for start in range(0, len(generated), per_sample):
         rows = range(start, start + per_sample)
-        label = drawn[start].label
-        before = softmax(SCALE * texts @ facts.vectors[drawn[start].source_sha256])
-        own = np.stack([facts.vectors[drawn[row].sha256] for row in rows])
+        label = generated[start].label
+        before = softmax(SCALE * texts @ facts.vectors[generated[start].source_sha256])
+        own = np.stack([facts.vectors[generated[row].sha256] for row in rows])
         mean = own.mean(0) / np.linalg.norm(own.mean(0))
         scores = {}
         for row, vector in zip(rows, own, strict=True):
@@ -44,9 +44,9 @@ def expected(labels: list[int], per_sample: int, facts: Known, num: int) -> dict
 @pytest.mark.parametrize("seed", range(4))
 def test_the_best_candidates_of_each_original_are_kept(seed: int) -> None:
     labels = [0, 1, 2, 1, 0]
-    drawn = candidates(labels, 4)
-    facts = random_facts(drawn, seed=seed)
-    verdicts = Guided(TEMPLATE, 2, 2.0, SCALE).judge(drawn, facts)
+    generated = candidates(labels, 4)
+    facts = random_facts(generated, seed=seed)
+    verdicts = Guided(TEMPLATE, 2, 2.0, SCALE).judge(generated, facts)
     found = {row: verdict.reason for row, verdict in enumerate(verdicts)}
     assert found == expected(labels, 4, facts, 2)
     reasons = set(found.values())
@@ -54,14 +54,14 @@ def test_the_best_candidates_of_each_original_are_kept(seed: int) -> None:
 
 
 def test_a_candidate_of_another_class_is_rejected_where_the_original_is_read_right() -> None:
-    drawn = candidates([0, 0], 2)
-    facts = random_facts(drawn, size=3)
+    generated = candidates([0, 0], 2)
+    facts = random_facts(generated, size=3)
     axes = np.eye(3, dtype=np.float32)
     facts.vectors |= dict(zip(NAMED, axes, strict=True))
     facts.vectors |= {"real0": axes[0], "real1": axes[1]}  # a cat; one that looks like a dog
-    facts.vectors |= {"drawn0-0": axes[1], "drawn0-1": unit(np.array([2.0, 1, 0]))}
-    facts.vectors |= {"drawn1-0": axes[1], "drawn1-1": axes[2]}
-    verdicts = Guided(TEMPLATE, 2, 1.0, SCALE).judge(drawn, facts)
+    facts.vectors |= {"generated0-0": axes[1], "generated0-1": unit(np.array([2.0, 1, 0]))}
+    facts.vectors |= {"generated1-0": axes[1], "generated1-1": axes[2]}
+    verdicts = Guided(TEMPLATE, 2, 1.0, SCALE).judge(generated, facts)
     assert [verdict.reason for verdict in verdicts] == ["another class", None, None, None]
     assert verdicts[0].detail == "zero-shot dog"
 
@@ -73,10 +73,10 @@ def test_the_divergence_is_the_distance_to_the_mean() -> None:
 
 
 def test_certain_predictions_have_no_entropy() -> None:
-    drawn = candidates([0], 2)
-    facts = random_facts(drawn, size=3)
+    generated = candidates([0], 2)
+    facts = random_facts(generated, size=3)
     with np.errstate(all="raise", under="ignore"):
-        verdicts = Guided(TEMPLATE, 1, 1.0, 1e6).judge(drawn, facts)
+        verdicts = Guided(TEMPLATE, 1, 1.0, 1e6).judge(generated, facts)
     assert len(verdicts) == 2
 
 

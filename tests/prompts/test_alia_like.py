@@ -55,8 +55,8 @@ def test_variants_of_one_original_get_settings_of_the_whole_set():
     rows = make().write(SAMPLES, CAPTIONS, None, 3)
     settings = ("on a sofa", "with a red ball", "in the rain")
     for number, sample in enumerate(SAMPLES):
-        said = {row.text for row in rows[3 * number : 3 * number + 3]}
-        assert said == {f"a photo of a {sample.class_name}, {setting}" for setting in settings}
+        written = {row.text for row in rows[3 * number : 3 * number + 3]}
+        assert written == {f"a photo of a {sample.class_name}, {setting}" for setting in settings}
     assert (rows[0].caption, rows[0].similarity, rows[0].guidance_scale) == (None, None, 4.0)
     assert len({row.text.partition(", ")[2] for row in rows[::3]}) == 3
 

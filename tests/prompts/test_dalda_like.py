@@ -44,17 +44,17 @@ def test_what_does_not_look_like_its_class_stays_nearer_to_the_original(similari
 @pytest.mark.parametrize("similarity", [0.2, 0.22, 0.25, 0.3])
 def test_rates_are_of_scipys_truncated_normal(similarity, monkeypatch):
     monkeypatch.setattr(dalda_like, "GRID", 0.001)  # as good as none
-    drawn = rates(make(), similarity, 3000)
+    sampled = rates(make(), similarity, 3000)
     mean = make().mean(similarity)
     low, high = ((end - mean) / 0.1 for end in (0.1, 0.9))
-    assert kstest(drawn, truncnorm(low, high, loc=mean, scale=0.1).cdf).pvalue > 0.01
+    assert kstest(sampled, truncnorm(low, high, loc=mean, scale=0.1).cdf).pvalue > 0.01
 
 
 def test_rates_lie_on_the_grid_and_within_the_bounds():
-    drawn = rates(make(), 0.25, 500)
-    np.testing.assert_allclose(drawn / GRID, np.round(drawn / GRID), atol=1e-9)
-    assert drawn.min() >= 0.1 and drawn.max() <= 0.9
-    assert 5 < len(set(drawn)) <= 17
+    sampled = rates(make(), 0.25, 500)
+    np.testing.assert_allclose(sampled / GRID, np.round(sampled / GRID), atol=1e-9)
+    assert sampled.min() >= 0.1 and sampled.max() <= 0.9
+    assert 5 < len(set(sampled)) <= 17
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_the_noise_rate_moves_the_range(changes, ends):
     writer = make(**changes)
     assert writer.noise_rates == ends
     for similarity in (0.0, 0.25, 0.9):
-        drawn = rates(writer, similarity, 100)
-        assert ends[0] <= drawn.min() and drawn.max() <= ends[1]
+        sampled = rates(writer, similarity, 100)
+        assert ends[0] <= sampled.min() and sampled.max() <= ends[1]
 
 
 def test_a_rate_is_a_function_of_seed_source_and_variant():

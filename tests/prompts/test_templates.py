@@ -23,10 +23,10 @@ def texts(per_sample: int = 1, **changes) -> list[str]:
 
 
 def test_variants_go_through_the_list_and_start_anywhere():
-    said = texts(3)
+    written = texts(3)
     firsts = Counter()
     for number, sample in enumerate(SAMPLES):
-        own = said[3 * number : 3 * number + 3]
+        own = written[3 * number : 3 * number + 3]
         assert set(own) == {"autumn", "snowy", f"a {sample.class_name} at sunset"}
         firsts[own[0] if own[0] in STYLES else STYLES[2]] += 1
     assert set(firsts) == set(STYLES)
@@ -36,8 +36,8 @@ def test_variants_go_through_the_list_and_start_anywhere():
 
 def test_what_one_image_is_told_depends_on_it_alone():
     assert texts(1) == texts(3)[::3]
-    alone = [make().write([sample], None, None, 1)[0].text for sample in SAMPLES]
-    assert alone == texts(1)
+    one_by_one = [make().write([sample], None, None, 1)[0].text for sample in SAMPLES]
+    assert one_by_one == texts(1)
     assert texts(1, seed=1) != texts(1)
     assert texts(1, noise_rate=0.7, guidance=Constant(1.0)) == texts(1)
 

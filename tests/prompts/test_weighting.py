@@ -84,8 +84,8 @@ def test_equals_compels_own_syntax(tokenizer, model, embedded):
 
 def test_a_prompt_does_not_depend_on_its_batch(embedded, tokenizer, encode):
     for name in PROMPTS:
-        alone = CompelWeighting()(encode, tokenize(tokenizer, [spans(name)]))[0]
-        torch.testing.assert_close(embedded[name], alone, atol=1e-5, rtol=0)
+        single = CompelWeighting()(encode, tokenize(tokenizer, [spans(name)]))[0]
+        torch.testing.assert_close(embedded[name], single, atol=1e-5, rtol=0)
 
 
 def test_scale_is_the_formula(tokenizer, encode):

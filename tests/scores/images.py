@@ -33,7 +33,9 @@ def scores_of(
     module: ScoreModule, samples: list[Sample], captions: Sequence[list[str]], batch: int = 100
 ) -> list[list[float]]:
     rows = []
-    items = [ToScore(s.sample_id, s, said) for s, said in zip(samples, captions, strict=True)]
+    items = [
+        ToScore(s.sample_id, s, candidates) for s, candidates in zip(samples, captions, strict=True)
+    ]
     read = reader(lambda item: item.sample, module.prepare)
     for start in range(0, len(samples), batch):
         prepared = read(items[start : start + batch])

@@ -147,13 +147,15 @@ def test_embeddings_are_the_stock_models_unit_vectors(model, samples, clip):
     inputs = processor(images=loaded_images, text=texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         output = reference(**inputs)  # it divides by the norm itself
-    pixels, said = clip.prepare(loaded_images), clip.embed_texts(texts)
+    pixels, text_vectors = clip.prepare(loaded_images), clip.embed_texts(texts)
     batch = ImageBatch([ToEmbed(s.sha256, s.path) for s in samples], [None] * len(samples), pixels)
     rows = EmbeddingModule(clip).predict_step(batch)
     assert [row.key for row in rows] == [sample.sha256 for sample in samples]
     embedded = torch.from_numpy(np.stack([row.embedding for row in rows]))
-    assert embedded.dtype == said.dtype == torch.float32 and said.device.type == "cpu"
+    assert (
+        embedded.dtype == text_vectors.dtype == torch.float32 and text_vectors.device.type == "cpu"
+    )
     torch.testing.assert_close(embedded, output.image_embeds, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(said, output.text_embeds, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(text_vectors, output.text_embeds, atol=1e-5, rtol=1e-4)
     scores = clip.score([texts] * len(samples), pixels)
-    torch.testing.assert_close(embedded @ said.T, torch.tensor(scores), atol=6e-5, rtol=0)
+    torch.testing.assert_close(embedded @ text_vectors.T, torch.tensor(scores), atol=6e-5, rtol=0)

@@ -25,7 +25,7 @@ def known(similarity: float | None) -> float:
     """Return the similarity of a rule that needs one.
 
     Raises:
-        ValueError: There is none. A made-up value would pass for a measured one.
+        ValueError: There is none; a default would look like a measured value.
     """
     if similarity is None:
         raise ValueError("this guidance rule needs the similarity of the caption, got none")

@@ -1,6 +1,6 @@
 """The paper's rule: f(s') = 4 s'^2 + 2 s' + 1.
 
-Source: arXiv 2302.02070, method section. How s' comes from the cosine is not stated there: the
+Source: arXiv 2302.02070, method section. How s' follows from the cosine is not stated there: the
 scaling is ours. "clipscore" gives scales in [1, 7]; "raw" about 1.6 to 2.2 for CLIP ViT-B/32.
 """
 

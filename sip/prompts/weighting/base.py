@@ -29,7 +29,7 @@ class Weighting(Protocol):
         """Return embeddings (B, L, D), float32, one a prompt.
 
         Args:
-            encode: Called once for all; the first B rows are the prompts, with nothing hidden.
+            encode: Called once for all; the first B rows are the prompts, with no token masked.
             tokens: The prompts.
             empty: (1, L, D), float32, the empty prompt's hidden state; None encodes it too.
         """

@@ -35,19 +35,21 @@ class Tokens:
 def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Span]]) -> Tokens:
     """Tokenize each span by itself and join the tokens; what is longer than L is cut off."""
     ids, weights, lowered = [], [], []
-    stage = tokenizer.model_max_length - 2
+    num_text = tokenizer.model_max_length - 2
     for row, spans in enumerate(prompts):
         text_ids: list[int] = []
         text_weights: list[float] = []
-        for span, span_ids in zip(spans, _span_ids(tokenizer, spans, stage), strict=True):
+        for span, span_ids in zip(spans, _span_ids(tokenizer, spans, num_text), strict=True):
             first = 1 + len(text_ids)
             text_ids += span_ids
             text_weights += [span.weight] * len(span_ids)
-            if span.weight < 1 and span_ids and first <= stage:
-                last = min(len(text_ids), stage + 1)
+            if span.weight < 1 and span_ids and first <= num_text:
+                last = min(len(text_ids), num_text + 1)
                 lowered.append((row, first, last, span.weight))
-        ids.append(_framed(tokenizer, text_ids[:stage]))
-        weights.append([1.0, *text_weights[:stage], *[1.0] * (1 + max(0, stage - len(text_ids)))])
+        ids.append(_framed(tokenizer, text_ids[:num_text]))
+        weights.append(
+            [1.0, *text_weights[:num_text], *[1.0] * (1 + max(0, num_text - len(text_ids)))]
+        )
     return Tokens(
         ids=torch.tensor(ids, dtype=torch.long),
         weights=torch.tensor(weights, dtype=torch.float32),
@@ -64,7 +66,7 @@ def tokenize_whole(
     A token weighs what the span of its first letter weighs.
 
     Args:
-        tokenizer: One that tells where its tokens stand in the text.
+        tokenizer: Must return the offsets of its tokens in the text.
         prompts: In spans.
         length: L; what is longer is cut off.
     """
@@ -89,12 +91,12 @@ def tokenize_whole(
 
 
 def _span_ids(
-    tokenizer: PreTrainedTokenizerBase, spans: Sequence[Span], stage: int
+    tokenizer: PreTrainedTokenizerBase, spans: Sequence[Span], num_text: int
 ) -> list[list[int]]:
     if not spans:
         return []
     texts = [span.text for span in spans]
-    encoded = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=stage)
+    encoded = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=num_text)
     return encoded["input_ids"]
 
 
