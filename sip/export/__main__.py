@@ -1,4 +1,4 @@
-"""Export of a finished set: `python -m sip.export run=runs/<name> output=<folder>`."""
+"""Export of a finished run: `python -m sip.export run=runs/<name> output=<folder>`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,19 @@ def task(config: "DictConfig") -> None:
     from sip.core.errors import UserError
     from sip.core.text import counted
 
-    for name, example in (("run", "runs/<name>"), ("output", "<a new folder>")):
+    for name, example in (("run", "runs/<name>"), ("output", "<a new folder or file>")):
         if config[name] is None:
             raise UserError(f"{name}: must be given; say {name}={example}")
+
+    if config.format == "onnx":
+        from sip.export.onnx import OPSET, export_onnx
+
+        difference = export_onnx(Path(config.run), Path(config.output))
+        print(
+            f"{config.output}: the classifier as ONNX, opset {OPSET}; its logits differ from "
+            f"PyTorch's by {difference:.1g} at most"
+        )
+        return
 
     from sip.export.main import Options, export
 

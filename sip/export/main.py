@@ -53,7 +53,7 @@ class Options:
     store: Path | None
 
     def __post_init__(self) -> None:
-        for name, choices in (("format", tuple(FORMATS)), ("originals", ORIGINALS)):
+        for name, choices in (("format", (*FORMATS, "onnx")), ("originals", ORIGINALS)):
             if (value := getattr(self, name)) not in choices:
                 raise UserError(f"{name}: must be one of {', '.join(choices)}, got {value!r}")
         parts: list[str] = list(self.parts)
