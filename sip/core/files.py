@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,35 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_can_be_made(folder: Path, key: str) -> None:
+    """Check that a folder is there or can be made; nothing is left behind.
+
+    A folder that is there may be read-only: if everything is cached, nothing is written to it.
+
+    Args:
+        folder: To check.
+        key: Configuration key that sets it.
+
+    Raises:
+        UserError: It is a file, or cannot be made.
+    """
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a file")
+        if there != folder:
+            with tempfile.TemporaryDirectory(dir=there):
+                pass
+    except OSError as error:
+        reason = "no folder can be made here" if error.errno == errno.ENOENT else error.strerror
+        raise UserError(
+            f"{key}: must be a folder that can be made and written, got {folder} ({there}: "
+            f"{reason}); set {key}=FOLDER"
+        ) from error
 
 
 @contextmanager

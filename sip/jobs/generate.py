@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from sip.config.build import build
 from sip.config.provenance import choice, environment
 from sip.core import progress
-from sip.core.files import plain_disk_errors
+from sip.core.files import check_can_be_made, plain_disk_errors
 from sip.core.hashing import digest
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
@@ -78,6 +78,8 @@ class Generation:
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
+        for key in ("store", "runs"):
+            check_can_be_made(Path(config.paths[key]), f"paths.{key}")
         self.dataset = build(config.dataset)
         self.offline = Offline(config)
         if self.offline.filter is not None and "control" in self.offline.filter.reads:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from sip.core.files import atomic_file, disk_error, write_atomically
+from sip.core.errors import UserError
+from sip.core.files import atomic_file, check_can_be_made, disk_error, write_atomically
 
 
 def full() -> OSError:
@@ -56,3 +57,18 @@ def test_a_file_is_whole_or_as_it_was(sync: bool, tmp_path: Path) -> None:
     write_atomically(file, b"bytes", sync)
     assert file.read_text() == "bytes"
     assert os.listdir(file.parent) == ["a.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_its_key(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place, reason in (
+        (tmp_path / "file" / "store", "it is a file"),
+        (tmp_path / "file", "it is a file"),
+        (Path("/proc/store"), "no folder can be made here"),
+    ):
+        words = f"paths.store: must be a folder .*, got {place} .*: {reason}.; set paths.store="
+        with pytest.raises(UserError, match=words):
+            check_can_be_made(place, "paths.store")
+    check_can_be_made(tmp_path / "a" / "b", "paths.store")
+    check_can_be_made(Path("/proc/self"), "paths.store")  # there, if read-only
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
