@@ -143,19 +143,25 @@ def by_meaning(name: str, value: str, tops: Collection[str]) -> str:
 
 def no_such(kind: str, name: str, known: Collection[str], show_all: bool = False) -> str:
     """Return that `name` is not known, and which of the known it may have been."""
+    near = near_names(name, known)
+    texts = [f"no such {kind}"]
+    if near:
+        texts.append(f"did you mean {' or '.join(near)}?")
+    if show_all:
+        texts.append(f"there are {', '.join(sorted(known))}")
+    elif not near:
+        texts.append("--help lists the groups, --cfg job all keys")
+    return "; ".join(texts)
+
+
+def near_names(name: str, known: Collection[str]) -> list[str]:
+    """Return the known names, at most three, that a name with a slip may stand for."""
     names = {key.lower(): key for key in sorted(known)}
     near = [names[key] for key in get_close_matches(name.lower(), names, NUM_NEAR, cutoff=0.75)]
     last = name.rpartition(".")[2]
     if not near:  # the right key without its stage, or in another one
         near = [key for key in names.values() if get_close_matches(last, [key.rpartition(".")[2]])]
-    texts = [f"no such {kind}"]
-    if near:
-        texts.append(f"did you mean {' or '.join(near[:NUM_NEAR])}?")
-    if show_all:
-        texts.append(f"there are {', '.join(names.values())}")
-    elif not near:
-        texts.append("--help lists the groups, --cfg job all keys")
-    return "; ".join(texts)
+    return near[:NUM_NEAR]
 
 
 def _plain(word: str) -> str:

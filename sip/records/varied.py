@@ -20,7 +20,8 @@ def varied_keys(
     """Return as few keys as tell runs with unlike settings apart; seeds are no settings.
 
     A key that follows from others, such as the scale of a guidance rule from the choice of the
-    rule, is left out.
+    rule, is left out. Of what nobody typed on a command line only those keys count that tell two
+    runs of one seed apart: runs of an older version may lack a key, and differ in nothing else.
 
     Args:
         runs: Of one comparison.
@@ -28,19 +29,25 @@ def varied_keys(
         given: Keys that are known already; they are not returned.
     """
     runs = list(runs)
-    seeds = [run.summary.seed for run in runs]
     names: list[tuple[Hashable, ...]] = [tuple(run.value(key) for key in given) for run in runs]
     chosen: list[str] = []
-    for key in _candidates(runs, first):
-        if key in given:
-            continue
+
+    def add(key: str, values: Sequence[Hashable]) -> None:
+        chosen.append(key)
+        names[:] = [(*name, value) for name, value in zip(names, values, strict=True)]
+
+    for key in _typed(runs, first):
         values = [run.value(key) for run in runs]
-        is_seed = key.rpartition(".")[2] == "seed" and key not in first
-        if is_seed and _follows(values, [(seed,) for seed in seeds]):
-            continue
-        if not _follows(values, names):
-            chosen.append(key)
-            names = [(*name, value) for name, value in zip(names, values, strict=True)]
+        if key not in given and not _follows(values, names):
+            add(key, values)
+    seeds = [run.summary.seed for run in runs]
+    for key in _others(runs):
+        places = list(zip(names, seeds, strict=True))
+        if len({*places}) == len(runs):
+            break
+        values = [run.value(key) for run in runs]
+        if key not in given and not _follows(values, places):
+            add(key, values)
     return chosen
 
 
@@ -80,13 +87,22 @@ def known_keys(runs: Iterable[TrainingRun]) -> list[str]:
     return [key for key in keys if any(run.value(key) is not None for run in runs)]
 
 
-def _candidates(runs: Sequence[TrainingRun], first: Sequence[str]) -> list[str]:
-    """Return the keys that may differ, the more telling ones first."""
+def _typed(runs: Sequence[TrainingRun], first: Sequence[str]) -> list[str]:
+    """Return the keys that people set, the more telling ones first."""
     typed = [text.lstrip("+~").partition("=")[0] for run in runs for text in run.summary.overrides]
+    typed = [key for key in typed if key.rpartition(".")[2] not in ("seed", "root")]
+    return _with_effect(dict.fromkeys([*NAMED, *first, *typed]))
+
+
+def _others(runs: Sequence[TrainingRun]) -> list[str]:
+    """Return all other keys: groups, then single settings, then the version of the code."""
     groups = [key for run in runs for key in run.summary.choices]
     leaves = [key for run in runs for key in _leaves(run.config)]
     leaves.sort(key=lambda key: key.startswith(LAST))
-    keys = dict.fromkeys([*NAMED, *first, *typed, *groups, *leaves, "commit"])
+    return _with_effect(dict.fromkeys([*groups, *leaves, "commit"]))
+
+
+def _with_effect(keys: Iterable[str]) -> list[str]:
     return [key for key in keys if key.replace("/", ".").split(".")[0] not in WITHOUT_EFFECT]
 
 
@@ -98,9 +114,9 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _follows(values: Sequence[Hashable], names: Sequence[tuple[Hashable, ...]]) -> bool:
+def _follows(values: Sequence[Hashable], names: Sequence[Hashable]) -> bool:
     """Return whether runs of one name have one value."""
-    known: dict[tuple[Hashable, ...], Hashable] = {}
+    known: dict[Hashable, Hashable] = {}
     return all(
         known.setdefault(name, value) == value for name, value in zip(names, values, strict=True)
     )

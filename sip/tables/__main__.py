@@ -20,11 +20,14 @@ def task(config: "DictConfig") -> None:
     from sip.tables.query import select_runs
 
     layout = TableLayout.of(config.table)
-    runs = select_runs(Path(config.runs), config.experiment, layout.where)
-    made = document(runs, layout, config.experiment)
-    print(markdown(made))
+    damaged: list[str] = []
+    runs = select_runs(Path(config.runs), config.experiment, layout.where, damaged)
+    result = document(runs, layout, config.experiment)
+    print(markdown(result))
+    for line in damaged:
+        print(f"left out: {line}")
     if config.output:
-        write(made, layout.value, Path(config.output))
+        write(result, layout.value, Path(config.output))
 
 
 def _draw(config: "DictConfig") -> None:
@@ -38,24 +41,28 @@ def _draw(config: "DictConfig") -> None:
             f"figure.kind: must be one of {', '.join(kinds)}, got {config.figure.kind!r}"
         )
     output = Path(config.output or choice("figure"))
-    if files := kinds[config.figure.kind](config, output):
+    damaged: list[str] = []
+    files = kinds[config.figure.kind](config, output, damaged)
+    for line in damaged:
+        print(f"left out: {line}")
+    if files:
         print(f"figure: {', '.join(map(str, files))}")
 
 
-def _points(config: "DictConfig", output: Path) -> list[Path]:
+def _points(config: "DictConfig", output: Path, damaged: list[str]) -> list[Path]:
     from sip.tables.figures import draw
     from sip.tables.points import Figure
     from sip.tables.query import select_runs
 
     figure = Figure.of(config.figure)
-    runs = select_runs(Path(config.runs), config.experiment, figure.where)
+    runs = select_runs(Path(config.runs), config.experiment, figure.where, damaged, "figure")
     if not any(run.metric(figure.x) is not None or run.value(figure.x) for run in runs):
         print(f"figure skipped: none of {len(runs)} runs has {figure.x}")
         return []
     return draw(runs, figure, output)
 
 
-def _forest(config: "DictConfig", output: Path) -> list[Path]:
+def _forest(config: "DictConfig", output: Path, damaged: list[str]) -> list[Path]:
     from sip.tables.forest import Forest, forest_groups, read_groups
     from sip.tables.forest_plot import draw_forest
     from sip.tables.query import select_runs
@@ -63,17 +70,17 @@ def _forest(config: "DictConfig", output: Path) -> list[Path]:
     forest = Forest.of(config.figure)
     if forest.csv is not None:
         return draw_forest(read_groups(Path(forest.csv), forest), forest, output)
-    runs = select_runs(Path(config.runs), config.experiment, forest.where)
-    return draw_forest(forest_groups(runs, forest), forest, output)
+    runs = select_runs(Path(config.runs), config.experiment, forest.where, damaged, "figure")
+    return draw_forest(forest_groups(runs, forest, config.experiment), forest, output)
 
 
-def _sheet(config: "DictConfig", output: Path) -> list[Path]:
+def _sheet(config: "DictConfig", output: Path, damaged: list[str]) -> list[Path]:
     from sip.tables.query import select_runs
     from sip.tables.sheet_page import draw_sheet
     from sip.tables.sheets import Sheet, grid
 
     sheet = Sheet.of(config.figure)
-    runs = select_runs(Path(config.runs), config.experiment, sheet.where)
+    runs = select_runs(Path(config.runs), config.experiment, sheet.where, damaged, "figure")
     return draw_sheet(grid(runs, sheet), sheet, output)
 
 

@@ -1,5 +1,6 @@
 """Runs in, cells out: mean, interval and n over seeds, and paired comparisons with the control."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sip.core.errors import UserError
+from sip.core.text import join_first
 from sip.records.read import TrainingRun
-from sip.records.varied import plain
 from sip.tables.layout import MEAN, TableLayout
 from sip.tables.statistics import (
     LEVEL,
@@ -25,7 +26,6 @@ from sip.tables.statistics import (
 
 EFFECT = 0.33  # points; the paper's gain on ViT, and the yardstick of what a table can see
 IMAGE_METRICS = {"test/top1": "test", "val/top1": "val"}  # what predictions hold image by image
-NAMED = ("dataset", "backbone", "augmentation")  # in every summary; more telling than their keys
 Place = tuple[str, str, str]  # block, row, column
 
 
@@ -98,7 +98,8 @@ def cells(runs: Iterable[TrainingRun], layout: TableLayout) -> dict[Place, Table
             continue
         if layout.column_values is not None and place[2] not in layout.column_values:
             continue
-        if run.metric(layout.value) is None:
+        value = run.metric(layout.value)
+        if value is None or not math.isfinite(value):
             continue
         other = groups[place].setdefault(run.summary.seed, run)
         if other is not run:
@@ -217,23 +218,19 @@ def _over_images(
     return over_images(treated, control)
 
 
-def _ambiguous(place: Place, one: TrainingRun, other: TrainingRun) -> str:
+def _ambiguous(place: Place, run: TrainingRun, other: TrainingRun) -> str:
+    """Return what to do about two runs of one cell and seed; their settings are equal."""
     name = " × ".join(part for part in place if part)
-    keys = [key for key in NAMED if one.value(key) != other.value(key)]
-    keys += _differing(one.config, other.config)
-    named = [key for key in keys if key.split(".")[0] not in ("experiment", "paths", "runtime")]
-    what = ", ".join(named[:4]) or "their recipes"
-    key = named[0] if named else "KEY"
+    what = join_first([*_differing(run.summary.recipe, other.summary.recipe)]) or "nothing"
     return (
-        f"tables: two runs of {name}, seed {one.summary.seed}, differ in {what} "
-        f"({one.summary.fingerprint} and {other.summary.fingerprint}); keep one with "
-        f"+table.where.{key}={plain(one.value(key))}, or make the key a row or a column"
+        f"tables: two runs of {name}, seed {run.summary.seed}, have equal settings and differ in "
+        f"{what} of their recipes: {run.folder} and {other.folder}; delete one of these folders"
     )
 
 
-def _differing(one: Any, other: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in {**one, **other}:
-            yield from _differing(one.get(key), other.get(key), f"{prefix}{key}.")
-    elif one != other:
+def _differing(values: Any, others: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(values, dict) and isinstance(others, dict):
+        for key in {**values, **others}:
+            yield from _differing(values.get(key), others.get(key), f"{prefix}{key}.")
+    elif values != others:
         yield prefix.removesuffix(".")

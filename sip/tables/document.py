@@ -1,10 +1,12 @@
 """From runs to what is printed: grids of cells, and notes that say how far to trust them."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sip.core.text import counted
+from sip.core.text import counted, join_first
 from sip.records.read import TrainingRun
+from sip.tables.auto import resolved
 from sip.tables.budget import budget_notes
 from sip.tables.cells import (
     EFFECT,
@@ -15,7 +17,7 @@ from sip.tables.cells import (
     compare,
     comparisons,
 )
-from sip.tables.layout import MEAN, PARTS, TableLayout
+from sip.tables.layout import AUTO, MEAN, PARTS, TableLayout
 from sip.tables.missing import gaps
 from sip.tables.query import require_keys, require_metric
 from sip.tables.selected import Choice, select
@@ -75,6 +77,7 @@ def document(
     runs = list(runs)
     require_keys(runs, layout.keys)
     require_metric(runs, layout.value)
+    layout, notes = resolved(layout, runs, experiment)
     choices: list[Choice] = []
     if layout.select:
         runs, choices = select(runs, layout)
@@ -86,13 +89,14 @@ def document(
         result.grids.append(_values(block, found, compared, layout))
         if any(one.block == block for one in compared):
             result.grids.append(_comparisons(block, compared, layout, found))
-    result.notes += _legend(layout, compared)
+    result.notes += [*notes, *_legend(layout, found, compared)]
     for choice in choices:
         line = choice.line(layout.select, layout.select_by)
         result.notes.append(f"Chosen on validation: {line}")
     result.notes += _gains(found, layout)
     used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
     result.notes += budget_notes(found)
+    result.notes += _diverged(runs, layout)
     result.notes.append(_runs_note(used))
     result.notes += [gap.line() for gap in lacking]
     result.commands = [(gap.line(), gap.command) for gap in lacking]
@@ -124,7 +128,10 @@ def _values(
     if layout.stack:
         runs = [run for place in here for run in found[place].runs.values()]
         rows += [[Text(text) for text in row] for row in stack_rows(runs, header)]
-    return TextGrid(f"{layout.block}: {block}" if block else layout.title, header, rows)
+    title = f"{layout.block}: {block}" if block else layout.title
+    if layout.columns and len(columns) > 1:
+        title += f", columns: {layout.columns}"
+    return TextGrid(title, header, rows)
 
 
 def value_text(value: Estimate, sign: str = "") -> str:
@@ -185,17 +192,24 @@ def p_text(p_value: float | None) -> str:
     return "< 0.001" if p_value < 0.0005 else f"{p_value:.3f}"
 
 
-def _legend(layout: TableLayout, compared: Sequence[Comparison]) -> list[str]:
+def _legend(
+    layout: TableLayout, found: Mapping[Place, TableCell], compared: Sequence[Comparison]
+) -> list[str]:
     unit = ", in %" if layout.value.startswith(("test/top", "val/top")) else ""
     lines = [
         f"{layout.value}{unit}: mean ± half of the Student-t 95 % interval over seeds (number of "
         "seeds); fewer than 3 seeds give no interval."
     ]
     if not compared:
-        if layout.control not in (None, PARTS):
-            lines.append(f"Nothing is compared: no row is called {layout.control} (table.control).")
+        if layout.control not in (None, PARTS, AUTO):
+            rows = join_first(layout.order({row for _, row, _ in found}), 6)
+            lines.append(
+                f"Nothing is compared: no row is called {layout.control} (table.control); there "
+                f"are {rows}."
+            )
         return lines
-    against = "each of its parts" if layout.control == PARTS else str(layout.control)
+    controls = dict.fromkeys(one.against for one in compared)
+    against = "each of its parts" if layout.control == PARTS else " or ".join(controls)
     lines.append(
         f"Differences are paired: same seeds, same images. Bold: the interval of the difference "
         f"against {against} leaves out 0 and Holm's p over the column's comparisons is below 0.05."
@@ -244,6 +258,21 @@ def _gains(found: dict[Place, TableCell], layout: TableLayout) -> list[str]:
             line += f"; the paper: {layout.quoted[block]:+.2f} ({SOURCE})"
         lines.append(line + ".")
     return lines
+
+
+def _diverged(runs: Sequence[TrainingRun], layout: TableLayout) -> list[str]:
+    """Return a note on the runs whose metric is not a number."""
+    names = []
+    for run in runs:
+        value = run.metric(layout.value)
+        if value is not None and not math.isfinite(value):
+            names.append(run.folder.name)
+    if not names:
+        return []
+    return [
+        f"Diverged, {layout.value} is not a number, and left out: {counted(len(names), 'run')} "
+        f"({join_first(names)})."
+    ]
 
 
 def _runs_note(runs: Sequence[TrainingRun]) -> str:

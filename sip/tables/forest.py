@@ -10,8 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun
+from sip.records.varied import named
+from sip.tables.auto import resolved
 from sip.tables.cells import cells, comparisons
-from sip.tables.layout import AUTO, TableLayout, flat, names
+from sip.tables.layout import AUTO, NONE, SEPARATOR, TableLayout, flat, names
 from sip.tables.query import require_keys, require_metric
 
 Width = Literal["slide", "column"]
@@ -25,9 +27,9 @@ class Forest:
     """What a forest plot shows.
 
     Attributes:
-        title: In one line; "" for none.
+        title: In one line; None to name the control, "" for none.
         group: Key; a group of rows for each value. None: one group.
-        rows: Keys; a row for each combination of values.
+        rows: Keys; a row for each combination of values. ("auto",): those in which runs differ.
         value: Metric.
         control: Row that all others are compared with; "auto": none if it is there, else the
             first.
@@ -42,7 +44,7 @@ class Forest:
         where: Key -> value: only such runs.
     """
 
-    title: str
+    title: str | None
     group: str | None
     rows: tuple[str, ...]
     value: str
@@ -74,6 +76,10 @@ class Forest:
         values["where"] = dict(flat(values["where"] or {}))
         return cls(**values)
 
+    def words(self, names: str) -> str:
+        """Return several values, joined by commas, as the figure names them."""
+        return SEPARATOR.join(map(self.label, names.split(SEPARATOR)))
+
     def label(self, name: str) -> str:
         """Return the name of a value in the figure; of a combination that of its parts."""
         if name in self.labels:
@@ -89,6 +95,8 @@ class ForestRow:
     """A paired difference.
 
     Attributes:
+        name: Of its row in the table.
+        label: In the figure.
         mean: In points, or in the metric's unit.
         half_width: Half of its Student-t 95 % interval; None for fewer than 3 pairs.
         num_pairs: Seeds that both have.
@@ -96,6 +104,7 @@ class ForestRow:
     """
 
     name: str
+    label: str
     mean: float
     half_width: float | None
     num_pairs: int
@@ -120,27 +129,31 @@ class ForestGroup:
     num_compared: int
 
 
-def forest_groups(runs: Iterable[TrainingRun], forest: Forest) -> list[ForestGroup]:
+def forest_groups(
+    runs: Iterable[TrainingRun], forest: Forest, experiment: str | None = None
+) -> list[ForestGroup]:
     """Compare runs and return the groups, each with its rows in the order of the figure.
+
+    Rows name further keys in which runs differ.
 
     Raises:
         UserError: A key or metric is in no run, or there is nothing to compare.
     """
     runs = list(runs)
-    layout = TableLayout(
-        forest.title, forest.group, forest.rows, None, forest.value, control=forest.control
-    )
+    layout = TableLayout("", forest.group, forest.rows, None, forest.value, control=forest.control)
     require_keys(runs, layout.keys)
     require_metric(runs, forest.value)
+    layout, _ = resolved(layout, runs, experiment)
+    words = {layout.row_of(run): forest.words(named(run, layout.rows)) for run in runs}
     found = cells(runs, layout)
     groups: dict[str, list[ForestRow]] = {}
     controls: dict[str, tuple[str, float]] = {}
-    for one in comparisons(found, layout):
-        mean = one.difference.estimate
-        row = ForestRow(one.row, mean.mean, mean.half_width, mean.num, one.holm_p)
-        groups.setdefault(one.block, []).append(row)
-        control = found[one.block, one.against, one.column]
-        controls[one.block] = one.against, control.estimate.mean
+    for compared in comparisons(found, layout):
+        name, mean = compared.row, compared.difference.estimate
+        row = ForestRow(name, words[name], mean.mean, mean.half_width, mean.num, compared.holm_p)
+        groups.setdefault(compared.block, []).append(row)
+        control = found[compared.block, compared.against, compared.column]
+        controls[compared.block] = words[compared.against], control.estimate.mean
     return _ordered(groups, controls, forest)
 
 
@@ -171,6 +184,7 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
         groups.setdefault(name, []).append(
             ForestRow(
                 one["row"],
+                forest.words(one["row"]),
                 float(one["difference"]),
                 float(half) if half else None,
                 int(float(one["pairs"])),
@@ -178,7 +192,7 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
             )
         )
         control = one["against"]
-        controls[name] = control, means[one["block"], one["column"], control]
+        controls[name] = forest.words(control), means[one["block"], one["column"], control]
     return _ordered(groups, controls, forest)
 
 
@@ -190,7 +204,7 @@ def _ordered(
     """Return the groups with the rows that are shown, best on average over the groups first."""
     every = {row.name for rows in groups.values() for row in rows}
     shown = every if forest.row_values is None else set(forest.row_values)
-    if unknown := sorted(shown - every - {control for control, _ in controls.values()}):
+    if unknown := sorted(shown - every - {forest.control, NONE}):
         raise UserError(
             f"figure.row_values: must be any of {', '.join(sorted(every))}, got {unknown[0]}"
         )

@@ -1,5 +1,6 @@
 """Draw a forest plot: groups side by side on a slide, below each other in a column of a paper."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ TITLE, GROUP, NOTE = 1.2, 1.1, 0.85  # size of titles and notes, in the font's s
 CHARACTER = 0.53  # width of a character at most, in its size
 BOLD = 1.15  # how much wider bold ones are
 NUM_TICKS = 5  # at most
+LABEL = {"slide": 36, "column": 20}  # characters of a row's label in a line
+MAX_CONTROL = 24  # characters of a control's name in a group's head
 LINE = 1.35  # height of a line, in the font's size
 MARGIN = 0.06  # of the range, left and right of the intervals
 DPI = 200  # of the PNG
@@ -40,18 +43,21 @@ def make_forest(groups: Sequence[ForestGroup], forest: Forest) -> Any:
 
     is_slide = forest.width == "slide"
     names = list(dict.fromkeys(row.name for group in groups for row in group.rows))
+    labels = {row.name: _label(row.label, forest) for group in groups for row in group.rows}
+    height = ROW + LINE * max(label.count("\n") for label in labels.values())
     orders = [names if is_slide else [row.name for row in group.rows] for group in groups]
-    title, lines = _wrapped(forest.title, TITLE * BOLD, forest), _notes(groups, forest)
-    heights = [ROW * len(order) for order in orders]
+    title, lines = _wrapped(_title(groups, forest), TITLE * BOLD, forest), _notes(groups, forest)
+    heights = [height * len(order) for order in orders]
     inner = max(heights) + HEAD if is_slide else sum(heights) + HEAD * len(heights)
     outer = FOOT + LINE * NOTE * len(lines) + LINE * TITLE * len(title) + 1
-    height = (inner + outer) * FONT[forest.width] / 72
-    canvas = Canvas(figsize=(WIDTH[forest.width], height), layout="constrained", facecolor="white")
+    size = (WIDTH[forest.width], (inner + outer) * FONT[forest.width] / 72)
+    canvas = Canvas(figsize=size, layout="constrained", facecolor="white")
     grid = {"width_ratios": None, "height_ratios": None if is_slide else heights}
     shape = (1, len(groups)) if is_slide else (len(groups), 1)
     axes = canvas.subplots(*shape, squeeze=False, sharex=True, gridspec_kw=grid).flat
     for number, (axis, group, order) in enumerate(zip(axes, groups, orders, strict=True)):
         _draw_group(axis, group, order, forest)
+        axis.set_yticklabels([labels[name] for name in order])
         _write_numbers(axis, group, order, forest)
         if is_slide and number:
             axis.tick_params(labelleft=False)
@@ -60,8 +66,9 @@ def make_forest(groups: Sequence[ForestGroup], forest: Forest) -> Any:
     axes[0].set_xlim(*_limits(groups))
     axes[0].xaxis.set_major_locator(MaxNLocator(NUM_TICKS))
     if title:
-        size = TITLE * FONT[forest.width]
-        canvas.suptitle("\n".join(title), x=0.01, ha="left", weight="bold", size=size)
+        canvas.suptitle(
+            "\n".join(title), x=0.01, ha="left", weight="bold", size=TITLE * FONT[forest.width]
+        )
     canvas.supxlabel(
         "\n".join(lines), x=0.01, ha="left", color="0.35", linespacing=LINE,
         size=NOTE * FONT[forest.width],
@@ -71,11 +78,12 @@ def make_forest(groups: Sequence[ForestGroup], forest: Forest) -> Any:
 
 def _draw_group(axis: Any, group: ForestGroup, order: Sequence[str], forest: Forest) -> None:
     """Draw the differences of a group, the first name on top."""
-    title = forest.label(group.name) or forest.label(group.control)
+    title = forest.words(group.name)
     size = FONT[forest.width]
     axis.set_title(title, loc="left", weight="bold", size=GROUP * size, pad=1.9 * size)
     unit = " %" if metric_words(forest.value).endswith("%") else ""
-    control = f"{forest.label(group.control)}: {group.control_mean:.1f}{unit}"
+    name = "reference" if _is_long(group) else group.control
+    control = f"{name}: {group.control_mean:.1f}{unit}"
     axis.annotate(control, (0, 1), (0, 0.5 * size), "axes fraction", "offset points", color="0.35",
                   size=NOTE * size)  # fmt: skip
     axis.axvline(0, color="0.55", linewidth=1)
@@ -91,7 +99,6 @@ def _draw_group(axis: Any, group: ForestGroup, order: Sequence[str], forest: For
                   markersize=0.65 * FONT[forest.width], markeredgewidth=1.5)  # fmt: skip
     axis.set_ylim(-len(order) + 0.4, 0.6)
     axis.set_yticks([-number for number in range(len(order))])
-    axis.set_yticklabels([forest.label(name) for name in order])
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
@@ -122,7 +129,7 @@ def number_text(row: ForestRow, forest: Forest) -> str:
 
 def is_highlighted(name: str, forest: Forest) -> bool:
     """Return whether a row has the part that gives it the second colour."""
-    return forest.highlight is not None and forest.highlight in name.split("_")
+    return forest.highlight is not None and forest.highlight in re.split("_|, ", name)
 
 
 def is_clear(row: ForestRow) -> bool:
@@ -161,7 +168,26 @@ def _notes(groups: Sequence[ForestGroup], forest: Forest) -> list[str]:
         f"single comparison. {mark} p < 0.05 after Holm's correction for {compared} "
         f"{'comparison' if compared == '1' else 'comparisons'}."
     )
+    references = dict.fromkeys(group.control for group in groups if _is_long(group))
+    if references and forest.title is not None:
+        text += f" Reference: {'; '.join(references)}."
     return _wrapped(text, NOTE, forest)
+
+
+def _title(groups: Sequence[ForestGroup], forest: Forest) -> str:
+    if forest.title is not None:
+        return forest.title
+    return f"Difference to {'; '.join(dict.fromkeys(group.control for group in groups))}"
+
+
+def _is_long(group: ForestGroup) -> bool:
+    """Return whether a control's name is too long for the head of its group."""
+    return len(group.control) > MAX_CONTROL
+
+
+def _label(text: str, forest: Forest) -> str:
+    """Return a row's label in lines."""
+    return "\n".join(textwrap.wrap(text, LABEL[forest.width], break_long_words=False)) or text
 
 
 def _range(values: Sequence[int]) -> str:

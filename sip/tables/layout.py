@@ -13,6 +13,8 @@ from sip.records.varied import plain
 AUTO = "auto"  # as rows, columns or control: chosen from the runs
 PARTS = "parts"  # as control: the arms that a combination is made of
 MEAN = "mean"  # the column of means
+NONE = "none"  # the arm without augmentation
+SEPARATOR = ", "  # between the values in a row's name
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,13 @@ class TableLayout:
     Attributes:
         title: In one line.
         block: Key; a table of its own for each value. None: one table.
-        rows: Keys; a row for each combination of values, written "a, b".
-        columns: Key; a column for each value. None: one column.
+        rows: Keys; a row for each combination of values, written "a, b". ("auto",): those in which
+            the runs differ.
+        columns: Key; a column for each value. None: one column. "auto": chosen from the runs.
         value: Metric that is compared.
         also: Metrics shown next to it as plain means, if there is one column.
-        control: Row that all others are compared with; "parts": those whose names, joined by
-            "_", are the row's; None: nothing is compared.
+        control: Row that all others are compared with; "auto": none, or the first row; "parts":
+            those whose names, joined by "_", are the row's; None: nothing is compared.
         mean: Whether a column holds the mean over the columns.
         row_values, column_values: What there should be, in this order; None: what is found.
         where: Key -> value: only such runs.
@@ -81,13 +84,16 @@ class TableLayout:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Return the keys that make a cell."""
-        one = (self.block, *self.rows, self.columns)
-        return tuple(key for key in one if key is not None)
+        """Return the keys that make a cell, as far as they are stated."""
+        stated = (self.block, *self.rows, self.columns)
+        return tuple(key for key in stated if key not in (None, AUTO))
 
     def row_of(self, run: TrainingRun) -> str:
-        """Return the name of a run's row."""
-        return ", ".join(plain(run.value(key)) for key in self.rows)
+        """Return the name of a run's row; keys at its end that play no part are left out."""
+        values = [plain(run.value(key)) for key in self.rows]
+        while len(values) > 1 and values[-1] == "-":
+            values.pop()
+        return SEPARATOR.join(values)
 
     def column_of(self, run: TrainingRun) -> str:
         """Return the name of a run's column; "" where there is one."""
@@ -100,36 +106,46 @@ class TableLayout:
     def order(self, found: Iterable[str]) -> list[str]:
         """Return row names in the table's order: as stated, or the control, singles, combinations.
 
-        Stated rows that were not found are in it.
+        Numbers are in their own order. Stated rows that were not found are in it.
         """
         there = set(found)
         if self.row_values is not None:
             return list(self.row_values)
-        if all(_is_number(name) for name in there):
-            return sorted(there, key=float)
+        if all(_is_number(name.split(SEPARATOR)[0]) for name in there):
+            return sorted(there, key=_natural)
         singles = there - {name for name in there if parts(name, there)}
-        return sorted(there, key=lambda n: (n != self.control, n != "none", n not in singles, n))
+
+        def place(name: str) -> tuple[Any, ...]:
+            is_none = name.split(SEPARATOR)[0] == NONE
+            return name != self.control, not is_none, name not in singles, _natural(name)
+
+        return sorted(there, key=place)
 
     def column_order(self, found: Iterable[str]) -> list[str]:
         """Return column names in the table's order, those that were stated and not found too."""
         if self.column_values is not None:
             return list(self.column_values)
         there = set(found)
-        return sorted(there, key=float) if all(map(_is_number, there)) else sorted(there)
+        return sorted(there, key=_natural)
 
     def controls(self, row: str, rows: Iterable[str]) -> list[str]:
         """Return the rows that a row is compared with."""
         rows = list(rows)
         if self.control == PARTS:
             return parts(row, rows)
-        control = self.control_of(rows)
-        return [control] if control in rows and row != control else []
+        control = None if self.control is None else self.control_of(rows)
+        return [control] if control is not None and row != control else []
 
     def control_of(self, rows: Iterable[str]) -> str | None:
-        """Return the row that others are compared with; for "auto" none, else the first row."""
-        if self.control != AUTO:
+        """Return the row that others are compared with; None if there is none.
+
+        Rows that name further keys than the control does begin with its name.
+        """
+        rows = self.order(rows)
+        if self.control in rows:
             return self.control
-        return next((row for row in self.order(rows)), None)
+        start = "" if self.control == AUTO else f"{self.control}{SEPARATOR}"
+        return next((row for row in rows if row.startswith(start)), None)
 
 
 def parts(row: str, rows: Iterable[str]) -> list[str]:
@@ -156,6 +172,12 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _natural(name: str) -> list[tuple[bool, float, str]]:
+    """Return what names are sorted by: numbers by size, before words."""
+    values = name.split(SEPARATOR)
+    return [(False, float(v), "") if _is_number(v) else (True, 0.0, v) for v in values]
 
 
 def _is_number(name: str) -> bool:

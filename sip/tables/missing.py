@@ -12,9 +12,7 @@ from pathlib import Path
 from sip.records.read import GENERATION, TrainingRun
 from sip.records.varied import plain
 from sip.tables.cells import Place, TableCell
-from sip.tables.layout import MEAN, TableLayout
-
-NO_AUGMENTATION = "none"
+from sip.tables.layout import MEAN, NONE, SEPARATOR, TableLayout
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def command(
 ) -> str:
     """Return the command that makes a cell's runs."""
     block, row, column = place
-    wanted = dict(zip(layout.rows, row.split(", "), strict=True))
+    wanted = dict(zip(layout.rows, row.split(SEPARATOR), strict=False))  # the end may be left out
     wanted |= {layout.block: block} if layout.block else {}
     wanted |= {layout.columns: column} if layout.columns else {}
     wanted = {key: value for key, value in wanted.items() if value != "-"}  # plays no part there
@@ -95,7 +93,7 @@ def command(
         changes += _changes(key, value, donors[0] if donors else None)
     names = {_name(change) for change in [*changes, "seed=", "experiment=", "+sweep="]}
     kept = [text for text in nearest.summary.overrides if not _replaced(_name(text), names)]
-    if row.split(", ")[0] == NO_AUGMENTATION:  # settings of the generation are without effect
+    if row.split(SEPARATOR)[0] == NONE:  # settings of the generation are without effect
         kept = [text for text in kept if re.split("[./@]", _name(text))[0] not in GENERATION]
     kept += [f"experiment={experiment}"] if experiment else []
     listed = ",".join(map(str, seeds))

@@ -3,14 +3,14 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun
-from sip.records.varied import plain
+from sip.records.varied import plain, varied_keys
 from sip.tables.layout import flat, names
 from sip.tables.query import require_keys, require_metric
 from sip.tables.statistics import Estimate, estimate
@@ -93,6 +93,8 @@ class Point:
 def points(runs: Iterable[TrainingRun], figure: Figure) -> list[Point]:
     """Group runs into points, in the order of panels, series and x.
 
+    Series name further keys in which runs differ.
+
     Raises:
         UserError: A key or metric is in no run, x is no number, or two runs are of one point and
             seed.
@@ -102,6 +104,8 @@ def points(runs: Iterable[TrainingRun], figure: Figure) -> list[Point]:
     is_metric = any(run.metric(figure.x) is not None for run in runs)
     keys = [key for key in (figure.panel, *figure.series, *figure.points) if key]
     require_keys(runs, keys if is_metric else [*keys, figure.x])
+    known = [*keys, *figure.level] if is_metric else [*keys, *figure.level, figure.x]
+    figure = replace(figure, series=(*figure.series, *varied_keys(runs, given=known)))
     groups: dict[tuple[str, ...], dict[int, TrainingRun]] = defaultdict(dict)
     for run in runs:
         if run.metric(figure.y) is None or (is_metric and run.metric(figure.x) is None):
@@ -113,9 +117,8 @@ def points(runs: Iterable[TrainingRun], figure: Figure) -> list[Point]:
         other = groups[place].setdefault(run.summary.seed, run)
         if other is not run:
             raise UserError(
-                f"figure: two runs of {' × '.join(filter(None, place))}, seed {run.summary.seed} "
-                f"({other.summary.fingerprint}, {run.summary.fingerprint}); tell them apart with "
-                "figure.series, figure.points or +figure.where.KEY="
+                f"figure: two runs of {' × '.join(filter(None, place))}, seed {run.summary.seed}, "
+                f"have equal settings: {other.folder} and {run.folder}; delete one of these folders"
             )
     found = [
         _point(place, list(seeds.values()), figure, is_metric) for place, seeds in groups.items()

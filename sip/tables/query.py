@@ -4,13 +4,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sip.config.words import near_names
 from sip.core.errors import UserError
 from sip.records.read import SHORT, TrainingRun, runs_of
-from sip.records.varied import plain
+from sip.records.varied import known_keys, plain
+
+KINDS = (
+    "it must be a key of summary.json, a group such as prompts/guidance, or a key of config.yaml"
+)
 
 
 def select_runs(
-    folder: Path, experiment: str | None = None, where: Mapping[str, Any] | None = None
+    folder: Path,
+    experiment: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    damaged: list[str] | None = None,
+    group: str = "table",
 ) -> list[TrainingRun]:
     """Return the finished training runs below a folder that have the given values, by name.
 
@@ -18,17 +27,19 @@ def select_runs(
         folder: Folder of the run folders.
         experiment: Only runs of it; None for all.
         where: Key -> value that a run must have.
+        damaged: Gets a line for each damaged run, which is left out; None to refuse them.
+        group: Of the configuration, that has `where`.
 
     Raises:
         UserError: There are none.
     """
-    runs = runs_of(folder, experiment)
+    runs = runs_of(folder, experiment, damaged)
     for key, wanted in (where or {}).items():
         values = {plain(run.value(key)) for run in runs}
         runs = [run for run in runs if plain(run.value(key)) == plain(wanted)]
         if not runs:
             raise UserError(
-                f"table.where.{key}: must be one of {', '.join(sorted(values))}, got "
+                f"{group}.where.{key}: must be one of {', '.join(sorted(values))}, got "
                 f"{plain(wanted)}"
             )
     return runs
@@ -43,10 +54,9 @@ def require_keys(runs: Iterable[TrainingRun], keys: Iterable[str]) -> None:
     runs = list(runs)
     for key in keys:
         if all(run.value(key) is None for run in runs):
-            raise UserError(
-                f"tables: no run has the key {key!r}; it must be a key of summary.json, a group "
-                "such as prompts or prompts/guidance, or a dotted key of config.yaml"
-            )
+            near = near_names(key, known_keys(runs))
+            hint = f"did you mean {' or '.join(near)}?" if near else KINDS
+            raise UserError(f"tables: no run has the key {key!r}; {hint}")
 
 
 def require_metric(runs: Iterable[TrainingRun], name: str) -> None:

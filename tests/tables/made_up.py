@@ -47,7 +47,7 @@ def write_run(
     keys |= dict(config or {})
     named = {"dataset": dataset, "backbone": backbone, "augmentation": augmentation}
     recipe = {"named": named, "keys": keys, "offline": {"prompts": {}} if draws else None}
-    fingerprint = digest([recipe, ids])[:10]
+    fingerprint = digest([recipe, ids, *([dict(choices)] if choices else [])])[:10]
     run = folder / f"{backbone}-{augmentation}-seed{seed}-{fingerprint}"
     run.mkdir(parents=True)
     tree = OmegaConf.create()

@@ -174,10 +174,17 @@ def test_the_front_is_what_no_point_beats(better: str) -> None:
     )
 
 
-def test_two_runs_of_one_point_are_refused(tmp_path: Path) -> None:
+def test_series_name_all_that_differs(tmp_path: Path) -> None:
     for shots in (1, 2):
         write_run(tmp_path, "sip", 0, config={"dataset.shots": shots})
-    with pytest.raises(UserError, match="two runs of resnet50 × sip × 0.5, seed 0"):
+    found = points(select_runs(tmp_path), figure_of("figure=noise_rate"))
+    assert [point.series for point in found] == ["sip, shots 1", "sip, shots 2"]
+
+
+def test_two_runs_of_one_point_with_equal_settings_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, "sip", 0)
+    write_run(tmp_path, "sip", 0, ids="other")
+    with pytest.raises(UserError, match="two runs of resnet50 × sip × 0.5, seed 0, have equal"):
         points(select_runs(tmp_path), figure_of("figure=noise_rate"))
 
 

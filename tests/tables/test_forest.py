@@ -24,7 +24,7 @@ from sip.tables.formats import write
 from sip.tables.layout import TableLayout
 from sip.tables.query import select_runs
 from tests.composing import composed
-from tests.tables.made_up import write_arms
+from tests.tables.made_up import write_arms, write_run
 
 ARMS = {"none": 0.6, "randaugment": 0.66, "sip": 0.9, "sip_randaugment": 0.8}
 
@@ -60,7 +60,8 @@ def test_differences_are_those_of_the_table(runs_folder: Path, table_csv: Path) 
     from_csv = read_groups(table_csv, forest_of())
     assert [group.name for group in from_runs] == ["resnet50", "vit"]
     for mine, theirs in zip(from_runs, from_csv, strict=True):
-        assert (mine.name, mine.control, mine.num_compared) == (theirs.name, "none", 3)
+        assert (mine.name, mine.control, mine.num_compared) == (theirs.name, theirs.control, 3)
+        assert mine.control == "no augmentation"
         assert mine.control_mean == pytest.approx(theirs.control_mean, abs=1e-3)
         for row, other in zip(mine.rows, theirs.rows, strict=True):
             assert (row.name, row.num_pairs) == (other.name, 5)
@@ -83,7 +84,7 @@ def test_rows_have_one_order_in_all_groups_and_can_be_chosen(runs_folder: Path) 
 def test_another_control_in_a_single_group(runs_folder: Path) -> None:
     shape = ["figure.group=null", "figure.rows=[backbone,augmentation]"]
     (group,) = groups_of(runs_folder, *shape, "figure.control='vit, sip'")
-    assert (group.name, group.control, group.num_compared) == ("", "vit, sip", 7)
+    assert (group.name, group.control, group.num_compared) == ("", "ViT, SIP", 7)
     assert group.rows[0].name == "resnet50, sip"
 
 
@@ -157,6 +158,25 @@ def test_the_command_needs_no_runs_for_a_csv(
     with Image.open(tmp_path / "one.png") as image:
         assert image.width == 680  # one column of a paper, 3.4 inches
         assert image.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
+
+
+def test_a_sweep_needs_no_options(tmp_path: Path) -> None:
+    for rate, rule in ((0.3, "constant"), (0.3, "quadratic"), (0.7, "constant")):
+        config, chosen = {"prompts.noise_rate": rate}, {"prompts/guidance": rule}
+        typed = (f"prompts.noise_rate={rate}", f"prompts/guidance={rule}")
+        for seed in range(3):
+            write_run(tmp_path, "sip", seed, 0.6 + rate / 10 + seed / 50, config=config,
+                      choices=chosen, overrides=typed)  # fmt: skip
+    (group,) = groups_of(tmp_path)
+    assert group.control == "noise rate 0.3, guidance constant"
+    assert [row.label for row in group.rows] == [
+        "noise rate 0.7, guidance constant", "noise rate 0.3, guidance quadratic",
+    ]  # fmt: skip
+    texts = [text.get_text() for text in make_forest([group], forest_of()).texts]
+    assert texts[0] == "Difference to noise rate 0.3, guidance constant"
+    own = make_forest([group], forest_of("figure.title=Gains")).texts
+    assert own[0].get_text() == "Gains"
+    assert "Reference: noise rate 0.3," in own[1].get_text().replace("\n", " ")
 
 
 def test_few_seeds_have_no_interval(tmp_path: Path) -> None:

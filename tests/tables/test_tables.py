@@ -123,7 +123,8 @@ def test_a_number_is_a_control_and_a_wrong_one_is_said(tmp_path: Path) -> None:
     assert (one.row, one.against) == ("0.3", "0.5")
     wrong = made(tmp_path, *rows, "table.control=0.7")
     assert not wrong.compared
-    assert any(note.startswith("Nothing is compared: no row is called 0.7") for note in wrong.notes)
+    (note,) = [note for note in wrong.notes if note.startswith("Nothing is compared")]
+    assert note.endswith("no row is called 0.7 (table.control); there are 0.3, 0.5.")
 
 
 def test_what_the_correction_takes_away_is_not_bold(tmp_path: Path) -> None:
@@ -163,14 +164,11 @@ def test_pairs_without_predictions_are_told(tmp_path: Path) -> None:
     assert any(note.startswith("1 comparisons: no stored predictions") for note in table.notes)
 
 
-def test_two_runs_of_one_cell_are_refused_with_the_key_that_differs(tmp_path: Path) -> None:
-    for rate in (0.3, 0.7):
-        write_run(tmp_path, "sip", 0, config={"prompts.noise_rate": rate})
-    with pytest.raises(UserError, match=r"differ in prompts.noise_rate .* \+table.where.prompts"):
+def test_two_runs_of_one_cell_with_equal_settings_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, "sip", 0, recipe={"offline": {"prompts": {"version": 1}}})
+    write_run(tmp_path, "sip", 0, ids="x", recipe={"offline": {"prompts": {"version": 2}}})
+    with pytest.raises(UserError, match="differ in offline.prompts.version .* delete one of these"):
         made(tmp_path)
-    table = made(tmp_path, "+table.where.prompts.noise_rate=0.7")
-    assert len(table.fingerprints) == 1
-    assert fields(made(tmp_path, "table.rows=prompts.noise_rate"))[0][0] == "0.3"
 
 
 def test_unequal_budgets_within_a_column_are_said(tmp_path: Path) -> None:
@@ -294,7 +292,9 @@ def rate_and_seed(folder: Path) -> tuple[float, int]:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("table.rows=prompts.noise_rte", "no run has the key 'prompts.noise_rte'"),
+        ("table.rows=prompts.noise", r"the key 'prompts.noise'; did you mean prompts.noise_rate\?"),
+        ("table.rows=prompts/gidance", r"'prompts/gidance'; did you mean prompts/guidance\?"),
+        ("table.rows=weather", "no run has the key 'weather'; it must be a key of summary.json"),
         ("table.value=test/top7", "no run has the metric 'test/top7'; there are test/top1, val"),
         (
             "+table.where.backbone=vgg",
@@ -305,6 +305,7 @@ def rate_and_seed(folder: Path) -> tuple[float, int]:
 )
 def test_a_wrong_name_is_one_line(tmp_path: Path, override: str, message: str) -> None:
     write_run(tmp_path, "none", 0)
+    write_run(tmp_path, "sip", 0, choices={"prompts/guidance": "constant"})
     with pytest.raises(UserError, match=message):
         made(tmp_path, override)
 

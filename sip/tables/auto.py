@@ -1,0 +1,64 @@
+"""Choose what a table leaves open, rows and columns, from what differs between the runs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sip.records.read import TrainingRun, swept_keys
+from sip.records.varied import plain, varied_keys
+from sip.tables.layout import AUTO, TableLayout
+
+FILLED = 0.75  # share of a grid's cells that must have runs for a key to become the columns
+MAX_COLUMNS = 8
+SINGLE = "augmentation"  # the rows of runs that do not differ
+
+
+def resolved(
+    layout: TableLayout, runs: Sequence[TrainingRun], experiment: str | None
+) -> tuple[TableLayout, list[str]]:
+    """Return a layout in which runs of one cell differ in their seed only.
+
+    Keys that are not shown and in which runs differ become the columns, if the layout leaves
+    these open and there are runs for nearly every cell; otherwise they are added to the rows.
+
+    Args:
+        layout: Its rows and columns may be "auto".
+        runs: Of the table.
+        experiment: Its name; the keys that its sweeps varied are preferred.
+
+    Returns:
+        The layout, and notes on keys that were added to rows that the layout states.
+    """
+    is_open = layout.columns == AUTO
+    rows = () if layout.rows == (AUTO,) else layout.rows
+    columns = None if is_open else layout.columns
+    shown = [key for key in (layout.block, *rows, columns) if key is not None]
+    known = [*shown, *layout.select]  # one value of these is selected for each cell
+    added = varied_keys(runs, swept_keys(runs, experiment), known)
+    if is_open:
+        columns = _columns(runs, rows, added)
+    found = (*rows, *(key for key in added if key != columns))
+    notes = []
+    if rows and len(found) > len(rows):
+        names = ", ".join(found[len(rows) :])
+        notes.append(f"Rows also name {names}: runs of one row differ in it.")
+    return replace(layout, rows=found or (SINGLE,), columns=columns), notes
+
+
+def _columns(runs: Sequence[TrainingRun], rows: Sequence[str], added: Sequence[str]) -> str | None:
+    """Return the last key that every row has several values of; None if there is none."""
+    if not rows and len(added) < 2:
+        return None
+    for key in sorted(reversed(added), key=lambda key: key != "dataset"):
+        others = [*rows, *(other for other in added if other != key)]
+        if key != SINGLE and _is_grid(runs, others, key):
+            return key
+    return None
+
+
+def _is_grid(runs: Sequence[TrainingRun], rows: Sequence[str], column: str) -> bool:
+    """Return whether there are runs for nearly every combination of row and column."""
+    values = [run.value(column) for run in runs]
+    if any(value is None for value in values) or len({*values}) > MAX_COLUMNS:
+        return False
+    names = [tuple(plain(run.value(key)) for key in rows) for run in runs]
+    return len({*zip(names, values, strict=True)}) >= FILLED * len({*names}) * len({*values})

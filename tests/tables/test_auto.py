@@ -1,0 +1,128 @@
+"""Tables of any sweep without options: rows, columns and control follow from what differs."""
+
+from pathlib import Path
+
+import pytest
+
+from sip.records.varied import named, varied_keys
+from sip.tables.document import Document, document
+from sip.tables.layout import TableLayout
+from sip.tables.query import select_runs
+from tests.composing import composed
+from tests.tables.made_up import write_run
+
+
+def table(folder: Path, *overrides: str) -> Document:
+    """Return the table of all runs in a folder."""
+    shape = TableLayout.of(composed(*overrides, name="tables").table)
+    return document(select_runs(folder, None, shape.where), shape)
+
+
+def rows(one: Document) -> list[str]:
+    return [row[0].text for row in one.grids[0].rows]
+
+
+def write_sweep(folder: Path, arm: str = "sip") -> None:
+    """Write noise rate x guidance rule, two seeds each; the rules have unlike settings."""
+    for rate in (0.3, 0.7):
+        for rule, settings in (("constant", {"scale": 7.5}), ("quadratic", {"a": 9.0, "c": 1.0})):
+            for seed in range(2):
+                config = {"prompts.noise_rate": rate, "prompts.guidance": settings}
+                typed = (f"prompts.noise_rate={rate}", f"prompts/guidance={rule}", f"seed={seed}")
+                write_run(folder, arm, seed, 0.6 + rate / 10, config=config,
+                          choices={"prompts/guidance": rule}, overrides=typed)  # fmt: skip
+
+
+def test_what_was_swept_is_rows_and_columns(tmp_path: Path) -> None:
+    write_sweep(tmp_path)
+    made = table(tmp_path)
+    assert list(made.grids[0].header) == ["prompts.noise_rate", "constant", "quadratic"]
+    assert made.grids[0].title == "backbone: resnet50, columns: prompts/guidance"
+    assert rows(made) == ["0.3", "0.7"]
+    assert {one.against for one in made.compared} == {"0.3"}
+
+
+def test_what_does_not_fill_a_grid_is_in_the_rows(tmp_path: Path) -> None:
+    write_sweep(tmp_path)
+    write_run(tmp_path, "none", 0)
+    made = table(tmp_path)
+    assert rows(made) == [
+        "none", "sip, 0.3, constant", "sip, 0.3, quadratic",
+        "sip, 0.7, constant", "sip, 0.7, quadratic",
+    ]  # fmt: skip
+    assert {one.against for one in made.compared} == {"none"}
+
+
+@pytest.mark.parametrize("preset", ["ablation", "main", "cost", "combinations"])
+def test_presets_name_what_they_would_mix(tmp_path: Path, preset: str) -> None:
+    write_sweep(tmp_path)
+    made = table(tmp_path, f"table={preset}")
+    assert len(made.fingerprints) == 8 and len({place[:2] for place in made.found}) in (2, 4)
+    if preset == "ablation":
+        assert rows(made)[0] == "sip, label_caption, img2img, 0.3, constant"
+        note = "Rows also name prompts.noise_rate, prompts/guidance: runs of one row differ in it."
+        assert note in made.notes
+        assert {one.against for one in made.compared} == {rows(made)[0]}  # SIP as it is
+
+
+def test_arms_by_data_sets(tmp_path: Path) -> None:
+    for dataset in ("digits", "dtd"):
+        for arm in ("none", "sip", "cutmix"):
+            write_run(tmp_path, arm, 0, dataset=dataset)
+    made = table(tmp_path)
+    assert list(made.grids[0].header) == ["augmentation", "digits", "dtd"]
+    assert rows(made) == ["none", "cutmix", "sip"]
+
+
+def test_stated_rows_get_the_rest_as_columns(tmp_path: Path) -> None:
+    write_sweep(tmp_path)
+    made = table(tmp_path, "table.rows=prompts/guidance")
+    assert list(made.grids[0].header) == ["prompts/guidance", "0.3", "0.7"]
+    assert rows(made) == ["constant", "quadratic"]
+
+
+def test_seeds_are_one_row(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "sip", seed, config={"captions.seed": seed, "paths.runs": f"r{seed}"})
+    made = table(tmp_path)
+    assert rows(made) == ["sip"] and not made.compared
+    assert not any("Nothing is compared" in note for note in made.notes)
+
+
+def test_settings_that_follow_from_others_are_not_named(tmp_path: Path) -> None:
+    write_sweep(tmp_path)
+    runs = select_runs(tmp_path)
+    keys = varied_keys(runs)
+    assert keys == ["prompts.noise_rate", "prompts/guidance"]
+    names = sorted({named(run, keys) for run in runs})
+    assert names[0] == "noise rate 0.3, guidance constant 7.5"
+    assert names[1] == "noise rate 0.3, guidance quadratic"
+    assert varied_keys(runs, first=["prompts/guidance"])[0] == "prompts/guidance"
+    assert varied_keys(runs, given=keys) == []
+
+
+def test_what_nobody_typed_counts_only_if_it_tells_runs_apart(tmp_path: Path) -> None:
+    for seed, commit in enumerate(("aaa", "bbb")):  # the second seed by a newer version
+        config = {"dataset.broken": "refuse"} if seed else {}
+        write_run(tmp_path, "sip", seed, config=config, commit=commit, overrides=())
+    assert varied_keys(select_runs(tmp_path)) == []
+    write_run(tmp_path, "sip", 0, ids="b", commit="ccc", overrides=())
+    assert varied_keys(select_runs(tmp_path)) == ["commit"]
+    write_run(tmp_path, "sip", 0, config={"images.num_steps": 9}, commit="ccc", overrides=())
+    assert "images.num_steps" in varied_keys(select_runs(tmp_path))
+
+
+def test_diverged_and_damaged_runs_are_left_out_and_noted(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "none", seed, 0.7)
+    metrics = {"test/top1": float("nan")}
+    folder = write_run(tmp_path, "sip", 0, metrics=metrics)
+    write_run(tmp_path, "sip", 1, 0.9)
+    made = table(tmp_path)
+    (note,) = [note for note in made.notes if note.startswith("Diverged")]
+    assert folder.name in note and "1 run" in note
+    assert dict(made.found["resnet50", "sip", ""].values) == {1: pytest.approx(90)}
+    (folder / "summary.json").write_text('{"kind": "train", "seed": [1]}')
+    damaged: list[str] = []
+    assert len(select_runs(tmp_path, damaged=damaged)) == 4
+    assert len(damaged) == 1 and str(folder) in damaged[0] and "\n" not in damaged[0]
