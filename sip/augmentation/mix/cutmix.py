@@ -1,23 +1,14 @@
-"""CutMix (Yun et al., ICCV 2019, arXiv 1905.04899), by torchvision (BSD).
+"""CutMix (Yun et al., ICCV 2019, arXiv 1905.04899)."""
 
-timm's `Mixup` does the same but takes even batches only.
-"""
+from typing import Any
 
-from collections.abc import Callable
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-from sip.augmentation.base import Mix
-from sip.augmentation.mix.chance import happens
+from sip.augmentation.mix.images import ImageMix, cutmix
 from sip.core.component import component
 from sip.core.ranges import Positive, Share
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 @component
-class CutMix(Mix):
+class CutMix(ImageMix):
     """A rectangle of every image is replaced by its neighbour's, the targets in proportion.
 
     Args:
@@ -28,17 +19,6 @@ class CutMix(Mix):
     alpha: Positive
     prob: Share
 
-    @cached_property
     def transform(self) -> Any:
-        """The transform of torchvision."""
-        from torchvision.transforms import v2
-
-        return v2.CutMix(alpha=self.alpha)
-
-    def __call__(
-        self, model: "Callable[[Tensor], Tensor]", images: "Tensor", targets: "Tensor"
-    ) -> "tuple[Tensor, Tensor]":
-        """Return the logits of the mixed images, and the mixed targets."""
-        if happens(self.prob):
-            images, targets = self.transform(images, targets)
-        return model(images), targets
+        """Return torchvision's CutMix."""
+        return cutmix(self.alpha)

@@ -1,23 +1,17 @@
-"""mixup or CutMix, batch by batch, by torchvision (BSD): the way of timm's and DeiT's recipes.
+"""mixup or CutMix, batch by batch: the way of timm's and DeiT's recipes.
 
-(Touvron et al., ICML 2021, arXiv 2012.12877, table 9.) timm's own `Mixup` takes even batches only.
+(Touvron et al., ICML 2021, arXiv 2012.12877, table 9.)
 """
 
-from collections.abc import Callable
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sip.augmentation.base import Mix
-from sip.augmentation.mix.chance import happens
+from sip.augmentation.mix.images import ImageMix, cutmix, mixup
 from sip.core.component import component
 from sip.core.ranges import Positive, Share
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 @component
-class MixUpCutMix(Mix):
+class MixUpCutMix(ImageMix):
     """A batch is mixed by one of the two.
 
     Args:
@@ -32,21 +26,10 @@ class MixUpCutMix(Mix):
     prob: Share
     switch_prob: Share
 
-    @cached_property
-    def transforms(self) -> tuple[Any, Any]:
-        """The two transforms of torchvision: mixup and CutMix."""
-        from torchvision.transforms import v2
-
-        return v2.MixUp(alpha=self.mixup_alpha), v2.CutMix(alpha=self.cutmix_alpha)
-
-    def __call__(
-        self, model: "Callable[[Tensor], Tensor]", images: "Tensor", targets: "Tensor"
-    ) -> "tuple[Tensor, Tensor]":
-        """Return the logits of the mixed images, and the mixed targets."""
+    def transform(self) -> Any:
+        """Return one of torchvision's two transforms, at random."""
         import torch
 
-        if happens(self.prob):
-            mixup, cutmix = self.transforms
-            transform = cutmix if torch.rand(()) < self.switch_prob else mixup
-            images, targets = transform(images, targets)
-        return model(images), targets
+        if torch.rand(()) < self.switch_prob:
+            return cutmix(self.cutmix_alpha)
+        return mixup(self.mixup_alpha)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from sip.augmentation.base import Mix
-from sip.augmentation.mix.chance import happens
+from sip.augmentation.mix.images import happens
 from sip.core.component import component
 from sip.core.ranges import Positive, Share
 

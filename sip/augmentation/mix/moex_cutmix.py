@@ -8,10 +8,10 @@ takes the neighbour in a batch that is in random order already.
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from sip.augmentation.base import Mix
-from sip.augmentation.mix.chance import happens
+from sip.augmentation.mix.images import cutmix, happens
 from sip.augmentation.mix.moex import MoEx
 from sip.core.component import component
 from sip.core.ranges import Positive, Share
@@ -37,13 +37,6 @@ class MoExCutMix(Mix):
     epsilon: Positive
     cutmix_alpha: Positive
     cutmix_prob: Share
-
-    @cached_property
-    def cutmix(self) -> Any:
-        """The transform of torchvision."""
-        from torchvision.transforms import v2
-
-        return v2.CutMix(alpha=self.cutmix_alpha)
 
     @cached_property
     def moex(self) -> MoEx:
@@ -72,7 +65,7 @@ class MoExCutMix(Mix):
         if not network.training:
             return model(images), targets
         if happens(self.cutmix_prob):
-            images, targets = self.cutmix(images, targets)
+            images, targets = cutmix(self.cutmix_alpha)(images, targets)
         if not happens(self.moex.prob):
             return model(images), targets
         order = torch.arange(len(images), device=images.device).roll(1)
