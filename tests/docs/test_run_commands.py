@@ -38,6 +38,7 @@ COSTLY = (
 )
 OWN_PAGES = {page for page in PAGES if page.parent.name == "extend"}  # test_recipes.py runs them
 FOLDER = "/path/to/images"
+PLACEHOLDERS = {FOLDER: "{}/images", "/path/to/list.csv": "{}/list.csv", "=FOLDER": "={}/digits"}
 
 
 def lines() -> dict[Line, Path]:
@@ -63,11 +64,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with images of two classes, and configurations of one's own."""
     folder = tmp_path_factory.mktemp("commands")
     rng = np.random.default_rng(0)
-    for name in ("n01", "dog"):
-        (folder / "images" / name).mkdir(parents=True)
+    rows = ["path,label,split"]
+    for name in ("images/n01", "images/dog", "digits/one", "digits/two"):
+        (folder / name).mkdir(parents=True)
         for number in range(10):
             pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+            rows.append(f"{name}/{number}.png,{Path(name).name},train")
+    (folder / "list.csv").write_text("\n".join(rows) + "\n")
     for page in PAGES:
         for block in blocks(page):
             if page not in OWN_PAGES and block.title and block.title.startswith("conf/"):
@@ -97,9 +101,10 @@ def arguments_of(line: Line, cwd: Path) -> list[str]:
     for word in line.arguments:
         key, _, value = word.partition("=")
         if value.startswith("runs/") and "..." in value:
-            value = value.replace("oxford_pets", "image_folder")
+            value = value.replace("oxford_pets", "image_folder").replace("resnet50", "resnet_mini")
             word = f"{key}={next(cwd.glob(value.replace('...', '*')))}"
-        word = word.replace(FOLDER, str(cwd / "images"))
+        for written, there in PLACEHOLDERS.items():
+            word = word.replace(written, there.format(cwd))
         words += FEWER.get(word, [word])
     return words
 
