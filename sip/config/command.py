@@ -136,14 +136,21 @@ class Command:
         file = next((file for file in files if file.is_file()), None)
         if file is None:
             return None
-        choices: dict[str, list[str]] = {group: [] for group in self.groups}
+        values = read_yaml(file)
+        shown = values.get("groups", self.groups)  # those that the job reads
+        choices: dict[str, list[str]] = {group: [] for group in shown}
         for group, path in self._files():
-            if group != "." and not group.startswith("hydra"):
+            if group in choices and not group.startswith("hydra"):
                 choices[group].append(path.stem)
         lines = [f"{group}: {', '.join(sorted(set(n)))}" for group, n in choices.items() if n]
-        return string.Template(read_yaml(file)["template"]).safe_substitute(
-            APP_CONFIG_GROUPS="\n".join(lines)
+        return string.Template(values["template"]).safe_substitute(
+            APP_CONFIG_GROUPS="\n".join(lines), APP_CONFIG_KEYS="\n".join(self._stated_keys())
         )
+
+    def _stated_keys(self) -> list[str]:
+        """Return the lines of the primary configuration that state a key and what it means."""
+        text = (self.folder / f"{self.config_name}.yaml").read_text(encoding="utf-8")
+        return [line for line in text.splitlines() if re.match(r"\w.*  # ", line)]
 
     def explain(self, error: Exception) -> str:
         """Return one line on what is wrong with the command line, with the names that are near."""

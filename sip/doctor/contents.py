@@ -8,6 +8,7 @@ from sip.core.errors import UserError
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 from sip.pipeline.plan import nothing_downloaded
 from sip.weights.missing import MissingWeightsError
+from sip.weights.stacks import stack_remarks
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,6 +22,8 @@ def weights(config: "DictConfig") -> Iterator[Finding]:
 
     for name in ROOMS:
         yield _look(name, MISSING, _shown(config[name]), partial(_require, config[name]))
+    for remark in stack_remarks(str(config[name].get("model")) for name in ROOMS):
+        yield Finding("stack", NOTE, remark)
     chosen = config.backbone
     yield _look("backbone", MISSING, _shown(chosen), partial(_require, chosen))
     for name, facts in config.profile.backbone.items():

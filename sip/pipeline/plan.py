@@ -16,6 +16,7 @@ from sip.pipeline.offline import Offline, score_keys
 from sip.prompts.base import Prompt
 from sip.weights import hub
 from sip.weights.missing import MissingWeightsError
+from sip.weights.stacks import stack_remarks
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -97,7 +98,7 @@ class Plan:
 
 
 def say_what_models_know(config: "DictConfig") -> None:
-    """Say so if the miniature models meet images that they were not trained for."""
+    """Say so if models are a trial, or the miniature ones get images other than digits."""
     model = str(config.images.get("model"))
     if model.startswith("sip/miniature/") and "digits" not in config.dataset["_target_"]:
         say(
@@ -105,6 +106,14 @@ def say_what_models_know(config: "DictConfig") -> None:
             "the miniature ones know only digits: a trial; for your images take others, "
             "as of profile=paper",
         )
+    for remark in stack_remarks(chosen_models(config)):
+        say("models", remark)
+
+
+def chosen_models(config: "DictConfig") -> list[str]:
+    """Return the weights of the stages of generation, as the configuration names them."""
+    models = (config[name].get("model") for name in ("captions", "scores", "images"))
+    return [str(model) for model in models if model is not None]
 
 
 @contextmanager

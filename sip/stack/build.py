@@ -1,8 +1,9 @@
-"""A stack of your own: `python -m sip.stack.build dataset=... size=tiny`.
+"""Train a stack of your own: `python -m sip.stack.build dataset=... size=tiny`.
 
-Makes captioner, scorer, diffusion model and small ViTs from the part `pretrain` of a data set (else
-from `train`), in a folder that the profiles read. What is there is found; a killed or late build
-goes on with the same command. `docs/own-stack.md` says what to expect.
+Captioner, scorer, diffusion model and small ViTs are trained on the part `pretrain` of a data set
+(else on `train`), into a folder that the profiles read. Finished parts are kept; a build that was
+killed, or stopped by its time limit, goes on with the same command. `docs/own-stack.md` says what
+to expect.
 """
 
 from typing import TYPE_CHECKING
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
 
 
 def task(config: "DictConfig") -> None:
-    """Make what is missing, judge it, write the card."""
+    """Train what is missing, measure it, write the card."""
     from sip.core.progress import say
     from sip.device.settings import Runtime, set_threads
-    from sip.stack.card import CARD, SHEET, write_card
-    from sip.stack.stack import NAME, Stack, training_command
+    from sip.stack.card import SHEET, write_card
+    from sip.stack.folder import training_command
+    from sip.stack.stack import NAME, Stack
     from sip.tracking.loggers import require_logger
     from sip.weights.checksums import seal
+    from sip.weights.stacks import CARD
 
     set_threads(Runtime.of(config.runtime))
     require_logger(config.logger)
@@ -28,17 +31,22 @@ def task(config: "DictConfig") -> None:
     is_new = bool(stack.missing())
     missing = stack.make()
     if missing:
-        say(NAME, f"time is over; missing: {', '.join(missing)}, card; the same command goes on")
+        parts = ", ".join([*missing, "card"] if config.card else missing)
+        say(NAME, f"time limit reached; missing: {parts}; the same command goes on")
     elif is_new or not (stack.folder / CARD).exists():
         seal(stack.folder)
-        print(write_card(stack))
-        say(NAME, f"done; {stack.folder / CARD} says how good it is, {SHEET} next to it shows it")
+        if config.card:
+            print(write_card(stack))
+            say(NAME, f"done; {stack.folder / CARD} says how good it is, {SHEET} shows it")
+        else:
+            (stack.folder / CARD).unlink(missing_ok=True)  # it would be of older weights
+            say(NAME, "done without a model card; python -m sip.stack.quality writes it")
     if not missing and (command := training_command(config)):
         say(NAME, f"train with it: {command}")
 
 
 def main() -> None:
-    """Build what the command line's configuration asks for."""
+    """Run on the command line's configuration."""
     sip.config.cli.main(task, config_name="stack")
 
 

@@ -1,4 +1,4 @@
-"""The BLIP of a stack: says in the pool's words what an image looks like."""
+"""The BLIP of a stack: captions in the words of the pool."""
 
 import random
 
@@ -33,16 +33,16 @@ def captioner(
     tokenizer: BertTokenizer, preset: Preset = DIGITS, image_size: int = 32
 ) -> BlipForConditionalGeneration:
     """Return an untrained BLIP."""
-    seeing, saying = preset.captioner
+    vision, text = preset.captioner
     return BlipForConditionalGeneration(
         BlipConfig(
             text_config={
-                "num_hidden_layers": saying.layers,
-                "num_attention_heads": saying.heads,
-                "intermediate_size": 4 * saying.width,
+                "num_hidden_layers": text.layers,
+                "num_attention_heads": text.heads,
+                "intermediate_size": 4 * text.width,
                 "vocab_size": len(tokenizer),
-                "hidden_size": saying.width,
-                "encoder_hidden_size": seeing.width,
+                "hidden_size": text.width,
+                "encoder_hidden_size": vision.width,
                 "max_position_embeddings": tokenizer.model_max_length,
                 "hidden_dropout_prob": 0.0,
                 "attention_probs_dropout_prob": 0.0,
@@ -53,16 +53,16 @@ def captioner(
                 "label_smoothing": 0.0,
             },
             vision_config={
-                "num_hidden_layers": seeing.layers,
-                "num_attention_heads": seeing.heads,
-                "intermediate_size": 4 * seeing.width,
-                "hidden_size": seeing.width,
+                "num_hidden_layers": vision.layers,
+                "num_attention_heads": vision.heads,
+                "intermediate_size": 4 * vision.width,
+                "hidden_size": vision.width,
                 "image_size": image_size,
                 "patch_size": image_size // preset.grid,
                 "hidden_act": "gelu",
             },
-            projection_dim=seeing.width,
-            image_text_hidden_size=seeing.width,
+            projection_dim=vision.width,
+            image_text_hidden_size=vision.width,
         )
     )
 
@@ -70,7 +70,7 @@ def captioner(
 def train_captioner(
     pool: Pool, preset: Preset, seed: int, work: Work
 ) -> tuple[BlipForConditionalGeneration, BlipProcessor, dict]:
-    """Train the captioner on captions made again at every step."""
+    """Train the captioner on captions that are sampled again at every step."""
     torch.manual_seed(seed)
     texts = pool.texts
     tokenizer = bert_tokenizer(texts.vocabulary(), texts.length)
@@ -78,8 +78,8 @@ def train_captioner(
     work.compiled(model.vision_model)
 
     def loss(rows: Tensor, rng: random.Random) -> Tensor:
-        said = [texts.caption(row, rng)[0] for row in pool.sources(rows)]
-        tokens = tokenizer(said, padding=True, truncation=True, return_tensors="pt")
+        captions = [texts.caption(row, rng)[0] for row in pool.sources(rows)]
+        tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
         tokens.input_ids[:, 0] = tokenizer.bos_token_id  # BLIP's decoder starts with [DEC]
         targets = tokens.input_ids.masked_fill(tokens.attention_mask == 0, -100)
         tokens = tokens.to(work.device)

@@ -1,4 +1,4 @@
-"""The model card of a stack: what it was made of, what it costs, what it can do."""
+"""The model card of a stack: what it was trained on, what it cost, how good it is."""
 
 import json
 import random
@@ -8,26 +8,30 @@ import torch
 
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
+from sip.core.progress import progress, say
 from sip.dataset.base import Split
 from sip.device.settings import device
-from sip.stack import drawing, measures
+from sip.stack import generation, measures
 from sip.stack.distances import (
     INCEPTION_FEATURE,
     feature_distances,
     has_inception,
     inception_distances,
 )
+from sip.stack.folder import read_grammar
 from sip.stack.judge import FILE, load_judge
 from sip.stack.parts import NOT_OF_THE_STACK
 from sip.stack.pool import Pool
 from sip.stack.sources import choose, held_out
-from sip.stack.stack import Stack, read_grammar
+from sip.stack.stack import Stack
+from sip.weights.stacks import CARD
 
-CARD, QUALITY, SHEET = "README.md", "quality.json", "contact_sheet.png"
+QUALITY, SHEET = "quality.json", "contact_sheet.png"
 NUM_SAMPLES = {"cuda": 10_000, "cpu": 1_000}
 NUM_SHOWN = 16  # originals of the contact sheet
-HELD_OUT = 5  # held-out images: one for so many drawn ones
+HELD_OUT = 5  # held-out images: one for so many images from noise
 LEAST = 2  # images that a distance needs
+LEAST_OF_TRIAL = 50  # images from noise that `auto` means at any scale
 
 
 def write_card(stack: Stack) -> str:
@@ -38,12 +42,12 @@ def write_card(stack: Stack) -> str:
     """
     if missing := [part for part in stack.parts if not _there(stack, part)]:
         raise UserError(
-            f"card: expected a whole stack in {stack.folder}, missing: {', '.join(missing)}; make "
-            "them with python -m sip.stack.build and the same settings"
+            f"card: must be of a whole stack, got {stack.folder} without {', '.join(missing)}; "
+            "build them with python -m sip.stack.build and the same settings"
         )
     stack.check()
     name = device(stack.config.runtime.device)
-    num = num_samples(stack.config.num_samples, name)
+    num = num_samples(stack.config.num_samples, name, stack.config.scale)
     measured = measure(stack, num, name)
     text = json.dumps(measured, indent=2)
     write_atomically(stack.folder / QUALITY, text + "\n")
@@ -52,16 +56,17 @@ def write_card(stack: Stack) -> str:
     return text
 
 
-def num_samples(choice: Any, device_name: str) -> int:
-    """Return how many images are drawn from noise.
+def num_samples(choice: Any, device_name: str, scale: float = 1.0) -> int:
+    """Return how many images are generated from noise; `auto` means fewer for a trial.
 
     Raises:
         UserError: It is neither auto nor a number above 1.
     """
     if choice == "auto":
-        return NUM_SAMPLES[torch.device(device_name).type]
+        most = NUM_SAMPLES[torch.device(device_name).type]
+        return min(most, max(LEAST_OF_TRIAL, round(most * scale)))
     if type(choice) is not int or choice < LEAST:
-        raise UserError(f"num_samples: expected auto, or {LEAST} or more, came {choice!r}")
+        raise UserError(f"num_samples: must be auto, or a whole number >= {LEAST}, got {choice!r}")
     return choice
 
 
@@ -73,54 +78,62 @@ def measure(stack: Stack, num: int, device_name: str) -> dict[str, Any]:
     if stack.labelled:
         judge = load_judge(folder, stack.preset, pool.num_classes, device_name)
     scorer = measures.ScorerView(folder, device_name)
-    eyes = drawing.Eyes(scorer, judge)
-    drawer = drawing.Drawer(folder, device_name)
-    drawing.contact_sheet(drawer, pool, NUM_SHOWN, folder / SHEET)
-    found = {
-        "images": {
-            "held out, of": " and ".join(held_out(stack.dataset)),
-            "number": len(pool),
-        },
-        "autoencoder": measures.vae_quality(folder, pool, device_name),
-        "captioner": measures.captioner_quality(folder, pool, device_name),
-        "scorer": measures.scorer_quality(scorer, pool),
-        "diffusion": drawing.drawing_quality(drawer, pool, eyes),
-        "distribution": distribution(stack, drawer, eyes, num, device_name),
-    }
+    judges = generation.Judges(scorer, judge)
+    total = generation.num_generated(len(pool), NUM_SHOWN, judge is not None) + num
+    say("card", f"generates {total:,} images to measure the stack; card=false leaves it out")
+    with progress("card", total, "image") as bar:
+        pipelines = generation.StockPipelines(folder, device_name, bar)
+        generation.contact_sheet(pipelines, pool, NUM_SHOWN, folder / SHEET)
+        measured = {
+            "images": {
+                "held out, of": " and ".join(held_out(stack.dataset)),
+                "number": len(pool),
+            },
+            "autoencoder": measures.vae_quality(folder, pool, device_name),
+            "captioner": measures.captioner_quality(folder, pool, device_name),
+            "scorer": measures.scorer_quality(scorer, pool),
+            "diffusion": generation.generation_quality(pipelines, pool, judges),
+            "distribution": distribution(stack, pipelines, judges, num, device_name),
+        }
     return {
         part: {name: None if value != value else value for name, value in values.items()}
-        for part, values in found.items()  # NaN, which JSON has not, is unlike itself
+        for part, values in measured.items()  # NaN, which JSON has not, is unlike itself
     }
 
 
 def distribution(
-    stack: Stack, drawer: drawing.Drawer, eyes: drawing.Eyes, num: int, device_name: str
+    stack: Stack,
+    pipelines: generation.StockPipelines,
+    judges: generation.Judges,
+    num: int,
+    device_name: str,
 ) -> dict[str, Any]:
-    """Return how far images drawn from noise are from real ones that the stack did not see.
+    """Return how far images from noise are from real ones that the stack did not see.
 
-    The prompts are those of the real images, label and caption. They are of test, which nothing
-    is chosen on here; of the held-out parts for the digits, whose test is read once a run, and
-    where there is no test.
+    The prompts are those of the real images, label and caption. The real images are of test, on
+    which nothing is chosen here; of the held-out parts for the digits, whose test is read once a
+    run, and if there is no test.
     """
     parts: tuple[Split, ...] = ("test",)
     if stack.is_digits or not stack.dataset.samples("test"):
         parts = held_out(stack.dataset)
     real = _chosen(stack, parts, num)
     pixels = real.pixels(torch.arange(len(real)))
-    prompts = drawing.prompts_of(real, random.Random(1))
-    drawn = drawer.from_noise(prompts, real.side, drawing.FREE_GUIDANCE)
-    found: dict[str, Any] = {
-        "images drawn from noise": len(drawn),
-        "guidance scale": drawing.FREE_GUIDANCE,
+    prompts = generation.prompts_of(real, random.Random(1))
+    guidance = generation.FROM_NOISE_GUIDANCE
+    generated = pipelines.from_noise(prompts, real.side, guidance)
+    measured: dict[str, Any] = {
+        "images generated from noise": len(generated),
+        "guidance scale": guidance,
         "real images, of": " and ".join(parts),
     }
     if has_inception():
-        found |= inception_distances(pixels, drawn, device_name, INCEPTION_FEATURE)
-    found |= feature_distances(eyes.features(pixels), eyes.features(drawn))
-    if eyes.judge is not None and real.texts.labels is not None:
-        hits = eyes.labels(drawn) == real.texts.labels
-        found["class of the prompt seen by the judge"] = measures.share(hits)
-    return found
+        measured |= inception_distances(pixels, generated, device_name, INCEPTION_FEATURE)
+    measured |= feature_distances(judges.features(pixels), judges.features(generated))
+    if judges.judge is not None and real.texts.labels is not None:
+        hits = judges.labels(generated) == real.texts.labels
+        measured["class of the prompt seen by the judge"] = measures.share(hits)
+    return measured
 
 
 def _chosen(stack: Stack, parts: tuple[Split, ...], num: int) -> Pool:
@@ -161,8 +174,8 @@ def card(stack: Stack, measured: dict[str, dict[str, Any]]) -> str:
     lines += [
         "",
         f"Together {total:,.0f} s. Measured by `python -m sip.stack.quality` with the stock "
-        f"diffusers pipelines (DDIM, {drawing.NUM_STEPS} steps, guidance scale "
-        f"{drawing.GUIDANCE:g} where not stated). Labels are judged by a separate convolutional "
+        f"diffusers pipelines (DDIM, {generation.NUM_STEPS} steps, guidance scale "
+        f"{generation.GUIDANCE:g} if not stated). Labels are judged by a separate convolutional "
         "network that learnt from the same images.",
         "",
         f"![The same originals over noise rate and guidance scale]({SHEET})",
@@ -170,8 +183,8 @@ def card(stack: Stack, measured: dict[str, dict[str, Any]]) -> str:
     ]
     if not has_inception():
         lines += [
-            "Inception's weights were not at hand, so there is no FID and no KID: the distances "
-            "below are of other features and cannot be compared with published ones.",
+            "Inception's weights are not on this disk, so there is no FID and no KID: the "
+            "distances below are of other features and cannot be compared with published ones.",
             "",
         ]
     for part, values in measured.items():

@@ -1,4 +1,4 @@
-"""The curves of a part's training: a CSV file always, W&B next to it where that is chosen."""
+"""The curves of a part's training: a CSV file always, W&B too if it is chosen."""
 
 import csv
 from types import TracebackType
@@ -12,12 +12,12 @@ COLUMNS = ("step", "loss", "lr", "seconds")
 
 
 class Curve:
-    """The curve of one part; a training that goes on drops what came after its checkpoint.
+    """The curve of one part; a resumed training drops the rows after its checkpoint.
 
     Args:
         part: Its name.
         start: Steps that were taken before.
-        work: Says where to, and whether W&B gets it too.
+        work: The folder, and whether W&B gets it too.
     """
 
     def __init__(self, part: str, start: int, work: Work) -> None:

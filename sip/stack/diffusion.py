@@ -126,9 +126,9 @@ def train_diffusion(
     samples = Samples(pool, work)
 
     def show(current: Any) -> None:
-        made = pipeline(vae, tokenizer, current["text_encoder"], current["unet"], schedule)
-        drawn = draw_samples(made, samples)
-        samples.save("diffusion", [samples.originals, *drawn], samples.prompts)
+        pipe = pipeline(vae, tokenizer, current["text_encoder"], current["unet"], schedule)
+        generated = generate_samples(pipe, samples)
+        samples.save("diffusion", [samples.originals, *generated], samples.prompts)
 
     report = fit(
         "diffusion", parts, loss, len(pool), training=preset.training["diffusion"], seed=seed,
@@ -145,7 +145,7 @@ def pipeline(
     schedule: DDIMScheduler,
 ) -> StableDiffusionPipeline:
     """Return diffusers' pipeline of the parts."""
-    made = StableDiffusionPipeline(
+    pipe = StableDiffusionPipeline(
         vae=vae,
         text_encoder=encoder,
         tokenizer=tokenizer,
@@ -155,25 +155,25 @@ def pipeline(
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    made.set_progress_bar_config(disable=True)
-    return made
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
-def draw_samples(made: StableDiffusionPipeline, samples: Samples) -> tuple[Tensor, Tensor]:
-    """Draw from the fixed originals and from the fixed prompts alone: two of (B, 3, S, S)."""
+def generate_samples(txt2img: StableDiffusionPipeline, samples: Samples) -> tuple[Tensor, Tensor]:
+    """Generate from the fixed originals, and from the fixed prompts only: two of (B, 3, S, S)."""
     side = samples.originals.shape[-1]
     common: dict[str, Any] = {
         "num_inference_steps": SAMPLE_STEPS,
         "guidance_scale": SAMPLE_GUIDANCE,
         "output_type": "pt",
     }
-    redraw = StableDiffusionImg2ImgPipeline(**made.components, requires_safety_checker=False)
-    redraw.set_progress_bar_config(disable=True)
+    img2img = StableDiffusionImg2ImgPipeline(**txt2img.components, requires_safety_checker=False)
+    img2img.set_progress_bar_config(disable=True)
     image = (samples.originals + 1) / 2
-    from_original = redraw(
+    from_original = img2img(
         samples.prompts, image=image, strength=SAMPLE_NOISE_RATE, generator=seeds(samples), **common
     ).images
-    from_noise = made(
+    from_noise = txt2img(
         samples.prompts, height=side, width=side, generator=seeds(samples), **common
     ).images
     first, second = (pixels.float().clamp(0, 1) * 2 - 1 for pixels in (from_original, from_noise))

@@ -1,4 +1,4 @@
-"""How far generated images are from real ones: Inception's FID and KID where it is at hand.
+"""How far generated images are from real ones: FID and KID if Inception is on this disk.
 
 Its weights are a download that may not be there. Then the same two distances are measured on the
 unit vectors of the stack's scorer and of the card's judge, named so, and never called FID or KID.
@@ -27,25 +27,25 @@ def has_inception() -> bool:
     return find_spec("torch_fidelity") is not None and file.is_file()
 
 
-def inception_distances(real: Tensor, drawn: Tensor, device: str, feature: Any) -> Numbers:
+def inception_distances(real: Tensor, generated: Tensor, device: str, feature: Any) -> Numbers:
     """Return FID and KID by torchmetrics.
 
     Args:
-        real: (N, 3, S, S), in [-1, 1]; `drawn` likewise.
-        drawn: As `real`.
-        device: Where Inception runs.
+        real: (N, 3, S, S), in [-1, 1]; `generated` likewise.
+        generated: As `real`.
+        device: That Inception runs on.
         feature: torchmetrics' argument: a width of Inception's, or a network in its place.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    size = min(KID_SIZE, len(real), len(drawn))
+    size = min(KID_SIZE, len(real), len(generated))
     fid = FrechetInceptionDistance(feature=feature, normalize=True).to(device)
     kid = KernelInceptionDistance(
         feature=feature, subsets=KID_SUBSETS, subset_size=size, normalize=True
     ).to(device)
     torch.manual_seed(0)  # of the subsets
-    for images, is_real in ((real, True), (drawn, False)):
+    for images, is_real in ((real, True), (generated, False)):
         for part in images.split(BATCH):
             pixels = ((part + 1) / 2).to(device)
             fid.update(pixels, real=is_real)
@@ -53,11 +53,13 @@ def inception_distances(real: Tensor, drawn: Tensor, device: str, feature: Any) 
     return {"FID": round(fid.compute().item(), 2), "KID": round(kid.compute()[0].item(), 5)}
 
 
-def feature_distances(real: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> Numbers:
+def feature_distances(real: Mapping[str, Tensor], generated: Mapping[str, Tensor]) -> Numbers:
     """Return Frechet and kernel distance of unit vectors (N, D), by who sees them."""
-    found: Numbers = {}
+    distances: Numbers = {}
     for name, vectors in real.items():
-        one, other = vectors.double().numpy(), drawn[name].double().numpy()
+        first, second = vectors.double().numpy(), generated[name].double().numpy()
         for kind, distance in (("Frechet", frechet_distance), ("kernel", kernel_distance)):
-            found[f"{kind} distance of the {name}'s features"] = round(distance(one, other), 5)
-    return found
+            distances[f"{kind} distance of the {name}'s features"] = round(
+                distance(first, second), 5
+            )
+    return distances

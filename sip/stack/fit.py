@@ -39,7 +39,7 @@ def fit(
     """Train `model` in place with AdamW, 5 % warm-up and cosine; report it.
 
     All random numbers of a step are a function of seed and step, and a checkpoint holds weights,
-    average and the optimiser's state: a run that was killed goes on as if it had not been.
+    average and the optimiser's state: a killed run resumes exactly.
 
     Args:
         name: Of the part: of its progress bar, its curve and its checkpoint.
@@ -50,7 +50,7 @@ def fit(
         training: Steps, batch size, rates.
         seed: Of the order of the rows and of everything random in `loss`.
         work: Device, precision, checkpoints, time.
-        show: Draws samples of the averaged model; called every `work.samples_every` seconds.
+        show: Saves samples of the averaged model; called every `work.samples_every` seconds.
 
     Returns:
         Steps, mean loss of the last ones, seconds of all starts, parameters, device.
@@ -93,7 +93,7 @@ def fit(
                 mean = _mean(recent)
                 if not math.isfinite(mean):
                     raise UserError(
-                        f"{name}: the loss is not finite after step {done}; make it again with a "
+                        f"{name}: the loss is not finite after step {done}; train it again with a "
                         "lower learning rate (sip/stack/sizes.py) or precision=float32"
                     )
                 curve.add(done, mean, lr, before + now - begun)
@@ -123,12 +123,12 @@ def fit(
 
 
 def forget(name: str, work: Work) -> None:
-    """Remove a part's checkpoint: the part is saved, or is to be made from the start."""
+    """Remove a part's checkpoint: the part is saved, or is to be trained from the start."""
     (work.folder / f"{name}.ckpt").unlink(missing_ok=True)
 
 
 def _show(show: Callable[[nn.Module], None], model: nn.Module) -> None:
-    """Draw samples of a model that goes on learning."""
+    """Save samples of a model that is still training."""
     model.eval()
     with torch.no_grad():
         show(model)
@@ -157,7 +157,7 @@ def _resume(path: Path, targets: Iterable[Any], steps: int, device: str) -> dict
     saved = torch.load(path, map_location=device, weights_only=True)
     if saved["steps"] != steps:
         raise UserError(
-            f"{path}: expected a checkpoint on the way to {steps} steps, came one to "
+            f"{path}: must be a checkpoint on the way to {steps} steps, got one to "
             f"{saved['steps']}; set the old scale, or again=[{path.stem}]"
         )
     for target, state in zip(targets, saved["states"], strict=True):

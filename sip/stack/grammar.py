@@ -1,4 +1,4 @@
-"""Small grammars: what is measured on an image, and the sentences that say it.
+"""Small grammars: what is measured on an image, and the sentences that state it.
 
 A grammar lists attributes with a few phrasings for each of their levels. The levels of a measured
 value are set by the 30 % and 70 % quantiles over the pool, so a caption carries what the class
@@ -21,11 +21,11 @@ CHUNK = 500  # images that are measured at a time
 
 @dataclass(frozen=True)
 class Attribute:
-    """One thing that is measured and said.
+    """A property that is measured and stated.
 
     Attributes:
         name: Of the attribute.
-        phrases: Level -> phrasings; three levels (low, middle, high) where it is `ordinal`.
+        phrases: Level -> phrasings; three levels (low, middle, high) if it is `ordinal`.
         before: Stands in front of every phrasing in a sentence.
         ordinal: Levels are set by quantiles of the measured number; else the number is the level.
     """
@@ -46,7 +46,7 @@ class Grammar(ABC):
     kind: ClassVar[str]
     attributes: ClassVar[tuple[Attribute, ...]]
     openings: ClassVar[tuple[str, ...]]  # how a caption begins that does not name the class
-    named: ClassVar[float]  # share of the captions that begin with the class, where it is known
+    named: ClassVar[float]  # share of the captions that begin with the class, if it is known
 
     def __init__(self, low: Iterable[float], high: Iterable[float]) -> None:
         self.low, self.high = tuple(low), tuple(high)
@@ -90,7 +90,7 @@ class Grammar(ABC):
         Args:
             levels: (A,), int64.
             rng: Chooses attributes and phrasings.
-            name: The class; None where it is not known or not to be said.
+            name: The class; None if it is not known or not to be named.
         """
         stated = rng.sample(range(len(self.attributes)), NUM_STATED)
         parts = []
@@ -101,14 +101,14 @@ class Grammar(ABC):
         return f"{opening}, {', '.join(parts)}"
 
     def claims(self, sentence: str) -> dict[str, int]:
-        """Return what a sentence says: attribute -> level. Strange phrases say nothing."""
-        said = [part.strip() for part in sentence.lower().split(",")]
-        found: dict[str, int] = {}
+        """Return what a sentence states: attribute -> level. Unknown phrases state nothing."""
+        stated = [part.strip() for part in sentence.lower().split(",")]
+        levels: dict[str, int] = {}
         for attribute in self.attributes:
             for level, phrases in enumerate(attribute.phrases):
-                if any(part.removeprefix(attribute.before) in phrases for part in said):
-                    found[attribute.name] = level
-        return found
+                if any(part.removeprefix(attribute.before) in phrases for part in stated):
+                    levels[attribute.name] = level
+        return levels
 
     def place(self, name: str) -> int:
         """Return the column of an attribute."""

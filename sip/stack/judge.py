@@ -1,7 +1,7 @@
 """The card's judge of labels: a convolutional network of its own, used for nothing else.
 
-It learns from the same pool as the stack and has no part in it; that it sees other features than
-the stack's models is what makes it a judge.
+It is trained on the same pool as the stack, is no part of it, and has other features than the
+stack's models, so it can judge them.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""What a stack's models can do, measured one by one on images that none of them saw."""
+"""Quality of a stack's models, measured one by one on images that none of them saw."""
 
 import random
 from collections.abc import Sequence
@@ -30,18 +30,44 @@ def psnr(first: Tensor, second: Tensor) -> Tensor:
 
 
 def vae_quality(folder: Path, pool: Pool, device: str) -> Numbers:
-    """Return how well the autoencoder gives images back."""
+    """Return how well the autoencoder reconstructs images, next to PCA with as many numbers."""
     from diffusers import AutoencoderKL
 
     from sip.stack.vae import reconstructed
 
     model = AutoencoderKL.from_pretrained(folder / "diffusion" / "vae", dtype=torch.float32)
     model = model.eval().to(device)
-    found = []
+    errors = []
     for rows in torch.arange(len(pool)).split(BATCH):
         pixels = pool.pixels(rows)
-        found.append(psnr(reconstructed(model, pixels.to(device)).cpu(), pixels))
-    return {"reconstruction, PSNR in dB": round(torch.cat(found).mean().item(), 2)}
+        errors.append(psnr(reconstructed(model, pixels.to(device)).cpu(), pixels))
+    levels = len(model.config.block_out_channels)
+    bound = pca_psnr(
+        pool.pixels(torch.arange(len(pool))), 2 ** (levels - 1), model.config.latent_channels
+    )
+    return {
+        "reconstruction, PSNR in dB": round(torch.cat(errors).mean().item(), 2),
+        "PCA of patches to as many channels, PSNR in dB": round(bound, 2),
+    }
+
+
+def pca_psnr(pixels: Tensor, patch: int, channels: int) -> float:
+    """Return the mean PSNR, dB, of images whose patches are reduced by PCA and reconstructed.
+
+    The components are those of the very images: no linear code of this size does better.
+
+    Args:
+        pixels: (N, 3, S, S), in [-1, 1].
+        patch: Side of a patch, px.
+        channels: Components that are kept.
+    """
+    columns = F.unfold(pixels, patch, stride=patch).double()  # (N, 3 patch^2, patches)
+    patches = columns.transpose(1, 2).flatten(0, 1)
+    centred = patches - patches.mean(0)
+    basis = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -channels:]
+    kept = (centred @ basis @ basis.T + patches.mean(0)).view(len(pixels), -1, columns.shape[1])
+    restored = F.fold(kept.transpose(1, 2), pixels.shape[-2:], patch, stride=patch)
+    return psnr(restored.clamp(-1, 1).float(), pixels).mean().item()
 
 
 def claims_right(
@@ -50,7 +76,7 @@ def claims_right(
     """Return for all that sentences state: right; of ordinal attributes, right within one level.
 
     Args:
-        grammar: Whose attributes are looked for.
+        grammar: Of the sentences.
         texts: N sentences.
         levels: (N, A), int64, of their images.
 
@@ -60,11 +86,11 @@ def claims_right(
     """
     exact, near, whole = [], [], []
     for row, text in enumerate(texts):
-        said = grammar.claims(text)
-        whole.append(len(said) == 3)
+        claims = grammar.claims(text)
+        whole.append(len(claims) == 3)
         for attribute in grammar.attributes:
-            if attribute.name in said:
-                error = said[attribute.name] - int(levels[row, grammar.place(attribute.name)])
+            if attribute.name in claims:
+                error = claims[attribute.name] - int(levels[row, grammar.place(attribute.name)])
                 exact.append(error == 0)
                 if attribute.ordinal:
                     near.append(abs(error) <= 1)
@@ -72,7 +98,7 @@ def claims_right(
 
 
 def captioner_quality(folder: Path, pool: Pool, device: str) -> Numbers:
-    """Return how right captions are; one an image, by nucleus sampling."""
+    """Return the accuracy of captions; one an image, by nucleus sampling."""
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
     model = BlipForConditionalGeneration.from_pretrained(folder / "captioner", dtype=torch.float32)
@@ -89,18 +115,18 @@ def captioner_quality(folder: Path, pool: Pool, device: str) -> Numbers:
                 max_length=pool.texts.length - 2,
             )
         texts += processor.batch_decode(tokens, skip_special_tokens=True)
-    found: Numbers = {}
+    report: Numbers = {}
     if isinstance(pool.texts, Measured):
         exact, near, whole = claims_right(pool.texts.grammar, texts, pool.texts.levels)
-        found = {
+        report = {
             "captions with three attributes": share(whole),
             "attributes right": share(exact),
             "ordinal attributes right within one level": share(near),
         }
     if pool.texts.labels is not None and (named := _naming(texts, pool)):
-        found["captions that name a class"] = round(len(named) / len(texts), 4)
-        found["classes named right"] = share(named)
-    return found
+        report["captions that name a class"] = round(len(named) / len(texts), 4)
+        report["classes named right"] = share(named)
+    return report
 
 
 def _naming(texts: Sequence[str], pool: Pool) -> list[bool]:
@@ -129,46 +155,46 @@ class ScorerView:
     @torch.no_grad()
     def images(self, pixels: Tensor) -> Tensor:
         """Return (N, D), on the CPU, of images (N, 3, S, S), in [-1, 1]."""
-        found = [
+        vectors = [
             self.model.get_image_features(pixel_values=part.to(self.device)).pooler_output
             for part in pixels.split(BATCH)
         ]
-        return F.normalize(torch.cat(found).float(), dim=-1).cpu()
+        return F.normalize(torch.cat(vectors).float(), dim=-1).cpu()
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
         """Return (N, D), on the CPU."""
-        found = []
+        vectors = []
         for start in range(0, len(texts), BATCH):
             part = list(texts[start : start + BATCH])
             tokens = self.tokenizer(part, padding=True, truncation=True, return_tensors="pt")
-            found.append(self.model.get_text_features(**tokens.to(self.device)).pooler_output)
-        return F.normalize(torch.cat(found).float(), dim=-1).cpu()
+            vectors.append(self.model.get_text_features(**tokens.to(self.device)).pooler_output)
+        return F.normalize(torch.cat(vectors).float(), dim=-1).cpu()
 
 
 def scorer_quality(scorer: ScorerView, pool: Pool) -> Numbers:
     """Return zero-shot accuracy, and how often a true caption beats one with changed attributes."""
     images = scorer.images(pool.pixels(torch.arange(len(pool))))
-    found: Numbers = {}
+    report: Numbers = {}
     if pool.texts.labels is not None:
         named = [LABEL_PROMPT.format(label=name) for name in pool.texts.names]
         cosines = images @ scorer.texts(named).T
-        found["zero-shot accuracy"] = share(cosines.argmax(1) == pool.texts.labels)
+        report["zero-shot accuracy"] = share(cosines.argmax(1) == pool.texts.labels)
         own = cosines.gather(1, pool.texts.labels[:, None])[:, 0]
-        found["cosine with the own class's name, 5 % to 95 %"] = spread(own)
+        report["cosine with the own class's name, 5 % to 95 %"] = spread(own)
     if isinstance(pool.texts, Measured):
         rng, grammar, levels = random.Random(0), pool.texts.grammar, pool.texts.levels
         true = [grammar.caption(row, rng) for row in levels]
-        false = [grammar.caption(other, rng) for other in changed(grammar, levels, rng)]
+        false = [grammar.caption(row, rng) for row in changed(grammar, levels, rng)]
         of_true = (images * scorer.texts(true)).sum(1)
         of_false = (images * scorer.texts(false)).sum(1)
-        found["true caption above false caption"] = share(of_true > of_false)
-        found["cosine of true captions, 5 % to 95 %"] = spread(of_true)
-    return found
+        report["true caption above false caption"] = share(of_true > of_false)
+        report["cosine of true captions, 5 % to 95 %"] = spread(of_true)
+    return report
 
 
 def changed(grammar: Grammar, levels: Tensor, rng: random.Random) -> Tensor:
-    """Return levels (N, A) every one of which is another than before."""
+    """Return levels (N, A), each of which differs from the given one."""
     nums = torch.tensor([len(attribute.phrases) for attribute in grammar.attributes])
     steps = torch.tensor([[1 + rng.randrange(int(n) - 1) for n in nums] for _ in levels])
     return (levels + steps) % nums

@@ -13,7 +13,7 @@ BORDER = 0.125  # share of the side that the border is wide
 
 
 class Natural(Grammar):
-    """Six attributes; a caption begins with the class where it is known, and mostly names it."""
+    """Six attributes; a caption mostly names the class first, if it is known."""
 
     kind = "natural"
     named = 0.75

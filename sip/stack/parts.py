@@ -15,7 +15,7 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """What all parts of one stack are made from."""
+    """What all parts of a stack are trained on."""
 
     pool: Pool
     preset: Preset
@@ -115,5 +115,5 @@ MAKERS: dict[str, Callable[[Task], Report]] = {
     "judge": make_judge,
 }
 CHAINS = (("vae", "diffusion"), ("scorer", "captioner", "vit", "judge"))  # side by side on a CPU
-LABELLED = ("vit", "judge")  # made only where the pool's classes are known
+LABELLED = ("vit", "judge")  # trained only if the pool's classes are known
 NOT_OF_THE_STACK = ("judge",)

@@ -12,13 +12,13 @@ from sip.stack.texts import Texts
 
 @dataclass(frozen=True)
 class Pool:
-    """Images with what is said of them.
+    """Images with their texts.
 
     Attributes:
         images: (N, C, S, S), uint8; C is 1 (grey) or 3.
         texts: Of the N images.
         mirrored: Each image has a second row, its mirror image: rows N .. 2 N - 1.
-        shift: px that an image may be moved by, where a model asks for it; 0 for none.
+        shift: px that an image may be moved by, if a model asks for it; 0 for none.
     """
 
     images: Tensor
@@ -37,12 +37,12 @@ class Pool:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """The device of the images."""
         return self.images.device
 
     @property
     def num_classes(self) -> int:
-        """Number of classes; 0 where the pool is not labelled."""
+        """Number of classes; 0 if the pool is not labelled."""
         return len(self.texts.names)
 
     def sources(self, rows: Tensor) -> list[int]:
@@ -61,11 +61,11 @@ class Pool:
             rows: (B,), int64, on the CPU.
             shifted: Each is moved by up to this share of `shift`; random numbers are torch's.
         """
-        found = self.images[(rows % len(self.images)).to(self.device)]
+        levels = self.images[(rows % len(self.images)).to(self.device)]
         if self.mirrored:
             mirror = (rows >= len(self.images)).to(self.device).view(-1, 1, 1, 1)
-            found = torch.where(mirror, found.flip(-1), found)
-        pixels = found.expand(-1, 3, -1, -1).float() / 255 * 2 - 1
+            levels = torch.where(mirror, levels.flip(-1), levels)
+        pixels = levels.expand(-1, 3, -1, -1).float() / 255 * 2 - 1
         most = round(self.shift * shifted)
         return moved(pixels, torch.randint(2 * most + 1, (2, len(rows))), most) if most else pixels
 
@@ -86,7 +86,7 @@ def moved(pixels: Tensor, offsets: Tensor, most: int) -> Tensor:
 
     Args:
         pixels: (B, C, S, S).
-        offsets: (2, B), int64, in 0 .. 2 `most`; `most` is where an image stays in its place.
+        offsets: (2, B), int64, in 0 .. 2 `most`; `most` leaves an image in its place.
         most: px.
     """
     num, channels, side, _ = pixels.shape

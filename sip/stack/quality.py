@@ -1,6 +1,6 @@
 """The model card of a stack: `python -m sip.stack.quality profile=cifar10 num_samples=10000`.
 
-Measures the stack that `sip.stack.build` made with the same settings, on images that it did
+Measures the stack that `sip.stack.build` trained with the same settings, on images that it did
 not see, and writes README.md, quality.json and contact_sheet.png next to the models.
 """
 

@@ -1,4 +1,4 @@
-"""Samples while a stack learns: one PNG a part, redrawn every few minutes, from fixed originals."""
+"""Samples during training: one PNG a part, replaced every few minutes, of fixed originals."""
 
 import random
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The digits' pool: 900 scans of the part `pretrain`, each also mildly warped.
 
-So few images need more views than a mirror gives, and a mirrored digit is none.
+So few images need more views than a mirror image gives, and a mirrored digit is no digit.
 """
 
 import math
@@ -76,8 +76,8 @@ def scan_pool(
         labelled: Whether the digits are known.
         num: Scans at most, chosen by `seed`; None for all.
     """
-    found = [scan_images(part, size) for part in parts]
-    grey, labels = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+    parts_read = [scan_images(part, size) for part in parts]
+    grey, labels = (torch.cat(tensors) for tensors in zip(*parts_read, strict=True))
     generator = torch.Generator().manual_seed(seed)
     if num is not None and num < len(grey):
         rows = torch.randperm(len(grey), generator=generator)[:num].sort().values

@@ -76,7 +76,7 @@ def truth(meanings: Tensor, facts: Tensor) -> Tensor:
 def train_scorer(
     pool: Pool, preset: Preset, seed: int, work: Work
 ) -> tuple[CLIPModel, CLIPProcessor, dict]:
-    """Train the scorer on statements made again at every step."""
+    """Train the scorer on statements that are sampled again at every step."""
     torch.manual_seed(seed)
     texts = pool.texts
     tokenizer = clip_tokenizer(texts.vocabulary(), texts.length)
@@ -87,12 +87,12 @@ def train_scorer(
 
     def loss(rows: Tensor, rng: random.Random) -> Tensor:
         sources = pool.sources(rows)
-        said = [texts.statement(row, rng) for row in sources]
+        statements = [texts.statement(row, rng) for row in sources]
         model.logit_scale.data.clamp_(max=MAX_LOGIT_SCALE)
-        meanings = torch.tensor([meaning for _, meaning in said])
+        meanings = torch.tensor([meaning for _, meaning in statements])
         true = truth(meanings, texts.facts[sources]).to(work.device)
         tokens = tokenizer(
-            [text for text, _ in said], padding=True, truncation=True, return_tensors="pt"
+            [text for text, _ in statements], padding=True, truncation=True, return_tensors="pt"
         ).to(work.device)
         output = model(**tokens, pixel_values=pool.pixels(rows, SHIFTED))
         logits = output.logits_per_text.float()

@@ -1,6 +1,6 @@
 """How large the models of a stack are, and how long each learns: one preset a size.
 
-`DIGITS` is what the embedded profile was made with. `TINY` has its sizes, eight latent channels
+`DIGITS` is the preset of the embedded profile. `TINY` has its sizes, eight latent channels
 and finer patches, for natural images on two CPU cores; `SMALL` is for a GPU, 29 M parameters
 together. All numbers are ours; steps and batch sizes are chosen for the times in docs/own-stack.md.
 """
@@ -49,7 +49,7 @@ class Vae:
     """The autoencoder.
 
     Attributes:
-        widths: Channels, level by level; the last one is repeated where more levels are needed.
+        widths: Channels, level by level; the last one is repeated if more levels are needed.
         layers: Residual blocks a level.
         channels: Of the latents.
         side: Of the latents, whatever the size of the images.
@@ -185,5 +185,5 @@ def preset(size: str, strokes: bool) -> Preset:
         UserError: There is no such size.
     """
     if size not in PRESETS:
-        raise UserError(f"size: expected one of {', '.join(PRESETS)}, came {size!r}")
+        raise UserError(f"size: must be one of {', '.join(PRESETS)}, got {size!r}")
     return DIGITS if strokes and size == "tiny" else PRESETS[size]

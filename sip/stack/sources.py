@@ -55,8 +55,8 @@ def load(
     names = dataset.class_names if labelled else ()
     texts: Texts
     if captions is not None:
-        said = read_captions(captions, [sample.sample_id for sample in samples])
-        texts = Own(said, labels, names)
+        own = read_captions(captions, [sample.sample_id for sample in samples])
+        texts = Own(own, labels, names)
     else:
         values = Natural.measure_all(images)
         grammar = Natural.of_values(values)
@@ -78,12 +78,12 @@ def choose(
     seed: int,
     labelled: bool,
 ) -> Pool:
-    """Return images of some parts, for the card.
+    """Return images of the given parts, for the card.
 
     Args:
-        dataset: That the stack was made of.
+        dataset: That the stack was trained on.
         parts: Of it.
-        grammar: Of the stack; None where it learnt from own captions, which these may not have.
+        grammar: Of the stack; None if it was trained on own captions, which these may not have.
         size: Side of the images, px.
         num: Images at most, chosen by `seed`.
         seed: Of the choice.
@@ -97,7 +97,7 @@ def choose(
     samples = [sample for part in parts for sample in dataset.samples(part)]
     if not samples:
         raise UserError(
-            f"dataset: expected images in {' or '.join(parts)} to judge the stack on, came none; "
+            f"dataset: must have images in {' or '.join(parts)} to measure the stack on, got none; "
             "set dataset.val_fraction=0.1"
         )
     samples = random.Random(seed).sample(samples, min(num, len(samples)))
@@ -118,7 +118,7 @@ def read(samples: Sequence[Sample], size: int) -> Tensor:
         UserError: There is none, or one cannot be read.
     """
     if not samples:
-        raise UserError("dataset: expected images for the stack to learn from, came none")
+        raise UserError("dataset: must have images to train the stack on, got none")
     images = np.empty((len(samples), size, size, 3), np.uint8)
     with progress("pool", len(samples), "image", delay=2) as bar:
         for row, sample in enumerate(samples):
@@ -139,7 +139,7 @@ def grammar_of(values: dict[str, Any]) -> Grammar:
     known = GRAMMARS.get(values.get("kind", ""))
     if known is None or values["attributes"] != [a.name for a in known.attributes]:
         raise UserError(
-            f"grammar.json: expected one of {', '.join(GRAMMARS)} with its attributes, came "
-            f"{values.get('kind')!r}; make the stack again"
+            f"grammar.json: must be one of {', '.join(GRAMMARS)} with its attributes, got "
+            f"{values.get('kind')!r}; build the stack again"
         )
     return known(values["low"], values["high"])

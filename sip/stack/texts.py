@@ -1,7 +1,7 @@
-"""What is said of the images of a pool: measured attributes, or the user's own captions.
+"""Captions of a pool's images: measured attributes, or the user's own captions.
 
 One `Texts` knows the captions, the prompts and the scorer's statements of all images. The class
-name is in them only where the pool is labelled.
+name is in them only if the pool is labelled.
 """
 
 import random
@@ -17,7 +17,7 @@ from sip.core.errors import UserError
 from sip.stack.grammar import Grammar
 
 LABEL_PROMPT = "a photo of a {label}"  # as `conf/prompts/label_caption.yaml` has it
-SILENT = -1  # where a statement says nothing
+SILENT = -1  # of an attribute that a statement leaves out
 COLUMNS = ("sample_id", "caption")
 MAX_WORDS = 4000  # of own captions that are one token each; others are spelled
 
@@ -26,9 +26,9 @@ class Texts(ABC):
     """Captions of N images.
 
     Args:
-        labels: (N,), int64; None where the pool is not labelled.
-        names: The classes in words, by label; none where it is not labelled.
-        facts: (N, F), int64: what is true of each image, of which a statement says a part.
+        labels: (N,), int64; None if the pool is not labelled.
+        names: The classes in words, by label; empty if it is not labelled.
+        facts: (N, F), int64: what is true of each image, of which a statement gives a part.
 
     Attributes:
         length: Tokens that the text encoders read, start and end included.
@@ -47,7 +47,7 @@ class Texts(ABC):
 
     @abstractmethod
     def caption(self, row: int, rng: random.Random) -> tuple[str, list[int]]:
-        """Return a caption of one image and what it says: the facts, or `SILENT`."""
+        """Return a caption of one image and what it states: the facts, or `SILENT`."""
 
     @abstractmethod
     def words(self) -> list[str]:
@@ -63,25 +63,25 @@ class Texts(ABC):
 
         Without labels: caption 85 %, empty 15 %.
         """
-        said, _ = self.caption(row, rng)
+        caption, _ = self.caption(row, rng)
         if self.labels is None:
-            return rng.choices((said, ""), weights=(85, 15))[0]
+            return rng.choices((caption, ""), weights=(85, 15))[0]
         named = self.named(row)
-        kinds = (f"{named}, {said}", named, said, "")
+        kinds = (f"{named}, {caption}", named, caption, "")
         return rng.choices(kinds, weights=(55, 18, 12, 15))[0]
 
     def statement(self, row: int, rng: random.Random) -> tuple[str, list[int]]:
-        """Return a text for the scorer and what it says: label, caption (40 % each) or both."""
-        said, meaning = self.caption(row, rng)
+        """Return a text for the scorer and what it states: label, caption (40 % each) or both."""
+        caption, meaning = self.caption(row, rng)
         if self.labels is None:
-            return said, meaning
+            return caption, meaning
         named, label = self.named(row), int(self.labels[row])
         kind = rng.choices(("both", "label", "caption"), weights=(40, 20, 40))[0]
         if kind == "caption":
-            return said, meaning
+            return caption, meaning
         if kind == "label":
             return named, [label] + [SILENT] * (len(meaning) - 1)
-        return f"{named}, {said}", [label, *meaning[1:]]
+        return f"{named}, {caption}", [label, *meaning[1:]]
 
     def vocabulary(self) -> list[str]:
         """Return every word that captions and label prompts can hold, in lower case, sorted."""
@@ -106,14 +106,14 @@ class Measured(Texts):
         self.grammar, self.levels = grammar, levels
 
     def caption(self, row: int, rng: random.Random) -> tuple[str, list[int]]:
-        """Return a sentence, which mostly names the class where the grammar does so."""
+        """Return a sentence, which mostly names the class if the grammar does so."""
         name, label = None, SILENT
         if self.labels is not None and self.grammar.named and rng.random() < self.grammar.named:
             label = int(self.labels[row])
             name = self.names[label]
         text = self.grammar.caption(self.levels[row], rng, name)
-        said = self.grammar.claims(text)
-        return text, [label, *(said.get(a.name, SILENT) for a in self.grammar.attributes)]
+        claims = self.grammar.claims(text)
+        return text, [label, *(claims.get(a.name, SILENT) for a in self.grammar.attributes)]
 
     def words(self) -> list[str]:
         """Return the grammar's phrases."""
@@ -134,9 +134,9 @@ class Own(Texts):
     def __init__(
         self, captions: Sequence[Sequence[str]], labels: Tensor | None, names: Sequence[str]
     ) -> None:
-        self.captions = [tuple(said) for said in captions]
-        places = {said: place for place, said in enumerate(dict.fromkeys(self.captions))}
-        facts = torch.tensor([[places[said]] for said in self.captions])
+        self.captions = [tuple(of_image) for of_image in captions]
+        places = {texts: place for place, texts in enumerate(dict.fromkeys(self.captions))}
+        facts = torch.tensor([[places[texts]] for texts in self.captions])
         super().__init__(labels, names, facts)
 
     def caption(self, row: int, rng: random.Random) -> tuple[str, list[int]]:
@@ -145,10 +145,10 @@ class Own(Texts):
 
     def words(self) -> list[str]:
         """Return the commonest words of all captions."""
-        found = Counter(
-            word for said in self.captions for text in said for word in text.lower().split()
+        counts = Counter(
+            word for texts in self.captions for text in texts for word in text.lower().split()
         )
-        ranked = sorted(found, key=lambda word: (-found[word], word))
+        ranked = sorted(counts, key=lambda word: (-counts[word], word))
         return ranked[:MAX_WORDS]
 
 
@@ -162,22 +162,22 @@ def read_captions(path: str, sample_ids: Sequence[str]) -> list[list[str]]:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(
-            f"caption_file: expected a CSV file with the columns {', '.join(COLUMNS)}, came {path} "
+            f"caption_file: must be a CSV file with the columns {', '.join(COLUMNS)}, got {path} "
             f"({' '.join(str(error).split())[:200]})"
         ) from error
     if lacking := [column for column in COLUMNS if column not in table]:
         raise UserError(
-            f"caption_file: expected the columns {', '.join(COLUMNS)} in {path}, came "
+            f"caption_file: must have the columns {', '.join(COLUMNS)}, got {path} with "
             f"{', '.join(table.columns)}; it lacks {', '.join(lacking)}"
         )
-    said: dict[str, list[str]] = {}
+    captions: dict[str, list[str]] = {}
     for sample_id, caption in zip(*(table[column] for column in COLUMNS), strict=True):
         if text := " ".join(caption.split()):
-            said.setdefault(sample_id, []).append(text)
-    if without := [sample_id for sample_id in sample_ids if sample_id not in said]:
+            captions.setdefault(sample_id, []).append(text)
+    if without := [sample_id for sample_id in sample_ids if sample_id not in captions]:
         raise UserError(
-            f"caption_file: expected a caption for each of {len(sample_ids)} images of the pool "
-            f"in {path}, {len(without)} have none, first {without[0]}; add them, or leave "
+            f"caption_file: must have a caption for each of {len(sample_ids)} images of the pool, "
+            f"got {path} with none for {len(without)}, first {without[0]}; add them, or leave "
             "caption_file=null for measured ones"
         )
-    return [said[sample_id] for sample_id in sample_ids]
+    return [captions[sample_id] for sample_id in sample_ids]

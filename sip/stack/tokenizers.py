@@ -30,7 +30,7 @@ def digit_words() -> list[str]:
 def clip_tokenizer(words: Sequence[str] | None = None, length: int = CLIP_LENGTH) -> CLIPTokenizer:
     """Return a byte-level BPE in which every word is one token.
 
-    Words that it was not made of fall into single letters, so any prompt can be encoded.
+    Other words fall into single letters, so any prompt can be encoded.
 
     Args:
         words: In lower case; those of the digits' grammar if left out.
@@ -53,7 +53,7 @@ def clip_tokenizer(words: Sequence[str] | None = None, length: int = CLIP_LENGTH
 
 
 def merges_of(words: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the merges of byte-pair encoding that make one token of every word.
+    """Return the merges of byte-pair encoding after which every word is one token.
 
     The commonest pair is merged first, of equally common ones the first by name: a training
     that goes on elsewhere has the same tokens. (The package `tokenizers` leaves ties to chance.)

@@ -81,7 +81,7 @@ def encode(model: AutoencoderKL, pool: Pool, rows: Tensor, work: Work) -> tuple[
 def all_latents(model: AutoencoderKL, pool: Pool, work: Work) -> tuple[Tensor, Tensor]:
     """Return mean and deviation of a whole pool's latents, as `encode`.
 
-    On a CPU, where that takes minutes, they are kept on disk for a training that goes on.
+    On a CPU, which takes minutes, they are kept on disk for a resumed training.
     """
     if torch.device(work.device).type != "cpu":
         return encode(model, pool, torch.arange(len(pool)), work)

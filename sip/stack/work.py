@@ -57,7 +57,7 @@ class Work:
         return torch.autocast(kind, torch.bfloat16, enabled=self.bfloat16)
 
     def compiled(self, *modules: nn.Module) -> None:
-        """Compile modules in place, where that is asked for; the names of weights stay."""
+        """Compile modules in place if configured; the names of weights stay."""
         if self.compile:
             for module in modules:
                 module.compile()
@@ -83,11 +83,11 @@ def bfloat16(precision: str, device_name: str) -> bool:
         UserError: There is no such precision, or the GPU has no bfloat16.
     """
     if precision not in PRECISIONS:
-        raise UserError(f"precision: expected one of {', '.join(PRECISIONS)}, came {precision!r}")
+        raise UserError(f"precision: must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     is_gpu = torch.device(device_name).type == "cuda"
     able = is_gpu and torch.cuda.is_bf16_supported()
     if precision == "bfloat16" and is_gpu and not able:
-        raise UserError("precision=bfloat16: this GPU has none; set precision=float32")
+        raise UserError("precision: must be float32 on this GPU, got bfloat16: it has none")
     return able if precision == "auto" else precision == "bfloat16"
 
 
@@ -98,7 +98,7 @@ def compiles(choice: Any, device_name: str) -> bool:
         UserError: It is neither auto, true nor false.
     """
     if choice not in ("auto", True, False):
-        raise UserError(f"compile: expected auto, true or false, came {choice!r}")
+        raise UserError(f"compile: must be auto, true or false, got {choice!r}")
     return torch.device(device_name).type == "cuda" if choice == "auto" else bool(choice)
 
 
@@ -114,7 +114,7 @@ def work_of(config: Any, folder: Path) -> Work:
     for key in ("time_limit", "samples_every"):
         value = config[key]
         if value is not None and (type(value) not in (int, float) or value <= 0):
-            raise UserError(f"{key}: expected seconds above 0, or null, came {value!r}")
+            raise UserError(f"{key}: must be seconds > 0, or null, got {value!r}")
     values: Any = OmegaConf.to_container(config, resolve=True)
     return Work(
         folder=folder,

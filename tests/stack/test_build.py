@@ -1,7 +1,6 @@
-"""A whole build of one step a part: what is made, found, drawn from, and said of it."""
+"""A whole build of one step a part: what is trained, kept, generated with it, and measured."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,17 +17,19 @@ from transformers import AutoTokenizer
 from sip.config.build import build as instantiate
 from sip.core.errors import UserError
 from sip.jobs.generate import generate
-from sip.stack import build, diffusion, drawing, parts, quality
-from sip.stack import stack as stacks
+from sip.stack import build, chains, diffusion, generation, parts, quality
+from sip.stack import folder as stack_folder
 from sip.stack.card import num_samples
 from sip.stack.distances import feature_distances, inception_distances
-from sip.stack.measures import psnr
+from sip.stack.folder import reports_of
+from sip.stack.measures import pca_psnr, psnr
 from sip.stack.sizes import PRESETS, preset
-from sip.stack.stack import Stack, reports_of
+from sip.stack.stack import Stack
 from sip.stack.vae import LATENTS, all_latents, encode, vae
-from tests.commands import run_module
+from sip.weights.stacks import stack_remarks
 from tests.composing import composed
 from tests.stack.made_up import CLASSES, configuration, plain_work, write_parquet
+from tests.stack.made_up import image as made_up_image
 
 PARTS = {"vae", "diffusion", "scorer", "captioner", "vit", "judge"}
 SMALL_BATCHES = 4  # images a step, to be quick
@@ -59,9 +60,10 @@ def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
         narrow = replace(one.vae, widths=(8, 16, 24))
         quick = replace(one, training=training, vae=narrow, unet=replace(one.unet, widths=(28, 56)))
         monkeypatch.setitem(PRESETS, size, quick if size == "tiny" else one)
-    monkeypatch.setattr(drawing, "NUM_STEPS", 4)
-    monkeypatch.setattr(drawing, "NOISE_RATES", (0.5,))
-    monkeypatch.setattr(drawing, "GUIDANCE_SCALES", (1.0, 5.0))
+    monkeypatch.setattr(generation, "NUM_STEPS", 4)
+    monkeypatch.setattr(generation, "NOISE_RATES", (0.5,))
+    monkeypatch.setattr(generation, "GUIDANCE_SCALES", (1.0, 5.0))
+    monkeypatch.setattr(generation, "PROMPT_RATES", (0.5, 0.9))
     monkeypatch.setattr(diffusion, "SAMPLE_STEPS", 2)
 
 
@@ -113,7 +115,7 @@ def test_the_card_says_what_was_measured(made: tuple[DictConfig, Path]) -> None:
     assert "there is no FID and no KID" in card
     assert not any(word in str(measured) for word in ("FID", "KID"))
     assert measured["distribution"]["real images, of"] == "test"
-    assert measured["distribution"]["images drawn from noise"] == 4
+    assert measured["distribution"]["images generated from noise"] == 4
     for part, name in (
         ("autoencoder", "reconstruction, PSNR in dB"),
         ("scorer", "zero-shot accuracy"),
@@ -126,7 +128,7 @@ def test_the_card_says_what_was_measured(made: tuple[DictConfig, Path]) -> None:
     assert (folder / "contact_sheet.png").exists()
 
 
-def test_a_second_start_finds_everything(
+def test_a_second_start_trains_nothing(
     made: tuple[DictConfig, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, folder = made
@@ -165,29 +167,32 @@ def test_what_is_there_is_not_taken_for_another_stack(
 def test_a_refused_pool_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("sample_id,caption\nx,a thing\n")
     own = f"caption_file={tmp_path / 'own.csv'}"
-    with pytest.raises(UserError, match="caption_file: expected a caption for each of 64"):
+    with pytest.raises(UserError, match="caption_file: must have a caption for each of 64"):
         build.task(configuration(data, tmp_path / "stack", own))
     assert not (tmp_path / "stack").exists()
 
 
-def test_own_captions_are_given_on_the_command_line(tmp_path: Path) -> None:
+def test_own_captions_and_own_images_are_set_together() -> None:
     given = ["caption_file=own.csv", "profile=own", "dataset.root=nowhere"]
-    done = run_module("sip.stack.build", given, tmp_path / "said")
-    assert done.returncode == 1 and "dataset.root: must be a folder" in done.stderr
+    config = composed(*given, name="stack")
+    with pytest.raises(UserError, match=r"root: must be a folder"):
+        Stack(config).make()
 
 
-def test_the_next_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_command_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     given = ["profile=own", "profile.name=a b", "size=small", "image_size=64", "dataset.root=x"]
-    monkeypatch.setattr(stacks, "command_line", lambda: {"overrides": given})
+    monkeypatch.setattr(stack_folder, "command_line", lambda: {"overrides": given})
     config, digits = composed(*given, name="stack"), composed(name="stack")
-    assert stacks.training_command(config) == (
+    assert stack_folder.training_command(config) == (
         "python -m sip.train profile=own 'profile.name=a b' dataset.root=x profile.size=small "
         "profile.image_size=64 profile.generation_size=64 augmentation=sip"
     )
-    assert stacks.training_command(digits) is None
+    assert stack_folder.training_command(digits) is None
 
 
-def test_the_engine_draws_with_it(made: tuple[DictConfig, Path], data: Path, place: Path) -> None:
+def test_the_engine_generates_with_it(
+    made: tuple[DictConfig, Path], data: Path, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     paths = [f"paths.{name}={place / name}" for name in ("store", "runs", "data")]
     overrides = [
         "profile=cifar10", "dataset=cifar10_parquet", f"dataset.path={data}", "logger=csv",
@@ -196,12 +201,13 @@ def test_the_engine_draws_with_it(made: tuple[DictConfig, Path], data: Path, pla
     ]  # fmt: skip
     config = composed(*paths, *overrides)
     generate(config)
+    assert "models       stack models: a trial with scale=1e-05\n" in capfd.readouterr().err
     (file,) = (place / "runs").glob("generate-*/images.parquet")
     rows = pd.read_parquet(file)
-    drawn = rows[rows.kind == "generated"]
-    assert len(drawn) == 2 and set(drawn.status) == {"ok"}
-    assert set(drawn.class_name) == set(CLASSES)
-    with Image.open(place / "store" / drawn.file.iloc[0]) as image:
+    generated = rows[rows.kind == "generated"]
+    assert len(generated) == 2 and set(generated.status) == {"ok"}
+    assert set(generated.class_name) == set(CLASSES)
+    with Image.open(place / "store" / generated.file.iloc[0]) as image:
         assert image.size == (32, 32)
 
 
@@ -217,11 +223,45 @@ def test_an_unlabelled_stack_names_no_class(data: Path, tmp_path: Path) -> None:
     assert "stated attributes found" in card
 
 
+def test_without_a_card_nothing_is_measured(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "stack"
+    monkeypatch.setattr("sip.stack.card.measure", lambda *_: pytest.fail("it was measured"))
+    build.task(configuration(data, folder, "labels=false", "card=false"))
+    assert "done without a model card; python -m sip.stack.quality" in capfd.readouterr().err
+    assert not (folder / "README.md").exists() and (folder / "scorer").is_dir()
+    line = "stack stack: a trial with scale=1e-05; no model card: its quality is not measured"
+    assert stack_remarks([f"{folder}/scorer", f"{folder}/diffusion", "openai/clip"]) == [line]
+    (folder / "README.md").touch()
+    made_from = json.loads((folder / "stack.json").read_text())
+    (folder / "stack.json").write_text(json.dumps(made_from | {"scale": 1.0}))
+    assert stack_remarks([f"{folder}/scorer", "sip/miniature/scorer"]) == []
+
+
+def test_all_broken_files_are_named_at_once(tmp_path: Path) -> None:
+    for number in range(4):
+        for part in ("train", "val"):
+            file = tmp_path / "own" / part / CLASSES[number % 2] / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(made_up_image(number % 2, number))
+    for name in ("a.png", "b.png"):
+        (tmp_path / "own" / "train" / CLASSES[0] / name).write_bytes(b"broken")
+    given = ["dataset=image_folder", f"dataset.root={tmp_path / 'own'}", f"folder={tmp_path / 's'}"]
+    config = composed(*given, "scale=1.0e-5", "runtime.device=cpu", name="stack")
+    skipped = composed(*given, "dataset.broken=skip", name="stack")
+    line = r"got 2 of 10 that are not: (?=.*/a\.png )(?=.*/b\.png ).*dataset.broken=skip"
+    with pytest.raises(UserError, match=line):
+        Stack(config).make()
+    assert not (tmp_path / "s").exists()
+    assert len(Stack(skipped).pool().images) == 4
+
+
 def test_a_late_build_stops_and_goes_on(data: Path, tmp_path: Path, capfd: Any) -> None:
     config = configuration(data, tmp_path / "stack", "time_limit=1.0e-3", "labels=false")
     build.task(config)
-    assert re.search(r"missing: vae, diffusion, scorer, captioner, card; the same command goes on",
-                     capfd.readouterr().err)  # fmt: skip
+    line = "time limit reached; missing: vae, diffusion, scorer, captioner, card; the same command"
+    assert line in capfd.readouterr().err
     assert reports_of(tmp_path / "stack") == {}
 
 
@@ -231,7 +271,7 @@ def test_again_makes_a_part_again(
     folder = tmp_path / "stack"
     shutil.copytree(made[1], folder)
     assert Stack(configuration(data, folder, "again=[vae]")).missing() == ["vae", "diffusion"]
-    with pytest.raises(UserError, match=r"again: expected some of vae, .* or all, came unet"):
+    with pytest.raises(UserError, match=r"again: must be some of vae, .* or all, got unet"):
         Stack(configuration(data, folder, "again=[unet]")).missing()
     stack = Stack(configuration(data, folder, "again=judge"))
     old = (folder / "judge.safetensors").stat().st_mtime_ns
@@ -243,8 +283,8 @@ def test_again_makes_a_part_again(
 def test_two_chains_side_by_side_come_to_the_same_weights(
     made: tuple[DictConfig, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stacks, "threads", lambda: 2)
-    monkeypatch.setattr(stacks, "START", "fork")  # which has imported everything
+    monkeypatch.setattr(chains, "threads", lambda: 2)
+    monkeypatch.setattr(chains, "START", "fork")  # which has imported everything
     stack = Stack(configuration(data, tmp_path / "stack"))
     assert stack.make() == []
     files = [file.relative_to(made[1]) for file in made[1].rglob("*.safetensors")]
@@ -260,8 +300,8 @@ def test_a_chain_that_fails_is_named_and_the_other_one_ends(
     def broken(task: parts.Task) -> dict:
         raise UserError("no luck")
 
-    monkeypatch.setattr(stacks, "threads", lambda: 2)
-    monkeypatch.setattr(stacks, "START", "fork")
+    monkeypatch.setattr(chains, "threads", lambda: 2)
+    monkeypatch.setattr(chains, "START", "fork")
     monkeypatch.setitem(parts.MAKERS, "captioner", broken)
     stack = Stack(configuration(data, tmp_path / "stack", "labels=false"))
     with pytest.raises(UserError, match="^scorer: the process failed, see above; the same command"):
@@ -270,24 +310,25 @@ def test_a_chain_that_fails_is_named_and_the_other_one_ends(
 
 
 def test_quality_asks_for_a_whole_stack(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="card: expected a whole stack in .*, missing: vae, diff"):
+    with pytest.raises(UserError, match="card: must be of a whole stack, got .* without vae, diff"):
         quality.task(configuration(data, tmp_path / "nothing"))
     assert (num_samples("auto", "cpu"), num_samples("auto", "cuda")) == (1000, 10000)
-    with pytest.raises(UserError, match="num_samples: expected auto, or 2 or more, came 1"):
+    assert (num_samples("auto", "cpu", 0.005), num_samples("auto", "cuda", 0.5)) == (50, 5000)
+    with pytest.raises(UserError, match="num_samples: must be auto, or a whole number >= 2, got 1"):
         num_samples(1, "cpu")
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("size=huge", "size: expected one of tiny, small, came 'huge'"),
-        ("image_size=48", "image_size: expected 32 or 64, came 48"),
-        ("labels=auto", "labels: expected true or false, came 'auto'"),
-        ("scale=0", "scale: expected a number above 0, came 0"),
-        ("time_limit=-1", "time_limit: expected seconds above 0, or null, came -1"),
+        ("size=huge", "size: must be one of tiny, small, got 'huge'"),
+        ("image_size=48", "image_size: must be 32 or 64, got 48"),
+        ("labels=auto", "labels: must be true or false, got 'auto'"),
+        ("scale=0", "scale: must be a number > 0, got 0"),
+        ("time_limit=-1", "time_limit: must be seconds > 0, or null, got -1"),
     ],
 )
-def test_wrong_values_are_said_before_any_work(
+def test_wrong_values_are_refused_before_any_work(
     data: Path, tmp_path: Path, override: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -322,6 +363,19 @@ def test_latents_are_encoded_once_and_again_for_another_autoencoder(
     assert calls and not torch.equal(other[0], first[0])
 
 
+def test_pca_is_that_of_sklearn() -> None:
+    from sklearn.decomposition import PCA
+
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(6, 3, 8, 8, generator=generator) * 2 - 1
+    patches = pixels.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).reshape(-1, 48)
+    model = PCA(5).fit(patches.numpy())
+    restored = torch.from_numpy(model.inverse_transform(model.transform(patches.numpy())))
+    errors = ((restored.clamp(-1, 1) - patches) / 2).pow(2).view(6, -1).mean(1)
+    expected = (-10 * errors.log10()).mean().item()
+    assert pca_psnr(pixels, 4, 5) == pytest.approx(expected, abs=1e-3)
+
+
 def test_psnr_is_that_of_torchmetrics() -> None:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -335,7 +389,7 @@ def test_psnr_is_that_of_torchmetrics() -> None:
 
 
 class Flat(torch.nn.Module):
-    """A network in Inception's place: 6 numbers an image."""
+    """A network in place of Inception: 6 numbers an image."""
 
     num_features = 6
 
@@ -347,11 +401,13 @@ class Flat(torch.nn.Module):
 def test_distances_agree_with_torchmetrics() -> None:
     pytest.importorskip("torchmetrics")
     generator = torch.Generator().manual_seed(0)
-    real, drawn = (torch.rand(64, 3, 8, 8, generator=generator) * 2 - 1 for _ in range(2))
-    found = inception_distances(real, drawn * 0.5, "cpu", Flat())
-    features = [Flat()((images + 1) / 2).double() for images in (real, drawn * 0.5)]
+    real, fake = (torch.rand(64, 3, 8, 8, generator=generator) * 2 - 1 for _ in range(2))
+    distances = inception_distances(real, fake * 0.5, "cpu", Flat())
+    features = [Flat()((images + 1) / 2).double() for images in (real, fake * 0.5)]
     ours = feature_distances({"toy": features[0]}, {"toy": features[1]})
-    assert found["FID"] == pytest.approx(ours["Frechet distance of the toy's features"], abs=0.006)
+    assert distances["FID"] == pytest.approx(
+        ours["Frechet distance of the toy's features"], abs=0.006
+    )
 
 
 def test_the_digits_stack_is_as_it_was() -> None:

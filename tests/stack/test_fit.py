@@ -110,7 +110,7 @@ def test_a_signal_stops_it_after_a_checkpoint(whole: tuple, tmp_path: Path) -> N
 def test_the_checkpoint_stays_until_the_part_is_saved(tmp_path: Path) -> None:
     trained(tmp_path, save_every=0.0)
     assert (tmp_path / "toy.ckpt").exists()
-    assert trained(tmp_path)[2] == 1  # only what came after the last checkpoint
+    assert trained(tmp_path)[2] == 1  # only the step after the last checkpoint
     forget("toy", plain_work(tmp_path))
     assert not (tmp_path / "toy.ckpt").exists()
 
@@ -118,7 +118,7 @@ def test_the_checkpoint_stays_until_the_part_is_saved(tmp_path: Path) -> None:
 def test_another_number_of_steps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         trained(tmp_path, kill_at=5, action=kill, save_every=0.0)
-    with pytest.raises(UserError, match=r"way to 50 steps, came one to 60; .* again=\[toy\]"):
+    with pytest.raises(UserError, match=r"way to 50 steps, got one to 60; .* again=\[toy\]"):
         trained(tmp_path, steps=50)
 
 
@@ -128,7 +128,9 @@ def test_a_loss_that_is_not_finite_stops_it(tmp_path: Path) -> None:
     def loss(rows: Tensor, rng: random.Random) -> Tensor:
         return model(TARGETS[rows]).mean() * float("nan")
 
-    with pytest.raises(UserError, match="toy: the loss is not finite after step 25; make it again"):
+    with pytest.raises(
+        UserError, match="toy: the loss is not finite after step 25; train it again"
+    ):
         fit("toy", model, loss, 10, training=TRAINING, seed=0, work=plain_work(tmp_path))
 
 
@@ -137,7 +139,7 @@ def test_one_step_already_moves_the_averaged_weights(tmp_path: Path) -> None:
     assert not torch.equal(weights["0.weight"], network().state_dict()["0.weight"])
 
 
-def test_the_average_is_what_samples_are_drawn_of(tmp_path: Path) -> None:
+def test_samples_are_of_the_average(tmp_path: Path) -> None:
     model, seen = network(), []
 
     def loss(rows: Tensor, rng: random.Random) -> Tensor:
@@ -191,7 +193,7 @@ def test_precision_and_compile_by_device() -> None:
     assert not bfloat16("auto", "cpu") and bfloat16("bfloat16", "cpu")
     assert not compiles("auto", "cpu") and compiles(True, "cpu") and not compiles(False, "cuda")
     assert compiles("auto", "cuda")
-    with pytest.raises(UserError, match="precision: expected one of auto, float32, bfloat16, came"):
+    with pytest.raises(UserError, match="precision: must be one of auto, float32, bfloat16, got"):
         bfloat16("fp8", "cpu")
-    with pytest.raises(UserError, match="compile: expected auto, true or false, came 'yes'"):
+    with pytest.raises(UserError, match="compile: must be auto, true or false, got 'yes'"):
         compiles("yes", "cpu")

@@ -125,10 +125,10 @@ def test_captions_say_what_was_measured(images: torch.Tensor) -> None:
 def test_without_labels_no_class_is_named(images: torch.Tensor) -> None:
     grammar, rng = Natural.of(images), random.Random(0)
     texts = Measured(grammar, grammar.describe(images), None, CIFAR10)
-    said = [f(row, rng) for row in range(60) for f in (texts.prompt, texts.statement)]
+    written = [f(row, rng) for row in range(60) for f in (texts.prompt, texts.statement)]
     assert not set(CIFAR10) & set(texts.vocabulary())
-    assert not any(name in str(text) for name in CIFAR10 for text in said)
-    assert all(meaning[0] == -1 for _, meaning in said[1::2])
+    assert not any(name in str(text) for name in CIFAR10 for text in written)
+    assert all(meaning[0] == -1 for _, meaning in written[1::2])
 
 
 @pytest.mark.parametrize("grammar", [Natural, Strokes])
@@ -170,8 +170,8 @@ def test_every_word_is_one_token_and_sentences_fit(images: torch.Tensor) -> None
     clip, bert = (make(texts.vocabulary()) for make in (clip_tokenizer, bert_tokenizer))
     for word in texts.vocabulary():
         assert len(clip(word).input_ids) == 3, word
-    said = [texts.statement(row, rng)[0] for row in range(60) for _ in range(20)]
-    assert max(len(clip(text).input_ids) for text in said) <= CLIP_LENGTH
-    assert all(bert.unk_token_id not in bert(text).input_ids for text in said)
-    text = said[0].lower()
+    written = [texts.statement(row, rng)[0] for row in range(60) for _ in range(20)]
+    assert max(len(clip(text).input_ids) for text in written) <= CLIP_LENGTH
+    assert all(bert.unk_token_id not in bert(text).input_ids for text in written)
+    text = written[0].lower()
     assert clip.decode(clip(text).input_ids, skip_special_tokens=True).replace(" ,", ",") == text

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.jobs.train_job import TrainJob
-from sip.stack.stack import folder_of
+from sip.stack.folder import folder_of
 from sip.weights.source import require
 from tests.composing import composed
 from tests.stack.made_up import CONF, write_parquet
@@ -100,4 +100,9 @@ def test_help_answers_without_heavy_imports(module: str) -> None:
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "sip.stack.build" in done.stdout and "cifar10" in done.stdout
+    keys = OmegaConf.load(CONF / "stack.yaml").keys() - {"defaults", "paths"}
+    listed = dict(re.findall(r"^(\w+): .*?  # (.+)$", done.stdout, re.MULTILINE))
+    assert keys == listed.keys() and all(len(meaning) > 5 for meaning in listed.values())
+    groups = re.findall(r"^([\w/]+): [\w, ]+$", done.stdout, re.MULTILINE)
+    assert groups == ["dataset", "logger", "profile", "runtime"]
     assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)

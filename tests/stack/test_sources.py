@@ -58,7 +58,7 @@ def test_without_a_part_pretrain_it_is_train(data: Path, tmp_path: Path) -> None
     assert held_out(dataset) == ("val",)
     chosen = choose(dataset, held_out(dataset), None, 32, 10, 0, labelled=True)
     assert len(chosen) == 10
-    with pytest.raises(UserError, match=r"expected images in val .* dataset.val_fraction=0.1"):
+    with pytest.raises(UserError, match=r"must have images in val .* dataset.val_fraction=0.1"):
         empty = build(configuration(data, tmp_path, "dataset.val_fraction=0").dataset)
         choose(empty, ("val",), None, 32, 10, 0, labelled=True)
 
@@ -96,7 +96,7 @@ def write_captions(path: Path, dataset: HuggingFace, text: Callable[[int], str])
     return str(path)
 
 
-def test_own_captions_are_what_is_said(dataset: HuggingFace, tmp_path: Path) -> None:
+def test_own_captions_are_used_as_they_are(dataset: HuggingFace, tmp_path: Path) -> None:
     path = write_captions(tmp_path / "own.csv", dataset, lambda n: f"Thing {n % 3}, zygomorphic")
     pool = read(dataset, captions=path)
     assert isinstance(pool.texts, Own)
@@ -109,10 +109,10 @@ def test_own_captions_are_what_is_said(dataset: HuggingFace, tmp_path: Path) -> 
 
 def test_missing_captions_are_named(dataset: HuggingFace, tmp_path: Path) -> None:
     path = write_captions(tmp_path / "own.csv", dataset, lambda n: "" if n == 5 else "a thing")
-    with pytest.raises(UserError, match=r"64 images .* 1 have none, first set/train/\d+; add"):
+    with pytest.raises(UserError, match=r"64 images .* with none for 1, first set/train/\d+; add"):
         read(dataset, captions=path)
     (tmp_path / "bad.csv").write_text("id,text\n1,2\n")
-    with pytest.raises(UserError, match="expected the columns sample_id, caption"):
+    with pytest.raises(UserError, match="must have the columns sample_id, caption"):
         read_captions(str(tmp_path / "bad.csv"), [])
-    with pytest.raises(UserError, match=r"caption_file: expected a CSV file .*nowhere.csv"):
+    with pytest.raises(UserError, match=r"caption_file: must be a CSV file .*nowhere.csv"):
         read_captions(str(tmp_path / "nowhere.csv"), [])

@@ -33,8 +33,8 @@ def stroke(start: tuple[int, int], end: tuple[int, int], width: int) -> torch.Te
     return torch.tensor(np.asarray(image.filter(ImageFilter.BoxBlur(1)))).float() / 255
 
 
-def values(*drawn: torch.Tensor) -> dict[str, list[float]]:
-    measured = Strokes.measure(torch.stack(drawn).unsqueeze(1).expand(-1, 3, -1, -1))
+def values(*images: torch.Tensor) -> dict[str, list[float]]:
+    measured = Strokes.measure(torch.stack(images).unsqueeze(1).expand(-1, 3, -1, -1))
     return {name: measured[:, n].tolist() for n, name in enumerate(NAMES)}
 
 
@@ -69,10 +69,10 @@ def test_captions_say_what_was_measured_and_never_the_digit(held_out: Pool) -> N
     rng = random.Random(0)
     for row, levels in enumerate(levels_of(held_out)[:100]):
         text, meaning = held_out.texts.caption(row, rng)
-        said = Strokes((), ()).claims(text)
-        assert len(said) == 3
-        assert all(int(levels[NAMES.index(name)]) == level for name, level in said.items())
-        assert meaning[0] == -1 and sorted(m for m in meaning if m != -1) == sorted(said.values())
+        claims = Strokes((), ()).claims(text)
+        assert len(claims) == 3
+        assert all(int(levels[NAMES.index(name)]) == level for name, level in claims.items())
+        assert meaning[0] == -1 and sorted(m for m in meaning if m != -1) == sorted(claims.values())
         assert not set(CLASS_NAMES) & set(text.replace(",", "").split())
 
 
