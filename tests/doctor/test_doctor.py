@@ -251,5 +251,5 @@ def test_help_answers_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "sip.doctor", "--help"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.startswith("SIP: what this machine has")
+    assert done.returncode == 0 and done.stdout.startswith("SIP: list what a configuration needs")
     assert "| torch" not in done.stderr and "profile: cifar10, embedded, own, paper" in done.stdout

@@ -43,17 +43,14 @@ def test_it_composes_with_each_source(tmp_path: Path, backbone: str, source: str
 
 def test_without_its_models_it_names_the_command(tmp_path: Path) -> None:
     config = composed("profile=cifar10", f"profile.stack={tmp_path}/models/cifar10-small")
-    with pytest.raises(
-        UserError, match=r"make the stack with: python -m sip.stack.build profile=cifar10 size"
-    ) as error:
+    with pytest.raises(UserError, match="-> python -m sip.stack.build profile=cifar10 size=small"):
         require(config.profile.diffusion.model, None)
-    assert "size=small" in str(error.value) and "\n" not in str(error.value)
     assert config.backbone.stem == "3x3_s1"
     tiny = composed("profile=cifar10", "backbone=vit").backbone.weights
     assert tiny == "models/cifar10-tiny/vit"
     with pytest.raises(UserError, match="size=tiny"):
         require(tiny, None)
-    own = r"profile=own profile\.name=flowers dataset\.root=FOLDER size=small, or"
+    own = r"profile=own profile\.name=flowers dataset\.root=FOLDER size=small"
     with pytest.raises(UserError, match=own):
         require("models/flowers-small/vit", None)
 
@@ -103,6 +100,6 @@ def test_help_answers_without_heavy_imports(module: str) -> None:
     keys = OmegaConf.load(CONF / "stack.yaml").keys() - {"defaults", "paths"}
     listed = dict(re.findall(r"^(\w+): .*?  # (.+)$", done.stdout, re.MULTILINE))
     assert keys == listed.keys() and all(len(meaning) > 5 for meaning in listed.values())
-    groups = re.findall(r"^([\w/]+): [\w, ]+$", done.stdout, re.MULTILINE)
+    groups = re.findall(r"^([a-z/]+): [\w, ]+$", done.stdout, re.MULTILINE)
     assert groups == ["dataset", "logger", "profile", "runtime"]
     assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
