@@ -195,7 +195,9 @@ class Generation:
         """Measure the kept ones, without a reference: only the training part was read."""
         chosen = list(self.offline.images(spread(kept, MAX_IMAGES), captions))
         class_names = self.dataset.class_names
-        quality = measure(self.config, self.offline, chosen, [], class_names, self.stages)
+        quality = measure(
+            self.config, self.offline, chosen, [], class_names, self.stages, self.folder
+        )
         quality.write(self.folder)
         return quality
 

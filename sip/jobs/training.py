@@ -104,7 +104,9 @@ def _run(job: TrainJob) -> TrainingSummary:
     if progress.is_first:
         if job.offline:
             classes = job.dataset.class_names
-            quality = measure(job.config, job.offline, sifted.kept, splits["val"], classes, stages)
+            quality = measure(
+                job.config, job.offline, sifted.kept, splits["val"], classes, stages, job.folder
+            )
         loggers = _open(job, splits, sifted)
         quality.write(job.folder)
     with stages.stage("classifier") as row:

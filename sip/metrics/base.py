@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -97,3 +97,6 @@ class Metric(Protocol):
 
     def measure(self, images: EmbeddedSet) -> list[MetricRow]:
         """Return its rows; those that this set is too small for are left out."""
+
+    def recipe(self) -> dict[str, Any]:
+        """Return everything that can change the numbers."""

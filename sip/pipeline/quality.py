@@ -3,8 +3,9 @@
 Rows go into the summary; `quality.parquet` in the run's folder says the same image by image.
 """
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from omegaconf import DictConfig
 
 from sip.config.build import build
 from sip.core.errors import UserError
+from sip.core.files import atomic_file
+from sip.core.hashing import digest
 from sip.core.interrupt import raise_if_stopped
 from sip.core.progress import say
 from sip.core.spread import spread
@@ -28,6 +31,7 @@ from sip.scores.base import EmbeddingRow, ToEmbed
 from sip.store.fill import cut
 
 LABEL_TEXT = "a photo of a {label}"  # the prompt of the paper without its caption
+FILE, METADATA = "quality.parquet", b"sip"
 MAX_IMAGES = 10_000  # of the generated set and of the reference that are embedded; n says how many
 BATCH = 64  # images on the device at a time
 
@@ -40,10 +44,12 @@ class Quality:
         rows: The numbers; none if nothing could be measured.
         images: Columns of `quality.parquet`: "id" of the generated image, "label_similarity",
             "caption_similarity" and "original_distance" (1 - cosine), "zero_shot" (a class name).
+        key: Of all that the numbers depend on; a file with the same key is not measured again.
     """
 
     rows: list[MetricRow]
     images: dict[str, list[Any]]
+    key: str = ""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -56,7 +62,25 @@ class Quality:
         import pyarrow.parquet as pq
 
         if self.images:
-            pq.write_table(pa.table(self.images), folder / "quality.parquet")
+            known = {"key": self.key, "rows": [asdict(row) for row in self.rows]}
+            table = pa.table(self.images).replace_schema_metadata({METADATA: json.dumps(known)})
+            with atomic_file(folder / FILE) as file:
+                pq.write_table(table, file)
+
+    @classmethod
+    def read(cls, folder: Path, key: str) -> "Quality | None":
+        """Return what an earlier run of the same folder measured; None if that was another set."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(folder / FILE)
+            known = json.loads(table.schema.metadata[METADATA])
+            if known["key"] != key:
+                return None
+            return cls([MetricRow(**row) for row in known["rows"]], table.to_pydict(), key)
+        except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+            return None
 
 
 NOTHING = Quality([], {})
@@ -69,6 +93,7 @@ def measure(
     reference: Sequence[Sample],
     class_names: Sequence[str],
     stages: StageLog,
+    folder: Path,
 ) -> Quality:
     """Measure what `config.metrics` chooses; a stage of its own.
 
@@ -82,6 +107,7 @@ def measure(
         reference: Real images that nothing was generated from, of one split; may be empty.
         class_names: By label.
         stages: Where the time is noted.
+        folder: Of the run; what it holds of the same set is not measured again.
     """
     metrics: list[Metric] = [build(node) for node in config.metrics.values()]
     if not metrics or not images:
@@ -96,6 +122,13 @@ def measure(
         return NOTHING
     with stages.stage("metrics") as row:
         chosen = spread(images, MAX_IMAGES)
+        shown = [(p.row.file_sha256, p.prompt.caption, p.prompt.label) for p in chosen]
+        sets = [*shown, *(sample.sha256 for sample in spread(reference, MAX_IMAGES))]
+        how = [metric.recipe() for metric in metrics]
+        key = digest(how, offline.embedder.recipe(), list(class_names), sets)
+        if (known := Quality.read(folder, key)) is not None:
+            row["found"] = len(known.rows)
+            return known
         embedded = embed(offline.models, chosen, spread(reference, MAX_IMAGES), class_names)
         offline.models.drop("embeddings")
         if embedded is None:
@@ -103,6 +136,7 @@ def measure(
         found = Quality(
             [number for metric in metrics for number in metric.measure(embedded.vectors)],
             per_image(embedded, class_names),
+            key,
         )
         row["made"] = len(found.rows)
     return found

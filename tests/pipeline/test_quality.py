@@ -100,7 +100,7 @@ def test_a_run_gets_rows_and_a_file(
     stages = StageLog()
     config = OmegaConf.create({"metrics": METRICS})
     some = stored_images(samples)
-    found = measure(config, offline, some, samples, CLASS_NAMES, stages)
+    found = measure(config, offline, some, samples, CLASS_NAMES, stages, tmp_path)
     assert set(found.metrics) >= {"generated/consistency_label", "generated/frechet"}
     assert found.metrics["generated/frechet"] == pytest.approx(0, abs=1e-4)
     assert found.metrics["generated/coverage"] == 1
@@ -109,6 +109,15 @@ def test_a_run_gets_rows_and_a_file(
     found.write(tmp_path)
     rows = pq.read_table(tmp_path / "quality.parquet").to_pylist()
     assert [row["id"] for row in rows] == [image.prompt.image_id for image in some]
+    again = measure(config, offline, some, samples, CLASS_NAMES, stages, tmp_path)
+    assert again == found and (stages.rows[1]["found"], stages.rows[1]["made"]) == (9, 0)
+    for changed in (
+        (OmegaConf.create({"metrics": dict(list(METRICS.items())[:1])}), some, samples),
+        (config, some[:19], samples),
+        (config, some, samples[:19]),
+    ):
+        measure(changed[0], offline, *changed[1:], CLASS_NAMES, stages, tmp_path)
+        assert stages.rows[-1]["found"] == 0 and stages.rows[-1]["made"] > 0
 
 
 def test_a_scorer_without_weights_costs_the_measures_alone(
@@ -116,8 +125,11 @@ def test_a_scorer_without_weights_costs_the_measures_alone(
 ) -> None:
     config = OmegaConf.create({"metrics": METRICS})
     offline = Offline(configuration(tmp_path, f"scores.model={tmp_path / 'nowhere'}"))
-    found = measure(config, offline, stored_images(samples), [], CLASS_NAMES, StageLog())
+    found = measure(config, offline, stored_images(samples), [], CLASS_NAMES, StageLog(), tmp_path)
     assert found is NOTHING and found.metrics == {} and found.rows == []
     assert "the generated set is not measured" in capfd.readouterr().err
     nothing = OmegaConf.create({"metrics": {}})
-    assert measure(nothing, offline, stored_images(samples), [], CLASS_NAMES, StageLog()) is found
+    assert (
+        measure(nothing, offline, stored_images(samples), [], CLASS_NAMES, StageLog(), tmp_path)
+        is found
+    )
