@@ -23,7 +23,7 @@ def read_table(path: Path) -> dict[int, str]:
     """
     rows = (
         line.split(maxsplit=1)
-        for line in path.read_text(encoding="utf-8").splitlines()
+        for line in path.read_text(encoding="utf-8-sig").splitlines()
         if line.strip()
     )
     return {int(number): text.strip() for number, text in rows}

@@ -13,13 +13,21 @@ from typing import Any
 from sip.core.component import component, ignored, known_by
 from sip.core.errors import UserError
 from sip.core.ranges import Seed
+from sip.core.text import reason_of
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, ImageFile, from_bytes, from_file
-from sip.dataset.labels import PromptNames, prompt_words
+from sip.dataset.labels import PromptNames, is_missing, prompt_words, sorted_classes, text_of
 from sip.dataset.reader import Listing, PretrainReader
 from sip.dataset.subsets import HeldOut, make_parts
 
 SAVED = ("dataset_dict.json", "dataset_info.json")  # what `save_to_disk` leaves
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the first cause of an error: `datasets` wraps what went wrong."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
 
 
 def open_row(table: Any, index: int, column: str, folder: Path) -> ImageFile:
@@ -39,23 +47,27 @@ def open_row(table: Any, index: int, column: str, folder: Path) -> ImageFile:
     return from_file(Path(value["path"]))
 
 
-def label_names(table: Any, column: str) -> list[str]:
-    """Return the classes: of a `ClassLabel`, or the column's values, sorted.
+def labels_of(table: Any, column: str, part: str) -> list[str]:
+    """Return the label of each row as text: of a `ClassLabel` its name.
 
     Raises:
-        UserError: The values cannot be told apart and sorted, or one is missing.
+        UserError: A row has none, or a value that is no text and no whole number.
     """
     names = getattr(table.features[column], "names", None)
-    if names is not None:
-        return list(names)
-    try:
-        values = set(table[column])
-        if None in values:
-            raise TypeError("a row has none")
-        return [str(value) for value in sorted(values)]
-    except TypeError as error:  # lists, or a text among numbers
+    values = list(table[column])
+    if names is not None:  # -1 and null stand for no label
+        values = [names[v] if v is not None and 0 <= v < len(names) else None for v in values]
+    if lacking := [row for row, value in enumerate(values) if is_missing(value)]:
         raise UserError(
-            f"dataset.label_column: must be a column of numbers or of texts, got {column!r} "
+            f"dataset.label_column: each row must have a label, got none in {len(lacking):,} of "
+            f"{len(values):,} rows of {part}, first {lacking[0]}; remove them, or set "
+            f"dataset.splits.{part}=null if the part has no labels"
+        )
+    try:
+        return [text_of(value) for value in values]
+    except ValueError as error:  # lists, or numbers that are not whole
+        raise UserError(
+            f"dataset.label_column: must be a column of texts or whole numbers, got {column!r} "
             f"({error}); name another column, or remove such rows"
         ) from error
 
@@ -112,8 +124,12 @@ class HuggingFace(PretrainReader):
             raise UserError(
                 "dataset.splits.train: must be a split of the source, got null; name one"
             )
-        names = label_names(tables["train"], self.label_column)
-        entries = {part: self._entries(part, table, names) for part, table in tables.items()}
+        labels = {part: labels_of(rows, self.label_column, part) for part, rows in tables.items()}
+        named = getattr(tables["train"].features[self.label_column], "names", None)
+        names = list(named or sorted_classes(labels["train"]))
+        entries = {
+            part: self._entries(part, table, labels[part], names) for part, table in tables.items()
+        }
         make_parts(
             entries, self.test_fraction, self.val_fraction, self.split_seed, self.pretrain_fraction
         )
@@ -128,6 +144,17 @@ class HuggingFace(PretrainReader):
                 "dataset=huggingface needs the package datasets, which is not installed; "
                 "pip install 'sip-augmentation[datasets]'"
             ) from error
+        if not hasattr(datasets, "load_dataset"):
+            raise UserError(
+                f"dataset=huggingface needs the package datasets, got {datasets.__file__} of the "
+                "same name; rename that, or start in another folder"
+            )
+        if Path(self.path).is_dir() and (signs := sorted(set(self.path) & set("[]*?"))):
+            raise UserError(
+                "dataset.path: must have none of [ ] * ? in it, which datasets reads as a "
+                f"pattern (square brackets too), got {' '.join(signs)} in {self.path!r}; rename "
+                "the folder, or make a link to it"
+            )
         try:
             if any(Path(self.path, name).is_file() for name in SAVED):
                 source = datasets.load_from_disk(self.path)
@@ -136,7 +163,7 @@ class HuggingFace(PretrainReader):
         except Exception as error:  # of a damaged file `datasets` raises errors of many kinds
             raise UserError(
                 f"dataset.path: must be a data set of the hub or a local folder, got "
-                f"{self.path!r} ({' '.join(str(error).split())[:200]}); give the folder of a "
+                f"{self.path!r} ({reason_of(_cause(error))[:200]}); give the folder of a "
                 "downloaded copy, or its name with the hub within reach"
             ) from error
         if not isinstance(source, dict):
@@ -170,24 +197,22 @@ class HuggingFace(PretrainReader):
                 )
         return table
 
-    def _entries(self, part: Split, table: Any, names: Sequence[str]) -> list[Entry]:
+    def _entries(
+        self, part: Split, table: Any, labels: Sequence[str], names: Sequence[str]
+    ) -> list[Entry]:
         """Return the rows of one part, in the source's order."""
-        numbered = hasattr(
-            table.features[self.label_column], "names"
-        )  # else text, or other numbers
-        position = {name: index for index, name in enumerate(names)}
+        position = {text_of(name): index for index, name in enumerate(names)}
         entries = []
-        for index, value in enumerate(table[self.label_column]):
-            label = value if numbered else position.get(str(value))
-            if label is None or not 0 <= label < len(names):
+        for index, label in enumerate(labels):
+            if label not in position:
                 raise UserError(
                     f"dataset.label_column: must be one of {len(names)} classes of the training "
-                    f"part, got {value!r} in row {index} of {self.splits.get(part)}"
+                    f"part, got {label!r} in row {index} of {self.splits.get(part)}"
                 )
             entries.append(
                 Entry(
                     f"{self.name}/{part}/{index:06d}",
-                    label,
+                    position[label],
                     partial(open_row, table, index, self.image_column, self.folder),
                 )
             )

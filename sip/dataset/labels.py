@@ -3,16 +3,18 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BeforeValidator, Field
 
 from sip.core.errors import UserError
-from sip.core.text import CONTROL, join_first
+from sip.core.text import CONTROL, join_first, reason_of
 from sip.dataset.base import Split
 
 WHOLE = re.compile(r"\d+")
+NUMBERED = re.compile(r"\d+[\s,;:]+\S")
 PART_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -39,7 +41,7 @@ def text_of(value: Any) -> str:
         return unicodedata.normalize("NFC", value).strip()
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))
-    raise ValueError(f"must be text or a whole number, got {value!r}")
+    raise ValueError(f"{value!r} is neither text nor a whole number")
 
 
 def _texts(given: Any) -> Any:
@@ -121,6 +123,85 @@ def _as_yaml_reads(name: str) -> str:
         return text_of(yaml.safe_load(name))
     except (yaml.YAMLError, ValueError):
         return name
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a label of a table is none: null, NaN or blank text."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def number_of(value: Any) -> int | None:
+    """Return the whole number that a label is: 3, 3.0 or "3"; None for a name or no label.
+
+    Raises:
+        ValueError: As `text_of`.
+    """
+    if is_missing(value):
+        return None
+    text = text_of(value)
+    return int(text) if WHOLE.fullmatch(text) else None
+
+
+class ClassNames:
+    """Names of numbered classes, as files, shards and parts state them."""
+
+    def __init__(self) -> None:
+        self._stated: dict[int, tuple[str, str]] = {}  # number -> name, where
+
+    def add(self, number: int, name: str, where: str) -> None:
+        """Add what one place states.
+
+        Raises:
+            UserError: Another place states another name for the number.
+        """
+        known, first = self._stated.setdefault(number, (name, where))
+        if known != name:
+            raise UserError(
+                f"{where}: class {number} must be {known!r}, as {first} states, got {name!r}; give "
+                "each class one number in all files"
+            )
+
+    def names(self, num: int, source: str) -> list[str]:
+        """Return the names of the classes 0 .. num - 1.
+
+        Raises:
+            UserError: A number has no name; `source` says how to give it one.
+        """
+        looked = range(min(num, len(self._stated) + 5))  # a single wrong number may be huge
+        if unnamed := [str(number) for number in looked if number not in self._stated]:
+            raise UserError(
+                f"dataset.classes: must name each of {num} classes, got no name for "
+                f"{join_first(unnamed, 5)}; {source}"
+            )
+        return [self._stated[number][0] for number in range(num)]
+
+
+def read_names(file: Path) -> list[str]:
+    """Return the class names of a text file, one a line in UTF-8; line 1 is class 0.
+
+    Raises:
+        UserError: It cannot be read, or a line is empty, numbered or there twice.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{file}: must be text in UTF-8, got another file ({reason_of(error)}); save it so"
+        ) from error
+    names = [text_of(line) for line in lines]
+    bad = [f"line {n} is empty" for n, name in enumerate(names, 1) if not name]
+    seen: dict[str, int] = {}
+    for n, name in enumerate(names, 1):
+        if name and seen.setdefault(name, n) != n:
+            bad.append(f"line {n} is the same as line {seen[name]}")
+    if names and all(NUMBERED.match(name) for name in names):
+        bad.append(f"numbers in front of the names, such as {names[0]!r}")
+    if bad:
+        raise UserError(
+            f"{file}: must have one class name in each line, got {join_first(bad, 5)}; the first "
+            "line is class 0, and so on"
+        )
+    return names
 
 
 def sorted_classes(labels: Iterable[str]) -> list[str]:

@@ -1,8 +1,8 @@
 """Your own images in tar files, the format of the library `webdataset`; they are not unpacked.
 
-Members of one image share all before the first dot of their name: `<key>.jpg` (or .jpeg, .png,
-.webp), and `<key>.cls`, the class index as text, or `<key>.json`. The tar files are not compressed:
-an image is read in place, by the reference `<tar>::<offset>:<size>` (`sip.core.tars`).
+Members of one image share all before the first dot of their name: `<key>.jpg` (or the ending of
+another image), and `<key>.cls`, the class index as text, or `<key>.json`. The tar files are not
+compressed: an image is read in place, by the reference `<tar>::<offset>:<size>` (`sip.core.tars`).
 """
 
 import json
@@ -17,14 +17,23 @@ from sip.core.component import component, known_by
 from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.core.tars import MAX_BYTES, read_bytes, split_reference
-from sip.core.text import reason_of
+from sip.core.text import join_first, reason_of
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS, Entry, ImageFile
-from sip.dataset.labels import PromptNames, prompt_words
+from sip.dataset.folders import SUFFIXES, is_image, say_once
+from sip.dataset.labels import (
+    ClassNames,
+    PromptNames,
+    is_missing,
+    number_of,
+    prompt_words,
+    read_names,
+    sorted_classes,
+    text_of,
+)
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut, make_parts
 
-SUFFIXES = ("jpg", "jpeg", "png", "webp")
 NAMES_FILE = "classes.txt"
 MAX_FACTS = 2**20  # bytes of a .json or .cls
 
@@ -41,11 +50,20 @@ class Group:
     @property
     def image(self) -> str | None:
         """Reference of the image."""
-        return next((self.members[suffix] for suffix in SUFFIXES if suffix in self.members), None)
+        endings = (suffix[1:] for suffix in SUFFIXES)
+        return next((self.members[end] for end in endings if end in self.members), None)
 
 
-def read_groups(tar: Path, prefix: str) -> list[Group]:
+Passed = dict[str, list[str]]  # reason -> members that are not used
+
+
+def read_groups(tar: Path, prefix: str, passed: Passed) -> list[Group]:
     """Return the content of a tar file, from its headers, in its order; only groups with an image.
+
+    Args:
+        tar: The file.
+        prefix: Begins the sample ids.
+        passed: Gets the members that may be images and are not used.
 
     Raises:
         UserError: It is no plain tar file, or contains a name twice.
@@ -60,7 +78,10 @@ def read_groups(tar: Path, prefix: str) -> list[Group]:
                 end = member.offset
                 folder, _, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")
-                if not (member.isreg() and not member.issparse() and stem and ending):
+                if not (stem and ending) or member.isdir():
+                    continue
+                if not member.isreg() or member.issparse():
+                    passed.setdefault("links or special files", []).append(member.name)
                     continue
                 key = f"{folder}/{stem}" if folder else stem
                 members = groups.setdefault(key, Group(f"{prefix}/{key}")).members
@@ -76,6 +97,12 @@ def read_groups(tar: Path, prefix: str) -> list[Group]:
             f"{tar}: must be a tar file that is not compressed, got another ({reason_of(error)}); "
             "unpack it, and pack it with tar -cf"
         ) from error
+    for group in groups.values():
+        if group.image is None:
+            dotted = [end for end in group.members if is_image(end)]
+            reason = "images with a dot in their key" if dotted else "keys without an image"
+            name = group.sample_id.removeprefix(f"{prefix}/")
+            passed.setdefault(reason, []).append(f"{name}.{dotted[0]}" if dotted else name)
     return [group for group in groups.values() if group.image is not None]
 
 
@@ -166,10 +193,13 @@ class WebDataset(Reader):
                 f"dataset.shards.{part}: must match tar files, got {pattern!r}, which matches "
                 f"{match} in {self.place}; set dataset.root, or this to their names"
             )
-        groups = []
+        groups, passed = list[Group](), Passed()
         for tar in tars:
             prefix = tar.relative_to(self.place).with_suffix("").as_posix()
-            groups += read_groups(tar, prefix)
+            groups += read_groups(tar, prefix, passed)
+        for reason, names in passed.items():
+            text = f"passed over {len(names):,} {reason} in the shards of {part}"
+            say_once(self.place, f"{text}: {join_first(names)}")
         if not groups:
             raise UserError(
                 f"dataset.shards.{part}: must be tar files with images ({', '.join(SUFFIXES)}), "
@@ -178,25 +208,35 @@ class WebDataset(Reader):
         return groups
 
     def _read_label(self, group: Group) -> None:
-        """Read `.cls` and `.json` into the group."""
+        """Read `.cls` and `.json` into the group.
+
+        Raises:
+            UserError: There is no label, it is not one, or the two files contradict each other.
+        """
         facts: dict[str, Any] = {}
+        number = None
         try:
             if "json" in group.members:
                 facts = json.loads(read_member(group.members["json"], MAX_FACTS))
-            value = facts.get(self.label_key)
+            value, name = facts.get(self.label_key), facts.get(self.class_name_key or "")
             if "cls" in group.members:
-                value = int(read_member(group.members["cls"], MAX_FACTS))
+                number = int(read_member(group.members["cls"], MAX_FACTS))
+            stated = number_of(value)
+            if stated is None and not is_missing(value):
+                name = value  # a label that is a name
+            group.class_name = None if is_missing(name) else text_of(name)
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise UserError(
-                f"{group.sample_id}: must have a whole number in its .cls or an object in its "
-                f".json, got another content ({error}); fix it"
+                f"{group.sample_id}: must have a whole number in its .cls, or an object with a "
+                f"number or a name in {self.label_key} in its .json, got another content "
+                f"({reason_of(error)}); fix it"
             ) from error
-        if type(value) is int:
-            group.label = value
-            name = facts.get(self.class_name_key) if self.class_name_key else None
-        else:
-            name = value if value is not None else facts.get(self.class_name_key or "")
-        group.class_name = None if name is None else str(name)
+        if number is not None and stated is not None and number != stated:
+            raise UserError(
+                f"{group.sample_id}: must have one label, got {number} in its .cls and {stated} in "
+                f"{self.label_key} of its .json; fix it, or set dataset.label_key to another key"
+            )
+        group.label = stated if number is None else number
         if group.label is None and group.class_name is None:
             raise UserError(
                 f"{group.sample_id}: must have a label in {self.label_key} of its .json, or a "
@@ -204,30 +244,25 @@ class WebDataset(Reader):
             )
 
     def _names(self, groups: Sequence[Group]) -> list[str]:
-        """Return the classes by label: as configured, of the file, or of the JSON."""
+        """Return the classes by label: as configured, of the file, or of the JSON.
+
+        Raises:
+            UserError: Groups contradict each other, or a class has no name.
+        """
+        stated = ClassNames()
+        for group in groups:
+            if group.label is not None and group.class_name is not None:
+                stated.add(group.label, group.class_name, f"the .json of {group.sample_id}")
         if self.classes is not None:
             return self.classes
         if (file := self.place / NAMES_FILE).is_file():
-            try:
-                lines = file.read_text(encoding="utf-8").splitlines()
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{file}: must be text in UTF-8, got {error}; save it so"
-                ) from error
-            return [line.strip() for line in lines if line.strip()]
+            return read_names(file)
         if all(group.label is None for group in groups):
-            return sorted({group.class_name or "" for group in groups})
-        by_label = {group.label: group.class_name for group in groups if group.label is not None}
-        num = max(by_label) + 1
-        looked = range(min(num, len(by_label) + 5))  # a single wrong number may be huge
-        unnamed = [label for label in looked if by_label.get(label) is None]
-        if unnamed:
-            raise UserError(
-                f"dataset.classes: must name each of {num} classes, got no name for "
-                f"{', '.join(map(str, unnamed[:5]))}; list them, or write {NAMES_FILE} in "
-                f"{self.place}, a class a line"
-            )
-        return [by_label[label] or "" for label in range(num)]
+            return sorted_classes(group.class_name or "" for group in groups)
+        num = 1 + max(group.label for group in groups if group.label is not None)
+        return stated.names(
+            num, f"list them, or write {NAMES_FILE} in {self.place}, a class a line"
+        )
 
     def _entry(self, group: Group, names: Sequence[str]) -> Entry:
         label = group.label

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sip.core.errors import UserError
+from sip.dataset.huggingface import labels_of
 from tests.dataset.trees import encoded, source
 
 
@@ -116,3 +117,79 @@ def test_a_part_for_generators_is_set_aside(tmp_path: Path) -> None:
         read(tmp_path / "set", tmp_path, train_part="pretrain")
     with pytest.raises(UserError, match="train_part: must be one of train, pretrain, got 'test'"):
         read(tmp_path / "set", tmp_path, pretrain_fraction=0.5, train_part="test")
+
+
+def save_labels(path: Path, labels: list[Any], split: str = "train") -> None:
+    """Save a small data set with these labels."""
+    datasets = pytest.importorskip("datasets")
+    rows = {"image": [{"bytes": encoded(i, "PNG"), "path": None} for i in range(len(labels))]}
+    table = datasets.Dataset.from_dict(rows | {"label": labels})
+    datasets.DatasetDict({split: table.cast_column("image", datasets.Image())}).save_to_disk(path)
+
+
+ONE = {"splits": {"train": "train", "val": None, "test": None}, "val_fraction": 0.0}
+
+
+def test_numbers_of_any_type_are_ordered_by_number(tmp_path: Path) -> None:
+    for name, kind in (("texts", str), ("floats", float)):
+        save_labels(tmp_path / name, [kind(k) for k in range(11)])
+        dataset = read(tmp_path / name, tmp_path, **ONE, test_fraction=0)
+        assert list(dataset.class_names) == [str(k) for k in range(11)]
+        assert [row.label for row in dataset.samples("train")] == list(range(11))
+
+
+@pytest.mark.parametrize("labels", [[0.0, 1.0, float("nan")], [0, 1, None], ["a", "b", " "]])
+def test_rows_without_a_label_are_refused(labels: list[Any], tmp_path: Path) -> None:
+    save_labels(tmp_path / "set", labels * 2)
+    with pytest.raises(UserError, match="got none in 2 of 6 rows of train, first 2; remove them"):
+        read(tmp_path / "set", tmp_path, **ONE).samples("train")
+
+
+def test_a_part_without_labels_is_refused(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.ClassLabel(names=["cat", "dog"]), {"train": 8})
+    source = datasets.load_from_disk(str(tmp_path / "set"))
+    hidden = source["train"].map(lambda row: {"label": -1})
+    datasets.DatasetDict({"train": source["train"], "test": hidden}).save_to_disk(tmp_path / "two")
+    with pytest.raises(UserError, match="8 of 8 rows of test, first 0; .*dataset.splits.test=null"):
+        read(tmp_path / "two", tmp_path).samples("train")
+
+
+def test_classes_that_look_the_same_are_refused(tmp_path: Path) -> None:
+    save_labels(tmp_path / "set", ["cat", "cat ", "Cat", "dog"] * 4)
+    with pytest.raises(UserError, match="must differ in words, got 'Cat' and 'cat'"):
+        read(tmp_path / "set", tmp_path, **ONE).samples("train")
+
+
+def test_parts_number_their_classes_by_name(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    parts = {}
+    for part, names in (("train", ["cat", "dog"]), ("test", ["dog", "cat"])):
+        save(tmp_path / part, datasets.ClassLabel(names=names), {part: 4})
+        parts[part] = datasets.load_from_disk(str(tmp_path / part))[part]
+    assert labels_of(parts["train"], "label", "train") == ["cat", "dog"] * 2
+    assert labels_of(parts["test"], "label", "test") == ["dog", "cat"] * 2
+
+
+def test_signs_of_a_pattern_in_the_path_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a [v1]").mkdir()
+    with pytest.raises(UserError, match=r"dataset.path: must have none of .* got \[ \] in '.*a"):
+        read(tmp_path / "a [v1]", tmp_path).samples("train")
+
+
+def test_a_folder_called_datasets_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = type(sys)("datasets")
+    own.__file__ = "/work/datasets/__init__.py"
+    monkeypatch.setitem(sys.modules, "datasets", own)
+    with pytest.raises(UserError, match="got /work/datasets/__init__.py of the same name; rename"):
+        read(tmp_path, tmp_path).samples("train")
+
+
+def test_the_first_cause_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.parquet").write_bytes(b"no table")
+    with pytest.raises(UserError, match="dataset.path: .*Parquet magic bytes not found"):
+        read(tmp_path / "set", tmp_path).samples("train")

@@ -102,7 +102,7 @@ def test_values_as_text() -> None:
     expected = ["cat", "3", "3", "true", "false", "null", "caf\u00e9"]
     assert [text_of(value) for value in values] == expected
     for value in ([1], {}, 0.5, float("nan")):
-        with pytest.raises(ValueError, match="must be text or a whole number"):
+        with pytest.raises(ValueError, match="is neither text nor a whole number"):
             text_of(value)
 
 

@@ -149,3 +149,102 @@ def test_wrong_tars_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="got 1 of 5 that are not: train-1/4 .cannot identify"):
         dataset(tmp_path, **all_rows).samples("train")
     assert len(dataset(tmp_path, **all_rows, broken="skip").samples("train")) == 4
+
+
+def labelled(labels: list[Any], start: int = 0, **further: list[Any]) -> dict[str, bytes]:
+    """Return members with a .json each: these labels, and further values."""
+    members = {}
+    for i, label in enumerate(labels):
+        members[f"{i}.png"] = encoded(start + i, "PNG")
+        facts = {"label": label} | {key: values[i] for key, values in further.items()}
+        members[f"{i}.json"] = json.dumps(facts).encode()
+    return members
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_contradicting_class_names_are_refused(part: str, tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", labelled([0, 1], class_name=["cat", "dog"]))
+    pack(tmp_path / f"{part}-1.tar", labelled([0, 1], 9, class_name=["dog", "cat"]))
+    shards = {"train": "train-*.tar", "val": None, "test": "test-*.tar" if part == "test" else None}
+    with pytest.raises(UserError, match=rf"{part}-1/0: class 0 must be 'cat', as .* got 'dog'"):
+        dataset(tmp_path, shards=shards).samples("train")
+
+
+def test_the_two_labels_of_an_image_must_agree(tmp_path: Path) -> None:
+    members = labelled([0, 1], class_name=["cat", "dog"])
+    pack(tmp_path / "train-0.tar", members | {"0.cls": b"0", "1.cls": b"0"})
+    with pytest.raises(UserError, match="train-0/1: must have one label, got 0 in its .cls and 1"):
+        dataset(tmp_path).samples("train")
+    names = dataset(tmp_path, label_key="other", class_name_key=None, classes=["a", "b"])
+    assert {row.label for row in names.samples("train")} == {0}
+
+
+@pytest.mark.parametrize("kind", [int, str, float, lambda k: f" {k} "])
+def test_a_number_is_a_number_in_any_type(kind: Any, tmp_path: Path) -> None:
+    numbers = list(range(12))
+    members = labelled([kind(k) for k in numbers], class_name=[f"bird {k}" for k in numbers])
+    pack(tmp_path / "train-0.tar", members)
+    read = dataset(tmp_path, val_fraction=0, test_fraction=0)
+    assert list(read.class_names) == [f"bird {k}" for k in numbers]
+    assert [row.label for row in read.samples("train")] == numbers
+
+
+@pytest.mark.parametrize("label", [[0, 1], {}, 0.5, [1]])
+def test_what_is_no_label_is_refused(label: Any, tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", labelled([label], class_name=["cat"]))
+    with pytest.raises(
+        UserError, match="train-0/0: must have .* is neither text nor a whole number"
+    ):
+        dataset(tmp_path).samples("train")
+
+
+@pytest.mark.parametrize("label", [None, "", " "])
+def test_without_a_label_the_class_name_counts(label: Any, tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", labelled([label, label], class_name=["dog", "cat"]))
+    assert dataset(tmp_path).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cat\n\ndog\n", "got line 2 is empty; the first line is class 0"),
+        ("cat\ndog\ncat\n", "got line 3 is the same as line 1"),
+        ("0 cat\n1 dog\n", "got numbers in front of the names, such as '0 cat'"),
+    ],
+)
+def test_a_list_of_classes_that_is_not_clear(text: str, message: str, tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", with_cls(0, 6))
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(UserError, match=message):
+        dataset(tmp_path).samples("train")
+
+
+def test_a_list_of_classes_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", with_cls(0, 6))
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\n\r\n")
+    assert dataset(tmp_path).class_names == ("cat", "dog")
+
+
+def test_what_is_not_used_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with tarfile.open(tmp_path / "train-0.tar", "w") as file:
+
+        def add(name: str, data: bytes, **link: Any) -> None:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            for key, value in link.items():
+                setattr(info, key, value)
+            file.addfile(info, io.BytesIO(data))
+
+        for i in range(4):
+            for name, format in ((f"plain{i}.png", "PNG"), (f"scan{i}.tif", "TIFF")):
+                add(name, encoded(10 * i, format))
+                add(f"{name.split('.')[0]}.cls", b"%d" % (i % 2))
+            add(f"IMG_{i}.2024.png", encoded(i, "PNG"))
+            add(f"copy{i}.png", b"", type=tarfile.LNKTYPE, linkname=f"plain{i}.png")
+        add("notes.txt", b"")
+    read = dataset(tmp_path, classes=["cat", "dog"], val_fraction=0, test_fraction=0)
+    assert len(read.samples("train")) == 8
+    told = capsys.readouterr().err
+    assert "passed over 4 links or special files in the shards of train: copy0.png," in told
+    assert "passed over 4 images with a dot in their key in the shards of train: IMG_0.2" in told
+    assert "passed over 1 keys without an image in the shards of train: notes" in told

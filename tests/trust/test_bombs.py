@@ -85,7 +85,7 @@ def test_every_reader_of_data_sets_names_them(tmp_path: Path, name: str) -> None
     data = TOO_LARGE[name]
     (tmp_path / name).write_bytes(data)
     (tmp_path / "a.tar").write_bytes(tars.member("x.png", data) + tars.END)
-    (group,) = read_groups(tmp_path / "a.tar", "a")
+    (group,) = read_groups(tmp_path / "a.tar", "a", {})
     found = [from_file(tmp_path / name), from_bytes(tmp_path, data), open_member(group.image)]
     assert [(one.width, one.height) for one in found] == [(0, 0)] * 3
     assert len({one.sha256 for one in found}) == 1
