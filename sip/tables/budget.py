@@ -1,10 +1,11 @@
 """The budget of a table's cells, steps and images, with a warning if it is unequal."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sip.records.read import TrainingRun
 from sip.tables.cells import Place, TableCell
+from sip.tables.layout import SEPARATOR
 
 Group = dict[tuple[int, ...], list[str]]
 
@@ -26,20 +27,18 @@ def budget_notes(found: Mapping[Place, TableCell]) -> list[str]:
             equal[f"{_numbers(next(iter(steps)))} steps, {images}"].append(name)
         for what, group in (("steps", steps), ("real images", real)):
             if len(group) > 1:
-                texts = [f"{_numbers(n)} ({', '.join(r)})" for n, r in sorted(group.items())]
+                texts = [f"{_numbers(n)} ({_names(r)})" for n, r in sorted(group.items())]
                 lines.append(f"UNEQUAL BUDGET, {name}: {what} {'; '.join(texts)}.")
     lines = [f"Budget of {', '.join(names)}: {text}." for text, names in equal.items()] + lines
-    drawn: dict[str, Group] = {}
+    generated: dict[str, Group] = {}
     for block in sorted({block for block, _ in columns}):
         here: dict[str, list[TrainingRun]] = defaultdict(list)
         for (b, _), rows in columns.items():
             for row, runs in rows.items():
                 here[row] += runs if b == block else []
-        drawn[block] = _by({row: runs for row, runs in here.items() if runs}, "num_generated")
-    for block, group in drawn.items():
-        texts = [
-            f"{_numbers(n)} ({', '.join(sorted(r))})" for n, r in sorted(group.items()) if any(n)
-        ]
+        generated[block] = _by({row: runs for row, runs in here.items() if runs}, "num_generated")
+    for block, group in generated.items():
+        texts = [f"{_numbers(n)} ({_names(r)})" for n, r in sorted(group.items()) if any(n)]
         if texts:
             lines.append(f"Generated images{f', {block}' if block else ''}: {'; '.join(texts)}.")
     return lines
@@ -59,6 +58,11 @@ def _by(rows: Mapping[str, list[TrainingRun]], key: str) -> Group:
     for row, runs in rows.items():
         groups[tuple(sorted({getattr(run.summary, key) for run in runs}))].append(row)
     return groups
+
+
+def _names(rows: Sequence[str]) -> str:
+    """Return the names of rows; those that hold commas are told apart by strokes."""
+    return (" / " if any(SEPARATOR in row for row in rows) else ", ").join(sorted(rows))
 
 
 def _numbers(values: tuple[int, ...]) -> str:

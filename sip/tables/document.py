@@ -1,30 +1,26 @@
 """From runs to what is printed: grids of cells, and notes that say how far to trust them."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sip.core.text import counted, join_first
 from sip.records.read import TrainingRun
 from sip.tables.auto import resolved
 from sip.tables.budget import budget_notes
-from sip.tables.cells import (
-    EFFECT,
-    Comparison,
-    Place,
-    TableCell,
-    cells,
-    compare,
-    comparisons,
-)
-from sip.tables.layout import AUTO, MEAN, PARTS, TableLayout
+from sip.tables.cells import Comparison, Place, TableCell, cells, comparisons
+from sip.tables.layout import MEAN, TableLayout
 from sip.tables.missing import gaps
+from sip.tables.notes import (
+    comparison_notes,
+    control_note,
+    diverged_note,
+    gain_notes,
+    runs_note,
+    value_note,
+)
+from sip.tables.numbers import p_text, value_text
 from sip.tables.query import require_keys, require_metric
 from sip.tables.selected import Choice, select
 from sip.tables.stacks import stack_rows
-from sip.tables.statistics import Estimate
-
-SOURCE = "arXiv 2302.02070, mean over its seven data sets, quoted and not ours"
 
 
 @dataclass(frozen=True)
@@ -37,11 +33,16 @@ class Text:
 
 @dataclass(frozen=True)
 class TextGrid:
-    """A table as it is printed."""
+    """A table as it is printed.
+
+    Attributes:
+        compares: Whether its rows are comparisons.
+    """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[Text]]
+    compares: bool = False
 
 
 @dataclass
@@ -50,7 +51,8 @@ class Document:
 
     Attributes:
         grids: A block's values, then its comparisons.
-        notes: The footer, a line each.
+        notes: What applies to all of the table, a line each.
+        comparison_notes: What applies to the comparisons.
         commands: What fills the gaps: name -> command.
         fingerprints: Of the runs.
         found, compared: What the grids show, in full.
@@ -59,6 +61,7 @@ class Document:
     title: str
     grids: list[TextGrid] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    comparison_notes: list[str] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)
     fingerprints: list[str] = field(default_factory=list)
     found: dict[Place, TableCell] = field(default_factory=dict)
@@ -89,16 +92,15 @@ def document(
         result.grids.append(_values(block, found, compared, layout))
         if any(one.block == block for one in compared):
             result.grids.append(_comparisons(block, compared, layout, found))
-    result.notes += [*notes, *_legend(layout, found, compared)]
+    used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
+    result.notes += [*notes, value_note(layout), *control_note(layout, found, compared)]
     for choice in choices:
         line = choice.line(layout.select, layout.select_by)
         result.notes.append(f"Chosen on validation: {line}")
-    result.notes += _gains(found, layout)
-    used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
-    result.notes += budget_notes(found)
-    result.notes += _diverged(runs, layout)
-    result.notes.append(_runs_note(used))
+    result.notes += [*gain_notes(found, layout), *budget_notes(found)]
+    result.notes += [*diverged_note(runs, layout), runs_note(used)]
     result.notes += [gap.line() for gap in lacking]
+    result.comparison_notes = comparison_notes(layout, compared)
     result.commands = [(gap.line(), gap.command) for gap in lacking]
     result.fingerprints = [run.summary.fingerprint for run in used]
     return result
@@ -134,13 +136,6 @@ def _values(
     return TextGrid(title, header, rows)
 
 
-def value_text(value: Estimate, sign: str = "") -> str:
-    """Return mean, half of the interval, and n in parentheses."""
-    text = f"{value.mean:{sign}.2f}"
-    text += "" if value.half_width is None else f" ± {value.half_width:.2f}"
-    return f"{text} ({value.num})"
-
-
 def _also(cell: TableCell | None, name: str) -> str:
     if cell is None:
         return "-"
@@ -169,7 +164,7 @@ def _comparisons(
         lines.append([*line, *comparison_texts(one)])
     header = [", ".join(layout.rows), "against", *(["column"] if several else []), *COMPARED]
     title = f"{layout.block}: {block}, differences" if block else "Differences"
-    return TextGrid(title, header, lines)
+    return TextGrid(title, header, lines, compares=True)
 
 
 def comparison_texts(one: Comparison) -> list[Text]:
@@ -183,103 +178,3 @@ def comparison_texts(one: Comparison) -> list[Text]:
         Text(p_text(images.p_value if images else None)),
         Text("-" if one.seeds_needed is None else f"{one.seeds_needed:,}"),
     ]
-
-
-def p_text(p_value: float | None) -> str:
-    """Return a p-value with three digits; "-" for None."""
-    if p_value is None:
-        return "-"
-    return "< 0.001" if p_value < 0.0005 else f"{p_value:.3f}"
-
-
-def _legend(
-    layout: TableLayout, found: Mapping[Place, TableCell], compared: Sequence[Comparison]
-) -> list[str]:
-    unit = ", in %" if layout.value.startswith(("test/top", "val/top")) else ""
-    lines = [
-        f"{layout.value}{unit}: mean ± half of the Student-t 95 % interval over seeds (number of "
-        "seeds); fewer than 3 seeds give no interval."
-    ]
-    if not compared:
-        if layout.control not in (None, PARTS, AUTO):
-            rows = join_first(layout.order({row for _, row, _ in found}), 6)
-            lines.append(
-                f"Nothing is compared: no row is called {layout.control} (table.control); there "
-                f"are {rows}."
-            )
-        return lines
-    controls = dict.fromkeys(one.against for one in compared)
-    against = "each of its parts" if layout.control == PARTS else " or ".join(controls)
-    lines.append(
-        f"Differences are paired: same seeds, same images. Bold: the interval of the difference "
-        f"against {against} leaves out 0 and Holm's p over the column's comparisons is below 0.05."
-    )
-    if any(one.images for one in compared):
-        lines.append(
-            "Over images: percentile interval of the paired bootstrap over test images; McNemar: "
-            "twice the median of the seeds' exact p-values."
-        )
-    lines.append(
-        f"Seeds: how many would see {EFFECT} points (80 % power, two-sided 5 %) with the spread "
-        "that was observed."
-    )
-    unchecked = [one for one in compared if not one.checked and one.column != MEAN]
-    if unchecked:
-        lines.append(
-            f"{len(unchecked)} comparisons: no stored predictions, so it is not checked that both "
-            "were tested on the same images."
-        )
-    return lines
-
-
-def _gains(found: dict[Place, TableCell], layout: TableLayout) -> list[str]:
-    """Return our gain over the best baseline next to the published one, block by block."""
-    if layout.arm is None:
-        return []
-    lines = []
-    for block in sorted({block for block, _, _ in found}):
-        columns = {column for b, _, column in found if b == block}
-        column = MEAN if MEAN in columns else min(columns)
-        arm = found.get((block, layout.arm, column))
-        rivals = [found.get((block, name, column)) for name in layout.baselines]
-        there = [cell for cell in rivals if cell is not None]
-        if arm is None or not there:
-            continue
-        best = max(there, key=lambda cell: cell.estimate.mean)
-        compared = compare(arm, best, layout.value)
-        if compared is None:
-            continue
-        ours = value_text(compared.difference.estimate, "+")
-        line = (
-            f"{block}: {layout.arm} against the best baseline ({best.row}), {column}: {ours} "
-            f"points, p {p_text(compared.difference.p_value)}"
-        )
-        if block in layout.quoted:
-            line += f"; the paper: {layout.quoted[block]:+.2f} ({SOURCE})"
-        lines.append(line + ".")
-    return lines
-
-
-def _diverged(runs: Sequence[TrainingRun], layout: TableLayout) -> list[str]:
-    """Return a note on the runs whose metric is not a number."""
-    names = []
-    for run in runs:
-        value = run.metric(layout.value)
-        if value is not None and not math.isfinite(value):
-            names.append(run.folder.name)
-    if not names:
-        return []
-    return [
-        f"Diverged, {layout.value} is not a number, and left out: {counted(len(names), 'run')} "
-        f"({join_first(names)})."
-    ]
-
-
-def _runs_note(runs: Sequence[TrainingRun]) -> str:
-    commits = sorted({str(run.summary.commit)[:10] for run in runs})
-    names = {name for run in runs for name in run.summary.experiments if name}
-    of = f" of {', '.join(sorted(names))}" if names else ""
-    return (
-        f"{counted(len(runs), 'run')}{of}, commit {', '.join(commits)}; checkpoints chosen on "
-        "validation, test read once a run."
-    )

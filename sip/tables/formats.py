@@ -1,12 +1,12 @@
-"""A table on the terminal and as Markdown, CSV and LaTeX; text from data is escaped."""
+"""A table on the terminal and as Markdown and CSV; text from data is escaped."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sip.core.text import escape_latex, escape_markdown, one_line
+from sip.core.text import escape_markdown, one_line
 from sip.tables.cells import Comparison
 from sip.tables.document import Document, Text, TextGrid
+from sip.tables.latex import latex
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +24,8 @@ def markdown(document: Document) -> str:
     for grid in document.grids:
         if grid.title != document.title:
             texts.append(escape_markdown(grid.title))
-        frame = _frame(grid, escape_markdown, "**{}**")
-        texts.append(frame.to_markdown(index=False, disable_numparse=True))
-    texts += [escape_markdown(note) for note in document.notes]
+        texts.append(_frame(grid).to_markdown(index=False, disable_numparse=True))
+    texts += map(escape_markdown, [*document.notes, *document.comparison_notes])
     if document.commands:
         lines = [one_line(f"    {command}    # {name}") for name, command in document.commands]
         texts.append("\n".join(["What is missing:", "", *lines]))
@@ -35,34 +34,16 @@ def markdown(document: Document) -> str:
     return "\n\n".join(texts) + "\n"
 
 
-def latex(document: Document) -> str:
-    """Return the table in LaTeX, for a document that uses the package booktabs."""
-    texts = ["% needs \\usepackage{booktabs}"]
-    for grid in document.grids:
-        frame = _frame(grid, escape_latex, "\\textbf{{{}}}")
-        texts.append(
-            frame.style.hide(axis="index").to_latex(
-                column_format="l" + "r" * (len(grid.header) - 1),
-                caption=escape_latex(grid.title),
-                position_float="centering",
-                hrules=True,
-            )
-        )
-    texts += [f"{escape_latex(note)}\n" for note in document.notes]
-    prints = escape_latex(", ".join(document.fingerprints))
-    return "\n".join([*texts, f"% fingerprints: {prints}", ""])
-
-
-def _frame(grid: TextGrid, escape: Callable[[str], str], bold: str) -> "pd.DataFrame":
-    """Return the texts of a grid, escaped, with bold ones in `bold`."""
+def _frame(grid: TextGrid) -> "pd.DataFrame":
+    """Return the texts of a grid as Markdown."""
     import pandas as pd
 
     def shown(text: Text) -> str:
-        escaped = escape(text.text)
-        return bold.format(escaped) if text.bold else escaped
+        escaped = escape_markdown(text.text)
+        return f"**{escaped}**" if text.bold else escaped
 
     rows = [[shown(text) for text in row] for row in grid.rows]
-    return pd.DataFrame(rows, columns=[escape(text) for text in grid.header])
+    return pd.DataFrame(rows, columns=[escape_markdown(text) for text in grid.header])
 
 
 def long_form(document: Document, metric: str) -> "pd.DataFrame":

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ from sip.core.paths import conf_folder
 from sip.records.read import read_run
 from sip.tables.__main__ import task
 from sip.tables.document import Document, document
-from sip.tables.formats import latex, markdown, write
+from sip.tables.formats import markdown, write
+from sip.tables.latex import latex
 from sip.tables.layout import TableLayout, parts
 from sip.tables.query import select_runs
 from tests.composing import composed
@@ -114,7 +116,7 @@ def test_a_difference_is_bold_only_where_its_interval_leaves_out_0(tmp_path: Pat
     assert "**+" in markdown(table)
 
 
-def test_a_number_is_a_control_and_a_wrong_one_is_said(tmp_path: Path) -> None:
+def test_a_number_is_a_control_and_a_wrong_one_is_noted(tmp_path: Path) -> None:
     for rate, accuracy in {0.3: 0.7, 0.5: 0.8}.items():
         for seed in range(3):
             write_run(tmp_path, "sip", seed, accuracy, config={"prompts.noise_rate": rate})
@@ -156,12 +158,12 @@ def test_pairs_of_other_test_images_are_refused(tmp_path: Path) -> None:
         made(tmp_path)
 
 
-def test_pairs_without_predictions_are_told(tmp_path: Path) -> None:
+def test_pairs_without_predictions_are_noted(tmp_path: Path) -> None:
     write_run(tmp_path, "none", 0, predictions=False)
     write_run(tmp_path, "sip", 0)
     table = made(tmp_path)
     assert table.compared[0].images is None
-    assert any(note.startswith("1 comparisons: no stored predictions") for note in table.notes)
+    assert any(note.startswith("1 comparison without") for note in table.comparison_notes)
 
 
 def test_two_runs_of_one_cell_with_equal_settings_are_refused(tmp_path: Path) -> None:
@@ -171,14 +173,14 @@ def test_two_runs_of_one_cell_with_equal_settings_are_refused(tmp_path: Path) ->
         made(tmp_path)
 
 
-def test_unequal_budgets_within_a_column_are_said(tmp_path: Path) -> None:
+def test_unequal_budgets_within_a_column_are_noted(tmp_path: Path) -> None:
     write_run(tmp_path, "none", 0)
     write_run(tmp_path, "sip", 0, steps=500)
     (note,) = [note for note in made(tmp_path).notes if "UNEQUAL" in note]
     assert note == "UNEQUAL BUDGET, resnet50: steps 250 (none); 500 (sip)."
 
 
-def test_budgets_of_columns_stand_in_their_order_and_count_all_that_was_drawn(
+def test_budgets_of_columns_are_in_order_and_count_all_generated_images(
     tmp_path: Path,
 ) -> None:
     for shots in (2, 16):
@@ -193,12 +195,12 @@ def test_budgets_of_columns_stand_in_their_order_and_count_all_that_was_drawn(
     ]
 
 
-def test_the_papers_gain_stands_next_to_ours_and_is_marked(tmp_path: Path) -> None:
+def test_the_papers_gain_is_next_to_ours_with_its_source(tmp_path: Path) -> None:
     write_arms(tmp_path, {"none": 0.7, "cutmix": 0.72, "sip": 0.75})
     write_arms(tmp_path, {"none": 0.7, "sip": 0.75}, backbone="convnext")
     notes = [note for note in made(tmp_path, "table=main").notes if "best baseline" in note]
-    assert "(cutmix)" in notes[1] and "the paper: +1.72 (arXiv 2302.02070" in notes[1]
-    assert "quoted and not ours" in notes[1] and "the paper" not in notes[0]
+    assert "(cutmix)" in notes[1] and "the paper reports +1.72 (arXiv 2302.02070" in notes[1]
+    assert "the paper" not in notes[0]
 
 
 def test_combinations_are_compared_with_both_of_their_parts(two_sets: Path) -> None:
@@ -209,7 +211,7 @@ def test_combinations_are_compared_with_both_of_their_parts(two_sets: Path) -> N
     assert parts("real_guidance", ["real", "sip"]) == []
 
 
-def test_cost_counts_drawing_whoever_did_it(tmp_path: Path) -> None:
+def test_cost_counts_generation_by_whichever_run(tmp_path: Path) -> None:
     write_run(tmp_path, "sip", 0, generation_seconds=30.0)
     table = made(tmp_path, "table=cost")
     row = dict(zip(table.grids[0].header, fields(table)[0], strict=True))
@@ -337,13 +339,61 @@ def test_files_hold_the_same_numbers(two_sets: Path, tmp_path: Path) -> None:
     assert float(row["p_mcnemar"]) <= 1 and row["against"] == "none"
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles(two_sets: Path, tmp_path: Path) -> None:
-    body = latex(made(two_sets, "table=main"))
-    head = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
+def test_latex_has_floats_with_label_caption_and_notes(two_sets: Path) -> None:
+    tex = latex(made(two_sets, "table=main"))
+    floats = re.findall(r"\\begin\{(table\*?)\}(.*?)\\end\{\1\}", tex, re.DOTALL)
+    assert [kind for kind, _ in floats] == ["table*", "table*"]
+    outside = re.sub(r"\\begin\{(table\*?)\}.*?\\end\{\1\}", "", tex, flags=re.DOTALL)
+    assert all(line.startswith("%") for line in outside.splitlines() if line)
+    values, differences = (text for _, text in floats)
+    assert r"\label{tab:arms-by-data-sets-resnet50" in values
+    assert "mean $\\pm$ half-width of the Student-t 95 \\% interval" in values
+    assert "Differences are paired by seed" in differences and "Seeds: number that" in differences
+    assert (
+        values.index(r"\bottomrule") < values.index("half-width") < values.index("minipage}", 900)
+    )
+    names = re.findall(r"\\(begin|end)\{(\w+\*?)\}", tex)
+    open_: list[str] = []
+    for which, name in names:
+        if which == "begin":
+            open_.append(name)
+        else:
+            assert open_.pop() == name
+    assert not open_
+    rows = [line for line in tex.splitlines() if line.endswith(r"\\")]
+    for text in (values, differences):
+        (align,) = re.findall(r"\\begin\{tabular\}\{(\w+)\}", text)
+        assert {line.count(" & ") + 1 for line in rows if line in text} == {len(align)}
+
+
+def test_latex_of_few_columns_fits_one_column_of_a_paper(tmp_path: Path) -> None:
+    write_arms(tmp_path, {"none": 0.7, "sip": 0.8})
+    write_arms(tmp_path, {"none": 0.7, "sip": 0.8}, backbone="vit")
+    tex = latex(made(tmp_path, "table.also=[]", "table.title=Arms"))
+    kinds = re.findall(r"\\begin\{(table\*?)\}", tex)
+    assert kinds == ["table", "table*"] * 2
+    assert "resizebox" not in tex and tex.count("Notes: see Table~\\ref{tab:arms-resnet50") == 2
+    assert re.findall(r"\\label\{(.*?)\}", tex) == [
+        "tab:arms-resnet50", "tab:arms-resnet50-differences",
+        "tab:arms-vit", "tab:arms-vit-differences",
+    ]  # fmt: skip
+    assert "augmentation & test top-1, \\%" in tex
+
+
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="needs pdflatex; on Debian: texlive-latex-recommended"
+)
+@pytest.mark.parametrize("preset", ["main", "arms", "cost"])
+def test_latex_compiles_and_fits(two_sets: Path, tmp_path: Path, preset: str) -> None:
+    body = latex(made(two_sets, f"table={preset}", "+table.where.dataset=digits"))
+    head = (
+        "\\documentclass[twocolumn,10pt]{article}\\usepackage{booktabs,graphicx}"
+        "\\usepackage[margin=0.8in]{geometry}\\begin{document}x"
+    )
     (tmp_path / "t.tex").write_text(f"{head}\n{body}\n\\end{{document}}")
     command = ["pdflatex", "-halt-on-error", "t.tex"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "Overfull \\hbox" not in done.stdout
 
 
 TABLES = sorted(file.stem for file in (conf_folder() / "table").glob("*.yaml"))
