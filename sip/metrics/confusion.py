@@ -31,7 +31,7 @@ def write_confusion(
     num = len(class_names)
     counts = confusion_matrix(labels.numpy(), logits.argmax(1).numpy(), labels=list(range(num)))
     # A name with "$" is no formula, and may be in any script.
-    style = {"text.parse_math": False, "font.family": font_families()}
+    style: Any = {"text.parse_math": False, "font.family": font_families()}
     with matplotlib.rc_context(style):
         _draw(counts, class_names).savefig(path, format="png")
 
