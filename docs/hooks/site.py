@@ -22,6 +22,7 @@ from source_docs import ROOT
 INCLUDED = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 CONFIGURATION = "configuration"
 LINK = re.compile(r"\[(?P<text>[^\]]+)\]\((?P<to>[^)#\s]+)(?P<anchor>#[^)]*)?\)")
+STYLE = re.compile(r"<style scoped>.*?</style>\n", re.DOTALL)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -77,15 +78,28 @@ def from_root(markdown: str) -> str:
 
 
 def notebook_page(file: File) -> str:
-    """Return the cells of a notebook as a page."""
+    """Return the cells of a notebook, with their outputs, as a page."""
     notebook = json.loads(Path(file.abs_src_path or "").read_text())
     parts = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"]).rstrip()
         parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        parts += [_shown(output) for output in cell.get("outputs", [])]
     name = posixpath.basename(file.src_uri)
     parts.insert(1, f"The notebook itself: [{name}]({name}).")
     return "\n\n".join(parts) + "\n"
+
+
+def _shown(output: dict[str, Any]) -> str:
+    """Return an output of a cell as Markdown: an image, a table, or text."""
+    data = output.get("data", {})
+    if image := data.get("image/png"):
+        return f'<img alt="output of the cell" src="data:image/png;base64,{image}">'
+    if html := "".join(data.get("text/html", [])):
+        table = STYLE.sub("", html).replace(' border="1" class="dataframe"', "")
+        return table.replace("<div>", '<div class="output">')
+    text = "".join(output.get("text", data.get("text/plain", []))).rstrip()
+    return f"```text\n{text}\n```"
 
 
 def outside_code(markdown: str, change: Callable[[str], str]) -> str:

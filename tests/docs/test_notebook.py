@@ -1,16 +1,19 @@
 """The notebook reads a made-up run, and writes nothing."""
 
 import ast
+import base64
 import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from experiments.figures.notebook import outputs
 from tests.docs.pages import DOCS
 from tests.records.made_up import generation_summary, stage, write_run
 from tests.report.made_up import CLASSES, make_run
@@ -62,18 +65,32 @@ def test_its_cells_read_a_run(
     assert names["accuracy"] == 0.75
     assert "0.750, in the summary 0.750" in capsys.readouterr().out
     assert names["mistakes"].sample_id.tolist() == ["c"]
-    assert names["mistakes"].said.tolist() == [CLASSES[2]]
+    assert names["mistakes"].predicted.tolist() == [CLASSES[2]]
     assert names["confusion"].to_numpy().tolist() == [[2, 0, 1], [0, 1, 0]]
-    assert len(names["drawn"]) == 10 and len(names["curves"]) == 4
+    assert len(names["generated"]) == 10 and len(names["curves"]) == 4
     softmax = np.exp(9) / (np.exp(9) + 2)
     assert names["mistakes"].probability.tolist() == pytest.approx([softmax])
 
 
-def test_it_is_a_notebook_without_outputs() -> None:
+def test_its_outputs_are_those_of_its_cells() -> None:
     notebook = json.loads(NOTEBOOK.read_text())
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 4)
-    for cell in notebook["cells"]:
-        assert set(cell) >= {"cell_type", "metadata", "source"}
-        if cell["cell_type"] == "code":
-            assert cell["outputs"] == [] and cell["execution_count"] is None
-            ast.parse("".join(cell["source"]))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        assert cell.keys() >= {"cell_type", "metadata", "source", "outputs"}
+        ast.parse("".join(cell["source"]))
+    kinds = [output["output_type"] for cell in code for output in cell["outputs"]]
+    assert set(kinds) == {"stream", "execute_result", "display_data"}
+    assert len(json.dumps(notebook)) < 300_000
+    assert "/tmp/" not in NOTEBOOK.read_text()
+
+
+def test_outputs_are_kept_as_notebooks_keep_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plt, "show", lambda: None)
+    source = "print('one')\nfigure, axis = plt.subplots(figsize=(1, 1))\npd.Series([7]).to_frame()"
+    stream, table, image = outputs(source, {"plt": plt, "pd": pd}, 1)
+    assert stream["text"] == ["one\n"]
+    assert "<td>7</td>" in "".join(table["data"]["text/html"])
+    assert base64.b64decode(image["data"]["image/png"])[1:4] == b"PNG"
+    assert outputs("value = 1", {}, 1) == []
