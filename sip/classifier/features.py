@@ -40,7 +40,6 @@ from sip.store.fill import Add, fill
 from sip.store.stage import Store
 
 SHARD_SIZE = 4096  # rows that are committed together
-CHUNK = 4096  # rows that are read at a time
 AHEAD = 2  # batches of images that are read and wait
 Rows = Sequence[LabelledImage]
 Splits = tuple[Rows, Rows, Rows]  # train, val, test
@@ -110,10 +109,7 @@ def feature_data(
     size = module.recipe.batch_size
     filled = fill(stage, wanted, make, size, SHARD_SIZE, storage="webdataset", unit="image")
     numbers = {key: number for number, key in enumerate(wanted)}
-    table: list[np.ndarray] = []
-    for start in range(0, len(wanted), CHUNK):
-        rows = stage.read(list(wanted)[start : start + CHUNK])
-        table += [np.load(io.BytesIO(checked(row))) for row in rows.values()]
+    table = [np.load(io.BytesIO(checked(row))) for row in stage.each(list(wanted))]
     features = torch.from_numpy(np.stack(table))
     seconds = time.monotonic() - started
     say("features", f"found {filled.found + filled.waited}, made {filled.made}, {seconds:.1f} s")

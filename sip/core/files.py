@@ -5,18 +5,24 @@ import os
 import re
 import stat
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from sip.core.errors import UserError
 
+T = TypeVar("T")
+
 FULL = {errno.ENOSPC, errno.EDQUOT}
 CANNOT_WRITE = {*FULL, errno.EROFS, errno.EACCES, errno.EPERM}
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what `flock` says where it is missing
+PASSING = {errno.ESTALE, errno.EIO, errno.EAGAIN}  # a network disk may be well a moment later
+PAUSES = (0.1, 0.5, 2.0)  # s before the second, third and fourth attempt
 RUST_ERROR = re.compile(r"os error (\d+)")  # how safetensors reports the error number
 
 
@@ -43,7 +49,7 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[Path]:
         part.chmod(mode)
         if sync:
             fsync(part)
-        os.replace(part, path)
+        retried(lambda: os.replace(part, path))
     finally:
         part.unlink(missing_ok=True)
 
@@ -126,12 +132,45 @@ def plain_disk_errors(place: Path, key: str = "paths.store") -> Iterator[None]:
                 "another process took this one for dead, since it gave no sign of life for long; "
                 "start again: finished work is kept"
             ) from error
+        if error.errno in NO_LOCKS:
+            raise UserError(
+                f"{key}: must be on a file system with locks, got {place} on {file_system(place)} "
+                f"({error.strerror}); choose another folder ({key}=...), or mount it with locks "
+                "(NFS: a running lock service, Lustre: -o flock)"
+            ) from error
+        if error.errno in PASSING:
+            raise UserError(
+                f"{place}: the file system ({file_system(place)}) does not answer: "
+                f"{error.strerror}, also after {len(PAUSES) + 1} attempts; look after the disk or "
+                "its mount, then start again: finished work is kept"
+            ) from error
         if error.errno not in CANNOT_WRITE:
             raise
         raise UserError(
             f"cannot write to {place}: {error.strerror}; make room or give another folder "
             f"({key}=...), then start again: finished work is kept"
         ) from error
+
+
+def retried(action: Callable[[], T]) -> T:
+    """Do what is done whole or not at all; again after a pause if a network disk fails."""
+    for pause in PAUSES:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            time.sleep(pause)
+    return action()
+
+
+def file_system(place: Path) -> str:
+    """Return the type of the file system of a path, such as "nfs4"."""
+    import psutil
+
+    parents = {place.absolute(), *place.absolute().parents}
+    mounts = [part for part in psutil.disk_partitions(all=True) if Path(part.mountpoint) in parents]
+    return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "unknown type"
 
 
 def disk_error(error: BaseException | None) -> str | None:

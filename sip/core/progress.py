@@ -1,9 +1,12 @@
 """Progress bars with rate and time left, and lines above them, on terminals and in log files."""
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
+
+from sip.core.text import one_line
 
 # Of several processes of one job, only the first prints; `devices.launch` sets it.
 is_first = True
@@ -17,6 +20,19 @@ class Progress(tqdm):
         if shown:
             self.set_postfix(shown, refresh=False)
         return super().update(n)
+
+    # A log that cannot be written does not end the work.
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:
+        """Show the bar."""
+        with suppress(OSError):
+            return super().display(msg, pos)
+        return None
+
+    def close(self) -> None:
+        """Show the bar for the last time."""
+        with suppress(OSError):
+            super().close()
 
 
 def progress(name: str, total: int, unit: str, delay: float = 0) -> Progress:
@@ -38,7 +54,12 @@ def progress(name: str, total: int, unit: str, delay: float = 0) -> Progress:
 
 
 def say(name: str, text: str) -> None:
-    """Print one line about a stage, above the progress bars."""
+    """Print one line about a stage, above the progress bars.
+
+    Names of files and classes may hold codes that a terminal obeys; they are left out. A log that
+    cannot be written (a full disk, a lost connection) does not end the work.
+    """
     if is_first:
-        tqdm.write(f"{name:<12} {text}", sys.stderr)
-        sys.stderr.flush()
+        with suppress(OSError):
+            tqdm.write(f"{name:<12} {one_line(text)}", sys.stderr)
+            sys.stderr.flush()

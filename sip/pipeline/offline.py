@@ -31,8 +31,6 @@ from sip.store.fill import Filled, fill
 from sip.store.repair import check_retry
 from sip.store.stage import StageStore, Store
 
-CHUNK = 4096  # rows that are read from the store at a time
-
 
 class Offline(Components):
     """The stages before the classifier: from samples to generated images.
@@ -117,13 +115,9 @@ class Offline(Components):
             prompts: All of them have been generated.
             captions: sample_id -> candidates, as `prompts` returns them.
         """
-        stage = self.stage("images")
-        for start in range(0, len(prompts), CHUNK):
-            chunk = prompts[start : start + CHUNK]
-            rows = stage.read(prompt.image_id for prompt in chunk)
-            for prompt in chunk:
-                row = ImageRow(**rows[prompt.image_id])
-                yield StoredImage(prompt, row, captions.get(prompt.sample_id, ()))
+        rows = self.stage("images").each([prompt.image_id for prompt in prompts])
+        for prompt, row in zip(prompts, rows, strict=True):
+            yield StoredImage(prompt, ImageRow(**row), captions.get(prompt.sample_id, ()))
 
     def failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Counter[str]:
         """Return how many images of these samples are missing, by reason."""
@@ -217,12 +211,7 @@ class Offline(Components):
 
     def column(self, name: StageName, keys: Sequence[str], column: str) -> list[Any]:
         """Return one column of a stage, row by row; few whole rows are in memory at a time."""
-        stage, values = self.stage(name), []
-        for start in range(0, len(keys), CHUNK):
-            chunk = keys[start : start + CHUNK]
-            rows = stage.read(chunk)
-            values += [rows[key][column] for key in chunk]
-        return values
+        return [row[column] for row in self.stage(name).each(keys)]
 
 
 def score_keys(samples: Sequence[Sample], captions: Sequence[Sequence[str]]) -> list[str]:

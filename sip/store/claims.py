@@ -15,13 +15,34 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
-from sip.core.files import write_atomically
+from sip.core.files import plain_disk_errors, retried, write_atomically
 
 HEARTBEAT_EVERY = 10.0  # s
 HEARTBEAT_LIMIT = 120.0  # s; without a sign of life for that long, an owner elsewhere is dead
 LOCK_FILE = "lock"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one owner makes.
+
+    Attributes:
+        host: As of `host_name`.
+        pid: Of the owner's process.
+        started: As of `start_time`.
+        keys: Of the rows.
+        number: How many claims the owner has made, this one included.
+    """
+
+    host: str
+    pid: int
+    started: str | None
+    keys: list[str]
+    number: int = 0
 
 
 class Claims:
@@ -36,14 +57,49 @@ class Claims:
         self.owner = f"{host_name()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._file = folder / f"{self.owner}.json"
         self._stop = threading.Event()
+        self._number = 0  # of the last claim
         self._held: list[str] = []
+        self._seen: dict[str, tuple[str, Claim]] = {}  # owner -> its file, read and parsed
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder's lock."""
-        with open(self.folder / LOCK_FILE, "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """Hold the folder's lock.
+
+        Raises:
+            UserError: The file system has no locks, or does not answer.
+        """
+        with plain_disk_errors(self.folder):
+            lock = retried(self._lock)
+        with lock:
             yield  # closing the file drops the lock, as the holder's death does
+
+    def _lock(self) -> IO[str]:
+        lock = open(self.folder / LOCK_FILE, "a")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except BaseException:
+            lock.close()
+            raise
+        return lock
+
+    def look(self) -> None:
+        """Read the claims of others, so that `others` need only read what changes until then."""
+        for file in self.folder.glob("*.json"):
+            if file != self._file:
+                self._read(file)
+
+    def _read(self, file: Path) -> "Claim | None":
+        """Return a claim; None for one that is gone or garbled: its rows may be made twice."""
+        try:
+            text = file.read_text()
+            known = self._seen.get(file.stem)
+            if known is None or known[0] != text:
+                known = text, Claim(**json.loads(text))
+        except (OSError, ValueError, TypeError):
+            self._seen.pop(file.stem, None)
+            return None
+        self._seen[file.stem] = known
+        return known[1]
 
     def others(self) -> dict[str, str]:
         """Return key -> owner for all keys that other live owners make; forget the dead.
@@ -57,12 +113,20 @@ class Claims:
         for file in self.folder.glob("*.json"):
             if file == self._file:
                 continue
-            claim = _read(file)
+            claim = self._read(file)
             if claim and is_alive(claim, now - file.stat().st_mtime):
-                claimed.update(dict.fromkeys(claim["keys"], file.stem))
+                claimed.update(dict.fromkeys(claim.keys, file.stem))
             else:
                 file.unlink()
         return claimed
+
+    def number_of(self, owner: str) -> int:
+        """Return which claim of its own an owner held at the last look; 0 if none was seen."""
+        return self._seen[owner][1].number if owner in self._seen else 0
+
+    def file_of(self, owner: str) -> Path:
+        """Return the file of an owner's claim; once it is gone, others make its rows."""
+        return self.folder / f"{owner}.json"
 
     def owners(self) -> set[str]:
         """Return who has a claim. Must be called with the lock held."""
@@ -75,8 +139,9 @@ class Claims:
             threading.Thread(target=self._beat, args=(self._stop,), daemon=True).start()
         self._held = keys
         pid = os.getpid()
-        claim = {"host": host_name(), "pid": pid, "started": start_time(pid), "keys": keys}
-        write_atomically(self._file, json.dumps(claim))
+        self._number += 1
+        claim = Claim(host_name(), pid, start_time(pid), keys, self._number)
+        write_atomically(self._file, json.dumps(asdict(claim)))
 
     def release(self) -> None:
         """Give all claims back; do nothing if none is held."""
@@ -99,26 +164,17 @@ class Claims:
         return (self.folder / LOCK_FILE).stat().st_mtime
 
 
-def _read(file: Path) -> dict | None:
-    """Return a claim; None for one that is garbled, whose owner will find its rows made twice."""
-    try:
-        claim = json.loads(file.read_text())
-        return claim if {"host", "pid", "started", "keys"} <= claim.keys() else None
-    except (ValueError, AttributeError):
-        return None
-
-
 def readable(owner: str) -> str:
     """Return an owner's name for people."""
     host, pid, _ = owner.rsplit("-", 2)
     return f"process {pid} on {host.rpartition('.')[0]}"
 
 
-def is_alive(claim: dict, silent_for: float) -> bool:
+def is_alive(claim: Claim, silent_for: float) -> bool:
     """Tell whether a claim's owner lives; `silent_for` is the age of its last heartbeat in s."""
-    if claim["host"] == host_name():
-        started = start_time(claim["pid"])
-        return started is not None and started == claim["started"]
+    if claim.host == host_name():
+        started = start_time(claim.pid)
+        return started is not None and started == claim.started
     return silent_for < HEARTBEAT_LIMIT
 
 

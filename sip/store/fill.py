@@ -5,23 +5,25 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
+from sip.core.errors import UserError
 from sip.core.files import plain_disk_errors
 from sip.core.interrupt import graceful, stop_requested
-from sip.core.progress import progress, say
-from sip.store.claims import Claims, readable
+from sip.core.progress import progress
+from sip.store.claims import Claims
+from sip.store.open_rows import OpenRows
 from sip.store.shards import ShardWriter
 from sip.store.stage import Row, StageStore
+from sip.store.waiting import Waiting
 
 Input = TypeVar("Input")
 Add = Callable[[Mapping[str, Any]], None]
 Make = Callable[[Iterator[list[Input]], Add], None]
 
-POLL_EVERY = 0.5  # s between two looks at what another process makes
 TOTAL_EVERY = 10.0  # s between two counts of what is left, which takes long where rows are many
 
 
@@ -97,6 +99,8 @@ def fill(
     filling = Filling(stage, wanted, batches, shard_size, storage, retry_failed)
     missing = filling.num_missing
     made = filling.do(make, name or stage.name, unit) if missing else 0
+    if not missing:
+        filling.sweep()
     return Filled(stage, wanted, len(wanted) - missing, made, missing - made)
 
 
@@ -129,22 +133,16 @@ class Filling(Generic[Input]):
         self._queue = deque(batch for batch in batches if self._missing(batch))
         self.num_missing = sum(len(self._missing(batch)) for batch in self._queue)
         self._later: deque[Sequence[str]] = deque()
-        self._owners: set[str] = set()  # of what is in `_later`
-        # Batches are claimed in one thread and committed in another.
-        self._lock = threading.Lock()
-        self._held: dict[str, int] = {}  # claimed, not yet committed: key -> place in the order
-        self._batch_of: dict[str, int] = {}  # claimed, not yet added: key -> number of its batch
-        self._to_come: dict[int, int] = {}  # number of a batch -> rows that are not yet added
-        self._partial: set[int] = set()  # batches of which the open shard has a part
-        self._num_batches = self._num_keys = 0
+        self._waiting = Waiting()  # for who has claimed what is in `_later`
+        self._claims = Claims(stage.folder / "claims")
+        self._open = OpenRows()
+        self._lock = threading.Lock()  # of the index: one thread claims, another one commits
         self._writer: ShardWriter | None = None
         self._total_shown = time.monotonic()
 
     def do(self, make: Make[Input], name: str, unit: str) -> int:
         """Make the missing rows, or wait for who does; return how many were made here."""
         self._prepare_folders()
-        self._claims = Claims(self.stage.folder / "claims")
-        told = False
         if self.shard_size < 1:
             raise ValueError(f"shard_size: must be >= 1, got {self.shard_size}")
         with graceful(), closing(progress(name, self.num_missing, unit)) as self._bar:
@@ -157,8 +155,8 @@ class Filling(Generic[Input]):
                     elif not self._later:
                         break
                     else:
-                        self._wait(name, told)
-                        told = True
+                        number = sum(len(self._missing(batch)) for batch in self._later)
+                        self._waiting.wait(name, number, self._claims)
                     self._queue, self._later = self._later, self._queue
             finally:
                 self._claims.release()
@@ -174,10 +172,8 @@ class Filling(Generic[Input]):
             make(batches, self._add)
         finally:
             self._commit()
-        if self._batch_of and not stop_requested():
-            raise RuntimeError(
-                f"make() gave no row for {len(self._batch_of)} of the keys it was given"
-            )
+        if (number := self._open.num_to_make) and not stop_requested():
+            raise RuntimeError(f"make() gave no row for {number} of the keys it was given")
 
     def _batches(self) -> Iterator[list[Input]]:
         """Yield the inputs of one claimed batch after the other, as long as there are free ones."""
@@ -190,35 +186,31 @@ class Filling(Generic[Input]):
     def _take(self) -> list[list[str]]:
         """Claim about a shard's worth of rows that nobody makes."""
         portion: list[list[str]] = []
+        # New shards and claims are read before the lock is held: under it, only the newest are.
+        with plain_disk_errors(self.stage.folder):
+            self._refresh()
+            self._claims.look()
         with plain_disk_errors(self.stage.folder), self._claims.locked():
             claimed = self._claims.others()
             self._remove_leftovers()
-            with self._lock:
-                self.stage.refresh()
+            self._refresh()
             while self._queue and sum(map(len, portion)) < self.shard_size:
                 batch = self._queue.popleft()
                 missing = self._missing(batch)
                 free = [key for key in missing if key not in claimed]
                 if len(free) < len(missing):
                     self._later.append(batch)
-                    self._owners.update(claimed[key] for key in missing if key in claimed)
+                    self._waiting.owners.update(claimed[key] for key in missing if key in claimed)
                 if free:
                     portion.append(free)
             if portion:
-                self._claims.take(self._hold(portion))
+                self._claims.take(self._open.claim(portion))
         self._show_total()
         return portion
 
-    def _hold(self, portion: list[list[str]]) -> list[str]:
-        """Note claimed batches; return all keys that are claimed now."""
+    def _refresh(self) -> None:
         with self._lock:
-            for keys in portion:
-                self._held.update(zip(keys, count(self._num_keys), strict=False))
-                self._num_keys += len(keys)
-                self._batch_of.update(dict.fromkeys(keys, self._num_batches))
-                self._to_come[self._num_batches] = len(keys)
-                self._num_batches += 1
-            return list(self._held)
+            self.stage.refresh()
 
     def _missing(self, batch: Sequence[str]) -> list[str]:
         """Return those keys of a batch that have no row, or only an outdated one."""
@@ -235,48 +227,30 @@ class Filling(Generic[Input]):
         Raises:
             ValueError: It was not asked for, or comes a second time.
         """
-        with self._lock:
-            batch = self._batch_of.pop(row["key"], None)
-        if batch is None:
-            raise ValueError(f"make() gave the row {row['key']!r} twice or unasked")
+        self._open.check(row["key"])
         if self._writer is None:
             tmp, shards, owner = self.stage.tmp, self.stage.shards, self._claims.owner
             self._writer = ShardWriter(tmp, shards, owner, self.storage)
         self._writer.add(row)
         self._bar.update(1)
-        self._to_come[batch] -= 1
-        if self._to_come[batch]:
-            self._partial.add(batch)
-            return
-        del self._to_come[batch]
-        self._partial.discard(batch)
-        if not self._partial and len(self._writer.rows) >= self.shard_size:
+        self._open.add(row["key"])
+        if self._open.is_whole and len(self._writer.rows) >= self.shard_size:
             self._commit()
 
     def _commit(self) -> None:
         """Make the open shard visible."""
         writer, self._writer = self._writer, None
-        self._partial.clear()
+        self._open.forget_begun()
         if writer is None:
             return
-        keys = sorted(writer.rows, key=self._held.__getitem__)
+        keys = self._open.sorted(writer.rows)
         writer.commit(keys)
         self.made += len(keys)
         with self._lock:
             if writer.name not in self.stage.names:
                 rows = writer.rows
                 self.stage.remember(writer.name, ((key, rows[key].get("status")) for key in keys))
-            for key in keys:
-                del self._held[key]
-
-    def _wait(self, name: str, told: bool) -> None:
-        """Wait a moment for what other processes make."""
-        if not told:
-            who = ", ".join(sorted(map(readable, self._owners)))
-            number = sum(len(self._missing(batch)) for batch in self._later)
-            say(name, f"waiting for {number} made by {who}")
-        self._owners.clear()
-        time.sleep(POLL_EVERY)
+        self._open.commit(keys)
 
     def _show_total(self) -> None:
         """Let the bar's total follow: other processes take rows, or leave some to us."""
@@ -284,13 +258,20 @@ class Filling(Generic[Input]):
             return
         self._total_shown = time.monotonic()
         left = sum(len(self._missing(batch)) for batch in self._queue)
-        with self._lock:
-            self._bar.total = self._bar.n + len(self._batch_of) + left
+        self._bar.total = self._bar.n + self._open.num_to_make + left
 
     def _prepare_folders(self) -> None:
         for part in ("tmp", "claims", "shards"):
             with plain_disk_errors(self.stage.folder):
                 (self.stage.folder / part).mkdir(parents=True, exist_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what dead owners have left; a store that cannot be written stays as it is."""
+        folders = self._claims.folder.glob("*.json"), self.stage.tmp.glob("*")
+        if any(map(any, folders)):
+            with suppress(OSError, UserError), self._claims.locked():
+                self._claims.others()
+                self._remove_leftovers()
 
     def _remove_leftovers(self) -> None:
         """Remove what owners that died have left unfinished. Must be called with the lock held."""

@@ -12,51 +12,31 @@ from sip.core.progress import say
 def check_or_write(file: Path, recipe: Any) -> None:
     """Make sure that `file` holds `recipe`.
 
+    A file that is lost, damaged or edited is written again: the name of its folder is the
+    fingerprint of the recipe, so the rows are those of this recipe, whatever the file says.
+
     Raises:
-        UserError: It holds something else.
+        UserError: It cannot be read or written.
     """
-    found = _read_recipe(file)
-    if found is None:
-        with plain_disk_errors(file):
-            write_atomically(file, json.dumps(recipe, indent=2, sort_keys=True) + "\n")
-    elif found != recipe:
-        raise _another(file, found, recipe)
+    fault = _fault(file, recipe)
+    if fault is None:
+        return
+    if (file.parent / "shards").is_dir():
+        say("store", f"{file} {fault}; written again")
+    with plain_disk_errors(file):
+        write_atomically(file, json.dumps(recipe, indent=2, sort_keys=True) + "\n")
 
 
-def _read_recipe(file: Path) -> Any:
-    """Return the content of a recipe's file; None if it is lost.
-
-    It may be written again: the name of the folder is the fingerprint of the recipe of its rows.
-    """
+def _fault(file: Path, recipe: Any) -> str | None:
+    """Return what is wrong with a recipe's file; None if it holds the recipe."""
     try:
-        return json.loads(file.read_text())
+        return None if json.loads(file.read_text()) == recipe else "held another recipe"
     except FileNotFoundError:
-        if (file.parent / "shards").is_dir():
-            say("store", f"{file} was missing; written again")
+        return "was missing"
     except ValueError:
-        say("store", f"{file} could not be read; written again")
+        return "could not be read"
     except OSError as error:
         raise UserError(
             f"{file} should hold the recipe of the rows next to it and cannot be read "
             f"({error.strerror}); let this user read it, or give another paths.store"
         ) from error
-    return None
-
-
-def _another(file: Path, found: Any, recipe: Any) -> UserError:
-    """Return the error for a recipe that is not that of the folder's name."""
-    named = f"{file} should hold the recipe of the rows next to it and holds another"
-    there, here = (
-        values.get("version") if isinstance(values, dict) else None for values in (found, recipe)
-    )
-    if isinstance(there, int) and isinstance(here, int) and there > here:
-        return UserError(
-            f"{named}, of a newer SIP (version {there} of how these rows are made, here "
-            f"{here}); update SIP, or give another paths.store"
-        )
-    keys = found.keys() | recipe.keys() if isinstance(found, dict) else set()
-    other = sorted(key for key in keys if found.get(key) != recipe.get(key))
-    return UserError(
-        f"{named} (other values of: {', '.join(other) or 'all'}); it was edited, or the folder was "
-        f"renamed: undo that, or delete the folder {file.parent}, its rows will be made again"
-    )

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from sip.core import tars
 from sip.core.errors import DamagedError, UserError
-from sip.core.files import fsync, plain_disk_errors
+from sip.core.files import fsync, plain_disk_errors, retried
 
 ROWS_FILE = "rows.parquet"
 TAR_FILE = "images.tar"
@@ -140,8 +140,17 @@ class ShardWriter:
                 else:  # a file whose writing was interrupted
                     file.unlink()
             fsync(self._folder)
-            os.rename(self._folder, self._shards / self.name)
+            retried(self._rename)
             fsync(self._shards)
+
+    def _rename(self) -> None:
+        """Give the shard its place; a rename that a network disk did and denied is done."""
+        place = self._shards / self.name
+        try:
+            os.rename(self._folder, place)
+        except FileNotFoundError:
+            if not place.is_dir():
+                raise
 
     def _close_tar(self) -> bool:
         """Cut the tar file behind the last finished row and end it; say whether there is one."""

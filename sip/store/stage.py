@@ -13,7 +13,8 @@ The recipe says how rows are made, a row's key is a hash of that row's own input
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from sip.store.shards import read_columns, read_rows
 Row = dict[str, Any]
 
 FAILED = "failed"  # the value of a row's "status" that says that its making failed
+ROWS_AT_ONCE = 2**17  # rows of 1 to 2 kB
 FINGERPRINT_LENGTH = 10  # hex digits
 
 
@@ -43,7 +45,7 @@ class Store:
             recipe: Everything that can change a row and is not in its key; must be JSON.
 
         Raises:
-            UserError: The folder's `recipe.json` says something else.
+            UserError: The folder cannot be read or written.
         """
         fingerprint = digest(recipe)[:FINGERPRINT_LENGTH]
         folder = self.root / name / f"{re.sub(r'[^A-Za-z0-9._]+', '-', choice)}-{fingerprint}"
@@ -86,16 +88,33 @@ class StageStore:
 
     def read(self, keys: Iterable[str]) -> dict[str, Row]:
         """Return those of the rows that are there, in the order of `keys`."""
-        keys = list(dict.fromkeys(keys))
         self.refresh()
+        there = [key for key in dict.fromkeys(keys) if key in self.index]
+        return dict(zip(there, self.each(there), strict=True))
+
+    def each(self, keys: Sequence[str]) -> Iterator[Row]:
+        """Yield the rows of `keys`, in that order; all must be there.
+
+        For `ROWS_AT_ONCE` keys a shard is read once, whatever their order. Its rows are in memory
+        until they are yielded: those of one or two shards if the order is that of the store.
+        """
+        self.refresh()
+        for start in range(0, len(keys), ROWS_AT_ONCE):
+            yield from self._each(keys[start : start + ROWS_AT_ONCE])
+
+    def _each(self, keys: Sequence[str]) -> Iterator[Row]:
         by_shard: dict[str, set[str]] = {}
         for key in keys:
-            if key in self.index:
-                by_shard.setdefault(self.shard_of(key), set()).add(key)
+            by_shard.setdefault(self.shard_of(key), set()).add(key)
+        times = Counter(keys)
         rows: dict[str, Row] = {}
-        for shard, inside in by_shard.items():
-            rows.update((row["key"], row) for row in read_rows(self.shards / shard, inside))
-        return {key: rows[key] for key in keys if key in rows}
+        for key in keys:
+            if key not in rows:
+                shard = self.shard_of(key)
+                inside = by_shard.pop(shard)
+                rows.update((row["key"], row) for row in read_rows(self.shards / shard, inside))
+            times[key] -= 1
+            yield rows[key] if times[key] else rows.pop(key)
 
     @property
     def shards(self) -> Path:

@@ -1,0 +1,30 @@
+"""What is printed: nothing that a terminal obeys, and no end of the work if it cannot be."""
+
+import io
+import sys
+
+import pytest
+
+from sip.core.progress import progress, say
+
+
+def test_names_hold_no_codes_of_a_terminal(capsys: pytest.CaptureFixture) -> None:
+    say("dataset", "passed over \x1b[2J\x1b[31mevil\r\nname\x07.txt")
+    assert capsys.readouterr().err == "dataset      passed over [2J[31mevil  name.txt\n"
+
+
+class Full(io.StringIO):
+    """A log on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_work(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Full())
+    say("images", "generated 3")
+    bar = progress("images", 3, "image")
+    bar.update(2)
+    bar.refresh()
+    bar.close()
+    assert bar.n == 2
