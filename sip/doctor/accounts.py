@@ -19,8 +19,8 @@ HOST = "api.wandb.ai"  # where WANDB_BASE_URL names no other
 def wandb(config: "DictConfig") -> Iterator[Finding]:
     """Yield whether the chosen logger can log."""
     node = config.logger
-    if not node.wandb:
-        yield Finding("W&B", OK, "not asked for (logger=csv)")
+    if node.kind != "wandb":
+        yield Finding("W&B", OK, f"not asked for (logger={node.kind})")
         return
     place = login_place()
     if place is not None:

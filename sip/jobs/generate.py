@@ -185,11 +185,11 @@ class Generation:
         logger, stage = self.config.logger, self.offline.stage("images").fingerprint
         if kept and _makes_artifacts(logger):
             from sip.tracking.artifacts import GeneratedSet, publish
-            from sip.tracking.wandb import Safely
+            from sip.tracking.safely import Safely
 
             images = list(self.offline.images(kept, captions))
             generated = GeneratedSet(images, self.offline.recipe(), stage)
-            Safely()(lambda: publish(generated, logger, self.folder, self.config.experiment))
+            Safely("wandb")(lambda: publish(generated, logger, self.folder, self.config.experiment))
 
     def _quality(self, kept: list[Prompt], captions: dict[str, Candidates]) -> Quality:
         """Measure the kept ones, without a reference: only the training part was read."""
@@ -260,4 +260,4 @@ class Generation:
 
 
 def _makes_artifacts(logger: DictConfig) -> bool:
-    return bool(logger.wandb and logger.log_artifacts)
+    return bool(logger.kind == "wandb" and logger.log_artifacts)

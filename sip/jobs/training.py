@@ -243,7 +243,7 @@ def _close(
         "test_accuracy": summary.test_accuracy,
         **summary.metrics,
     }
-    log_results(job.config.logger, loggers, shown, job.folder, kept)
+    log_results(loggers, shown, job.folder, kept)
     join_curves(job.folder)
     write_summary(job.folder, summary)
 

@@ -32,7 +32,7 @@ class Curve:
         self._writer = csv.writer(self._stream, lineterminator="\n")
         self._writer.writerows([COLUMNS, *kept])
         self._run: Any = None
-        if work.logger.get("wandb"):
+        if work.logger.get("kind") == "wandb":
             self._run = self._start(part, work)
 
     def _start(self, part: str, work: Work) -> Any:

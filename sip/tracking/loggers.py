@@ -1,4 +1,4 @@
-"""Where curves and results go: always local files, and W&B if it is chosen.
+"""Where curves and results go: always local files, and one tracker if it is chosen.
 
 Lightning's CSV logger begins a new `metrics.csv` at each start. So the old one is kept as
 `metrics-1.csv`, `metrics-2.csv`, ... before, and the parts are joined at the end: of the steps that
@@ -7,8 +7,10 @@ were logged twice, those of the later start count.
 
 import csv
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +21,22 @@ from sip.core.errors import UserError
 from sip.core.files import write_atomically
 from sip.core.progress import say
 from sip.pipeline.stored import StoredImage
+from sip.tracking import mlflow, tensorboard
 from sip.tracking.artifacts import GeneratedSet, publish, use
-from sip.tracking.wandb import MAX_REASON, SafeLogger, Safely, log_images, log_sheets, start_run
+from sip.tracking.safely import MAX_REASON, SafeLogging, Safely
+from sip.tracking.wandb import SafeLogger, start_run
 
 if TYPE_CHECKING:
     import wandb
 
 CURVES = "metrics.csv"
+# Kind of tracker -> the package that it needs, and what pip installs for it.
+PACKAGES = {
+    "csv": ("", ""),
+    "wandb": ("wandb", "wandb"),
+    "tensorboard": ("tensorboard", "'sip-augmentation[tensorboard]'"),
+    "mlflow": ("mlflow", "'sip-augmentation[mlflow]'"),
+}
 REFUSED = re.compile(r"40[13]|permission|invalid|api.?key", re.IGNORECASE)
 
 
@@ -40,6 +51,7 @@ def keep_curves(folder: Path, resumes: bool) -> None:
     if not resumes:
         for part in parts:
             part.unlink()
+        shutil.rmtree(folder / tensorboard.EVENTS, ignore_errors=True)
     elif (folder / CURVES).exists():
         (folder / CURVES).rename(folder / f"metrics-{len(parts) + 1}.csv")
 
@@ -78,26 +90,41 @@ def make_loggers(
     values: Mapping[str, Any],
     images: GeneratedSet | None = None,
 ) -> list[Logger]:
-    """Return Lightning loggers: `metrics.csv` in the run folder, and W&B if `config.wandb`.
+    """Return Lightning loggers: `metrics.csv` in the run folder, and that of `config.kind`.
 
-    If W&B fails, the run goes on without it.
+    If the tracker fails, the run goes on without it.
 
     Args:
         config: The `logger` node.
         folder: The run folder.
-        run_id: The run's fingerprint; the same run is the same W&B run.
-        name: Shown in W&B.
+        run_id: The run's fingerprint; the same run is the same one in W&B and in MLflow.
+        name: Shown there.
         group: Name of the experiment.
         values: The resolved configuration.
         images: Generated images to train on; become an artifact if `config.log_artifacts`.
     """
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
-    if config.wandb:
-        safely = Safely()
+    safely = Safely(config.kind)
+    tracker: Logger | None = None
+    if config.kind == "wandb":
         run = safely(partial(_start, config, folder, run_id, name, group, values, images))
-        if run is not None:
-            loggers.append(SafeLogger(run, safely))
-    return loggers
+        tracker = SafeLogger(run, safely, config.max_images) if run is not None else None
+    elif config.kind == "tensorboard":
+        tracker = safely(partial(tensorboard.start, folder, values, safely))
+    elif config.kind == "mlflow":
+        tracker = safely(
+            partial(
+                mlflow.start,
+                config,
+                folder,
+                run_id=run_id,
+                name=name,
+                group=group,
+                values=values,
+                safely=safely,
+            )
+        )
+    return loggers if tracker is None else [*loggers, tracker]
 
 
 def _start(
@@ -132,9 +159,20 @@ def require_logger(config: DictConfig) -> None:
     """Check the `logger` node before any work.
 
     Raises:
-        UserError: A value is wrong, or W&B is not installed or refuses the login.
+        UserError: A value is wrong, a package is not installed, or W&B refuses the login.
     """
-    if not config.wandb:
+    if config.kind not in PACKAGES:
+        raise UserError(
+            f"logger.kind: must be {', '.join(PACKAGES)}, got {config.kind!r}; choose it with "
+            "logger=csv and the like"
+        )
+    package, source = PACKAGES[config.kind]
+    if package and find_spec(package) is None:
+        raise UserError(
+            f"logger={config.kind}: the package {package} is not installed; pip install {source}, "
+            "or choose logger=csv"
+        )
+    if config.kind != "wandb":
         return
     if config.mode not in ("offline", "online"):
         raise UserError(f"logger.mode: must be offline or online, got {config.mode!r}")
@@ -142,12 +180,6 @@ def require_logger(config: DictConfig) -> None:
         raise UserError(
             f"logger.max_images: must be a whole number >= 0, got {config.max_images!r}"
         )
-    try:
-        import wandb  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "logger=wandb: the package wandb is not installed; install it, or choose logger=csv"
-        ) from error
     if config.mode == "online" and not _logged_in():
         raise UserError(
             "logger.mode=online needs a W&B login, and there is none; run `wandb login`, or leave "
@@ -176,34 +208,19 @@ def _logged_in() -> bool:
 
 
 def log_results(
-    config: DictConfig,
     loggers: Sequence[Logger],
     summary: Mapping[str, Any],
     folder: Path,
     images: Sequence[StoredImage],
 ) -> None:
-    """Write the final numbers, the run folder's sheets and a table of images; close W&B.
+    """Write the final numbers and the run folder's sheets to the tracker, and close it.
 
     Args:
-        config: The `logger` node.
         loggers: Loggers of `make_loggers`.
         summary: Name -> number.
         folder: The run folder.
-        images: Generated images; `config.max_images` of them are shown.
+        images: Generated images; W&B shows a table of some.
     """
     for logger in loggers:
-        if isinstance(logger, SafeLogger):
-            logger.safely(partial(_finish, config, logger.experiment, summary, folder, images))
-
-
-def _finish(
-    config: DictConfig,
-    run: "wandb.Run",
-    summary: Mapping[str, Any],
-    folder: Path,
-    images: Sequence[StoredImage],
-) -> None:
-    log_sheets(run, folder)
-    log_images(run, images, config.max_images)
-    run.summary.update(dict(summary))
-    run.finish()
+        if isinstance(logger, SafeLogging):
+            logger.safely(partial(logger.finish, summary, folder, images))

@@ -1,32 +1,28 @@
-"""W&B: start a run, show its images, and go on without W&B if it fails.
+"""W&B: start a run, and show its images.
 
-W&B may be out of reach, slow, or fail in the middle; the run's folder holds everything anyway.
 Nothing that is logged says where files lie on this machine: W&B's own notes on program, host
 folders, installed packages and terminal output are off, and absolute paths keep only their last
 part.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 
 from sip.config.provenance import environment
-from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
-from sip.core.progress import say
 from sip.core.spread import spread
 from sip.core.text import values_without_paths, without_paths
 from sip.pipeline.stored import StoredImage
+from sip.tracking.safely import SafeLogging, Safely
 
 if TYPE_CHECKING:
     import wandb
 
-Result = TypeVar("Result")
-MAX_REASON = 200  # characters of a library's error that are passed on
 WAIT = 600  # s for an upload at the end of a run or a set; `wandb sync` uploads the rest
 SHEETS = ("contact_sheet", "rejected", "confusion")  # PNG files of a run folder
 SIZE = 512  # px, longer side of an image in the table, at most
@@ -37,58 +33,29 @@ COLUMNS = (
 )
 
 
-class Safely:
-    """Call what may fail; after the first failure, nothing more.
-
-    Attributes:
-        failed: Whether a call failed.
-    """
-
-    def __init__(self) -> None:
-        self.failed = False
-
-    def __call__(self, call: Callable[[], Result]) -> Result | None:
-        """Return what `call` returns; None if it fails, or an earlier call did.
-
-        Raises:
-            UserError: `call` raises it: a damaged image, for example, is no matter of W&B.
-        """
-        if self.failed:
-            return None
-        try:
-            return call()
-        except UserError:
-            raise
-        except Exception as error:  # of the network, of its service process, of its own checks
-            self.failed = True
-            reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
-            say("wandb", f"{reason}; going on without it: the run's folder holds everything")
-            return None
-
-
-class SafeLogger(WandbLogger):
-    """Lightning's logger for a W&B run that was started; the first failure is reported.
+class SafeLogger(SafeLogging, WandbLogger):
+    """Lightning's logger for a W&B run that was started; `finish` closes the run.
 
     Args:
         run: The run.
         safely: Shared with everything else that is logged to it.
+        max_images: Generated images in its table, at most.
     """
 
-    def __init__(self, run: "wandb.Run", safely: Safely) -> None:
+    def __init__(self, run: "wandb.Run", safely: Safely, max_images: int) -> None:
         self.safely = safely
+        self.max_images = max_images
         super().__init__(experiment=run)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log numbers."""
-        self.safely(lambda: super(SafeLogger, self).log_metrics(metrics, step))
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Log settings, which Lightning passes on if a module keeps some."""
-        self.safely(lambda: super(SafeLogger, self).log_hyperparams(params, *args, **kwargs))
-
-    def finalize(self, status: str) -> None:
-        """End a fit or a test; the run itself is closed by `sip.tracking.loggers.log_results`."""
-        self.safely(lambda: super(SafeLogger, self).finalize(status))
+    def finish(
+        self, summary: Mapping[str, Any], folder: Path, images: Sequence[StoredImage]
+    ) -> None:
+        """Log the final numbers, the sheets and a table of images, and close the run."""
+        run = self.experiment
+        log_sheets(run, folder)
+        log_images(run, images, self.max_images)
+        run.summary.update(dict(summary))
+        run.finish()
 
 
 def start_run(

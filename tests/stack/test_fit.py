@@ -184,7 +184,7 @@ def test_wandb_gets_the_curve_where_it_is_chosen(
         return Run()
 
     monkeypatch.setattr("sip.tracking.wandb.start_run", start)
-    trained(tmp_path, logger={"wandb": True, "mode": "offline"})
+    trained(tmp_path, logger={"kind": "wandb", "mode": "offline"})
     steps = [(step, "train/loss", "train/lr") for step in (25, 50, 60)]
     assert logged == [*steps, ("finished",)]
 

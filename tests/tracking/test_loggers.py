@@ -30,7 +30,7 @@ from tests.tracking.wandb_files import OfflineRun, offline_runs
 
 
 def node(**values: object):
-    stated: dict[str, Any] = {"wandb": True, "mode": "offline", "project": "p", "entity": None}
+    stated: dict[str, Any] = {"kind": "wandb", "mode": "offline", "project": "p", "entity": None}
     return OmegaConf.create(stated | {"max_images": 3, "log_artifacts": False} | values)
 
 
@@ -51,13 +51,13 @@ def test_without_the_package_csv_works_and_wandb_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)  # its import fails
-    with pytest.raises(UserError, match="wandb is not installed; install it, or choose logger=csv"):
+    with pytest.raises(UserError, match="wandb is not installed; pip install wandb, or"):
         require_logger(node())
-    config = OmegaConf.create({"wandb": False})
+    config = OmegaConf.create({"kind": "csv"})
     require_logger(config)
     loggers = make_loggers(config, tmp_path, run_id="r", name="n", group=None, values={})
     assert [type(logger) for logger in loggers] == [CSVLogger]
-    log_results(config, loggers, {"test_accuracy": 0.5}, tmp_path, [])
+    log_results(loggers, {"test_accuracy": 0.5}, tmp_path, [])
 
 
 def stored_images(folder: Path, num: int = 6) -> list[StoredImage]:
@@ -98,7 +98,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[OfflineRun], 
         loggers = make_loggers(config, folder, **open_)
         loggers[1].log_metrics({"val/accuracy": 0.25}, step=7)
         summary = {"test_accuracy": 0.5, "generated/vendi": 2.0}
-        log_results(config, loggers, summary, folder, shown)
+        log_results(loggers, summary, folder, shown)
     return offline_runs(folder), shown
 
 
@@ -239,7 +239,7 @@ def test_a_run_goes_on_where_wandb_breaks_and_says_so_once(
     run.log = broken
     for step in (2, 3):
         loggers[1].log_metrics({"val/accuracy": 0.5}, step=step)
-    log_results(node(), loggers, {"test_accuracy": 0.5}, tmp_path, [])
+    log_results(loggers, {"test_accuracy": 0.5}, tmp_path, [])
     assert run.asked.count("log") == 2 and "finish" not in run.asked
     assert capsys.readouterr().err.count("BrokenPipeError; going on without it") == 1
 
