@@ -14,8 +14,11 @@ CELL = 176  # px, width of an image
 GAP = 14  # px
 FONT_SIZE = 12  # px
 LINE = 17  # px, height of a line
-NUM_TEXT_LINES = 8
+NUM_TEXT_LINES = 8  # below a pair, at most
 COLUMNS = 6
+LABELS = ("original", "generated")  # of the rows
+LABEL = 74  # px, width of the labels
+GREY = (60, 60, 60)
 
 
 @dataclass(frozen=True)
@@ -36,25 +39,29 @@ class Pair:
 
 
 def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
-    """Draw the pairs in rows of six and save the sheet as PNG.
+    """Draw the pairs in rows of six, originals above, and save the sheet as PNG.
 
     Pixels of small images are enlarged as they are, so that nothing looks better than it is.
     """
-    block = 2 * CELL + GAP // 2 + LINE * (NUM_TEXT_LINES + 1) + GAP
+    num_lines = max(len(_wrapped(pair.lines)) for pair in pairs)
+    block = 2 * CELL + GAP // 2 + LINE * (num_lines + 1) + GAP
     columns = min(COLUMNS, len(pairs))
     rows = -(-len(pairs) // COLUMNS)
-    sheet = Image.new("RGB", (GAP + columns * (CELL + GAP), GAP + rows * block), "white")
+    sheet = Image.new("RGB", (LABEL + GAP + columns * (CELL + GAP), GAP + rows * block), "white")
     pen = ImageDraw.Draw(sheet)
     for number, pair in enumerate(pairs):
-        left = GAP + (number % COLUMNS) * (CELL + GAP)
+        left = LABEL + GAP + (number % COLUMNS) * (CELL + GAP)
         top = GAP + (number // COLUMNS) * block
         draw_text(pen, (left, top), _wrapped([pair.title])[0], FONT_SIZE, "black")
         top += LINE
-        for file, sha256 in ((pair.original, None), (pair.generated, pair.generated_sha256)):
+        files = ((pair.original, None), (pair.generated, pair.generated_sha256))
+        for label, (file, sha256) in zip(LABELS, files, strict=True):
+            if number % COLUMNS == 0:
+                draw_text(pen, (GAP, top + (CELL - FONT_SIZE) // 2), label, FONT_SIZE, GREY)
             sheet.paste(_enlarged(file, sha256), (left, top))
             top += CELL + GAP // 4
         for line in _wrapped(pair.lines):
-            draw_text(pen, (left, top), line, FONT_SIZE, (60, 60, 60))
+            draw_text(pen, (left, top), line, FONT_SIZE, GREY)
             top += LINE
     with atomic_file(path) as part:
         sheet.save(part, format="PNG")

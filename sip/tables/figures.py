@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sip.core.fonts import font_families
 from sip.records.read import TrainingRun
 from sip.tables.points import Figure, Point, front, points
-from sip.tables.saving import STYLE, save
+from sip.tables.saving import save, style
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), dark plum in place of yellow, faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#603048")
@@ -31,7 +30,7 @@ def draw(runs: Iterable[TrainingRun], figure: Figure, path: Path) -> list[Path]:
     import matplotlib
 
     found = points(runs, figure)
-    with matplotlib.rc_context({**STYLE, "font.family": font_families()}):
+    with matplotlib.rc_context(style()):
         return save(make(found, figure), path, DPI)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sip.tables.forest import Forest, ForestGroup, ForestRow
 from sip.tables.points import metric_words
-from sip.tables.saving import STYLE, save
+from sip.tables.saving import save, style
 from sip.tables.statistics import LEVEL
 
 COLOURS = ("#4D5A66", "#0072B2")  # of ordinary rows, and of highlighted ones
@@ -31,8 +31,8 @@ def draw_forest(groups: Sequence[ForestGroup], forest: Forest, path: Path) -> li
     """Write the figure as PDF and PNG; return the files."""
     import matplotlib
 
-    style = {**STYLE, "axes.grid": False, "axes.spines.left": False}
-    with matplotlib.rc_context({**style, "font.size": FONT[forest.width]}):
+    own: Any = {"axes.grid": False, "axes.spines.left": False, "font.size": FONT[forest.width]}
+    with matplotlib.rc_context(style(**own)):
         return save(make_forest(groups, forest), path, DPI)
 
 

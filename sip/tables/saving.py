@@ -1,10 +1,13 @@
 """Save matplotlib figures: one style, PDF and PNG, equal bytes for equal figures."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
+from sip.core.fonts import font_families
+
 SUFFIXES = (".pdf", ".png")
-STYLE: Any = {
+SHARED: dict[str, Any] = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -13,6 +16,12 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # text stays text: journals ask for it
     "svg.fonttype": "none",
 }
+
+
+def style(**own: Any) -> Any:
+    """Return matplotlib's settings of all figures; `own` ones, such as "font.size", come first."""
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # some fonts have no bold
+    return {**SHARED, "font.family": font_families(), **own}
 
 
 def save(canvas: Any, path: Path, dpi: int) -> list[Path]:

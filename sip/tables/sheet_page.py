@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sip.core.fonts import font_families
 from sip.records.files import ListedImage
-from sip.tables.saving import STYLE, save
+from sip.tables.saving import save, style
 from sip.tables.sheets import Sheet, SheetGrid, enlarged
 
 DPI = 100  # a pixel of the sheet is 1/100 inch, and a pixel of the PNG
@@ -31,7 +30,7 @@ def draw_sheet(grid: SheetGrid, sheet: Sheet, path: Path) -> list[Path]:
     """
     import matplotlib
 
-    with matplotlib.rc_context({**STYLE, "font.family": font_families()}):
+    with matplotlib.rc_context(style()):
         return save(page(grid, sheet), path, DPI)
 
 

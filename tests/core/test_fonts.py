@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from sip.core import fonts
-from sip.core.sheets import CELL, GAP, LINE, Pair, contact_sheet
+from sip.core.sheets import CELL, GAP, LABEL, LINE, Pair, contact_sheet
 
 SCRIPTS = ["Blüte", "Ηλιος", "кот", "猫", "ねこ", "고양이"]
 SIZE = 16
@@ -60,5 +60,10 @@ def test_a_contact_sheet_has_the_title_in_its_script(tmp_path: Path) -> None:
     )
     with Image.open(tmp_path / "s") as sheet:
         pixels = np.asarray(sheet.convert("L"))
-    titles = [pixels[GAP : GAP + LINE, left : left + CELL] for left in (GAP, 2 * GAP + CELL)]
+    lefts = (LABEL + GAP, LABEL + 2 * GAP + CELL)
+    titles = [pixels[GAP : GAP + LINE, left : left + CELL] for left in lefts]
     assert all((title < 128).any() for title in titles) and not np.array_equal(*titles)
+    tops = [GAP + LINE, GAP + LINE + CELL + GAP // 4]
+    original, generated = (pixels[top : top + CELL, : LABEL + GAP] for top in tops)
+    assert (original < 128).any() and (generated < 128).any()  # a label for each row
+    assert not np.array_equal(original, generated)
