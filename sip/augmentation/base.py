@@ -17,7 +17,7 @@ Sources = Sequence[int | None]  # for each image the position of its original; N
 
 
 class OfflineMode(Protocol):
-    """What is made before training, and how it enters the training."""
+    """What is generated before training, and how it enters the training."""
 
     generates: ClassVar[bool]  # True: generated images are asked for
 
@@ -38,14 +38,14 @@ class OfflineMode(Protocol):
 
 
 class SampleTransform(Component, ABC):
-    """A change of one image, made each time the image is seen.
+    """A change of one image, applied each time the image is seen.
 
     Random numbers come from torch's global generator only. The caller seeds it for each image, so
-    that neither batch size nor worker processes change them.
+    batch size and worker processes do not change them.
     """
 
     def require(self) -> None:
-        """Check before any costly work that the transform can be made; most can.
+        """Check before any costly work that the transform can be built.
 
         Raises:
             UserError: It cannot.
@@ -60,13 +60,12 @@ class SampleTransform(Component, ABC):
 class Mix(Component, ABC):
     """A change of a batch, before or inside the network.
 
-    It calls the model itself, so that feature maps can be mixed through hooks. Random numbers as
-    in `SampleTransform`, seeded for each step. The batch size B is any number, one and odd numbers
-    included.
+    It calls the model itself, since some mix feature maps through hooks. Random numbers as in
+    `SampleTransform`, seeded for each step. The batch size B is any number >= 1.
     """
 
     def require(self, network: "nn.Module") -> None:
-        """Check that the change can be made to a network; most can to all.
+        """Check that the change can be applied to a network.
 
         Raises:
             UserError: It cannot.
@@ -83,7 +82,7 @@ class Mix(Component, ABC):
             model: From images to logits.
             images: (B, 3, H, W), float32, normalised with mean and std.
             targets: (B, num_classes), float32, the probability of each class, times the image's
-                weight in the loss. They are mixed linearly, so that the weights mix with them.
+                weight in the loss. They are mixed linearly, and the weights with them.
         """
 
 

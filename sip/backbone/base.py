@@ -1,4 +1,4 @@
-"""What a backbone is: a classifier network, and how its input is made."""
+"""Protocol of a backbone: a classifier network and the transform of its input."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,17 +16,14 @@ class Backbone(Protocol):
 
     @property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean, which is subtracted before the network, and std, by which is divided.
-
-        Each per channel, of pixels in [0, 1].
-        """
+        """Mean and standard deviation, each per channel, of pixels in [0, 1]."""
 
     @property
     def pretrained(self) -> bool:
         """False: from scratch."""
 
     def recipe(self) -> dict:
-        """Return everything that decides the network at the start of training."""
+        """Return everything that determines the network at the start of training."""
 
     def require(self) -> None:
         """Check that the weights are on this disk, without network.

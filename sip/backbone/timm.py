@@ -80,7 +80,7 @@ class Timm(Component):
 
     @property
     def source(self) -> dict | None:
-        """What the weights are known by: content of a folder, or name and revision on the hub."""
+        """Identity of the weights: content of a folder, or name and revision on the hub."""
         source = self._source()
         return weights_recipe(source, self.revision) if source else None
 
@@ -121,8 +121,8 @@ class Timm(Component):
         if OURS not in stored or not class_names:
             return False
         kept = stored["label_names"] == list(class_names)
-        what = "the head is kept" if kept else "new head, since the classes are other ones"
-        say("backbone", f"going on from {self.weights}; {what}")
+        what = "its head is kept" if kept else "new head, since its classes are different"
+        say("backbone", f"weights of {self.weights}; {what}")
         return kept
 
     def _from_scratch(self, num_classes: int) -> "nn.Module":
@@ -163,7 +163,7 @@ class Timm(Component):
             reason = " ".join(str(error).split())[:MAX_REASON]
             raise UserError(
                 f"backbone.weights: the weights in {folder} are not those of the model that its "
-                f"config.json states ({reason}); copy a complete folder there, or set others"
+                f"config.json states ({reason}); copy a complete folder there, or set other weights"
             ) from error
 
     def _require_same(self, folder: Path) -> None:
@@ -219,7 +219,7 @@ class Timm(Component):
 
 
 def require_whole_patches(model: "nn.Module", input_size: int) -> None:
-    """Check that a ViT's patches fill the image; timm would leave out a margin without a word.
+    """Check that a ViT's patches fill the image; timm would crop a margin silently.
 
     Raises:
         UserError: They do not.

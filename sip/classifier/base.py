@@ -1,4 +1,4 @@
-"""What a classifier is trained on and what comes out: labelled images, and a `Result`."""
+"""Input and output of a training: labelled images, and a `Result`."""
 
 from dataclasses import dataclass
 from typing import Protocol

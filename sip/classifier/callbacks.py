@@ -54,7 +54,7 @@ class KeepBest(Callback):
         return {name: getattr(self, name) for name in KEPT}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore from a checkpoint."""
         vars(self).update(state_dict)
 
 

@@ -1,8 +1,8 @@
-"""Images for training and evaluation: decoded once and kept as bytes if they fit in memory.
+"""Images for training and evaluation, decoded once and kept in memory if they fit.
 
-The training stream is endless and indexed: position p holds an image and its random changes as
-a function of the seed and p only. So neither the number of images, nor worker processes, nor
-the batch size of another arm changes how many steps are taken or what a seed means.
+The training stream is indexed: the image at position p and its random changes depend on the seed
+and p only. So the number of images, of worker processes and of images a batch changes neither the
+number of steps nor the meaning of a seed.
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ class DecodedImages(Dataset[tuple[Tensor, int]]):
     """Images (3, size, size), uint8, and labels, in the rows' order.
 
     Args:
-        max_bytes: What they may take in memory, decoded; if it is less than all of them need, each
-            is decoded again at each use. None for half of the free memory.
+        max_bytes: Of memory for the decoded images; if they need more, each is decoded again at
+            each use. None for half of the free memory.
     """
 
     def __init__(
@@ -84,16 +84,16 @@ def sources(rows: Sequence[LabelledImage]) -> list[int | None]:
     if strangers:
         raise UserError(
             f"classifier: generated images must be of images in train, got {len(strangers)} of "
-            f"others ({', '.join(strangers[:3])}); generate from the same split and subset"
+            f"other images ({', '.join(strangers[:3])}); generate from the same split and subset"
         )
     return [None if name is None else real[name] for name in names]
 
 
 class Stream(Dataset[tuple[Tensor, int] | tuple[Tensor, int, Tensor]]):
-    """`length` training images: one random order of all images after the other.
+    """`length` training images, pass after pass, each in a random order.
 
     Args:
-        offline: How generated images enter; all are real if left out.
+        offline: How generated images enter; None if all are real.
     """
 
     def __init__(
@@ -166,10 +166,10 @@ class SplitData(ShardedSplits):
 
     Args:
         size: Side of the images, px.
-        transform: What is done to each training image; val and test stay as they are.
-        loading: How they are read, which changes nothing but the speed.
-        offline: How generated images enter the training; all are real if left out.
-        start: Optimiser steps that were taken before.
+        transform: Applied to each training image; val and test are not changed.
+        loading: How images are read; affects only the speed.
+        offline: How generated images enter the training; None if all are real.
+        start: Optimiser steps of the checkpoint.
     """
 
     def __init__(
@@ -198,16 +198,16 @@ class SplitData(ShardedSplits):
 
     @property
     def device(self) -> torch.device:
-        """Where the network is; the CPU before there is a trainer."""
+        """Device of the network; the CPU before there is a trainer."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def setup(self, stage: str) -> None:
-        """Decode what is kept, before the worker processes start, which then share it."""
+        """Decode the images that are kept, before worker processes start and share them."""
         for images in (self.train, self.val) if stage == "fit" else (self.test,):
             _ = images.memory
 
     def train_dataloader(self) -> DataLoader:
-        """Return what is left of the budget as one pass, in order."""
+        """Return the remaining steps as one pass, in order."""
         rank, world_size = self.place()
         steps, batch_size = self.recipe.steps, self.recipe.batch_size
         positions = StreamPositions(steps, batch_size, self.start, rank, world_size)

@@ -1,4 +1,4 @@
-"""Failures of a training that are no bug, in one line: what it was and what to do."""
+"""Failures of a training that are no bugs, reported in one line with the remedy."""
 
 import re
 from collections.abc import Iterator
@@ -13,15 +13,14 @@ IN_WORKER = "in DataLoader worker process"  # torch hands an error on as a trace
 
 @contextmanager
 def plain_errors(batch_size: int) -> Iterator[None]:
-    """Turn an error in a training into one line, if that says it all.
+    """Turn a known error of a training into one line.
 
     Args:
         batch_size: Images a step.
 
     Raises:
-        UserError: A process that reads was killed, an image could not be read in one, or the
-            device's memory is too small. Halving the batch, as the generation does, would train
-            another classifier: so that is left to the user.
+        UserError: A worker process was killed or could not read an image, or the device's memory
+            is too small. Halving the batch, as generation does, would train another classifier.
     """
     try:
         yield

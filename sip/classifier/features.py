@@ -2,9 +2,9 @@
 
     store/features/<model>-<recipe>/    a row an image, its features (D,) float32 as an .npy file
 
-The recipe is the backbone's own, the key the image's content: runs with other seeds, subsets,
-heads and classes share them. They are computed in float32 whatever the training's precision, and
-depend on batch size and device by rounding only.
+The recipe is the backbone's, the key the image's content, so runs with other seeds, subsets, heads
+and classes share them. They are computed in float32 at any training precision; batch size and
+device affect only their rounding.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ Splits = tuple[Rows, Rows, Rows]  # train, val, test
 
 
 def can_be_kept(recipe: Recipe, augmentation: Augmentation) -> bool:
-    """Return whether images go through a frozen backbone unchanged; say so if they do not."""
+    """Return whether features can be kept: images reach a frozen backbone unchanged."""
     if not recipe.tuning.frozen:
         return False
     changes = []
@@ -56,7 +56,7 @@ def can_be_kept(recipe: Recipe, augmentation: Augmentation) -> bool:
         changes.append("augmentation.mix")
     if changes:
         text = " and ".join(changes)
-        say("features", f"not kept, since {text} changes images: computed again at each step")
+        say("features", f"not cached, since {text} changes images: computed at each step")
     return not changes
 
 
@@ -77,7 +77,7 @@ def feature_data(
         splits: Images of train, val and test.
         store: Folder of the store.
         num_workers: Threads that read images.
-        start: Optimiser steps that were taken before.
+        start: Optimiser steps of the checkpoint.
 
     Raises:
         UserError: An image cannot be read, or the network is not its features and one layer.
@@ -101,8 +101,8 @@ def feature_data(
     def make(batches: Iterator[list[tuple[str, LabelledImage]]], add: Add) -> None:
         with prefetch(batches, read, num_workers, AHEAD) as ready:
             for batch, images in ready:
-                found = compute(module, images)
-                for (key, _), values in zip(batch, found.numpy(), strict=True):
+                features = compute(module, images).numpy()
+                for (key, _), values in zip(batch, features, strict=True):
                     add({"key": key, "payload": npy(values), "suffix": ".npy"})
 
     wanted = {key: (key, row) for key, row in rows_of.items()}
@@ -112,19 +112,20 @@ def feature_data(
     table = [np.load(io.BytesIO(checked(row))) for row in stage.each(list(wanted))]
     features = torch.from_numpy(np.stack(table))
     seconds = time.monotonic() - started
-    say("features", f"found {filled.found + filled.waited}, made {filled.made}, {seconds:.1f} s")
+    cached = filled.found + filled.waited
+    say("features", f"cached {cached}, computed {filled.made}, {seconds:.1f} s")
     parts = [features[[numbers[key] for key in names]] for names in keys]
     return FeatureData(parts, splits, augmentation, module.recipe, seed, start)
 
 
 def content_key(row: LabelledImage) -> str:
-    """Return what a row's image is known by: a hash of its content."""
+    """Return the hash of an image's content."""
     known = getattr(row, "sha256", None) or file_sha256(row)
     return known or hashlib.sha256(read_bytes(row.path)).hexdigest()
 
 
 def checked(row: dict) -> bytes:
-    """Return the features' file of a row of the store."""
+    """Return the file of a row of the store."""
     return read_checked(row["file"], row["file_sha256"])
 
 
@@ -132,7 +133,7 @@ def compute(module: Classifier, images: Tensor) -> Tensor:
     """Return the features (B, D), float32, of images (B, 3, H, W), uint8.
 
     Raises:
-        UserError: The network does something else between them and its logits than one layer.
+        UserError: The network has more than one layer between them and its logits.
     """
     network = cast(Probed, module.network)
     with torch.inference_mode():
@@ -154,10 +155,10 @@ def npy(values: np.ndarray) -> bytes:
 
 
 class FeatureStream(Dataset[tuple[Tensor, ...]]):
-    """The training's batches, in order: features, labels, and weights if there are some.
+    """The training's batches, in order: features, labels, and weights if any.
 
     Attributes:
-        rank, world_size: This process, whose share of each batch is given, and their number.
+        rank, world_size: This process, whose share of each batch is returned, and their number.
     """
 
     rank, world_size = 0, 1
@@ -204,7 +205,7 @@ class FeatureData(ShardedSplits):
     Args:
         features: (N, D), float32, of train, val and test.
         splits: Their images.
-        start: Optimiser steps that were taken before.
+        start: Optimiser steps of the checkpoint.
     """
 
     def __init__(
@@ -220,12 +221,12 @@ class FeatureData(ShardedSplits):
         self.recipe, self.start = recipe, start
         self.stream = FeatureStream(features[0], splits[0], augmentation, recipe, seed)
         self.val, self.test = (
-            list(zip(found, [row.label for row in rows], strict=True))
-            for found, rows in zip(features[1:], splits[1:], strict=True)
+            list(zip(values, [row.label for row in rows], strict=True))
+            for values, rows in zip(features[1:], splits[1:], strict=True)
         )
 
     def train_dataloader(self) -> DataLoader:
-        """Return what is left of the budget as one pass, a batch an item."""
+        """Return the remaining steps as one pass, a batch an item."""
         self.stream.rank, self.stream.world_size = self.place()
         # One position a step; the batch's size is checked for this number of processes.
         check_share(self.recipe.batch_size, self.stream.world_size)

@@ -1,8 +1,8 @@
-"""A training whose loss is not finite any more stops, and leaves a list of the batch that did it.
+"""Stop a training when its loss is not finite, and list the images of that batch.
 
-It stops before a checkpoint or a validation could keep the result. Reading a loss waits for
-a GPU, so there the losses of some steps are read together: it stops a few steps late and still
-names the right one. A batch is a function of the seed and the step, so its names are enough.
+It stops before a checkpoint or a validation keeps the result. Reading a loss waits for the GPU, so
+on a GPU the losses of several steps are read together: training stops a few steps late and still
+names the right one. A batch depends on the seed and the step only, so its names are enough.
 """
 
 import json
@@ -28,8 +28,8 @@ class Finite(Callback):
     Args:
         folder: The run folder; gets `not_finite.json`.
         batch_of: Returns the images of a step.
-        facts: What the file also states: how the images were changed.
-        every: Steps between two reads of the loss, if it lies on a device that one waits for.
+        facts: Further values for the file: how the images were changed.
+        every: Steps between two reads of the loss on a GPU.
 
     Raises:
         UserError: From the hooks, if a loss is not finite.
@@ -47,7 +47,7 @@ class Finite(Callback):
         self._unseen: list[tuple[int, Tensor]] = []  # steps and their losses
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Remove what an earlier start left."""
+        """Remove the file of an earlier start."""
         (self.folder / NAME).unlink(missing_ok=True)
 
     def on_train_batch_start(
@@ -59,22 +59,22 @@ class Finite(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, *_: Any
     ) -> None:
-        """Keep the loss; read it if that costs nothing, or if it is time."""
+        """Keep the loss; read it on a CPU, or when a read is due."""
         self._unseen.append((self._step, outputs["loss"].detach()))
         if module.device.type == "cpu" or len(self._unseen) >= self.every:
-            self._look(trainer)
+            self._check(trainer)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Look, since the best weights are kept."""
-        self._look(trainer)
+        """Check, since the best weights are kept."""
+        self._check(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Look, since all of it is kept."""
-        self._look(trainer)
+        """Check, since the whole state is kept."""
+        self._check(trainer)
 
-    def _look(self, trainer: Trainer) -> None:
+    def _check(self, trainer: Trainer) -> None:
         seen, self._unseen = self._unseen, []
         if not seen:
             return

@@ -1,4 +1,4 @@
-"""How images come to a classifier: kept in memory or read again, by how many processes."""
+"""How images reach a classifier: kept in memory or read again, by how many processes."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ CHUNK = 16  # images a thread takes at a time
 
 @component
 class Loading:
-    """Settings of `conf/runtime`; they change nothing but the speed.
+    """Settings of `conf/runtime`; they affect only the speed.
 
     Attributes:
         loader_workers: Processes that read training images, and those of val and test that are not
@@ -62,7 +62,7 @@ class Loading:
 
         Args:
             kept: The training images are kept in memory.
-            device: Where the network is trained.
+            device: That the network is trained on.
         """
         if self.loader_workers != AUTO:
             return int(self.loader_workers)

@@ -45,11 +45,11 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: flo
 class Classifier(LightningModule):
     """A network with its training.
 
-    All that a training changes is in the `state_dict`, the moving average of the weights as well.
+    The `state_dict` holds everything that training changes, including the moving average.
 
     Args:
         network: From normalised images to logits, fresh; the recipe's tuning is applied to it.
-        mix: What is done to each training batch.
+        mix: Applied to each training batch.
         mean, std: Per channel, of pixels in [0, 1].
         seed: Of the random numbers of `mix`.
     """
@@ -74,14 +74,14 @@ class Classifier(LightningModule):
         self.num_classes, self.seed = num_classes, seed
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        # Since the last validation. A look for NaN would wait for the device at each step.
+        # Since the last validation. A check for NaN would wait for the device at each step.
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.train_loss.persistent(True)  # a resumed training goes on with it
         self.logits = torch.empty(0)  # (N, num_classes), float32, CPU: of the last evaluation
-        self._seen: list[tuple[Tensor, Tensor]] = []  # logits and labels of the one that runs
+        self._seen: list[tuple[Tensor, Tensor]] = []  # logits and labels of the current one
 
     def setup(self, stage: str) -> None:
-        """Lay the network out as NHWC on a GPU, whose convolutions are made for it."""
+        """Use the NHWC memory format on a GPU, where convolutions are faster with it."""
         if self.trainer.strategy.root_device.type == "cuda":
             self.to(memory_format=torch.channels_last)
 
@@ -105,7 +105,7 @@ class Classifier(LightningModule):
         return self.recipe.tuning.weights(self.evaluated)
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Evaluate from now on what `weights` gave; the training is over."""
+        """Evaluate these weights from now on; they are what `weights` returned."""
         self.network = self.recipe.tuning.load(self.evaluated, weights)
         self.average = None
 
@@ -148,7 +148,7 @@ class Classifier(LightningModule):
         self._evaluate("test")
 
     def _evaluate(self, split: str) -> None:
-        """Log accuracy and loss of what was collected, over all processes."""
+        """Log accuracy and loss of the collected batches of all processes."""
         logits = self._gathered(torch.cat([logits for logits, _ in self._seen]))
         labels = self._gathered(torch.cat([labels for _, labels in self._seen]))
         self._seen = []
@@ -167,7 +167,7 @@ class Classifier(LightningModule):
         return dealt.reshape(-1, *rows.shape[1:])[: int(lengths.sum())]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step, and the average with it, so that no hook sees one without the other."""
+        """Take a step and update the average with it: no hook sees one without the other."""
         super().optimizer_step(*args, **kwargs)
         if self.average is not None:  # Lightning counts the step only after this
             self.average.update(self.network, self.global_step + 1)
@@ -185,7 +185,7 @@ class Classifier(LightningModule):
 def moving_average(network: nn.Module, decay: float | None) -> ModelEmaV3 | None:
     """Return timm's moving average of a network, None without a decay; it takes no gradients.
 
-    With its warm-up, without which it would be the starting weights for 1 / (1 - decay) steps.
+    It warms up; else it would stay near the initial weights for 1 / (1 - decay) steps.
     """
     if decay is None:
         return None

@@ -32,7 +32,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def make_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Return the groups of parameters: with and without weight decay, by layer if asked for.
 
-    The first group has the whole learning rate, so that curves show that one.
+    The first group has the full learning rate, which the curves show.
     """
     undecayed: Collection[str] = getattr(network, "no_weight_decay", tuple)()
     if recipe.layer_decay == 1:

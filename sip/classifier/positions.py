@@ -21,13 +21,13 @@ def check_share(batch_size: int, world_size: int) -> None:
 class StreamPositions(Sampler[int]):
     """The positions of a training from a step on, this process's share of each batch.
 
-    A batch of `batch_size` positions is dealt out one by one, so that all processes together see
-    what one process would see.
+    The positions of a batch are distributed one by one: all processes together see what one process
+    would see.
 
     Args:
         steps: Of the whole training.
         batch_size: Of all processes together.
-        start: Steps that were taken before.
+        start: Steps of the checkpoint.
         rank, world_size: This process and the number of them.
 
     Raises:
@@ -42,7 +42,7 @@ class StreamPositions(Sampler[int]):
         self.rank, self.world_size = rank, world_size
 
     def __iter__(self) -> Iterator[int]:
-        """Yield what is left."""
+        """Yield the remaining positions."""
         for step in range(self.start, self.steps):
             first = step * self.batch_size
             yield from range(first + self.rank, first + self.batch_size, self.world_size)
@@ -50,7 +50,7 @@ class StreamPositions(Sampler[int]):
     def __len__(self) -> int:
         """Return the number of the whole training, the part before `start` included.
 
-        Lightning counts the steps that were taken before as fetched.
+        Lightning counts the steps before `start` as fetched.
         """
         return self.steps * self.batch_size // self.world_size
 

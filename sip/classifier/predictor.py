@@ -1,4 +1,4 @@
-"""Trained classifiers at work: image files in, logits out."""
+"""Apply trained classifiers to image files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Predictor:
     """A trained classifier on a device.
 
     Args:
-        saved: What a run stored; it also says how images become its input.
+        saved: The stored classifier, with the transform of its input.
         device: Of torch.
     """
 
@@ -58,7 +58,7 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Classified:
-    """What classifiers say about some image files.
+    """Logits of a batch of image files.
 
     Attributes:
         paths: Of those that could be read.
@@ -86,7 +86,7 @@ def batches(
     batch_size: int = BATCH_SIZE,
     num_workers: int = 2,
 ) -> Iterator[Classified]:
-    """Yield what classifiers say about image files, in order, while the next ones are read.
+    """Yield the logits of image files, in order, while the next batches are read.
 
     Args:
         batch_size: Images at a time; halved if they do not fit into the device's memory.

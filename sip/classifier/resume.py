@@ -28,15 +28,15 @@ AGREE_EVERY = 10  # steps between questions to the first process, if there are s
 
 
 class StopTrainingError(Exception):
-    """A stop was asked for, and the checkpoint is written."""
+    """A stop was requested, and the checkpoint is written."""
 
 
 class Checkpoints(Callback):
-    """Writes a checkpoint now and then, and at once if a stop is asked for.
+    """Writes a checkpoint at intervals, and at once when a stop is requested.
 
     Args:
         folder: The run folder.
-        rows: A digest of the training images; a checkpoint of others is not used.
+        rows: A digest of the training images; a checkpoint of other images is not used.
     """
 
     def __init__(self, folder: Path, rows: str) -> None:
@@ -44,8 +44,8 @@ class Checkpoints(Callback):
         self.every, self.last = EVERY, time.monotonic()
         self._warned = False
 
-    def found(self) -> int:
-        """Return the number of steps of the checkpoint that is there; 0 for none that fits."""
+    def steps(self) -> int:
+        """Return the steps of the checkpoint in the run folder; 0 if there is none that fits."""
         if not self.path.exists():
             return 0
         try:
@@ -54,10 +54,10 @@ class Checkpoints(Callback):
             steps, rows = int(stored["global_step"]), stored["callbacks"][self.state_key]["rows"]
         except Exception as error:  # cut off by a crash of the machine, or not a checkpoint
             reason = error if isinstance(error, DamagedError) else type(error).__name__
-            say("classifier", f"{self.path} cannot be read ({reason}); from step 0")
+            say("classifier", f"{self.path} cannot be read ({reason}); starting from step 0")
             return 0
         if rows != self.rows:
-            say("classifier", "the training images are not the checkpoint's; from step 0")
+            say("classifier", "the training images are not the checkpoint's; starting from step 0")
             return 0
         say("classifier", f"going on from step {steps}")
         return steps
@@ -68,7 +68,7 @@ class Checkpoints(Callback):
             file.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `found` compares."""
+        """Return what `steps` compares."""
         return {"rows": self.rows}
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -78,10 +78,10 @@ class Checkpoints(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_number: int
     ) -> None:
-        """Write a checkpoint if it is time.
+        """Write a checkpoint when one is due.
 
         Raises:
-            StopTrainingError: A stop was asked for.
+            StopTrainingError: A stop was requested.
         """
         # Lightning counts one step too many after a restart, for its loggers only.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
@@ -100,14 +100,14 @@ class Checkpoints(Callback):
         except Exception as error:
             if trainer.world_size > 1 or disk_error(error) is None:
                 raise
-            self._say_once(f"going on without a new checkpoint: {disk_error(error)}")
+            self._say_once(f"continuing without a new checkpoint: {disk_error(error)}")
         self.last = time.monotonic()
         self.every = max(self.every, (self.last - started) / SHARE)
         if stop:
             raise StopTrainingError
 
     def _say_once(self, text: str) -> None:
-        """Go on without a checkpoint: what was trained is worth more than the way back to it."""
+        """Continue without a checkpoint: a full disk does not stop the training."""
         if not self._warned:
             say("classifier", text)
         self._warned = True

@@ -60,16 +60,16 @@ def train(
     Args:
         train_rows: Real images, then the generated ones.
         run_folder: Gets the classifier and the predictions, at the very end.
-        trainer_kwargs: Of Lightning's Trainer: where the work runs (accelerator, devices, ...).
+        trainer_kwargs: Of Lightning's Trainer: accelerator, devices, ...
         loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
             test/accuracy.
         store: Folder of the store, in which a linear probe keeps features; None: in the run folder.
-        loading: How images are read; changes nothing but the speed.
+        loading: How images are read; affects only the speed.
 
     Raises:
         UserError: A split is empty, an image cannot be read or is damaged, the recipe does not fit
             the backbone, the loss is not finite, or as `sip.classifier.failures`.
-        Stopped: A stop was asked for; the next start goes on from here.
+        Stopped: A stop was requested; the next start resumes from here.
     """
     started = time.perf_counter()
     for split, rows in (("train", train_rows), ("val", val_rows), ("test", test_rows)):
@@ -90,13 +90,13 @@ def train(
         seed,
     )
     kept = Checkpoints(Path(run_folder), digest([[row.sample_id, row.label] for row in train_rows]))
-    start = kept.found()
+    start = kept.steps()
     data: SplitData | FeatureData
     if can_be_kept(recipe, augmentation):
         module.to("cuda" if trainer_kwargs.get("accelerator") == "gpu" else "cpu")
         splits = (train_rows, val_rows, test_rows)
-        where = store or run_folder
-        data = feature_data(module, backbone, augmentation, splits, seed, where, start=start)
+        place = store or run_folder
+        data = feature_data(module, backbone, augmentation, splits, seed, place, start=start)
     else:
         data = SplitData(
             train_rows,
@@ -121,7 +121,7 @@ def train(
             )
         raise_if_stopped()
         module.load_weights(best.weights)
-        # The one look at test, after the choice was made.
+        # Test is read once, after validation has chosen.
         scores = trainer.test(module, datamodule=data, verbose=False)[0]
     logits = {"val": (val_rows, best.logits), "test": (test_rows, module.logits)}
     folder = Path(run_folder)
@@ -164,14 +164,14 @@ def make_trainer(
     run_folder: str | Path,
     trainer_kwargs: Mapping[str, Any],
     loggers: Sequence[Logger],
-    *others: Callback,
+    *more: Callback,
 ) -> Trainer:
     """Return a Trainer that takes `recipe.steps` steps at most and prints nothing of its own.
 
     Args:
-        others: Further callbacks.
+        more: Further callbacks.
     """
-    callbacks: list[Callback] = [best, *others, Bar(best, LOG_EVERY)]
+    callbacks: list[Callback] = [best, *more, Bar(best, LOG_EVERY)]
     if recipe.patience is not None:
         callbacks.append(
             EarlyStopping("val/accuracy", mode="max", patience=recipe.patience, min_delta=0)

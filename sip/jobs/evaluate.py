@@ -1,6 +1,6 @@
 """Compute metrics, a table of classes and the confusion matrix from a run's predictions.
 
-A run does so at its end; `python -m sip.evaluate` does it again for finished runs, so that a new
+A run does so at its end; `python -m sip.evaluate` does it again for finished runs: a new
 metric needs no new training.
 """
 
@@ -20,7 +20,7 @@ from sip.records.summary import TrainingSummary
 if TYPE_CHECKING:
     from torch import Tensor
 
-UNEQUAL = 2  # largest over smallest class from which on head, middle and tail are told apart
+UNEQUAL = 2  # largest over smallest class above which head, middle and tail are reported
 
 
 def evaluate(folder: Path) -> dict[str, float]:

@@ -135,16 +135,16 @@ def find_images(places: Sequence[str]) -> list[str]:
     for place in places:
         path = Path(place).expanduser()
         if path.is_dir():
-            found = [str(file) for file in files_below(path).images]
+            matches = [str(file) for file in files_below(path).images]
         elif path.exists():
-            found = [str(path)]
+            matches = [str(path)]
         else:
-            matches = sorted(glob.glob(str(path), recursive=True))
-            found = [file for file in matches if is_image(file) and Path(file).is_file()]
-        if not found:
-            rule = "a folder with images, an image file, or a pattern that matches some"
+            names = sorted(glob.glob(str(path), recursive=True))
+            matches = [name for name in names if is_image(name) and Path(name).is_file()]
+        if not matches:
+            rule = "a folder with images, an image file, or a pattern that matches images"
             raise refuse("images", rule, place)
-        files += found
+        files += matches
     return list(dict.fromkeys(files))
 
 
@@ -156,7 +156,9 @@ def compare_classes(names: Sequence[str], expected: Sequence[str]) -> str:
         "without": [name for name in expected if name not in names],
         "with": [name for name in names if name not in expected],
     }
-    text = " and ".join(f"{word} {join_first(some)}" for word, some in parts.items() if some)
+    text = " and ".join(
+        f"{word} {join_first(differing)}" for word, differing in parts.items() if differing
+    )
     return text or "with the classes in another order"
 
 

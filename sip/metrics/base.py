@@ -8,7 +8,7 @@ import numpy as np
 
 from sip.core.errors import UserError
 
-NORM_TOLERANCE = 1e-3  # of a unit vector that came from a float32 or bfloat16 model
+NORM_TOLERANCE = 1e-3  # of a unit vector from a float32 or bfloat16 model
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Metrics of a classifier on a split, from its logits only (torchmetrics, scikit-learn).
 
-So any metric can be computed for runs that are long finished: `python -m sip.evaluate`.
+`python -m sip.evaluate` computes them again for finished runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def classification(
     """Return metric -> value.
 
     - `top1`, `top5`: share of the images whose class has the highest, or one of the five highest,
-      logits; in [0, 1]. `top5` is left out for five classes and fewer, where it says nothing.
+      logits; in [0, 1]. `top5` is left out for five classes and fewer.
     - `mean_per_class`: mean over the classes that occur of their top-1 accuracy; in [0, 1].
     - `ece`: expected calibration error of the softmax, top label, 15 equal bins, L1 (Guo et al.,
       ICML 2017, equation 3); in [0, 1], lower is better.
@@ -40,20 +40,22 @@ def classification(
 
     num_classes = logits.shape[1]
     right = (logits.argmax(1) == labels).double()
-    found = {"top1": right.mean()}
+    values = {"top1": right.mean()}
     if num_classes > TOP:
-        found["top5"] = multiclass_accuracy(logits, labels, num_classes, average="micro", top_k=TOP)
+        values["top5"] = multiclass_accuracy(
+            logits, labels, num_classes, average="micro", top_k=TOP
+        )
     of_class = [right[labels == label].mean() for label in labels.unique()]
-    found["mean_per_class"] = torch.stack(of_class).mean()
-    found["ece"] = multiclass_calibration_error(
+    values["mean_per_class"] = torch.stack(of_class).mean()
+    values["ece"] = multiclass_calibration_error(
         logits.softmax(1), labels, num_classes, n_bins=NUM_BINS, norm="l1"
     )
-    found["nll"] = cross_entropy(logits, labels)
+    values["nll"] = cross_entropy(logits, labels)
     for name, classes in (groups or {}).items():
         members = torch.isin(labels, torch.tensor(list(classes), dtype=labels.dtype))
         if members.any():
-            found[name] = right[members].mean()
-    return {name: float(value) for name, value in found.items()}
+            values[name] = right[members].mean()
+    return {name: float(value) for name, value in values.items()}
 
 
 def per_class(

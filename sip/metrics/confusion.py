@@ -17,7 +17,7 @@ MAX_LENGTH = 40  # characters of a name
 def write_confusion(
     logits: "Tensor", labels: "Tensor", class_names: Sequence[str], path: Path
 ) -> None:
-    """Draw which class is taken for which: shares of each true class, rows add up to 1.
+    """Plot the share of each true class that is taken for each class; rows add up to 1.
 
     Args:
         logits: (N, C).

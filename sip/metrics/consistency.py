@@ -21,7 +21,7 @@ def paired_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def zero_shot_labels(images: np.ndarray, label_texts: np.ndarray) -> np.ndarray:
     """Return the class whose text is nearest to each image: (N, D), (C, D) -> (N,), int.
 
-    Of two texts that are as near, the first.
+    Of two equally near texts, the first.
     """
     return (images.astype(np.float64) @ label_texts.astype(np.float64).T).argmax(1)
 
@@ -52,10 +52,10 @@ class Consistency(Component):
             MetricRow("generated/consistency_label", float(to_label), "cosine", True, "train", num)
         ]
         if images.caption_texts is not None:
-            said = paired_cosines(images.generated, images.caption_texts).mean()
+            to_caption = paired_cosines(images.generated, images.caption_texts).mean()
             rows.append(
                 MetricRow(
-                    "generated/consistency_caption", float(said), "cosine", True, "train", num
+                    "generated/consistency_caption", float(to_caption), "cosine", True, "train", num
                 )
             )
         rows.append(MetricRow("generated/label_agreement", agreement, "share", True, "train", num))

@@ -23,12 +23,12 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
     0 for equal means and covariances. Biased upwards for few rows: compare equal numbers only.
     """
-    one, other = _centred_root(first), _centred_root(second)
+    root, other = _centred_root(first), _centred_root(second)
     means = np.square(_float(first).mean(0) - _float(second).mean(0)).sum()
-    traces = np.square(one).sum() + np.square(other).sum()
-    # tr((S1 S2)^(1/2)) is the sum of the singular values of A B^T, where S1 = A^T A, S2 = B^T B:
+    traces = np.square(root).sum() + np.square(other).sum()
+    # tr((S1 S2)^(1/2)) is the sum of the singular values of A B^T, with S1 = A^T A, S2 = B^T B:
     # no root of a product that rounding makes indefinite, as there is with fewer rows than columns.
-    cross = np.linalg.svd(one @ other.T, compute_uv=False).sum()
+    cross = np.linalg.svd(root @ other.T, compute_uv=False).sum()
     return max(0.0, float(means + traces - 2 * cross))
 
 
@@ -46,14 +46,14 @@ def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
     which is about the length of its features. In [-8, 16]; 0 is expected for two samples of one
     distribution, so small values below 0 occur.
     """
-    num, others = len(first), len(second)
+    num_first, num_second = len(first), len(second)
     within_first = _kernel_sum(first, first) - _kernel_diagonal(first)
     within_second = _kernel_sum(second, second) - _kernel_diagonal(second)
     between = _kernel_sum(first, second)
     return (
-        within_first / (num * (num - 1))
-        + within_second / (others * (others - 1))
-        - 2 * between / (num * others)
+        within_first / (num_first * (num_first - 1))
+        + within_second / (num_second * (num_second - 1))
+        - 2 * between / (num_first * num_second)
     )
 
 
@@ -97,8 +97,8 @@ def precision_recall(
     that reaches its k-th neighbour.
     """
     in_real = balls_holding(generated, real, neighbour_radii(real, num_neighbours))
-    in_drawn = balls_holding(real, generated, neighbour_radii(generated, num_neighbours))
-    return float((in_real > 0).mean()), float((in_drawn > 0).mean())
+    in_generated = balls_holding(real, generated, neighbour_radii(generated, num_neighbours))
+    return float((in_real > 0).mean()), float((in_generated > 0).mean())
 
 
 def density_coverage(

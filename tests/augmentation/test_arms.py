@@ -1,4 +1,4 @@
-"""What the arms draw: the stages that an offline choice names, and who wins over it."""
+"""What the arms generate: the stages that an offline choice names, and what overrides it."""
 
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from sip.records.summary import arm
 from tests.composing import composed
 
 CONF = Path(__file__).parents[2] / "conf"
-# What an arm draws with: captions, prompts, images.
+# What an arm generates with: captions, prompts, images.
 ROOMS = {
     "sip": ("blip", "label_caption", "img2img"),
     "sip_label": ("blip", "label", "img2img"),

@@ -42,7 +42,7 @@ class Numbers:
 
 
 def numbers(seed: int, size: int) -> Numbers:
-    """Return what our class draws from torch with this seed: the share, then x and y."""
+    """Return the random numbers of our class with this seed: the share, then x and y."""
     torch.manual_seed(seed)
     lam = float(torch.distributions.Beta(torch.tensor([1.0]), torch.tensor([1.0])).sample(()))
     x, y = (int(torch.randint(size, (1,))) for _ in "xy")
@@ -58,7 +58,7 @@ def test_it_is_timms_with_the_same_random_numbers(name: str, monkeypatch) -> Non
     for seed in range(40):
         values = numbers(seed, 16)
         if name == "cutmix" and int(16 * (1 - values.lam) ** 0.5) % 2:
-            continue  # timm's box is a pixel larger where its side is odd
+            continue  # timm's box is a pixel larger if its side is odd
         monkeypatch.setattr("timm.data.mixup.np.random", values)
         expected = theirs(images.clone(), labels)
         monkeypatch.undo()

@@ -42,7 +42,7 @@ MIXES = {
     "moex": "MoEx",
     "moex_cutmix": "MoExCutMix",
 }
-# Arms that name other stages' choices; in training they are as sip. What they draw: test_arms.
+# Arms that name other stages' choices; in training they are as sip. What they generate: test_arms.
 ROOMS = (
     *("sip_label", "sip_caption", "txt2img", "real_guidance"),
     *("diffusemix_like", "gif_like", "dalda_like", "alia_like"),

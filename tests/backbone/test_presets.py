@@ -1,6 +1,6 @@
 """Every YAML of the stage: a network whose logits have the right shape, in either profile.
 
-Large networks are made on torch's meta device: shapes without numbers, in no time.
+Large networks are built on torch's meta device: shapes without numbers.
 """
 
 from dataclasses import replace

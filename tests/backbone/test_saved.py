@@ -1,4 +1,4 @@
-"""A trained classifier is loaded by timm alone, with the logits, classes and transform of ours."""
+"""timm loads a trained classifier with our logits, classes and transform."""
 
 import json
 import subprocess
@@ -100,9 +100,9 @@ def test_a_training_goes_on_from_a_run(name: str, tmp_path: Path, capfd) -> None
     assert backbone.normalisation == make(*BACKBONES[name]).normalisation
     kept = backbone.create(3, NAMES).eval()
     assert torch.equal(kept(IMAGES), network(IMAGES))
-    assert f"going on from {tmp_path}; the head is kept" in capfd.readouterr().err
+    assert f"weights of {tmp_path}; its head is kept" in capfd.readouterr().err
     fresh = backbone.create(3, ("cat", "newt", "dog"))
-    assert "new head, since the classes are other ones" in capfd.readouterr().err
+    assert "new head, since its classes are different" in capfd.readouterr().err
     head = f"{fresh.pretrained_cfg['classifier']}.weight"
     assert not torch.equal(fresh.get_parameter(head), network.get_parameter(head))
     changed = {k for k, v in fresh.state_dict().items() if not torch.equal(v, kept.state_dict()[k])}

@@ -30,14 +30,14 @@ def test_the_batch_that_did_it_is_named(
     monkeypatch.setattr(Classifier, "training_step", broken)
     with pytest.raises(UserError, match=r"the loss is nan at step 4 of 12; .*not_finite\.json"):
         run(splits, tmp_path)
-    told = json.loads((tmp_path / NAME).read_text())
-    assert (told["step"], told["loss"], told["seed"], told["lr"]) == (4, "nan", 0, 0.01)
-    assert {"offline", "sample", "mix"} <= set(told["augmentation"])
+    record = json.loads((tmp_path / NAME).read_text())
+    assert (record["step"], record["loss"], record["seed"], record["lr"]) == (4, "nan", 0, 0.01)
+    assert {"offline", "sample", "mix"} <= set(record["augmentation"])
     assert len(seen) == 5
-    listed = np.stack([decode(image["file"], 32) for image in told["images"]])
+    listed = np.stack([decode(image["file"], 32) for image in record["images"]])
     assert np.array_equal(listed, seen[-1])
     names = {row.path: (row.sample_id, row.label) for row in splits["train"]}
-    for image in told["images"]:
+    for image in record["images"]:
         assert names[image["file"]] == (image["sample_id"], image["label"])
     monkeypatch.undo()
     run(splits, tmp_path)

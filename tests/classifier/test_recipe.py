@@ -1,4 +1,4 @@
-"""Recipes compose for every profile, and are refused before work starts where they are wrong."""
+"""Recipes compose for every profile, and are refused before work starts if they are wrong."""
 
 import math
 import re

@@ -23,7 +23,7 @@ from tests.classifier.made_up import RECIPE, run
 from tests.classifier.recipes import RANDAUGMENT, recipe
 
 STEPS = RECIPE.steps
-# The average of the weights is part of the state; stochastic depth draws random numbers inside of
+# The average of the weights is part of the state; stochastic depth takes random numbers inside of
 # the network.
 CHANGED = {
     "augmentation": Augmentation(NoGenerated(), RANDAUGMENT, CutMix(1.0, 0.5)),

@@ -1,4 +1,4 @@
-"""Metrics of finished runs come from their stored predictions alone."""
+"""Metrics of finished runs are computed from their stored predictions."""
 
 import csv
 import json
@@ -30,8 +30,8 @@ def run(tmp_path: Path) -> Path:
     ]
     pq.write_table(pa.Table.from_pylist(rows), folder / "images.parquet")
     rows = []
-    for split, said in (("val", (0, 1, 2)), ("test", (0, 1, 0))):
-        for label, answer in enumerate(said):
+    for split, answers in (("val", (0, 1, 2)), ("test", (0, 1, 0))):
+        for label, answer in enumerate(answers):
             logits = [4.0 if column == answer else 0.0 for column in range(3)]
             rows.append({"split": split, "label": label, "logits": logits})
     pq.write_table(pa.Table.from_pylist(rows), folder / "predictions.parquet")
@@ -40,10 +40,10 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_metrics_of_both_splits_and_of_frequency_groups(run: Path) -> None:
-    found = evaluate(run)
-    assert found["val/top1"] == 1
-    assert found["test/top1"] == found["test/mean_per_class"] == pytest.approx(2 / 3)
-    assert (found["test/head"], found["test/middle"], found["test/tail"]) == (1, 1, 0)
+    metrics = evaluate(run)
+    assert metrics["val/top1"] == 1
+    assert metrics["test/top1"] == metrics["test/mean_per_class"] == pytest.approx(2 / 3)
+    assert (metrics["test/head"], metrics["test/middle"], metrics["test/tail"]) == (1, 1, 0)
 
 
 def test_table_of_classes_and_matrix_are_written(run: Path) -> None:

@@ -12,7 +12,7 @@ def unit(rng: np.random.Generator, num: int, width: int, shift: float = 0.0) -> 
 
 
 def embedded_set(seed: int = 0, num: int = 40, width: int = 12, **changes) -> EmbeddedSet:
-    """Return a drawn set of 3 classes, two images an original."""
+    """Return a generated set of 3 classes, two images an original."""
     rng = np.random.default_rng(seed)
     values = {
         "generated": unit(rng, num, width, 0.3),

@@ -1,4 +1,4 @@
-"""A drawn set refuses what does not fit together."""
+"""A generated set refuses what does not fit together."""
 
 import numpy as np
 import pytest

@@ -25,12 +25,12 @@ def probabilities(logits: torch.Tensor) -> np.ndarray:
 
 def test_shares_of_right_answers(case) -> None:
     logits, labels = case
-    found = classification(*case)
-    assert found["top1"] == pytest.approx(reference.accuracy_score(labels, logits.argmax(1)))
+    values = classification(*case)
+    assert values["top1"] == pytest.approx(reference.accuracy_score(labels, logits.argmax(1)))
     top5 = reference.top_k_accuracy_score(labels, logits, k=5, labels=range(CLASSES))
-    assert found["top5"] == pytest.approx(top5)
+    assert values["top5"] == pytest.approx(top5)
     balanced = reference.balanced_accuracy_score(labels, logits.argmax(1))
-    assert found["mean_per_class"] == pytest.approx(balanced)
+    assert values["mean_per_class"] == pytest.approx(balanced)
 
 
 def test_calibration_error_is_guos(case) -> None:
@@ -52,20 +52,20 @@ def test_negative_log_likelihood(case) -> None:
 
 
 def test_top5_says_nothing_of_five_classes() -> None:
-    found = classification(torch.eye(5), torch.arange(5))
-    assert "top5" not in found
-    assert found["top1"] == 1
+    values = classification(torch.eye(5), torch.arange(5))
+    assert "top5" not in values
+    assert values["top1"] == 1
 
 
 def test_groups_are_parts_of_the_whole(case) -> None:
     logits, labels = case
     groups = {"head": (5, 6), "middle": (2, 3, 4), "tail": (0, 1), "empty": ()}
-    found = classification(logits, labels, groups)
+    values = classification(logits, labels, groups)
     right = (logits.argmax(1) == labels).numpy()
     for name in ("head", "middle", "tail"):
         members = np.isin(labels.numpy(), groups[name])
-        assert found[name] == pytest.approx(right[members].mean())
-    assert "empty" not in found
+        assert values[name] == pytest.approx(right[members].mean())
+    assert "empty" not in values
 
 
 def test_table_of_classes_is_scikit_learns(case) -> None:

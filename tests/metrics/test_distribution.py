@@ -99,7 +99,7 @@ def radii_by_sklearn(rows: np.ndarray, k: int) -> np.ndarray:
 def test_precision_and_recall_equal_loops_over_sklearns_neighbours(
     two: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    real, drawn = two
+    real, generated = two
 
     def share(points: np.ndarray, centres: np.ndarray, k: int) -> float:
         radii = radii_by_sklearn(centres, k)
@@ -109,24 +109,24 @@ def test_precision_and_recall_equal_loops_over_sklearns_neighbours(
         ]
         return float(np.mean(inside))
 
-    found = precision_recall(real, drawn, 3)
-    assert found == pytest.approx((share(drawn, real, 3), share(real, drawn, 3)))
+    found = precision_recall(real, generated, 3)
+    assert found == pytest.approx((share(generated, real, 3), share(real, generated, 3)))
     assert all(0.05 < value < 0.98 for value in found)
 
 
 def test_density_and_coverage_equal_loops_over_sklearns_neighbours(
     two: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    real, drawn = two
+    real, generated = two
     radii = radii_by_sklearn(real, 5)
     inside = np.array(
         [
-            [np.linalg.norm(d - r) <= radius for d in drawn]
+            [np.linalg.norm(d - r) <= radius for d in generated]
             for r, radius in zip(real, radii, strict=True)
         ]
     )
-    found = density_coverage(real, drawn, 5)
-    assert found == pytest.approx((inside.sum() / (5 * len(drawn)), inside.any(1).mean()))
+    found = density_coverage(real, generated, 5)
+    assert found == pytest.approx((inside.sum() / (5 * len(generated)), inside.any(1).mean()))
     assert all(0.05 < value < 1.5 for value in found)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ImageMix(Mix):
-    """A transform of torchvision, applied to some batches.
+    """A transform of torchvision, applied to a share of the batches.
 
     Attributes:
         prob: Probability that a batch is mixed; a field of the subclasses.

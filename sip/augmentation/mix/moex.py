@@ -1,7 +1,7 @@
 """MoEx (Li et al., CVPR 2021, arXiv 2002.11102, "On Feature Normalization and Data Augmentation").
 
 An image's features after the stem get the moments of another image's, and the loss becomes
-lam * CE(y_a) + (1 - lam) * CE(y_b): cross entropy is linear in its target, so that the mixed target
+lam * CE(y_a) + (1 - lam) * CE(y_b): cross entropy is linear in its target, so the mixed target
 states it. `moments` states the place, which for ViT is ours.
 """
 

@@ -1,6 +1,6 @@
 """The exchange of moments inside of a network, by a hook: no copy of any backbone's code.
 
-Where: Li et al. exchange after the stem. Their code (github.com/Boyiliee/MoEx, MIT) has it after
+Place: Li et al. exchange after the stem. Their code (github.com/Boyiliee/MoEx, MIT) has it after
 the max-pool of ResNet and after `pool0` of DenseNet (ImageNet), and after the first convolution and
 norm of a PyramidNet for CIFAR. So here:
 
@@ -52,7 +52,7 @@ def place(network: nn.Module) -> tuple[nn.Module, int]:
 
 
 def exchange(features: Tensor, order: Tensor, dim: int, epsilon: float) -> Tensor:
-    """Return features with the positional moments of others: sigma_b (h_a - mu_a) / sigma_a + mu_b.
+    """Return features with moments of other images: sigma_b (h_a - mu_a) / sigma_a + mu_b.
 
     Mean and standard deviation are over the channels, one pair a position (PONO: Li et al.,
     NeurIPS 2019, arXiv 1907.04312); the variance is the unbiased one, as in the authors' code.

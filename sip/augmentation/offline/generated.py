@@ -91,7 +91,7 @@ class GeneratedMode(Component):
         return sorted(generated, key=keys.__getitem__)[:most]
 
     def _replaced(self, order: "Tensor", sources: Sources, seed: int) -> "Tensor":
-        """Return the order with some real images replaced by generated ones of their own."""
+        """Return the order with real images replaced, at random, by their generated ones."""
         import torch
 
         variants: dict[int, list[int]] = {}

@@ -1,6 +1,6 @@
 """Cutout (DeVries and Taylor, 2017, arXiv 1708.04552), by torchvision's `erase` (BSD).
 
-The centre of the square is anywhere in the image, so that a part of it may lie outside;
+The centre of the square is anywhere in the image, so part of it may lie outside;
 torchvision's own random erasing keeps it inside. The authors fill with the data set's mean; here
 with one grey level, as in the other arms.
 """

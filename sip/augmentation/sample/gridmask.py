@@ -1,8 +1,8 @@
 """GridMask (Chen et al., 2020, arXiv 2001.04086, section 3): squares on a turned grid are filled.
 
 Ours after the paper and its code (github.com/dvlab-research/GridMask, imagenet_grid, mode 1), since
-no library has it. Three changes: the period is a share of the side and not in px, so that it means
-the same at any size; the probability is constant, while the authors raise it from 0 to its value
+no library has it. Three changes: the period is a share of the side and not in px, and so means the
+same at any size; the probability is constant, while the authors raise it from 0 to its value
 over the first 240 of 300 epochs; and pixels are turned instead of a mask, which is faster.
 """
 

@@ -34,10 +34,10 @@ class TorchvisionTransform(SampleTransform):
         Raises:
             UserError: There is none of that name, or its arguments are wrong.
         """
-        _ = self.made
+        _ = self.built
 
     @cached_property
-    def made(self) -> Any:
+    def built(self) -> Any:
         """The transform of torchvision."""
         from torchvision.transforms import v2
 
@@ -58,4 +58,4 @@ class TorchvisionTransform(SampleTransform):
 
     def __call__(self, image: "Tensor") -> "Tensor":
         """Return a changed image: (3, H, W), uint8."""
-        return self.made(image)
+        return self.built(image)

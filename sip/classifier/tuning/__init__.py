@@ -1,1 +1,1 @@
-"""Which weights of a network are trained, and how the others are kept as they are."""
+"""Which weights of a network are trained, and how the rest stays frozen."""

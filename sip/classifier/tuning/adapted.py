@@ -47,7 +47,7 @@ def target_of(network: nn.Module) -> str | None:
 
 
 def layer_names(network: nn.Module) -> list[str]:
-    """Return the names of some layers that can be adapted, from the middle of a network."""
+    """Return names of layers that can be adapted, from the middle of a network."""
     kinds = (nn.Linear, nn.Conv2d)
     names = [name for name, part in network.named_modules() if isinstance(part, kinds)]
     return names[len(names) // 2 :][:4]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @component
 class LoRA(Component):
-    """Trains low-rank updates of some layers, and the head.
+    """Trains low-rank updates of chosen layers, and the head.
 
     Args:
         rank: Of the updates.
@@ -48,7 +48,7 @@ class LoRA(Component):
         """Refuse a backbone from scratch, and an environment without peft.
 
         Raises:
-            UserError: As said.
+            UserError: One of the two.
         """
         require_pretrained("lora", backbone)
         if find_spec("peft") is None:
@@ -83,7 +83,7 @@ class LoRA(Component):
             raise self._refusal(network, str(error)) from error
 
     def _refusal(self, network: "nn.Module", reason: str) -> UserError:
-        """Return an error that names some layers that could be meant."""
+        """Return an error with examples of layer names."""
         from sip.classifier.tuning.adapted import layer_names
 
         first = " ".join(reason.split()).split(". ")[0].rstrip(".")
@@ -94,7 +94,7 @@ class LoRA(Component):
         )
 
     def weights(self, network: "nn.Module") -> "dict[str, Tensor]":
-        """Return the state of the merged network; the adapted one stays as it is."""
+        """Return the state of a merged copy of the network."""
         return self._merged(network).state_dict()
 
     def load(self, network: "nn.Module", weights: "dict[str, Tensor]") -> "nn.Module":

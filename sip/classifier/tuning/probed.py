@@ -29,7 +29,7 @@ class Probed(nn.Module):
         head.requires_grad_(True)
 
     def train(self, mode: bool = True) -> "Probed":
-        """Set the mode that others see; the backbone stays in evaluation mode."""
+        """Set the mode of this module; the backbone stays in evaluation mode."""
         super().train(mode)
         self.model.eval()
         return self
