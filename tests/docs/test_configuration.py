@@ -116,7 +116,7 @@ def test_groups_of_a_choice_are_named_as_one_types_them() -> None:
     offline = CONF / "augmentation" / "offline" / "gif_like.yaml"
     assert yaml_options.read_choice(offline, "augmentation/offline").chooses == [
         "`augmentation/offline/mixing=default`",
-        "`augmentation/offline/drawing=gif_like`",
+        "`augmentation/offline/generation=gif_like`",
         "`prompts=gif_like`",
         "`filter=guided`",
     ]
