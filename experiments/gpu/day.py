@@ -2,7 +2,7 @@
 
     python -m experiments.gpu.day output=DIR minutes=9 data=FOLDER
 
-Five steps in order of value, each in a process of its own with a time limit. README.md says what
+Five steps in order of value, each in a process of its own with a time limit. README.md states what
 they measure, what to expect, and how to prepare.
 """
 
@@ -141,8 +141,8 @@ def _finish(day: Day, begin: float) -> int:
     line, holds = check_files(day.folder)
     day.facts["files"] = line
     day.write()
-    said = f"{day.folder}, {day.facts['seconds']} s: {line}"
-    print("\n".join(["", *day.table(), "", said]), flush=True)
+    end = f"{day.folder}, {day.facts['seconds']} s: {line}"
+    print("\n".join(["", *day.table(), "", end]), flush=True)
     is_whole = all(step["status"] == processes.OK for step in day.steps)
     return 0 if holds and is_whole else 1
 

@@ -144,7 +144,7 @@ class Trainer:
         progress: Progress,
         every: Callable[[], Any],
     ) -> float:
-        """Take steps for some time; return images/s.
+        """Take steps for a given time; return images/s.
 
         Args:
             part: Returns the part of the whole training's time that is over.

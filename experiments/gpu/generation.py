@@ -45,7 +45,7 @@ class DayBench(Bench):
 
     def _sample(self) -> list[Any]:
         """Return one block, which costs as much on average as the list; warm up on one row."""
-        self.rival.run(self.prompts[:1], self.folder / "warm")
+        self.stock.run(self.prompts[:1], self.folder / "warm")
         return self.prompts[: min(GUIDED, len(self.prompts))]
 
     def _fill(self) -> None:

@@ -51,8 +51,8 @@ class Reports:
 def gpu_files() -> list[str]:
     """Return the test files with a test that needs a GPU; only they are collected."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
-    found = (file for file in files if MARK.search(file.read_text()))
-    return [file.relative_to(ROOT).as_posix() for file in found if "experiments" not in file.parts]
+    marked = (file for file in files if MARK.search(file.read_text()))
+    return [file.relative_to(ROOT).as_posix() for file in marked if "experiments" not in file.parts]
 
 
 def run_pytest(words: list[str], *options: str) -> Reports:
@@ -78,8 +78,8 @@ def run(job: Job) -> None:
     failed = first.names("failed")
     counts = {name: len(first.names(name)) for name in ("passed", "failed", "skipped")}
     job.record(counts=counts, failed=first.tracebacks or None)
-    said = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    job.record(summary=said + ("" if job.is_cuda else " (no GPU: collected only)"))
+    summary = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    job.record(summary=summary + ("" if job.is_cuda else " (no GPU: collected only)"))
     if not failed:
         return
     again = run_pytest(files, *switches, "-W", "default")

@@ -88,12 +88,12 @@ def run(job: Job) -> None:
 def _restore(job: Job, network: torch.nn.Module) -> Progress:
     """Load the weights of an earlier run if there are any; return how far it was."""
     folder = job.settings.resume or job.settings.output
-    found = shards.load(folder, STEM)
-    if found is None:
+    stored = shards.load(folder, STEM)
+    if stored is None:
         if job.settings.resume:
             raise ValueError(f"resume: must hold {STEM}-*.safetensors, got {folder}")
         return Progress(runs=1)
-    weights, config = found
+    weights, config = stored
     network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     loss = [(int(images), float(value)) for images, value in config["loss"]]
     return Progress(config["images"], config["runs"] + 1, loss)

@@ -13,7 +13,7 @@ MORE = (
     *("pytest", "antlr4-python3-runtime", "tokenizers", "huggingface_hub", "pyyaml"),
     *("pydantic_core", "typing-inspection"),  # pydantic needs them
 )
-IMPORTS = {  # where the module has another name than the package
+IMPORTS = {  # modules that are named otherwise than their package
     "antlr4-python3-runtime": "antlr4",
     "hydra-core": "hydra",
     "pillow": "PIL",
@@ -26,7 +26,7 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x8
 
 @dataclass(frozen=True)
 class Package:
-    """A package as it was found.
+    """A package as it is installed.
 
     Attributes:
         name: As pip knows it.
@@ -61,9 +61,9 @@ def required() -> dict[str, str]:
 
 
 def check(wanted: dict[str, str]) -> list[Package]:
-    """Import each package; return what was found, the missing ones first."""
-    found = [_check(name, versions) for name, versions in sorted(wanted.items())]
-    return sorted(found, key=lambda package: package.error is None)
+    """Import each package; return what is installed, the missing ones first."""
+    packages = [_check(name, versions) for name, versions in sorted(wanted.items())]
+    return sorted(packages, key=lambda package: package.error is None)
 
 
 def _check(name: str, wanted: str) -> Package:

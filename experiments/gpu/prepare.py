@@ -54,9 +54,9 @@ def _wheel(folder: Path | None, name: str) -> Path | None:
     if folder is None:
         return None
     stem = name.replace("-", "_").lower()
-    found = [file for file in folder.glob("*.whl") if file.name.lower().split("-")[0] == stem]
-    pinned = [file for file in found if f"-{pins().get(name)}-" in file.name]
-    return next(iter([*pinned, *found]), None)
+    wheels = [file for file in folder.glob("*.whl") if file.name.lower().split("-")[0] == stem]
+    pinned = [file for file in wheels if f"-{pins().get(name)}-" in file.name]
+    return next(iter([*pinned, *wheels]), None)
 
 
 def _shown(folder: Path) -> str:

@@ -45,8 +45,8 @@ class Day:
         lines = ["| step | status | seconds | result or error |", "|---|---|---:|---|"]
         for step in self.steps:
             seconds = "" if step["seconds"] is None else f"{step['seconds']:.1f}"
-            said = [step["results"].get("summary"), step["error"]]
-            text = "; ".join(" ".join(str(part).split()) for part in said if part)
+            texts = [step["results"].get("summary"), step["error"]]
+            text = "; ".join(" ".join(str(part).split()) for part in texts if part)
             text = text.replace("|", "\\|")
             lines.append(f"| {step['title']} | {step['status']} | {seconds} | {text} |")
         return lines
@@ -55,7 +55,7 @@ class Day:
         """Return the whole report as Markdown."""
         lines = ["# GPU day", "", f"**Command.** `{self.facts['command']}`", ""]
         if self.facts["tiny"]:
-            lines += ["Tiny form: miniature models; no figure here says anything of a GPU.", ""]
+            lines += ["Tiny form: miniature models; no figure here is of a GPU.", ""]
         lines += [f"- {name}: {value}" for name, value in self.facts["machine"].items()]
         lines += ["", *self.table()]
         for step in self.steps:

@@ -48,7 +48,7 @@ TINY_TRAINING = 2.0  # s of training in the tiny form of steps 3 and 5
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says.
+    """Settings of the command line.
 
     Attributes:
         output: Folder of the results; made if it is not there.

@@ -69,10 +69,10 @@ def _measure(job: Job, case: Case, arm: Any, key: str, memory: float | str) -> N
     gc.collect()
     timm = timms(case, arm, num_workers)
     note(timm_images_per_s=rounded(timm.rate), **{"b/c": rounded(turn.rate / timm.rate)})
-    said = f"{key.replace('_', ' ')}: bound {floor.rate:.4g}, ours {turn.rate:.4g}, timm's loader "
-    said += f"{timm.rate:.4g} images/s; b/a {figures['b/a']}, b/c {figures['b/c']}"
+    line = f"{key.replace('_', ' ')}: bound {floor.rate:.4g}, ours {turn.rate:.4g}, timm's loader "
+    line += f"{timm.rate:.4g} images/s; b/a {figures['b/a']}, b/c {figures['b/c']}"
     before = job.results.get("summary")
-    job.record(summary=f"{before}; {said}" if before else said)
+    job.record(summary=f"{before}; {line}" if before else line)
     if not job.settings.tiny:
         job.reach(f"b/a, {key.replace('_', ' ')}", figures["b/a"], 0.95)
         job.reach(f"b/c, {key.replace('_', ' ')}", figures["b/c"], 1.0)

@@ -90,7 +90,7 @@ def table(rows: Sequence[dict[str, Any]], num: int, size: int) -> str:
 
 
 def _write(folder: Path, storage: str, payloads: Sequence[bytes], num: int) -> list[str]:
-    """Write a stage of `num` images; return where each lies."""
+    """Write a stage of `num` images; return the place of each."""
     shards = folder / "shards"
     shards.mkdir(parents=True)
     files: list[str] = []

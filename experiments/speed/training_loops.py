@@ -48,7 +48,7 @@ class Case:
         name: As it is printed.
         recipe: `steps` of it are taken, `warmup_steps` before the clock starts.
         rows: Real images; `generated` ones next to them, for the arms that ask for them.
-        device: Where the network is.
+        device: Of the network.
     """
 
     name: str
@@ -178,7 +178,7 @@ def _rand_augment(arm: Augmentation) -> str | None:
 
 
 def _mixed(case: Case, arm: Augmentation, loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield timm's batches with soft targets, mixed on the device where the arm mixes."""
+    """Yield timm's batches with soft targets, mixed on the device if the arm mixes."""
     mix = None
     if isinstance(arm.mix, CutMix):  # the loss smoothes the labels, as for all arms
         options = {"prob": arm.mix.prob, "label_smoothing": 0.0, "num_classes": case.num_classes}

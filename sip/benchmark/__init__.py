@@ -1,1 +1,1 @@
-"""Benchmark stage: what drawing and training cost, against their floors; formats and storage."""
+"""The speed of generation, compared with its bare forwards and with diffusers' pipeline."""

@@ -1,7 +1,7 @@
-"""The floor under drawing: the bare forwards that a drawing list cannot do without.
+"""The floor of generation: the forwards that a list of prompts cannot do without.
 
 Same models, dtype, memory layout, compilation and batch shapes as the engine's; all inputs lie on
-the device. No scheduler, no texts, no noise, no files: what is slower than this is overhead.
+the device. No scheduler, no texts, no noise, no files: all time above it is overhead.
 """
 
 from collections import Counter
@@ -32,12 +32,12 @@ class Call(NamedTuple):
 
 
 class Floor:
-    """The forwards of a drawing list.
+    """The forwards of a list of prompts.
 
     Args:
-        engine: Loaded. Where it compiles, it must have drawn the list, so that it knows the shapes
+        engine: Loaded. If it compiles, it must have generated the list, so that it knows the shapes
             that short batches are filled up to.
-        batches: As the engine draws them.
+        batches: As the engine generates them.
     """
 
     def __init__(self, engine: Engine, batches: Sequence[Sequence[Prompt]]) -> None:
@@ -61,7 +61,7 @@ class Floor:
         return sum(call.rows for call in self.calls if call.part == "denoise")
 
     def run(self) -> None:
-        """Do all forwards, one after the other; a GPU may still be at work afterwards."""
+        """Run all forwards, one after the other; a GPU may still be at work afterwards."""
         forwards = [self._forwards[call] for call in self.calls]
         with torch.inference_mode(), attention(self.attention):
             for forward in forwards:
@@ -111,7 +111,7 @@ class Floor:
 
 
 def calls_of(engine: Engine, batches: Sequence[Sequence[Prompt]]) -> list[Call]:
-    """Return the forwards that drawing these batches takes; each original is encoded once."""
+    """Return the forwards that generating these batches takes; each original is encoded once."""
     settings = engine.settings
     fill = engine.shapes.full if engine.runtime.compile else lambda kind, num: num
     calls: list[Call] = []

@@ -1,6 +1,6 @@
 """Stable Diffusion v1.5 in full size with random weights, as a folder in the hub's layout.
 
-It proves the loading code and measures speed and memory where the trained weights cannot be had.
+It tests the loading code and measures speed and memory without the trained weights.
 Source of the sizes: the configuration files of stable-diffusion-v1-5/stable-diffusion-v1-5. The
 tokenizer is the miniature's, cut to CLIP's length; its ids lie in the encoder's vocabulary.
 """
@@ -77,7 +77,7 @@ def build_sd15(folder: Path, dtype: str) -> None:
     """Write the model; 4.3 GB in float32, half of it in the 16-bit types.
 
     Args:
-        folder: Made if it is not there.
+        folder: Created if missing.
         dtype: Of the weights on the disk, a torch type by name.
     """
     torch.manual_seed(0)
@@ -101,7 +101,7 @@ def build_sd15(folder: Path, dtype: str) -> None:
 
 @contextmanager
 def default_dtype(kind: torch.dtype) -> Iterator[None]:
-    """Make new weights of this type."""
+    """Create new weights in this type."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(kind)
     try:

@@ -1,9 +1,9 @@
-"""How fast drawing is: against the bare forwards it is made of, and against the usual way.
+"""The speed of generation, compared with its bare forwards and with the usual way.
 
-All three work by turns in one process, on one drawing list of mixed guidance scales and noise
-rates: (a) the floor (`floor.py`), (b) the engine, from image files to a fresh store, with its
-weights loaded before, and (c) the stock pipeline (`rival.py`), on a sample of the list where all of
-it takes long.
+All three take turns in one process, on one list of prompts with mixed guidance scales and noise
+rates: (a) the floor (`floor.py`), (b) the engine, from image files to a new store, with its weights
+loaded before, and (c) the stock pipeline (`stock.py`), on a sample of the list if all of it takes
+long.
 """
 
 import copy
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 FULL_SIZE = 512  # px
 FULL_NAME = "Stable Diffusion 1.5's true size, random weights, 512 px"
-RIVAL_SECONDS = 30.0  # of one turn, about; the whole list where that is enough for it
+STOCK_SECONDS = 30.0  # of one turn, about; the whole list if that is enough for it
 
 
 def run(config: "DictConfig") -> None:
-    """Measure the configured model, and the full-size one where that is asked for; print.
+    """Measure the configured model, and the full-size one if configured; print.
 
     Raises:
         UserError: A setting is wrong.
@@ -62,16 +62,16 @@ def _check(config: "DictConfig") -> bool:
 
     for key in ("repeats", "num_images"):
         if type(config[key]) is not int or config[key] < 1:
-            raise UserError(f"{key}: expected a number >= 1, came {config[key]!r}")
+            raise UserError(f"{key}: must be a whole number >= 1, got {config[key]!r}")
     if config.full_size not in ("auto", True, False):
-        raise UserError(f"full_size: expected auto, true or false, came {config.full_size!r}")
+        raise UserError(f"full_size: must be auto, true or false, got {config.full_size!r}")
     if config.full_size == "auto":
         return device(config.runtime.device) != "cpu"
     return bool(config.full_size)
 
 
 def _full_size(config: "DictConfig", folder: Path) -> "DictConfig":
-    """Build the model; return the configuration that draws with it, on a GPU in 16 bits."""
+    """Build the model; return the configuration that generates with it, on a GPU in 16 bits."""
     from sip.benchmark.full_size import build_sd15
     from sip.device.settings import device
 
@@ -84,7 +84,7 @@ def _full_size(config: "DictConfig", folder: Path) -> "DictConfig":
 
 
 def _measure(config: "DictConfig", name: str, folder: Path) -> Report:
-    """Return what one model does."""
+    """Return the measurements of one model."""
     from sip.benchmark.workload import make_prompts
     from sip.pipeline.offline import Offline
 
@@ -93,7 +93,10 @@ def _measure(config: "DictConfig", name: str, folder: Path) -> Report:
     offline = Offline(config)
     offline.require()
     if not offline.generator.reads_source:
-        raise UserError("images: expected an image-to-image model, such as images=img2img")
+        raise UserError(
+            "images: must be an image-to-image model, got one that reads no source images; set "
+            "images=img2img"
+        )
     prompts = make_prompts(offline, config.num_images, folder / "images")
     offline.generator.check(prompts)
     bench = Bench(offline, prompts, folder)
@@ -110,8 +113,8 @@ class Bench:
 
     Args:
         offline: The stages.
-        prompts: The drawing list.
-        folder: For all that is written; in here everything is removed by who made it.
+        prompts: What is generated.
+        folder: For all that is written.
     """
 
     def __init__(self, offline: "Offline", prompts: "list[Prompt]", folder: Path) -> None:
@@ -127,20 +130,20 @@ class Bench:
         self.sample: list[Prompt] = []
 
     def prepare(self, name: str) -> Report:
-        """Load and warm up all three; the peak memory is the engine's, before the others come."""
+        """Load and warm up all three; the peak memory is the engine's, before the other two."""
         from sip.benchmark.floor import Floor
         from sip.benchmark.report import peak_memory, reset_peak_memory
-        from sip.benchmark.rival import Rival
+        from sip.benchmark.stock import StockLoop
 
         self.engine: Engine = self.offline.models.module("images")
         reset_peak_memory(self.engine.device)
-        rows = self._draw(self.folder / "first")
+        rows = self._generate(self.folder / "first")
         memory = peak_memory(self.engine.device)
         self.floor = Floor(self.engine, self.batches)
         flops = self.floor.flops() / len(self.prompts)
         if self.offline.runtime.compile:
             self.floor.run()
-        self.rival = Rival(self.engine)
+        self.stock = StockLoop(self.engine)
         self.sample = self._sample()
         return Report(
             name=name,
@@ -163,19 +166,19 @@ class Bench:
         bar.update(whole)
         report.turns["engine"].append(self._timed(self._fill, whole))
         bar.update(whole)
-        drawn = self.folder / "stock"
+        stock = self.folder / "stock"
         report.turns["stock"].append(
-            self._timed(lambda: self.rival.run(self.sample, drawn), sample)
+            self._timed(lambda: self.stock.run(self.sample, stock), sample)
         )
         bar.update(sample)
-        for written in (drawn, self.folder / "engine"):
+        for written in (stock, self.folder / "engine"):
             shutil.rmtree(written)
 
     def _fill(self) -> None:
-        self._draw(self.folder / "engine")
+        self._generate(self.folder / "engine")
 
-    def _draw(self, store: Path) -> Sequence[dict[str, Any]]:
-        """Draw the list, texts included, into a fresh store; return its rows."""
+    def _generate(self, store: Path) -> Sequence[dict[str, Any]]:
+        """Generate the list, texts included, into a new store; return its rows."""
         from sip.images.batches import group_rows
         from sip.pipeline.makers import images_maker
         from sip.store.fill import fill
@@ -197,15 +200,15 @@ class Bench:
         return list(filled.rows.values())
 
     def _sample(self) -> "list[Prompt]":
-        """Return the rows that the stock pipeline draws, as many as time allows; warm it up."""
+        """Return the prompts that the stock pipeline gets, as many as time allows; warm it up."""
         from sip.benchmark.workload import BLOCK, sample_of
 
         typical, warm = self.prompts[1:2] or self.prompts, self.folder / "warm"
-        self.rival.run(typical, warm)
+        self.stock.run(typical, warm)
         if len(self.prompts) <= BLOCK:
             return self.prompts
-        turn = self._timed(lambda: self.rival.run(typical, warm), 1)
-        return sample_of(self.prompts, int(RIVAL_SECONDS / turn.seconds))
+        turn = self._timed(lambda: self.stock.run(typical, warm), 1)
+        return sample_of(self.prompts, int(STOCK_SECONDS / turn.seconds))
 
     def _timed(self, work: Callable[[], None], num: int) -> Turn:
         """Time some work on `num` images, to its end on the device."""

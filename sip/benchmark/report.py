@@ -23,7 +23,7 @@ LABELS = {
 HEADER = ("", "images/s", "U-Net evaluations/s", "s an image", "device-s an image", "images")
 LEGEND = """\
 Medians over {repeats}, taken by turns (a, b, c, a, b, c, ...) in one process; in brackets the
-smallest and the largest. (a) U-Net and VAE forwards alone, in the engine's batches, on data that
+smallest and the largest. (a) Only the U-Net and VAE forwards, in the engine's batches, on data that
 lies on the device. (b) The whole way from image files to committed shards, texts included; the
 weights are loaded before. (c) diffusers' image-to-image pipeline, called for one image at a time,
 PNG at Pillow's default level; its rows cost as much on average as the list's. An evaluation is one
@@ -37,7 +37,7 @@ class Turn:
     """One run of one of the three.
 
     Attributes:
-        images: Drawn.
+        images: Generated.
         seconds: By the clock.
         cpu_seconds: Of all cores.
     """
@@ -63,7 +63,7 @@ class Report:
         num_failed: Rows of the engine that failed.
         batch_sizes: Of the engine's batches.
         flops: An image, of the floor.
-        memory: Peak bytes: "process" (resident), and "GPU" where there is one.
+        memory: Peak bytes: "process" (resident), and "GPU" if there is one.
         turns: In the order in which they were run.
     """
 
@@ -79,7 +79,7 @@ class Report:
     def ratios(self, of: str, to: str) -> list[float]:
         """Return the ratio of their images/s, turn by turn."""
         pairs = zip(self.turns[of], self.turns[to], strict=True)
-        return [one.rate / other.rate for one, other in pairs]
+        return [first.rate / second.rate for first, second in pairs]
 
     def lines(self) -> list[str]:
         """Return the report as Markdown."""
@@ -114,7 +114,7 @@ class Report:
 
     def _row(self, key: str) -> str:
         turns = self.turns[key]
-        # The floor's rows that only fill up a batch are no one's images.
+        # Rows of the floor that only fill up a batch are not images.
         per_image = self.evaluations["stock" if key == "stock" else "engine"] / turns[0].images
         is_cpu = "GPU" not in self.memory
         held = [(turn.cpu_seconds if is_cpu else turn.seconds) / turn.images for turn in turns]
@@ -130,7 +130,7 @@ class Report:
 
 
 def settings(engine: "Engine", runtime: "Runtime", batch_size: int) -> dict[str, str]:
-    """Return what decides the figures next to the model."""
+    """Return what decides the figures, apart from the model."""
     import torch
 
     images = engine.settings
@@ -154,7 +154,7 @@ def device_name(device: "torch.device") -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    known = Path("/proc/cpuinfo")  # Linux; elsewhere the family of the processor must do
+    known = Path("/proc/cpuinfo")  # Linux; otherwise the family of the processor
     for line in known.read_text().splitlines() if known.exists() else []:
         if line.startswith("model name"):
             return f"CPU, {line.partition(':')[2].strip()}"
@@ -180,7 +180,7 @@ def peak_memory(device: "torch.device") -> dict[str, int]:
 
 
 def write(reports: Sequence[Report], output: str | None) -> None:
-    """Print the reports, and write them to a file where one is named."""
+    """Print the reports, and write them to a file if one is named."""
     repeats = len(reports[0].turns["floor"])
     legend = LEGEND.format(repeats="1 repeat" if repeats == 1 else f"{repeats} repeats")
     lines = ["# The speed of generation", "", f"**Command.** `{command()}`", "", legend]

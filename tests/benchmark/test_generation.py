@@ -1,4 +1,4 @@
-"""The speed of drawing: the floor is the engine's own work, and the report says what was timed."""
+"""The speed of generation: the floor is the engine's own work, the report what was timed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -86,11 +86,11 @@ def test_the_engine_is_timed_on_the_rows_that_it_stores(compose, tmp_path: Path)
     assert report.num_failed == 0 and report.memory["process"] > 1e8
     assert bench.sample == prompts
     seen: list[int] = []
-    bench.rival.pipeline.unet.register_forward_hook(lambda m, args, out: seen.append(len(args[0])))
-    bench.rival.run(prompts, tmp_path / "stock")
+    bench.stock.pipeline.unet.register_forward_hook(lambda m, args, out: seen.append(len(args[0])))
+    bench.stock.run(prompts, tmp_path / "stock")
     assert sum(seen) == report.evaluations["stock"] and set(seen) == {2}
-    drawn = {path.stem for path in (tmp_path / "stock").glob("*.png")}
-    assert drawn == {prompt.image_id for prompt in prompts}
+    written = {path.stem for path in (tmp_path / "stock").glob("*.png")}
+    assert written == {prompt.image_id for prompt in prompts}
 
 
 @pytest.mark.slow
@@ -135,10 +135,10 @@ def test_ratios_are_taken_turn_by_turn() -> None:
 @pytest.mark.parametrize(
     "override, text",
     [
-        ("num_images=0", "num_images: expected a number >= 1, came 0"),
-        ("repeats=x", "repeats: expected a number >= 1, came 'x'"),
-        ("full_size=maybe", "full_size: expected auto, true or false, came 'maybe'"),
-        ("images=txt2img", "images: expected an image-to-image model"),
+        ("num_images=0", "num_images: must be a whole number >= 1, got 0"),
+        ("repeats=x", "repeats: must be a whole number >= 1, got 'x'"),
+        ("full_size=maybe", "full_size: must be auto, true or false, got 'maybe'"),
+        ("images=txt2img", "images: must be an image-to-image model"),
     ],
 )
 def test_wrong_settings_are_refused(compose, override, text) -> None:

@@ -43,7 +43,7 @@ def of(written: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_every_step_runs_in_miniature(tiny) -> None:
-    folder, written, said = tiny
+    folder, written, output = tiny
     assert [step["name"] for step in written["steps"]] == [step.name for step in STEPS]
     assert {step["status"] for step in written["steps"]} == {"ok"}
     tests = of(written, "tests")
@@ -72,14 +72,14 @@ def test_every_step_runs_in_miniature(tiny) -> None:
     assert resnet["test_accuracy"] > 0.5 and resnet["passes"] > 0  # one colour a class
     assert "targets" not in generation and "targets" not in resnet  # they are of the full size
     for step in STEPS:
-        assert f"| {step.title} | ok |" in said
-    assert "| resnet18" not in said and (folder / "day.md").read_text().startswith("# GPU day")
+        assert f"| {step.title} | ok |" in output
+    assert "| resnet18" not in output and (folder / "day.md").read_text().startswith("# GPU day")
 
 
 def test_what_is_written_can_travel_back(tiny) -> None:
-    folder, written, said = tiny
+    folder, written, output = tiny
     line, holds = results.check_files(folder)
-    assert holds and line in said and written["files"] == line
+    assert holds and line in output and written["files"] == line
     assert not list(folder.rglob("*.part"))
     with Image.open(folder / "natural.png") as sheet:
         assert sheet.width > 500 and sheet.height > sheet.width
@@ -181,16 +181,16 @@ def test_what_does_not_fit_is_skipped_with_a_reason(tmp_path: Path) -> None:
 
 
 def test_missing_packages_are_named_before_any_work(tmp_path: Path, monkeypatch, capsys) -> None:
-    found = packages.check({"numpy": ">=1000", "no-such-package": ">=1"})
-    lines, missing = packages.report(found)
+    checked = packages.check({"numpy": ">=1000", "no-such-package": ">=1"})
+    lines, missing = packages.report(checked)
     assert missing == ["no-such-package"] and lines[0].startswith("no-such-package: MISSING (Mod")
     assert "pyproject.toml wants >=1000" in lines[1]
     wanted = {"no-such-package": "", "hydra-core": "", "antlr4-python3-runtime": ""}
     monkeypatch.setattr(packages, "required", lambda: {"no-such-package": ""})
     monkeypatch.setattr(sys, "argv", ["day", f"output={tmp_path / 'out'}"])
     assert day.main() == 2 and not (tmp_path / "out").exists()
-    said = capsys.readouterr().out
-    assert "pip download --only-binary=:all:" in said and "no-such-package" in said
+    output = capsys.readouterr().out
+    assert "pip download --only-binary=:all:" in output and "no-such-package" in output
     binary, source = packages.commands(wanted)
     assert f"hydra-core=={packages.pins()['hydra-core']}" in binary and "antlr4" not in binary
     assert source.startswith("python -m pip wheel") and "antlr4-python3-runtime==4.9.3" in source
@@ -240,13 +240,13 @@ def test_what_travels_is_added_up(tmp_path: Path, capsys) -> None:
 
 def test_a_failure_by_a_warning_is_told_from_other_failures(tmp_path: Path) -> None:
     done, _ = run_bad(tmp_path, "tests_a_library")
-    found = done["results"]
+    results = done["results"]
     assert done["status"] == "failed"
-    assert found["counts"] == {"passed": 1, "failed": 2, "skipped": 0}
-    assert [name.rpartition("::")[2] for name in found["failed_by_a_warning_only"]] == [
+    assert results["counts"] == {"passed": 1, "failed": 2, "skipped": 0}
+    assert [name.rpartition("::")[2] for name in results["failed_by_a_warning_only"]] == [
         "test_warns"
     ]
-    tracebacks = {name.rpartition("::")[2]: lines for name, lines in found["failed"].items()}
+    tracebacks = {name.rpartition("::")[2]: lines for name, lines in results["failed"].items()}
     assert "arithmetic" in "\n".join(tracebacks["test_wrong"])
     assert done["error"].startswith("2 of 3 failed, 1 of them by a warning only")
 
@@ -262,10 +262,11 @@ def test_weights_are_cut_into_files_and_put_together(tmp_path: Path, monkeypatch
     monkeypatch.setattr(shards, "MAX_BYTES", 1000)
     weights = {str(number): torch.randn(20, 10) for number in range(5)} | {"n": torch.tensor(3)}
     assert shards.save(tmp_path, "w", weights, {"images": 1}) == 3
-    found = shards.load(tmp_path, "w")
-    assert found is not None and found[1] == {"images": 1} and found[0].keys() == weights.keys()
+    loaded = shards.load(tmp_path, "w")
+    assert loaded is not None and loaded[1] == {"images": 1} and loaded[0].keys() == weights.keys()
     assert all(
-        torch.allclose(found[0][name].float(), weights[name].float(), atol=2e-3) for name in weights
+        torch.allclose(loaded[0][name].float(), weights[name].float(), atol=2e-3)
+        for name in weights
     )
     assert shards.save(tmp_path, "w", {"0": weights["0"]}, {"images": 2}) == 1
     assert len(list(tmp_path.iterdir())) == 1  # what was there before is gone

@@ -1,6 +1,6 @@
-"""What rivals do: the stock pipeline, called image by image, saved as Pillow saves by default.
+"""The usual way: diffusers' pipeline, called image by image, saved with Pillow's defaults.
 
-Their own loops do no less: eager, one row at a time, the text encoded for every image.
+This is what published implementations do: eager, one image at a time, its text encoded each time.
 """
 
 import copy
@@ -16,12 +16,12 @@ from sip.images.loading import load_pipeline, quiet
 from sip.prompts.base import Prompt
 
 
-class Rival:
-    """diffusers' image-to-image pipeline, `StableDiffusionImg2ImgPipeline` and its kin.
+class StockLoop:
+    """A loop over diffusers' image-to-image pipeline of the model's family.
 
     Args:
-        engine: Loaded; says which model, dtype, device, scheduler and number of steps. The pipeline
-            has weights of its own, so that it stays as it is loaded.
+        engine: Loaded; gives model, dtype, device, scheduler and number of steps. The pipeline has
+            weights of its own, so that it stays as it is loaded.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -39,7 +39,7 @@ class Rival:
         self.size = settings.size
 
     def run(self, prompts: Sequence[Prompt], folder: Path) -> None:
-        """Draw the rows into a folder, made if it is not there."""
+        """Generate the images of the prompts into a folder, which is created if missing."""
         folder.mkdir(parents=True, exist_ok=True)
         for prompt in prompts:
             image = self.pipeline(
