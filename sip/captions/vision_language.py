@@ -56,9 +56,11 @@ class VisionLanguage(Pretrained):
 
     def __post_init__(self) -> None:
         if self.sampling == "nucleus" and self.top_p is None:
-            raise refuse("top_p", "a number in (0, 1] for sampling=nucleus", None)
+            raise refuse("top_p", "a number in (0, 1] for captions.sampling=nucleus", None)
         if self.sampling == "beam" and self.num_captions > self.num_beams:
-            raise refuse("num_captions", f"at most num_beams={self.num_beams}", self.num_captions)
+            raise refuse(
+                "num_captions", f"at most captions.num_beams={self.num_beams}", self.num_captions
+            )
 
     def key(self, sample: Sample) -> str:
         """Return the hash of the image's content: its name and class are not read."""

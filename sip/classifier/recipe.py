@@ -65,7 +65,8 @@ class Recipe(Component):
 
     def __post_init__(self) -> None:
         if (self.budget == "epochs") != (self.epochs is not None):
-            rule = "a whole number >= 1 with classifier.budget=epochs, null with budget=steps"
+            rule = "a whole number >= 1 with classifier.budget=epochs, null with "
+            rule += "classifier.budget=steps"
             raise refuse("epochs", rule, self.epochs, f"the budget is {self.budget}")
         if self.steps % self.val_every:
             rule = f"a multiple of classifier.val_every ({self.val_every})"

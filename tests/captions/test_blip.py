@@ -184,8 +184,11 @@ def test_recipe_holds_what_matters(model):
     [
         ({"sampling": "greedy"}, "sampling: must be one of nucleus, beam, got 'greedy'"),
         ({"top_p": 1.5}, r"top_p: must be .*in \(0, 1\].*, got 1.5"),
-        ({"top_p": None}, r"top_p: must be a number in \(0, 1\] for sampling=nucleus, got null"),
-        ({**BEAM, "num_captions": 4}, "num_captions: must be at most num_beams=3, got 4"),
+        (
+            {"top_p": None},
+            r"top_p: must be a number in \(0, 1\] for captions.sampling=nucleus, got null",
+        ),
+        ({**BEAM, "num_captions": 4}, "num_captions: must be at most captions.num_beams=3, got 4"),
         ({"dtype": "int8"}, "dtype: must be one of float32, .*, got 'int8'"),
         ({"min_tokens": -1}, "min_tokens: must be a whole number >= 0, got -1"),
     ],

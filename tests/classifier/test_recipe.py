@@ -79,7 +79,7 @@ def test_the_command_line_is_stronger_than_the_backbone(override, tuning, steps)
         ({"val_every": 3}, "steps: must be a multiple of classifier.val_every (3), got 8; so"),
         ({"warmup_steps": 8}, "warmup_steps: must be less than classifier.steps (8), got 8"),
         ({"epochs": 2}, "epochs: must be a whole number >= 1 with classifier.budget=epochs, null"),
-        ({"budget": "epochs"}, "with budget=steps, got null; the budget is epochs"),
+        ({"budget": "epochs"}, "with classifier.budget=steps, got null; the budget is epochs"),
         (
             {"layer_decay": 0.5, "tuning": Probe()},
             "layer_decay: must be 1 if not all layers are trained, got 0.5; set it to 1, or",
