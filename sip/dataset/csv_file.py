@@ -13,7 +13,6 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sip.core.component import component, ignored, known_by
@@ -21,7 +20,7 @@ from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.core.text import counted, join_first, reason_of
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry, from_file
+from sip.dataset.files import PARTS, Entry
 from sip.dataset.folders import say_once
 from sip.dataset.labels import PromptNames, part_of, prompt_words, sorted_classes, text_of
 from sip.dataset.reader import Listing, Reader
@@ -98,7 +97,7 @@ class CsvFile(Reader):
         entries: dict[Split, list[Entry]] = {}
         for row in rows:
             name = Path(os.path.relpath(row.path, self.place)).as_posix()
-            entry = Entry(name, numbers[row.label], partial(from_file, row.path))
+            entry = Entry.of_file(name, numbers[row.label], row.path)
             entries.setdefault(row.part, []).append(entry)
         if "train" not in entries:
             raise UserError(

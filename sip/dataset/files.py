@@ -8,9 +8,9 @@ import errno
 import hashlib
 import io
 import stat
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -19,14 +19,11 @@ from PIL import Image
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
 from sip.core.image_io import look_at, opened
-from sip.core.progress import progress
 from sip.core.tars import MAX_BYTES
-from sip.core.threads import num_cores
 from sip.dataset.base import Split
 
 PARTS: tuple[Split, ...] = ("train", "val", "test")
 BAR_FROM = 1000  # fewer images are opened faster than a progress bar is read
-MAX_THREADS = 8  # that open images; each may take a quarter GiB
 
 
 @dataclass(frozen=True)
@@ -56,11 +53,24 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Entry:
-    """An image that a split lists; `open` is called only if the subset contains it."""
+    """An image that a split lists; `open` is called only if the subset contains it.
+
+    Attributes:
+        sample_id, label: As of `Sample`.
+        open: Reads, hashes and decodes the image.
+        place: File, or reference into a tar file, whose times tell whether the image has changed;
+            None if there is none.
+    """
 
     sample_id: str
     label: int
     open: Callable[[], ImageFile]
+    place: str | None = None
+
+    @classmethod
+    def of_file(cls, sample_id: str, label: int, path: Path) -> Self:
+        """Return the entry of an image that the data set ships as a file."""
+        return cls(sample_id, label, partial(from_file, path), str(path))
 
     def __post_init__(self) -> None:
         """Check that the name is one that tables, lists and pages can hold."""
@@ -131,21 +141,6 @@ def suffix_of(content: bytes) -> str:
             return f".{(image.format or 'bin').lower()}"
     except Exception:  # on damaged files Pillow raises errors of many kinds
         return ".bin"
-
-
-def open_all(entries: Sequence[Entry]) -> list[ImageFile]:
-    """Open the entries, in their order; files are read and decoded by several threads."""
-    bar = progress("dataset", len(entries), "image") if len(entries) >= BAR_FROM else None
-    files: list[ImageFile] = []
-    with ThreadPoolExecutor(min(MAX_THREADS, num_cores())) as threads:
-        for start in range(0, len(entries), BAR_FROM):
-            chunk = entries[start : start + BAR_FROM]
-            files += threads.map(lambda entry: entry.open(), chunk)
-            if bar is not None:
-                bar.update(len(chunk))
-    if bar is not None:
-        bar.close()
-    return files
 
 
 def require_part(split: str, parts: Collection[str]) -> None:

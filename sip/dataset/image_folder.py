@@ -9,7 +9,6 @@ leave behind (Thumbs.db, __MACOSX, ...) are passed over, any other file with a l
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from sip.core.component import added, component, known_by
@@ -17,7 +16,7 @@ from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.core.text import join_first
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry, from_file
+from sip.dataset.files import PARTS, Entry
 from sip.dataset.folders import (
     SUFFIXES,
     Files,
@@ -114,8 +113,7 @@ class ImageFolder(Reader):
         top = self.place.parent if self.place.is_file() else self.place
         entries: dict[Split, list[Entry]] = {part: [] for part in PARTS}
         entries["train"] = [
-            Entry(path.relative_to(top).as_posix(), 0, partial(from_file, path))
-            for path in files.images
+            Entry.of_file(path.relative_to(top).as_posix(), 0, path) for path in files.images
         ]
         return prompt_words([label], self.prompt_names), entries
 
@@ -153,7 +151,7 @@ class ImageFolder(Reader):
                 )
             for path in files.images:
                 inside = path.relative_to(self.place).as_posix()
-                entries.append(Entry(inside, label, partial(from_file, path)))
+                entries.append(Entry.of_file(inside, label, path))
             rest += files.rest
         say_passed_over(self.place, _images_in(folder), "image", "in no class folder")
         say_passed_over(self.place, rest, "file", "without the name of an image")

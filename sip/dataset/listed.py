@@ -6,7 +6,6 @@ share of each class of train, chosen by `split_seed`, never by the run's seed.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,7 +13,7 @@ from sip.core.component import component, ignored
 from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.dataset.base import Split
-from sip.dataset.files import Entry, from_file, missing
+from sip.dataset.files import Entry, missing
 from sip.dataset.labels import PromptNames, prompt_words
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut, make_parts
@@ -77,4 +76,4 @@ class ListedFiles(Reader):
 
     def _entry(self, path: Path, label: int) -> Entry:
         inside = path.relative_to(self.place).as_posix()
-        return Entry(f"{self.name}/{inside}", label, partial(from_file, path))
+        return Entry.of_file(f"{self.name}/{inside}", label, path)

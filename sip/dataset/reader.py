@@ -5,19 +5,25 @@ A new reader declares the location of its data as fields, and implements `listin
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
-from sip.core.component import added, component, refuse
+from sip.core.component import added, component, ignored, refuse
 from sip.core.errors import UserError
 from sip.core.hashing import digest
+from sip.core.progress import progress
 from sip.core.text import counted, join_first
+from sip.core.threads import num_cores
 from sip.dataset.base import Sample, Split
-from sip.dataset.files import PARTS, Entry, ImageFile, open_all, require_part, require_text
+from sip.dataset.files import BAR_FROM, PARTS, Entry, ImageFile, require_part, require_text
 from sip.dataset.folders import say_once
+from sip.dataset.index import FileIndex
 from sip.dataset.subsets import HeldOut, Subset
 
 NUM_SHOWN = 10  # images that a message names
+MAX_THREADS = 8  # that open images; each may take a quarter GiB
 Listing = tuple[Sequence[str], dict[Split, list[Entry]]]
 
 
@@ -28,9 +34,11 @@ class Reader(Subset, ABC):
     Args:
         broken: What to do if images cannot be decoded: refuse the data set and name them all, or
             pass over them with a line that names them.
+        index: File that remembers which files are whole, for later starts; None: none.
     """
 
     broken: Literal["refuse", "skip"] = added(neutral="refuse")
+    index: str | None = ignored(neutral=None)
 
     @abstractmethod
     def listing(self) -> Listing:
@@ -88,6 +96,10 @@ class Reader(Subset, ABC):
         return list(self._opened[split])
 
     @cached_property
+    def _files(self) -> FileIndex:
+        return FileIndex(Path(self.index) if self.index else None)
+
+    @cached_property
     def _opened(self) -> dict[Split, list[Sample]]:
         return {}
 
@@ -105,7 +117,7 @@ class Reader(Subset, ABC):
             if split == "train":
                 rows = self.choose(rows, len(class_names))
             new = [row for row in rows if row.sample_id not in files]
-            files |= zip((row.sample_id for row in new), open_all(new), strict=True)
+            files |= zip((row.sample_id for row in new), open_all(new, self._files), strict=True)
             bad = {row.sample_id: files[row.sample_id].error for row in new}
             new_broken = {sample_id: reason for sample_id, reason in bad.items() if reason}
             if not new_broken:
@@ -172,6 +184,32 @@ class PretrainReader(Reader):
     def trained_on(self) -> Split:
         """The listed part whose images the classifier trains on."""
         return self.train_part
+
+
+def open_all(entries: Sequence[Entry], index: FileIndex) -> list[ImageFile]:
+    """Open the entries, in their order; what `index` does not know is read by several threads."""
+
+    def open_one(entry: Entry) -> ImageFile:
+        if entry.place is None:
+            return entry.open()
+        stamp, known = index.get(entry.place)
+        if known is None:
+            known = entry.open()
+            index.add(entry.place, stamp, known)
+        return known
+
+    bar = progress("dataset", len(entries), "image") if len(entries) >= BAR_FROM else None
+    files: list[ImageFile] = []
+    with ThreadPoolExecutor(min(MAX_THREADS, num_cores())) as threads:
+        for start in range(0, len(entries), BAR_FROM):
+            chunk = entries[start : start + BAR_FROM]
+            files += threads.map(open_one, chunk)
+            if bar is not None:
+                bar.update(len(chunk))
+    if bar is not None:
+        bar.close()
+    index.write()
+    return files
 
 
 def _sample(row: Entry, file: ImageFile, class_names: Sequence[str], split: Split) -> Sample:

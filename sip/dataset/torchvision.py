@@ -11,7 +11,6 @@ Both rules rank images by a hash (`sip.dataset.subsets`) and never see the run's
 val and test are the same in all runs.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from PIL import Image
 from sip.core.component import component, ignored, refuse
 from sip.core.ranges import Count, Seed
 from sip.dataset.base import Split
-from sip.dataset.files import Entry, from_file, from_pixels, missing
+from sip.dataset.files import Entry, from_pixels, missing
 from sip.dataset.labels import PromptNames, prompt_words
 from sip.dataset.reader import Listing, PretrainReader
 from sip.dataset.subsets import HeldOut, make_parts, per_class
@@ -154,7 +153,7 @@ class TorchVision(PretrainReader):
         """Name one image: by its file or, if there is none, by official part and place."""
         if isinstance(image, Path):
             inside = image.relative_to(Path(self.root) / self.folder).as_posix()
-            return Entry(f"{self.name}/{inside}", label, partial(from_file, image))
+            return Entry.of_file(f"{self.name}/{inside}", label, image)
         path = Path(self.root) / f"{self.name}-png" / part / f"{index:05d}.png"
         return Entry(
             f"{self.name}/{part}/{index:05d}",

@@ -273,4 +273,4 @@ class WebDataset(Reader):
                     f"{group.class_name!r}; fix it, or list all in dataset.classes"
                 )
             label = names.index(group.class_name)
-        return Entry(group.sample_id, label, partial(open_member, group.image or ""))
+        return Entry(group.sample_id, label, partial(open_member, group.image or ""), group.image)

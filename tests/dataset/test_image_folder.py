@@ -8,6 +8,7 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.core.image_io import EXIF_ORIENTATION
+from sip.dataset import files, index
 from tests.dataset.trees import source, write_image
 
 
@@ -110,3 +111,45 @@ def test_one_file_is_one_image(tmp_path: Path) -> None:
     assert (row.sample_id, row.class_name, row.path) == ("a.jpg", "cat", str(file))
     with pytest.raises(UserError, match="got the file .*; name its class with dataset.label="):
         folder(file).samples("train")
+
+
+def test_a_second_start_decodes_only_what_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "images", 4)
+    decoded: list[Path] = []
+    read = files.from_file
+    monkeypatch.setattr(files, "from_file", lambda path: decoded.append(path) or read(path))
+    monkeypatch.setattr(index, "SETTLED", -1)  # files of this moment are remembered, too
+    options = {"val_fraction": 0, "test_fraction": 0, "index": str(tmp_path / "index.parquet")}
+    first = folder(tmp_path / "images", **options).samples("train")
+    assert len(decoded) == 8
+    assert folder(tmp_path / "images", **options).samples("train") == first and len(decoded) == 8
+    changed = Path(first[0].path)
+    Image.new("RGB", (12, 8), "red").save(changed)
+    second = folder(tmp_path / "images", **options).samples("train")
+    assert decoded[8:] == [changed] and second[0].sha256 != first[0].sha256
+    changed.write_bytes(changed.read_bytes()[:40])  # broken files are looked at each time
+    for num in (10, 11):
+        with pytest.raises(UserError, match="got 1 of 8 that are not: dog/0.png"):
+            folder(tmp_path / "images", **options).samples("train")
+        assert len(decoded) >= num and decoded[-1] == changed
+    (tmp_path / "index.parquet").write_bytes(b"damaged")
+    Image.new("RGB", (12, 8), "red").save(changed)
+    assert folder(tmp_path / "images", **options).samples("train") == second
+
+
+def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
+    fill(tmp_path / "images", 2)
+    _ = folder(tmp_path / "images", index=str(tmp_path / "index.parquet")).samples("train")
+    assert not (tmp_path / "index.parquet").exists()
+
+
+def test_an_index_that_cannot_be_written_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "images", 2)
+    monkeypatch.setattr(index, "SETTLED", -1)
+    (tmp_path / "file").touch()
+    options = {"val_fraction": 0, "test_fraction": 0, "index": str(tmp_path / "file" / "index")}
+    assert len(folder(tmp_path / "images", **options).samples("train")) == 4

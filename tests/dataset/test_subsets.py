@@ -196,7 +196,7 @@ def test_what_training_needs() -> None:
 
     both, one = samples([0, 1]), samples([0])
     require_trainable(("cat", "dog"), {"train": both, "val": one, "test": one})
-    with pytest.raises(UserError, match="two classes at least to train on, got cat; add"):
+    with pytest.raises(UserError, match="at least two classes to train on, got cat; add"):
         require_trainable(("cat",), {"train": one, "val": one, "test": one})
     with pytest.raises(
         UserError, match="of 2 classes must have a training image, got none for 1 .dog."

@@ -24,7 +24,7 @@ def node(name: str) -> DictConfig:
 
 def source(name: str, root: Path | str | None, **changes: Any) -> Any:
     """Return the data set that a YAML describes, in `root` and with other values."""
-    changes = {"root": root and str(root), "seed": 0} | changes
+    changes = {"root": root and str(root), "seed": 0, "index": None} | changes
     stated = {key: value for key, value in node(name).items_ex(resolve=False) if key not in changes}
     return build(OmegaConf.to_container(OmegaConf.create(stated)) | changes)
 

@@ -94,7 +94,7 @@ def latin_names(folder: Path) -> None:
 PNG = image_bytes()
 FOLDERS: list[tuple[str, Make, tuple[str, ...], str]] = [
     ("the folder is not there", lambda folder: None, ("dataset.root=/no/such",), "does not exist"),
-    ("one class", lambda folder: folders(folder, "cat"), (), "must have two classes at least"),
+    ("one class", lambda folder: folders(folder, "cat"), (), "must have at least two classes"),
     ("a text named .png", with_file("cat/x.png", b"not an image"), (), "cannot identify image"),
     ("share of val above 1", lambda folder: folders(folder), ("dataset.val_fraction=1.5",),
      r"dataset.val_fraction: must be in \[0, 1\), got 1.5"),
