@@ -67,8 +67,8 @@ class Bar(Callback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Open the bar."""
-        self.bar = progress("classifier", int(trainer.max_steps), "step")
-        self.bar.update(trainer.global_step)
+        total, done = int(trainer.max_steps), trainer.global_step
+        self.bar = progress("classifier", total, "step", initial=done)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, *_: Any

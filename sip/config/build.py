@@ -32,37 +32,49 @@ def build(config: Any, **kwargs: Any) -> Any:
         kwargs: Further arguments of the outermost target, passed as they are.
 
     Raises:
-        UserError: A `_target_` is not trusted or not there, an argument is unknown or missing, or a
-            value breaks its rule: the message names the key as the user types it.
+        UserError: A `_target_` is not trusted or does not exist, an argument is unknown or missing,
+            or a value breaks its rule: the message names the key as the user types it.
     """
     plain, place = config, ""
     if OmegaConf.is_config(config):
         plain = OmegaConf.to_container(config, resolve=True)
         place = config._get_full_key("")
-    targets = [(node, _resolve(node[TARGET])) for node in _nodes(plain)]
-    for node, target in targets:  # all of them, before anything is built
+    targets = {}
+    for node in _nodes(plain):  # all of them, before anything is built
+        targets[id(node)] = target = _resolve(node[TARGET])
         _check_arguments(node, target, kwargs if node is plain else {})
     try:
-        return _build(plain, place, kwargs)
+        return _build(plain, place, kwargs, targets)
     except ValueRefusedError as error:
         key = _typed(config, error.key)
         raise ValueRefusedError(key, error.rule, error.value, error.fix) from None
 
 
-def _build(node: Any, place: str, further: dict[str, Any]) -> Any:
-    """Build a node and what it contains; `place` is its key in the whole configuration."""
+def _build(node: Any, place: str, further: dict[str, Any], targets: dict[int, Any]) -> Any:
+    """Build a node and what it contains.
+
+    Args:
+        node: In plain types.
+        place: Its key in the whole configuration.
+        further: More arguments of its target.
+        targets: id of a node -> its target.
+    """
     if isinstance(node, list):
-        return [_build(item, f"{place}.{n}", {}) for n, item in enumerate(node)]
+        return [_build(item, f"{place}.{n}", {}, targets) for n, item in enumerate(node)]
     if isinstance(node, str) and "${" in node:  # of a foreign file, or escaped
         raise UserError(
             f"{place}: must be a value without '${{', got {node!r}; write what it means"
         )
     if not isinstance(node, dict):
         return node
-    values = {key: _build(value, _below(place, key), {}) for key, value in node.items()}
-    if TARGET not in values:
+    values = {
+        key: _build(value, _below(place, key), {}, targets)
+        for key, value in node.items()
+        if key != TARGET
+    }
+    if TARGET not in node:
         return values
-    target = _resolve(values.pop(TARGET))
+    target = targets[id(node)]
     try:
         return target(**values, **further)
     except ValueRefusedError as error:
@@ -108,7 +120,7 @@ def _resolve(target: Any) -> Any:
     """Return the class that a `_target_` names; nothing untrusted is imported.
 
     Raises:
-        UserError: It is not trusted, or not there.
+        UserError: It is not trusted, or does not exist.
     """
     if not is_trusted(target):
         raise _untrusted(target)
@@ -161,7 +173,7 @@ def _check_arguments(node: dict[str, Any], target: Any, further: dict[str, Any])
     """
     try:
         parameters = inspect.signature(target).parameters.values()
-    except ValueError:  # some builtin classes do not tell
+    except ValueError:  # some builtin classes have no signature
         return
     given = (set(node) | set(further)) - {TARGET}
     kinds = {parameter.kind for parameter in parameters}

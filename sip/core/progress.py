@@ -35,11 +35,14 @@ class Progress(tqdm):
             super().close()
 
 
-def progress(name: str, total: int, unit: str, delay: float = 0) -> Progress:
+def progress(
+    name: str, total: int, unit: str, delay: float = 0, initial: int = 0
+) -> Progress:
     """Return a bar for one stage; outside a terminal it prints a line every 10 s at most.
 
     Args:
         delay: Seconds until it is shown at all.
+        initial: Units that are done already; the rate does not count them.
     """
     interval = 0.2 if sys.stderr.isatty() else 10.0
     return Progress(
@@ -49,6 +52,7 @@ def progress(name: str, total: int, unit: str, delay: float = 0) -> Progress:
         mininterval=interval,
         dynamic_ncols=True,
         delay=delay,
+        initial=initial,
         disable=not is_first,
     )
 

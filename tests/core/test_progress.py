@@ -28,3 +28,9 @@ def test_a_log_that_cannot_be_written_does_not_end_the_work(monkeypatch) -> None
     bar.refresh()
     bar.close()
     assert bar.n == 2
+
+
+def test_a_bar_that_goes_on_starts_where_the_work_is(capsys: pytest.CaptureFixture[str]) -> None:
+    progress("classifier", 400, "step", initial=111).close()
+    said = capsys.readouterr().err
+    assert "111/400" in said and "0/400" not in said.replace("111/400", "")

@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sip.core.errors import UserError
-from sip.core.paths import conf_folder
 from sip.tracking.loggers import keep_curves, log_results, make_loggers, require_logger
+from tests.composing import composed
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Experiment logs")
 SUMMARY = {"test/top1": 0.75, "best_step": 20}
@@ -22,8 +21,7 @@ VALUES = {"seed": 3, "paths": {"runs": "/home/me/runs"}, "dataset": {"root": "/h
 
 
 def node(kind: str) -> DictConfig:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose("config", [f"logger={kind}"]).logger
+    return composed(f"logger={kind}").logger
 
 
 def log(kind: str, folder: Path, step: int = 7, **changes: Any) -> None:
