@@ -39,10 +39,10 @@ def build(config: Any, **kwargs: Any) -> Any:
     if OmegaConf.is_config(config):
         plain = OmegaConf.to_container(config, resolve=True)
         place = config._get_full_key("")
-    targets = {}
-    for node in _nodes(plain):  # all of them, before anything is built
-        targets[id(node)] = target = _resolve(node[TARGET])
-        _check_arguments(node, target, kwargs if node is plain else {})
+    nodes = list(_nodes(plain))
+    targets = {id(node): _resolve(node[TARGET]) for node in nodes}
+    for node in nodes:  # all of them, before anything is built
+        _check_arguments(node, targets[id(node)], kwargs if node is plain else {})
     try:
         return _build(plain, place, kwargs, targets)
     except ValueRefusedError as error:

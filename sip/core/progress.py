@@ -35,9 +35,7 @@ class Progress(tqdm):
             super().close()
 
 
-def progress(
-    name: str, total: int, unit: str, delay: float = 0, initial: int = 0
-) -> Progress:
+def progress(name: str, total: int, unit: str, delay: float = 0, initial: int = 0) -> Progress:
     """Return a bar for one stage; outside a terminal it prints a line every 10 s at most.
 
     Args:

@@ -7,7 +7,6 @@ metric needs no new training.
 import csv
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,14 +84,7 @@ def refresh(runs: Path, only: Path | None = None) -> int:
     records = runs_of(runs, None) if only is None else [read_training_run(only)]
     bar = progress("evaluate", len(records), "run")
     for run in records:
-        # Metrics that are not of predictions, such as those of the generated images, stay.
-        kept = {
-            name: value
-            for name, value in run.summary.metrics.items()
-            if not name.startswith(("val/", "test/"))
-        }
-        summary = replace(run.summary, metrics=kept | evaluate(run.folder))
-        write_summary(run.folder, summary)
+        write_summary(run.folder, run.summary.evaluated(evaluate(run.folder)))
         bar.update(1)
     bar.close()
     return len(records)

@@ -55,7 +55,8 @@ class Objectives:
         Raises:
             UserError: The run has no such metric, or the sweeper goes the wrong way.
         """
-        known = {**summary.metrics, "val/accuracy": summary.val_accuracy}
+        top1 = {"val/accuracy": summary.val_accuracy, "val/top1": summary.val_accuracy}
+        known = {**summary.metrics, **top1}
         for name in self.names:
             if name not in known:
                 there = sorted(key for key in known if key.startswith(("val/", "generated/")))

@@ -112,7 +112,6 @@ def _run(job: TrainJob) -> TrainingSummary:
     with stages.stage("classifier") as row:
         result = fit(job, job.augmentation, sifted.kept, splits, job.folder, loggers)
         row["made"] = 1
-    metrics = evaluate(job.folder) if progress.is_first else {}
     given = command_line()
     summary = TrainingSummary(
         name=job.name,
@@ -137,7 +136,7 @@ def _run(job: TrainJob) -> TrainingSummary:
         val_accuracy=result.val_accuracy,
         test_accuracy=result.test_accuracy,
         unet_evaluations=sum(image.row.unet_evaluations for image in images),
-        metrics=quality.metrics | metrics,
+        metrics=quality.metrics,
         quality=tuple(quality.rows),
         generation_seconds=sum(image.row.seconds for image in images),
         stages=tuple(StageCounts(**row) for row in stages.rows),
@@ -149,6 +148,7 @@ def _run(job: TrainJob) -> TrainingSummary:
         recipe=job.recipe,
     )
     if progress.is_first:
+        summary = summary.evaluated(evaluate(job.folder))
         _close(job, summary, loggers, sifted.kept)
     return summary
 

@@ -13,13 +13,13 @@ from sip.core.errors import UserError
 from sip.core.files import read_yaml
 from sip.records.files import MAX_RECORD, REMEDY, one_line, require_run_file
 from sip.records.parquet import iterate_rows, read_table
-from sip.records.summary import GenerationSummary, Summary, TrainingSummary
+from sip.records.summary import TOP1, GenerationSummary, Summary, TrainingSummary
 
 SUMMARY, IMAGES, QUALITY = "summary.json", "images.parquet", "quality.parquet"
 # Stages that a run without generated images does not have: the values of its configuration below
 # these keys play no part in it.
 GENERATION = ("captions", "scores", "prompts", "images", "mixing")
-SHORT = {"test/top1": "test_accuracy", "val/top1": "val_accuracy"}  # next to "metrics"
+SHORT = {metric: name for name, metric in TOP1.items()}  # fields of their own, not in "metrics"
 IN_PERCENT = ("top1", "top5", "accuracy", "per_class")  # how the name of a share ends
 
 AnySummary = TypeVar("AnySummary", bound=Summary, covariant=True)

@@ -12,6 +12,7 @@ from sip.filter.base import FilterCounts
 from sip.metrics.base import MetricRow
 
 BROUGHT = {"gif_like": "guided"}  # offline choice -> the filter that it chooses itself
+TOP1 = {"test_accuracy": "test/top1", "val_accuracy": "val/top1"}  # field -> name of the metric
 SHOWN = {  # metric -> its name in the table
     "test/top5": "top-5",
     "test/mean_per_class": "mean per class",
@@ -130,7 +131,7 @@ class TrainingSummary(Summary):
         num_val, num_test: Images.
         steps, epochs: Optimiser steps, and passes over the training images.
         best_step, best_epoch: Of the checkpoint that validation chose.
-        val_accuracy, test_accuracy: Top-1, in [0, 1].
+        val_accuracy, test_accuracy: The metrics "val/top1" and "test/top1", in [0, 1].
         generation_seconds: Device time of the generated images, whichever run made them.
         contact_sheet: File name; None if nothing was generated.
         overrides, choices: What the command line set, and the choice of every group.
@@ -167,6 +168,20 @@ class TrainingSummary(Summary):
         if keys := dict.fromkeys([*by_sweeps.get(experiment or "", ()), *swept]):
             by_sweeps[experiment or ""] = tuple(keys)
         return replace(self, experiments=tuple(experiments), swept=by_sweeps)
+
+    def evaluated(self, metrics: Mapping[str, float]) -> Self:
+        """Return the summary with these metrics of val and test in place of the earlier ones.
+
+        The two top-1 accuracies are fields of their own; metrics of generated images stay.
+        """
+        kept = {k: v for k, v in self.metrics.items() if not k.startswith(("val/", "test/"))}
+        further = {k: v for k, v in metrics.items() if k not in TOP1.values()}
+        return replace(
+            self,
+            metrics=kept | further,
+            val_accuracy=metrics[TOP1["val_accuracy"]],
+            test_accuracy=metrics[TOP1["test_accuracy"]],
+        )
 
     @property
     def num_train(self) -> int:

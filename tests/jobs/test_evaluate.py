@@ -58,7 +58,10 @@ def test_table_of_classes_and_matrix_are_written(run: Path) -> None:
 
 def test_refresh_keeps_what_is_not_its_own(run: Path) -> None:
     assert refresh(run.parent) == 1
-    metrics = json.loads((run / "summary.json").read_text())["metrics"]
+    summary = json.loads((run / "summary.json").read_text())
+    metrics = summary["metrics"]
+    assert (summary["val_accuracy"], summary["test_accuracy"]) == (1, pytest.approx(2 / 3))
+    assert "test/top1" not in metrics and "test/mean_per_class" in metrics
     assert metrics["generated/vendi"] == 3
     assert "test/old" not in metrics
     assert metrics["test/nll"] > 1
