@@ -1,6 +1,7 @@
 """The data card: what the images are, how they were made, and what to clear before sharing."""
 
 import re
+from collections import Counter
 from typing import Any
 
 import yaml
@@ -33,7 +34,7 @@ def card(source: Source, kind: ImageFormat) -> str:
         "may be another. Train on `train`, and test on real images only.",
         _originals(source) + _lacking(source),
         "## Counts\n\n" + _counts(source),
-        "## Failed\n\n" + _failed(source) + _rejected(source),
+        "## Left out\n\n" + _left_out(source),
         "## Columns\n\n" + _columns(),
         "## How the images were made\n\n"
         "Source data set and settings of every step, as recorded by the run; anything not in "
@@ -128,24 +129,24 @@ def _counts(source: Source) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _failed(source: Source) -> str:
-    if not source.failed:
-        return "The run's list names no image that failed."
-    reasons = ", ".join(
-        f"{num:,} {escape_markdown(str(r))}" for r, num in source.failed.most_common()
-    )
-    num = counted(source.failed.total(), "image")
-    return f"{num} could not be generated, left out here: {reasons}."
+def _left_out(source: Source) -> str:
+    """Return how many images are not exported, with the reasons."""
+    if not source.failed and not source.rejected:
+        return "No image of the run failed."
+    lines = [
+        _reasons(counts, noun, what)
+        for counts, noun, what in (
+            (source.failed, "image", "could not be generated"),
+            (source.rejected, "generated image", "rejected by a filter"),
+        )
+        if counts
+    ]
+    return "\n\n".join(lines)
 
 
-def _rejected(source: Source) -> str:
-    if not source.rejected:
-        return ""
-    reasons = ", ".join(
-        f"{num:,} {escape_markdown(str(r))}" for r, num in source.rejected.most_common()
-    )
-    num = counted(source.rejected.total(), "generated image")
-    return f"\n\n{num} rejected by a filter, left out here: {reasons}."
+def _reasons(counts: Counter[str], noun: str, what: str) -> str:
+    reasons = ", ".join(f"{num:,} {escape_markdown(r)}" for r, num in counts.most_common())
+    return f"{counted(counts.total(), noun)} {what}, left out here: {reasons}."
 
 
 def _columns() -> str:

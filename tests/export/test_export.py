@@ -21,8 +21,10 @@ from sip.core.interrupt import Stopped
 from sip.core.paths import conf_folder
 from sip.core.tars import split_reference
 from sip.export import main as main_module
+from sip.export.__main__ import task
 from sip.export.main import FORMATS, Options, export
 from sip.export.source import ExportImage, Source
+from tests.composing import composed
 from tests.records.made_up import generation_summary, write_run
 
 Make = Callable[..., Options]
@@ -317,12 +319,7 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "set: 7 images as datasets, 2 failed ones left out\n"
     assert left_in(tmp_path / "work") == ["set"]
-    for arguments, line in (
-        ((run_is,), "error: output: must be given; say output=<a new folder>\n"),
-        (("output=x",), "error: run: must be given; say run=runs/<name>\n"),
-    ):
-        done = command(*arguments, cwd=tmp_path / "work")
-        assert (done.returncode, done.stderr) == (1, line)
-    done = command("--help", cwd=tmp_path)
-    assert done.returncode == 0 and "format=webdataset" in done.stdout
+    for given, key in ((run_is, "output"), ("output=x", "run")):
+        with pytest.raises(UserError, match=f"^{key}: must be given; say {key}="):
+            task(composed(given, name="export"))
     assert json.loads((run / "summary.json").read_text())["commit"] == "c0ffee"
