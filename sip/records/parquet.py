@@ -10,6 +10,14 @@ from sip.records.files import MAX_TABLE, REMEDY, one_line, require_run_file
 MAX_VALUES = 2**28  # numbers and texts in a table
 MAX_TEXT = 2**30  # bytes of a table's texts
 ROWS_AT_ONCE = 4096
+# Columns of images.parquet, predictions.parquet and quality.parquet, by what they hold.
+TEXT = (
+    *("kind", "id", "sample_id", "split", "class_name", "sha256", "file", "status", "reason"),
+    *("error", "spans", "negative_prompt", "caption", "candidates"),
+)
+WHOLE = ("label", "variant", "seed", "unet_evaluations")
+REAL = ("guidance_scale", "noise_rate", "similarity")
+REQUIRED = ("kind", "id", "sample_id", "split", "label")  # there is a value in every row
 
 
 def iterate_rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -23,7 +31,9 @@ def iterate_rows(file: Path) -> Iterator[dict[str, Any]]:
     try:
         with _parquet(file) as table:
             for batch in table.iter_batches(ROWS_AT_ONCE, use_threads=False):
-                yield from _plain(pa.Table.from_batches([batch]), file).to_pylist()
+                rows = _plain(pa.Table.from_batches([batch]), file)
+                _require_kinds(rows, file)
+                yield from rows.to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise _no_table(file, error) from error
 
@@ -49,7 +59,34 @@ def read_table(file: Path, **options: Any) -> Any:
         raise _no_table(file, error) from error
     if missing := sorted({*(options.get("columns") or ())} - {*table.column_names}):
         raise UserError(f"{file}: must have the columns {', '.join(missing)}; {REMEDY}")
-    return _plain(table, file)
+    table = _plain(table, file)
+    _require_kinds(table, file)
+    return table
+
+
+def _require_kinds(table: Any, file: Path) -> None:
+    """Check that the known columns of a table hold texts or numbers as they should.
+
+    Raises:
+        UserError: One does not, or lacks a value that every row has.
+    """
+    import pyarrow.types as kinds
+
+    for name in table.column_names:
+        column, kind = table[name], table[name].type
+        is_right = {
+            "text": name not in TEXT or kinds.is_string(kind) or kinds.is_large_string(kind),
+            "whole numbers": name not in WHOLE or kinds.is_integer(kind),
+            "numbers": name not in REAL or kinds.is_floating(kind) or kinds.is_integer(kind),
+        }
+        wrong = [what for what, right in is_right.items() if not right]
+        if wrong and not kinds.is_null(kind):
+            raise UserError(f"{file}: {name}: must be {wrong[0]}, got {kind}; {REMEDY}")
+        if name in REQUIRED and column.null_count:
+            raise UserError(
+                f"{file}: {name}: must have a value in every row, got {column.null_count} without; "
+                f"{REMEDY}"
+            )
 
 
 def _parquet(file: Path) -> Any:

@@ -20,6 +20,7 @@ SUMMARY, IMAGES, QUALITY = "summary.json", "images.parquet", "quality.parquet"
 # these keys play no part in it.
 GENERATION = ("captions", "scores", "prompts", "images", "mixing")
 SHORT = {metric: name for name, metric in TOP1.items()}  # fields of their own, not in "metrics"
+MAX_DIGITS = 20  # of a whole number
 IN_PERCENT = ("top1", "top5", "accuracy", "per_class")  # how the name of a share ends
 
 AnySummary = TypeVar("AnySummary", bound=Summary, covariant=True)
@@ -253,7 +254,8 @@ def read_summary(file: Path) -> Summary:
         UserError: It is missing, no JSON object, or lacks a key.
     """
     try:
-        values = json.loads(require_run_file(file, MAX_RECORD).read_text(encoding="utf-8"))
+        text = require_run_file(file, MAX_RECORD).read_text(encoding="utf-8")
+        values = json.loads(text, parse_int=_whole)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: must be a run's summary ({one_line(error)}); {REMEDY}") from error
     kinds = {kind.kind: kind for kind in (TrainingSummary, GenerationSummary)}
@@ -263,6 +265,12 @@ def read_summary(file: Path) -> Summary:
         return kinds[values["kind"]].from_dict(values)
     except UserError as error:
         raise UserError(f"{file}: {error}; {REMEDY}") from error
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Which settings tell runs apart, and how to name a run by them."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from sip.records.read import TrainingRun
@@ -12,6 +13,7 @@ WITHOUT_EFFECT = (
     *("paths", "runtime", "logger", "trainer"),
 )
 LAST = "profile"  # only gives values to other keys
+MAX_LEAVES, MAX_DEPTH = 10_000, 20  # keys of a configuration
 
 
 def varied_keys(
@@ -106,12 +108,17 @@ def _with_effect(keys: Iterable[str]) -> list[str]:
     return [key for key in keys if key.replace("/", ".").split(".")[0] not in WITHOUT_EFFECT]
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _leaves(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of a configuration; aliases of YAML can make it endless."""
+    return islice(_walk(values, ""), MAX_LEAVES)
+
+
+def _walk(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
     for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
+        if not isinstance(value, dict):
             yield f"{prefix}{key}"
+        elif prefix.count(".") < MAX_DEPTH:
+            yield from _walk(value, f"{prefix}{key}.")
 
 
 def _follows(values: Sequence[Hashable], names: Sequence[Hashable]) -> bool:

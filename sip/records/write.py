@@ -15,18 +15,13 @@ from sip.core.spread import spread
 from sip.dataset.base import Sample, Split
 from sip.pipeline.filtering import REJECTED
 from sip.pipeline.stored import StoredImage
+from sip.records.parquet import REAL, TEXT, WHOLE
 from sip.records.summary import Summary
 
 CONTACT_SHEET, REJECTED_SHEET = "contact_sheet.png", "rejected.png"
 NUM_PAIRS = 12  # on the contact sheet
 NUM_REJECTED = 24  # on the sheet of rejected images
 CHUNK = 4096  # rows in memory at a time
-TEXT = (
-    *("kind", "id", "sample_id", "split", "class_name", "sha256", "file", "status", "reason"),
-    *("error", "spans", "negative_prompt", "caption", "candidates"),
-)
-WHOLE = ("label", "variant", "seed", "unet_evaluations")
-REAL = ("guidance_scale", "noise_rate", "similarity")
 
 
 def write_images(

@@ -1,5 +1,6 @@
 """From runs to what is printed: grids of cells, and notes that say how far to trust them."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -140,7 +141,7 @@ def _also(cell: TableCell | None, name: str) -> str:
     if cell is None:
         return "-"
     values = [run.metric(name) for run in cell.runs.values()]
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return "-"
     mean = sum(known) / len(known)

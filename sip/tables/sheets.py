@@ -131,7 +131,7 @@ def grid(runs: Iterable[TrainingRun], sheet: Sheet) -> SheetGrid:
                 "keep one with +figure.where.KEY="
             )
         originals |= real
-    shared = set.intersection(*(set(generated) for _, generated in columns.values()))
+    shared = set(originals).intersection(*(generated for _, generated in columns.values()))
     if not shared:
         raise UserError(
             f"figure=sheet: expected originals that all {len(columns)} columns have, got "

@@ -18,7 +18,9 @@ from sip.records.read import RunRecord, runs_of
 from sip.report.page import csp_hash
 from sip.report.results import groups
 from sip.report.runs import NamedRun
+from sip.tables.__main__ import task as tables
 from sip.tables.sheets import Sheet, grid
+from tests.composing import composed
 from tests.records.made_up import training_summary
 from tests.report.conftest import write_page
 from tests.report.made_up import CAPTION, HARM, SEED, make_run
@@ -142,6 +144,69 @@ def test_damaged_runs_are_a_line_each_and_do_not_prevent_the_page(
         assert line.startswith("left out: ")
     assert str(tmp_path) not in text and text.count("the run is damaged: delete its folder") == 4
     assert "71.00" in text and "72.00" not in text  # of none only seed 2 is left
+
+
+def change_columns(table: Path, **columns: object) -> None:
+    """Give columns of a Parquet file one value in every row."""
+    rows = [row | columns for row in pq.read_table(table).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows), table)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("id", None, "id: must have a value in every row, got 18 without"),
+        ("id", 7, "id: must be text, got int64"),
+        ("label", "x", "label: must be whole numbers, got string"),
+        ("noise_rate", "x", "noise_rate: must be numbers, got string"),
+        ("file", 7.5, "file: must be text, got double"),
+        ("error", 7, "error: must be text, got int64"),
+        ("sha256", None, "sha256: must be the checksum of"),
+    ],
+)
+def test_a_column_of_another_kind_is_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, column: str, value: object, message: str
+) -> None:
+    change_columns(make_run(tmp_path, "sip", 0) / "images.parquet", **{column: value})
+    write_page(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("left out: ") and message in lines[0] and len(lines) == 2
+
+
+SUMMARIES = [
+    {"stages": 3}, {"experiments": 5}, {"metrics": [1]}, {"seed": [1]}, {"recipe": "x"},
+    {"choices": None}, {"quality": [1]}, {"unet_evaluations": 10**40},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", SUMMARIES, ids=[next(iter(change)) for change in SUMMARIES])
+def test_a_damaged_summary_is_a_line_in_report_and_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture, change: dict
+) -> None:
+    make_run(tmp_path, "none", 0)
+    file = make_run(tmp_path, "sip", 0) / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    write_page(tmp_path)
+    tables(composed(f"runs={tmp_path}/runs", name="tables"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "left out: " in line]
+    assert len(lines) == 2 and lines[0] == lines[1] and str(file) in lines[0]
+
+
+CONFIGS = ["a: &a {b: *a}", "- a", "x: [", "paths: 3", "\n".join(
+    f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}, z: *a{n - 1}}}" if n else "a0: &a0 {x: 1}"
+    for n in range(30)
+)]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CONFIGS, ids=[text[:10] for text in CONFIGS])
+def test_a_damaged_configuration_ends_and_is_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, text: str
+) -> None:
+    make_run(tmp_path, "none", 0)
+    (make_run(tmp_path, "sip", 0) / "config.yaml").write_text(text)
+    write_page(tmp_path)
+    assert "config.yaml" in capsys.readouterr().out.splitlines()[0]
+    tables(composed(f"runs={tmp_path}/runs", name="tables"))
 
 
 SPANS = ['[["a", NaN]]', "[[", "[" * 100_000, "[1, 2]", '{"a": 1}', "[[[[", "3"]
