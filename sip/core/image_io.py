@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -144,11 +144,13 @@ class Looked:
     Attributes:
         width, height: In px after EXIF rotation; 0 if the header cannot be read.
         error: Why it cannot be decoded; None if it can.
+        contrast: Lightest minus darkest grey level, in [0, 255].
     """
 
     width: int
     height: int
     error: str | None
+    contrast: int = field(default=255, compare=False)
 
 
 def look_at(source: str | os.PathLike[str] | bytes) -> Looked:
@@ -168,10 +170,10 @@ def look_at(source: str | os.PathLike[str] | bytes) -> Looked:
             image.load()  # before EXIF: Pillow decodes a PNG file for that, and hides the error
             if _orientation(image) in ROTATED:
                 width, height = height, width
-            _to_rgb(_upright(image))
+            levels = np.asarray(_to_rgb(_upright(image)).convert("L"))
     except Exception as error:  # as in `decoded`
         return Looked(width, height, reason_of(error))
-    return Looked(width, height, None)
+    return Looked(width, height, None, int(np.ptp(levels)))
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -35,6 +35,7 @@ class ImageFile:
         width, height: In px; 0 if the header cannot be read.
         sha256: Hash of the content.
         error: Why it cannot be decoded; None if it can.
+        contrast: Lightest minus darkest grey level, in [0, 255].
     """
 
     path: str
@@ -42,13 +43,14 @@ class ImageFile:
     height: int
     sha256: str
     error: str | None = None
+    contrast: int = 255
 
     @classmethod
     def of(cls, path: str | Path, content: bytes, sha256: str | None = None) -> Self:
         """Return what is known of the bytes of a file; they are decoded once."""
         sha256 = sha256 or hashlib.sha256(content).hexdigest()
         seen = look_at(content)
-        return cls(str(path), seen.width, seen.height, sha256, seen.error)
+        return cls(str(path), seen.width, seen.height, sha256, seen.error, seen.contrast)
 
 
 @dataclass(frozen=True)

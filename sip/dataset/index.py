@@ -14,7 +14,10 @@ from sip.core.files import atomic_file
 from sip.core.tars import split_reference
 from sip.dataset.files import ImageFile
 
-COLUMNS = ("key", "size", "mtime", "ctime", "inode", "path", "width", "height", "sha256")
+COLUMNS = (
+    *("key", "size", "mtime", "ctime", "inode"),
+    *("path", "width", "height", "sha256", "contrast"),
+)
 SETTLED = 2e9  # ns since a file was changed; before, another change may leave its times as they are
 
 
@@ -95,8 +98,8 @@ class FileIndex:
             table = pq.read_table(self.file, columns=list(COLUMNS), use_threads=False)
             rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
             return {
-                key: (Stamp(*stamp), ImageFile(path, width, height, sha256))
-                for key, *stamp, path, width, height, sha256 in rows
+                key: (Stamp(*stamp), ImageFile(path, width, height, sha256, contrast=contrast))
+                for key, *stamp, path, width, height, sha256, contrast in rows
             }
         except Exception:  # of a damaged file pyarrow raises errors of many kinds
             return {}

@@ -23,6 +23,7 @@ from sip.dataset.index import FileIndex
 from sip.dataset.subsets import HeldOut, Subset
 
 NUM_SHOWN = 10  # images that a message names
+EMPTY = 24  # grey levels; 12-bit values in a 16-bit file have 16
 MAX_THREADS = 8  # that open images; each may take a quarter GiB
 Listing = tuple[Sequence[str], dict[Split, list[Entry]]]
 
@@ -123,8 +124,18 @@ class Reader(Subset, ABC):
             if not new_broken:
                 break
             broken |= new_broken
+        self._say_empty([row.sample_id for row in rows if files[row.sample_id].contrast < EMPTY])
         samples = [_sample(row, files[row.sample_id], class_names, split) for row in rows]
         return samples, broken
+
+    def _say_empty(self, names: list[str]) -> None:
+        """Print which images have almost no contrast, if there are any."""
+        if names:
+            text = (
+                f"{counted(len(names), 'image')} with almost no contrast: {join_first(names)}; "
+                "often 12-bit values in 16-bit files, or transparency: convert them"
+            )
+            say_once(str(getattr(self, "root", "")), text)
 
     def _refused(self) -> UserError:
         """Return the error that names what cannot be read, of all parts."""

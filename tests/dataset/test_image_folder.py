@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -153,3 +154,22 @@ def test_an_index_that_cannot_be_written_is_no_obstacle(
     (tmp_path / "file").touch()
     options = {"val_fraction": 0, "test_fraction": 0, "index": str(tmp_path / "file" / "index")}
     assert len(folder(tmp_path / "images", **options).samples("train")) == 4
+
+
+@pytest.mark.parametrize("kind", ["12 bits", "white on nothing", "one colour"])
+def test_images_without_contrast_are_named(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fill(tmp_path, 2)
+    noise = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
+    white = np.full((8, 8, 4), 255, np.uint8)
+    white[:4, :, 3] = 0
+    image = {
+        "12 bits": Image.fromarray(noise),
+        "white on nothing": Image.fromarray(white),
+        "one colour": Image.new("RGB", (8, 8), "red"),
+    }[kind]
+    image.save(tmp_path / "dog" / "scan.png")
+    _ = folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
+    told = capsys.readouterr().err
+    assert "1 image with almost no contrast: dog/scan.png; often 12-bit values in 16-bit" in told

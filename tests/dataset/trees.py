@@ -35,6 +35,7 @@ def write_image(path: Path, value: int, size: tuple[int, int] = (12, 8)) -> Path
     width, height = size
     pixels = np.full((height, width, 3), value % 251, np.uint8)
     pixels[0, 0] = (value // 251, 7, 9)
+    pixels[-1, -1] = 255  # contrast
     Image.fromarray(pixels).save(path)
     return path
 
