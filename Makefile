@@ -48,7 +48,7 @@ serve-docs: $(VENV)/.installed-docs ## show the documentation at 127.0.0.1:8000 
 miniature: $(VENV)/.installed ## train the miniature models again (up to 90 minutes on 2 cores)
 	$(BIN)/python -m sip.stack.build folder=sip/miniature $(ARGS)
 
-evidence: $(VENV)/.installed-test ## make every experiment's runs, tables, figures and reports (3 hours on 2 cores; goes on where it was)
+evidence: $(VENV)/.installed-test ## make every experiment's runs, tables, figures and reports (3 hours on 2 cores; resumes)
 	PYTHON=$(BIN)/python experiments/evidence.sh
 
 clean: ## remove the virtual environment and what the tools cache (not store/, runs/ or data/)
@@ -61,7 +61,7 @@ $(VENV)/bin/python:
 	    echo "making $(VENV) with $$($$python --version)"; exec $$python -m venv $(VENV); \
 	  fi; \
 	done; \
-	echo "make: expected Python >= 3.11 with venv, found none among: $(PYTHON); install one, or say where it is: make run PYTHON=/path/to/python" >&2; exit 1
+	echo "make: expected Python >= 3.11 with venv, found none among: $(PYTHON); install one, or name it: make run PYTHON=/path/to/python" >&2; exit 1
 
 # One stamp a set of extras: nothing is installed twice, and a change of the pins installs again.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python

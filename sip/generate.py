@@ -1,4 +1,4 @@
-"""Only the offline part: `python -m sip.generate +exp=resnet50_sip`, up to the generated images."""
+"""Only the generation: `python -m sip.generate +exp=resnet50_sip`, up to the generated images."""
 
 from typing import TYPE_CHECKING
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def task(config: "DictConfig") -> None:
-    """Draw the images of the training part that are missing."""
+    """Generate the images of the training part that are missing."""
     from sip.jobs.generate import generate
 
     generate(config)
 
 
 def main() -> None:
-    """Draw what the command line's configuration asks for."""
+    """Generate what the command line's configuration asks for."""
     sip.config.cli.main(task)
 
 

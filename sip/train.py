@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def task(config: "DictConfig") -> float | tuple[float, ...] | None:
-    """Make what the classifier needs, train it, print the table; return `train.objectives`."""
+    """Generate what the run needs, train, print the table; return `train.objectives`."""
     from sip.jobs.train import train
 
     return train(config)

@@ -1,9 +1,9 @@
-"""From configuration to objects: the only place that instantiates, and the list of what it may.
+"""Build objects from a configuration, and only from trusted classes.
 
 A configuration can come from somebody else. Hydra would call whatever its `_target_` names,
 `os.system` included; here only classes below the trusted prefixes are built, and they must be
-defined there, not merely within reach (`sip.config.build.importlib` is not). No functions: some of
-ours write files, and some of timm's read pickles. The user adds packages of their own in the
+defined there, not only imported there (`sip.config.build.importlib` is not). Functions are refused:
+some of SIP's write files, and some of timm's read pickles. Users add their own packages in the
 environment, which no configuration can. What is trusted: `sip.config.guard`.
 """
 
@@ -124,18 +124,18 @@ def _resolve(target: Any) -> Any:
     """
     if not is_trusted(target):
         raise _untrusted(target)
-    found, rest = _import(target)
+    value, rest = _import(target)
     for name in rest:
-        if not hasattr(found, name):
-            near = get_close_matches(name, dir(found), n=1)
+        if not hasattr(value, name):
+            near = get_close_matches(name, dir(value), n=1)
             hint = f"did you mean {near[0]}?" if near else "check the spelling"
-            raise UserError(f"_target_ {target}: {found.__name__} has no {name}; {hint}")
-        found = getattr(found, name)
-        if not isinstance(found, type) or not is_trusted(f"{found.__module__}.{found.__name__}"):
+            raise UserError(f"_target_ {target}: {value.__name__} has no {name}; {hint}")
+        value = getattr(value, name)
+        if not isinstance(value, type) or not is_trusted(f"{value.__module__}.{value.__name__}"):
             raise _untrusted(target)
     if not rest:
         raise UserError(f"_target_ {target}: must be a class, got a module")
-    return found
+    return value
 
 
 def _import(target: str) -> tuple[types.ModuleType, list[str]]:
@@ -152,7 +152,7 @@ def _import(target: str) -> tuple[types.ModuleType, list[str]]:
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name != name:  # the module is there, something that it imports is not
+            if error.name != name:  # the module exists, but not what it imports
                 raise UserError(f"_target_ {target}: {error}; install it") from error
             return module, names[position:]
     return module, []

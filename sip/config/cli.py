@@ -36,14 +36,14 @@ USER_ERRORS = (UserError, InterpolationKeyError, MissingMandatoryValue)
 
 
 class ReportedError(Exception):
-    """A job of a multirun failed and has said why; the other jobs go on."""
+    """A job of a multirun failed and has printed why; the other jobs go on."""
 
 
 def main(task: Task, config_name: str = "config", conf: Path | None = None) -> NoReturn:
     """Run `task` on the command line's configuration, or on each of a multirun, and exit.
 
     Args:
-        task: A function of an importable module, so that launchers can send it elsewhere.
+        task: A function of an importable module, so that launchers can run it in other processes.
         config_name: The primary configuration, a file of `conf` without its suffix.
         conf: The folder of the configurations; SIP's own if None.
     """
@@ -113,7 +113,7 @@ def _print_help(text: str) -> None:
 
 
 class Job:
-    """A task as Hydra calls it: it ends with one line where the user made a mistake."""
+    """A task as Hydra calls it: a mistake of the user ends it with one line."""
 
     def __init__(self, task: Task) -> None:
         # `python -m sip.train` calls its module __main__; other processes know it by its name.

@@ -55,7 +55,7 @@ class Command:
         parsed, self.unknown = get_args_parser().parse_known_intermixed_args(arguments)
         self.folder = folder
         self.config_name = config_name
-        # Of the shell completion they are no keys, but its commands.
+        # With shell completion they are its commands, not keys.
         self.overrides: list[str] = [] if parsed.shell_completion else parsed.overrides
         path = next(
             (o for o in self.overrides if o.lstrip("+").startswith("hydra.searchpath=")), ""
@@ -95,7 +95,7 @@ class Command:
             self._check_name(override)
 
     def _check_name(self, override: str) -> None:
-        """Refuse a key that nothing reads; Hydra adds any with "+", and is slow to miss others."""
+        """Refuse a key that nothing reads; Hydra adds any with "+", and refuses others late."""
         match = OVERRIDE.fullmatch(override)
         if not match or match[2].startswith("hydra"):
             return
@@ -116,7 +116,7 @@ class Command:
         raise UserError(f"{override}: {no_such('key', name, self._names)}")
 
     def _may_be(self, name: str) -> bool:
-        """Return whether some choice has this key, or is open for any below a key of its own."""
+        """Return whether a choice has this key, or takes any key below one of its own."""
         parts = name.split(".")
         above = [".".join(parts[:n]) for n in range(1, len(parts))]
         return name in self._keys or any(self._keys.get(key) is False for key in above)
@@ -189,8 +189,8 @@ class Command:
                 choices.setdefault(group, []).append(file.stem)
         for group, names in choices.items():
             example = with_value(f"{group}={names[0]} {key}={{}}", value)
-            others = f" (or {', '.join(names[1:])})" if len(names) > 1 else ""
-            return f"the chosen {group} has no such key; write {example}{others}"
+            further = f" (or {', '.join(names[1:])})" if len(names) > 1 else ""
+            return f"the chosen {group} has no such key; write {example}{further}"
         return no_such("key", key, self._names - {key})
 
     @cached_property

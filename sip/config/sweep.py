@@ -1,8 +1,8 @@
 """What the jobs of a sweep share: a file of JSON lines in the sweep's folder.
 
-The first line describes the sweep; every finished or failed job adds one, wherever it runs. So a
-job can say how far the sweep is, and the process that started it which jobs failed. The file is
-named by an environment variable, which jobs inherit from launchers.
+The first line describes the sweep; every finished or failed job adds a line, in whatever process
+it runs. Jobs read the file to print their position, and the process that started the sweep to list
+the failed jobs. An environment variable, which launchers pass on, holds its path.
 """
 
 import json
@@ -76,7 +76,7 @@ def begin(folder: Path, keys: Sequence[str], total: int | None, cached: Iterable
     """Start the file of a sweep, and name it to this process and to those that it starts.
 
     Args:
-        folder: Of the sweep, which all its jobs see.
+        folder: Folder of the sweep, on a disk that all jobs share.
         keys, total, cached: As in `Sweep`.
     """
     file = folder.absolute() / f"sweep-{uuid.uuid4().hex[:8]}.jsonl"

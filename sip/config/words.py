@@ -172,4 +172,6 @@ def _top(override: str) -> str:
     return re.split(r"[./=]", override.lstrip("+"))[0]
 
 
-_MEANINGS = {_plain(word): found for words, found in MEANINGS.items() for word in words.split()}
+_MEANINGS = {
+    _plain(word): commands for words, commands in MEANINGS.items() for word in words.split()
+}

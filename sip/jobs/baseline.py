@@ -27,8 +27,8 @@ class Baseline:
     """The baseline's run.
 
     Attributes:
-        summary: Of the run.
-        folder: Of the run.
+        summary: Its numbers.
+        folder: Its folder.
     """
 
     summary: TrainingSummary

@@ -1,10 +1,10 @@
-"""Drawing a whole training set, on one device or many, without training on it.
+"""Generate a whole training set, on one device or many, without training on it.
 
-The images lie in the store. The folder `generate-<dataset>-<images>-<fingerprint>` under
-`paths.runs` says which they are: `images.parquet` with the provenance of each, `summary.json`,
-`config.yaml`, `contact_sheet.png`, `rejected.png` where a filter rejected some, and
+The images are in the store. The folder `generate-<dataset>-<images>-<fingerprint>` under
+`paths.runs` lists them: `images.parquet` with the provenance of each, `summary.json`,
+`config.yaml`, `contact_sheet.png`, `rejected.png` if a filter rejected any, and
 `quality.parquet` with each kept one's similarity to its label, caption and original. `sip.export`
-makes a data set of what is kept; with `logger.log_artifacts=true` it is a W&B artefact too. A
+makes a data set of what is kept; with `logger.log_artifacts=true` it is a W&B artifact too. A
 filter that needs a classifier is applied only by `sip.train`.
 """
 
@@ -54,7 +54,7 @@ from sip.store.repair import repair
 
 
 def generate(config: DictConfig) -> None:
-    """Draw what is missing for the training part; with `plan=true` only say what that would be.
+    """Generate what the training part lacks; with `plan=true` only print what that would be.
 
     Raises:
         UserError: Something is missing or wrong, before any costly work; or more images failed
@@ -113,7 +113,7 @@ class Generation:
         return make_plan(self.offline, self.samples(), self._num_processes(), measured)
 
     def run(self) -> None:
-        """Do it, with every process of the job; the first one writes the folder."""
+        """Generate the images with every process of the job; the first one writes the folder."""
         self._require_folder()
         offline = self.offline
         with graceful(), launched(offline.devices, offline.runtime.device) as device:
@@ -132,39 +132,41 @@ class Generation:
     def _write(
         self, samples: list[Sample], prompts: list[Prompt], captions: dict[str, Candidates]
     ) -> None:
-        """Write down what was generated; print it.
+        """Write the folder, and print the table.
 
         Raises:
             UserError: Too many images failed.
         """
         offline = self.offline
-        found: list[Verdict] | None = None
+        judgements: list[Verdict] | None = None
         if offline.filter is not None:
             names = self.dataset.class_names
-            found = verdicts(offline, offline.images(prompts, captions), names, self.stages)
+            judgements = verdicts(offline, offline.images(prompts, captions), names, self.stages)
         write_images(
             self.folder / "images.parquet",
             {"train": samples},
-            mark(offline.images(prompts, captions), found),
+            mark(offline.images(prompts, captions), judgements),
             offline.store.root,
         )
         write_config(self.config, self.folder / "config.yaml")
-        judged = self._judged(prompts, found)
+        judged = self._judged(prompts, judgements)
         kept = [prompt for prompt, verdict in judged if verdict.reason is None]
         sheet = self._write_sheets(kept, judged, captions)
         self._publish(kept, captions)
-        summary = self._summary(samples, prompts, found, self._quality(kept, captions))
+        summary = self._summary(samples, prompts, judgements, self._quality(kept, captions))
         write_summary(self.folder, summary)
         print(self._table(summary, sheet))
         offline.report_failures(prompts, samples)
 
     def _judged(
-        self, prompts: list[Prompt], found: list[Verdict] | None
+        self, prompts: list[Prompt], judgements: list[Verdict] | None
     ) -> list[tuple[Prompt, Verdict]]:
         """Return what was generated without failure, with the filter's verdicts if there is one."""
         failed = set(self.offline.stage("images").failed(prompt.image_id for prompt in prompts))
         good = [prompt for prompt in prompts if prompt.image_id not in failed]
-        return list(zip(good, [KEPT] * len(good) if found is None else found, strict=True))
+        return list(
+            zip(good, [KEPT] * len(good) if judgements is None else judgements, strict=True)
+        )
 
     def _write_sheets(
         self,
@@ -172,16 +174,16 @@ class Generation:
         judged: list[tuple[Prompt, Verdict]],
         captions: dict[str, Candidates],
     ) -> Path | None:
-        """Draw a sheet of some images, and one of rejected ones; return the first."""
-        rejected = [one for one in judged if one[1].reason is not None]
-        some = spread(rejected, NUM_REJECTED)
-        images = self.offline.images([prompt for prompt, _ in some], captions)
-        write_rejected_sheet(mark(images, [verdict for _, verdict in some]), self.folder)
+        """Write a sheet of kept images, and one of rejected ones; return the first."""
+        rejected = [pair for pair in judged if pair[1].reason is not None]
+        shown = spread(rejected, NUM_REJECTED)
+        images = self.offline.images([prompt for prompt, _ in shown], captions)
+        write_rejected_sheet(mark(images, [verdict for _, verdict in shown]), self.folder)
         first = list(self.offline.images(spread(kept, NUM_PAIRS), captions))
         return write_contact_sheet(first, self.folder)
 
     def _publish(self, kept: list[Prompt], captions: dict[str, Candidates]) -> None:
-        """Log the kept ones as a W&B artefact, where `logger.log_artifacts` asks for it."""
+        """Log the kept images as a W&B artifact if `logger.log_artifacts` is true."""
         logger, stage = self.config.logger, self.offline.stage("images").fingerprint
         if kept and _makes_artifacts(logger):
             from sip.tracking.artifacts import GeneratedSet, publish
@@ -214,13 +216,13 @@ class Generation:
         self,
         samples: list[Sample],
         prompts: list[Prompt],
-        found: list[Verdict] | None,
+        judgements: list[Verdict] | None,
         quality: Quality,
     ) -> GenerationSummary:
         failures = self.offline.failures(prompts, samples)
         stage = self.offline.stage("images")
         rows = dict.fromkeys(prompt.image_id for prompt in prompts)
-        counts = None if found is None else FilterCounts.of(found)
+        counts = None if judgements is None else FilterCounts.of(judgements)
         return GenerationSummary(
             name=self.name,
             fingerprint=self.fingerprint,

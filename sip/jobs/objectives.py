@@ -21,7 +21,7 @@ class Objectives:
         generates: Whether the arm generates images.
 
     Raises:
-        UserError: There are none, or some of test, or of images that are not generated or not
+        UserError: There are none, or one is of test, or of images that are not generated or not
             measured; or the sweeper expects another number of them, or goes the wrong way.
     """
 

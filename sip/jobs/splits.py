@@ -36,7 +36,7 @@ def load_splits(job: TrainJob, stages: StageLog) -> tuple[Splits, dict[str, Any]
 
 def _leaks(splits: Splits, num_workers: int) -> dict[str, Any]:
     """Count and report what train shares with val and test."""
-    found = leaks.find(splits, num_workers)
-    for leak in found:
+    shared = leaks.find(splits, num_workers)
+    for leak in shared:
         say("leaks", leak.line())
-    return {leak.part: {"exact": leak.exact, "near": leak.near} for leak in found}
+    return {leak.part: {"exact": leak.exact, "near": leak.near} for leak in shared}

@@ -53,7 +53,7 @@ class Overview(Callback):
         sweep.begin(folder, keys, len(jobs), cached)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say how long it took and how to compare, and the best settings that a search found."""
+        """Say how long it took and how to compare, and the best settings of a search."""
         jobs = sweep.Sweep.read()
         if jobs is None or config.hydra.job.name != "train":
             return
@@ -69,13 +69,13 @@ class Overview(Callback):
 
 
 def best_settings(results: Any, objectives: str | Sequence[str]) -> list[str]:
-    """Return the settings that a search found best, or its Pareto front, a line each."""
+    """Return the best settings of a search, or its Pareto front, a line each."""
     names = [objectives] if isinstance(objectives, str) else list(objectives)
     if "solutions" in results:
-        found = [(item["params"], item["values"]) for item in results["solutions"]]
+        settings = [(item["params"], item["values"]) for item in results["solutions"]]
     else:
-        found = [(results["best_params"], [results["best_value"]])]
-    unique = {str(item): item for item in found}  # a search may ask twice
+        settings = [(results["best_params"], [results["best_value"]])]
+    unique = {str(item): item for item in settings}  # a search may ask twice
     lines = [f"{counted(len(unique), 'best setting')} of {', '.join(names)}"]
     for params, values in sorted(unique.values(), key=lambda item: -item[1][0]):
         reached = ", ".join(f"{n} {v:.4g}" for n, v in zip(names, values, strict=True))

@@ -11,7 +11,7 @@ values of a sweep before the seed, and holds
 - `per_class.csv`, `confusion.png`: of test
 - `classifier/`: the network that validation chose, in timm's hub layout
 - `contact_sheet.png`: only if images were generated
-- `rejected.png`: some of those that a filter rejected
+- `rejected.png`: images that a filter rejected
 - `quality.parquet`: how similar each of them is to its label, caption and original
 
 A finished run is recognised by the recipes of its components. Nothing heavy is imported for it.
@@ -33,7 +33,7 @@ from sip.store.repair import check_retry, repair
 
 
 def train(config: DictConfig) -> float | tuple[float, ...] | None:
-    """Make what the run needs and the store lacks, train, test once; print the table.
+    """Generate what the store lacks, train, test once, and print the table.
 
     Returns:
         The metrics of `train.objectives`, for sweepers; None for `plan=true`. The test accuracy is

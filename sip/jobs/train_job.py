@@ -37,15 +37,15 @@ class TrainJob:
 
     Args:
         config: The whole configuration.
-        dataset: What `config.dataset` describes, if it is there already; built if None.
+        dataset: What `config.dataset` describes, if it is built already; built here if None.
 
     Attributes:
-        components: Of the generation; None if the arm generates nothing.
+        components: Those of the generation; None if the arm generates nothing.
         names: "backbone" and "augmentation" -> name of the choice.
         swept: Key -> value, as typed, of what the sweep varies that this run is a job of.
-        name: Of the run: choices, swept values and seed. Its identity is the fingerprint.
+        name: Name of the run: choices, swept values and seed. Its identity is the fingerprint.
         fingerprint: Of everything that can change a result, ten hex digits.
-        folder: Of the run.
+        folder: Folder of the run.
     """
 
     def __init__(self, config: DictConfig, dataset: Dataset | None = None) -> None:

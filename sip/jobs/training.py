@@ -77,7 +77,7 @@ def require(job: TrainJob) -> None:
         raise MissingWeightsError.joined(missing)
     if job.offline:
         job.offline.check()
-    if job.offline:  # what does not fit the backbone is said before anything is generated
+    if job.offline:  # refuse what does not fit the backbone before anything is generated
         network = job.backbone.create(2)
         job.augmentation.require(network)
         job.classifier.require(job.backbone, network)
@@ -161,7 +161,7 @@ def fit(
     folder: Path,
     loggers: Sequence["Logger"],
 ) -> Result:
-    """Train and test a classifier on the real images and some generated ones."""
+    """Train and test a classifier on the real images and the given generated ones."""
     from sip.classifier.loading import Loading
     from sip.classifier.train import train as train_classifier
 

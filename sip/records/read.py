@@ -31,7 +31,7 @@ class Predictions:
     """What a run predicted on one split.
 
     Attributes:
-        ids: Of the images, sorted.
+        ids: Ids of the images, sorted.
         right: (images,) bool, in the order of `ids`.
     """
 
@@ -226,7 +226,7 @@ def runs_of(
 def swept_keys(runs: Iterable[TrainingRun], experiment: str | None) -> list[str]:
     """Return the keys that the sweeps of an experiment varied, as typed; of all if None.
 
-    They include `seed`, and keys that play no part in some of the runs (`RunRecord.value`).
+    They include `seed`, and keys that play no part in some runs (`RunRecord.value`).
     """
     keys: dict[str, None] = {}
     for run in runs:

@@ -51,7 +51,7 @@ class Summary:
         fingerprint: Hash of the recipe, ten hex digits.
         num_real, num_generated: Images to train on.
         filter: What the filter did; None without one.
-        unet_evaluations: Forward passes of the U-Net for all generated images, whenever made.
+        unet_evaluations: U-Net forward passes for all generated images, cached ones included.
         metrics: Name -> value, shares in [0, 1].
         quality: The metrics of the generated images in full.
         command: The command line that made the run; None outside of Hydra.
@@ -130,9 +130,9 @@ class TrainingSummary(Summary):
         leaks: Split -> "exact" and "near" duplicates shared with the training part.
         num_val, num_test: Images.
         steps, epochs: Optimiser steps, and passes over the training images.
-        best_step, best_epoch: Of the checkpoint that validation chose.
+        best_step, best_epoch: Position of the checkpoint that validation chose.
         val_accuracy, test_accuracy: The metrics "val/top1" and "test/top1", in [0, 1].
-        generation_seconds: Device time of the generated images, whichever run made them.
+        generation_seconds: Device time of the generated images, whichever run computed them.
         contact_sheet: File name; None if nothing was generated.
         overrides, choices: What the command line set, and the choice of every group.
         remarks: What is odd about the data set (`sip.dataset.remarks`), a line each.
@@ -192,7 +192,7 @@ class TrainingSummary(Summary):
         """Return the rows of the table that a run ends with.
 
         Args:
-            folder: Of the run.
+            folder: Folder of the run.
             store: Folder of the store.
         """
         shots = f", {self.shots} shots a class" if self.shots else ""

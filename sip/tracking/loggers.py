@@ -219,7 +219,7 @@ def log_results(
         loggers: Loggers of `make_loggers`.
         summary: Name -> number.
         folder: The run folder.
-        images: Generated images; W&B shows a table of some.
+        images: Generated images; W&B shows some in a table.
     """
     for logger in loggers:
         if isinstance(logger, SafeLogging):

@@ -21,7 +21,7 @@ class Safely:
     """Call what may fail; after the first failure, nothing more.
 
     Args:
-        name: Of the tracker, for the message.
+        name: Name of the tracker, for the message.
 
     Attributes:
         failed: Whether a call failed.
@@ -67,7 +67,7 @@ class SafeLogging(Logger):
         Args:
             summary: Name -> number.
             folder: The run folder.
-            images: Generated images to show some of.
+            images: Generated images, of which some may be shown.
         """
         raise NotImplementedError
 
@@ -76,7 +76,7 @@ class SafeLogging(Logger):
         self.safely(lambda: super(SafeLogging, self).log_metrics(metrics, step))  # type: ignore[safe-super, arg-type]
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Log settings, which Lightning passes on if a module keeps some."""
+        """Log settings, which Lightning passes on if a module has any."""
         self.safely(lambda: super(SafeLogging, self).log_hyperparams(params, *args, **kwargs))  # type: ignore[safe-super]
 
     def finalize(self, status: str = "success") -> None:

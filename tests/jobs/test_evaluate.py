@@ -67,7 +67,7 @@ def test_refresh_keeps_what_is_not_its_own(run: Path) -> None:
     assert metrics["test/nll"] > 1
 
 
-def test_missing_predictions_are_said(run: Path, tmp_path: Path) -> None:
+def test_missing_predictions_are_refused(run: Path, tmp_path: Path) -> None:
     (run / "predictions.parquet").unlink()
     with pytest.raises(
         UserError, match=r"predictions.parquet: must be a file of a run \(No such file"

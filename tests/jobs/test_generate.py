@@ -1,4 +1,4 @@
-"""The drawing job as a user runs it: plan, failures, signals, several processes."""
+"""The generation job as a user runs it: plan, failures, signals, several processes."""
 
 import json
 import os
@@ -85,17 +85,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_folder_tells_what_was_drawn(whole: Path) -> None:
+def test_the_folder_lists_what_was_generated(whole: Path) -> None:
     (folder,) = (whole / "runs").glob("generate-digits-img2img-*")
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["num_real"], summary["num_generated"], summary["failures"]) == (20, 20, {})
     rows = pd.read_parquet(folder / "images.parquet")
-    drawn = rows[rows.kind == "generated"]
-    assert len(drawn) == 20 and (rows.kind == "real").sum() == 20
-    assert summary["unet_evaluations"] == drawn.unet_evaluations.sum() == 20 * 2 * 2
-    assert all((whole / "store" / file).is_file() for file in drawn.file)
+    generated = rows[rows.kind == "generated"]
+    assert len(generated) == 20 and (rows.kind == "real").sum() == 20
+    assert summary["unet_evaluations"] == generated.unet_evaluations.sum() == 20 * 2 * 2
+    assert all((whole / "store" / file).is_file() for file in generated.file)
     assert (folder / "contact_sheet.png").is_file()
-    assert sorted(pd.read_parquet(folder / "quality.parquet").id) == sorted(drawn.id)
+    assert sorted(pd.read_parquet(folder / "quality.parquet").id) == sorted(generated.id)
     assert 0 < summary["metrics"]["generated/consistency_label"] <= 1
 
 
@@ -109,11 +109,11 @@ def test_everything_is_found_again_and_the_plan_says_so(whole: Path) -> None:
 
 
 def test_a_plan_makes_nothing_and_counts_right(tmp_path: Path, whole: Path) -> None:
-    told = generate(tmp_path, "plan=true").stdout
-    assert re.search(r"to caption, to score +20, 20 images", told)
-    assert re.search(r"U-Net evaluations +at most 80\b", told)
-    assert re.search(r"time +about [\d.]+ s, by a short measurement", told)
-    assert re.search(r"disk +about [\d.]+ kB needed, .* free", told)
+    printed = generate(tmp_path, "plan=true").stdout
+    assert re.search(r"to caption, to score +20, 20 images", printed)
+    assert re.search(r"U-Net evaluations +at most 80\b", printed)
+    assert re.search(r"time +about [\d.]+ s, by a short measurement", printed)
+    assert re.search(r"disk +about [\d.]+ kB needed, .* free", printed)
     assert not shards(tmp_path) and not (tmp_path / "runs").exists()
     more = generate(whole, "plan=true", "images.per_sample=2").stdout
     assert re.search(r"to generate +20 images", more) and re.search(r"found +20 images", more)
@@ -130,11 +130,13 @@ def test_a_signal_ends_the_job_in_good_order(
     job = start(tmp_path, "images.num_steps=40")
     wait_for_shards(tmp_path, 1, job)
     job.send_signal(number)
-    _, told = job.communicate(timeout=120)
-    assert job.returncode == code, told
-    assert "finishing the current batch" in told
-    assert told.strip().splitlines()[-1].startswith("stopped: what was finished is kept; the same")
-    assert "Traceback" not in told
+    _, printed = job.communicate(timeout=120)
+    assert job.returncode == code, printed
+    assert "finishing the current batch" in printed
+    assert (
+        printed.strip().splitlines()[-1].startswith("stopped: what was finished is kept; the same")
+    )
+    assert "Traceback" not in printed
     made = len(contents(tmp_path / "store"))
     assert 0 < len(shards(tmp_path)) < 4
     again = generate(tmp_path, "images.num_steps=40").stderr
@@ -154,10 +156,10 @@ def start_two(folder: Path) -> subprocess.Popen[str]:
 @pytest.mark.slow  # the one of SLURM shares the work, too
 def test_two_processes_share_the_work(tmp_path: Path) -> None:
     job = start_two(tmp_path)
-    _, told = job.communicate(timeout=400)
-    assert job.returncode == 0, told
-    assert told.count("images       found") == 1  # only the first process speaks
-    found, made = map(int, re.search(r"images +found (\d+), made (\d+)", told).groups())
+    _, printed = job.communicate(timeout=400)
+    assert job.returncode == 0, printed
+    assert printed.count("images       found") == 1  # only the first process speaks
+    found, made = map(int, re.search(r"images +found (\d+), made (\d+)", printed).groups())
     assert found + made == 40 and 0 < made < 40
     single = tmp_path / "single"
     generate(single, *LONG, "runtime.shard_size=2")
@@ -179,8 +181,8 @@ def test_a_lost_process_does_not_stop_the_other(tmp_path: Path, lost: str) -> No
     (child,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     at_work = {name.name: json.loads(name.read_text())["keys"] for name in claims(tmp_path)}
     os.kill(job.pid if lost == "first" else int(child), signal.SIGKILL)
-    _, told = job.communicate(timeout=400)  # the pipe closes when the last process ends
-    assert job.returncode == (-signal.SIGKILL if lost == "first" else 0), told
+    _, printed = job.communicate(timeout=400)  # the pipe closes when the last process ends
+    assert job.returncode == (-signal.SIGKILL if lost == "first" else 0), printed
     assert all(at_work.values())  # both had rows to make, of which one made none or some
     single = tmp_path / "single"
     generate(single, *LONG, "runtime.shard_size=2")
@@ -213,15 +215,15 @@ def own(tmp_path: Path) -> Path:
 
 def test_broken_images_are_refused_or_passed_over(tmp_path: Path, own: Path) -> None:
     data = ["dataset=image_folder", f"dataset.root={own}", "dataset.shots=null"]
-    told = generate(tmp_path, *data, code=1).stderr
-    (line,) = told.strip().splitlines()[-1:]
+    printed = generate(tmp_path, *data, code=1).stderr
+    (line,) = printed.strip().splitlines()[-1:]
     assert line.startswith("error: dataset: images must be readable, got 3 of 16 that are not: ")
     assert "train/cat/4.png (cannot identify image file), train/dog/3.png (" in line
-    assert "dataset.broken=skip" in line and " at 0x" not in told and "Traceback" not in told
+    assert "dataset.broken=skip" in line and " at 0x" not in printed and "Traceback" not in printed
     assert not (tmp_path / "store" / "captions").exists()
-    told = generate(tmp_path, *data, "dataset.broken=skip").stderr
-    assert "passed over 3 images of train that cannot be read: train/cat/4.png (" in told
-    assert "captions     found 0, made 9" in told
+    printed = generate(tmp_path, *data, "dataset.broken=skip").stderr
+    assert "passed over 3 images of train that cannot be read: train/cat/4.png (" in printed
+    assert "captions     found 0, made 9" in printed
     (folder,) = (tmp_path / "runs").glob("generate-*/summary.json")
     assert json.loads(folder.read_text())["num_real"] == 9
 
@@ -257,9 +259,9 @@ def test_slurm_is_found_and_its_processes_share_the_work(tmp_path: Path) -> None
         variables = {f"SLURM_{name}": value for name, value in slurm.items()}
         quick = (*several, "runtime.batch_size.images=2")
         jobs.append(start_several(tmp_path, *quick, variables=variables))
-    told = [job.communicate(timeout=200)[1] for job in jobs]
-    assert [job.returncode for job in jobs] == [0, 0], told
-    assert "images       found" in told[0] and "images       found" not in told[1]
+    printed = [job.communicate(timeout=200)[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], printed
+    assert "images       found" in printed[0] and "images       found" not in printed[1]
     assert len(contents_of_images(tmp_path)) == 20
 
 
@@ -268,8 +270,8 @@ def test_the_slurm_launcher_runs_jobs_with_its_local_executor(tmp_path: Path) ->
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     launcher = ("-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")
     job = start_several(tmp_path, *launcher, "seed=0,1", "dataset.shots=1")
-    _, told = job.communicate(timeout=200)
-    assert job.returncode == 0, told
+    _, printed = job.communicate(timeout=200)
+    assert job.returncode == 0, printed
     runs = list((tmp_path / "runs").glob("generate-*/summary.json"))
     assert len(runs) == 2
-    assert len(contents_of_images(tmp_path)) in range(10, 21)  # what both drew is drawn once
+    assert len(contents_of_images(tmp_path)) in range(10, 21)  # what both generated is there once

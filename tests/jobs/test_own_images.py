@@ -1,4 +1,4 @@
-"""Own images in one line, as a user does it: draw from a messy folder, then export."""
+"""Own images in one line, as a user does it: generate from a messy folder, then export."""
 
 import os
 import shlex
@@ -47,7 +47,7 @@ def run(folder: Path, command: list[str]) -> subprocess.CompletedProcess:
     return done
 
 
-def test_a_messy_folder_is_drawn_and_exported(tmp_path: Path, own: Path) -> None:
+def test_a_messy_folder_is_generated_from_and_exported(tmp_path: Path, own: Path) -> None:
     place = tmp_path / "anywhere"
     place.mkdir()
     quick = ["images.num_steps=4", "runtime.device=cpu", "runtime.num_threads=1"]
@@ -61,9 +61,9 @@ def test_a_messy_folder_is_drawn_and_exported(tmp_path: Path, own: Path) -> None
     assert "images of 6 originals" in done.stdout
     (command,) = [text for text in done.stdout.splitlines() if "sip.export" in text]
     words = shlex.split(command.partition("as a data set")[2])
-    exported = run(place, [word.replace("FOLDER", "drawn") for word in words])
-    assert exported.stdout.startswith("drawn: 6 images as image_folder")
-    table = pd.read_csv(place / "drawn" / "metadata.csv")
+    exported = run(place, [word.replace("FOLDER", "generated") for word in words])
+    assert exported.stdout.startswith("generated: 6 images as image_folder")
+    table = pd.read_csv(place / "generated" / "metadata.csv")
     assert table.class_name.value_counts().to_dict() == {"Über uns": 4, "cat dog": 2}
     assert sorted(table.sample_id) == sorted(
         [
@@ -72,4 +72,4 @@ def test_a_messy_folder_is_drawn_and_exported(tmp_path: Path, own: Path) -> None
         ]
     )
     for name in table.file_name:
-        assert read_rgb(place / "drawn" / name, None).size == (32, 32)
+        assert read_rgb(place / "generated" / name, None).size == (32, 32)

@@ -98,11 +98,11 @@ def test_run_folder_holds_what_it_says(first: tuple[TrainingSummary, Path]) -> N
     assert sum(hits) / len(hits) == pytest.approx(first[0].test_accuracy, abs=1e-6)
 
 
-def test_what_was_drawn_is_measured(first: tuple[TrainingSummary, Path]) -> None:
+def test_what_was_generated_is_measured(first: tuple[TrainingSummary, Path]) -> None:
     summary, folder = first
     rows = pd.read_parquet(folder / "quality.parquet")
-    drawn = pd.read_parquet(folder / "images.parquet").query("kind == 'generated'")
-    assert sorted(rows.id) == sorted(drawn.id)
+    generated = pd.read_parquet(folder / "images.parquet").query("kind == 'generated'")
+    assert sorted(rows.id) == sorted(generated.id)
     names = {row.metric: row for row in summary.quality}
     assert names["generated/coverage"].split == "val"
     assert set(names) == {name for name in summary.metrics if name.startswith("generated/")}
@@ -185,7 +185,9 @@ def test_second_start_makes_nothing(
     assert f"{first[0].test_accuracy:.3f}" in printed.out
 
 
-def test_training_again_draws_nothing(folder: Path, first: tuple[TrainingSummary, Path]) -> None:
+def test_training_again_generates_nothing(
+    folder: Path, first: tuple[TrainingSummary, Path]
+) -> None:
     job = sip(folder, "train.reuse=false")
     train(job)
     run = TrainJob(job)
@@ -205,7 +207,7 @@ def test_another_noise_rate_captions_and_scores_nothing(folder: Path, first: obj
     assert (made["captions"], made["scores"], made["images"]) == (0, 0, 10)
 
 
-def test_two_variants_draw_only_the_second(folder: Path, first: object) -> None:
+def test_two_variants_generate_only_the_second(folder: Path, first: object) -> None:
     job = sip(folder, "images.per_sample=2")
     train(job)
     summary = TrainJob(job).finished()
@@ -215,14 +217,14 @@ def test_two_variants_draw_only_the_second(folder: Path, first: object) -> None:
     assert summary.num_generated == 20
 
 
-def test_plain_baseline_draws_nothing_and_ignores_prompt_settings(folder: Path) -> None:
+def test_plain_baseline_generates_nothing_and_ignores_prompt_settings(folder: Path) -> None:
     plain = TrainJob(config(folder, "augmentation=none", "logger=csv"))
     other = TrainJob(config(folder, "augmentation=none", "logger=csv", "prompts.noise_rate=0.9"))
     assert plain.offline is None
     assert plain.fingerprint == other.fingerprint
 
 
-def test_settings_of_drawing_are_said_to_play_no_part_where_nothing_is_drawn(
+def test_settings_without_effect_are_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["augmentation=none", "prompts.noise_rate=1.5", "captions=blip_beam", "seed=1"]

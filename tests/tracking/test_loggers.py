@@ -65,7 +65,7 @@ def stored_images(folder: Path, num: int = 6) -> list[StoredImage]:
     rng = np.random.default_rng(0)
     made = []
     for number in range(num):
-        files = [folder / f"{kind}{number}.png" for kind in ("real", "drawn")]
+        files = [folder / f"{kind}{number}.png" for kind in ("real", "generated")]
         for file in files:
             Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(file)
         prompt = Prompt(
@@ -90,11 +90,11 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[OfflineRun], 
     values = {"paths": {"store": "/home/me/store"}, "dataset": {"root": "/home/me/my pets"}}
     values |= {"seed": 3}
     config = node(log_artifacts=True)
-    drawn = GeneratedSet(shown, {"images": {"class": "X", "model": "/home/me/sd"}}, "stage")
+    generated = GeneratedSet(shown, {"images": {"class": "X", "model": "/home/me/sd"}}, "stage")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_DATA_DIR", str(folder / "staging"))
         patch.setenv("WANDB_CACHE_DIR", str(folder / "cache"))
-        open_ = dict(run_id="r1", name="n", group="main", values=values, images=drawn)
+        open_ = dict(run_id="r1", name="n", group="main", values=values, images=generated)
         loggers = make_loggers(config, folder, **open_)
         loggers[1].log_metrics({"val/accuracy": 0.25}, step=7)
         summary = {"test_accuracy": 0.5, "generated/vendi": 2.0}
@@ -103,10 +103,10 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[OfflineRun], 
 
 
 def test_both_runs_are_in_the_experiments_group(logged: tuple[list[OfflineRun], Any]) -> None:
-    told = [(run.run.run_group, run.run.job_type, run.run.run_id) for run in logged[0]]
-    drawing = logged[0][0].run.run_id
-    assert told == [("main", "images", drawing), ("main", "classifier", "r1")]
-    assert drawing.startswith("generated-")
+    seen = [(run.run.run_group, run.run.job_type, run.run.run_id) for run in logged[0]]
+    generation = logged[0][0].run.run_id
+    assert seen == [("main", "images", generation), ("main", "classifier", "r1")]
+    assert generation.startswith("generated-")
 
 
 def test_numbers_and_configuration_are_read_back(logged: tuple[list[OfflineRun], Any]) -> None:
@@ -140,7 +140,7 @@ def test_sheets_and_the_table_of_images_are_there(
         } <= kept
 
 
-def test_training_uses_the_set_that_drawing_made(
+def test_training_uses_the_generated_set(
     logged: tuple[list[OfflineRun], list[StoredImage]],
 ) -> None:
     runs, shown = logged
@@ -149,8 +149,8 @@ def test_training_uses_the_set_that_drawing_made(
     assert (made[0].name, made[0].digest) == (used[0].name, used[0].digest)
     assert (made[0].use_after_commit, used[0].use_after_commit) == (False, True)
     names = {entry.path for entry in made[0].manifest.contents}
-    drawn = {f"{p.prompt.label}/{p.prompt.image_id}.png" for p in shown}
-    assert names == drawn | {"images.jsonl"}
+    generated = {f"{p.prompt.label}/{p.prompt.image_id}.png" for p in shown}
+    assert names == generated | {"images.jsonl"}
     assert json.loads(made[0].metadata)["recipe"]["images"]["model"] == "sd"
 
 
@@ -162,7 +162,7 @@ def test_nothing_says_where_things_lie(logged: tuple[list[OfflineRun], list[Stor
         assert [place for place in private if place in said] == []
 
 
-def test_a_set_is_named_by_how_and_what_was_drawn(tmp_path: Path) -> None:
+def test_a_set_is_named_by_recipe_and_images(tmp_path: Path) -> None:
     made = stored_images(tmp_path)
     name = GeneratedSet(made, {}, "stage").name
     assert GeneratedSet(made[::-1] + made[:1], {}, "stage").name == name
@@ -187,23 +187,23 @@ class Fake:
 
 
 def test_online_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: dict[str, dict[str, Any]] = {}
+    seen: dict[str, dict[str, Any]] = {}
     runs = {mode: Fake(mode == "offline") for mode in ("offline", "online")}
 
     def init(mode: str, **kwargs: Any) -> Fake:
-        told[mode] = kwargs
+        seen[mode] = kwargs
         return runs[mode]
 
     monkeypatch.setattr(wandb, "init", init)
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
-    drawn = GeneratedSet(stored_images(tmp_path), {}, "stage")
+    generated = GeneratedSet(stored_images(tmp_path), {}, "stage")
     for mode, run in runs.items():
-        artifact = publish(drawn, node(mode=mode, max_images=0), tmp_path, "main")
-        use(run, drawn, artifact)
-    resume = [told[mode].pop("resume") for mode in runs]
+        artifact = publish(generated, node(mode=mode, max_images=0), tmp_path, "main")
+        use(run, generated, artifact)
+    resume = [seen[mode].pop("resume") for mode in runs]
     assert resume == [None, "allow"]
-    settings = [told[mode].pop("settings").to_proto() for mode in runs]
-    assert settings[0] == settings[1] and told["offline"] == told["online"]
+    settings = [seen[mode].pop("settings").to_proto() for mode in runs]
+    assert settings[0] == settings[1] and seen["offline"] == seen["online"]
     same = [[name for name in run.asked if name != "wait"] for run in runs.values()]
     assert same[0][:-1] == same[1][:-1]
     assert [asked[-1] for asked in same] == ["_log_artifact", "use_artifact"]
@@ -285,7 +285,7 @@ def test_parts_are_joined_and_the_later_start_counts(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_a_fresh_start_forgets_what_came_to_nothing(tmp_path: Path) -> None:
+def test_a_fresh_start_deletes_the_curves_of_an_unfinished_one(tmp_path: Path) -> None:
     write_curve(tmp_path, range(3), "a")
     keep_curves(tmp_path, resumes=True)
     keep_curves(tmp_path, resumes=False)
