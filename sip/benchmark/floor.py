@@ -22,7 +22,7 @@ class Call(NamedTuple):
 
     Attributes:
         part: "encode", "denoise" or "decode".
-        rows: Of its batch; with guidance, both halves of the images.
+        rows: Rows of its batch; with guidance, both halves of the images.
         step: Which of the schedule; 0 for the autoencoder.
     """
 
@@ -37,7 +37,7 @@ class Floor:
     Args:
         engine: Loaded. If it compiles, it must have generated the list, so that it knows the shapes
             that short batches are filled up to.
-        batches: As the engine generates them.
+        batches: Batches as the engine generates them.
     """
 
     def __init__(self, engine: Engine, batches: Sequence[Sequence[Prompt]]) -> None:

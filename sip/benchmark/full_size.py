@@ -78,7 +78,7 @@ def build_sd15(folder: Path, dtype: str) -> None:
 
     Args:
         folder: Created if missing.
-        dtype: Of the weights on the disk, a torch type by name.
+        dtype: Type of the weights on the disk, a torch type by name.
     """
     torch.manual_seed(0)
     tokenizer = clip_tokenizer()

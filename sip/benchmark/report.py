@@ -38,8 +38,8 @@ class Turn:
 
     Attributes:
         images: Generated.
-        seconds: By the clock.
-        cpu_seconds: Of all cores.
+        seconds: Wall-clock time.
+        cpu_seconds: CPU time of all cores.
     """
 
     images: int
@@ -57,14 +57,14 @@ class Report:
     """What was measured with one model; "floor", "engine" and "stock" name the three.
 
     Attributes:
-        name: Of the model.
+        name: Name of the model.
         settings: What else decides the figures, name -> value.
-        evaluations: Of one turn, in rows of U-Net forwards.
+        evaluations: U-Net evaluations of one turn, in rows of forwards.
         num_failed: Rows of the engine that failed.
-        batch_sizes: Of the engine's batches.
+        batch_sizes: Sizes of the engine's batches.
         flops: An image, of the floor.
         memory: Peak bytes: "process" (resident), and "GPU" if there is one.
-        turns: In the order in which they were run.
+        turns: Turns in the order in which they ran.
     """
 
     name: str

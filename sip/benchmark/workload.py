@@ -32,7 +32,7 @@ def make_prompts(offline: "Offline", num: int, folder: Path) -> list[Prompt]:
         offline: Its prompt writer makes the texts, from made-up labels and captions.
         num: Number of prompts; each `BLOCK` of them, from the first on, takes the same number of
             U-Net evaluations.
-        folder: Of the images; made if missing.
+        folder: Folder of the images; created if missing.
     """
     size = offline.generator.size
     paths = _write_images(folder, min(size, LARGEST), min(num, NUM_FILES))

@@ -19,8 +19,8 @@ def licence_text(recipe: Mapping[str, Any], dataset: str) -> str:
     """Return what is known of the licences of a run's data set and models.
 
     Args:
-        recipe: Of the run, without paths.
-        dataset: Name of its data set.
+        recipe: Recipe of the run, without paths.
+        dataset: Name of the run's data set.
     """
     rows = [f"| data set `{dataset}` | {UNKNOWN} |"]
     rows += [

@@ -35,10 +35,10 @@ class Options:
         run: Folder of a finished run.
         output: The folder to make; not there, or empty.
         format: One of `FORMATS`.
-        parts: Of the data set: train, with the generated images, val and test.
+        parts: Parts of the data set: train, with the generated images, val and test.
         originals: Real images: "none" of them; "as_used", as the pipeline sees them (upright 8-bit
             RGB; a file in which every program sees the same is copied); or "copy" of every file.
-        link: In an ImageFolder, hard links to files in place of copies.
+        link: In an ImageFolder, hard links to files instead of copies.
         per_file: Images in a tar or Parquet file.
         store: Folder of the store; None for the one in the run's configuration.
     """

@@ -31,7 +31,7 @@ def folder_names(class_names: Sequence[str], taken: Collection[str] = ()) -> lis
     Names that are then alike, or differ in capitals only, get their label.
 
     Args:
-        class_names: By label.
+        class_names: Class names by label.
         taken: Names that no class may have, in lower case.
     """
     used = {"", *taken}
@@ -49,7 +49,7 @@ class FileNames:
     """The names of files that are written; one that is taken gets a number.
 
     Args:
-        max_bytes: Of a name without its ending.
+        max_bytes: Bytes of a name without its ending, at most.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:

@@ -60,7 +60,7 @@ class Originals:
         """Check that the images of a part are those that the run used.
 
         Args:
-            part: Of the data set.
+            part: Part of the data set.
             hashes: sample_id -> checksum, of the run.
 
         Raises:
@@ -89,7 +89,7 @@ def as_used(data: bytes, suffix: str) -> tuple[bytes, str, bool]:
     """Return an encoded image as the pipeline sees it.
 
     Args:
-        data: Of a format in `sip.core.image_io.FORMATS`.
+        data: An encoded image of a format in `sip.core.image_io.FORMATS`.
         suffix: Ending of its file's name.
 
     Returns:

@@ -27,22 +27,22 @@ GENERATED = (".png", ".jpg", ".webp")  # endings of generated images
 COLUMNS = {
     "kind": ("string", "generated, or real for an original"),
     "part": ("string", "train, val or test; generated images are all in train"),
-    "id": ("string", "of the image"),
-    "sample_id": ("string", "of the original in the source data set"),
+    "id": ("string", "ID of the image"),
+    "sample_id": ("string", "ID of the original in the source data set"),
     "label": ("int64", "class index"),
     "class_name": ("string", "class in words"),
-    "sha256": ("string", "of the image's file"),
-    "source_sha256": ("string", "of the original's content"),
+    "sha256": ("string", "SHA-256 of the image's file"),
+    "source_sha256": ("string", "SHA-256 of the original's content"),
     "converted": ("bool", "whether an original was written again, as upright 8-bit RGB"),
     "variant": ("int64", "0, 1, ...: which of the images generated from this original"),
     "prompt": ("string", "the text that it was generated with"),
     "spans": ("string", "the same as JSON, [[text, weight], ...]; 1 is plain text"),
-    "negative_prompt": ("string", "in place of no text, in the guidance"),
-    "guidance_scale": ("float64", "of classifier-free guidance; 1 and below: none"),
+    "negative_prompt": ("string", "text that the guidance leads away from"),
+    "guidance_scale": ("float64", "scale of classifier-free guidance; 1 and below: no guidance"),
     "noise_rate": ("float64", "share of the noise schedule that was run, in [0, 1]"),
-    "seed": ("int64", "of this image's noise"),
-    "caption": ("string", "of the original, the one that was kept"),
-    "similarity": ("float64", "of caption and original, cosine, in [-1, 1]"),
+    "seed": ("int64", "seed of this image's noise"),
+    "caption": ("string", "caption of the original that was chosen"),
+    "similarity": ("float64", "cosine of caption and original, in [-1, 1]"),
     "candidates": ("string", "all captions with their similarities, JSON"),
     "unet_evaluations": ("int64", "forward passes of the U-Net"),
 }
@@ -53,7 +53,7 @@ class ExportFile:
     """The file of an exported image.
 
     Attributes:
-        data: Its bytes.
+        data: Bytes of the file.
         suffix: Ending of its name.
         facts: One value for each of `COLUMNS`.
     """
@@ -108,9 +108,9 @@ class Source:
     """A finished run.
 
     Args:
-        run: Its folder.
+        run: Folder of the run.
         store: Folder of the store; None for the one in the run's configuration.
-        parts: Of the data set, those to export.
+        parts: Parts of the data set to export.
         originals: "none" for generated images only, "as_used" or "copy" for real images too.
 
     Attributes:

@@ -30,7 +30,7 @@ class ListedImage:
 
     Attributes:
         file: Path, or reference into a tar file (`sip.core.tars`).
-        sha256: Of the file; of an original's pixels, if its data set ships arrays.
+        sha256: Checksum of the file, or of an original's pixels if its data set ships arrays.
         is_generated: Whether it lies in the store.
     """
 
@@ -126,7 +126,7 @@ def require_run_file(file: Path, at_most: int) -> Path:
     """Check that a file of a run folder is one that may be read.
 
     Args:
-        file: In the run folder; the folder may be a link.
+        file: A file in the run folder; the folder may be a link.
         at_most: Bytes.
 
     Raises:

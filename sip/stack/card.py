@@ -147,7 +147,7 @@ def card(stack: Stack, measured: dict[str, dict[str, Any]]) -> str:
     made_from, reports = stack.made_from, stack.reports()
     files = [file for file in stack.folder.rglob("*.safetensors") if file.name != FILE]
     size = sum(file.stat().st_size for file in files) / 1e6
-    whose = "without class names" if not stack.labelled else "with their class names"
+    labels = "with their class names" if stack.labelled else "without class names"
     scaled = ""
     if (scale := stack.config.scale) != 1:
         scaled = f" Trained with `scale={scale:g}`, a share of the preset's steps: a trial."
@@ -156,7 +156,7 @@ def card(stack: Stack, measured: dict[str, dict[str, Any]]) -> str:
         f"# A {made_from['size']} stack for {made_from['dataset']}, {made_from['image_size']} px",
         "",
         f"Made by `python -m sip.stack.build` from the part `{made_from['part']}`, "
-        f"{made_from['images'].split()[0]} images {whose}, with {texts}; no other image was "
+        f"{made_from['images'].split()[0]} images {labels}, with {texts}; no other image was "
         f"seen.{scaled}",
         "",
         f"Weights are fp16 safetensors in the hub's folder layout, {size:.1f} MB together. "

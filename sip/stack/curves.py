@@ -15,7 +15,7 @@ class Curve:
     """The curve of one part; a resumed training drops the rows after its checkpoint.
 
     Args:
-        part: Its name.
+        part: Name of the part.
         start: Steps that were taken before.
         work: The folder, and whether W&B gets it too.
     """

@@ -32,8 +32,8 @@ def inception_distances(real: Tensor, generated: Tensor, device: str, feature: A
 
     Args:
         real: (N, 3, S, S), in [-1, 1]; `generated` likewise.
-        generated: As `real`.
-        device: That Inception runs on.
+        generated: Images of the same shape and range.
+        device: The device that Inception runs on.
         feature: torchmetrics' argument: a width of Inception's, or a network in its place.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance

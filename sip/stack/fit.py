@@ -42,13 +42,13 @@ def fit(
     average and the optimiser's state: a killed run resumes exactly.
 
     Args:
-        name: Of the part: of its progress bar, its curve and its checkpoint.
+        name: Name of the part, and of its progress bar, curve and checkpoint.
         model: What is trained, on `work.device`; holds the averaged weights afterwards.
         loss: Takes row numbers (B,), int64, on the CPU, and a random number generator; returns a
             scalar. Runs under `work.autocast`.
         num_rows: Rows to draw batches from, with replacement.
         training: Steps, batch size, rates.
-        seed: Of the order of the rows and of everything random in `loss`.
+        seed: Seed of the order of the rows and of everything random in `loss`.
         work: Device, precision, checkpoints, time.
         show: Saves samples of the averaged model; called every `work.samples_every` seconds.
 

@@ -31,7 +31,7 @@ class StockPipelines:
     """Generate images with diffusers' own pipelines: one guidance scale a call, a seed an image.
 
     Args:
-        folder: Of the stack.
+        folder: Folder of the stack.
         device: A torch device.
         bar: Advances by each image.
     """
@@ -132,9 +132,9 @@ def generation_quality(pipelines: StockPipelines, pool: Pool, judges: Judges) ->
     """Return label keeping and distances by noise rate, the effect of guidance and of the prompt.
 
     Args:
-        pipelines: Of the stack.
+        pipelines: Pipelines of the stack.
         pool: Held-out images.
-        judges: Of the stack and the card.
+        judges: The stack's scorer and the card's judge.
     """
     rng = random.Random(0)
     pixels = pool.pixels(torch.arange(len(pool)))

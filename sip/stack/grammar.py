@@ -24,7 +24,7 @@ class Attribute:
     """A property that is measured and stated.
 
     Attributes:
-        name: Of the attribute.
+        name: Name of the attribute.
         phrases: Level -> phrasings; three levels (low, middle, high) if it is `ordinal`.
         before: Stands in front of every phrasing in a sentence.
         ordinal: Levels are set by quantiles of the measured number; else the number is the level.

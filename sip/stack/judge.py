@@ -28,7 +28,7 @@ class Judge(nn.Module):
 
     Args:
         widths: Channels, level by level.
-        num_classes: Of the data set.
+        num_classes: Number of classes of the data set.
     """
 
     def __init__(self, widths: tuple[int, ...], num_classes: int) -> None:

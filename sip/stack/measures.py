@@ -76,7 +76,7 @@ def claims_right(
     """Return for all that sentences state: right; of ordinal attributes, right within one level.
 
     Args:
-        grammar: Of the sentences.
+        grammar: Grammar of the sentences.
         texts: N sentences.
         levels: (N, A), int64, of their images.
 

@@ -16,7 +16,7 @@ class Pool:
 
     Attributes:
         images: (N, C, S, S), uint8; C is 1 (grey) or 3.
-        texts: Of the N images.
+        texts: Texts of the N images.
         mirrored: Each image has a second row, its mirror image: rows N .. 2 N - 1.
         shift: px that an image may be moved by, if a model asks for it; 0 for none.
     """

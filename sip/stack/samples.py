@@ -45,7 +45,7 @@ class Samples:
 
         Args:
             part: Names the file.
-            rows: Of images (B, 3, S, S) each, in [-1, 1].
+            rows: Images (B, 3, S, S) for each row, in [-1, 1].
             texts: B of them, or none.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def save_sheet(
 
     Args:
         rows: All of one length.
-        path: Of the file; it is replaced whole.
+        path: The file; it is replaced atomically.
         columns: Texts above the columns, or none.
         cell: Side of an image on the sheet, px.
     """

@@ -36,7 +36,7 @@ def warp(grey: Tensor, generator: torch.Generator) -> Tensor:
 
     Args:
         grey: (N, 1, H, W), uint8; so is what is returned.
-        generator: Of the random numbers.
+        generator: Source of the random numbers.
     """
     num, _, height, _ = grey.shape
 
@@ -69,9 +69,9 @@ def scan_pool(
     """Return parts of the digits once as they are and `num_copies` times warped.
 
     Args:
-        parts: Of `sip.dataset.digits.SPLITS`.
+        parts: Names in `sip.dataset.digits.SPLITS`.
         num_copies: Warped ones of each scan.
-        seed: Of the warps, and of the choice.
+        seed: Seed of the warps and of the choice.
         size: Side of the images, px.
         labelled: Whether the digits are known.
         num: Scans at most, chosen by `seed`; None for all.

@@ -18,8 +18,8 @@ class Training:
         steps: Optimiser steps.
         batch_size: Images a step.
         lr: Peak learning rate of AdamW.
-        ema_decay: Of the weights' moving average, a step.
-        weight_decay: Of matrices.
+        ema_decay: Decay of the weights' moving average per step.
+        weight_decay: Weight decay of matrices.
     """
 
     steps: int
@@ -34,9 +34,9 @@ class Tower:
     """A transformer.
 
     Attributes:
-        width: Of the tokens; the inner layer has four times as many.
+        width: Dimensions of a token; the inner layer has four times as many.
         layers: Blocks.
-        heads: Of the attention.
+        heads: Heads of the attention.
     """
 
     width: int
@@ -51,8 +51,8 @@ class Vae:
     Attributes:
         widths: Channels, level by level; the last one is repeated if more levels are needed.
         layers: Residual blocks a level.
-        channels: Of the latents.
-        side: Of the latents, whatever the size of the images.
+        channels: Channels of the latents.
+        side: Side of the latents, whatever the size of the images.
     """
 
     widths: tuple[int, ...]
@@ -73,7 +73,7 @@ class Unet:
     Attributes:
         widths: Channels, level by level.
         layers: Residual blocks a level.
-        groups: Of the group norms; divides all widths.
+        groups: Groups of the group norms; divides all widths.
         prediction: "epsilon" or "v_prediction", diffusers' names.
     """
 
@@ -110,11 +110,11 @@ class Preset:
 
     def scaled(self, share: float) -> "Preset":
         """Return the preset with a share of all steps, one at least; for trials."""
-        training = {
-            part: replace(one, steps=max(1, round(one.steps * share)))
-            for part, one in self.training.items()
+        scaled = {
+            part: replace(training, steps=max(1, round(training.steps * share)))
+            for part, training in self.training.items()
         }
-        return replace(self, training=training)
+        return replace(self, training=scaled)
 
 
 DIGITS = Preset(

@@ -23,7 +23,7 @@ from sip.stack.scans import NUM_COPIES, scan_pool
 from sip.stack.strokes import Strokes
 from sip.stack.texts import Measured, Own, Texts, read_captions
 
-GRAMMARS: dict[str, type[Grammar]] = {one.kind: one for one in (Strokes, Natural)}
+GRAMMARS: dict[str, type[Grammar]] = {kind.kind: kind for kind in (Strokes, Natural)}
 
 
 def part_of(dataset: Dataset) -> Split:
@@ -37,12 +37,12 @@ def load(
     """Read the pool of a data set.
 
     Args:
-        dataset: Whose part `pretrain`, else `train`, is read.
+        dataset: The data set; its part `pretrain`, else `train`, is read.
         size: Side of the images, px.
         labelled: Whether class names are known.
         mirrored: Whether mirror images are rows too; never of digits, which are warped instead.
         captions: CSV file of own captions; None for measured ones.
-        seed: Of the digits' warps.
+        seed: Seed of the digits' warps.
 
     Raises:
         UserError: There is no image, one cannot be read, or a caption is missing.
@@ -81,12 +81,12 @@ def choose(
     """Return images of the given parts, for the card.
 
     Args:
-        dataset: That the stack was trained on.
-        parts: Of it.
-        grammar: Of the stack; None if it was trained on own captions, which these may not have.
+        dataset: The data set that the stack was trained on.
+        parts: Parts of the data set.
+        grammar: Grammar of the stack; None if it was trained on own captions.
         size: Side of the images, px.
         num: Images at most, chosen by `seed`.
-        seed: Of the choice.
+        seed: Seed of the choice.
         labelled: Whether the stack knows class names.
 
     Raises:

@@ -35,7 +35,7 @@ class Stack:
     """The stack that a configuration describes.
 
     Args:
-        config: Of `conf/stack.yaml`.
+        config: Configuration composed from `conf/stack.yaml`.
 
     Raises:
         UserError: A value is wrong.

@@ -16,7 +16,7 @@ from torch import Tensor
 from sip.core.errors import UserError
 from sip.stack.grammar import Grammar
 
-LABEL_PROMPT = "a photo of a {label}"  # as `conf/prompts/label_caption.yaml` has it
+LABEL_PROMPT = "a photo of a {label}"  # as in `conf/prompts/label_caption.yaml`
 SILENT = -1  # of an attribute that a statement leaves out
 COLUMNS = ("sample_id", "caption")
 MAX_WORDS = 4000  # of own captions that are one token each; others are spelled
@@ -126,7 +126,7 @@ class Own(Texts):
     A caption counts as true of its own image and of those that have the very same captions.
 
     Args:
-        captions: Of each image.
+        captions: Captions of each image.
     """
 
     length = 64

@@ -15,7 +15,7 @@ from sip.stack.texts import LABEL_PROMPT, Measured
 CLIP_LENGTH = Measured.length  # tokens; the longest caption of a digit with its label has 26
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
-PIECE = re.compile(r"[^\W\d_]+|\d|[^\s\w]+|_")  # as CLIP's tokenizer parts words
+PIECE = re.compile(r"[^\W\d_]+|\d|[^\s\w]+|_")  # as CLIP's tokenizer splits words
 WORD = re.compile(r"\w+|[^\w\s]")
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.-'"
 
@@ -33,7 +33,7 @@ def clip_tokenizer(words: Sequence[str] | None = None, length: int = CLIP_LENGTH
     Other words fall into single letters, so any prompt can be encoded.
 
     Args:
-        words: In lower case; those of the digits' grammar if left out.
+        words: Words in lower case; those of the digits' grammar if left out.
         length: Tokens of a text at most.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -96,7 +96,7 @@ def bert_tokenizer(words: Iterable[str] | None = None, length: int = CLIP_LENGTH
     """Return BLIP's word-piece tokenizer over whole words and single letters.
 
     Args:
-        words: In lower case; those of the digits' grammar if left out.
+        words: Words in lower case; those of the digits' grammar if left out.
         length: Tokens of a text at most.
     """
     known = digit_words() if words is None else words

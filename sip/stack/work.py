@@ -25,7 +25,7 @@ class Work:
     """Settings of the machine.
 
     Attributes:
-        folder: Of the stack; checkpoints, curves and samples go there.
+        folder: Folder of the stack; checkpoints, curves and samples go there.
         device: A torch device.
         bfloat16: Whether forward passes are in bfloat16 (autocast); weights stay float32.
         compile: Whether `torch.compile` is used.

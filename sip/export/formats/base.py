@@ -32,7 +32,7 @@ class ImageFormat(ABC):
     """A format that images are written in.
 
     Args:
-        class_names: By label.
+        class_names: Class names by label.
         per_file: Images in a file that holds many.
         link: Make hard links to files that are copied as they are.
     """
