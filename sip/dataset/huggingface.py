@@ -60,8 +60,8 @@ def labels_of(table: Any, column: str, part: str) -> list[str]:
     if lacking := [row for row, value in enumerate(values) if is_missing(value)]:
         raise UserError(
             f"dataset.label_column: each row must have a label, got none in {len(lacking):,} of "
-            f"{len(values):,} rows of {part}, first {lacking[0]}; remove them, or set "
-            f"dataset.splits.{part}=null if the part has no labels"
+            f"{len(values):,} rows of {part}, first {lacking[0]}; remove them"
+            + (f", or set dataset.splits.{part}=null" if part != "train" else "")
         )
     try:
         return [text_of(value) for value in values]
