@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every experiment on the embedded profile that is cheap enough, with its tables and figures:
-# `make evidence`. What is there is found, so that it may be broken off and started again at will.
+# `make evidence`. Finished runs are cached: it can be stopped and started again at any time.
 # The environment sets NUM_JOBS (runs side by side, 2), EXPERIMENTS (names, all by default), and
 # BACKBONES of all but `arms` and `main` (resnet_mini; see experiments/arms for why).
 set -uo pipefail

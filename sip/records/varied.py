@@ -58,15 +58,15 @@ def named(run: TrainingRun, keys: Sequence[str]) -> str:
 
     Keys that play no part in the run are left out. A choice with a single number is named with it.
     """
-    texts, told = [], set()
+    texts, shown = [], set()
     for key in keys:
         value = run.value(key)
-        if value is None or key in told:
+        if value is None or key in shown:
             continue
         text = plain(value)
         if "/" in key and (only := _only_number(run, key)):
             text += f" {plain(run.value(only))}"
-            told.add(only)
+            shown.add(only)
         word = key.replace("/", ".").rpartition(".")[2].replace("_", " ")
         texts.append(text if key in NAMED else f"{word} {text}")
     return ", ".join(texts)

@@ -146,10 +146,10 @@ def comparisons(found: Mapping[Place, TableCell], layout: TableLayout) -> list[C
             if compared := compare(cell, other, layout.value):
                 families[block, column].append(compared)
     for family in families.values():
-        tested = [one for one in family if one.difference.p_value is not None]
-        adjusted = holm([one.difference.p_value or 0.0 for one in tested])
-        result += [replace(one, holm_p=p) for one, p in zip(tested, adjusted, strict=True)]
-        result += [one for one in family if one.difference.p_value is None]
+        tested = [c for c in family if c.difference.p_value is not None]
+        adjusted = holm([c.difference.p_value or 0.0 for c in tested])
+        result += [replace(c, holm_p=p) for c, p in zip(tested, adjusted, strict=True)]
+        result += [c for c in family if c.difference.p_value is None]
     return result
 
 
@@ -190,13 +190,13 @@ def _same_images(run: TrainingRun, control: TrainingRun) -> bool:
         UserError: They did not.
     """
     for split in ("val", "test"):
-        said, other = run.predictions.get(split), control.predictions.get(split)
-        if said is None or other is None:
+        mine, theirs = run.predictions.get(split), control.predictions.get(split)
+        if mine is None or theirs is None:
             return False
-        if said.ids != other.ids:
+        if mine.ids != theirs.ids:
             raise UserError(
                 f"tables: {run.folder} and {control.folder} must have the same {split} images, "
-                f"got {len(set(said.ids) ^ set(other.ids))} that only one of them has; compare "
+                f"got {len(set(mine.ids) ^ set(theirs.ids))} that only one of them has; compare "
                 "runs of one split of the data (table.where)"
             )
     return True
@@ -210,11 +210,11 @@ def _over_images(
     control: dict[int, np.ndarray] = {}
     ids: Sequence[str] | None = None
     for seed, (run, other) in pairs.items():
-        said, said_too = run.predictions.get(split), other.predictions.get(split)
-        assert said is not None and said_too is not None
-        ids = said.ids if ids is None else ids
-        if said.ids == ids:
-            treated[seed], control[seed] = said.right, said_too.right
+        mine, theirs = run.predictions.get(split), other.predictions.get(split)
+        assert mine is not None and theirs is not None
+        ids = mine.ids if ids is None else ids
+        if mine.ids == ids:
+            treated[seed], control[seed] = mine.right, theirs.right
     return over_images(treated, control)
 
 

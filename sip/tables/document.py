@@ -91,7 +91,7 @@ def document(
     result = Document(layout.title, found=found, compared=compared)
     for block in sorted({block for block, _, _ in found}):
         result.grids.append(_values(block, found, compared, layout))
-        if any(one.block == block for one in compared):
+        if any(comparison.block == block for comparison in compared):
             result.grids.append(_comparisons(block, compared, layout, found))
     used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
     result.notes += [*notes, value_note(layout), *control_note(layout, found, compared)]
@@ -120,7 +120,7 @@ def _values(
         for column in columns:
             cell = found.get((block, row, column))
             mine = [c for c in compared if (c.block, c.row, c.column) == (block, row, column)]
-            bold = bool(mine) and all(one.is_clear for one in mine)
+            bold = bool(mine) and all(comparison.is_clear for comparison in mine)
             line.append(Text(value_text(cell.estimate), bold) if cell else Text("missing"))
         also = found.get((block, row, columns[0])) if len(columns) == 1 else None
         line += [Text(_also(also, name)) for name in layout.also if len(columns) == 1]
@@ -154,28 +154,32 @@ COMPARED = ("difference, points", "p (t-test)", "p (Holm)", "over images", "p (M
 def _comparisons(
     block: str, compared: Sequence[Comparison], layout: TableLayout, found: dict[Place, TableCell]
 ) -> TextGrid:
-    here = [one for one in compared if one.block == block]
+    here = [comparison for comparison in compared if comparison.block == block]
     rows = layout.order(row for b, row, _ in found if b == block)
-    columns = layout.column_order({one.column for one in here} - {MEAN})
+    columns = layout.column_order({comparison.column for comparison in here} - {MEAN})
     here.sort(key=lambda c: ([*columns, MEAN].index(c.column), rows.index(c.row)))
-    several = len({one.column for one in here}) > 1
+    several = len({comparison.column for comparison in here}) > 1
     lines = []
-    for one in here:
-        line = [Text(one.row), Text(one.against), *([Text(one.column)] if several else [])]
-        lines.append([*line, *comparison_texts(one)])
+    for comparison in here:
+        line = [
+            Text(comparison.row),
+            Text(comparison.against),
+            *([Text(comparison.column)] if several else []),
+        ]
+        lines.append([*line, *comparison_texts(comparison)])
     header = [", ".join(layout.rows), "against", *(["column"] if several else []), *COMPARED]
     title = f"{layout.block}: {block}, differences" if block else "Differences"
     return TextGrid(title, header, lines, compares=True)
 
 
-def comparison_texts(one: Comparison) -> list[Text]:
+def comparison_texts(comparison: Comparison) -> list[Text]:
     """Return a comparison's fields, in the order of COMPARED."""
-    images = one.images
+    images = comparison.images
     return [
-        Text(value_text(one.difference.estimate, "+"), one.is_clear),
-        Text(p_text(one.difference.p_value)),
-        Text(p_text(one.holm_p)),
+        Text(value_text(comparison.difference.estimate, "+"), comparison.is_clear),
+        Text(p_text(comparison.difference.p_value)),
+        Text(p_text(comparison.holm_p)),
         Text(f"{images.low:+.2f} to {images.high:+.2f}" if images else "-"),
         Text(p_text(images.p_value if images else None)),
-        Text("-" if one.seeds_needed is None else f"{one.seeds_needed:,}"),
+        Text("-" if comparison.seeds_needed is None else f"{comparison.seeds_needed:,}"),
     ]

@@ -90,7 +90,8 @@ def _draw_series(
 ) -> None:
     """Draw the points of one series with their intervals; points without x as level bands.
 
-    All of it is moved by `next to` points, so that intervals at one x do not hide each other.
+    Everything is moved by `next_to` typographic points, so that intervals at one x do not hide each
+    other.
     """
     from matplotlib.transforms import ScaledTranslation
 

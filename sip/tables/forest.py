@@ -175,24 +175,24 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
         )
     groups: dict[str, list[ForestRow]] = {}
     controls: dict[str, tuple[str, float]] = {}
-    means = {(one["block"], one["column"], one["row"]): float(one["mean"]) for one in lines}
-    for one in lines:
-        if not one["against"] or forest.control not in (AUTO, one["against"]):
+    means = {(line["block"], line["column"], line["row"]): float(line["mean"]) for line in lines}
+    for line in lines:
+        if not line["against"] or forest.control not in (AUTO, line["against"]):
             continue
-        name = ", ".join(filter(None, (one["block"], one["column"])))
-        half, p_value = one["difference_half_width"], one["p_holm"]
+        name = ", ".join(filter(None, (line["block"], line["column"])))
+        half, p_value = line["difference_half_width"], line["p_holm"]
         groups.setdefault(name, []).append(
             ForestRow(
-                one["row"],
-                forest.words(one["row"]),
-                float(one["difference"]),
+                line["row"],
+                forest.words(line["row"]),
+                float(line["difference"]),
                 float(half) if half else None,
-                int(float(one["pairs"])),
+                int(float(line["pairs"])),
                 float(p_value) if p_value else None,
             )
         )
-        control = one["against"]
-        controls[name] = forest.words(control), means[one["block"], one["column"], control]
+        control = line["against"]
+        controls[name] = forest.words(control), means[line["block"], line["column"], control]
     return _ordered(groups, controls, forest)
 
 

@@ -58,18 +58,24 @@ def long_form(document: Document, metric: str) -> "pd.DataFrame":
         first.append(" ".join(map(str, cell.seeds)))
         prints = " ".join(run.summary.fingerprint for _, run in sorted(cell.runs.items()))
         several: list[Comparison | None] = [*mine] or [None]
-        rows += [[*first, *_compared(one), prints] for one in several]
+        rows += [[*first, *_compared(comparison), prints] for comparison in several]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _compared(one: Comparison | None) -> list[object]:
+def _compared(comparison: Comparison | None) -> list[object]:
     """Return the numbers of a comparison, of `COLUMNS` from "against" to "seeds_needed"."""
-    if one is None:
+    if comparison is None:
         return [None] * 10
-    mean, images = one.difference.estimate, one.images
+    mean, images = comparison.difference.estimate, comparison.images
     over_images = [images.low, images.high, images.p_value] if images else [None] * 3
-    over_seeds = [mean.mean, mean.half_width, mean.num, one.difference.p_value, one.holm_p]
-    return [one.against, *over_seeds, *over_images, one.seeds_needed]
+    over_seeds = [
+        mean.mean,
+        mean.half_width,
+        mean.num,
+        comparison.difference.p_value,
+        comparison.holm_p,
+    ]
+    return [comparison.against, *over_seeds, *over_images, comparison.seeds_needed]
 
 
 def write(document: Document, metric: str, path: Path) -> list[Path]:

@@ -29,7 +29,7 @@ class TableLayout:
         columns: Key; a column for each value. None: one column. "auto": chosen from the runs.
         value: Metric that is compared.
         also: Metrics shown next to it as plain means, if there is one column.
-        control: Row that all others are compared with; "auto": none, or the first row; "parts":
+        control: Row that the other rows are compared with; "auto": none, or the first row; "parts":
             those whose names, joined by "_", are the row's; None: nothing is compared.
         mean: Whether a column holds the mean over the columns.
         row_values, column_values: What there should be, in this order; None: what is found.

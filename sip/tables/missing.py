@@ -130,4 +130,4 @@ def _name(override: str) -> str:
 
 def _replaced(name: str, changed: set[str]) -> bool:
     """Return whether an override is of a changed key, or of a part of a changed group."""
-    return any(name == one or name.startswith((f"{one}/", f"{one}.")) for one in changed)
+    return any(name == key or name.startswith((f"{key}/", f"{key}.")) for key in changed)

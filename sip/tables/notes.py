@@ -26,7 +26,7 @@ def control_note(
 ) -> list[str]:
     """Return what bold means, or why nothing is compared."""
     if compared:
-        controls = dict.fromkeys(one.against for one in compared)
+        controls = dict.fromkeys(comparison.against for comparison in compared)
         against = "each of its parts" if layout.control == PARTS else " or ".join(controls)
         return [
             f"Bold: differs from {against}; the 95 % interval of the paired difference excludes 0, "
@@ -49,7 +49,7 @@ def comparison_notes(layout: TableLayout, compared: Sequence[Comparison]) -> lis
         "of the Student-t 95 % interval (number of pairs); p by a paired t-test, and after Holm's "
         "correction."
     ]
-    if any(one.images for one in compared):
+    if any(comparison.images for comparison in compared):
         lines.append(
             "Over images: 95 % interval of a paired bootstrap over the test images; McNemar: twice "
             "the median of the seeds' exact p-values."
@@ -58,7 +58,7 @@ def comparison_notes(layout: TableLayout, compared: Sequence[Comparison]) -> lis
         f"Seeds: number that a paired t-test needs to detect {EFFECT} points with 80 % power "
         "(two-sided, 5 %) at the observed spread."
     )
-    unchecked = [one for one in compared if not one.checked and one.column != MEAN]
+    unchecked = [c for c in compared if not c.checked and c.column != MEAN]
     if unchecked:
         lines.append(
             f"{counted(len(unchecked), 'comparison')} without stored predictions: not checked that "

@@ -24,7 +24,7 @@ class Figure:
         title: In one line.
         panel: Key; a panel for each value. None: one panel.
         series: Keys; a colour for each combination of values.
-        level: Further keys that name what has no x, and so is drawn as a level line.
+        level: Further keys that name level lines: runs without a value of x.
         x: Key with numbers, or a metric (its mean over seeds is taken).
         y: Metric; more is better.
         points: Keys; a point for each combination of values, if x is a metric.
@@ -166,12 +166,14 @@ def front(found: Sequence[Point], better: Literal["max", "min"]) -> list[Point]:
     """
     sign = 1 if better == "max" else -1
 
-    def beaten(one: Point) -> bool:
+    def beaten(point: Point) -> bool:
         for other in found:
-            assert one.x is not None and other.x is not None
-            gain_x, gain_y = sign * (other.x - one.x), other.y.mean - one.y.mean
+            assert point.x is not None and other.x is not None
+            gain_x, gain_y = sign * (other.x - point.x), other.y.mean - point.y.mean
             if gain_x >= 0 and gain_y >= 0 and gain_x + gain_y > 0:
                 return True
         return False
 
-    return sorted((one for one in found if not beaten(one)), key=lambda p: (p.x or 0.0, p.y.mean))
+    return sorted(
+        (point for point in found if not beaten(point)), key=lambda p: (p.x or 0.0, p.y.mean)
+    )

@@ -26,7 +26,7 @@ def draw_sheet(grid: SheetGrid, sheet: Sheet, path: Path) -> list[Path]:
     """Write `<path>.pdf` and `<path>.png`; return the files.
 
     Raises:
-        UserError: A image cannot be read.
+        UserError: An image cannot be read.
     """
     import matplotlib
 
@@ -92,8 +92,8 @@ def _mosaic(grid: SheetGrid, sheet: Sheet, places: Places) -> np.ndarray:
 
     for original, cells, top in zip(grid.originals, grid.cells, places.rows, strict=True):
         put(original, places.originals, top)
-        for one, left in zip(cells, places.columns, strict=True):
-            put(one.image, left, top)
+        for cell, left in zip(cells, places.columns, strict=True):
+            put(cell.image, left, top)
     return np.asarray(mosaic)
 
 
@@ -123,8 +123,8 @@ def _write_notes(axis: Any, grid: SheetGrid, places: Places) -> None:
     from matplotlib.patches import Rectangle
 
     for cells, top in zip(grid.cells, places.rows, strict=True):
-        for one, left in zip(cells, places.columns, strict=True):
-            if one.note:
+        for cell, left in zip(cells, places.columns, strict=True):
+            if cell.note:
                 size = places.cell - 1
                 frame = Rectangle((left + 0.5, top + 0.5), size, size, fill=False)
                 frame.set(edgecolor=FRAME, linewidth=1.5)
@@ -135,7 +135,7 @@ def _write_notes(axis: Any, grid: SheetGrid, places: Places) -> None:
 
 
 def _notes(grid: SheetGrid) -> list[str]:
-    return sorted({one.note for cells in grid.cells for one in cells if one.note})
+    return sorted({cell.note for cells in grid.cells for cell in cells if cell.note})
 
 
 def _text(axis: Any, x: float, y: float, text: str, **style: Any) -> None:

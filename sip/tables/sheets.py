@@ -1,8 +1,8 @@
 """Contact sheets of an experiment: the same originals across a grid of two settings.
 
-A row an original, a group of columns for each value of one key, a column within it for each value
-of the other. Small images are enlarged pixel by pixel by a whole factor, so that nothing looks
-better than it is; large ones are scaled down.
+There is a row per original, a group of columns per value of one key, and a column within it per
+value of the other. Small images are enlarged by a whole factor without interpolation, so that
+nothing looks better than it is; large ones are scaled down.
 """
 
 from collections import defaultdict
@@ -75,7 +75,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class SheetCell:
-    """A image on the sheet.
+    """An image on the sheet.
 
     Attributes:
         image: The image; None if its generation failed.

@@ -36,8 +36,8 @@ def stack_rows(runs: Iterable[TrainingRun], header: Sequence[str]) -> list[list[
     for name, reports in sorted(folders.items()):
         values = {
             header[0]: f"(training the stack {name}, once for all)",
-            "steps": f"{sum(one['steps'] for one in reports.values()):,}",
-            "seconds/total": f"{sum(one['seconds'] for one in reports.values()):,.0f}",
+            "steps": f"{sum(report['steps'] for report in reports.values()):,}",
+            "seconds/total": f"{sum(report['seconds'] for report in reports.values()):,.0f}",
         }
         rows.append([values.get(column, NOTHING) for column in header])
     return rows

@@ -1,8 +1,7 @@
 """Statistics of a table: thin glue over scipy and statsmodels.
 
-Two kinds of chance are kept apart. *Seeds* (subset, weights, order) are judged by Student's t over
-the seeds; the *test images* by a paired bootstrap and by McNemar's test on stored predictions. A
-difference that neither kind can explain is worth a sentence.
+Two sources of variance are treated separately: *seeds* (subset, weights, order) by Student's t, and
+*test images* by a paired bootstrap and McNemar's test on stored predictions.
 """
 
 import math
@@ -169,8 +168,8 @@ def paired_bootstrap(
 ) -> tuple[float, float]:
     """Return the percentile interval of the accuracy's difference, in points.
 
-    Images are drawn with replacement, each with its results of all seeds and of both arms, so what
-    the seeds share of an image is not counted twice.
+    Images are resampled with replacement, each with its results of all seeds and of both arms, so
+    that the seeds' common part is not counted twice.
 
     Args:
         treated, control: A seed each, (images,) bool, same order of seeds and images.

@@ -120,12 +120,16 @@ class Browser:
         return json.loads(message)
 
     def _note(self, event: dict[str, Any]) -> None:
-        said, values = event.get("method"), event.get("params", {})
-        if said == "Runtime.exceptionThrown":
+        method, values = event.get("method"), event.get("params", {})
+        if method == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(values["exceptionDetails"]))
-        if said == "Runtime.consoleAPICalled" and values["type"] in ("error", "warning", "assert"):
+        if method == "Runtime.consoleAPICalled" and values["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
             self.errors.append(json.dumps(values["args"]))
-        if said == "Log.entryAdded" and values["entry"]["level"] in ("error", "warning"):
+        if method == "Log.entryAdded" and values["entry"]["level"] in ("error", "warning"):
             self.errors.append(values["entry"]["text"])
-        if said == "Network.requestWillBeSent":
+        if method == "Network.requestWillBeSent":
             self.requests.append(values["request"]["url"])

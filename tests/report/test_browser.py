@@ -85,10 +85,10 @@ def test_a_click_shows_all_of_a_image_and_keys_go_on(browser: Browser, page: Pat
     choose(browser, "by-class", HARM)
     browser.run("document.querySelector('#cards button').focus()")
     browser.press("Enter", 13)
-    told = browser.run("document.getElementById('viewer').innerText")
+    text = browser.run("document.getElementById('viewer').innerText")
     for words in (HARM, CAPTION, "1.50", "0.90", "a cow", "−0.100", "(kept)", str(SEED + 1), "4.50",
                   "sip_cutmix2", "original 001", "resnet50 + sip"):  # fmt: skip
-        assert words in told
+        assert words in text
     browser.press("ArrowRight", 39)
     assert str(SEED + 7) in browser.run("document.getElementById('viewer').innerText")
     browser.press("ArrowLeft", 37)

@@ -294,7 +294,7 @@ def test_what_cannot_be_is_said_in_a_line(root: Path, override: str, message: st
 
 
 def test_many_arms_are_held_to_more(tmp_path: Path) -> None:
-    """A difference with p = 0.035 stands next to none alone, and falls with two arms more."""
+    """A difference with p = 0.035 is significant as the only one, and not with two more arms."""
     accuracy = {"none": (0.70, 0.71, 0.69), "sip": (0.73, 0.75, 0.71)}
     accuracy |= {name: (0.70, 0.72, 0.68) for name in ("cutmix", "mixup")}
     runs = [

@@ -42,11 +42,11 @@ def write_run(
         ids: How the names of the test images begin.
         summary: Further keys.
     """
-    draws = augmentation.startswith("sip")
+    generates = augmentation.startswith("sip")
     keys = {"prompts.noise_rate": 0.5, "captions.sampling": "nucleus", "seed": seed}
     keys |= dict(config or {})
     named = {"dataset": dataset, "backbone": backbone, "augmentation": augmentation}
-    recipe = {"named": named, "keys": keys, "offline": {"prompts": {}} if draws else None}
+    recipe = {"named": named, "keys": keys, "offline": {"prompts": {}} if generates else None}
     fingerprint = digest([recipe, ids, *([dict(choices)] if choices else [])])[:10]
     run = folder / f"{backbone}-{augmentation}-seed{seed}-{fingerprint}"
     run.mkdir(parents=True)
@@ -56,7 +56,7 @@ def write_run(
     OmegaConf.save(tree, run / "config.yaml")
     right = _right(accuracy, seed)
     accuracy = float(right.mean())
-    num_generated = 50 if draws else 0
+    num_generated = 50 if generates else 0
     overrides = [f"{key}={value}" for key, value in {**named, **(config or {})}.items()]
     numbers = {"test/top1": accuracy, "val/top1": accuracy, **(metrics or {})}
     if "val_accuracy" in summary:

@@ -1,4 +1,4 @@
-"""What a stack cost to train stands in the cost table."""
+"""The cost table has a row for the training of a stack."""
 
 import json
 from pathlib import Path
