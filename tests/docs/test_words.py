@@ -1,12 +1,13 @@
-"""The project's words: what the left column of the style guide bans is nowhere written."""
+"""The project's words: what the left column of the style guide bans is not written."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.docs.pages import ROOT
 
-# Banned, and what to write.
+# Banned everywhere, and what to write.
 BANNED = {
     "pictures?": "image",
     "(re)?draw(s|n|ing|ings)?|(re)?drew": "generate; plot, for a figure",
@@ -15,20 +16,32 @@ BANNED = {
     "anew": "again",
     "besides?": "next to",
     "rooms?": "stage",
-    "others": "other ...",
-    "alone": "only",
 }
+# Banned in texts for readers; in code they are plain English, and names of variables.
+IN_TEXTS = {"others": "other ...", "alone": "only"}
+TEXTS = ("docs", "conf", "experiments", "README.md", "CONTRIBUTING.md", "Makefile")
 BEFORE, AFTER = r"(?<![A-Za-z])", r"(?![A-Za-z])"
-WORD = re.compile(f"{BEFORE}({'|'.join(BANNED)}){AFTER}", re.IGNORECASE)
-SUFFIXES = {".py", ".yaml", ".md", ".sh", ".css", ".toml", ".yml"}
-PLACES = ("sip", "conf", "docs", "tests", "experiments", "README.md", "CONTRIBUTING.md", "Makefile")
-# Where a word means something else: file or folder -> regular expression of what may stay.
-ALLOWED: dict[str, str] = {}
-
-
+SUFFIXES = {".py", ".yaml", ".md", ".sh", ".css"}
+PLACES = (*TEXTS, "sip", "tests")
 RESULTS = re.compile(  # written by a program when it was run, and kept as they were
     r"experiments/.*/(table|combinations|diversity|faults|\w+_cpu)\.md|(stack|miniature)/README\.md"
 )
+# File or folder -> regular expression of what may stay there, and why.
+ALLOWED = {
+    "": r"(make|making|leaves?|leaving) room|ImageDraw(\.Draw)?",  # free space; Pillow's name
+    "sip/core": r"draw_text|Draw one line of text|Draw the pairs",  # letters and cells of a sheet
+    "sip/dataset/digits.py": r"drawn once with a fixed seed",  # random numbers
+    "sip/dataset/labels.py": r"pictures",  # a folder's name that users have
+    "sip/metrics/confusion.py": r"_draw",  # a figure
+    "sip/prompts/alia_like.py": r"beside",  # a preposition in captions
+    "sip/stack": r"draw_text|a picture|Rows to draw batches from",  # sheets; captions; randomness
+    "sip/tables": r"(?i)_?draw(n|s)?(_\w+)?",  # figures, and the bootstrap's random draws
+    "tests/stack": r"a picture|draws random numbers",  # captions; randomness
+    "tests/tables": r"(?i)_?draw(s)?(_\w+)?",  # figures and random draws
+    "tests/docs/test_words.py": r".*",
+}
+# Place -> number of words that are still to be replaced; none may be added.
+PENDING: dict[str, int] = {}
 
 
 def files() -> Iterator[Path]:
@@ -46,13 +59,33 @@ def offences(file: Path) -> list[str]:
     """Return the lines of a file with a banned word, as `path:number: word`."""
     name = file.relative_to(ROOT).as_posix()
     allowed = [pattern for place, pattern in ALLOWED.items() if name.startswith(place)]
-    lines = []
+    words = [*BANNED, *(IN_TEXTS if name.startswith(TEXTS) else ())]
+    word = re.compile(f"{BEFORE}({'|'.join(words)}){AFTER}", re.IGNORECASE)
+    found = []
     for number, line in enumerate(file.read_text().splitlines(), start=1):
         for pattern in allowed:
             line = re.sub(pattern, "", line)
-        lines += [f"{name}:{number}: {match[1]}" for match in WORD.finditer(line)]
-    return lines
+        found += [f"{name}:{number}: {match[1]}" for match in word.finditer(line)]
+    return found
+
+
+def place_of(name: str) -> str:
+    """Return the folder of a file, two deep: "tests/images"."""
+    return "/".join(name.split("/")[:2])
 
 
 def test_banned_words() -> None:
-    assert [line for file in files() for line in offences(file)] == []
+    found = [line for file in files() for line in offences(file)]
+    counts = Counter(place_of(line.split(":")[0]) for line in found)
+    new = [line for line in found if counts[place := place_of(line.split(":")[0])]
+           > PENDING.get(place, 0)]  # fmt: skip
+    assert new == []
+
+
+def test_a_banned_word_is_found(tmp_path: Path) -> None:
+    file = ROOT / "docs" / "index.md"
+    assert offences(file) == []
+    word = re.compile(f"{BEFORE}({'|'.join(BANNED)}){AFTER}", re.IGNORECASE)
+    for text in ("a drawn picture", "num_drawn", "Rooms", "it came", "mended", "beside"):
+        assert word.search(text), text
+    assert not word.search("withdraw, outcame, bedroom, pictured")
