@@ -1,4 +1,4 @@
-"""Kills a drawing job at random moments until it has been killed often enough; run by test_kills.
+"""Kills a generation job at random moments until it was killed often enough; for test_kills.
 
     python tests/kills.py FOLDER NUM_KILLS SEED
 
@@ -79,7 +79,7 @@ def contents(store: Path) -> dict[str, dict]:
 
 
 def attempt(config: DictConfig, loaded: Generation, seconds: float) -> bool:
-    """Run the job in a child and kill it after `seconds`; return whether it came to its end."""
+    """Run the job in a child and kill it after `seconds`; return whether it reached its end."""
     pid = os.fork()
     if pid == 0:
         code = 1

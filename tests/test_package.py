@@ -62,8 +62,8 @@ def test_it_holds_the_package_and_the_configurations(wheel: Path, unpacked: Path
     expected = {f"sip/{name}" for name in files(ROOT / "sip")}
     expected |= {f"sip/conf/{name}" for name in files(ROOT / "conf")}
     info = next(unpacked.glob("*.dist-info")).name
-    came = {name for name in files(unpacked) if not name.startswith(info)}
-    assert came == expected
+    packed = {name for name in files(unpacked) if not name.startswith(info)}
+    assert packed == expected
     assert (unpacked / info / "licenses" / "LICENSE").is_file()
     for name in ("diffusion/unet/diffusion_pytorch_model", "captioner/model", "clip_vit/model"):
         inside = f"sip/miniature/{name}.safetensors"

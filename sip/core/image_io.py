@@ -226,7 +226,7 @@ def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
     import torch
 
     # In numpy: a torch operation in a background thread starts threads of its own, which take the
-    # cores from the model's; measured with 2 cores, drawing took 1.3 times as long.
+    # cores from the model's; measured with 2 cores, generation took 1.3 times as long.
     levels = np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2)
     return torch.from_numpy(np.divide(levels, 255, dtype=np.float32, order="C"))
 
@@ -243,7 +243,7 @@ def encode(pixels: "Tensor", format: str) -> bytes:
         UserError: There is no such format.
     """
     if format not in ENCODERS:
-        raise UserError(f"format: expected one of {', '.join(ENCODERS)}, came {format!r}")
+        raise UserError(f"format: must be one of {', '.join(ENCODERS)}, got {format!r}")
     values = np.asarray(pixels.detach().float().cpu())  # then in numpy, as in `to_tensor`
     levels = np.rint(values.clip(0, 1) * np.float32(255)).astype(np.uint8)
     stream = io.BytesIO()

@@ -13,16 +13,16 @@ from sip.weights.stacks import stack_remarks
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-ROOMS = ("captions", "scores", "images")
+STAGES = ("captions", "scores", "images")
 
 
 def weights(config: "DictConfig") -> Iterator[Finding]:
     """Yield the weights of the chosen models, and of the profile's other backbones."""
     from sip.backbone.timm import Timm
 
-    for name in ROOMS:
+    for name in STAGES:
         yield _look(name, MISSING, _shown(config[name]), partial(_require, config[name]))
-    for remark in stack_remarks(str(config[name].get("model")) for name in ROOMS):
+    for remark in stack_remarks(str(config[name].get("model")) for name in STAGES):
         yield Finding("stack", NOTE, remark)
     chosen = config.backbone
     yield _look("backbone", MISSING, _shown(chosen), partial(_require, chosen))

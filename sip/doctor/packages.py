@@ -59,9 +59,9 @@ def _wrong(requirement: "Requirement") -> str | None:
     """Return what is wrong with the installed version; None if nothing is."""
     name, wanted = requirement.name, requirement.specifier
     try:
-        came = metadata.version(name)
+        installed = metadata.version(name)
     except metadata.PackageNotFoundError:
         return f"{name} is not there"
-    if wanted.contains(came, prereleases=True):
+    if wanted.contains(installed, prereleases=True):
         return None
-    return f"{name}: expected {wanted}, came {came}"
+    return f"{name}: must be {wanted}, got {installed}"

@@ -1,4 +1,4 @@
-"""A short test of speed, with the embedded profile's models: drawing, and a training step."""
+"""A short test of speed, with the embedded profile's models: generation, and a training step."""
 
 import tempfile
 import time
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 SECONDS = 4.0  # of each of the two, after one round to warm up
-NUM_DRAWN = 25  # images in a batch, as runtime.batch_size.images
+NUM_IMAGES = 25  # images in a batch, as runtime.batch_size.images
 CAPTION, COSINE = "a thin digit, a long stroke", 0.3  # as the captioner and the scorer give
 
 
 def speed(config: "DictConfig", embedded: "DictConfig") -> Iterator[Finding]:
-    """Yield how fast this machine draws and trains.
+    """Yield how fast this machine generates and trains.
 
     Args:
         config: Its node `runtime` is used.
@@ -28,12 +28,12 @@ def speed(config: "DictConfig", embedded: "DictConfig") -> Iterator[Finding]:
 
     runtime = Runtime.of(config.runtime)
     set_threads(runtime)
-    yield drawing(embedded, runtime.device)
+    yield generation(embedded, runtime.device)
     yield training(embedded, runtime.device)
 
 
-def drawing(embedded: "DictConfig", device: str) -> Finding:
-    """Draw batches from one grey image, as sip.generate does, without writing files."""
+def generation(embedded: "DictConfig", device: str) -> Finding:
+    """Generate batches from one grey image, as sip.generate does, without writing files."""
     import torch
     from PIL import Image
 
@@ -51,7 +51,7 @@ def drawing(embedded: "DictConfig", device: str) -> Finding:
         Image.new("RGB", (size, size), (90, 90, 90)).save(path)
         samples = [
             Sample(f"sample {n}", path, 0, "zero", "train", size, size, f"{n}")
-            for n in range(NUM_DRAWN)
+            for n in range(NUM_IMAGES)
         ]
         rows = [offline.write([s], [[CAPTION]], [[COSINE]])[0] for s in samples]
         batch = read_batch(rows, size)
@@ -62,9 +62,9 @@ def drawing(embedded: "DictConfig", device: str) -> Finding:
         num, seconds = _rounds(lambda: engine.predict_step(batch), device)
     evaluations = offline.generator.num_evaluations(rows[0])
     return Finding(
-        "drawing",
+        "generation",
         OK,
-        f"{num * NUM_DRAWN / seconds:.1f} images/s on {device} with the miniature model: {size} "
+        f"{num * NUM_IMAGES / seconds:.1f} images/s on {device} with the miniature model: {size} "
         f"px, {evaluations} U-Net evaluations each",
     )
 

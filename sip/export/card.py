@@ -96,7 +96,7 @@ def _originals(source: Source) -> str:
 
 
 def _lacking(source: Source) -> str:
-    """Return a warning if a part lacks classes: readers that number folders then number anew."""
+    """Return a warning if a part lacks classes: readers that number folders then number again."""
     every = {label for _, label, _ in source.counts}
     lacking = {
         part: every - {label for p, label, _ in source.counts if p == part} for part in source.parts

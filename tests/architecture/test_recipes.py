@@ -59,7 +59,7 @@ def test_recipes_are_those_of_the_golden_file() -> None:
     now = dict(recipe_lines())
     changed = [name for name, recipe in now.items() if golden.get(name, recipe) != recipe]
     assert not changed, f"the keys of {changed} changed: raise a version, or undo it"
-    assert list(now) == list(golden), "choices came or went: write the golden file again"
+    assert list(now) == list(golden), "choices were added or removed: write the golden file again"
 
 
 def others(value: Any) -> Iterator[Any]:

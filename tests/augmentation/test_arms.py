@@ -19,7 +19,7 @@ from tests.composing import composed
 
 CONF = Path(__file__).parents[2] / "conf"
 # What an arm generates with: captions, prompts, images.
-ROOMS = {
+CHOSEN = {
     "sip": ("blip", "label_caption", "img2img"),
     "sip_label": ("blip", "label", "img2img"),
     "sip_caption": ("blip", "caption", "img2img"),
@@ -50,20 +50,20 @@ def made_by(*overrides: str) -> str:
     return digest(offline(*overrides).recipe())
 
 
-@pytest.mark.parametrize("name", ROOMS)
+@pytest.mark.parametrize("name", CHOSEN)
 def test_an_arm_chooses_its_stages_in_any_combination(name: str) -> None:
     sample = "augmentation/sample=randaugment"
     chosen = configuration("augmentation=combo", f"augmentation/offline={name}", sample)
     stages = chosen.hydra.runtime.choices
-    assert tuple(stages[stage] for stage in ("captions", "prompts", "images")) == ROOMS[name]
+    assert tuple(stages[stage] for stage in ("captions", "prompts", "images")) == CHOSEN[name]
     assert stages["augmentation/sample"] == "randaugment"
 
 
-def test_all_arms_draw_something_else() -> None:
-    assert len({made_by(f"augmentation={name}") for name in ROOMS}) == len(ROOMS)
+def test_all_arms_generate_something_else() -> None:
+    assert len({made_by(f"augmentation={name}") for name in CHOSEN}) == len(CHOSEN)
 
 
-def test_combinations_draw_what_their_arm_draws() -> None:
+def test_combinations_generate_what_their_arm_generates() -> None:
     place = "augmentation/offline=alia_like"
     assert made_by("augmentation=combo", place) == made_by("augmentation=alia_like")
     assert made_by("prompts=real_guidance") == made_by("augmentation=real_guidance")
@@ -71,7 +71,7 @@ def test_combinations_draw_what_their_arm_draws() -> None:
     assert made_by("augmentation=sip", "prompts=label") == made_by("augmentation=sip_label")
 
 
-@pytest.mark.parametrize("name", ROOMS)
+@pytest.mark.parametrize("name", CHOSEN)
 def test_the_command_line_wins(name: str) -> None:
     own = ("prompts.noise_rate=0.7", "images=sd15", "captions=blip_beam")
     chosen = configuration(*own, f"augmentation={name}")

@@ -43,11 +43,11 @@ MIXES = {
     "moex_cutmix": "MoExCutMix",
 }
 # Arms that name other stages' choices; in training they are as sip. What they generate: test_arms.
-ROOMS = (
+CHOSEN = (
     *("sip_label", "sip_caption", "txt2img", "real_guidance"),
     *("diffusemix_like", "gif_like", "dalda_like", "alia_like"),
 )
-OFFLINES = {"none": "NoGenerated", **dict.fromkeys(("sip", *ROOMS), "GeneratedMode")}
+OFFLINES = {"none": "NoGenerated", **dict.fromkeys(("sip", *CHOSEN), "GeneratedMode")}
 PRESETS = {
     **{name: ("none", name, "none") for name in SAMPLES},
     **{name: ("none", "none", name) for name in MIXES},
@@ -55,7 +55,7 @@ PRESETS = {
     "sip": ("sip", "none", "none"),
     **{f"sip_{name}": ("sip", name, "none") for name in ("randaugment", "trivialaugment")},
     **{f"sip_{name}": ("sip", "none", name) for name in ("mixup", "cutmix", "moex", "moex_cutmix")},
-    **{name: (name, "none", "none") for name in ROOMS},
+    **{name: (name, "none", "none") for name in CHOSEN},
 }
 
 
@@ -66,7 +66,7 @@ def composed_arm(primary: str, *overrides: str) -> Augmentation:
 @cache
 def arm(preset: str) -> Augmentation:
     """Return a preset; without the other stages, in half of the time, if it does not name any."""
-    if preset in ROOMS:
+    if preset in CHOSEN:
         return composed_arm("config", f"augmentation={preset}")
     return composed_arm(f"augmentation/{preset}")
 
@@ -74,7 +74,7 @@ def arm(preset: str) -> Augmentation:
 @cache
 def place(group: str, choice: str) -> Any:
     """Return what a choice fills its place with."""
-    if choice in ROOMS:
+    if choice in CHOSEN:
         return getattr(arm(choice), group)
     return getattr(composed_arm("augmentation/combo", f"augmentation/{group}={choice}"), group)
 
@@ -101,7 +101,7 @@ def test_preset_fills_the_places(preset: str) -> None:
 
 
 def test_all_arms_differ() -> None:
-    names = set(PRESETS) - {"combo", *ROOMS}
+    names = set(PRESETS) - {"combo", *CHOSEN}
     assert len({str(arm(name).recipe()) for name in names}) == len(names)
 
 

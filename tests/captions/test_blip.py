@@ -86,7 +86,7 @@ def test_seed_and_candidate_matter(model, samples):
 
 
 def test_candidates_are_without_repetitions(model, samples):
-    greedy = loaded(blip(model, top_p=1e-6))  # every draw is the likeliest token
+    greedy = loaded(blip(model, top_p=1e-6))  # every sample is the likeliest token
     assert [len(row) for row in captions_of(greedy, samples)] == [1] * len(samples)
 
 

@@ -139,7 +139,7 @@ def test_a_nucleus_of_one_token_equals_stock_greedy(model, samples):
     assert captions_of(captioner, samples) == expected
 
 
-def test_samples_equal_stock_generate_with_the_same_draws(model, samples):
+def test_samples_equal_stock_generate_with_the_same_samples(model, samples):
     captioner = loaded(blip2(model))
     expected = stock(model, samples)
     assert captions_of(captioner, samples) == expected

@@ -14,7 +14,7 @@ SCRIPTS = ["Blüte", "Ηλιος", "кот", "猫", "ねこ", "고양이"]
 SIZE = 16
 
 
-def drawn(text: str) -> np.ndarray:
+def rendered(text: str) -> np.ndarray:
     image = Image.new("L", (120, 28), 255)
     fonts.draw_text(ImageDraw.Draw(image), (2, 2), text, SIZE, 0)
     return np.asarray(image)
@@ -22,20 +22,20 @@ def drawn(text: str) -> np.ndarray:
 
 @pytest.mark.parametrize("text", SCRIPTS)
 def test_no_letter_is_a_box(text: str) -> None:
-    boxes = {drawn(letter).tobytes() for letter in "\U0010fffd\ue000"}
-    letters = [drawn(letter).tobytes() for letter in dict.fromkeys(text)]
+    boxes = {rendered(letter).tobytes() for letter in "\U0010fffd\ue000"}
+    letters = [rendered(letter).tobytes() for letter in dict.fromkeys(text)]
     assert len(set(letters)) == len(letters) and not boxes & set(letters)
 
 
 def test_letters_of_two_fonts_stand_on_one_line_side_by_side() -> None:
     widths = [fonts.text_width(text, SIZE) for text in ("cat ", "猫", "cat 猫")]
     assert widths[2] == pytest.approx(widths[0] + widths[1])
-    ink = drawn("cat 猫") < 128
+    ink = rendered("cat 猫") < 128
     assert 0.8 * widths[2] < np.flatnonzero(ink.any(0)).max() < widths[2] + 2
     expected = Image.new("L", (120, 28), 255)
     plain = ImageFont.truetype(fonts.font_files()[0], SIZE)
     ImageDraw.Draw(expected).text((2, 2), "cat", fill=0, font=plain)
-    assert np.array_equal(drawn("cat"), np.asarray(expected))
+    assert np.array_equal(rendered("cat"), np.asarray(expected))
 
 
 def test_lines_break_between_words_and_in_words_that_are_too_long() -> None:

@@ -255,5 +255,5 @@ def test_an_image_is_the_same_bytes_each_time(file_format):
 
 def test_other_formats_are_refused():
     assert set(ENCODERS) == set(SUFFIXES)
-    with pytest.raises(UserError, match="format: expected one of png, jpeg, webp, came 'gif'"):
+    with pytest.raises(UserError, match="format: must be one of png, jpeg, webp, got 'gif'"):
         encode(torch.zeros(3, 1, 1), "gif")

@@ -127,7 +127,7 @@ def test_an_error_behind_is_raised_in_front_and_what_waits_is_dropped() -> None:
         for item in range(100):
             behind.put(item)
             time.sleep(0.01)
-        pytest.fail("the error came too late")
+        pytest.fail("the error was too late")
     with pytest.raises(ValueError, match="disk full"), Behind(work, capacity=5) as behind:
         behind.put(1)  # the last one: raised when the block ends
 

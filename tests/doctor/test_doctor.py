@@ -178,7 +178,7 @@ def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages.metadata, "requires", lambda _: needs)
     found = {finding.name: finding for finding in packages.findings()}
     assert found["packages"].state == MISSING
-    assert found["packages"].text == "torch: expected <3,>=2.9, came 2.0.1"
+    assert found["packages"].text == "torch: must be <3,>=2.9, got 2.0.1"
     assert found["packages"].command == "pip install 'torch<3,>=2.9'"
     assert found["extras"].state == NOTE and "lora (peft is not there)" in found["extras"].text
     assert found["extras"].command == "pip install 'sip-augmentation[lora]'"
@@ -197,13 +197,13 @@ def test_code_that_is_not_installed_is_no_gap(monkeypatch: pytest.MonkeyPatch) -
 
 def test_speed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(speed, "SECONDS", 0.0)
-    monkeypatch.setattr(speed, "NUM_DRAWN", 2)
+    monkeypatch.setattr(speed, "NUM_IMAGES", 2)
     monkeypatch.chdir(tmp_path)
     plain = config("runtime.device=cpu")
     quick = config("images.num_steps=4", "prompts.noise_rate=0.5")
-    drawing, training = speed.speed(plain, quick)
-    assert "images/s on cpu with the miniature model: 32 px, 4 U-Net evaluations" in drawing.text
-    assert float(drawing.text.split()[0]) > 0
+    generation, training = speed.speed(plain, quick)
+    assert "images/s on cpu with the miniature model: 32 px, 4 U-Net evaluations" in generation.text
+    assert float(generation.text.split()[0]) > 0
     assert training.text.endswith("ms a step on cpu: resnet50, 32 images of 32 px")
     assert list(tmp_path.iterdir()) == []
 

@@ -35,8 +35,8 @@ def encoded(number: int) -> bytes:
     return stream.getvalue()
 
 
-def drawn_rows(store: Path, storage: str, numbers: range) -> list[dict[str, Any]]:
-    """Draw images into a shard of their own; return the rows of `images.parquet`."""
+def generated_rows(store: Path, storage: str, numbers: range) -> list[dict[str, Any]]:
+    """Generate images into a shard of their own; return the rows of `images.parquet`."""
     shards = store / "images" / "img2img-0123456789" / "shards"
     shards.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(store / "tmp", shards, "owner", storage)
@@ -75,7 +75,9 @@ def drawn_rows(store: Path, storage: str, numbers: range) -> list[dict[str, Any]
 def make_run(tmp_path: Path) -> Path:
     """Return the folder of a run: 4 images in files, 3 in a tar shard, 2 that failed."""
     store, folder = tmp_path / "store", tmp_path / "runs" / "resnet50-sip-seed3-abc"
-    rows = drawn_rows(store, "files", range(4)) + drawn_rows(store, "webdataset", range(4, 7))
+    rows = generated_rows(store, "files", range(4)) + generated_rows(
+        store, "webdataset", range(4, 7)
+    )
     failed = {**rows[0], "sha256": None, "file": None, "status": "failed"}
     rows += [{**failed, "id": f"failed{n}", "reason": "black", "error": "/x"} for n in range(2)]
     dataset = source("digits", tmp_path / "data", image_size=8, shots=1)

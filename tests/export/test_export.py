@@ -75,7 +75,7 @@ def test_the_card_says_what_how_and_how_many(options: Make) -> None:
     assert "## Licence" in text and "| `spans` | string |" in text
 
 
-def test_what_never_came_onto_the_list_counts_as_failed_too(options: Make, run: Path) -> None:
+def test_what_never_got_onto_the_list_counts_as_failed_too(options: Make, run: Path) -> None:
     write_run(run, generation_summary(failures={"unreadable": 3}))
     assert export(options()).failed == {"unreadable": 3}
     text = (options().output / "README.md").read_text()

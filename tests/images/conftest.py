@@ -1,4 +1,4 @@
-"""A tiny Stable Diffusion with random weights, and drawing lists for it."""
+"""A tiny Stable Diffusion with random weights, and lists of prompts for it."""
 
 from pathlib import Path
 

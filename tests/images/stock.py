@@ -42,7 +42,7 @@ def conjunction(prompt):
 
 
 def call(pipeline, prompt, num_steps=10, size=32, **kwargs):
-    """Draw one image; without a text in `kwargs`, that of the prompt, unweighted."""
+    """Generate one image; without a text in `kwargs`, that of the prompt, unweighted."""
     if "prompt_embeds" not in kwargs:
         kwargs = {"prompt": prompt.text, "negative_prompt": prompt.negative_prompt} | kwargs
     if "image" in inspect.signature(pipeline.__call__).parameters:
@@ -61,12 +61,12 @@ def call(pipeline, prompt, num_steps=10, size=32, **kwargs):
         ).images[0]
 
 
-def assert_equal(drawn, prompts, expected):
-    """Compare each row with what `expected` draws for its prompt."""
+def assert_equal(generated, prompts, expected):
+    """Compare each row with what `expected` generates for its prompt."""
     images = [expected(row) for row in prompts]
     for row, image in zip(prompts, images, strict=True):
-        assert drawn[row.image_id].status == "ok"
-        torch.testing.assert_close(drawn[row.image_id].pixels, image, atol=TOLERANCE, rtol=0)
+        assert generated[row.image_id].status == "ok"
+        torch.testing.assert_close(generated[row.image_id].pixels, image, atol=TOLERANCE, rtol=0)
     spread = torch.stack(images)
     # The comparison is not of greys, nor of one image with itself.
     assert spread.std() > 0.05 and spread.std(0).mean() > 0.02

@@ -58,7 +58,7 @@ def rate_of(prompt: Prompt) -> float:
     return prompt.noise_rate
 
 
-def drawn_by(generator: Passing, prompts: list[Prompt], size: int) -> list[GeneratedImage]:
+def generated_by(generator: Passing, prompts: list[Prompt], size: int) -> list[GeneratedImage]:
     rows: list[GeneratedImage] = []
     last_use = LastUse(prompts)
     batches = ((batch, last_use.sources(batch)) for batch in group_rows(prompts, size, rate_of))
@@ -71,12 +71,12 @@ def test_all_batches_are_full_but_the_last_of_each_group(prompts) -> None:
     batches = group_rows(prompts, 3, rate_of)
     assert sorted(map(len, batches)) == [1, 1, 3, 3, 3, 3, 3, 3]
     assert all(len({rate_of(row) for row in batch}) == 1 for batch in batches)
-    # The variants of an original are drawn soon after each other, not rate by rate.
+    # The variants of an original are generated soon after each other, not rate by rate.
     assert [rate_of(batch[0]) for batch in batches[:4]] == [0.3, 0.7, 0.3, 0.7]
 
 
 def test_every_row_comes_once_with_its_own_source(prompts) -> None:
-    rows = drawn_by(Passing(), prompts, 4)
+    rows = generated_by(Passing(), prompts, 4)
     assert sorted(row.image_id for row in rows) == sorted(p.image_id for p in prompts)
     by_id = {row.image_id: row for row in rows}
     for prompt in prompts[:16]:
@@ -88,7 +88,7 @@ def test_every_row_comes_once_with_its_own_source(prompts) -> None:
 @pytest.mark.parametrize("fits", [1, 2, 3])
 def test_a_batch_that_does_not_fit_is_halved(prompts, fits, capsys) -> None:
     generator = Passing(fits)
-    rows = drawn_by(generator, prompts, 8)
+    rows = generated_by(generator, prompts, 8)
     assert sorted(row.image_id for row in rows) == sorted(p.image_id for p in prompts)
     assert max(len(batch.prompts) for batch in generator.batches) <= fits
     assert "8 rows at once do not fit into memory, going on with 4" in capsys.readouterr().err
@@ -96,20 +96,20 @@ def test_a_batch_that_does_not_fit_is_halved(prompts, fits, capsys) -> None:
 
 def test_an_image_that_does_not_fit_alone_is_one_line(prompts) -> None:
     with pytest.raises(UserError, match="a single image does not fit .*use a smaller images"):
-        drawn_by(Passing(fits=0), prompts, 4)
+        generated_by(Passing(fits=0), prompts, 4)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(prompts) -> None:
     generator = Passing()
     generator.rows = lambda batch: (_ for _ in ()).throw(RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes differ"):
-        drawn_by(generator, prompts, 4)
+        generated_by(generator, prompts, 4)
 
 
 @pytest.mark.parametrize("fits", [2, 1000])
 def test_an_original_is_dropped_with_its_last_row_and_not_before(prompts, fits) -> None:
     generator = Passing(fits)
-    drawn_by(generator, prompts, 3)
+    generated_by(generator, prompts, 3)
     needed = [row.source_sha256 for batch in generator.batches for row in batch.prompts]
     dropped: list[str] = []
     for batch in generator.batches:

@@ -30,7 +30,7 @@ def rows(make_prompt):
 def test_it_equals_the_formula(make_mixing, make_img2img, rows, generate):
     mixed, plain = generate(make_mixing(), rows, 4), generate(make_img2img(num_steps=4), rows, 4)
     for row in rows:
-        drawn = plain[row.image_id].pixels.numpy()
+        generated = plain[row.image_id].pixels.numpy()
         original = np.asarray(read_rgb(row.source, SIZE)).transpose(2, 0, 1) / 255
         name = half_of(row.seed)
         seam = 20 * SIZE / 512
@@ -38,7 +38,7 @@ def test_it_equals_the_formula(make_mixing, make_img2img, rows, generate):
         line = line if name in ("right", "lower") else 1 - line
         mask = line[None, None, :] if name in ("left", "right") else line[None, :, None]
         fractals = fractal(seed_of(row.seed, "fractal") % 5, SIZE) / 255
-        expected = 0.8 * (mask * drawn + (1 - mask) * original) + 0.2 * fractals
+        expected = 0.8 * (mask * generated + (1 - mask) * original) + 0.2 * fractals
         got = mixed[row.image_id].pixels.numpy()
         np.testing.assert_allclose(got, expected, atol=1e-5)
         assert mixed[row.image_id].unet_evaluations == plain[row.image_id].unet_evaluations
@@ -60,7 +60,7 @@ def test_half_of_the_original_stays(make_mixing, rows, generate):
         assert (got - original).abs().max() > 0.05
 
 
-def test_each_half_is_drawn_as_often():
+def test_each_half_is_generated_as_often():
     counts = {name: 0 for name in HALVES}
     for seed in range(4000):
         counts[half_of(seed)] += 1
@@ -89,9 +89,9 @@ def test_a_failed_image_is_not_mixed_into_a_good_one(make_mixing, rows, generate
     engine = make_mixing().load(Runtime.cpu())
     decode = engine.models.decode
     engine.models.decode = lambda latents: decode(latents) * 0
-    drawn = generate(engine, rows[:2])
-    assert {row.reason for row in drawn.values()} == {"black"}
-    assert all(row.pixels is None for row in drawn.values())
+    generated = generate(engine, rows[:2])
+    assert {row.reason for row in generated.values()} == {"black"}
+    assert all(row.pixels is None for row in generated.values())
 
 
 def test_the_recipe_holds_what_changes_files(make_mixing, make_img2img):

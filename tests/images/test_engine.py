@@ -59,8 +59,8 @@ def test_noise_is_that_of_the_rows_own_seed(make_img2img):
     generators = [torch.Generator().manual_seed(seed) for seed in (7, 8)]
     first, second = engine.noise(generators, 2)
     own = torch.Generator().manual_seed(8)
-    for drawn in (first, second):
-        assert torch.equal(drawn[1], torch.randn(4, 8, 8, generator=own))
+    for generated in (first, second):
+        assert torch.equal(generated[1], torch.randn(4, 8, 8, generator=own))
 
 
 @pytest.mark.parametrize("interval", [[0, 1], [0.1, 0.25], [0.95, 1]])
@@ -74,8 +74,8 @@ def test_evaluations_are_those_that_the_unet_made(
         planned = [generator.num_evaluations(row) for row in unlike]  # nothing is loaded yet
         engine = generator.load(Runtime.cpu())
         rows = count_rows(engine.models.denoiser)
-        drawn = generate(engine, unlike)
-        assert [drawn[row.image_id].unet_evaluations for row in unlike] == planned
+        generated = generate(engine, unlike)
+        assert [generated[row.image_id].unet_evaluations for row in unlike] == planned
         assert sum(rows) == sum(planned)
 
 
@@ -130,20 +130,20 @@ def test_rows_come_back_in_their_order(make_img2img, make_prompt):
     rows = [make_prompt(index) for index in (2, 0, 1)]
     batch = read_batch(rows, engine.settings.size)
     batch.unreadable["sha-0"] = "broken"
-    drawn = engine.predict_step(batch)
-    assert [one.image_id for one in drawn] == [row.image_id for row in rows]
-    assert [one.status for one in drawn] == ["ok", "failed", "ok"]
+    generated = engine.predict_step(batch)
+    assert [one.image_id for one in generated] == [row.image_id for row in rows]
+    assert [one.status for one in generated] == ["ok", "failed", "ok"]
 
 
-def test_no_text_at_all_can_be_drawn(make_img2img, make_prompt, generate):
+def test_no_text_at_all_can_be_generated(make_img2img, make_prompt, generate):
     row = make_prompt(0, spans=(), guidance_scale=1.0)
     same = make_prompt(0, spans=(), guidance_scale=5.0)
-    drawn = generate(make_img2img(), [row, same])
-    distance = drawn[row.image_id].pixels - drawn[same.image_id].pixels
+    generated = generate(make_img2img(), [row, same])
+    distance = generated[row.image_id].pixels - generated[same.image_id].pixels
     assert distance.abs().max() < 1e-4  # guidance between two empty prompts changes nothing
 
 
-def test_bfloat16_draws_nearly_the_same(make_img2img, make_prompt, generate):
+def test_bfloat16_generates_nearly_the_same(make_img2img, make_prompt, generate):
     row = make_prompt(0, guidance_scale=1.5)
     half = generate(make_img2img(dtype="bfloat16"), [row])[row.image_id].pixels
     full = generate(make_img2img(), [row])[row.image_id].pixels
@@ -166,7 +166,7 @@ def test_a_noise_rate_without_steps_stops_before_any_work(make_img2img, make_pro
 
 
 @pytest.mark.gpu
-def test_the_gpu_draws_as_the_cpu_does(make_img2img, unlike, generate):
+def test_the_gpu_generates_as_the_cpu_does(make_img2img, unlike, generate):
     on_gpu = make_img2img().load(Runtime.cpu(device="cuda"))
     first = generate(on_gpu, unlike)
     again = generate(on_gpu, unlike)
@@ -194,10 +194,10 @@ def test_no_step_waits_for_the_gpu(make_img2img, make_prompt, scheduler):
         engine.predict_step(batch)  # what is done at the first call only
         engine.models.predict, engine.models.decode = strict, free
         try:
-            drawn = engine.predict_step(batch)
+            generated = engine.predict_step(batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    assert all(one.status == "ok" for one in drawn)
+    assert all(one.status == "ok" for one in generated)
 
 
 def test_short_batches_are_filled_up_where_calls_are_compiled(
@@ -217,13 +217,13 @@ def test_short_batches_are_filled_up_where_calls_are_compiled(
     ]
     rows = count_rows(family.denoiser)
     loaded_images, originals = count_rows(family.vae.decoder), count_rows(family.vae.encoder)
-    drawn = generate(engine, prompts, 4)
+    generated = generate(engine, prompts, 4)
     assert len(group_rows(prompts, 4, generator.group)) == 4
     assert set(rows) == {4, 8} and set(loaded_images) == {4} and set(originals) == {3}
     for row in prompts:  # the rows that fill up count for nothing
-        assert drawn[row.image_id].unet_evaluations == generator.num_evaluations(row)
+        assert generated[row.image_id].unet_evaluations == generator.num_evaluations(row)
     for image_id, row in generate(generator, prompts, 4).items():
-        assert (drawn[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL
+        assert (generated[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL
 
 
 def test_what_did_not_fit_into_memory_is_not_filled_up_to(make_img2img, make_prompt, monkeypatch):
@@ -247,7 +247,7 @@ def test_what_did_not_fit_into_memory_is_not_filled_up_to(make_img2img, make_pro
 
 
 @pytest.mark.slow
-def test_a_compiled_engine_draws_the_same(make_img2img, make_prompt, generate):
+def test_a_compiled_engine_generates_the_same(make_img2img, make_prompt, generate):
     rows = [make_prompt(index) for index in range(4)]
     compiled = generate(make_img2img(), rows, 3, Runtime.cpu(compile=True, channels_last=True))
     for image_id, row in generate(make_img2img(), rows).items():

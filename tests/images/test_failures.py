@@ -34,11 +34,11 @@ def test_an_unreadable_source_fails_alone(make_img2img, make_prompt, generate, t
         make_prompt(0, source=str(tmp_path / "gone.png"), source_sha256="gone", seed=2),
     ]
     good = [make_prompt(1), make_prompt(2)]
-    drawn = generate(make_img2img(), [bad[0], *good, bad[1]])
+    generated = generate(make_img2img(), [bad[0], *good, bad[1]])
     for row in good:
-        assert drawn[row.image_id].status == "ok" and drawn[row.image_id].reason is None
+        assert generated[row.image_id].status == "ok" and generated[row.image_id].reason is None
     for row, name in zip(bad, ("broken.png", "gone.png"), strict=True):
-        failed = drawn[row.image_id]
+        failed = generated[row.image_id]
         assert failed.status == "failed" and failed.reason == "unreadable"
         assert name in failed.error
         assert failed.pixels is None and failed.unet_evaluations == 0
@@ -60,9 +60,9 @@ def test_pixels_that_are_not_finite_fail_alone(make_img2img, make_prompt, genera
     tokenizer = engine.models.text.tokenizer
     weighting.token = tokenizer("nine", add_special_tokens=False)["input_ids"][0]
     rows = [make_prompt(index) for index in range(3)]
-    drawn = generate(engine, rows)
-    assert [drawn[row.image_id].status for row in rows] == ["ok", "ok", "failed"]
-    failed = drawn[rows[2].image_id]
+    generated = generate(engine, rows)
+    assert [generated[row.image_id].status for row in rows] == ["ok", "ok", "failed"]
+    failed = generated[rows[2].image_id]
     assert failed.pixels is None and failed.reason == "not finite"
     assert "not finite" in failed.error
     assert failed.unet_evaluations == 10  # they were made, though in vain
@@ -96,13 +96,13 @@ def test_the_safety_checker_fails_what_it_flags(
     checker = models.safety_checker(threshold)
     folder = models.save_sd(tmp_path / "model", checker=checker)
     rows = [make_prompt(0), make_prompt(1)]
-    drawn = generate(make_img2img(model=str(folder), safety_checker=True), rows)
-    assert {drawn[row.image_id].reason for row in rows} == {reason}
+    generated = generate(make_img2img(model=str(folder), safety_checker=True), rows)
+    assert {generated[row.image_id].reason for row in rows} == {reason}
     said = capsys.readouterr().err
     assert "safety" not in said and "NSFW" not in said  # it is on, and says nothing of its own
     if reason:
-        assert drawn[rows[0].image_id].pixels is None
-        assert drawn[rows[0].image_id].unet_evaluations == 10
+        assert generated[rows[0].image_id].pixels is None
+        assert generated[rows[0].image_id].unet_evaluations == 10
 
 
 def test_the_safety_checker_sees_what_the_stock_pipeline_shows_it(make_img2img, tmp_path):

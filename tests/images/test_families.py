@@ -71,24 +71,24 @@ def test_sdxl_equals_the_stock_pipeline(
         "txt2img": (make_txt2img, StableDiffusionXLPipeline),
     }[paradigm]
     generator = make(model=str(sdxl_folder), scheduler="euler", num_steps=4)
-    drawn = generate(generator, plain, batch_size=6)
+    generated = generate(generator, plain, batch_size=6)
     pipeline = stock(pipeline_class, sdxl_folder, EulerDiscreteScheduler)
-    assert_equal(drawn, plain, lambda row: call(pipeline, row, 4, **sdxl_negative(row)))
+    assert_equal(generated, plain, lambda row: call(pipeline, row, 4, **sdxl_negative(row)))
 
 
 def test_sdxl_that_encodes_the_empty_prompt_equals_the_stock_pipeline(
     make_txt2img, plain, generate, tmp_path
 ):
     folder = models.save_sdxl(tmp_path / "model", zeros_for_empty=False)
-    drawn = generate(make_txt2img(model=str(folder), num_steps=4), plain)
+    generated = generate(make_txt2img(model=str(folder), num_steps=4), plain)
     pipeline = stock(StableDiffusionXLPipeline, folder)
-    assert_equal(drawn, plain, lambda row: call(pipeline, row, 4))
+    assert_equal(generated, plain, lambda row: call(pipeline, row, 4))
 
 
 def test_sdxl_weights_spans_in_both_encoders_as_compel_does(
     make_img2img, sdxl_folder, weighted, generate
 ):
-    drawn = generate(make_img2img(model=str(sdxl_folder), num_steps=4), weighted, batch_size=6)
+    generated = generate(make_img2img(model=str(sdxl_folder), num_steps=4), weighted, batch_size=6)
     pipeline = stock(StableDiffusionXLImg2ImgPipeline, sdxl_folder)
 
     def expected(row):
@@ -113,7 +113,7 @@ def test_sdxl_weights_spans_in_both_encoders_as_compel_does(
         assert (texts["prompt_embeds"] - unweighted).abs().max() > 0.1
         return call(pipeline, row, 4, **texts)
 
-    assert_equal(drawn, weighted, expected)
+    assert_equal(generated, weighted, expected)
 
 
 @pytest.mark.parametrize("paradigm", ["img2img", "txt2img"])
@@ -128,10 +128,10 @@ def test_sd3_equals_the_stock_pipeline(
     }[paradigm]
     # 7 steps at rate 0.5: this pipeline runs 4 of them, the others would run 3.
     generator = make(model=str(folder), scheduler="euler", num_steps=7)
-    drawn = generate(generator, plain, batch_size=6)
+    generated = generate(generator, plain, batch_size=6)
     absent = {} if with_t5 else {"text_encoder_3": None, "tokenizer_3": None}
     pipeline = stock(pipeline_class, folder, **absent)
-    assert_equal(drawn, plain, lambda row: call(pipeline, row, 7))
+    assert_equal(generated, plain, lambda row: call(pipeline, row, 7))
 
 
 def test_sd3_weights_spans_in_its_clip_encoders_as_compel_does(make_txt2img, sd3_folder, weighted):

@@ -27,17 +27,17 @@ def test_full_size_equals_the_stock_pipeline(make_img2img, make_prompt, generate
     )
     begin = time.perf_counter()
     engine = make_img2img(model=str(folder), size=512).load(Runtime.cpu())
-    drawn = generate(engine, [row])[row.image_id]
+    generated = generate(engine, [row])[row.image_id]
     seconds = time.perf_counter() - begin
     weights = sum(weight.numel() for weight in engine.models.denoiser.parameters())
     assert weights == 859_520_964
-    assert drawn.unet_evaluations == 4  # 2 steps, each of two halves
+    assert generated.unet_evaluations == 4  # 2 steps, each of two halves
     del engine
     gc.collect()  # two models at once take 9 GB
 
     pipeline = stock(StableDiffusionImg2ImgPipeline, folder, DDIMScheduler)
     expected = call(pipeline, row, size=512, **compel_texts(pipeline, row))
-    difference = (drawn.pixels - expected).abs().max().item()
+    difference = (generated.pixels - expected).abs().max().item()
     print(f"full size: {seconds:.0f} s with loading, largest difference {difference:.1e}")
     assert difference <= TOLERANCE
     assert expected.std() > 0.05 and torch.isfinite(expected).all()

@@ -53,25 +53,25 @@ def v_folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_img2img_equals_the_stock_pipeline(make_img2img, model_folder, prompts, generate, name):
-    drawn = generate(make_img2img(scheduler=name), prompts, batch_size=8)
+    generated = generate(make_img2img(scheduler=name), prompts, batch_size=8)
     pipeline = stock(StableDiffusionImg2ImgPipeline, model_folder, CLASSES[name])
-    assert_equal(drawn, prompts, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
+    assert_equal(generated, prompts, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_txt2img_equals_the_stock_pipeline(make_txt2img, model_folder, prompts, generate, name):
     prompts = prompts[:2]
-    drawn = generate(make_txt2img(scheduler=name), prompts)
+    generated = generate(make_txt2img(scheduler=name), prompts)
     pipeline = stock(StableDiffusionPipeline, model_folder, CLASSES[name])
-    assert_equal(drawn, prompts, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
+    assert_equal(generated, prompts, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_v_prediction_equals_the_stock_pipeline(make_img2img, v_folder, prompts, generate, name):
     prompts = prompts[:2]
-    drawn = generate(make_img2img(model=str(v_folder), scheduler=name), prompts)
+    generated = generate(make_img2img(model=str(v_folder), scheduler=name), prompts)
     pipeline = stock(StableDiffusionImg2ImgPipeline, v_folder, CLASSES[name])
-    assert_equal(drawn, prompts, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
+    assert_equal(generated, prompts, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
 
 
 @pytest.mark.parametrize("spacing", ["trailing", "linspace"])
@@ -81,10 +81,10 @@ def test_other_spacings_equal_the_stock_pipeline(
 ):
     noise = CLASSES[name].from_config(models.scheduler().config, timestep_spacing=spacing)
     folder = models.save_sd(tmp_path / "model", noise=noise)
-    drawn = generate(make_txt2img(model=str(folder), scheduler=name, num_steps=4), prompts[:2])
+    generated = generate(make_txt2img(model=str(folder), scheduler=name, num_steps=4), prompts[:2])
     pipeline = stock(StableDiffusionPipeline, folder)
     assert_equal(
-        drawn,
+        generated,
         prompts[:2],
         lambda row: call(pipeline, row, num_steps=4, **compel_texts(pipeline, row)),
     )
@@ -95,7 +95,7 @@ def test_50_steps_and_a_image_of_any_shape_equal_the_stock_pipeline(
     make_img2img, model_folder, make_prompt, generate, name
 ):
     row = make_prompt(0, noise_rate=0.3, guidance_scale=6.9)
-    drawn = generate(make_img2img(num_steps=50, scheduler=name), [row])
+    generated = generate(make_img2img(num_steps=50, scheduler=name), [row])
     pipeline = stock(StableDiffusionImg2ImgPipeline, model_folder, CLASSES[name])
     expected = pipeline(
         **compel_texts(pipeline, row),
@@ -106,14 +106,14 @@ def test_50_steps_and_a_image_of_any_shape_equal_the_stock_pipeline(
         generator=torch.Generator("cpu").manual_seed(row.seed),
         output_type="pt",
     ).images[0]
-    torch.testing.assert_close(drawn[row.image_id].pixels, expected, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(generated[row.image_id].pixels, expected, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("low_high", [(0.2, 0.5), (0.0, 0.31), (0.6, 0.9)])
 def test_a_guidance_interval_equals_the_stock_pipeline_that_switches(
     make_img2img, model_folder, prompts, generate, low_high
 ):
-    drawn = generate(make_img2img(guidance_interval=low_high), prompts, batch_size=8)
+    generated = generate(make_img2img(guidance_interval=low_high), prompts, batch_size=8)
 
     class Switching(StableDiffusionImg2ImgPipeline):
         """Guides only inside the interval: `scale_model_input` is the first to see a timestep."""
@@ -134,27 +134,29 @@ def test_a_guidance_interval_equals_the_stock_pipeline_that_switches(
         texts = compel_texts(pipeline, row)
         return call(pipeline, row, callback_on_step_end=count, **texts)
 
-    assert_equal(drawn, prompts, expected)
+    assert_equal(generated, prompts, expected)
 
 
 def test_a_distilled_unet_reads_each_rows_guidance(make_img2img, prompts, generate, tmp_path):
     torch.manual_seed(3)
     folder = models.save_sd(tmp_path / "model", denoiser=models.distilled_unet())
     generator = make_img2img(model=str(folder), scheduler="lcm", num_steps=4)
-    drawn = generate(generator, prompts, batch_size=8)
+    generated = generate(generator, prompts, batch_size=8)
     pipeline = stock(StableDiffusionImg2ImgPipeline, folder, LCMScheduler)
-    assert_equal(drawn, prompts, lambda row: call(pipeline, row, 4, **compel_texts(pipeline, row)))
+    assert_equal(
+        generated, prompts, lambda row: call(pipeline, row, 4, **compel_texts(pipeline, row))
+    )
     for row in prompts:  # one evaluation a step, whatever the scale
-        assert drawn[row.image_id].unet_evaluations == int(4 * row.noise_rate)
+        assert generated[row.image_id].unet_evaluations == int(4 * row.noise_rate)
     changed = generate(generator, [replace(prompts[1], guidance_scale=6.0)])
-    assert (changed.popitem()[1].pixels - drawn[prompts[1].image_id].pixels).abs().max() > 1e-3
+    assert (changed.popitem()[1].pixels - generated[prompts[1].image_id].pixels).abs().max() > 1e-3
 
 
 def test_text_and_guidance_reach_the_image(make_img2img, make_prompt, generate):
     base = make_prompt(0, guidance_scale=1.0)
     other_text = make_prompt(0, guidance_scale=1.0, spans=make_prompt(1).spans)
     guided = make_prompt(0, guidance_scale=7.0)
-    drawn = generate(make_img2img(), [base, other_text, guided])
+    generated = generate(make_img2img(), [base, other_text, guided])
     for changed in (other_text, guided):
-        distance = drawn[base.image_id].pixels - drawn[changed.image_id].pixels
+        distance = generated[base.image_id].pixels - generated[changed.image_id].pixels
         assert distance.abs().max() > 0.01

@@ -113,9 +113,9 @@ def test_a_variant_is_loaded_by_its_name(
     pipeline = stock(StableDiffusionPipeline, model_folder)
     pipeline.save_pretrained(tmp_path / "fp16", variant="fp16")
     row = make_prompt(0)
-    drawn = generate(make_img2img(model=str(tmp_path / "fp16"), variant="fp16"), [row])
+    generated = generate(make_img2img(model=str(tmp_path / "fp16"), variant="fp16"), [row])
     plain = generate(make_img2img(), [row])
-    assert torch.equal(drawn[row.image_id].pixels, plain[row.image_id].pixels)
+    assert torch.equal(generated[row.image_id].pixels, plain[row.image_id].pixels)
     with pytest.raises(UserError, match="safetensors"):
         make_img2img(model=str(tmp_path / "fp16")).load(Runtime.cpu())
     with pytest.raises(UserError, match="fp16"):
@@ -127,7 +127,7 @@ def test_a_variant_is_loaded_by_its_name(
 def test_weights_that_do_not_fill_a_model_are_refused(
     make_img2img, model_folder, tmp_path, part, is_renamed
 ):
-    """The libraries go on with random numbers: another drawing in every process."""
+    """The libraries go on with random numbers: other random numbers in every process."""
     folder = tmp_path / "lacking"
     shutil.copytree(model_folder, folder)
     (file,) = (folder / part).glob("*.safetensors")
@@ -170,14 +170,14 @@ def lora(model_folder, tmp_path):
 def test_a_lora_equals_the_stock_pipeline(make_img2img, model_folder, make_prompt, generate, lora):
     rows = [make_prompt(index) for index in range(3)]
     engine = make_img2img(lora=lora).load(Runtime.cpu())
-    drawn = generate(engine, rows)
+    generated = generate(engine, rows)
     assert not any("lora" in name for name, _ in engine.named_parameters())  # fused
     pipeline = stock(StableDiffusionImg2ImgPipeline, model_folder)
     pipeline.load_lora_weights(lora["model"], weight_name=lora["weight_name"])
     pipeline.fuse_lora(lora_scale=lora["scale"])
-    assert_equal(drawn, rows, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
+    assert_equal(generated, rows, lambda row: call(pipeline, row, **compel_texts(pipeline, row)))
     plain = generate(make_img2img(), rows)
-    assert (plain[rows[0].image_id].pixels - drawn[rows[0].image_id].pixels).abs().max() > 0.01
+    assert (plain[rows[0].image_id].pixels - generated[rows[0].image_id].pixels).abs().max() > 0.01
 
 
 def test_a_lora_is_known_by_its_content_and_scale(make_img2img, lora, tmp_path):
@@ -213,9 +213,9 @@ def test_device_settings_change_nothing_beyond_rounding(
     make_img2img, make_prompt, generate, changes
 ):
     rows = [make_prompt(index) for index in range(3)]
-    drawn = generate(make_img2img(), rows, runtime=Runtime.cpu(**changes))
+    generated = generate(make_img2img(), rows, runtime=Runtime.cpu(**changes))
     for image_id, row in generate(make_img2img(), rows).items():
-        assert (drawn[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL
+        assert (generated[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL
 
 
 def test_device_settings_are_applied(make_img2img):

@@ -1,4 +1,4 @@
-"""Filters in the main job and in the drawing job, on the miniature models, end to end."""
+"""Filters in the main job and in the generation job, on the miniature models, end to end."""
 
 import json
 import re
@@ -125,7 +125,7 @@ def test_no_filter_changes_no_fingerprint_and_a_filter_does(folder: Path) -> Non
     arms = [config(folder, "augmentation=none", f"filter={name}") for name in ("none", "guided")]
     assert (
         len({TrainJob(arm).fingerprint for arm in arms}) == 1
-    )  # nothing is drawn, nothing filtered
+    )  # nothing is generated, nothing filtered
 
 
 def test_the_control_is_trained_once_and_equals_the_plain_run(
@@ -163,10 +163,10 @@ def test_the_control_is_trained_once_and_equals_the_plain_run(
     logits = torch.tensor(np.stack(stored.logits.tolist()))
     assert seen == pytest.approx(logits.softmax(1).numpy(), abs=1e-5)
 
-    drawn = pd.read_parquet(run_folder / "images.parquet").query("kind == 'generated'")
-    seen = judge([str(folder / "store" / file) for file in drawn.file])
-    wrong = (seen.argmax(1) != drawn.label) & (seen.max(1) > 0.05)
-    assert (drawn.status == "rejected").tolist() == wrong.tolist()
+    generated = pd.read_parquet(run_folder / "images.parquet").query("kind == 'generated'")
+    seen = judge([str(folder / "store" / file) for file in generated.file])
+    wrong = (seen.argmax(1) != generated.label) & (seen.max(1) > 0.05)
+    assert (generated.status == "rejected").tolist() == wrong.tolist()
 
 
 def test_a_filter_that_leaves_nothing_says_why(
@@ -212,7 +212,7 @@ def guided(folder: Path) -> tuple[dict, Path]:
     return json.loads((generation.folder / "summary.json").read_text()), generation.folder
 
 
-def test_the_drawing_job_filters_and_the_export_takes_what_is_kept(
+def test_the_generation_job_filters_and_the_export_takes_what_is_kept(
     folder: Path, guided: tuple[dict, Path], similar: tuple[dict, Path]
 ) -> None:
     summary, run = guided
@@ -226,7 +226,7 @@ def test_the_drawing_job_filters_and_the_export_takes_what_is_kept(
     assert source.rejected == Counter(summary["filter"]["reasons"]) and not source.failed
 
 
-def test_the_drawing_job_leaves_to_training_what_needs_a_classifier(
+def test_the_generation_job_leaves_to_training_what_needs_a_classifier(
     folder: Path, similar: tuple[dict, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     generation = Generation(config(folder, "filter=agreement"))

@@ -1,4 +1,4 @@
-"""A drawn set is embedded by the scorer that ranks captions, and measured image by image."""
+"""A generated set is embedded by the scorer that ranks captions, and measured image by image."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 def stored_images(
     samples: list[Sample], caption: str | None = "a digit, wide"
 ) -> list[StoredImage]:
-    """Take the other image of the same class for the drawn one."""
+    """Take the other image of the same class for the generated one."""
     made = []
     for number, sample in enumerate(samples):
         other = next(s for s in samples if s.label == sample.label and s is not sample)
@@ -74,7 +74,7 @@ def test_similarities_are_the_scorers_own(offline: Offline, samples: list[Sample
     assert columns["original_distance"][3] == pytest.approx(
         1 - float(found.vectors.generated[3] @ sources[3]), abs=1e-5
     )
-    # The reference holds the same images as the drawn set, in another order.
+    # The reference holds the same images as the generated set, in another order.
     assert sorted(found.vectors.reference[:, 0]) == pytest.approx(
         sorted(found.vectors.generated[:, 0])
     )

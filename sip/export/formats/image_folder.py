@@ -1,7 +1,7 @@
 """ImageFolder: `<part>/<class>/<name>.png`, and the provenance of each image in two tables.
 
 torchvision and timm read the folder of a part. The package `datasets` reads all of it, with classes
-and types from `<part>/metadata.parquet`: those of CSV files it would guess, from each part anew.
+and types from `<part>/metadata.parquet`: those of CSV files it would guess.
 `metadata.csv` says the same for people.
 """
 

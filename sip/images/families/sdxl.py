@@ -30,7 +30,7 @@ class StableDiffusionXL(StableDiffusion):
 
     def __init__(self, pipeline: Any, size: int) -> None:
         if pipeline.text_encoder is None or pipeline.config.get("requires_aesthetics_score"):
-            raise UserError("images.model: expected an SDXL base model, came a refiner")
+            raise UserError("images.model: expected an SDXL base model, got a refiner")
         super().__init__(pipeline, size)
         self.text = ClipText(pipeline.tokenizer, pipeline.text_encoder, layer=-2)
         self.text_2 = ClipText(pipeline.tokenizer_2, pipeline.text_encoder_2, layer=-2)
