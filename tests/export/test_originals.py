@@ -3,6 +3,7 @@
 import csv
 import gc
 import hashlib
+import io
 import struct
 import zlib
 from collections import Counter
@@ -16,7 +17,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from sip.core.errors import UserError
-from sip.core.image_io import is_plain, read_rgb
+from sip.core.image_io import decoded, is_plain, read_rgb
 from sip.dataset.base import Sample
 from sip.export.main import Options, export
 from sip.export.originals import as_used
@@ -272,3 +273,14 @@ def test_an_original_that_is_no_image_is_named(run: Path, dataset: Any) -> None:
                 ExportImage("a", ".png", listed, is_converted, {}).read()
     finally:
         Path(sample.path).write_bytes(content)
+
+
+def test_heic_becomes_png() -> None:
+    heif = pytest.importorskip("pillow_heif")
+    levels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
+    stream = io.BytesIO()
+    heif.from_pillow(Image.fromarray(levels)).save(stream, quality=90)
+    data, suffix, converted = as_used(stream.getvalue(), ".HEIC")
+    assert (suffix, converted, is_plain(data)) == (".png", True, True)
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(decoded(stream.getvalue())))
