@@ -42,6 +42,7 @@ def of(written: dict[str, Any], name: str) -> dict[str, Any]:
     return next(step for step in written["steps"] if step["name"] == name)["results"]
 
 
+@pytest.mark.slow  # before a day
 def test_every_step_runs_in_miniature(tiny) -> None:
     folder, written, output = tiny
     assert [step["name"] for step in written["steps"]] == [step.name for step in STEPS]
@@ -76,6 +77,7 @@ def test_every_step_runs_in_miniature(tiny) -> None:
     assert "| resnet18" not in output and (folder / "day.md").read_text().startswith("# GPU day")
 
 
+@pytest.mark.slow  # before a day
 def test_what_is_written_can_travel_back(tiny) -> None:
     folder, written, output = tiny
     line, holds = results.check_files(folder)
@@ -85,6 +87,7 @@ def test_what_is_written_can_travel_back(tiny) -> None:
         assert sheet.width > 500 and sheet.height > sheet.width
 
 
+@pytest.mark.slow  # before a day
 def test_a_second_run_continues_the_generator(tiny) -> None:
     folder, written, _ = tiny
     first = of(written, "natural")
