@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+VALIDATIONS = 10  # in a training whose `val_every` a message proposes
+
+
 @component
 class Recipe(Component):
     """Values of one training.
@@ -68,12 +71,18 @@ class Recipe(Component):
             rule = "a whole number >= 1 with classifier.budget=epochs, null with "
             rule += "classifier.budget=steps"
             raise refuse("epochs", rule, self.epochs, f"the budget is {self.budget}")
-        if self.steps % self.val_every:
-            rule = f"a multiple of classifier.val_every ({self.val_every})"
-            raise refuse("steps", rule, self.steps, "so that the last step is validated")
-        if self.warmup_steps >= self.steps:
-            rule = f"less than classifier.steps ({self.steps})"
-            raise refuse("warmup_steps", rule, self.warmup_steps)
+        if self.steps % self.val_every or self.warmup_steps >= self.steps:
+            most = -(-self.steps // VALIDATIONS)
+            every = max(n for n in range(1, most + 1) if self.steps % n == 0)
+            rule = (
+                f"a multiple of classifier.val_every ({self.val_every}) and more than "
+                f"classifier.warmup_steps ({self.warmup_steps})"
+            )
+            fix = (
+                f"such as classifier.steps={self.steps} classifier.val_every={every} "
+                f"classifier.warmup_steps={self.steps // VALIDATIONS}"
+            )
+            raise refuse("steps", rule, self.steps, fix)
         if self.layer_decay != 1 and not self.tuning.trains_all:
             rule = "1 if not all layers are trained"
             fix = "set it to 1, or classifier/tuning=full"
@@ -120,7 +129,40 @@ class Recipe(Component):
         self.check(backbone)
         if self.layer_decay != 1:
             require_layers(network)
-        self.tuning.apply(network)
+        require_batch(self.tuning.apply(network), backbone.input_size, self.batch_size)
+
+
+def require_batch(network: "nn.Module", input_size: int, batch_size: int) -> None:
+    """Check that a network can be trained on batches of one image, if they are of one.
+
+    Args:
+        network: That is trained; it is not changed.
+        input_size: Side of the images, px.
+        batch_size: Images a step on one device.
+
+    Raises:
+        UserError: It cannot: its BatchNorm would have one value a channel.
+    """
+    if batch_size > 1:
+        return
+    import copy
+
+    import torch
+
+    from sip.core.hashing import seeded
+
+    device = next(network.parameters()).device
+    with seeded(0, device), torch.no_grad():
+        try:
+            copy.deepcopy(network).train()(torch.zeros(1, 3, input_size, input_size, device=device))
+        except ValueError as error:  # "Expected more than 1 value per channel when training"
+            rule = "at least 2 images a device for a network with BatchNorm"
+            raise refuse(
+                "classifier.batch_size",
+                rule,
+                batch_size,
+                "its statistics need more than one value a channel",
+            ) from error
 
 
 def require_layers(network: "nn.Module") -> None:

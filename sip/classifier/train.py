@@ -25,7 +25,7 @@ from sip.classifier.features import FeatureData, can_be_kept, feature_data
 from sip.classifier.finite import Finite
 from sip.classifier.loading import Loading
 from sip.classifier.module import LOG_EVERY, Classifier
-from sip.classifier.recipe import Recipe
+from sip.classifier.recipe import Recipe, require_batch
 from sip.classifier.resume import AtomicCheckpointIO, Checkpoints, StopTrainingError
 from sip.core.errors import UserError
 from sip.core.files import atomic_file
@@ -115,6 +115,8 @@ def train(
     finite = Finite(Path(run_folder), _batches(data, train_rows), facts, LOG_EVERY)
     with quiet(), graceful(), plain_errors(recipe.batch_size):
         trainer = make_trainer(recipe, best, run_folder, trainer_kwargs, loggers, finite, kept)
+        share = recipe.batch_size // trainer.world_size
+        require_batch(module.network, backbone.input_size, share)
         with suppress(StopTrainingError):  # `graceful` turns it into Stopped
             trainer.fit(
                 module, datamodule=data, ckpt_path=kept.path if start else None, weights_only=True

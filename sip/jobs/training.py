@@ -16,6 +16,7 @@ from sip.dataset import leaks
 from sip.dataset.remarks import remarks
 from sip.device.launch import launched
 from sip.device.settings import Runtime, device, set_threads
+from sip.jobs.alone import alone
 from sip.jobs.evaluate import evaluate
 from sip.jobs.splits import Splits, load_splits
 from sip.jobs.train_job import TrainJob
@@ -90,7 +91,12 @@ def run(job: TrainJob) -> TrainingSummary:
     with launched(job.devices, device(job.config.runtime.device), watched=True) as own:
         if job.offline:
             job.offline.models.runtime = replace(job.offline.runtime, device=own)
-        return _run(job)
+        if not progress.is_first:
+            return _run(job)
+        # Several processes cannot wait: those of this job need each other.
+        with alone(Path(job.config.paths.runs), job.fingerprint, not job.devices.several) as waited:
+            summary = job.finished() if waited and job.config.train.reuse else None
+            return summary or _run(job)
 
 
 def _run(job: TrainJob) -> TrainingSummary:

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.utils import instantiate
 
+from sip.backbone.timm import Timm
 from sip.classifier.schedule import StepRate
 from sip.classifier.tuning.full import Full
 from sip.classifier.tuning.lora import LoRA
@@ -76,8 +78,14 @@ def test_the_command_line_is_stronger_than_the_backbone(override, tuning, steps)
         ({"ema_decay": 1.0}, r"ema_decay: must be in (0, 1) or null, got 1.0"),
         ({"gradient_clip": 0.0}, "gradient_clip: must be a number > 0 or null, got 0.0"),
         ({"precision": "32"}, "precision: must be one of 32-true, bf16-mixed, 16-mixed, got '32'"),
-        ({"val_every": 3}, "steps: must be a multiple of classifier.val_every (3), got 8; so"),
-        ({"warmup_steps": 8}, "warmup_steps: must be less than classifier.steps (8), got 8"),
+        (
+            {"val_every": 3},
+            "steps: must be a multiple of classifier.val_every (3) and more than classifier.warmup",
+        ),
+        (
+            {"warmup_steps": 8},
+            "val_every (4) and more than classifier.warmup_steps (8), got 8; such as",
+        ),
         ({"epochs": 2}, "epochs: must be a whole number >= 1 with classifier.budget=epochs, null"),
         ({"budget": "epochs"}, "with classifier.budget=steps, got null; the budget is epochs"),
         (
@@ -89,6 +97,29 @@ def test_the_command_line_is_stronger_than_the_backbone(override, tuning, steps)
 def test_wrong_values_are_refused(changed: dict, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         recipe(**{**SHORT, **changed})
+
+
+def test_the_proposed_steps_are_accepted() -> None:
+    for steps in (1, 7, 40, 250, 1001):
+        with pytest.raises(UserError) as error:
+            recipe(steps=steps, val_every=2000, warmup_steps=200)
+        given = re.findall(r"classifier\.(\w+)=(\d+)", str(error.value))
+        proposed = {key: int(value) for key, value in given}
+        assert proposed["steps"] == steps
+        recipe(**proposed)
+
+
+def test_batches_of_one_image_are_refused_with_batch_norm() -> None:
+    config = {"batch_size": 1, "steps": 12, "val_every": 3}
+    message = "classifier.batch_size: must be at least 2 images a device .*, got 1"
+    small = Timm("test_resnet", None, None, None, None, 0.0, 32, None, None)
+    with pytest.raises(UserError, match=message):
+        recipe(**config).require(small, small.create(2))
+    state = torch.random.get_rng_state()
+    network = Timm("test_vit", None, None, None, 8, 0.5, 32, None, None).create(2)
+    after = torch.random.get_rng_state()
+    recipe(**config).require(small, network)  # LayerNorm takes any
+    assert torch.equal(torch.random.get_rng_state(), after) and not torch.equal(state, after)
 
 
 def test_an_unknown_optimizer_is_refused_with_near_names() -> None:
