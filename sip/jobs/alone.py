@@ -29,7 +29,7 @@ def alone(runs: Path, fingerprint: str, wait: bool = True) -> Iterator[bool]:
     claims, waited = Claims(runs / FOLDER), False
     try:
         owner = _take(claims, fingerprint)
-    except UserError as error:  # a file system without locks, which training alone does not need
+    except UserError as error:  # a file system without locks, which training itself does not need
         say("run", f"an equal run that is started meanwhile would not be noticed: {error}")
         owner = None
     while owner:
