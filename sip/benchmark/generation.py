@@ -191,7 +191,7 @@ class Bench:
         filled = fill(
             stage,
             wanted,
-            images_maker(self.offline.models, wanted, stage),
+            images_maker(self.offline.models, wanted, stage, max(map(len, batches))),
             [[prompt.image_id for prompt in batch] for batch in batches],
             self.offline.runtime.shard_size,
             storage=self.generator.storage,

@@ -50,21 +50,3 @@ def attention(name: str) -> Iterator[None]:
         return
     with sdpa_kernel([BACKENDS[name], SDPBackend.MATH], set_priority=True):
         yield
-
-
-class Shapes:
-    """Batch sizes that are compiled, so that a short batch can be filled up to one of them.
-
-    A size counts once it has run: what did not fit into memory is not used again.
-    """
-
-    def __init__(self) -> None:
-        self._sizes: dict[object, set[int]] = {}
-
-    def full(self, kind: object, num: int) -> int:
-        """Return the smallest size of this kind that holds `num` rows; `num` if there is none."""
-        return min((size for size in self._sizes.get(kind, ()) if size >= num), default=num)
-
-    def ran(self, kind: object, num: int) -> None:
-        """Note that a batch of this kind and size ran."""
-        self._sizes.setdefault(kind, set()).add(num)

@@ -19,12 +19,14 @@ class Batch:
         sources: Content hash -> (3, H, W), float32, in [0, 1]; empty if no source is read.
         unreadable: Content hash -> reason.
         last_sources: Content hashes that no later batch needs.
+        num_full: Rows of a full batch of the job; compiled models run short batches at this size.
     """
 
     prompts: Sequence[Prompt]
     sources: dict[str, Tensor] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     last_sources: frozenset[str] = frozenset()
+    num_full: int = 0
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -84,7 +86,10 @@ def group_rows(
 
 
 def read_batch(
-    prompts: Sequence[Prompt], size: int | None, last: frozenset[str] = frozenset()
+    prompts: Sequence[Prompt],
+    size: int | None,
+    last: frozenset[str] = frozenset(),
+    num_full: int = 0,
 ) -> Batch:
     """Return the rows with their source images.
 
@@ -92,8 +97,9 @@ def read_batch(
         prompts: The rows.
         size: In px, of the square that a source is cut to; None reads no sources.
         last: The batch's `last_sources`.
+        num_full: The batch's `num_full`.
     """
-    batch = Batch(list(prompts), last_sources=last)
+    batch = Batch(list(prompts), last_sources=last, num_full=num_full)
     if size is None:
         return batch
     for key, path in {row.source_sha256: row.source for row in prompts}.items():

@@ -20,7 +20,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from sip.device.settings import Runtime
-from sip.images.acceleration import Shapes, accelerate, attention
+from sip.images.acceleration import accelerate, attention
 from sip.images.base import GeneratedImage
 from sip.images.batches import Batch
 from sip.images.families.base import Conditioning
@@ -60,7 +60,6 @@ class Engine(ImageModule):
         self.texts = TextEmbeddings(self.models, settings.weighting)
         # The originals' latent distributions by content hash, (2 C, h, w): mean, log variance.
         self.posteriors: Recent[str] = Recent(NUM_POSTERIORS)
-        self.shapes = Shapes()
         self.requires_grad_(False)
         self.eval()
         self.to(runtime.device)
@@ -81,44 +80,49 @@ class Engine(ImageModule):
         }
         return replace(batch, sources=sources)
 
+    def predict_step(self, batch: Batch) -> list[GeneratedImage]:
+        """Return an image for each row.
+
+        Compiled models get a short batch filled up to the full size, so as not to compile again.
+        """
+        rows = [row for row in batch.prompts if row.source_sha256 not in batch.unreadable]
+        images: dict[str, GeneratedImage] = {}
+        if rows:
+            full = min(batch.num_full, self.halving.limit or batch.num_full) or 1
+            more = [rows[-1]] * (-len(rows) % full if self.runtime.compile else 0)
+            generated = super().predict_step(replace(batch, prompts=[*rows, *more]))
+            images = {image.image_id: image for image in generated}
+        return [images.get(row.image_id) or _unreadable(row, batch) for row in batch.prompts]
+
     def rows(self, batch: Batch) -> list[GeneratedImage]:
         """Generate one batch that fits into memory, rows of one group."""
         begin = time.perf_counter()
-        rows = [row for row in batch.prompts if row.source_sha256 not in batch.unreadable]
-        pixels: list[Tensor] = []
-        reasons: Sequence[str | None] = []
-        if rows:
-            generated = self.generate(replace(batch, prompts=rows))
-            reasons = judge(generated, self.checker)
-            pixels = list(_on_host(self.settings.finish(rows, batch.sources, generated)))
+        rows = batch.prompts
+        generated = self.generate(batch)
+        reasons = judge(generated, self.checker)
+        pixels = _on_host(self.settings.finish(rows, batch.sources, generated))
         self.posteriors.drop(batch.last_sources)
-        seconds = (time.perf_counter() - begin) / max(len(rows), 1)
-        images = {
-            row.image_id: self._image(row, image, reason, seconds)
+        seconds = (time.perf_counter() - begin) / len(rows)
+        return [
+            self._image(row, image, reason, seconds)
             for row, image, reason in zip(rows, pixels, reasons, strict=True)
-        }
-        return [images.get(row.image_id) or _unreadable(row, batch) for row in batch.prompts]
+        ]
 
     def generate(self, batch: Batch) -> Tensor:
         """Return images (B, 3, H, W), float32, in [0, 1] or not finite."""
-        rows, is_guided = batch.prompts, self.settings.group(batch.prompts[0])[1]
-        if self.runtime.compile:  # a short batch would be compiled again: its last row fills it up
-            missing = self.shapes.full(is_guided, len(rows)) - len(rows)
-            batch = replace(batch, prompts=[*rows, *[rows[-1]] * missing])
         with attention(self.runtime.attention):
-            pixels = self.models.decode(self.denoise(batch))
-        for kind in {is_guided, False}:  # what fits with guidance fits without
-            self.shapes.ran(kind, len(batch.prompts))
-        return pixels[: len(rows)]
+            pixels: Tensor = self.models.decode(self.denoise(batch))
+        return pixels
 
     def denoise(self, batch: Batch) -> Tensor:
         """Return the finished latents (B, C, h, w), each row with its own text and guidance."""
         rows, settings = batch.prompts, self.settings
         first, guided = settings.first_step(rows[0]), settings.guided_steps(rows[0])
         generators = [torch.Generator("cpu").manual_seed(row.seed) for row in rows]
-        sampler = Sampler(settings.schedule, first, generators)
-        noise = self.noise(generators, settings.num_noises)
-        latents = settings.start(partial(self.sample_originals, batch), noise, sampler)
+        num = settings.num_noises
+        noise = self.noise(generators, num + settings.schedule.num_noises(first))
+        sampler = Sampler(settings.schedule, first, noise[num:])
+        latents = settings.start(partial(self.sample_originals, batch), noise[:num], sampler)
         # One copy to the device for all steps: none of them waits for it.
         timesteps = sampler.timesteps.to(self.device).unbind()
         predict = self._predictor(rows, any(guided))
@@ -172,18 +176,13 @@ class Engine(ImageModule):
             noise: (B, C, h, w), float32, standard normal; chooses from the latent distributions.
         """
         keys = [row.source_sha256 for row in batch.prompts]
-        parameters = self.posteriors.get(keys, lambda missing: self._encode(batch, missing))
+        parameters = self.posteriors.get(keys, partial(self._encode, batch))
         posterior = DiagonalGaussianDistribution(parameters)
         return self.models.scaled(posterior.mean + posterior.std * noise)
 
-    def _encode(self, batch: Batch, missing: list[str]) -> Tensor:
-        pixels = torch.stack([batch.sources[key] for key in missing]).to(self.device)
-        if self.runtime.compile:  # as in `generate`
-            more = self.shapes.full("encode", len(pixels)) - len(pixels)
-            pixels = torch.cat([pixels, pixels[-1:].expand(more, -1, -1, -1)])
-        parameters = self.models.encode(pixels)
-        self.shapes.ran("encode", len(pixels))
-        return parameters[: len(missing)]
+    def _encode(self, batch: Batch, key: str) -> Tensor:
+        """Return the latent distribution (2 C, h, w) of an original, encoded by itself."""
+        return self.models.encode(batch.sources[key][None].to(self.device))[0]
 
     def _image(
         self, row: Prompt, pixels: Tensor, reason: str | None, seconds: float

@@ -1,7 +1,7 @@
-"""A bounded memory of tensors, so that nothing is computed twice and memory stays flat."""
+"""A bounded cache of tensors, so that nothing is computed twice and memory stays flat."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Generic, TypeVar
 
 import torch
@@ -11,23 +11,26 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Recent(Generic[Key]):
-    """Keeps the tensors of the `capacity` keys that were asked for last."""
+    """Caches the tensors of the `capacity` keys that were used last.
+
+    Each tensor is computed by itself. In a common batch its last bits would depend on the other
+    rows, that is, on what happened to be cached: an image would not be the same after a restart.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._kept: OrderedDict[Key, Tensor] = OrderedDict()
 
-    def get(self, keys: Sequence[Key], make: Callable[[list[Key]], Iterable[Tensor]]) -> Tensor:
+    def get(self, keys: Sequence[Key], compute: Callable[[Key], Tensor]) -> Tensor:
         """Return one tensor a key, stacked (len(keys), ...).
 
         Args:
             keys: May repeat.
-            make: Makes the tensors of all keys that are not kept, in one call; each once.
+            compute: Returns the tensor of one key; called once for each key that is not cached.
         """
-        missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
-        if missing:
-            self._kept.update(zip(missing, make(missing), strict=True))
         for key in keys:
+            if key not in self._kept:
+                self._kept[key] = compute(key)
             self._kept.move_to_end(key)
         stacked = torch.stack([self._kept[key] for key in keys])
         while len(self._kept) > self.capacity:
@@ -41,10 +44,10 @@ class Recent(Generic[Key]):
         return key in self._kept
 
     def drop(self, keys: Collection[Key]) -> None:
-        """Forget these keys; those that are not kept are no mistake."""
+        """Remove these keys; those that are not cached are ignored."""
         for key in keys:
             self._kept.pop(key, None)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all."""
         self._kept.clear()

@@ -1,17 +1,17 @@
 """One trajectory from noise to images, for a batch whose rows run the same steps.
 
 The updates are those of diffusers' schedulers, called as its pipelines call them. Texts and
-guidance are per row already, and no scheduler mixes rows. The numbers of a schedule stay on the
-CPU and reach a device as arguments of kernels, so that no step waits for it, with two exceptions:
-UniPC's corrector, and LCM, whose noise is generated on the CPU.
+guidance are per row already, and no scheduler mixes rows. No step waits for the device: the numbers
+of a schedule are arguments of kernels or already on the device, and all noise is sampled before the
+first step.
 """
 
 import copy
-import inspect
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from sip.images.schedulers import NoiseSchedule
 
@@ -22,19 +22,19 @@ class Sampler:
     Args:
         schedule: All steps.
         first: The first step that is run.
-        generators: Of the rows, for rules that add noise at each step.
+        noise: (`schedule.num_noises(first)`, B, C, h, w), float32, standard normal, on the device;
+            added after each step but the last by rules that do so.
     """
 
-    def __init__(
-        self, schedule: NoiseSchedule, first: int, generators: Sequence[torch.Generator]
-    ) -> None:
+    def __init__(self, schedule: NoiseSchedule, first: int, noise: Tensor) -> None:
         self.scheduler = copy.deepcopy(schedule.stock)
         self.timesteps = schedule.timesteps[first:]
+        self.noise = noise
         self._num_done = 0
-        takes_noise = "generator" in inspect.signature(self.scheduler.step).parameters
-        self._noise = {"generator": list(generators)} if takes_noise else {}
         if hasattr(self.scheduler, "set_begin_index"):
             self.scheduler.set_begin_index(first)
+        if schedule.reads_sigmas_on_device:
+            self.scheduler.sigmas = self.scheduler.sigmas.to(noise.device)
 
     def noised(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Return latents (B, C, h, w) with the noise of the first step added."""
@@ -66,7 +66,23 @@ class Sampler:
         """
         timestep = self.timesteps[self._num_done]
         self._num_done += 1
-        stepped: Tensor = self.scheduler.step(
-            prediction, timestep, latents, return_dict=False, **self._noise
-        )[0]
+        if len(self.noise):  # else the scheduler would sample it on the CPU, in each step
+            self.scheduler.num_inference_steps = self.scheduler.begin_index + self._num_done
+        with Unchecked():
+            stepped: Tensor
+            stepped, *_ = self.scheduler.step(prediction, timestep, latents, return_dict=False)
+        if self._num_done <= len(self.noise):
+            alpha = self.scheduler.alphas_cumprod[self.timesteps[self._num_done]]
+            noise = self.noise[self._num_done - 1]
+            stepped = alpha.sqrt() * stepped + (1 - alpha).sqrt() * noise
         return stepped
+
+
+class Unchecked(TorchFunctionMode):
+    """Solves linear systems without reading back whether they can be solved, as UniPC's can."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch."""
+        if func is torch.linalg.solve:
+            func = lambda *of: torch.linalg.solve_ex(*of)[0]  # noqa: E731
+        return func(*args, **(kwargs or {}))

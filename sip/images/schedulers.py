@@ -44,6 +44,19 @@ class NoiseSchedule:
 
     stock: Any
 
+    def num_noises(self, first: int) -> int:
+        """Return how many times noise is added, after all steps from `first` on but the last."""
+        return len(self.timesteps) - first - 1 if self._class == "LCMScheduler" else 0
+
+    @property
+    def reads_sigmas_on_device(self) -> bool:
+        """Whether a step copies the noise levels to the device; then they are copied before."""
+        return self._class == "UniPCMultistepScheduler"
+
+    @property
+    def _class(self) -> str:
+        return type(self.stock).__name__
+
     @property
     def timesteps(self) -> "Tensor":
         """(n,), on the CPU, as the denoiser takes them."""

@@ -1,4 +1,4 @@
-"""Prompts as embeddings on the device, each distinct one made once, many in one call."""
+"""Embeddings of prompts, on the device; each distinct prompt is embedded once and by itself."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from sip.prompts.weighting.base import Weighting
 
 
 class TextEmbeddings:
-    """The embeddings of the prompts that were asked for last, and that of "no text".
+    """The embeddings of the prompts that were used last, and that of "no text".
 
     Args:
-        family: Encodes.
+        family: Encodes the texts.
         weighting: Turns weighted spans into embeddings.
     """
 
@@ -40,15 +40,16 @@ class TextEmbeddings:
         return torch.where(without[:, None], self._unconditional, texts)
 
     def clear(self) -> None:
-        """Forget all; the embeddings lie on the device."""
+        """Remove all cached embeddings from the device."""
         self._kept.clear()
         self._unconditional = None
         self.family.forget()
 
     def _embed(self, prompts: list[tuple[Span, ...]]) -> Tensor:
-        return self._kept.get(
-            prompts, lambda missing: self.family.encode_texts(self.weighting, missing)
-        )
+        return self._kept.get(prompts, self._embed_one)
+
+    def _embed_one(self, prompt: tuple[Span, ...]) -> Tensor:
+        return self.family.encode_texts(self.weighting, [prompt])[0]
 
 
 def plain(text: str) -> tuple[Span, ...]:

@@ -12,13 +12,16 @@ from sip.store.fill import Add, Make
 from sip.store.stage import StageStore
 
 
-def images_maker(models: Models, wanted: Mapping[str, Prompt], stage: StageStore) -> Make[Prompt]:
+def images_maker(
+    models: Models, wanted: Mapping[str, Prompt], stage: StageStore, num_full: int
+) -> Make[Prompt]:
     """Return what generates images; they are encoded and stored in the background.
 
     Args:
         models: With the generator.
         wanted: Key -> prompt.
         stage: Of the store.
+        num_full: Rows of a full batch.
     """
     generator = models.components.generator
 
@@ -27,7 +30,8 @@ def images_maker(models: Models, wanted: Mapping[str, Prompt], stage: StageStore
 
         last_use = LastUse(p for key, p in wanted.items() if stage.index.get(key, -1) < 0)
         marked = ((prompts, last_use.sources(prompts)) for prompts in batches)
-        read = partial(read_batch, size=generator.size if generator.reads_source else None)
+        size = generator.size if generator.reads_source else None
+        read = partial(read_batch, size=size, num_full=num_full)
 
         def to_dict(image: GeneratedImage) -> dict[str, Any]:
             return stored_row(image, wanted[image.image_id], generator.format)

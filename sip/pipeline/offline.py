@@ -93,9 +93,7 @@ class Offline(Components):
     def generate(self, prompts: Sequence[Prompt], stages: StageLog) -> Filled:
         """Generate those images of the prompts that are missing."""
         self.generator.check(prompts)
-        wanted = {prompt.image_id: prompt for prompt in prompts}
-        make = images_maker(self.models, wanted, self.stage("images"))
-        filled = self._fill("images", wanted, stages, make)
+        filled = self._fill("images", {prompt.image_id: prompt for prompt in prompts}, stages)
         self.models.drop("images")  # its memory is the classifier's
         return filled
 
@@ -159,29 +157,28 @@ class Offline(Components):
         """Return the unit vectors, (N, D), float32, of images that `embed` was called with."""
         return np.array(self.column("embeddings", keys, "embedding"), np.float32)
 
-    def _fill(
-        self, name: StageName, wanted: Mapping[str, Any], stages: StageLog, make: Any = None
-    ) -> Filled:
-        """Have the missing rows of a stage made.
+    def _fill(self, name: StageName, wanted: Mapping[str, Any], stages: StageLog) -> Filled:
+        """Compute the missing rows of a stage.
 
         Args:
             name: Of the stage.
             wanted: Key -> input of each row.
             stages: Gets the counts and the time.
-            make: As `fill` takes it; None for a stage that only reads images.
         """
         with stages.stage(name) as row:
             stage = self.stage(name)
             missing = any(stage.missing(wanted)) or (self.retry_failed and stage.failed(wanted))
             batches: int | list[list[str]] = 1
+            make = self.models.maker(name)
             if missing:
                 batches = self.trials.batch_size(name, wanted.values())
-                if name == "images":  # the whole list, so that a restart has the same batches
+                if name == "images":  # of the whole list, so that a restart has the same batches
                     batches = _image_batches(wanted, batches, self.generator)
+                    make = images_maker(self.models, wanted, stage, max(map(len, batches)))
             filled = fill(
                 stage,
                 wanted,
-                make or self.models.maker(name),
+                make,
                 batches,
                 self.runtime.shard_size,
                 storage=self.generator.storage if name == "images" else "files",

@@ -110,7 +110,7 @@ def generate():
         rows: list[GeneratedImage] = []
         with torch.inference_mode():
             for batch in group_rows(prompts, batch_size, settings.group):
-                rows += engine.predict_step(read_batch(batch, size))
+                rows += engine.predict_step(read_batch(batch, size, num_full=batch_size))
         by_id = {row.image_id: row for row in rows}
         assert len(by_id) == len(rows)
         return by_id
