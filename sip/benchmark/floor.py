@@ -113,15 +113,15 @@ class Floor:
 def calls_of(engine: Engine, batches: Sequence[Sequence[Prompt]]) -> list[Call]:
     """Return the forwards that generating these batches takes; each original is encoded once."""
     settings = engine.settings
-    fill = engine.shapes.full if engine.runtime.compile else lambda kind, num: num
+    full = max(map(len, batches)) if engine.runtime.compile else 0  # short batches are filled up
     calls: list[Call] = []
     seen: set[str] = set()
     for rows in batches:
         new = {row.source_sha256 for row in rows} - seen
         seen |= new
         if new and settings.reads_source:
-            calls.append(Call("encode", fill("encode", len(new))))
-        num = fill(settings.group(rows[0])[1], len(rows))
+            calls += [Call("encode", 1)] * len(new)
+        num = max(full, len(rows))
         steps = enumerate(settings.guided_steps(rows[0]), settings.first_step(rows[0]))
         calls += [Call("denoise", num * (1 + guided), step) for step, guided in steps]
         calls.append(Call("decode", num))

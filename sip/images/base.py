@@ -95,6 +95,8 @@ class Generator(Component, ABC):
     Args:
         size: Height and width of the images, in px.
         per_sample: Images generated from each original; the pipeline passes it to the prompts.
+        balance: Whether small classes get more images of each original (`sip.images.balance`).
+        max_per_sample: Of each original at most, with `balance`; None sets no bound.
         max_failed: Share of the images that may fail before the run counts as failed.
         format: File format of the images: "png", "jpeg" or "webp".
         storage: "files" or "webdataset".
@@ -107,6 +109,9 @@ class Generator(Component, ABC):
     max_failed: Share = ignored()
     format: Format
     storage: Storage = ignored()
+    # Neither changes an image, only how many there are: `Components.recipe` says so.
+    balance: bool = ignored(neutral=False)
+    max_per_sample: Count | None = ignored(neutral=None)
 
     @abstractmethod
     def load(self, runtime: Runtime) -> "PredictionModule":

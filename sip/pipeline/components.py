@@ -69,6 +69,7 @@ class Components:
             "prompts": self.writer.recipe(),
             "images": self.generator.recipe(),
             "per_sample": self.generator.per_sample,
+            **({"balance": self.generator.max_per_sample} if self.generator.balance else {}),
             **filtering,
         }
 

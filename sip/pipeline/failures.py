@@ -1,7 +1,7 @@
 """How many images of a job are missing, and why."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sip.core.errors import UserError
 from sip.core.progress import say
@@ -14,37 +14,44 @@ NUM_NAMED = 5  # unreadable originals
 
 
 def failures(
-    stage: StageStore, generator: Generator, prompts: Sequence[Prompt], samples: Sequence[Sample]
+    stage: StageStore,
+    counts: Mapping[str, int],
+    prompts: Sequence[Prompt],
+    samples: Sequence[Sample],
 ) -> Counter[str]:
     """Return how many images of these samples are missing, by reason.
 
     Args:
         stage: Of the images.
-        generator: What makes them.
+        counts: sample_id -> number of images that are generated from it.
         prompts: Of all samples whose originals can be read.
         samples: The originals.
     """
     keys = stage.failed(dict.fromkeys(prompt.image_id for prompt in prompts))
     reasons = Counter(row["reason"] for row in stage.read(keys).values())
     if unread := _unread(prompts, samples):
-        reasons["unreadable"] += len(unread) * generator.per_sample
+        reasons["unreadable"] += sum(counts[sample.sample_id] for sample in unread)
     return reasons
 
 
 def report_failures(
-    stage: StageStore, generator: Generator, prompts: Sequence[Prompt], samples: Sequence[Sample]
+    stage: StageStore,
+    generator: Generator,
+    counts: Mapping[str, int],
+    prompts: Sequence[Prompt],
+    samples: Sequence[Sample],
 ) -> None:
     """Print how many images failed, and why; the arguments are those of `failures`.
 
     Raises:
         UserError: More than `images.max_failed` of them.
     """
-    reasons = failures(stage, generator, prompts, samples)
-    num, total = sum(reasons.values()), len(samples) * generator.per_sample
+    reasons = failures(stage, counts, prompts, samples)
+    num, total = sum(reasons.values()), sum(counts[sample.sample_id] for sample in samples)
     if not num:
         return
     if unread := _unread(prompts, samples):
-        names = ", ".join(unread[:NUM_NAMED])
+        names = ", ".join(sample.path for sample in unread[:NUM_NAMED])
         say("images", f"unreadable: {names}; fix or delete them before training")
     counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     text = f"{num} of {total} images failed ({counts}); retry=failed tries them again"
@@ -56,7 +63,7 @@ def report_failures(
     say("images", text)
 
 
-def _unread(prompts: Sequence[Prompt], samples: Sequence[Sample]) -> list[str]:
-    """Return the paths of the originals without a prompt."""
+def _unread(prompts: Sequence[Prompt], samples: Sequence[Sample]) -> list[Sample]:
+    """Return the originals without a prompt."""
     listed = {prompt.sample_id for prompt in prompts}
-    return [sample.path for sample in samples if sample.sample_id not in listed]
+    return [sample for sample in samples if sample.sample_id not in listed]

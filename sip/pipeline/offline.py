@@ -18,6 +18,7 @@ from sip.core.hashing import digest
 from sip.core.stages import StageLog
 from sip.dataset.base import Sample
 from sip.device.settings import Devices, Runtime
+from sip.images.balance import balanced
 from sip.images.base import Generator, ImageRow
 from sip.pipeline.components import Components, StageName
 from sip.pipeline.failures import failures, report_failures
@@ -68,6 +69,7 @@ class Offline(Components):
         """Return the prompts, and sample_id -> candidate captions with cosines."""
         captions: list[list[str]] | None = None
         scores: list[list[float]] | None = None
+        counts = self.num_images(samples)
         if self.captioner:
             captions = self._captions(samples, stages)
             samples, captions = _with_result(captions, samples, captions)
@@ -75,7 +77,7 @@ class Offline(Components):
             scores = self._scores(samples, captions, stages)
             samples, captions, scores = _with_result(scores, samples, captions, scores)
         with stages.stage("prompts") as row:
-            prompts = self.write(samples, captions, scores)
+            prompts = self.write(samples, captions, scores, counts)
             row["made"] = len(prompts)
         return prompts, candidates(samples, captions, scores)
 
@@ -84,11 +86,28 @@ class Offline(Components):
         samples: Sequence[Sample],
         captions: Sequence[Sequence[str]] | None,
         scores: Sequence[Sequence[float]] | None,
+        counts: Mapping[str, int] | None = None,
     ) -> list[Prompt]:
-        """Return the prompts of these samples."""
+        """Return the prompts of these samples.
+
+        Args:
+            samples: Each with its row in `captions` and `scores`, as far as the prompts read them.
+            captions, scores: Of the samples.
+            counts: As `num_images` returns them, of these samples and others; None: of these.
+        """
         if not samples:
             return []
-        return self.writer.write(samples, captions, scores, self.generator.per_sample)
+        counts = counts or self.num_images(samples)
+        most = max(counts[sample.sample_id] for sample in samples)
+        prompts = self.writer.write(samples, captions, scores, most)
+        return [prompt for prompt in prompts if prompt.variant < counts[prompt.sample_id]]
+
+    def num_images(self, samples: Sequence[Sample]) -> dict[str, int]:
+        """Return sample_id -> number of images to generate from it."""
+        generator = self.generator
+        if generator.balance:
+            return balanced(samples, generator.per_sample, generator.max_per_sample)
+        return {sample.sample_id: generator.per_sample for sample in samples}
 
     def generate(self, prompts: Sequence[Prompt], stages: StageLog) -> Filled:
         """Generate those images of the prompts that are missing."""
@@ -119,7 +138,7 @@ class Offline(Components):
 
     def failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Counter[str]:
         """Return how many images of these samples are missing, by reason."""
-        return failures(self.stage("images"), self.generator, prompts, samples)
+        return failures(self.stage("images"), self.num_images(samples), prompts, samples)
 
     def report_failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> None:
         """Print how many images failed, and why.
@@ -127,7 +146,8 @@ class Offline(Components):
         Raises:
             UserError: More than `images.max_failed` of them.
         """
-        report_failures(self.stage("images"), self.generator, prompts, samples)
+        counts = self.num_images(samples)
+        report_failures(self.stage("images"), self.generator, counts, prompts, samples)
 
     def embed(
         self, images: Mapping[str, str], stages: StageLog, generated: Collection[str] = ()

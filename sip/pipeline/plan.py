@@ -11,6 +11,7 @@ from sip.core.errors import UserError
 from sip.core.progress import say
 from sip.core.text import counted, format_bytes, format_duration, text_table
 from sip.dataset.base import Sample
+from sip.images.balance import describe
 from sip.pipeline.components import StageName, trial_prompt
 from sip.pipeline.offline import Offline, score_keys
 from sip.prompts.base import Prompt
@@ -40,6 +41,7 @@ class Plan:
             None if weights are missing.
         bytes_needed, bytes_free: Of the store's disk.
         num_devices: That share the work.
+        balance: Images of each class and original in words, with `images.balance=true`.
     """
 
     to_caption: int
@@ -53,6 +55,7 @@ class Plan:
     bytes_needed: int
     bytes_free: int
     num_devices: int
+    balance: str = ""
 
     def lines(self) -> dict[str, str]:
         """Return the plan as names and values."""
@@ -62,6 +65,7 @@ class Plan:
         return {
             "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} images",
             "to generate": counted(self.to_generate, "image"),
+            **({"balance": self.balance} if self.balance else {}),
             "found": counted(self.found, "image")
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
             "U-Net evaluations": f"{most}{self.evaluations:,}",
@@ -161,14 +165,15 @@ def make_plan(
     """
     known = known_rows(offline, samples)
     to_caption, to_score = known.to_caption, known.to_score
-    prompts = offline.write(known.samples, known.captions, known.scores)
+    counts = offline.num_images(samples)
+    prompts = offline.write(known.samples, known.captions, known.scores, counts)
     offline.generator.check(prompts)
     stage = offline.stage("images")
     rows = {prompt.image_id: prompt for prompt in prompts}
     failed = stage.failed(rows)
     to_make = {*stage.missing(rows), *(failed if offline.retry_failed else ())}
     missing = [prompt for key, prompt in rows.items() if key in to_make]
-    coming = (to_score if offline.scorer else to_caption) * offline.generator.per_sample
+    coming = sum(counts[sample.sample_id] for sample in known.coming)
     evaluations = sum(map(offline.generator.num_evaluations, missing))
     evaluations += coming * offline.generator.num_evaluations(_assumed(offline))
     to_generate = len(missing) + coming
@@ -193,6 +198,7 @@ def make_plan(
         else 0,
         bytes_free=shutil.disk_usage(_existing(folder)).free,
         num_devices=num_devices,
+        balance=describe(samples, counts) if offline.generator.balance else "",
     )
 
 
@@ -211,6 +217,7 @@ class KnownRows:
         samples: With the rows that the prompts read.
         captions, scores: Of these samples; None if the prompts do not read them.
         to_caption, to_score: Images.
+        coming: The samples whose prompts can be written after that.
     """
 
     samples: list[Sample]
@@ -218,32 +225,38 @@ class KnownRows:
     scores: list[list[float]] | None
     to_caption: int
     to_score: int
+    coming: list[Sample]
 
 
 def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
     """Look up the captions and scores that are there."""
     known, captions, scores = list(samples), None, None
     to_caption = to_score = 0
+    coming: list[Sample] = []
     if offline.captioner:
         keys = [offline.captioner.key(sample) for sample in known]
-        kept, to_caption = _there(offline, "captions", keys)
+        kept, missing = _there(offline, "captions", keys)
+        coming = [known[n] for n in missing]
+        to_caption = len(missing)
         known = [known[n] for n in kept]
         captions = offline.column("captions", [keys[n] for n in kept], "captions")
     if offline.scorer and captions is not None:
         keys = score_keys(known, captions)
         kept, missing = _there(offline, "scores", keys)
-        to_score = to_caption + missing
+        coming += [known[n] for n in missing]
+        to_score = len(coming)
         known, captions = [known[n] for n in kept], [captions[n] for n in kept]
         scores = offline.column("scores", [keys[n] for n in kept], "similarities")
-    return KnownRows(known, captions, scores, to_caption, to_score)
+    return KnownRows(known, captions, scores, to_caption, to_score, coming)
 
 
-def _there(offline: Offline, name: StageName, keys: Sequence[str]) -> tuple[list[int], int]:
-    """Return the positions of the keys that have a good row, and how many are to be made."""
+def _there(offline: Offline, name: StageName, keys: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Return the positions of the keys that have a good row, and of those to compute."""
     stage = offline.stage(name)
     missing, failed = set(stage.missing(keys)), set(stage.failed(keys))
     kept = [n for n, key in enumerate(keys) if key not in missing | failed]
-    return kept, len(missing | failed if offline.retry_failed else missing)
+    wanted = missing | failed if offline.retry_failed else missing
+    return kept, [n for n, key in enumerate(keys) if key in wanted]
 
 
 def _assumed(offline: Offline) -> Prompt:

@@ -112,3 +112,23 @@ def test_evaluations_are_counted_the_same_without_the_model(job: Generation) -> 
         for rate in (0.3, 0.5, 0.9):
             rows = replace(prompt, noise_rate=rate)
             assert gone.num_evaluations(rows) == here.num_evaluations(rows)
+
+
+def test_a_balanced_job_generates_what_it_plans(tmp_path: Path) -> None:
+    config = configuration(tmp_path)
+    config.images.balance = True
+    job = Generation(config)
+    samples = job.samples()
+    samples = [s for s in samples if s.label != 0] + [s for s in samples if s.label == 0][:1]
+    plan = make_plan(job.offline, samples)
+    assert plan.to_generate == 40 and plan.balance == (
+        "4 images of each class, 2 to 4 of each original"
+    )
+    prompts, _ = job.offline.prompts(samples, StageLog())
+    labels = [prompt.label for prompt in prompts]
+    assert {labels.count(label) for label in range(10)} == {4}
+    assert len({prompt.image_id for prompt in prompts}) == 40
+    assert job.offline.failures(prompts[:0], samples[-1:]) == {"unreadable": 2}
+    plain = Generation(configuration(tmp_path))
+    assert plain.offline.recipe() != job.offline.recipe()
+    assert plain.offline.generator.recipe() == job.offline.generator.recipe()

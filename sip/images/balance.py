@@ -1,0 +1,46 @@
+"""How many images each original gets so that small classes catch up with the largest one."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from sip.dataset.base import Sample
+
+
+def balanced(
+    samples: Sequence[Sample], per_sample: int, max_per_sample: int | None
+) -> dict[str, int]:
+    """Return sample_id -> number of images to generate from it.
+
+    Each class gets `per_sample` times the size of the largest class, spread evenly over its
+    originals; the first ones of a class get one more if that does not divide.
+
+    Args:
+        samples: The originals.
+        per_sample: Images of each original of the largest class.
+        max_per_sample: Images of each original at most; a class that needs more stays smaller.
+            None sets no bound.
+    """
+    sizes = Counter(sample.label for sample in samples)
+    target = per_sample * max(sizes.values(), default=0)
+    seen: Counter[int] = Counter()
+    counts = {}
+    for sample in samples:
+        each, more = divmod(target, sizes[sample.label])
+        num = each + (seen[sample.label] < more)
+        seen[sample.label] += 1
+        counts[sample.sample_id] = num if max_per_sample is None else min(num, max_per_sample)
+    return counts
+
+
+def describe(samples: Sequence[Sample], counts: Mapping[str, int]) -> str:
+    """Return in a few words how many images each class and each original gets."""
+    of_class: Counter[int] = Counter()
+    for sample in samples:
+        of_class[sample.label] += counts[sample.sample_id]
+    classes, originals = _range(of_class.values()), _range(counts.values())
+    return f"{classes} images of each class, {originals} of each original"
+
+
+def _range(numbers: Collection[int]) -> str:
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
