@@ -53,8 +53,8 @@ def report_failures(
     if unread := _unread(prompts, samples):
         names = ", ".join(sample.path for sample in unread[:NUM_NAMED])
         say("images", f"unreadable: {names}; fix or delete them before training")
-    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    text = f"{num} of {total} images failed ({counts}); retry=failed tries them again"
+    by_reason = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    text = f"{num} of {total} images failed ({by_reason}); retry=failed tries them again"
     if num > generator.max_failed * total:
         raise UserError(
             f"images: {text}; images.max_failed={generator.max_failed:g} is the share "
