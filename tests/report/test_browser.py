@@ -189,6 +189,7 @@ def test_a_sweep_is_readable(browser: Browser, sweep_page: Path) -> None:
     counts = "[...document.querySelectorAll('.confusion')[0].querySelectorAll('tbody td')]"
     cells = browser.run(f"{counts}.map((c) => Number(c.innerText))")
     assert len(cells) == 9 and sum(cells) == 36 and cells[0] + cells[4] + cells[8] == 27
+    assert cells[1] > 0 and cells[3] == 0  # rows are true classes
     weights = browser.run(f"{heads}.map((t) => getComputedStyle(t).fontWeight)")
     assert {*weights} == {"500"}  # bold is for significant differences
     assert browser.errors == []

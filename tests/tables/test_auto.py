@@ -53,6 +53,18 @@ def test_what_does_not_fill_a_grid_is_in_the_rows(tmp_path: Path) -> None:
     assert {one.against for one in made.compared} == {"none"}
 
 
+def test_a_grid_with_few_runs_is_rows(tmp_path: Path) -> None:
+    for rate, rule in ((0.3, "constant"), (0.5, "quadratic"), (0.7, "constant")):
+        typed = (f"prompts.noise_rate={rate}", f"prompts/guidance={rule}")
+        for num in (1, 2):
+            config = {"prompts.noise_rate": rate, "images.per_sample": num}
+            write_run(tmp_path, "sip", 0, config=config, overrides=typed,
+                      choices={"prompts/guidance": rule if num == 1 else "sigmoid"})  # fmt: skip
+    made = table(tmp_path)
+    assert list(made.grids[0].header)[0] == "prompts.noise_rate, prompts/guidance"
+    assert len(rows(made)) == 6
+
+
 @pytest.mark.parametrize("preset", ["ablation", "main", "cost", "combinations"])
 def test_presets_name_what_they_would_mix(tmp_path: Path, preset: str) -> None:
     write_sweep(tmp_path)

@@ -140,6 +140,8 @@ def test_marks_say_what_is_clear_and_zero_is_on_the_axis(runs_folder: Path) -> N
             assert face == (colour if is_clear(row) else "white")
             assert row.mean + (row.half_width or 0) < high
     assert is_clear(groups[0].rows[0]) and not is_clear(groups[1].rows[0])
+    gains = groups_of(runs_folder, "figure.row_values=[sip]")[:1]  # far above zero
+    assert make_forest(gains, forest).axes[0].get_xlim()[0] < 0
 
 
 def test_the_command_needs_no_runs_for_a_csv(
