@@ -1,4 +1,4 @@
-"""The store: a row is named by what goes into it, made once, and found ever after.
+"""The store: a row is named by what goes into it, computed once, and read from then on.
 
     store/<stage>/<choice>-<fingerprint of the recipe>/
         recipe.json            how rows of this stage are made
@@ -37,7 +37,7 @@ class Store:
         self.root = Path(root).absolute()
 
     def stage(self, name: str, choice: str, recipe: Mapping[str, Any]) -> "StageStore":
-        """Open, or make, the folder for rows that are made by this recipe.
+        """Open, or make, the folder of the rows of a recipe.
 
         Args:
             name: The stage, such as "captions".

@@ -23,7 +23,7 @@ class Waiting:
         self._since: dict[
             tuple[str, int], float
         ] = {}  # owner and number of its claim -> first seen
-        self._is_told = False
+        self._is_announced = False
 
     def wait(self, name: str, num_rows: int, claims: Claims) -> None:
         """Wait a moment; say for whom the first time, and who may hang after `HUNG_AFTER`.
@@ -33,8 +33,8 @@ class Waiting:
             num_rows: Number of rows that are missing.
             claims: Claims of the stage.
         """
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_announced:
+            self._is_announced = True
             who = ", ".join(sorted(map(readable, self.owners)))
             say(name, f"waiting for {num_rows} made by {who}")
         now = time.monotonic()
@@ -42,7 +42,7 @@ class Waiting:
         self._since = {claim: self._since.get(claim, now) for claim in seen}
         for (owner, number), since in self._since.items():
             if now - since >= HUNG_AFTER:
-                self._since[owner, number] = now  # so that it is said again as late
+                self._since[owner, number] = now  # so that the line comes again, as late
                 file = shlex.quote(str(claims.file_of(owner)))
                 say(
                     name,

@@ -1,4 +1,4 @@
-"""The store: made once, found ever after, whatever happens in between."""
+"""The store: rows are computed once and read from then on, whatever happens in between."""
 
 import errno
 import hashlib
