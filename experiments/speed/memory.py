@@ -147,7 +147,7 @@ def generate(num: int, folder: Path) -> None:
     models = Models(OnlyGenerator(generator), Runtime.cpu(), Devices())  # type: ignore[arg-type]
     make = images_maker(models, wanted, stage)
     filled = fill(stage, wanted, make, batches, shard_size=1000, storage=generator.storage)
-    assert filled.made == num
+    assert filled.computed == num
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps([peak, time.perf_counter() - started]))
 

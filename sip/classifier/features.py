@@ -112,8 +112,8 @@ def feature_data(
     table = [np.load(io.BytesIO(checked(row))) for row in stage.each(list(wanted))]
     features = torch.from_numpy(np.stack(table))
     seconds = time.monotonic() - started
-    cached = filled.found + filled.waited
-    say("features", f"cached {cached}, computed {filled.made}, {seconds:.1f} s")
+    cached = filled.cached + filled.waited
+    say("features", f"cached {cached}, computed {filled.computed}, {seconds:.1f} s")
     parts = [features[[numbers[key] for key in names]] for names in keys]
     return FeatureData(parts, splits, augmentation, module.recipe, seed, start)
 

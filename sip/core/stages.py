@@ -1,4 +1,4 @@
-"""The log of the stages of a job: what each found and made, and how long it took."""
+"""The log of the stages of a job: what was cached, what was computed, and how long it took."""
 
 import time
 from collections.abc import Iterator
@@ -14,20 +14,22 @@ class StageLog:
     """Rows of the stages that are through; each is also printed as it ends.
 
     Attributes:
-        rows: "stage", "found", "made" and "seconds" of each; of a filter "kept" and "rejected".
+        rows: "stage", "cached", "computed", "seconds" of each; of a filter "kept" and "rejected".
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
-        """Time a stage; the block fills in what was `found` and `made`."""
-        row: dict[str, Any] = {"stage": name, "found": 0, "made": 0}
+        """Time a stage; the block fills in what was `cached` and `computed`."""
+        row: dict[str, Any] = {"stage": name, "cached": 0, "computed": 0}
         started = time.monotonic()
         yield row
         row["seconds"] = round(time.monotonic() - started, 2)
         self.rows.append(row)
-        counts = f"found {row['found']}, made {row['made']}"
+        counts = f"cached {row['cached']}, computed {row['computed']}"
+        if name == "dataset":
+            counts = f"{row['cached']} images"
         if "kept" in row:
             counts = f"kept {row['kept']}, rejected {row['rejected']}"
         say(name, f"{counts}, {row['seconds']:.1f} s")

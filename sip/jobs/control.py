@@ -45,8 +45,8 @@ def control_of(
     with stages.stage("control") as row:
         for place in (*finished_folders(runs, fingerprint), folder):
             if (place / FOLDER / WEIGHTS).is_file():
-                row["found"] = 1
+                row["cached"] = 1
                 return place / FOLDER
         train(folder)
-        row["made"] = 1
+        row["computed"] = 1
     return folder / FOLDER

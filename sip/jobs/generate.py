@@ -104,7 +104,7 @@ class Generation:
         """Return the originals: the training part."""
         with self.stages.stage("dataset") as row:
             samples: list[Sample] = self.dataset.samples("train")
-            row["found"] = len(samples)
+            row["cached"] = len(samples)
         return samples
 
     def plan(self) -> Plan:

@@ -24,7 +24,7 @@ def load_splits(job: TrainJob, stages: StageLog) -> tuple[Splits, dict[str, Any]
     shared: dict[str, Any] = {}
     with stages.stage("dataset") as row:
         splits = {split: job.dataset.samples(split) for split in SPLITS}
-        row["found"] = sum(len(samples) for samples in splits.values())
+        row["cached"] = sum(len(samples) for samples in splits.values())
         require_trainable(job.dataset.class_names, splits)
         if progress.is_first:
             if job.config.train.leaks:

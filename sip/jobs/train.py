@@ -61,7 +61,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         summary = _carry_out(job)
     else:
         for stage in summary.stages:
-            say(stage.stage, f"found {stage.found + stage.made}")
+            say(stage.stage, f"cached {stage.cached + stage.computed}")
     baseline = baseline_of(job, _carry_out) if config.train.baseline else None
     if progress.is_first:
         rows = summary.rows(job.folder, Path(config.paths.store))

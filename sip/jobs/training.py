@@ -117,7 +117,7 @@ def _run(job: TrainJob) -> TrainingSummary:
         quality.write(job.folder)
     with stages.stage("classifier") as row:
         result = fit(job, job.augmentation, sifted.kept, splits, job.folder, loggers)
-        row["made"] = 1
+        row["computed"] = 1
     given = command_line()
     summary = TrainingSummary(
         name=job.name,

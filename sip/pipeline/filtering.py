@@ -118,9 +118,9 @@ def verdicts(
     seen = control() if control is not None and "control" in chosen.reads else None
     with stages.stage("filter") as row:
         found = chosen.judge(candidates, OfflineFacts(offline, class_names, seen))
-        row["made"] = len(found)
+        row["computed"] = len(found)
         row["rejected"] = sum(verdict.reason is not None for verdict in found)
-        row["kept"] = row["made"] - row["rejected"]
+        row["kept"] = row["computed"] - row["rejected"]
     if "embeddings" in chosen.reads:
         offline.models.drop("embeddings")  # its memory is the classifier's
     _report(chosen, candidates, found)

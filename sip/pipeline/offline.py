@@ -78,7 +78,7 @@ class Offline(Components):
             samples, captions, scores = _with_result(scores, samples, captions, scores)
         with stages.stage("prompts") as row:
             prompts = self.write(samples, captions, scores, counts)
-            row["made"] = len(prompts)
+            row["computed"] = len(prompts)
         return prompts, candidates(samples, captions, scores)
 
     def write(
@@ -205,7 +205,7 @@ class Offline(Components):
                 unit="image",
                 retry_failed=self.retry_failed,
             )
-            row.update(found=filled.found + filled.waited, made=filled.made)
+            row.update(cached=filled.cached + filled.waited, computed=filled.computed)
         return filled
 
     def _captions(self, samples: Sequence[Sample], stages: StageLog) -> list[list[str]]:

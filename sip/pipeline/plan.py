@@ -33,7 +33,7 @@ class Plan:
 
     Attributes:
         to_caption, to_score: Images.
-        to_generate, found, failed: Rows of the prompts; failed ones are found too.
+        to_generate, cached, failed: Rows of the prompts; failed ones are cached too.
         evaluations: U-Net forward passes of the rows to generate; an upper bound where captions are
             still to come, since guidance may depend on them.
         exact: Whether the captions are there, and `evaluations` is exact.
@@ -47,7 +47,7 @@ class Plan:
     to_caption: int
     to_score: int
     to_generate: int
-    found: int
+    cached: int
     failed: int
     evaluations: int
     exact: bool
@@ -66,7 +66,7 @@ class Plan:
             "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} images",
             "to generate": counted(self.to_generate, "image"),
             **({"balance": self.balance} if self.balance else {}),
-            "found": counted(self.found, "image")
+            "cached": counted(self.cached, "image")
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
             "U-Net evaluations": f"{most}{self.evaluations:,}",
             "time": self._time(f"{devices}, by a short measurement"),
@@ -77,7 +77,7 @@ class Plan:
         """Return the plan in one line."""
         needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return (
-            f"{self.to_generate:,} to generate, {self.found:,} found; {self.evaluations:,} U-Net "
+            f"{self.to_generate:,} to generate, {self.cached:,} cached; {self.evaluations:,} U-Net "
             f"evaluations, {self._time()}, {needed} of {free} free"
         )
 
@@ -188,7 +188,7 @@ def make_plan(
         to_caption=to_caption,
         to_score=to_score,
         to_generate=to_generate,
-        found=len(rows) - len(missing),
+        cached=len(rows) - len(missing),
         failed=len(failed),
         evaluations=evaluations,
         exact=not coming,

@@ -127,7 +127,7 @@ def measure(
         how = [metric.recipe() for metric in metrics]
         key = digest(how, offline.embedder.recipe(), list(class_names), sets)
         if (known := Quality.read(folder, key)) is not None:
-            row["found"] = len(known.rows)
+            row["cached"] = len(known.rows)
             return known
         embedded = embed(offline.models, chosen, spread(reference, MAX_IMAGES), class_names)
         offline.models.drop("embeddings")
@@ -138,7 +138,7 @@ def measure(
             per_image(embedded, class_names),
             key,
         )
-        row["made"] = len(found.rows)
+        row["computed"] = len(found.rows)
     return found
 
 

@@ -30,14 +30,14 @@ class StageCounts:
 
     Attributes:
         stage: Its name, such as "captions".
-        found, made: Rows that were cached, and that were computed.
+        cached, computed: Rows that were cached, and that were computed.
         seconds: Wall-clock time.
         kept, rejected: Of the filter; None for other stages.
     """
 
     stage: str
-    found: int
-    made: int
+    cached: int
+    computed: int
     seconds: float
     kept: int | None = None
     rejected: int | None = None

@@ -39,15 +39,15 @@ class Filled:
     Attributes:
         stage: StageStore of the rows.
         wanted: Key -> input of each row.
-        found: Number of rows that existed before.
-        made: Number of rows that this call made.
+        cached: Number of rows that existed before.
+        computed: Number of rows that this call made.
         waited: Number of rows that another process made meanwhile.
     """
 
     stage: StageStore
     wanted: Mapping[str, Any]
-    found: int
-    made: int
+    cached: int
+    computed: int
     waited: int
 
     @property
@@ -125,7 +125,7 @@ class Filling(Generic[Input]):
         self.wanted = wanted
         self.shard_size = shard_size
         self.storage = storage
-        self.made = 0
+        self.computed = 0
         # Where the failed rows lie that are to be made again; a newer one, though it failed, counts
         self._outdated: dict[str, str] = {}
         if retry_failed:
@@ -160,7 +160,7 @@ class Filling(Generic[Input]):
                     self._queue, self._later = self._later, self._queue
             finally:
                 self._claims.release()
-        return self.made
+        return self.computed
 
     def _make(self, make: Make[Input], batches: Iterator[list[Input]]) -> None:
         """Let `make` work through `batches`; commit what it adds.
@@ -245,7 +245,7 @@ class Filling(Generic[Input]):
             return
         keys = self._open.sorted(writer.rows)
         writer.commit(keys)
-        self.made += len(keys)
+        self.computed += len(keys)
         with self._lock:
             if writer.name not in self.stage.names:
                 rows = writer.rows

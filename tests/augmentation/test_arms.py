@@ -128,7 +128,7 @@ def test_training_finds_what_the_generation_made(name: str, folder: Path) -> Non
     images = run.offline.training_images(run.dataset.samples("train"), stages)
     assert len(images) == 10
     (row,) = (row for row in stages.rows if row["stage"] == "images")
-    assert (row["found"], row["made"]) == (10, 0)
+    assert (row["cached"], row["computed"]) == (10, 0)
 
 
 def test_few_steps_do_not_fit_the_lowest_noise_rate() -> None:

@@ -102,9 +102,9 @@ def test_the_folder_lists_what_was_generated(whole: Path) -> None:
 def test_everything_is_found_again_and_the_plan_says_so(whole: Path) -> None:
     before = contents(whole / "store")
     plan = generate(whole, "plan=true").stdout
-    assert re.search(r"to generate +0 images", plan) and re.search(r"found +20 images", plan)
+    assert re.search(r"to generate +0 images", plan) and re.search(r"cached +20 images", plan)
     assert re.search(r"time +no time", plan) and re.search(r"U-Net evaluations +0\b", plan)
-    assert "images       found 20, made 0" in generate(whole).stderr
+    assert "images       cached 20, computed 0" in generate(whole).stderr
     assert contents(whole / "store") == before
 
 
@@ -116,7 +116,7 @@ def test_a_plan_makes_nothing_and_counts_right(tmp_path: Path, whole: Path) -> N
     assert re.search(r"disk +about [\d.]+ kB needed, .* free", printed)
     assert not shards(tmp_path) and not (tmp_path / "runs").exists()
     more = generate(whole, "plan=true", "images.per_sample=2").stdout
-    assert re.search(r"to generate +20 images", more) and re.search(r"found +20 images", more)
+    assert re.search(r"to generate +20 images", more) and re.search(r"cached +20 images", more)
     assert re.search(r"U-Net evaluations +80\b", more)
 
 
@@ -140,7 +140,7 @@ def test_a_signal_ends_the_job_in_good_order(
     made = len(contents(tmp_path / "store"))
     assert 0 < len(shards(tmp_path)) < 4
     again = generate(tmp_path, "images.num_steps=40").stderr
-    assert re.search(r"images +found (5|10|15), made (15|10|5)\b", again)
+    assert re.search(r"images +cached (5|10|15), computed (15|10|5)\b", again)
     assert len(contents(tmp_path / "store")) > made
 
 
@@ -158,9 +158,11 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
     job = start_two(tmp_path)
     _, printed = job.communicate(timeout=400)
     assert job.returncode == 0, printed
-    assert printed.count("images       found") == 1  # only the first process speaks
-    found, made = map(int, re.search(r"images +found (\d+), made (\d+)", printed).groups())
-    assert found + made == 40 and 0 < made < 40
+    assert printed.count("images       cached") == 1  # only the first process speaks
+    cached, computed = map(
+        int, re.search(r"images +cached (\d+), computed (\d+)", printed).groups()
+    )
+    assert cached + computed == 40 and 0 < computed < 40
     single = tmp_path / "single"
     generate(single, *LONG, "runtime.shard_size=2")
     assert contents(tmp_path / "store") == contents(single / "store")
@@ -223,7 +225,7 @@ def test_broken_images_are_refused_or_passed_over(tmp_path: Path, own: Path) -> 
     assert not (tmp_path / "store" / "captions").exists()
     printed = generate(tmp_path, *data, "dataset.broken=skip").stderr
     assert "passed over 3 images of train that cannot be read: train/cat/4.png (" in printed
-    assert "captions     found 0, made 9" in printed
+    assert "captions     cached 0, computed 9" in printed
     (folder,) = (tmp_path / "runs").glob("generate-*/summary.json")
     assert json.loads(folder.read_text())["num_real"] == 9
 

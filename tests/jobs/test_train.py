@@ -57,7 +57,7 @@ def first(folder: Path) -> tuple[TrainingSummary, Path]:
 
 
 def test_every_stage_did_its_work(first: tuple[TrainingSummary, Path]) -> None:
-    made = {row.stage: row.made for row in first[0].stages}
+    made = {row.stage: row.computed for row in first[0].stages}
     assert made == {
         "dataset": 0, "captions": 10, "scores": 10, "prompts": 10, "images": 10, "metrics": 11,
         "classifier": 1,
@@ -179,9 +179,9 @@ def test_second_start_makes_nothing(
 ) -> None:
     train(sip(folder))
     printed = capfd.readouterr()
-    lines = [line for line in printed.err.splitlines() if "found" in line]
+    lines = [line for line in printed.err.splitlines() if "cached" in line]
     assert len(lines) == 7
-    assert "made" not in printed.err
+    assert "computed" not in printed.err
     assert f"{first[0].test_accuracy:.3f}" in printed.out
 
 
@@ -193,7 +193,7 @@ def test_training_again_generates_nothing(
     run = TrainJob(job)
     summary = run.finished()
     assert summary is not None
-    made = {row.stage: row.made for row in summary.stages}
+    made = {row.stage: row.computed for row in summary.stages}
     assert made["captions"] == made["scores"] == made["images"] == 0
     assert summary.test_accuracy == first[0].test_accuracy  # the same weights again
 
@@ -203,7 +203,7 @@ def test_another_noise_rate_captions_and_scores_nothing(folder: Path, first: obj
     train(job)
     summary = TrainJob(job).finished()
     assert summary is not None
-    made = {row.stage: row.made for row in summary.stages}
+    made = {row.stage: row.computed for row in summary.stages}
     assert (made["captions"], made["scores"], made["images"]) == (0, 0, 10)
 
 
@@ -213,7 +213,7 @@ def test_two_variants_generate_only_the_second(folder: Path, first: object) -> N
     summary = TrainJob(job).finished()
     assert summary is not None
     images = next(row for row in summary.stages if row.stage == "images")
-    assert (images.found, images.made) == (10, 10)
+    assert (images.cached, images.computed) == (10, 10)
     assert summary.num_generated == 20
 
 

@@ -76,7 +76,7 @@ def test_the_summary_counts_and_the_list_names_what_was_rejected(
     reasons = {"not in its class's best": 10}
     assert summary["filter"] == {"kept": 10, "rejected": 10, "reasons": reasons}
     assert (summary["num_real"], summary["num_generated"]) == (10, 10)
-    made = {row["stage"]: (row["found"], row["made"]) for row in summary["stages"]}
+    made = {row["stage"]: (row["cached"], row["computed"]) for row in summary["stages"]}
     assert made["embeddings"] == (0, 30) and made["images"] == (0, 20)
     rows = pd.read_parquet(folder / "images.parquet").query("kind == 'generated'")
     assert Counter(rows.status) == {"ok": 10, "rejected": 10}
@@ -112,7 +112,7 @@ def test_a_found_run_prints_the_counts_again(
     assert re.search(r"filter +10 of 20 generated images kept; rejected: 10 not in its", told.out)
     assert f"rejected           {similar[1] / 'rejected.png'}" in told.out
     assert "training images    10 real + 10 generated" in told.out
-    assert "made" not in told.err
+    assert "computed" not in told.err
 
 
 def test_no_filter_changes_no_fingerprint_and_a_filter_does(folder: Path) -> None:
@@ -134,7 +134,7 @@ def test_the_control_is_trained_once_and_equals_the_plain_run(
     job = config(folder, "filter=agreement", "filter.confidence=0.05")
     train(job)
     summary, run_folder = done(job)
-    made = {row["stage"]: (row["found"], row["made"]) for row in summary["stages"]}
+    made = {row["stage"]: (row["cached"], row["computed"]) for row in summary["stages"]}
     assert (made["control"], made["images"]) == ((0, 1), (20, 0))
     counts = summary["filter"]
     assert counts["reasons"] == {"contradicted": counts["rejected"]} and counts["kept"] > 0
@@ -245,7 +245,7 @@ def test_vectors_are_the_same_in_batches_found_by_trial_and_bad_images_are_named
     stages = StageLog()
     for offline in (first, other):
         offline.embed(images, stages)
-    assert [(row["found"], row["made"]) for row in stages.rows] == [(10, 0), (0, 10)]
+    assert [(row["cached"], row["computed"]) for row in stages.rows] == [(10, 0), (0, 10)]
     vectors = first.embeddings(list(images))
     assert vectors.dtype == np.float32 and vectors.shape[0] == 10
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-6)

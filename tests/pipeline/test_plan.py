@@ -30,15 +30,15 @@ def generate_all(job: Generation, samples: list) -> None:
 
 def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> None:
     plan = job.plan()
-    assert (plan.to_caption, plan.to_score, plan.to_generate, plan.found) == (20, 20, 40, 0)
+    assert (plan.to_caption, plan.to_score, plan.to_generate, plan.cached) == (20, 20, 40, 0)
     assert not plan.exact and plan.seconds > 0 and plan.bytes_needed > 0
     samples = job.samples()
     generate_all(job, samples[:8])
     half = make_plan(job.offline, samples)
-    assert (half.to_caption, half.to_score, half.to_generate, half.found) == (12, 12, 24, 16)
+    assert (half.to_caption, half.to_score, half.to_generate, half.cached) == (12, 12, 24, 16)
     generate_all(job, samples)
     done = make_plan(job.offline, samples)
-    assert (done.to_caption, done.to_score, done.to_generate, done.found) == (0, 0, 0, 40)
+    assert (done.to_caption, done.to_score, done.to_generate, done.cached) == (0, 0, 0, 40)
     assert done.exact and done.evaluations == done.bytes_needed == done.seconds == 0
 
 

@@ -105,19 +105,19 @@ def test_a_run_gets_rows_and_a_file(
     assert found.metrics["generated/frechet"] == pytest.approx(0, abs=1e-4)
     assert found.metrics["generated/coverage"] == 1
     assert {row.n for row in found.rows} == {20}
-    assert [(row["stage"], row["made"]) for row in stages.rows] == [("metrics", 9)]
+    assert [(row["stage"], row["computed"]) for row in stages.rows] == [("metrics", 9)]
     found.write(tmp_path)
     rows = pq.read_table(tmp_path / "quality.parquet").to_pylist()
     assert [row["id"] for row in rows] == [image.prompt.image_id for image in some]
     again = measure(config, offline, some, samples, CLASS_NAMES, stages, tmp_path)
-    assert again == found and (stages.rows[1]["found"], stages.rows[1]["made"]) == (9, 0)
+    assert again == found and (stages.rows[1]["cached"], stages.rows[1]["computed"]) == (9, 0)
     for changed in (
         (OmegaConf.create({"metrics": dict(list(METRICS.items())[:1])}), some, samples),
         (config, some[:19], samples),
         (config, some, samples[:19]),
     ):
         measure(changed[0], offline, *changed[1:], CLASS_NAMES, stages, tmp_path)
-        assert stages.rows[-1]["found"] == 0 and stages.rows[-1]["made"] > 0
+        assert stages.rows[-1]["cached"] == 0 and stages.rows[-1]["computed"] > 0
 
 
 def test_a_scorer_without_weights_costs_the_measures_alone(

@@ -22,9 +22,9 @@ COMMON: dict[str, Any] = {
 }
 
 
-def stage(name: str, found: int = 0, made: int = 1, seconds: float = 1.0) -> StageCounts:
+def stage(name: str, cached: int = 0, computed: int = 1, seconds: float = 1.0) -> StageCounts:
     """Return what a stage did."""
-    return StageCounts(stage=name, found=found, made=made, seconds=seconds)
+    return StageCounts(stage=name, cached=cached, computed=computed, seconds=seconds)
 
 
 def training_summary(**changes: Any) -> TrainingSummary:

@@ -126,7 +126,7 @@ def make_run(
         "metrics": {row.metric: row.value for row in numbers},
         "quality": tuple(numbers),
         "stages": (
-            stage("images", made=num_generated, seconds=2.5 * num_generated),
+            stage("images", computed=num_generated, seconds=2.5 * num_generated),
             stage("classifier", seconds=10.0 + seed),
         ),
         "commit": "c0ffee" * 6,

@@ -94,7 +94,7 @@ class StoreMachine(RuleBasedStateMachine):
         to_make = {None, FAILED} if retry else {None}
         missing = [key for key in keys if self.status(key) in to_make]
         filled = self.fill(owner, keys, retry_failed=retry, storage=storage)
-        assert filled.made == len(missing) and filled.found == len(keys) - len(missing)
+        assert filled.computed == len(missing) and filled.cached == len(keys) - len(missing)
         assert sorted(self.note_shards()) == sorted(missing)
         assert list(filled.rows) == keys
 

@@ -52,7 +52,7 @@ def make(batches, add):
 stage = Store(root).stage("toy", "square", {"v": 1})
 print("ready", flush=True)
 filled = fill(stage, {f"k{n}": n for n in range(int(first), int(last))}, make, 4, shard_size=4)
-print(len(filled.rows), filled.found, filled.made, filled.waited, flush=True)
+print(len(filled.rows), filled.cached, filled.computed, filled.waited, flush=True)
 """
 
 
@@ -118,11 +118,11 @@ def wait_for(condition) -> None:
 
 def test_missing_rows_are_made_and_then_found(stage: StageStore) -> None:
     first = fill(stage, wanted(1, 2, 3), square, chunk=2)
-    assert (first.found, first.made, first.waited) == (0, 3, 0)
+    assert (first.cached, first.computed, first.waited) == (0, 3, 0)
     second = fill(reopened(stage), wanted(4, 3, 2), square, chunk=2)
-    assert (second.found, second.made, second.waited) == (2, 1, 0)
+    assert (second.cached, second.computed, second.waited) == (2, 1, 0)
     assert [row["square"] for row in second.rows.values()] == [16, 9, 4]
-    assert fill(reopened(stage), wanted(1, 2, 3, 4), never, chunk=2).made == 0
+    assert fill(reopened(stage), wanted(1, 2, 3, 4), never, chunk=2).computed == 0
 
 
 def test_a_chunk_is_a_shard_with_rows_in_the_order_asked_for(stage: StageStore) -> None:
@@ -147,7 +147,7 @@ def test_a_recipe_that_is_lost_or_changed_is_written_again(
     fill(stage, wanted(1), square, chunk=1)
     file = stage.folder / "recipe.json"
     file.unlink() if text is None else file.write_text(text)
-    assert fill(reopened(stage), wanted(1), never, chunk=1).found == 1
+    assert fill(reopened(stage), wanted(1), never, chunk=1).cached == 1
     assert json.loads(file.read_text()) == RECIPE
     assert f"{file} " in capsys.readouterr().err
 
@@ -235,7 +235,7 @@ def test_what_was_finished_before_an_error_is_kept(
     assert reopened(stage).keys() == ["k0", "k1", "k2", "k3", "k4", "k5"]
     assert [file.name for file in (stage.folder / "claims").iterdir()] == ["lock"]
     filled = fill(reopened(stage), wanted(*range(8)), square, chunk=4)
-    assert (filled.found, filled.made) == (6, 2)
+    assert (filled.cached, filled.computed) == (6, 2)
 
 
 def test_an_interrupt_while_committing_costs_nothing(
@@ -272,7 +272,7 @@ def test_shards_hold_whole_batches(stage: StageStore) -> None:
     assert shards == [["k9", "k1", "k2", "k3"], ["k4", "k5", "k6", "k7"], ["k8", "k0"]]
     shutil.rmtree(sorted(stage.shards.iterdir())[0])
     asked.clear()
-    assert fill_stage(reopened(stage), keys, make, batches, shard_size=4).made == 4
+    assert fill_stage(reopened(stage), keys, make, batches, shard_size=4).computed == 4
     assert asked == [[9, 1, 2], [3]]
 
 
@@ -289,7 +289,7 @@ def test_rows_may_come_from_another_thread_and_out_of_order(stage: StageStore) -
             add({"key": f"k{number}"})
 
     filled = fill_stage(stage, wanted(*range(200)), make, 7, shard_size=20)
-    assert filled.made == 200 and len(reopened(stage).keys()) == 200
+    assert filled.computed == 200 and len(reopened(stage).keys()) == 200
 
 
 def test_make_must_give_what_was_asked_for(stage: StageStore) -> None:
@@ -312,7 +312,7 @@ def test_failed_rows_are_kept_and_tried_again_on_request(stage: StageStore) -> N
 
     first = fill(stage, wanted(1, 2, 3), lambda numbers: make(numbers, {1, 2}), chunk=2)
     assert first.rows["k1"]["error"] == "black"
-    assert fill(reopened(stage), wanted(1, 2, 3), never, chunk=2).found == 3
+    assert fill(reopened(stage), wanted(1, 2, 3), never, chunk=2).cached == 3
     again = fill(
         reopened(stage),
         wanted(1, 2, 3),
@@ -320,7 +320,7 @@ def test_failed_rows_are_kept_and_tried_again_on_request(stage: StageStore) -> N
         chunk=1,
         retry_failed=True,
     )
-    assert (again.found, again.made) == (1, 2)
+    assert (again.cached, again.computed) == (1, 2)
     assert [row["status"] for row in reopened(stage).read(again.rows).values()] == [
         "failed",
         "ok",
@@ -339,7 +339,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(
         fill(stage, wanted(1), lambda _: [{"key": "k1", "payload": b"", "suffix": ".b"}], chunk=1)
     monkeypatch.undo()
     assert list((stage.folder / "tmp").iterdir()) == []
-    assert fill(stage, wanted(1), square, chunk=1).made == 1
+    assert fill(stage, wanted(1), square, chunk=1).computed == 1
 
 
 def test_a_bar_only_where_there_is_work(stage: StageStore, capsys: pytest.CaptureFixture) -> None:
@@ -444,7 +444,7 @@ def test_a_hung_owner_is_named_with_the_command_that_frees_its_rows(
             Path(command[1]).unlink()
 
     monkeypatch.setattr(waiting, "say", follow)
-    assert fill(stage, wanted(0, 1), square, chunk=1).made == 2
+    assert fill(stage, wanted(0, 1), square, chunk=1).computed == 2
     first, hung = said
     assert first.startswith("waiting for 1 made by process")
     assert re.match(rf"process {os.getpid()} on .* has finished no shard for 1\.. s; ", hung)
@@ -471,7 +471,7 @@ def test_what_dead_owners_left_is_swept_if_nothing_is_missing(stage: StageStore)
     dead = claim_of_another(stage, ["k1"], started="before")
     unfinished = stage.tmp / f"{dead.stem}--1-ab"
     unfinished.mkdir()
-    assert fill(stage, wanted(1), never, chunk=1).found == 1
+    assert fill(stage, wanted(1), never, chunk=1).cached == 1
     assert not dead.exists() and not unfinished.exists()
 
 
@@ -509,7 +509,7 @@ def test_a_network_disk_that_fails_is_asked_again(
     error = OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
     monkeypatch.setattr(module, place, failing(error, times, getattr(module, place)))
     if times == 2:
-        assert fill(stage, wanted(1), square, chunk=1).made == 1
+        assert fill(stage, wanted(1), square, chunk=1).computed == 1
         return
     with pytest.raises(UserError, match=r"the file system \(\w+\) does not answer: .* 3 attempts"):
         fill(stage, wanted(1), square, chunk=1)
@@ -527,7 +527,7 @@ def test_a_rename_that_was_done_and_denied_is_done(
 
     monkeypatch.setattr(files, "PAUSES", (0.0,))
     monkeypatch.setattr(os, "rename", done_and_denied)
-    assert fill(stage, wanted(1), square, chunk=1).made == 1
+    assert fill(stage, wanted(1), square, chunk=1).computed == 1
     assert reopened(stage).keys() == ["k1"]
 
 
@@ -566,7 +566,7 @@ def test_a_host_name_with_dashes_costs_nothing(
             for number in batch:
                 add({"key": f"k{number}", "payload": b"x", "suffix": ".bin"})
 
-    assert fill_stage(stage, wanted(*range(40)), make, 4, shard_size=8).made == 40
+    assert fill_stage(stage, wanted(*range(40)), make, 4, shard_size=8).computed == 40
 
 
 def test_a_shard_that_is_gone_while_failed_rows_are_made_again(stage: StageStore) -> None:
@@ -584,7 +584,7 @@ def test_a_shard_that_is_gone_while_failed_rows_are_made_again(stage: StageStore
     doomed = next(stage.shards.iterdir()).name
     fill(stage, wanted(1, 2, 3), failing, chunk=1)
     filled = fill(stage, wanted(1, 2, 3), good, chunk=1, retry_failed=True)
-    assert filled.made == 3
+    assert filled.computed == 3
     assert {row["status"] for row in filled.rows.values()} == {"ok"}
 
 

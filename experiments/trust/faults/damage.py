@@ -215,7 +215,9 @@ def _healed(folder: Path, change: Callable[[Path], None]) -> Outcome:
     ended = _recipe(folder, change)
     holds(ended.code == 0, "it failed", ended)
     jobs.same(folder, jobs.whole(killing.whole_folder()))
-    holds("found 10, made 0" in ended.line("images", "found"), "images generated again", ended)
+    holds(
+        "cached 10, computed 0" in ended.line("images", "cached"), "images generated again", ended
+    )
     line = ended.line("recipe.json", "written again").replace(str(folder), "...")
     return Outcome(line, "nothing: the folder's name is the recipe's fingerprint")
 

@@ -121,7 +121,7 @@ def read_only_and_whole(folder: Path) -> Outcome:
         shutil.copytree(whole / name, folder / name)
     ended = _as_nobody(folder)
     holds(ended.code == 0, "reading failed", ended)
-    return Outcome(ended.line("images", "found 10, made 0"), "nothing: it is read")
+    return Outcome(ended.line("images", "cached 10, computed 0"), "nothing: it is read")
 
 
 def _as_nobody(folder: Path) -> Ended:

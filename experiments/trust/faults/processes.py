@@ -58,7 +58,7 @@ def clock(folder: Path) -> Outcome:
     ended = jobs.generate(folder, before=back)
     holds(ended.code == 0, "it failed", ended)
     jobs.same(folder, expected)
-    return Outcome(ended.line("images", "found 5, made 5"), "nothing")
+    return Outcome(ended.line("images", "cached 5, computed 5"), "nothing")
 
 
 def _claim(folder: Path, claim: str, name: str, age: float) -> Path:
@@ -101,7 +101,7 @@ def _taken_over(folder: Path, claim: dict | str, name: str, age: float) -> Outco
     holds(seconds < 100, f"waited {seconds:.0f} s for nobody")
     holds(not file.exists(), "the claim is still there")
     jobs.same(folder, expected)
-    return Outcome(ended.line("images", "found 5, made 5"), "nothing; taken over at once")
+    return Outcome(ended.line("images", "cached 5, computed 5"), "nothing; taken over at once")
 
 
 @fault("stale claim of a dead process", quick=True)
