@@ -263,7 +263,7 @@ def test_slurm_is_found_and_its_processes_share_the_work(tmp_path: Path) -> None
         jobs.append(start_several(tmp_path, *quick, variables=variables))
     printed = [job.communicate(timeout=200)[1] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], printed
-    assert "images       found" in printed[0] and "images       found" not in printed[1]
+    assert "images       cached" in printed[0] and "images       cached" not in printed[1]
     assert len(contents_of_images(tmp_path)) == 20
 
 
