@@ -38,6 +38,7 @@ ALLOWED = {
     "sip/stack": r"draw_text|a picture|Rows to draw batches from",  # sheets; captions; randomness
     "sip/tables": r"(?i)_?draw(n|s)?(_\w+)?",  # figures, and the bootstrap's random draws
     "tests/stack": r"a picture|draws random numbers",  # captions; randomness
+    "tests/store/test_model.py": r"data\.draw",  # of hypothesis
     "tests/tables": r"(?i)_?draw(s)?(_\w+)?",  # figures and random draws
     "tests/docs/test_words.py": r".*",
 }
