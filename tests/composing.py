@@ -44,7 +44,8 @@ def composed(
     choices = [text for text, each in zip(overrides, parsed, strict=True) if each not in values]
     config = deepcopy(_composed(name, tuple(choices), False))
     for place in PLACES if folder and "paths" in config else ():
-        config.paths[place] = str(folder / place)
+        if place in config.paths:
+            config.paths[place] = str(folder / place)
     ConfigLoaderImpl._apply_overrides_to_config(values, config)
     return config
 

@@ -145,7 +145,7 @@ def generate(num: int, folder: Path) -> None:
         for batch in group_rows(prompts, BATCH_SIZE, generator.group)
     ]
     models = Models(OnlyGenerator(generator), Runtime.cpu(), Devices())  # type: ignore[arg-type]
-    make = images_maker(models, wanted, stage)
+    make = images_maker(models, wanted, stage, BATCH_SIZE)
     filled = fill(stage, wanted, make, batches, shard_size=1000, storage=generator.storage)
     assert filled.computed == num
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

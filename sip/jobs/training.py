@@ -100,6 +100,7 @@ def run(job: TrainJob) -> TrainingSummary:
 
 
 def _run(job: TrainJob) -> TrainingSummary:
+    before = job.finished()  # trained again: it stays a run of the experiments that asked for it
     stages = StageLog()
     splits, leaked = load_splits(job, stages)
     images = job.offline.training_images(splits["train"], stages) if job.offline else []
@@ -153,6 +154,8 @@ def _run(job: TrainJob) -> TrainingSummary:
         remarks=tuple(remarks(splits, job.dataset.class_names)),
         recipe=job.recipe,
     )
+    if before is not None:
+        summary = replace(summary, experiments=before.experiments, swept=before.swept)
     if progress.is_first:
         summary = summary.evaluated(evaluate(job.folder))
         _close(job, summary, loggers, sifted.kept)

@@ -49,6 +49,6 @@ def test_missing_weights_stop_before_any_work(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
     with pytest.raises(UserError, match="Salesforce/blip-image-captioning-base") as error:
         train(config(tmp_path, "+exp=resnet50_sip", "profile=paper", "logger=csv"))
-    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("weights: 3 models not on this disk")
     assert "download" in str(error.value)
     assert not (tmp_path / "runs").exists()

@@ -23,6 +23,7 @@ SHORT = [
     "classifier.batch_size=6",
     "logger=csv",
     "train.leaks=false",
+    "train.baseline=false",
     "mixing.mode=weighted",
     "backbone.drop_path=0",
     "runtime.device=cpu",

@@ -28,7 +28,7 @@ RESULTS = re.compile(  # written by a program when it was run, and kept as they 
 )
 # File or folder -> regular expression of what may stay there, and why.
 ALLOWED = {
-    "": r"(make|making|leaves?|leaving) room|ImageDraw(\.Draw)?",  # free space; Pillow's name
+    "": r"(make|making|leaves?|leaving) room|ImageDraw(\.Draw)?|data\.draw",  # Pillow, Hypothesis
     "tests/core": r"draw_text",
     "sip/core": r"draw_text|Draw one line of text|Draw the pairs",  # letters and cells of a sheet
     "sip/dataset/digits.py": r"drawn once with a fixed seed",  # random numbers

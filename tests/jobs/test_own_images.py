@@ -57,7 +57,7 @@ def test_a_messy_folder_is_generated_from_and_exported(tmp_path: Path, own: Path
     said = done.stderr.splitlines()
     assert any(text.startswith("models       the miniature ones know only digits") for text in said)
     assert "dataset      passed over 1 file without the name of an image: cat_dog/notes.txt" in said
-    assert any(text.startswith("plan ") and " to generate, 0 found; " in text for text in said)
+    assert any(text.startswith("plan ") and " to generate, 0 cached; " in text for text in said)
     assert "images of 6 originals" in done.stdout
     (command,) = [text for text in done.stdout.splitlines() if "sip.export" in text]
     words = shlex.split(command.partition("as a data set")[2])

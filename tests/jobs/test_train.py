@@ -188,11 +188,14 @@ def test_second_start_makes_nothing(
 def test_training_again_generates_nothing(
     folder: Path, first: tuple[TrainingSummary, Path]
 ) -> None:
-    job = sip(folder, "train.reuse=false")
+    before = TrainJob(sip(folder)).finished()
+    assert before is not None
+    job = sip(folder, "train.reuse=false", "experiment=again")
     train(job)
     run = TrainJob(job)
     summary = run.finished()
     assert summary is not None
+    assert summary.experiments == (*before.experiments, "again")
     made = {row.stage: row.computed for row in summary.stages}
     assert made["captions"] == made["scores"] == made["images"] == 0
     assert summary.test_accuracy == first[0].test_accuracy  # the same weights again
@@ -244,7 +247,7 @@ def test_a_found_run_joins_another_experiment(
 ) -> None:
     train(sip(folder, "experiment=other"))
     summary = json.loads((first[1] / "summary.json").read_text())
-    assert summary["experiments"] == ["resnet50_sip", "other"]
+    assert summary["experiments"] == ["resnet50_sip", "again", "other"]
 
 
 @pytest.mark.parametrize(

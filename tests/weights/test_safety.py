@@ -176,9 +176,9 @@ def test_a_pickle_as_a_checkpoint_is_not_opened(
     from sip.classifier.resume import Checkpoints
 
     (tmp_path / UNFINISHED).write_bytes(pickle.dumps(Bomb()))
-    assert Checkpoints(tmp_path, "rows").found() == 0
+    assert Checkpoints(tmp_path, "rows").steps() == 0
     torch.save({"global_step": Bomb()}, tmp_path / UNFINISHED)
-    assert Checkpoints(tmp_path, "rows").found() == 0
+    assert Checkpoints(tmp_path, "rows").steps() == 0
     assert "SIP_CODE_RAN" not in os.environ
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 2 and all(
