@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -82,6 +83,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         sys.exit(2)
     finally:
         sweep.end()
+    _is_read()
     sys.exit(0)
 
 
@@ -106,10 +108,19 @@ def _is_override(argument: str) -> bool:
 
 
 def _print_help(text: str) -> None:
+    with suppress(BrokenPipeError):
+        print(text.rstrip())
+    _is_read()
+
+
+def _is_read() -> bool:
+    """Flush the output; return whether somebody reads it: `... | head` may have read enough."""
     try:
-        print(text.rstrip(), flush=True)
-    except BrokenPipeError:  # `--help | head` has read enough; Python would flush again
+        sys.stdout.flush()
+    except BrokenPipeError:  # Python would flush again, and fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 class Job:
@@ -136,6 +147,8 @@ class Job:
         try:
             return self._run(config)
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and not _is_read():
+                return None
             _say(f"error: {_reason(error, config)}")
             raise SystemExit(1) from None
 

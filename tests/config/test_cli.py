@@ -56,6 +56,8 @@ def task(config):
         raise ValueError("a bug")
     if config.mode == "missing":
         config.stage.missing
+    if config.mode == "long":
+        print("a line\\n" * 100_000, flush=True)
     if config.mode == "slow":
         print("ready", flush=True)
         time.sleep(60)
@@ -82,13 +84,14 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(toy: Path, cwd: Path, *arguments: str) -> subprocess.Popen:
+def start(toy: Path, cwd: Path, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen:
     """Start the toy job in the folder `cwd`."""
     path = os.pathsep.join([str(toy), str(ROOT)])
     env = os.environ | {"PYTHONPATH": path, "TOY_CONF": str(toy / "conf")}
     command = [sys.executable, "-m", "toyjob", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True
+    )
 
 
 def run(toy: Path, cwd: Path, *arguments: str) -> tuple[int, str, str]:
@@ -318,6 +321,16 @@ def test_help_into_a_pipe_that_closes_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=env, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("mode", ["long", "good"])
+def test_results_into_a_pipe_that_closes_are_no_error(toy: Path, tmp_path: Path, mode: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start(toy, tmp_path, "+exp=first", f"mode={mode}", stdout=writing)
+    _, err = process.communicate(timeout=120)
+    os.close(writing)
+    assert (process.returncode, err) == (0, "")
 
 
 def test_the_configuration_is_found_from_anywhere() -> None:
