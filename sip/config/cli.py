@@ -8,6 +8,7 @@ mistyped key answer at once. Exit codes: 0 done, 1 the task failed, 2 the comman
 import functools
 import importlib
 import os
+import select
 import signal
 import sys
 import time
@@ -116,10 +117,15 @@ def _print_help(text: str) -> None:
 def _is_read() -> bool:
     """Flush the output; return whether somebody reads it: `... | head` may have read enough."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # Python would flush again, and fail
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        number = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # closed, or not a file
+        return True
+    poll = select.poll()
+    poll.register(number, select.POLLERR)
+    if poll.poll(0):  # Python would flush at exit, and fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         return False
+    sys.stdout.flush()
     return True
 
 
