@@ -85,8 +85,9 @@ def _originals(source: Source) -> str:
     if source.originals == "copy":
         return (
             "Real images are copies of the data set's files. The pipeline read them upright by "
-            "EXIF and as 8-bit RGB; programs that do neither see other pixels, and torchvision's "
-            "`ImageFolder` passes over GIF (`originals=as_used` avoids both)."
+            "EXIF and as 8-bit RGB; programs that do neither see other pixels, torchvision's "
+            "`ImageFolder` passes over GIF and HEIC, and `datasets` cannot decode HEIC "
+            "(`originals=as_used` avoids all of it)."
         )
     return (
         "Real images have the pixels that the pipeline saw: files that are not upright 8-bit grey "

@@ -55,7 +55,7 @@ class Options:
     def __post_init__(self) -> None:
         for name, choices in (("format", (*FORMATS, "onnx")), ("originals", ORIGINALS)):
             if (value := getattr(self, name)) not in choices:
-                listed = ", ".join([*choices, "onnx"] if name == "format" else choices)
+                listed = ", ".join(choices)
                 raise UserError(f"{name}: must be one of {listed}, got {value!r}")
         parts: list[str] = list(self.parts)
         if not parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):

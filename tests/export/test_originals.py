@@ -224,7 +224,11 @@ def test_copies_are_the_files(run: Path, dataset: Any) -> None:
         wrong = Path(sample.path).name == "wrong.jpg"
         assert files[sample.sample_id].name == ("wrong.png" if wrong else Path(sample.path).name)
     assert {path.name for path in out.iterdir()} == {"val", "metadata.csv", "README.md"}
-    assert "passes over GIF" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "passes over GIF" in card
+    num, lost = len(ImageFolder(out / "val")), len(dataset.samples("val"))
+    assert num < lost
+    assert f"ImageFolder('val')  # {num}, passes over {lost - num} of other formats" in card
 
 
 def test_parts_that_a_run_does_not_list_come_from_its_data_set(run: Path, dataset: Any) -> None:

@@ -25,7 +25,7 @@ def _repaired(folder: Path, line: str, expected: dict, *more: str) -> Outcome:
     jobs.same(folder, expected)
     holds(list((folder / "store").glob("*/*/damaged/*")), "the damaged shard was not kept")
     again = jobs.generate(folder, *more)
-    holds("made 0" in again.line("images", "found 10"), "made again once more", again)
+    holds("computed 0" in again.line("images", "cached 10"), "computed again once more", again)
     said = ended.line("sound rows kept").replace(str(folder), "...")
     kept = said.partition("; ")[2].partition(";")[0]
     return Outcome(line.replace(str(folder), "..."), f"nothing else: {kept}, same bytes")

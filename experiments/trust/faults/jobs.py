@@ -8,7 +8,7 @@ import runpy
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,8 @@ def keep(offline: Any) -> None:
     models = offline.models
     models.drop = lambda name: None
     for name in STAGES:
-        _loaded.append((offline.of_stage(name), lambda name=name: models.module(name)))
+        # Bound now: later the class's method asks for what is loaded.
+        _loaded.append((offline.of_stage(name), partial(models.module, name)))
 
 
 def _take_loaded() -> None:
@@ -183,12 +184,12 @@ def shards(folder: Path, stage: str) -> list[Path]:
 
 
 def made_again(ended: Ended) -> str:
-    """Return what the stages of a second start found and made, for the table."""
-    lines = [line.split() for line in ended.said.splitlines() if " found " in line]
+    """Return what the stages of a second start had cached and computed, for the table."""
+    lines = [line.split() for line in ended.said.splitlines() if " cached " in line]
     numbers = {words[0]: (words[2].strip(","), words[4].strip(",")) for words in lines}
     return ", ".join(
-        f"{stage} found {found} made {made}"
-        for stage, (found, made) in numbers.items()
+        f"{stage} cached {cached}, computed {computed}"
+        for stage, (cached, computed) in numbers.items()
         if stage in STAGES
     )
 

@@ -9,6 +9,7 @@ import csv
 import errno
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,19 @@ from sip.export.source import COLUMNS
 
 ROWS = 1000  # of a table that are in memory at a time
 TABLE = "metadata.parquet"
+READ_BY_TORCHVISION = (
+    ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 
 
 class ImageFolderFormat(ImageFormat):
     """A folder a part, and in it a folder a class."""
 
     has_links = True
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._passed_over: Counter[str] = Counter()
 
     def write(self, parts: Iterable[ExportPart], folder: Path) -> None:
         """Write the images and the tables of their provenance.
@@ -65,6 +73,8 @@ class ImageFolderFormat(ImageFormat):
         name = names.unique(str(folder / of_class), image.stem, made.suffix)
         path = folder / of_class / name
         path.parent.mkdir(exist_ok=True)
+        if path.suffix.lower() not in READ_BY_TORCHVISION:
+            self._passed_over[folder.name] += 1
         if self.link and not made.facts["converted"]:
             _link(image.listed.file, path)
         else:
@@ -83,8 +93,11 @@ class ImageFolderFormat(ImageFormat):
 
     def loading(self, counts: dict[Split, int]) -> str:
         """Return Python code that reads the parts."""
-        lines = [f"torchvision.datasets.ImageFolder('{part}')  # {num:,}" for part, num in
-                 counts.items()]  # fmt: skip
+        lines = []
+        for part, num in counts.items():
+            lost = self._passed_over[part]
+            note = f", passes over {lost:,} of other formats" if lost else ""
+            lines.append(f"torchvision.datasets.ImageFolder('{part}')  # {num - lost:,}{note}")
         return "\n".join([*lines, "datasets.load_dataset('path/to/this/folder')  # all of it"])
 
 
