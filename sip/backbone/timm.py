@@ -176,7 +176,8 @@ class Timm(Component):
         architecture = stored["architecture"].removesuffix(f"_{shape['stem']}")
         if architecture != self.name.split(".")[0]:
             rule = f"{architecture!r}, which the weights in {folder} are of"
-            raise refuse("backbone.name", rule, self.name)
+            fix = "choose the backbone that they were trained with, such as backbone=resnet_mini"
+            raise refuse("backbone.name", rule, self.name, fix)
         for key in ("stem", "patch_size"):
             value, allowed = getattr(self, key), shape.get(key)
             if value not in (None, allowed):

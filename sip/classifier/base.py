@@ -49,7 +49,8 @@ class Result:
         epochs: The same in passes over the training images.
         num_train: Training images, real and generated.
         val_accuracy, test_accuracy: Top-1 of that checkpoint, in [0, 1].
-        seconds: Of training, validation and test.
+        seconds: Of training, validation and test, before an interruption too.
+        earlier: Those before an interruption.
         history: A row for each validation: `step`, `train/loss` (mean since the last), `val/loss`,
             `val/accuracy`, `lr`.
         classifier: Folder in the run folder, in timm's hub layout (`sip.backbone.saved`).
@@ -65,6 +66,7 @@ class Result:
     val_accuracy: float
     test_accuracy: float
     seconds: float
+    earlier: float
     history: list[dict[str, float]]
     classifier: str
     predictions: str

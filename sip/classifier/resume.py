@@ -42,6 +42,8 @@ class Checkpoints(Callback):
     def __init__(self, folder: Path, rows: str) -> None:
         self.path, self.rows = folder / UNFINISHED, rows
         self.every, self.last = EVERY, time.monotonic()
+        self.earlier = 0.0  # s that were trained before an interruption
+        self._started = time.monotonic()
         self._warned = False
 
     def steps(self) -> int:
@@ -51,7 +53,8 @@ class Checkpoints(Callback):
         try:
             _check(self.path)
             stored = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
-            steps, rows = int(stored["global_step"]), stored["callbacks"][self.state_key]["rows"]
+            ours = stored["callbacks"][self.state_key]
+            steps, rows, seconds = int(stored["global_step"]), ours["rows"], float(ours["seconds"])
         except Exception as error:  # cut off by a crash of the machine, or not a checkpoint
             reason = error if isinstance(error, DamagedError) else type(error).__name__
             say("classifier", f"{self.path} cannot be read ({reason}); starting from step 0")
@@ -59,6 +62,7 @@ class Checkpoints(Callback):
         if rows != self.rows:
             say("classifier", "the training images are not the checkpoint's; starting from step 0")
             return 0
+        self.earlier = seconds
         say("classifier", f"going on from step {steps}")
         return steps
 
@@ -68,8 +72,8 @@ class Checkpoints(Callback):
             file.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `steps` compares."""
-        return {"rows": self.rows}
+        """Return what `steps` reads."""
+        return {"rows": self.rows, "seconds": self.earlier + time.monotonic() - self._started}
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Undo Lightning's handler of SIGTERM, which would end the process within a batch."""

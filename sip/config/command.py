@@ -62,7 +62,10 @@ class Command:
         )
         places = [place.removeprefix("file://") for place in PLACES.findall(path.partition("=")[2])]
         given = (parsed.config_dir, parsed.config_path, *places)
-        self.given = [Path(place) for place in given if place]
+        # SIP's own folder is read in any case, and is no stranger's.
+        self.given = [
+            Path(place) for place in given if place and Path(place).resolve() != folder.resolve()
+        ]
         starts = tuple(text.startswith(("+", "hydra")) for text in self.overrides)
         self.is_plain = len(self.overrides) == len(arguments) and not any(starts)
 

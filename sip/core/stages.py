@@ -21,11 +21,14 @@ class StageLog:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
-        """Time a stage; the block fills in what was `cached` and `computed`."""
-        row: dict[str, Any] = {"stage": name, "cached": 0, "computed": 0}
+        """Time a stage; the block fills in what was `cached` and `computed`.
+
+        It may set the `seconds` that an interrupted start took before.
+        """
+        row: dict[str, Any] = {"stage": name, "cached": 0, "computed": 0, "seconds": 0.0}
         started = time.monotonic()
         yield row
-        row["seconds"] = round(time.monotonic() - started, 2)
+        row["seconds"] = round(row["seconds"] + time.monotonic() - started, 2)
         self.rows.append(row)
         counts = f"cached {row['cached']}, computed {row['computed']}"
         if name == "dataset":

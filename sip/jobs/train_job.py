@@ -105,7 +105,9 @@ class TrainJob:
         ignored = [text for text in given if re.split(r"[./=@]", text)[0] in OF_GENERATION]
         if ignored:
             name = self.names["augmentation"]
-            say("augmentation", f"{name} generates nothing; without effect: {', '.join(ignored)}")
+            text = f"{name} generates nothing; without effect: {', '.join(ignored)}"
+            say("augmentation", f"{text}; add augmentation=sip for SIP")
+            Components(self.config)  # refuses wrong values all the same
 
 
 def named(swept: Mapping[str, str]) -> list[str]:

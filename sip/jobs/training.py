@@ -118,7 +118,7 @@ def _run(job: TrainJob) -> TrainingSummary:
         quality.write(job.folder)
     with stages.stage("classifier") as row:
         result = fit(job, job.augmentation, sifted.kept, splits, job.folder, loggers)
-        row["computed"] = 1
+        row["computed"], row["seconds"] = 1, result.earlier
     given = command_line()
     summary = TrainingSummary(
         name=job.name,

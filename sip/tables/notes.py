@@ -51,8 +51,8 @@ def comparison_notes(layout: TableLayout, compared: Sequence[Comparison]) -> lis
     ]
     if any(comparison.images for comparison in compared):
         lines.append(
-            "Over images: 95 % interval of a paired bootstrap over the test images; McNemar: twice "
-            "the median of the seeds' exact p-values."
+            "Over images: 95 % interval of a paired bootstrap over the test images; McNemar: of "
+            "several seeds, twice the median of their exact p-values."
         )
     lines.append(
         f"Seeds: number that a paired t-test needs to detect {EFFECT} points with 80 % power "

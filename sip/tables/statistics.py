@@ -133,8 +133,8 @@ class OverImages:
 
     Attributes:
         low, high: Of the bootstrap's percentile interval, in points.
-        p_value: McNemar's, over all seeds: twice the median of the seeds' exact p-values, which is
-            a p-value however the seeds depend on each other (Rueger 1978).
+        p_value: McNemar's exact one; of several seeds twice the median of theirs, which is a
+            p-value however the seeds depend on each other (Rueger 1978).
     """
 
     low: float
@@ -160,7 +160,8 @@ def over_images(
     pairs = [(treated[s].astype(bool), control[s].astype(bool)) for s in shared]
     low, high = paired_bootstrap([t for t, _ in pairs], [c for _, c in pairs], seed)
     p_values = [mcnemar(t, c) for t, c in pairs]
-    return OverImages(low, high, min(1.0, 2 * float(np.median(p_values))))
+    factor = 2 if len(p_values) > 1 else 1
+    return OverImages(low, high, min(1.0, factor * float(np.median(p_values))))
 
 
 def paired_bootstrap(

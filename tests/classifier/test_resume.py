@@ -109,8 +109,12 @@ def test_a_signal_writes_a_checkpoint_and_stops(
     seen: list[int] = []
     for step in (4, 5):
         break_at(monkeypatch, step, lambda step=step: seen.append(step))
-    assert_same(run(splits, tmp_path, **CHANGED), tmp_path, unbroken)
+    stored = torch.load(tmp_path / UNFINISHED, weights_only=True)["callbacks"]
+    (before,) = (state["seconds"] for state in stored.values() if "seconds" in state)
+    result = run(splits, tmp_path, **CHANGED)
+    assert_same(result, tmp_path, unbroken)
     assert seen == [5]
+    assert 0 < before == result.earlier < result.seconds
 
 
 def test_the_logged_curve_goes_on_with_its_steps(splits, unbroken, tmp_path, monkeypatch) -> None:

@@ -336,3 +336,8 @@ def test_results_into_a_pipe_that_closes_are_no_error(toy: Path, tmp_path: Path,
 def test_the_configuration_is_found_from_anywhere() -> None:
     assert (conf_folder() / "config.yaml").is_file()
     assert conf_folder().is_absolute()
+
+
+def test_the_folder_of_the_configuration_may_be_named(toy: Path, tmp_path: Path) -> None:
+    code, out, err = run(toy, tmp_path, "--config-dir", str(toy / "conf"), "+exp=first")
+    assert (code, out, err) == (0, "seed 7 noise 0.5\n", "")

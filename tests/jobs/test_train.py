@@ -230,14 +230,20 @@ def test_plain_baseline_generates_nothing_and_ignores_prompt_settings(folder: Pa
 def test_settings_without_effect_are_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["augmentation=none", "prompts.noise_rate=1.5", "captions=blip_beam", "seed=1"]
+    given = ["augmentation=none", "prompts.noise_rate=0.9", "captions=blip_beam", "seed=1"]
     monkeypatch.setattr(
         "sip.jobs.train_job.command_line", lambda: {"overrides": given, "choices": {}}
     )
     TrainJob(config(folder, "augmentation=none", "logger=csv")).say_ignored_settings()
     said = capsys.readouterr().err
-    line = "generates nothing; without effect: prompts.noise_rate=1.5, captions=blip_beam\n"
+    line = (
+        "without effect: prompts.noise_rate=0.9, captions=blip_beam; add augmentation=sip for SIP\n"
+    )
     assert said.startswith("augmentation") and said.endswith(line)
+    wrong = TrainJob(config(folder, "augmentation=none", "logger=csv", "prompts.noise_rate=1.5"))
+    with pytest.raises(UserError, match="prompts.noise_rate: must be in"):
+        wrong.say_ignored_settings()
+    capsys.readouterr()
     TrainJob(sip(folder)).say_ignored_settings()
     assert capsys.readouterr().err == ""
 
