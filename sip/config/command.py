@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from sip.config import guard
@@ -71,10 +72,19 @@ class Command:
 
     @staticmethod
     def for_hydra(argument: str) -> str:
-        """Return an argument as Hydra takes it: "++" before a key that is new, no quoted keys."""
-        if not OPENED.match(argument):
+        """Return an argument as Hydra takes it.
+
+        A key that is new gets "++", keys of mappings lose their quotes, and a value that is no
+        Hydra expression, such as a path with umlauts or brackets, is quoted.
+        """
+        if OPENED.match(argument):
+            argument = "++" + QUOTED_KEY.sub(r"\1\3", argument)
+        key, equals, value = argument.partition("=")
+        if not equals or value[:1] in ("", "[", "{", '"', "'") or _is_expression(argument):
             return argument
-        return "++" + QUOTED_KEY.sub(r"\1\3", argument)
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        quoted = f'{key}="{quoted}"'
+        return quoted if _is_expression(quoted) else argument
 
     def check(self) -> None:
         """Refuse what a stranger's folder may not contain, and names that nothing reads.
@@ -280,3 +290,11 @@ def _flat_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
             if key not in ("defaults", "_target_"):
                 yield f"{prefix}{key}", bool(value) and isinstance(value, dict)
                 yield from _flat_keys(value, f"{prefix}{key}.")
+
+
+def _is_expression(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True

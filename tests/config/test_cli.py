@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import sip
+from sip.config.command import Command
 from sip.core.paths import conf_folder
 
 ROOT = Path(sip.__file__).parents[1]
@@ -131,8 +132,7 @@ def test_help_lists_groups_and_choices(toy: Path, tmp_path: Path) -> None:
         ("exp=first", "exp=first: exp has no default choice to override; write +exp=first"),
         ("+seed=1", "Could not append to config. An item is already at 'seed'"),
         ("seed", "'seed': must be key=value"),
-        ("mode=/Bücher (own)", "'mode=/Bücher (own)': must be key=value ("),
-        ("mode=|\n  x", "'mode=|\\n  x': must be key=value"),
+        ("mode=[Bücher (own)]", "'mode=[Bücher (own)]': must be key=value ("),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(
@@ -341,3 +341,19 @@ def test_the_configuration_is_found_from_anywhere() -> None:
 def test_the_folder_of_the_configuration_may_be_named(toy: Path, tmp_path: Path) -> None:
     code, out, err = run(toy, tmp_path, "--config-dir", str(toy / "conf"), "+exp=first")
     assert (code, out, err) == (0, "seed 7 noise 0.5\n", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        ("dataset.root=/data/Große Äpfel (2)", 'dataset.root="/data/Große Äpfel (2)"'),
+        ('label=a "big" one, 3 cm', 'label="a \\"big\\" one, 3 cm"'),
+        ("seed=0,1,2", "seed=0,1,2"),
+        ("noise=range(0, 3)", "noise=range(0, 3)"),
+        ("label=tabby cat", "label=tabby cat"),
+        ("parts=[train,val]", "parts=[train,val]"),
+        ("--help", "--help"),
+    ],
+)
+def test_a_value_that_is_no_expression_is_quoted(typed: str, taken: str) -> None:
+    assert Command.for_hydra(typed) == taken
