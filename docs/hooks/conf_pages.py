@@ -1,7 +1,8 @@
 """The pages on the configuration, made of `conf` and of the source at each build.
 
-One page a group, inner groups on it, every choice with its options, defaults, the comment next to
-each and what the class's docstring says of it. So a page cannot say what the code does not.
+One page a group, inner groups on it, every choice with its options, defaults and what the
+class's docstring, else the comment next to it, says of each. So a page cannot say what the code
+does not.
 """
 
 from collections.abc import Iterator
@@ -181,16 +182,23 @@ def _file_of(target: str) -> str:
 
 
 def _table(options: list[Option], target: str | None, prefix: str, group: str = "") -> str:
-    """Return a table: option as one types it, default, comment, docstring and where it is from."""
-    said = source_of(target).arguments if target else {}
+    """Return a table: option as one types it, default, meaning and where it is from.
+
+    The meaning is the docstring's; the YAML's comment if there is none, or if it lists values that
+    the docstring does not.
+    """
+    documented = source_of(target).arguments if target else {}
     rows = ["| option | default | meaning |", "|---|---|---|"]
     for option in options:
-        parts = [option.comment, said.get(option.name, "")]
+        meaning = documented.get(option.name, "")
+        values = option.comment.partition(";")[0].split(" | ")
+        is_shown = not meaning or (len(values) > 1 and any(one not in meaning for one in values))
+        parts = [option.comment if is_shown else "", meaning]
         texts = [_text(part) for part in parts if part]
         if option.base and option.base != SHARED:
             texts.append(f"as {_link(group, option.base)}")
-        meaning = "<br>".join(texts)
-        rows.append(f"| `{prefix}{option.name}` | {code(option.default)} | {meaning} |")
+        cell = "<br>".join(texts)
+        rows.append(f"| `{prefix}{option.name}` | {code(option.default)} | {cell} |")
     return "\n".join(rows)
 
 

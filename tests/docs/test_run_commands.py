@@ -74,7 +74,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "list.csv").write_text("\n".join(rows) + "\n")
     for page in PAGES:
         for block in blocks(page):
-            if page not in OWN_PAGES and block.title and block.title.startswith("conf/"):
+            if page not in OWN_PAGES and block.title and block.title.startswith("my_conf/"):
                 file = folder / block.title
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(block.text.replace(FOLDER, str(folder / "images")))

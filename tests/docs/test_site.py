@@ -109,7 +109,7 @@ def test_all_pages_are_there(site: Path) -> None:
     start = (site / "index.html").read_text()
     assert all(f'href="configuration/{group}.html"' in start for group in groups)
     images = (site / "configuration" / "images.html").read_text()
-    assert "share of the images that may fail" in images  # the YAML's comment
+    assert "ddim | euler" in images  # the YAML's comment
     assert "Part of the trajectory that is guided, [low, high]" in images  # the docstring
 
 
