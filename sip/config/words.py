@@ -116,12 +116,15 @@ OPEN_GROUPS = {
     "scores": ("another checkpoint", "profile.scorer.model={}"),
 }
 NUM_NEAR = 3
-SAFE = re.compile(r"[\w./:,+\-]*|['\"\[{].*")  # values that Hydra takes without quotes, or has them
+SAFE = re.compile(  # values that Hydra takes without quotes, or has them
+    r"[\w./:,+\-]*|['\"\[{].*", re.ASCII
+)
 
 
 def with_value(template: str, value: str) -> str:
     """Return a command with a value in it, as one types it into a shell."""
-    written = value if SAFE.fullmatch(value) else f"'{value}'"
+    quoted = value.replace("'", "\\'")
+    written = value if SAFE.fullmatch(value) else f"'{quoted}'"
     parts = [part.replace(VALUE, written or "...") for part in template.split(" ")]
     return shlex.join(parts)
 

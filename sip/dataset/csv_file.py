@@ -20,11 +20,11 @@ from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.core.text import counted, join_first, reason_of
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry
+from sip.dataset.files import GENERATED, PARTS, Entry
 from sip.dataset.folders import say_once
 from sip.dataset.labels import PromptNames, part_of, prompt_words, sorted_classes, text_of
 from sip.dataset.reader import Listing, Reader
-from sip.dataset.subsets import HeldOut, make_parts
+from sip.dataset.subsets import HeldOut
 
 NUM_SHOWN = 10  # bad rows that a message names
 DELIMITERS = "\t;,"
@@ -38,6 +38,7 @@ class Row:
         line: Its number in the file, from 1.
         path: Of the image, without needless parts.
         label: Its class.
+        is_generated: The column `kind`, if there is one, says so.
         part: Its split; "train" if the file has no such column, "pretrain" for an unknown one.
     """
 
@@ -45,6 +46,7 @@ class Row:
     path: Path
     label: str
     part: Split
+    is_generated: bool = False
 
 
 @component
@@ -97,14 +99,14 @@ class CsvFile(Reader):
         entries: dict[Split, list[Entry]] = {}
         for row in rows:
             name = Path(os.path.relpath(row.path, self.place)).as_posix()
-            entry = Entry.of_file(name, numbers[row.label], row.path)
+            entry = Entry.of_file(name, numbers[row.label], row.path, row.is_generated)
             entries.setdefault(row.part, []).append(entry)
         if "train" not in entries:
             raise UserError(
                 f"{self.file}: must list images to train on, got none; name the part of each row "
                 f"in the column {self.split_column}, or leave the column out"
             )
-        make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
+        self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         return prompt_words(names, self.prompt_names), entries
 
     def _rows(self) -> list[Row]:
@@ -138,7 +140,9 @@ class CsvFile(Reader):
         if self.split_column in cells:
             part = part_of(cells[self.split_column] or "")
         label = text_of(cells[self.label_column] or "")
-        return Row(line, Path(os.path.normpath(self.place / path)), label, part or "pretrain")
+        is_generated = self.label_column != "kind" and cells.get("kind") == GENERATED
+        place = Path(os.path.normpath(self.place / path))
+        return Row(line, place, label, part or "pretrain", is_generated)
 
     def _problems(self, row: Row, cells: dict[str, str], first: int | None) -> Iterator[str]:
         """Yield what does not fit in a row; `first` is the line that has its file already."""

@@ -23,6 +23,7 @@ from sip.core.tars import MAX_BYTES
 from sip.dataset.base import Split
 
 PARTS: tuple[Split, ...] = ("train", "val", "test")
+GENERATED = "generated"  # `kind` of a generated image in the metadata of an export
 BAR_FROM = 1000  # fewer images are opened faster than a progress bar is read
 
 
@@ -62,17 +63,19 @@ class Entry:
         open: Reads, hashes and decodes the image.
         place: File, or reference into a tar file, whose times tell whether the image has changed;
             None if there is none.
+        is_generated: The data set's metadata say that no camera took it.
     """
 
     sample_id: str
     label: int
     open: Callable[[], ImageFile]
     place: str | None = None
+    is_generated: bool = False
 
     @classmethod
-    def of_file(cls, sample_id: str, label: int, path: Path) -> Self:
+    def of_file(cls, sample_id: str, label: int, path: Path, is_generated: bool = False) -> Self:
         """Return the entry of an image that the data set ships as a file."""
-        return cls(sample_id, label, partial(from_file, path), str(path))
+        return cls(sample_id, label, partial(from_file, path), str(path), is_generated)
 
     def __post_init__(self) -> None:
         """Check that the name is one that tables, lists and pages can hold."""

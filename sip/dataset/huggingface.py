@@ -8,17 +8,25 @@ hash when first asked for.
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sip.core.component import component, ignored, known_by
 from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.core.text import reason_of
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry, ImageFile, from_bytes, from_file
-from sip.dataset.labels import PromptNames, is_missing, prompt_words, sorted_classes, text_of
+from sip.dataset.files import GENERATED, PARTS, Entry, ImageFile, from_bytes, from_file
+from sip.dataset.folders import say_once
+from sip.dataset.labels import (
+    PART_NAMES,
+    PromptNames,
+    is_missing,
+    prompt_words,
+    sorted_classes,
+    text_of,
+)
 from sip.dataset.reader import Listing, PretrainReader
-from sip.dataset.subsets import HeldOut, make_parts
+from sip.dataset.subsets import HeldOut
 
 SAVED = ("dataset_dict.json", "dataset_info.json")  # what `save_to_disk` leaves
 
@@ -61,7 +69,7 @@ def labels_of(table: Any, column: str, part: str) -> list[str]:
         raise UserError(
             f"dataset.label_column: each row must have a label, got none in {len(lacking):,} of "
             f"{len(values):,} rows of {part}, first {lacking[0]}; remove them"
-            + (f", or set dataset.splits.{part}=null" if part != "train" else "")
+            + (f", or set dataset.splits.{part}=false" if part != "train" else "")
         )
     try:
         return [text_of(value) for value in values]
@@ -81,12 +89,13 @@ class HuggingFace(PretrainReader):
         config: Name of the hub data set's configuration; None if it has one only.
         revision: Commit or tag of the hub repository; None for its newest.
         root: The images are written to `<root>/huggingface/<name>`.
-        splits: train, val, test -> split of the source, None if there is none.
+        splits: train, val, test -> split of the source. None for val and test: the split of the
+            usual name (validation, val, test) if the source has one. False: none.
         image_column, label_column: Names of the columns; labels that are not `ClassLabel` are
             classes by their values, sorted.
         val_fraction, test_fraction: Share of each class of train that becomes val and test, if
-            `splits` says None. The test part is taken first. 0 for none, to generate images
-            without training a classifier.
+            the source has no such split. The test part is taken first. 0 for none, to generate
+            images without training a classifier.
         split_seed: Chooses them.
         prompt_names: The source's class name -> words that fit a prompt, if they differ.
     """
@@ -95,7 +104,7 @@ class HuggingFace(PretrainReader):
     config: str | None
     revision: str | None
     root: str = ignored()
-    splits: dict[Split, str | None]
+    splits: dict[Split, str | Literal[False] | None]
     image_column: str
     label_column: str
     val_fraction: HeldOut
@@ -121,8 +130,9 @@ class HuggingFace(PretrainReader):
         """
         tables = self._tables()
         if "train" not in tables:
+            given = text_of(self.splits.get("train"))
             raise UserError(
-                "dataset.splits.train: must be a split of the source, got null; name one"
+                f"dataset.splits.train: must be a split of the source, got {given}; name one"
             )
         labels = {part: labels_of(rows, self.label_column, part) for part, rows in tables.items()}
         named = getattr(tables["train"].features[self.label_column], "names", None)
@@ -130,7 +140,7 @@ class HuggingFace(PretrainReader):
         entries = {
             part: self._entries(part, table, labels[part], names) for part, table in tables.items()
         }
-        make_parts(
+        self._make_parts(
             entries, self.test_fraction, self.val_fraction, self.split_seed, self.pretrain_fraction
         )
         return prompt_words(names, self.prompt_names), entries
@@ -170,7 +180,7 @@ class HuggingFace(PretrainReader):
             source = {"train": source}
         tables: dict[Split, Any] = {}
         for part in PARTS:
-            if (name := self.splits.get(part)) is not None:
+            if name := self._split(part, source):
                 table = self._part(source, name)
                 column = self.image_column
                 try:
@@ -182,12 +192,33 @@ class HuggingFace(PretrainReader):
                     ) from error
         return tables
 
+    def _split(self, part: Split, source: dict[str, Any]) -> str | None:
+        """Return the name of a part's split in the source: as stated, or the usual one.
+
+        Raises:
+            UserError: It is not stated, and two splits have usual names.
+        """
+        name = self.splits.get(part)
+        if name is not None or part == "train":
+            return name or None
+        used = {name for name in self.splits.values() if name}
+        found = [split for split in source if PART_NAMES.get(split) == part and split not in used]
+        if len(found) > 1:
+            raise UserError(
+                f"dataset.splits.{part}: must be one of {', '.join(found)}, got null; name it, or "
+                f"leave all out with dataset.splits.{part}=false"
+            )
+        if found:
+            text = f"{part} is the split {found[0]} of the source"
+            say_once(self.path, f"{text}; to leave it out: dataset.splits.{part}=false")
+        return found[0] if found else None
+
     def _part(self, source: dict[str, Any], name: str) -> Any:
         """Return one split of the source, checked for the columns."""
         if name not in source:
             raise UserError(
                 f"dataset.splits: must be of {', '.join(source)}, got {name!r}; say which split is "
-                "which, null if there is none"
+                "which, false if there is none"
             )
         table = source[name]
         for key in ("image_column", "label_column"):
@@ -201,6 +232,9 @@ class HuggingFace(PretrainReader):
         self, part: Split, table: Any, labels: Sequence[str], names: Sequence[str]
     ) -> list[Entry]:
         """Return the rows of one part, in the source's order."""
+        kinds = [None] * len(labels)
+        if "kind" in table.column_names and self.label_column != "kind":
+            kinds = list(table["kind"])
         position = {text_of(name): index for index, name in enumerate(names)}
         entries = []
         for index, label in enumerate(labels):
@@ -214,6 +248,7 @@ class HuggingFace(PretrainReader):
                     f"{self.name}/{part}/{index:06d}",
                     position[label],
                     partial(open_row, table, index, self.image_column, self.folder),
+                    is_generated=kinds[index] == GENERATED,
                 )
             )
         return entries

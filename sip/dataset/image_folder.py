@@ -8,15 +8,19 @@ Images may lie in folders within a class folder; links are followed. Hidden file
 leave behind (Thumbs.db, __MACOSX, ...) are passed over, any other file with a line that names it.
 """
 
+import csv
+import unicodedata
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
+from sip.config.words import with_value
 from sip.core.component import added, component, known_by
 from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.core.text import join_first
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry
+from sip.dataset.files import GENERATED, PARTS, Entry
 from sip.dataset.folders import (
     SUFFIXES,
     Files,
@@ -29,7 +33,9 @@ from sip.dataset.folders import (
 )
 from sip.dataset.labels import PromptNames, part_of, prompt_words
 from sip.dataset.reader import Listing, Reader
-from sip.dataset.subsets import HeldOut, make_parts
+from sip.dataset.subsets import HeldOut
+
+TABLE = "metadata.csv"  # of an export
 
 
 @component
@@ -85,6 +91,7 @@ class ImageFolder(Reader):
                 "or, to generate from images of one class, name it: dataset.label=cat"
             )
         words = prompt_words(names, self.prompt_names)
+        names = [unicodedata.normalize("NFC", name) for name in names]
         entries = {part: self._entries(self.place / part, names) for part in given}
         if given:
             unused = [folder for name, folder in folders.items() if name not in given]
@@ -92,11 +99,22 @@ class ImageFolder(Reader):
             say_passed_over(self.place, _images_in(self.place), "image", "in no class folder")
         else:
             entries["train"] = self._entries(self.place, names)
-        _say_what_lies_within([train_folder / name for name in names])
-        make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
-        if any(entries[part] for part in PARTS if part != "train" and part not in given):
-            say_once(self.place, _parts(entries))
+        _say_what_lies_within(folders_in(train_folder))
+        self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         return words, entries
+
+    @cached_property
+    def _generated(self) -> set[str]:
+        """Files that the table of an export lists as generated."""
+        table = self.place / TABLE
+        if not table.is_file():
+            return set()
+        try:
+            with table.open(encoding="utf-8-sig", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, UnicodeDecodeError, csv.Error):  # a table of the user's own
+            return set()
+        return {row.get("file_name") or "" for row in rows if row.get("kind") == GENERATED}
 
     def _of_one_class(self, label: str) -> Listing:
         """Return all images as the training part of one class."""
@@ -111,6 +129,11 @@ class ImageFolder(Reader):
                 f"{self.place.resolve()}; set dataset.root to their folder"
             )
         top = self.place.parent if self.place.is_file() else self.place
+        inside = [path.relative_to(top).parts for path in files.images]
+        folders = sorted({parts[0] for parts in inside if len(parts) > 1})
+        if len(folders) > 1:
+            text = f"{len(folders)} folders ({join_first(folders)}) are merged into one class"
+            say_once(self.place, f"{text}, {label}; to keep them as classes: dataset.label=null")
         entries: dict[Split, list[Entry]] = {part: [] for part in PARTS}
         entries["train"] = [
             Entry.of_file(path.relative_to(top).as_posix(), 0, path) for path in files.images
@@ -139,10 +162,11 @@ class ImageFolder(Reader):
         """Return the images of one part."""
         entries, rest = [], []
         for class_folder in folders_in(folder):
-            if class_folder.name not in names:
+            name = unicodedata.normalize("NFC", class_folder.name)
+            if name not in names:
                 raise _unknown_class(class_folder, names)
             _refuse_parts_within(class_folder)
-            label = names.index(class_folder.name)
+            label = names.index(name)
             files = files_below(class_folder)
             if not files.images:
                 raise UserError(
@@ -151,7 +175,7 @@ class ImageFolder(Reader):
                 )
             for path in files.images:
                 inside = path.relative_to(self.place).as_posix()
-                entries.append(Entry.of_file(inside, label, path))
+                entries.append(Entry.of_file(inside, label, path, inside in self._generated))
             rest += files.rest
         say_passed_over(self.place, _images_in(folder), "image", "in no class folder")
         say_passed_over(self.place, rest, "file", "without the name of an image")
@@ -161,15 +185,6 @@ class ImageFolder(Reader):
 def _images_in(folder: Path) -> list[Path]:
     """Return the images that lie in a folder itself."""
     return [file for file in files_in(folder) if is_image(file.name)]
-
-
-def _parts(entries: dict[Split, list[Entry]]) -> str:
-    """Return that images are held out for val and test, and how to generate from all."""
-    sizes = ", ".join(f"{len(entries[part]):,} {part}" for part in PARTS)
-    return (
-        f"parts made by split_seed: {sizes}; to generate from all: dataset.val_fraction=0 "
-        "dataset.test_fraction=0"
-    )
 
 
 def _say_what_lies_within(class_folders: Sequence[Path]) -> None:
@@ -183,7 +198,7 @@ def _say_what_lies_within(class_folders: Sequence[Path]) -> None:
     if len(class_folders) == 1:
         text = (
             f"one class, {first.name}, with images in {len(names)} folders ({shown}); if these are "
-            f"the classes: dataset.root={first}"
+            f"the classes: {with_value('dataset.root={}', str(first))}"
         )
     else:
         text = (

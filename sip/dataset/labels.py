@@ -1,6 +1,8 @@
 """What labels mean, the same for all readers: values of tables, class names, words for prompts."""
 
+import json
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from sip.core.errors import UserError
 from sip.core.text import CONTROL, join_first, reason_of
 from sip.dataset.base import Split
 
+PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]*[A-Za-z0-9_]|[A-Za-z_]")  # of Hydra
 WHOLE = re.compile(r"\d+")
 NUMBERED = re.compile(r"\d+[\s,;:]+\S")
 PART_NAMES: dict[str, Split] = {
@@ -50,6 +53,11 @@ def _texts(given: Any) -> Any:
     Raises:
         ValueError: A value is empty or no text.
     """
+    if isinstance(given, str) and given.startswith("{"):  # keys that Hydra cannot read
+        try:
+            given = yaml.safe_load(given)
+        except yaml.YAMLError as error:
+            raise ValueError("it is no YAML") from error
     if not isinstance(given, Mapping):
         return given
     words = {text_of(key): text_of(value) for key, value in given.items()}
@@ -80,6 +88,9 @@ def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple
         UserError: The mapping names a class that the data set does not have, a class has no words,
             or a prompt cannot tell two classes apart.
     """
+    if len({unicodedata.normalize("NFC", name) for name in names}) < len(set(names)):
+        raise _alike(names)
+    names = [unicodedata.normalize("NFC", name) for name in names]
     mapped = {_class_of(key, names): words for key, words in prompt_names.items()}
     words = [mapped.get(name, " ".join(name.replace("_", " ").split())) for name in names]
     seen: dict[str, str] = {}
@@ -87,17 +98,43 @@ def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple
         if not text or CONTROL.search(text):
             raise UserError(
                 f"dataset: each class must have words for its prompt, got {name!r}; rename it, or "
-                f"give it words with dataset.prompt_names={{{name}: ...}}"
+                f"give it words with {naming(name, '...')}"
             )
         look = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
         if look in seen:
             raise UserError(
                 f"dataset: classes must differ in words, got {seen[look]!r} and {name!r}, which "
                 f"are both {text!r} in a prompt; merge them, or tell them apart with "
-                f"dataset.prompt_names={{{name}: ...}}"
+                f"{naming(name, '...')}"
             )
         seen[look] = name
     return tuple(words)
+
+
+def naming(name: str, words: str) -> str:
+    """Return the override that gives a class its words, as one types it into a shell.
+
+    Hydra's keys are of ASCII letters: other ones are written as the text of a YAML mapping.
+    """
+    if PLAIN_KEY.fullmatch(name):
+        text = f"{{{name}: {json.dumps(words, ensure_ascii=False)}}}"
+    else:
+        mapping = yaml.safe_dump({name: words}, default_flow_style=True, allow_unicode=True)
+        text = json.dumps(" ".join(mapping.split()), ensure_ascii=False)
+    return shlex.quote(f"dataset.prompt_names={text}")
+
+
+def _alike(names: Sequence[str]) -> UserError:
+    """Return the error for classes whose names look the same and are other code points."""
+    first: dict[str, str] = {}
+    for name in names:
+        known = first.setdefault(unicodedata.normalize("NFC", name), name)
+        if known != name:
+            break
+    return UserError(
+        f"dataset: class names must differ, got {name!r} twice, as {ascii(known)} and "
+        f"{ascii(name)}, which differ only in Unicode composition; merge the two"
+    )
 
 
 def _class_of(key: str, names: Sequence[str]) -> str:

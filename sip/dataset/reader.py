@@ -16,11 +16,19 @@ from sip.core.hashing import digest
 from sip.core.progress import progress
 from sip.core.text import counted, join_first
 from sip.core.threads import num_cores
-from sip.dataset.base import Sample, Split
-from sip.dataset.files import BAR_FROM, PARTS, Entry, ImageFile, require_part, require_text
+from sip.dataset.base import Dataset, Sample, Split
+from sip.dataset.files import (
+    BAR_FROM,
+    GENERATED,
+    PARTS,
+    Entry,
+    ImageFile,
+    require_part,
+    require_text,
+)
 from sip.dataset.folders import say_once
 from sip.dataset.index import FileIndex
-from sip.dataset.subsets import HeldOut, Subset
+from sip.dataset.subsets import HeldOut, Subset, make_parts
 
 NUM_SHOWN = 10  # images that a message names
 EMPTY = 24  # grey levels; 12-bit values in a 16-bit file have 16
@@ -94,6 +102,7 @@ class Reader(Subset, ABC):
                 text = f"passed over {num} of {split} that cannot be read: {_shown(broken)}"
                 say_once(str(getattr(self, "root", "")), text)
             self._opened[split] = samples
+            self._num_broken[split] = len(broken)
         return list(self._opened[split])
 
     @cached_property
@@ -102,6 +111,10 @@ class Reader(Subset, ABC):
 
     @cached_property
     def _opened(self) -> dict[Split, list[Sample]]:
+        return {}
+
+    @cached_property
+    def _num_broken(self) -> dict[Split, int]:
         return {}
 
     def _readable(self, split: Split) -> tuple[list[Sample], dict[str, str]]:
@@ -162,7 +175,75 @@ class Reader(Subset, ABC):
                         f"dataset: labels must be in 0 .. {len(class_names) - 1}, one for each of "
                         f"its classes, got {row.label} for {row.sample_id}; fix the labels"
                     )
+        self._refuse_generated(entries)
         return class_names, entries
+
+    def _refuse_generated(self, entries: Mapping[Split, Sequence[Entry]]) -> None:
+        """Refuse to measure on generated images.
+
+        Raises:
+            UserError: Val or test holds one.
+        """
+        for part in ("val", "test"):
+            bad = [row.sample_id for row in entries.get(part, ()) if row.is_generated]
+            if not bad:
+                continue
+            fix = "remove them"
+            if part in self._made:
+                fix = (
+                    "export again with parts=[train,val,test], or make no such parts: "
+                    f"{no_made(['val', 'test'])}"
+                )
+            raise UserError(
+                f"dataset: {part} must contain real images only, got {len(bad):,} with the kind "
+                f"{GENERATED}, first {bad[0]}; {fix}"
+            )
+
+    @cached_property
+    def _made(self) -> list[Split]:
+        """Parts that `_make_parts` took from train."""
+        return []
+
+    @property
+    def made_parts(self) -> tuple[Split, ...]:
+        """Parts that the source does not have, taken from train by `split_seed`."""
+        return tuple(part for part in PARTS if self._listed and part in self._made)
+
+    def _make_parts(
+        self,
+        entries: dict[Split, list[Entry]],
+        test: float | None,
+        val: float | None,
+        seed: int,
+        pretrain: float | None = None,
+    ) -> None:
+        """Add missing parts as `make_parts` does, and note which."""
+        given = set(entries)
+        make_parts(entries, test, val, seed, pretrain)
+        self._made.extend(part for part, rows in entries.items() if rows and part not in given)
+
+    def num_readable(self) -> dict[Split, int]:
+        """Return the number of readable images of each part, whatever the shots."""
+        num = {}
+        for part in PARTS:
+            self.samples(part)
+            listed = self._listed[1][self.trained_on if part == "train" else part]
+            num[part] = len(listed) - self._num_broken[part]
+        return num
+
+
+def no_made(parts: Sequence[Split]) -> str:
+    """Return the overrides that keep parts in train."""
+    return " ".join(f"dataset.{part}_fraction=0" for part in parts)
+
+
+def say_made_parts(dataset: Dataset) -> None:
+    """Print that images are held out for val and test, and how to generate from all."""
+    if isinstance(dataset, Reader) and dataset.made_parts:
+        sizes = ", ".join(f"{num:,} {part}" for part, num in dataset.num_readable().items())
+        text = f"parts made by split_seed: {sizes}; to generate from all: "
+        made = [part for part in dataset.made_parts if part in ("val", "test")]
+        say_once(dataset.content, text + no_made(made))
 
 
 @component

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sip.core.component import component, known_by
 from sip.core.errors import UserError
@@ -19,7 +19,7 @@ from sip.core.ranges import Seed
 from sip.core.tars import MAX_BYTES, read_bytes, split_reference
 from sip.core.text import join_first, reason_of
 from sip.dataset.base import Split
-from sip.dataset.files import PARTS, Entry, ImageFile
+from sip.dataset.files import GENERATED, PARTS, Entry, ImageFile
 from sip.dataset.folders import SUFFIXES, is_image, say_once
 from sip.dataset.labels import (
     ClassNames,
@@ -32,20 +32,25 @@ from sip.dataset.labels import (
     text_of,
 )
 from sip.dataset.reader import Listing, Reader
-from sip.dataset.subsets import HeldOut, make_parts
+from sip.dataset.subsets import HeldOut
 
 NAMES_FILE = "classes.txt"
+USUAL: dict[Split, tuple[str, ...]] = {  # names of parts that `shards` does not state
+    "val": ("val-*.tar", "validation-*.tar"),
+    "test": ("test-*.tar",),
+}
 MAX_FACTS = 2**20  # bytes of a .json or .cls
 
 
 @dataclass
 class Group:
-    """The members of one image, and the `label` and `class_name` that they state."""
+    """The members of one image, and what they state."""
 
     sample_id: str
     members: dict[str, str] = field(default_factory=dict)  # ending -> reference
     label: int | None = None
     class_name: str | None = None
+    is_generated: bool = False
 
     @property
     def image(self) -> str | None:
@@ -135,8 +140,9 @@ class WebDataset(Reader):
 
     Args:
         root: Their folder.
-        shards: train, val, test -> names of the part's tar files in `root`, with * and ?; None
-            if the fraction makes the part.
+        shards: train, val, test -> names of the part's tar files in `root`, with * and ?. None for
+            val and test: the usual names (val-*.tar, validation-*.tar, test-*.tar) if there are
+            such files, else the fraction makes the part. False: the fraction makes it.
         label_key: Of the JSON, if there is no .cls: a class index or a class name.
         class_name_key: Of the JSON: the class in words; None if it has none.
         classes: Class names by label; None for `classes.txt` in `root`, a class a line, or else
@@ -147,7 +153,7 @@ class WebDataset(Reader):
     """
 
     root: str = known_by("content")
-    shards: dict[Split, str | None]
+    shards: dict[Split, str | Literal[False] | None]
     label_key: str
     class_name_key: str | None
     classes: list[str] | None
@@ -167,19 +173,38 @@ class WebDataset(Reader):
         Raises:
             UserError: The folder, a tar file, a label or a class's name is missing.
         """
-        groups = {part: self._groups(part) for part in PARTS if self.shards.get(part)}
-        if "train" not in groups:
-            raise UserError("dataset.shards.train: must be names of tar files, got null; set it")
+        if not self.shards.get("train"):
+            given = text_of(self.shards.get("train"))
+            raise UserError(
+                f"dataset.shards.train: must be names of tar files, got {given}; set it"
+            )
+        tars = {part: self._tars(part) for part in PARTS if self.shards.get(part)}
+        tars |= self._usual_parts(tars)
+        groups = {part: self._groups(part, tars[part]) for part in PARTS if part in tars}
         for group in (group for rows in groups.values() for group in rows):
             self._read_label(group)
         names = self._names([group for rows in groups.values() for group in rows])
         entries: dict[Split, list[Entry]] = {
             part: [self._entry(group, names) for group in rows] for part, rows in groups.items()
         }
-        make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
+        self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         return prompt_words(names, self.prompt_names), entries
 
-    def _groups(self, part: Split) -> list[Group]:
+    def _usual_parts(self, given: dict[Split, list[Path]]) -> dict[Split, list[Path]]:
+        """Return the tar files of val and test that have the usual names and are not used yet."""
+        used = {tar for tars in given.values() for tar in tars}
+        found: dict[Split, list[Path]] = {}
+        for part, patterns in USUAL.items():
+            if self.shards.get(part) is None:
+                names = [str(Path(self.shards["train"] or "").with_name(name)) for name in patterns]
+                tars = sorted({tar for name in names for tar in self.place.glob(name)} - used)
+                if tars:
+                    found[part] = tars
+                    text = f"{part} is {join_first([tar.name for tar in tars])}"
+                    say_once(self.place, f"{text}; to leave it out: dataset.shards.{part}=false")
+        return found
+
+    def _tars(self, part: Split) -> list[Path]:
         pattern = str(self.shards[part] or "")
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts or "\0" in pattern:
             raise UserError(
@@ -193,6 +218,9 @@ class WebDataset(Reader):
                 f"dataset.shards.{part}: must match tar files, got {pattern!r}, which matches "
                 f"{match} in {self.place}; set dataset.root, or this to their names"
             )
+        return tars
+
+    def _groups(self, part: Split, tars: list[Path]) -> list[Group]:
         groups, passed = list[Group](), Passed()
         for tar in tars:
             prefix = tar.relative_to(self.place).with_suffix("").as_posix()
@@ -225,6 +253,8 @@ class WebDataset(Reader):
             if stated is None and not is_missing(value):
                 name = value  # a label that is a name
             group.class_name = None if is_missing(name) else text_of(name)
+            if self.label_key != "kind":
+                group.is_generated = facts.get("kind") == GENERATED
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{group.sample_id}: must have a whole number in its .cls, or an object with a "
@@ -254,7 +284,7 @@ class WebDataset(Reader):
             if group.label is not None and group.class_name is not None:
                 stated.add(group.label, group.class_name, f"the .json of {group.sample_id}")
         if self.classes is not None:
-            return self.classes
+            return [text_of(name) for name in self.classes]
         if (file := self.place / NAMES_FILE).is_file():
             return read_names(file)
         if all(group.label is None for group in groups):
@@ -273,4 +303,5 @@ class WebDataset(Reader):
                     f"{group.class_name!r}; fix it, or list all in dataset.classes"
                 )
             label = names.index(group.class_name)
-        return Entry(group.sample_id, label, partial(open_member, group.image or ""), group.image)
+        image = group.image or ""
+        return Entry(group.sample_id, label, partial(open_member, image), image, group.is_generated)

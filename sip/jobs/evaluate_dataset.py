@@ -7,6 +7,7 @@ predictions.parquet   a row an image: sample_id, path, label, logits
 """
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from sip.core.ranges import Count
 from sip.core.text import counted, join_first, text_table
 from sip.dataset.base import Dataset, Sample
 from sip.dataset.files import PARTS
+from sip.dataset.labels import naming
+from sip.dataset.reader import Reader
 from sip.jobs.evaluate import write_classes
 
 FOLDER = "evaluations"  # in the run's folder
@@ -97,6 +100,7 @@ def evaluate_on(
     from sip.device.settings import device
     from sip.metrics.classification import classification
 
+    _say_part(options.part, dataset)
     labels = match_classes(dataset.class_names, saved.class_names)
     parts = PARTS if options.part == "all" else (options.part,)
     samples = [sample for part in parts for sample in dataset.samples(part)]
@@ -125,6 +129,15 @@ def evaluate_on(
     return Evaluation(folder, len(paths), metrics)
 
 
+def _say_part(part: Literal["test", "val", "train", "all"], dataset: Dataset) -> None:
+    """Print which part is scored if it was made by `split_seed`: it is only a share."""
+    if part != "all" and isinstance(dataset, Reader) and dataset.made_parts:
+        sizes = dataset.num_readable()
+        num = sizes[part]
+        text = f"{num:,} of {sum(sizes.values()):,} images are scored, the part {part} made by"
+        say("evaluate", f"{text} split_seed; to score all: part=all")
+
+
 def match_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:
     """Return the classifier's label of each class of a data set, by name.
 
@@ -135,6 +148,9 @@ def match_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:
     Raises:
         UserError: The classifier does not know a class, or a name is not unique.
     """
+    names, known = (
+        [unicodedata.normalize("NFC", name) for name in given] for given in (names, known)
+    )
     if list(names) == list(known):
         return list(range(len(known)))
     missing = [name for name in known if name not in names]
@@ -143,7 +159,7 @@ def match_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:
         without = f" (and none of {join_first(missing)})" if missing else ""
         raise UserError(
             f"dataset: must have classes of the run, got {join_first(unknown)}{without}; "
-            f"name them as in the run, such as dataset.prompt_names={{{unknown[0]}: {known[0]}}}"
+            f"name them as in the run, such as {naming(unknown[0], (missing or known)[0])}"
         )
     if len(set(known)) < len(known) or len(set(names)) < len(names):
         raise UserError("dataset: must have class names that differ, to be matched with the run's")

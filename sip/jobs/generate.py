@@ -25,6 +25,7 @@ from sip.core.spread import spread
 from sip.core.stages import StageLog
 from sip.core.text import counted, text_table
 from sip.dataset.base import Sample
+from sip.dataset.reader import say_made_parts
 from sip.device.launch import launched
 from sip.device.settings import set_threads
 from sip.filter.base import KEPT, FilterCounts, Verdict
@@ -105,6 +106,7 @@ class Generation:
         with self.stages.stage("dataset") as row:
             samples: list[Sample] = self.dataset.samples("train")
             row["cached"] = len(samples)
+            say_made_parts(self.dataset)
         return samples
 
     def plan(self) -> Plan:

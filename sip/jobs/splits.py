@@ -7,7 +7,7 @@ from sip.core.progress import say
 from sip.core.stages import StageLog
 from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
-from sip.dataset.reader import require_trainable
+from sip.dataset.reader import require_trainable, say_made_parts
 from sip.dataset.remarks import remarks
 from sip.jobs.train_job import TrainJob
 
@@ -25,6 +25,7 @@ def load_splits(job: TrainJob, stages: StageLog) -> tuple[Splits, dict[str, Any]
     with stages.stage("dataset") as row:
         splits = {split: job.dataset.samples(split) for split in SPLITS}
         row["cached"] = sum(len(samples) for samples in splits.values())
+        say_made_parts(job.dataset)
         require_trainable(job.dataset.class_names, splits)
         if progress.is_first:
             if job.config.train.leaks:

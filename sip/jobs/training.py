@@ -13,6 +13,7 @@ from sip.config.provenance import command_line, environment
 from sip.core import progress
 from sip.core.stages import StageLog
 from sip.dataset import leaks
+from sip.dataset.reader import say_made_parts
 from sip.dataset.remarks import remarks
 from sip.device.launch import launched
 from sip.device.settings import Runtime, device, set_threads
@@ -51,6 +52,7 @@ def print_plan(job: TrainJob) -> None:
     if missing is None:
         require(job)
     samples = job.dataset.samples("train")
+    say_made_parts(job.dataset)
     show_plan(make_plan(job.offline, samples, measured=missing is None), missing)
 
 

@@ -161,3 +161,4 @@ def test_near_names_and_quotes() -> None:
     assert no_such("choice", "BLIP", ["blip", "vit"]) == "no such choice; did you mean blip?"
     assert with_value("a={} b=1", "x y") == "'a='\"'\"'x y'\"'\"'' b=1"
     assert with_value("a={}", "") == "a=..."
+    assert with_value("a={}", "/\u00fc") == "'a='\"'\"'/\u00fc'\"'\"''"  # Hydra reads ASCII only

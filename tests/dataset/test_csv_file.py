@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sip.core.errors import UserError
+from sip.dataset.reader import say_made_parts
 from tests.dataset.trees import source, write_image
 
 EVERYTHING = {"val_fraction": 0, "test_fraction": 0}
@@ -48,6 +49,23 @@ def test_missing_parts_are_made_and_numbers_ordered(tmp_path: Path) -> None:
     read = listed(tmp_path, text, prompt_names={2: "two"})
     assert read.class_names == ("two", "10")
     assert [len(read.samples(part)) for part in ("train", "val", "test")] == [6, 2, 2]
+
+
+def test_parts_that_are_made_are_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    text = "path,label\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(10))
+    say_made_parts(listed(tmp_path, text))
+    assert capsys.readouterr().err == (
+        "dataset      parts made by split_seed: 6 train, 2 val, 2 test; to generate from all: "
+        "dataset.val_fraction=0 dataset.test_fraction=0\n"
+    )
+    say_made_parts(listed(tmp_path, text, **EVERYTHING))
+    assert capsys.readouterr().err == ""
+
+
+def test_generated_rows_are_not_tested_on(tmp_path: Path) -> None:
+    text = "path,label,split,kind\n0.png,a,train,generated\n1.png,a,test,generated\n"
+    with pytest.raises(UserError, match="test must contain real images only, got 1 .* first 1.png"):
+        listed(tmp_path, text, val_fraction=0).samples("train")
 
 
 def test_paths_start_from_the_root(tmp_path: Path) -> None:

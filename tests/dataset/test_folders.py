@@ -1,6 +1,7 @@
 """Messy folders, by list: the result is right, or one line says what is wrong."""
 
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
 from sip.dataset import folders
+from sip.dataset.reader import say_made_parts
 from tests.dataset.test_image_folder import fill, folder
 from tests.dataset.trees import write_image
 
@@ -281,7 +283,7 @@ BAD = {
     ),
     "only capitals": (
         tree("Dog/1.png", "cat/1.png", "dog/1.png"),
-        r"got 'Dog' and 'dog', .*; merge them, or .*dataset.prompt_names=\{dog: ...\}",
+        r"got 'Dog' and 'dog', .*; merge them, or .*dataset.prompt_names=\{dog: .....\}",
     ),
     "only blanks": (tree("red_dog/1.png", "red dog/1.png"), "'red dog' and 'red_dog'"),
 }
@@ -311,11 +313,55 @@ def test_what_is_kept_for_val_and_test_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     fill(tmp_path, 10)
-    everything(folder(tmp_path))
+    say_made_parts(folder(tmp_path))
     assert capsys.readouterr().err == (
         "dataset      parts made by split_seed: 12 train, 2 val, 6 test; to generate from all: "
         "dataset.val_fraction=0 dataset.test_fraction=0\n"
     )
+
+
+def test_parts_are_counted_without_broken_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fill(tmp_path, 10)
+    for file in tmp_path.glob("*/3.png"):
+        file.write_bytes(b"broken")
+    dataset = folder(tmp_path, broken="skip", shots=2)
+    say_made_parts(dataset)
+    sizes = dataset.num_readable()
+    text = ", ".join(f"{num} {part}" for part, num in sizes.items())
+    assert sum(sizes.values()) in (18, 19, 20)  # of train only the shots are opened
+    assert f"parts made by split_seed: {text};" in capsys.readouterr().err
+    whole = folder(tmp_path, broken="skip")
+    assert sum(whole.num_readable().values()) == 18
+
+
+def test_one_class_of_many_folders_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    tree("cat/1.png", "dog/2.png", "3.png")(tmp_path)
+    assert folder(tmp_path, label="pet").class_names == ("pet",)
+    expected = "2 folders (cat, dog) are merged into one class, pet; to keep them as classes: "
+    assert expected + "dataset.label=null" in capsys.readouterr().err
+
+
+def test_unicode_composition_of_class_folders(tmp_path: Path) -> None:
+    one, other = (unicodedata.normalize(form, "\u00c4pfel") for form in ("NFC", "NFD"))
+    tree(f"train/{other}/1.png", "train/b/2.png", f"test/{one}/3.png")(tmp_path / "parts")
+    read = folder(tmp_path / "parts", val_fraction=0, prompt_names={one: "apples"})
+    assert [row.class_name for row in read.samples("test")] == ["apples"]
+    assert set(folder(tmp_path / "parts").class_names) == {one, "b"}
+    tree(f"{other}/1.png", f"{one}/2.png")(tmp_path / "both")
+    with pytest.raises(UserError, match="differ only in Unicode composition; merge the two"):
+        folder(tmp_path / "both").samples("train")
+
+
+def test_generated_images_of_an_export_are_not_tested_on(tmp_path: Path) -> None:
+    fill(tmp_path / "train", 5)
+    lines = [f"train/{path.parent.name}/{path.name}" for path in tmp_path.glob("train/*/*.png")]
+    text = "".join(f"{line},generated\n" for line in lines)
+    (tmp_path / "metadata.csv").write_text(f"file_name,kind\n{text}")
+    with pytest.raises(UserError, match="val must contain real images only, got 2 with the kind"):
+        folder(tmp_path, test_fraction=0).samples("train")
+    assert len(folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")) == 10
 
 
 def test_folders_next_to_the_parts_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -56,6 +56,42 @@ def test_text_labels_and_made_parts(tmp_path: Path) -> None:
     assert dataset.samples("test")[0].sample_id.startswith("set/train/")
 
 
+def test_splits_of_usual_names_are_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.Value("string"), {"train": 12, "validation": 4, "test": 6})
+    splits: dict[str, Any] = {"train": "train", "val": None, "test": None}
+    found = read(tmp_path / "set", tmp_path, splits=splits)
+    assert [len(found.samples(part)) for part in ("train", "val", "test")] == [12, 4, 6]
+    assert "val is the split validation of the source; to leave" in capsys.readouterr().err
+    assert found.made_parts == ()
+    left = read(tmp_path / "set", tmp_path, splits=splits | {"val": False})
+    assert [len(left.samples(part)) for part in ("train", "val", "test")] == [8, 4, 6]
+    assert left.made_parts == ("val",)
+    assert left.samples("val")[0].sample_id.startswith("set/train/")
+
+
+def test_two_splits_of_usual_names_are_refused(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.Value("string"), {"train": 4, "dev": 4, "val": 4, "test": 4})
+    with pytest.raises(UserError, match="dataset.splits.val: must be one of dev, val, got null"):
+        read(tmp_path / "set", tmp_path).samples("train")
+
+
+def test_generated_rows_are_not_tested_on(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.Value("string"), {"train": 8})
+    table = datasets.load_from_disk(str(tmp_path / "set"))
+    table["train"] = table["train"].add_column("kind", ["real", "real", *["generated"] * 6])
+    table.save_to_disk(str(tmp_path / "kinds"))
+    splits = {"train": "train", "val": None, "test": None}
+    with pytest.raises(UserError, match="must contain real images only, got .*_fraction=0$"):
+        read(tmp_path / "kinds", tmp_path, splits=splits).samples("train")
+    options = {"splits": splits, "val_fraction": 0, "test_fraction": 0}
+    assert len(read(tmp_path / "kinds", tmp_path, **options).samples("train")) == 8
+
+
 def test_parquet_folder(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     rows = {
@@ -151,7 +187,7 @@ def test_a_part_without_labels_is_refused(tmp_path: Path) -> None:
     source = datasets.load_from_disk(str(tmp_path / "set"))
     hidden = source["train"].map(lambda row: {"label": -1})
     datasets.DatasetDict({"train": source["train"], "test": hidden}).save_to_disk(tmp_path / "two")
-    with pytest.raises(UserError, match="8 of 8 rows of test, first 0; .*dataset.splits.test=null"):
+    with pytest.raises(UserError, match="8 of 8 rows of test, first 0; .*splits.test=false"):
         read(tmp_path / "two", tmp_path).samples("train")
 
 

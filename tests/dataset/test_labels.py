@@ -1,15 +1,18 @@
 """The meaning of labels: words for prompts, on the real command line and in YAML files."""
 
 import ast
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from sip.config.command import OPEN
+from sip.config.command import OPEN, Command
 from sip.core.errors import UserError
-from sip.dataset.labels import part_of, prompt_words, sorted_classes, text_of
+from sip.dataset.labels import _texts, naming, part_of, prompt_words, sorted_classes, text_of
 from tests.commands import ROOT, run_module
 from tests.dataset.trees import source, write_image
 
@@ -49,6 +52,16 @@ def test_words_of_the_command_line(
     assert words_of(root, tmp_path, f"dataset.prompt_names{override}") == words
 
 
+@pytest.mark.parametrize("name", ["apples", "St. Bernard", "\u00c4pfel", 'it\'s, so: "x"', "0"])
+@pytest.mark.parametrize("words", ["Gro\u00dfe \u00c4pfel", 'dog\'s "bone", and: more', "..."])
+def test_suggested_words_can_be_pasted(name: str, words: str) -> None:
+    (argument,) = shlex.split(naming(name, words))
+    override = OverridesParser.create().parse_override(Command.for_hydra(argument))
+    node = OmegaConf.create({"names": override.value()})
+    (item,) = _texts(OmegaConf.to_container(node)["names"]).items()
+    assert item == (name, words)
+
+
 def test_every_mapping_with_keys_of_the_user_is_open() -> None:
     names = {
         item.target.id
@@ -83,7 +96,7 @@ def test_what_is_no_word_is_refused(words: Any, tmp_path: Path) -> None:
         (["a\0", "cat"], {}, "must have words for its prompt, got"),
         (["cat", "Cat"], {}, "must differ in words, got 'cat' and 'Cat'"),
         (["a  b", "a_b"], {}, "must differ in words, got 'a  b' and 'a_b'"),
-        (["caf\u00e9", "cafe\u0301"], {}, "must differ in words"),
+        (["caf\u00e9", "cafe\u0301"], {}, "differ only in Unicode composition"),
         (["yes", "no"], {"yes": "brain", "no": "brain"}, "both 'brain' in a prompt"),
         (["x", "cat"], {"x": "Cat"}, "must differ in words, got 'x' and 'cat'"),
         (["cat"], {"cow": "x"}, "must name classes of the data set, got cow; the classes are cat"),

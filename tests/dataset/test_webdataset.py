@@ -127,6 +127,35 @@ def test_what_export_writes(tmp_path: Path) -> None:
     assert len(read.samples("train")) == 8 and read.samples("val") == []
 
 
+def test_parts_of_usual_names_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack(tmp_path / "train-0.tar", with_cls(0, 8))
+    pack(tmp_path / "validation-0.tar", with_cls(20, 2))
+    pack(tmp_path / "test-0.tar", with_cls(40, 4))
+    names = {"classes": ["a", "b"]}
+    found = dataset(tmp_path, **names)
+    assert [len(found.samples(part)) for part in ("train", "val", "test")] == [8, 2, 4]
+    assert found.made_parts == ()
+    assert "val is validation-0.tar; to leave it out: dataset.shards" in capsys.readouterr().err
+    shards = {"train": "train-*.tar", "val": False, "test": None}
+    left = dataset(tmp_path, **names, shards=shards)
+    assert [len(left.samples(part)) for part in ("train", "val", "test")] == [6, 2, 4]
+    assert left.made_parts == ("val",)
+    every = dataset(tmp_path, **names, shards=shards | {"train": "*.tar", "val": None})
+    assert every.made_parts == ("val", "test")  # files of train are in no other part
+
+
+def test_generated_images_are_not_tested_on(tmp_path: Path) -> None:
+    kinds = ["real", *["generated"] * 7]
+    pack(tmp_path / "train-0.tar", labelled(["a", "b"] * 4, kind=kinds))
+    with pytest.raises(UserError, match="must contain real images only, got .*_fraction=0$"):
+        dataset(tmp_path).samples("train")
+    everything = {"val_fraction": 0, "test_fraction": 0}
+    assert len(dataset(tmp_path, **everything).samples("train")) == 8
+    pack(tmp_path / "test-0.tar", labelled(["a", "b"], 9, kind=["real", "generated"]))
+    with pytest.raises(UserError, match="test must .* got 1 .* first test-0/1; remove them"):
+        dataset(tmp_path, **everything).samples("train")
+
+
 def test_wrong_tars_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must match tar files, got 'train-.*matches none in"):
         dataset(tmp_path).samples("train")

@@ -75,10 +75,23 @@ def test_unknown_classes_are_refused_and_can_be_named(
     assert named.returncode == 0, named.stderr
 
 
+def test_a_part_that_was_made_is_said(splits: Splits, run_folder: Path, tmp_path: Path) -> None:
+    root = folders(splits, tmp_path / "photos")
+    ended = call(run_folder, root, tmp_path, "part=test")
+    assert ended.returncode == 0, ended.stderr
+    num = re.search(r"(\d+) of 15 images are scored, the part test made by", ended.stderr)
+    assert num and int(num[1]) < 15 and re.search(rf"images +{num[1]}\n", ended.stdout)
+    assert "to score all: part=all" in ended.stderr and "generate from all" not in ended.stderr
+
+
 def test_labels_follow_the_names(capfd: pytest.CaptureFixture[str]) -> None:
     assert match_classes(["cat", "dog"], ["cat", "dog"]) == [0, 1]
     assert match_classes(["newt", "cat"], ["cat", "dog", "newt"]) == [2, 0]
     assert "no images of 1 class of the run: dog" in capfd.readouterr().err
+    assert match_classes(["A\u0308pfel", "b"], ["b", "\u00c4pfel"]) == [1, 0]
+    capfd.readouterr()
+    with pytest.raises(UserError, match=r"such as 'dataset.prompt_names=\{light: \"bright\"\}'"):
+        match_classes(["dim", "light"], ["bright", "dim"])
     with pytest.raises(UserError, match="must have class names that differ"):
         match_classes(["crane", "crane"], ["crane", "dog", "crane"])
 
