@@ -9,7 +9,6 @@ leave behind (Thumbs.db, __MACOSX, ...) are passed over, any other file with a l
 """
 
 import csv
-import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +30,7 @@ from sip.dataset.folders import (
     say_once,
     say_passed_over,
 )
-from sip.dataset.labels import PromptNames, part_of, prompt_words
+from sip.dataset.labels import PromptNames, composed, part_of, prompt_words
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut
 
@@ -91,7 +90,7 @@ class ImageFolder(Reader):
                 "or, to generate from images of one class, name it: dataset.label=cat"
             )
         words = prompt_words(names, self.prompt_names)
-        names = [unicodedata.normalize("NFC", name) for name in names]
+        names = composed(names)
         entries = {part: self._entries(self.place / part, names) for part in given}
         if given:
             unused = [folder for name, folder in folders.items() if name not in given]
@@ -161,8 +160,9 @@ class ImageFolder(Reader):
     def _entries(self, folder: Path, names: Sequence[str]) -> list[Entry]:
         """Return the images of one part."""
         entries, rest = [], []
-        for class_folder in folders_in(folder):
-            name = unicodedata.normalize("NFC", class_folder.name)
+        class_folders = folders_in(folder)
+        own_names = composed([class_folder.name for class_folder in class_folders])
+        for class_folder, name in zip(class_folders, own_names, strict=True):
             if name not in names:
                 raise _unknown_class(class_folder, names)
             _refuse_parts_within(class_folder)

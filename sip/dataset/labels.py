@@ -88,9 +88,7 @@ def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple
         UserError: The mapping names a class that the data set does not have, a class has no words,
             or a prompt cannot tell two classes apart.
     """
-    if len({unicodedata.normalize("NFC", name) for name in names}) < len(set(names)):
-        raise _alike(names)
-    names = [unicodedata.normalize("NFC", name) for name in names]
+    names = composed(names)
     mapped = {_class_of(key, names): words for key, words in prompt_names.items()}
     words = [mapped.get(name, " ".join(name.replace("_", " ").split())) for name in names]
     seen: dict[str, str] = {}
@@ -124,17 +122,21 @@ def naming(name: str, words: str) -> str:
     return shlex.quote(f"dataset.prompt_names={text}")
 
 
-def _alike(names: Sequence[str]) -> UserError:
-    """Return the error for classes whose names look the same and are other code points."""
+def composed(names: Sequence[str]) -> list[str]:
+    """Return class names in the composition NFC; macOS writes others.
+
+    Raises:
+        UserError: Two look the same and are other code points.
+    """
     first: dict[str, str] = {}
     for name in names:
         known = first.setdefault(unicodedata.normalize("NFC", name), name)
         if known != name:
-            break
-    return UserError(
-        f"dataset: class names must differ, got {name!r} twice, as {ascii(known)} and "
-        f"{ascii(name)}, which differ only in Unicode composition; merge the two"
-    )
+            raise UserError(
+                f"dataset: class names must differ, got {name!r} twice, as {ascii(known)} and "
+                f"{ascii(name)}, which differ only in Unicode composition; merge the two"
+            )
+    return [unicodedata.normalize("NFC", name) for name in names]
 
 
 def _class_of(key: str, names: Sequence[str]) -> str:

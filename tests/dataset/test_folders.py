@@ -352,6 +352,9 @@ def test_unicode_composition_of_class_folders(tmp_path: Path) -> None:
     tree(f"{other}/1.png", f"{one}/2.png")(tmp_path / "both")
     with pytest.raises(UserError, match="differ only in Unicode composition; merge the two"):
         folder(tmp_path / "both").samples("train")
+    tree(f"test/{other}/4.png")(tmp_path / "parts")
+    with pytest.raises(UserError, match="differ only in Unicode composition; merge the two"):
+        folder(tmp_path / "parts").samples("test")
 
 
 def test_generated_images_of_an_export_are_not_tested_on(tmp_path: Path) -> None:
