@@ -7,7 +7,7 @@ import stat
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,6 +110,19 @@ def check_can_be_made(folder: Path, key: str) -> None:
             f"{key}: must be a folder that can be made and written, got {folder} ({there}: "
             f"{reason}); set {key}=FOLDER"
         ) from error
+
+
+def check_folders(paths: Mapping[str, str]) -> None:
+    """Check that store and runs can be written, before any work.
+
+    Args:
+        paths: The `paths` of a configuration.
+
+    Raises:
+        UserError: As `check_can_be_made`.
+    """
+    for key in ("store", "runs"):
+        check_can_be_made(Path(paths[key]), f"paths.{key}")
 
 
 @contextmanager

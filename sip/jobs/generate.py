@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from sip.config.build import build
 from sip.config.provenance import choice, environment
 from sip.core import progress
-from sip.core.files import check_can_be_made, plain_disk_errors
+from sip.core.files import check_folders, plain_disk_errors
 from sip.core.hashing import digest
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
@@ -35,6 +35,7 @@ from sip.pipeline.plan import (
     Plan,
     make_plan,
     missing_weights,
+    nothing_downloaded,
     say_what_models_know,
     show_plan,
 )
@@ -79,8 +80,7 @@ class Generation:
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
-        for key in ("store", "runs"):
-            check_can_be_made(Path(config.paths[key]), f"paths.{key}")
+        check_folders(config.paths)
         self.dataset = build(config.dataset)
         self.offline = Offline(config)
         if self.offline.filter is not None and "control" in self.offline.filter.reads:
@@ -92,8 +92,11 @@ class Generation:
             from sip.tracking.loggers import require_logger
 
             require_logger(config.logger)
-        self.missing = missing_weights(self.offline, {}) if config.plan else None
-        if not config.plan:
+        self.missing = None
+        if config.plan:
+            with nothing_downloaded():
+                self.missing = missing_weights(self.offline, {})
+        else:
             self.offline.require()
         self.recipe = {"dataset": self.dataset.recipe(), "offline": self.offline.recipe()}
         self.fingerprint = digest(self.recipe)[:10]

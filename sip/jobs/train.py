@@ -22,7 +22,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sip.core import progress
-from sip.core.files import check_can_be_made
+from sip.core.files import check_folders
 from sip.core.progress import say
 from sip.core.text import text_table
 from sip.jobs.baseline import Baseline, baseline_of, tables_command
@@ -43,8 +43,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         UserError: Something is missing or wrong; before any costly work.
     """
     check_retry(config.retry)
-    for key in ("store", "runs"):
-        check_can_be_made(Path(config.paths[key]), f"paths.{key}")
+    check_folders(config.paths)
     if config.retry == "damaged" and not config.plan:
         repair(Path(config.paths.store), config.runtime.num_workers)
     job = TrainJob(config)

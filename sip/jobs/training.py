@@ -22,7 +22,13 @@ from sip.jobs.evaluate import evaluate
 from sip.jobs.splits import Splits, load_splits
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.filtering import Sifted, sift
-from sip.pipeline.plan import make_plan, missing_weights, say_what_models_know, show_plan
+from sip.pipeline.plan import (
+    make_plan,
+    missing_weights,
+    nothing_downloaded,
+    say_what_models_know,
+    show_plan,
+)
 from sip.pipeline.quality import NOTHING, measure
 from sip.pipeline.stored import StoredImage
 from sip.records.summary import StageCounts, TrainingSummary
@@ -34,7 +40,6 @@ from sip.records.write import (
     write_rejected_sheet,
     write_summary,
 )
-from sip.weights.missing import MissingWeightsError
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -48,7 +53,8 @@ def print_plan(job: TrainJob) -> None:
         print("plan: this arm generates nothing; the classifier is trained on the real images")
         return
     say_what_models_know(job.config)
-    missing = missing_weights(job.offline, {"backbone": job.backbone.require})
+    with nothing_downloaded():
+        missing = missing_weights(job.offline, {"backbone": job.backbone.require})
     if missing is None:
         require(job)
     samples = job.dataset.samples("train")
@@ -67,17 +73,11 @@ def require(job: TrainJob) -> None:
 
     require_logger(job.config.logger)
     Loading.of(job.config.runtime)
-    missing = {}
     if job.offline:
         say_what_models_know(job.config)
-        missing = job.offline.missing_weights()
     job.classifier.check(job.backbone)
-    try:
-        job.backbone.require()
-    except MissingWeightsError as error:
-        missing["backbone"] = error
-    if missing:
-        raise MissingWeightsError.joined(missing)
+    if missing := missing_weights(job.offline, {"backbone": job.backbone.require}):
+        raise missing
     if job.offline:
         job.offline.check()
     if job.offline:  # refuse what does not fit the backbone before anything is generated

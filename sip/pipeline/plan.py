@@ -131,24 +131,23 @@ def nothing_downloaded() -> Iterator[None]:
 
 
 def missing_weights(
-    offline: Offline, more: Mapping[str, Callable[[], None]]
+    offline: Offline | None, more: Mapping[str, Callable[[], None]]
 ) -> MissingWeightsError | None:
     """Return which weights a run needs and this disk lacks; None if it has them all.
 
     Args:
-        offline: Its stages are looked at.
+        offline: Its stages are looked at; None if nothing is generated.
         more: What else needs weights, and what raises the error if they are missing.
 
     Raises:
         UserError: Weights are there and cannot be used.
     """
-    with nothing_downloaded():
-        missing = offline.missing_weights()
-        for name, require in more.items():
-            try:
-                require()
-            except MissingWeightsError as error:
-                missing[name] = error
+    missing = offline.missing_weights() if offline else {}
+    for name, require in more.items():
+        try:
+            require()
+        except MissingWeightsError as error:
+            missing[name] = error
     return MissingWeightsError.joined(missing) if missing else None
 
 

@@ -217,9 +217,9 @@ def test_a_folder_called_datasets_is_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = type(sys)("datasets")
-    own.__file__ = "/work/datasets/__init__.py"
+    own.__file__ = "/here/datasets/__init__.py"
     monkeypatch.setitem(sys.modules, "datasets", own)
-    with pytest.raises(UserError, match="got /work/datasets/__init__.py of the same name; rename"):
+    with pytest.raises(UserError, match="got /here/datasets/__init__.py of the same name; rename"):
         read(tmp_path, tmp_path).samples("train")
 
 
