@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from tests import faster_hydra
+
 SWITCHES = {
     "slow": "takes more than about 30 s",
     "gpu": "needs a CUDA device",
@@ -34,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     }
     if not config.getoption("--run-network"):
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    faster_hydra.install()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job begins so
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

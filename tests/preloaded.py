@@ -9,6 +9,7 @@ import transformers
 import sip.classifier.train
 import sip.jobs.generate
 import sip.jobs.training
+from tests import faster_hydra
 
 _ = (
     *(diffusers.AutoencoderKL, diffusers.UNet2DConditionModel, diffusers.DDIMScheduler),
@@ -16,3 +17,4 @@ _ = (
     *(transformers.CLIPTextModel, transformers.CLIPTokenizer, transformers.AutoProcessor),
     *(pytorch_lightning, timm, torchmetrics, sip),
 )
+faster_hydra.install()

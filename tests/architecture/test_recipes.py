@@ -7,7 +7,9 @@ is made again.
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from hydra.utils import get_class
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.dataset.reader import Reader
-from tests.architecture.choices import PROFILES, nodes, recipe_lines
+from tests.architecture.choices import CONF, PROFILES, TOGETHER, nodes, recipe_lines
 
 GOLDEN = Path(__file__).with_name("recipes.jsonl")
+TARGET = re.compile(r"^ *_target_: ([\w.]+)", re.MULTILINE)
 # Values that count, or are possible, only next to others: "stage key" -> those.
 NEXT_TO: dict[str, dict[str, Any]] = {
     "captions sampling": {"top_p": 0.9, "num_beams": 9},
@@ -92,6 +95,14 @@ def targets(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
             yield from targets(value, (*place, key))
 
 
+def written() -> list[str]:
+    """Return the classes that the files of the stages name; to compose them all takes long."""
+    stages = {group.split("/")[0] for row in TOGETHER for group in row}
+    files = [file for stage in sorted(stages) for file in (CONF / stage).rglob("*.yaml")]
+    return sorted({name for file in files for name in TARGET.findall(file.read_text())})
+
+
+@cache
 def distinct() -> dict[str, tuple[dict[str, Any], tuple[str, ...]]]:
     """Return class path -> a node with it, and the place of it in the node: one of each class."""
     found: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {}
@@ -133,7 +144,11 @@ def is_ignored(kind: type, key: str) -> bool:
     return any(field.name == key and "ignored" in field.metadata for field in fields)
 
 
-@pytest.mark.parametrize("target", sorted(distinct()))
+def test_the_files_name_what_is_composed() -> None:
+    assert written() == sorted(distinct())
+
+
+@pytest.mark.parametrize("target", written())
 def test_every_configured_value_is_in_the_recipe(
     target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

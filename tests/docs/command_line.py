@@ -1,7 +1,6 @@
 """Commands in this process, through the program's own `main` and all of Hydra."""
 
 import importlib
-import importlib.util
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,16 +8,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
 from sip.config.build import build
 from sip.jobs.sweeps import Overview
-
-LAUNCHERS = (
-    ("hydra_plugins.hydra_joblib_launcher.joblib_launcher", "JoblibLauncher"),
-    ("hydra_plugins.hydra_submitit_launcher.submitit_launcher", "SlurmLauncher"),
-)
 
 
 def program(module: str) -> ModuleType:
@@ -42,7 +38,7 @@ def run(module: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) 
 def understand(module: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Read a command line as the program does, and build what it configures; do no work.
 
-    Of a sweep, the first job is built.
+    Of a sweep, the first and the last job are built.
     """
     seen: list[DictConfig] = []
 
@@ -55,16 +51,16 @@ def understand(module: str, arguments: Sequence[str], monkeypatch: pytest.Monkey
 
     def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], **_: int) -> list[Any]:
         loader = launcher.hydra_context.config_loader
-        task(loader.load_sweep_config(launcher.config, list(job_overrides[0])))
+        for job in (job_overrides[0], job_overrides[-1]):
+            task(loader.load_sweep_config(launcher.config, list(job)))
         return []
 
     with monkeypatch.context() as patched:
         patched.setattr(program(module), "task", task)
         patched.setattr("sip.jobs.sweeps.find_cached", lambda *_: [])
         patched.setattr(Overview, "on_multirun_end", lambda *_, **__: None)
-        patched.setattr(BasicLauncher, "launch", launch)
-        for place, name in LAUNCHERS:
-            if importlib.util.find_spec(place.partition(".")[0]):
-                patched.setattr(getattr(importlib.import_module(place), name), "launch", launch)
+        for launcher in Plugins.instance().discover(Launcher):
+            patched.setattr(launcher, "launch", launch)
+        patched.setattr(Sweeper, "validate_batch_is_legal", lambda *_: None)  # composes every job
         code = run(module, arguments, patched)
     assert code == 0 and (seen or "--help" in arguments), shlex.join([module, *arguments])
