@@ -92,8 +92,7 @@ class Timm(Component):
         """
         self._known()
         if source := self._source():
-            require(source, self.revision)
-            self._require_same(weights_folder(source, self.revision))
+            require(source, self.revision, check=self._require_same, kind="timm")
 
     def create(self, num_classes: int, class_names: Sequence[str] = ()) -> "nn.Module":
         """Return the network with a fresh head of `num_classes`, or that of a run's classifier.

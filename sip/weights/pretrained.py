@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sip.core.component import Component, component, known_by
+from sip.core.errors import UserError
 from sip.core.ranges import Dtype
 from sip.weights.checksums import check_hub
+from sip.weights.layout import CONFIG, read_json
 from sip.weights.safety import plain_load_errors, require_filled
 from sip.weights.source import require, weights_folder, weights_recipe
 
@@ -46,7 +48,21 @@ class Pretrained(Component):
         Raises:
             UserError: They are missing and cannot be downloaded, or damaged.
         """
-        require(self.model, self.revision)
+        require(self.model, self.revision, check=self._check_class)
+
+    def _check_class(self, folder: Path) -> None:
+        """Refuse a model of another class, from its configuration.
+
+        Raises:
+            UserError: It is one.
+        """
+        config = read_json(folder / CONFIG)
+        stated = config.get("architectures") or [config.get("architecture")]  # the latter is timm's
+        if stated != [None] and self.model_class not in stated:
+            raise UserError(
+                f"model folder {folder}: must be a {self.model_class} of transformers, got "
+                f"{', '.join(map(str, stated))} in {CONFIG}; set another model"
+            )
 
     def read_network(self, device: str) -> Any:
         """Return a new model in evaluation mode, on the device."""

@@ -1,7 +1,8 @@
 """What is refused of a model folder before any of it is loaded: code, and damaged weights.
 
 A model folder can come from anybody. Weights are safetensors, which hold only numbers; a pickle
-may run code when it is read, and is never opened. The libraries run what a folder's configuration
+may run code when it is read, and is converted first by a reader that runs none
+(`sip.weights.pickles`). The libraries run what a folder's configuration
 names only if asked to (`trust_remote_code`); here the folder is refused instead, so that
 nothing else is loaded in its place, and no question is asked.
 """

@@ -6,13 +6,22 @@ reports them in one line.
 
 import hashlib
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sip.core.errors import UserError
 from sip.weights import hub
 from sip.weights.checksums import HASHED_SUFFIXES, check_packaged, sha256_of
-from sip.weights.layout import IncompleteError, Parts, files_of, needed_weights
+from sip.weights.convert import convert, find_converted, has_pickles
+from sip.weights.layout import (
+    PICKLE,
+    IncompleteError,
+    Parts,
+    files_of,
+    needed_weights,
+    weight_files,
+)
 from sip.weights.missing import Missing, MissingWeightsError
 from sip.weights.safety import check_headers, refuse_code
 
@@ -44,10 +53,11 @@ def weights_recipe(path: str, revision: str | None, variant: str | None = None) 
     folder = Path(resolve(path))
     if not folder.is_dir():
         return {"name": hub.canonical(path), "revision": revision or DEFAULT_REVISION, **chosen}
+    pickles = _pickles(folder, variant)
     files = [
         file
         for file in sorted(folder.rglob("*"))
-        if file.suffix in HASHED_SUFFIXES
+        if (file.suffix in HASHED_SUFFIXES or file in pickles)
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
@@ -65,6 +75,7 @@ def require(
     without: Sequence[str] = (),
     file: str | None = None,
     check: Callable[[Path], object] | None = None,
+    kind: str = "transformers",
 ) -> None:
     """Make sure that complete weights are on this disk; download a hub model, unless offline.
 
@@ -74,20 +85,29 @@ def require(
         variant: Such as "fp16", of the weight files; None for the plain ones.
         without: Components of a diffusers pipeline that are not needed.
         file: The one safetensors file that is needed, such as a LoRA's, instead of a model.
-        check: For a diffusers pipeline, which must have it: called with its folder before its
-            weights are downloaded, raises what speaks against it.
+        check: Called with the model's folder before its weights are downloaded, raises what speaks
+            against it.
+        kind: The library that reads the model, "transformers", "diffusers" or "timm".
 
     Raises:
         MissingWeightsError: Weights are missing; says how to get them.
         UserError: They are damaged, refused by `check`, or ask for code of their own to be run.
     """
-    parts = Parts(variant, tuple(without), file, check)
+    parts = Parts(variant, tuple(without), file, check, kind)
     folder = _local(path, parts)
     if folder is None:
         hub.fetch(path, revision or DEFAULT_REVISION, parts)
         folder = hub.cached(path, revision or DEFAULT_REVISION, parts)
     if parts.file is None:
         refuse_code(folder)
+        if check is not None:
+            check(folder)
+    files = needed_weights(folder, files_of(folder), parts)
+    if has_pickles(files) and find_converted(folder, files, parts) is None:
+        if not hub.may_download:  # only looked at, nothing is changed
+            raise _not_converted(path, revision, parts, folder)
+        convert(folder, files, parts)
+    folder = weights_folder(path, revision, variant, without, file)
     check_headers(folder, needed_weights(folder, files_of(folder), parts))
 
 
@@ -100,13 +120,41 @@ def weights_folder(
 ) -> Path:
     """Return the folder on this disk to load from: `path` itself, or the hub cache's snapshot.
 
-    Never asks the network, and `from_pretrained` of this folder does not either.
+    If that holds only pickles, it is their converted copy. Neither this nor `from_pretrained` of
+    the folder asks the network.
 
     Raises:
         UserError: As `require`.
     """
     parts = Parts(variant, tuple(without), file)
-    return _local(path, parts) or hub.cached(path, revision or DEFAULT_REVISION, parts)
+    folder = _local(path, parts) or hub.cached(path, revision or DEFAULT_REVISION, parts)
+    files = needed_weights(folder, files_of(folder), parts)
+    if not has_pickles(files):
+        return folder
+    copy = find_converted(folder, files, parts)
+    if copy is None:
+        raise _not_converted(path, revision, parts, folder)
+    return copy
+
+
+def _not_converted(
+    path: str, revision: str | None, parts: Parts, folder: Path
+) -> MissingWeightsError:
+    """Return the error of a model whose pickles were not converted yet."""
+    options = {"revision": revision, "variant": parts.variant}
+    given = "".join(f" {key}={shlex.quote(value)}" for key, value in options.items() if value)
+    command = f"python -m sip.weights convert {shlex.quote(path)}{given}"
+    reason = f"{folder} holds pickles (.bin), which the first run converts to safetensors"
+    return MissingWeightsError.of(Missing(path, command, reason, 0))
+
+
+def _pickles(folder: Path, variant: str | None) -> set[Path]:
+    """Return the pickled weights that a local folder is known by, since it has no others."""
+    found = set()
+    for inside in {file.parent for file in folder.rglob(f"*{PICKLE}")}:
+        names = weight_files([file.name for file in inside.iterdir()], variant)
+        found |= {inside / name for name in names if name.endswith(PICKLE)}
+    return found
 
 
 def _local(path: str, parts: Parts) -> Path | None:

@@ -38,7 +38,12 @@ COSTLY = (
 )
 OWN_PAGES = {page for page in PAGES if page.parent.name == "extend"}  # test_recipes.py runs them
 FOLDER = "/path/to/images"
-PLACEHOLDERS = {FOLDER: "{}/images", "/path/to/list.csv": "{}/list.csv", "=FOLDER": "={}/digits"}
+PLACEHOLDERS = {
+    FOLDER: "{}/images",
+    "/path/to/list.csv": "{}/list.csv",
+    "/path/to/model": "sip/miniature/scorer",
+    "=FOLDER": "={}/digits",
+}
 
 
 def lines() -> dict[Line, Path]:

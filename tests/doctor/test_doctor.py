@@ -82,6 +82,9 @@ def test_every_gap_of_the_paper_profile_has_its_command(no_hub: None, tmp_path: 
     notes = {f.command for f in contents.weights(paper) if f.state == NOTE}
     vit = "timm/vit_base_patch16_224.augreg_in21k"
     assert any(note.startswith(f"hf download {vit} --revision main --include") for note in notes)
+    texts = [f.text for f in contents.weights(paper) if f.state == NOTE]
+    assert f"{vit}, revision main (not pinned)" in "\n".join(texts)
+    assert "deit_small_patch16_224.fb_in1k, revision 91327a9c99;" in "\n".join(texts)
     (data,) = contents.data(paper)
     assert data.state == MISSING and "cannot read the data set cifar10" in data.text
     assert data.command.endswith("dataset.download=true plan=true")

@@ -159,3 +159,20 @@ def test_embeddings_are_the_stock_models_unit_vectors(model, samples, clip):
     torch.testing.assert_close(text_vectors, output.text_embeds, atol=1e-5, rtol=1e-4)
     scores = clip.score([texts] * len(samples), pixels)
     torch.testing.assert_close(embedded @ text_vectors.T, torch.tensor(scores), atol=6e-5, rtol=0)
+
+
+def test_products_are_full_float32_after_a_generator_allowed_less(clip, monkeypatch):
+    seen = []
+    encode = clip.encode_texts
+    monkeypatch.setattr(
+        clip,
+        "encode_texts",
+        lambda texts: seen.append(torch.get_float32_matmul_precision()) or encode(texts),
+    )
+    torch.set_float32_matmul_precision("high")
+    try:
+        clip.embed_texts(["a seven"])
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen == ["highest"]

@@ -177,7 +177,7 @@ def test_of_a_pipeline_one_variant_of_each_component_is_taken(
 )
 def test_the_printed_command_takes_the_files_that_are_needed(files, without, variant):
     is_pipeline = files[1] == "model_index.json"
-    parts = Parts(variant, without, check=(lambda _: None) if is_pipeline else None)
+    parts = Parts(variant, without, kind="diffusers" if is_pipeline else "transformers")
     include, exclude = parts.patterns
     taken = set(filter_repo_objects(files, allow_patterns=include, ignore_patterns=exclude))
     weights = {path for path in taken if path.endswith((".safetensors", ".bin", ".ckpt"))}
@@ -255,8 +255,8 @@ def test_why_a_download_failed_is_one_line(pretended, error, words):
     assert "-> hf download org/m --revision v2" in str(caught.value)
 
 
-def test_a_repository_without_safetensors_is_refused(pretended):
-    pretended.repos["org/old"] = ["config.json", "pytorch_model.bin"]
+def test_a_repository_without_weights_is_refused(pretended):
+    pretended.repos["org/old"] = ["config.json", "tf_model.h5"]
     with pytest.raises(UserError, match=r"org/old does not hold \*.safetensors") as caught:
         source.require("org/old", None)
     assert "hf download" not in str(caught.value)

@@ -85,12 +85,12 @@ def test_code_of_a_pipeline_is_refused(tmp_path: Path, index: dict, words: str) 
     refused(folder, words)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.ckpt", "w.pkl"])
-def test_a_pickle_is_named_and_not_opened(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["other.bin", "model.pt", "weights.ckpt", "w.pkl"])
+def test_a_pickle_of_another_name_is_named_and_not_opened(tmp_path: Path, name: str) -> None:
     folder = model_folder(tmp_path / "m")
     (folder / "model.safetensors").unlink()
     (folder / name).write_bytes(pickle.dumps(Bomb()))
-    refused(folder, rf"\*\.safetensors \({name} is a pickle, which may hold code and is never read")
+    refused(folder, rf"\*\.safetensors \({name}, a pickle of another name, is not read\)")
     with pytest.raises(UserError, match="a name that ends in .safetensors"):
         source.require(str(folder), None, file=name)
 

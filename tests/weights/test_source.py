@@ -89,8 +89,12 @@ def test_hub_models_are_looked_up_on_disk(hub_cache):
 @pytest.mark.parametrize(
     ("path", "revision", "words"),
     [
-        ("org/tiny", None, "revision main, .* -> hf download org/tiny --revision main"),
-        ("org/tiny", "v2", "revision v2, .* -> hf download org/tiny --revision v2"),
+        (
+            "org/tiny",
+            None,
+            r"revision main \(not pinned\), .* -> hf download org/tiny --revision main",
+        ),
+        ("org/tiny", "v2", r"revision v2 \(not pinned\), .* -> hf download org/tiny --revision v2"),
         (
             "sip/miniature/no",
             None,
