@@ -1,10 +1,10 @@
 """Models of the Hugging Face hub: in its cache on this disk, or downloaded before any work.
 
 Only configurations, tokenizers and safetensors are taken, never code, pickles only where there are
-no safetensors, and only one format of the same numbers. `DiffusionPipeline.download` would also take code files of custom
-components, and knows only the hub; the files are chosen by `layout.needed_weights` instead, which
-checks local folders too and is compared with diffusers' choice in a test. Offline mode is the hub's
-own: HF_HUB_OFFLINE=1.
+no safetensors, and only one format of the same numbers. `DiffusionPipeline.download` would also
+take code files of custom components, and knows only the hub; the files are chosen by
+`layout.needed_weights` instead, which checks local folders too and is compared with diffusers'
+choice in a test. Offline mode is the hub's own: HF_HUB_OFFLINE=1.
 """
 
 import re
