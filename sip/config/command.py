@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sip.config import guard
 from sip.config.words import OPEN_GROUPS, by_meaning, no_such, with_value
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.core.files import read_yaml
 
 # key=value, group=choice, group@package=choice; "+" adds a key
@@ -180,7 +181,7 @@ class Command:
             group = max(groups, key=len, default="")
             choice = missing.removeprefix(f"{group}/")
             if extra := EXTRAS.get(missing):
-                return f"{group}={choice}: not installed; pip install 'sip-augmentation[{extra}]'"
+                return f"{group}={choice}: not installed; {install_extras(extra)}"
             reason = no_such("choice", choice, error.options, show_all=True)
             if group in OPEN_GROUPS:
                 what, template = OPEN_GROUPS[group]

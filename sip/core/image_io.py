@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.core.tars import read_bytes, read_checked
 from sip.core.text import reason_of
 
@@ -262,7 +263,7 @@ def _with_heic() -> tuple[str, ...]:
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
-        raise ValueError("HEIC needs pip install 'sip-augmentation[heic]'") from error
+        raise ValueError(f"HEIC needs {install_extras('heic')}") from error
     register_heif_opener(thumbnails=False)
     return (*_formats(), "HEIF")
 

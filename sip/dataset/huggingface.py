@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sip.core.component import component, ignored, known_by
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.core.ranges import Seed
 from sip.core.text import reason_of
 from sip.dataset.base import Split
@@ -152,7 +153,7 @@ class HuggingFace(PretrainReader):
         except ImportError as error:
             raise UserError(
                 "dataset=huggingface needs the package datasets, which is not installed; "
-                "pip install 'sip-augmentation[datasets]'"
+                f"{install_extras('datasets')}"
             ) from error
         if not hasattr(datasets, "load_dataset"):
             raise UserError(

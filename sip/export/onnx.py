@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sip.backbone.saved import SavedClassifier
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.core.files import atomic_file, plain_disk_errors
 
 OPSET = (
@@ -38,8 +39,7 @@ def export_onnx(run: Path, output: Path) -> float:
     """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(
-            f"format=onnx: needs the packages {', '.join(missing)}; get them with: "
-            "pip install 'sip-augmentation[onnx]'"
+            f"format=onnx: needs the packages {', '.join(missing)}; {install_extras('onnx')}"
         )
     if output.suffix != ".onnx" or output.exists():
         raise UserError(f"output: must be a new file that ends in .onnx, got {output}")

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from sip.core.component import Component, component, known_by
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.weights.source import require, resolve, weights_folder, weights_recipe
 
 SafetensorsName = Annotated[
@@ -47,10 +48,7 @@ class Lora(Component):
             UserError: It is not, or the library that applies it is missing.
         """
         if find_spec("peft") is None:
-            raise UserError(
-                "images.lora: needs the package peft; get it with: "
-                "pip install 'sip-augmentation[lora]'"
-            )
+            raise UserError(f"images.lora: needs the package peft; {install_extras('lora')}")
         require(self.model, self.revision, file=self.weight_name)
 
     def file(self) -> Path:

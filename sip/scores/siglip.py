@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.scores.two_towers import TwoTowers
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Siglip(TwoTowers):
         if missing:
             raise UserError(
                 "scores=siglip: SigLIP's tokenizer needs the packages sentencepiece and protobuf; "
-                "install them with: pip install sentencepiece protobuf"
+                f"{install_extras('siglip')}"
             )
         super().require()
 

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import CSVLogger, Logger
 
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.core.files import write_atomically
 from sip.core.progress import say
 from sip.pipeline.stored import StoredImage
@@ -30,13 +31,7 @@ if TYPE_CHECKING:
     import wandb
 
 CURVES = "metrics.csv"
-# Kind of tracker -> the package that it needs, and what pip installs for it.
-PACKAGES = {
-    "csv": ("", ""),
-    "wandb": ("wandb", "wandb"),
-    "tensorboard": ("tensorboard", "'sip-augmentation[tensorboard]'"),
-    "mlflow": ("mlflow", "'sip-augmentation[mlflow]'"),
-}
+PACKAGES = {"csv": "", "wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow"}
 REFUSED = re.compile(r"40[13]|permission|invalid|api.?key", re.IGNORECASE)
 
 
@@ -166,10 +161,11 @@ def require_logger(config: DictConfig) -> None:
             f"logger.kind: must be {', '.join(PACKAGES)}, got {config.kind!r}; choose it with "
             "logger=csv and the like"
         )
-    package, source = PACKAGES[config.kind]
+    package = PACKAGES[config.kind]
     if package and find_spec(package) is None:
+        install = "pip install wandb" if package == "wandb" else install_extras(package)
         raise UserError(
-            f"logger={config.kind}: the package {package} is not installed; pip install {source}, "
+            f"logger={config.kind}: the package {package} is not installed; {install}, "
             "or choose logger=csv"
         )
     if config.kind != "wandb":

@@ -13,6 +13,7 @@ from PIL import Image
 
 from sip.core import image_io, tars
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.core.image_io import ENCODERS, SUFFIXES, Looked, encode, look_at, read_rgb, to_tensor
 from sip.dataset.folders import is_image
 from tests.trust.bombs import png
@@ -89,7 +90,7 @@ def test_images_of_phones_need_an_extra(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(heic(RED))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     image_io._with_heic.cache_clear()
-    message = "HEIC needs pip install 'sip-augmentation[heic]'"
+    message = f"HEIC needs {install_extras('heic')}"
     assert look_at(tmp_path / "a.heic").error == message
     with pytest.raises(ValueError, match="a.heic: must be a readable image: HEIC needs pip"):
         read_rgb(tmp_path / "a.heic", None)

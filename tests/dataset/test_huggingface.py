@@ -127,7 +127,7 @@ def test_wrong_names_list_the_known_ones(tmp_path: Path) -> None:
 
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UserError, match=r"pip install 'sip-augmentation\[datasets\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '.*\[datasets\]'"):
         read(tmp_path, tmp_path).samples("train")
 
 

@@ -17,7 +17,7 @@ from tests.report import chromium
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None,
-    reason="mkdocs-material is not installed: pip install 'sip-augmentation[docs]'",
+    reason="mkdocs-material is not installed: pip install -e '.[docs]'",
 )
 PLAIN_LINKS = {"canonical", "prev", "next", "author", "license", "alternate"}  # not fetched
 FETCHED = ("src", "srcset", "poster", "data", "background")

@@ -118,5 +118,7 @@ def test_recipe_names_the_class(model):
 
 def test_a_missing_package_is_named_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(siglip, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install sentencepiece protobuf"):
+    with pytest.raises(
+        UserError, match=r"sentencepiece and protobuf; pip install -e '.*\[siglip\]'"
+    ):
         Siglip("google/siglip-base-patch16-224", None, "float32").require()

@@ -102,7 +102,7 @@ def test_a_server_out_of_reach_does_not_stop_a_run(
 @pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
 def test_a_missing_package_is_one_line(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sip.tracking.loggers.find_spec", lambda name: None)
-    text = rf"{kind} is not installed; pip install 'sip-augmentation\[{kind}\]', or choose"
+    text = rf"{kind} is not installed; pip install -e '.*\[{kind}\]', or choose"
     with pytest.raises(UserError, match=text):
         require_logger(node(kind))
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from sip.classifier.tuning.probe import require_pretrained
 from sip.core.component import Component, component
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.core.ranges import Count, Positive
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ class LoRA(Component):
         require_pretrained("lora", backbone)
         if find_spec("peft") is None:
             raise UserError(
-                "classifier/tuning=lora: needs the package peft; get it with: "
-                "pip install 'sip-augmentation[lora]'"
+                f"classifier/tuning=lora: needs the package peft; {install_extras('lora')}"
             )
 
     def apply(self, network: Any) -> "nn.Module":
