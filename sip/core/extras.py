@@ -3,8 +3,12 @@
 import shlex
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sip.core.paths import PACKAGE
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 DISTRIBUTION = "sip-augmentation"
 
@@ -16,17 +20,17 @@ def install_extras(*extras: str) -> str:
         place = "." if checkout == Path.cwd() else str(checkout)
         named = f"{place}[{','.join(extras)}]"
         return f"pip install -e {shlex.quote(named)}"
-    wanted = [need for extra in extras for need in packages_of(extra)]
+    wanted = [f"{each.name}{each.specifier}" for extra in extras for each in requirements(extra)]
     return f"pip install {shlex.join(wanted)}"
 
 
-def packages_of(extra: str) -> list[str]:
-    """Return what an extra requires, as pip reads it, of the installed package."""
+def requirements(extra: str) -> "list[Requirement]":
+    """Return the packages of an extra, as the installed package states them."""
     from packaging.requirements import Requirement
 
-    requirements = map(Requirement, metadata.requires(DISTRIBUTION) or ())
+    stated = map(Requirement, metadata.requires(DISTRIBUTION) or ())
     return [
-        f"{each.name}{each.specifier}"
-        for each in requirements
+        each
+        for each in stated
         if each.marker is not None and each.marker.evaluate({"extra": extra})
     ]

@@ -4,7 +4,7 @@ A new reader declares the location of its data as fields, and implements `listin
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ NUM_SHOWN = 10  # images that a message names
 EMPTY = 24  # grey levels; 12-bit values in a 16-bit file have 16
 MAX_THREADS = 8  # that open images; each may take a quarter GiB
 Listing = tuple[Sequence[str], dict[Split, list[Entry]]]
+Opener = Callable[[Sequence[Entry], FileIndex], list[ImageFile]]
 
 
 @component
@@ -94,7 +95,7 @@ class Reader(Subset, ABC):
         """
         require_part(split, self.all_splits)
         if split not in self._opened:
-            samples, broken = self._readable(split)
+            samples, broken = self.readable(split, open_all)
             if broken and self.broken == "refuse":
                 raise self._refused()
             if broken:
@@ -117,10 +118,14 @@ class Reader(Subset, ABC):
     def _num_broken(self) -> dict[Split, int]:
         return {}
 
-    def _readable(self, split: Split) -> tuple[list[Sample], dict[str, str]]:
+    def readable(self, split: Split, opener: Opener) -> tuple[list[Sample], dict[str, str]]:
         """Return the readable rows of one split, and sample_id -> reason of the broken ones.
 
         The subset is chosen among the readable rows, as if the broken ones did not exist.
+
+        Args:
+            split: Part of the data set.
+            opener: Opens rows, such as `open_all`.
         """
         class_names, entries = self._listed
         files: dict[str, ImageFile] = {}
@@ -131,7 +136,7 @@ class Reader(Subset, ABC):
             if split == "train":
                 rows = self.choose(rows, len(class_names))
             new = [row for row in rows if row.sample_id not in files]
-            files |= zip((row.sample_id for row in new), open_all(new, self._files), strict=True)
+            files |= zip((row.sample_id for row in new), opener(new, self._files), strict=True)
             bad = {row.sample_id: files[row.sample_id].error for row in new}
             new_broken = {sample_id: reason for sample_id, reason in bad.items() if reason}
             if not new_broken:
@@ -155,7 +160,7 @@ class Reader(Subset, ABC):
         broken: dict[str, str] = {}
         num = 0
         for part in PARTS:
-            samples, bad = self._readable(part)
+            samples, bad = self.readable(part, open_all)
             num += len(samples) + len(bad)
             broken |= bad
         return UserError(

@@ -1,4 +1,5 @@
-"""Doctor stage: a machine and a configuration in, what is there and what is missing out.
+"""Checks of a machine and a configuration: what is here, and what is missing.
 
-It looks and changes nothing: no weights are fetched, no folder is made, no key is shown.
+Nothing is downloaded and no key is shown. The only file that is written is the index of a data
+set's image files (`dataset.index`), so that they are decoded once.
 """

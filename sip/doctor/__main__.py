@@ -1,4 +1,4 @@
-"""What is here and what is missing: `python -m sip.doctor profile=paper`."""
+"""What is here and what is missing: `python -m sip.doctor profile=paper augmentation=sip`."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def task(config: "DictConfig") -> None:
-    """Print what is found; fail where something is missing that the configuration needs."""
+    """Print what is found; fail if something is missing that the configuration needs."""
     from sip.core.errors import UserError
     from sip.doctor.base import MISSING
 
@@ -24,28 +24,32 @@ def task(config: "DictConfig") -> None:
             missing.append(finding.name)
     if missing:
         raise UserError(
-            f"profile={config.profile.name} needs what is marked MISSING: {', '.join(missing)}; "
-            "the lines with -> close the gaps"
+            f"profile={config.profile.name} lacks what is marked MISSING: {', '.join(missing)}; "
+            "the lines with -> say how to get it"
         )
-    print(f"profile={config.profile.name} has all that it needs")
+    print(f"profile={config.profile.name}: nothing that this configuration needs is missing")
 
 
 def examine(config: "DictConfig") -> "Iterator[Finding]":
-    """Yield what is found, in the order in which it is looked for.
+    """Yield what is found, in a fixed order.
 
-    A part that cannot be looked at, since a package is broken, is a finding too.
+    A check that fails because a package is broken is a finding too.
     """
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")  # before they are imported
     from sip.doctor import accounts, contents, machine, packages
 
     yield from _guarded("packages", packages.findings)
+    if config.all:
+        yield from _guarded("extras", packages.extras)
     yield from _guarded("device", lambda: machine.device(config))
     yield from _guarded("memory", machine.memory)
     yield from _guarded("paths", lambda: machine.disks(config))
     yield from _guarded("caches", machine.caches)
     yield from _guarded("weights", lambda: contents.weights(config))
+    if config.all:
+        yield from _guarded("backbone", lambda: contents.other_backbones(config))
     yield from _guarded("data set", lambda: contents.data(config))
-    yield from _guarded("W&B", lambda: accounts.wandb(config))
+    yield from _guarded("logger", lambda: accounts.logger(config))
     if config.speed:
         yield from _guarded("speed", lambda: _speed(config))
 
@@ -66,7 +70,7 @@ def _guarded(name: str, look: "Callable[[], Iterator[Finding]]") -> "Iterator[Fi
         yield from look()
     except UserError as error:
         yield Finding(name, MISSING, str(error))
-    except (ImportError, OSError) as error:  # a package that is not there, or broken
+    except (ImportError, OSError) as error:  # a package is missing or broken
         text = " ".join(str(error).split())
         package = getattr(error, "name", None)
         command = f"pip install --force-reinstall {package.split('.')[0]}" if package else None

@@ -1,41 +1,43 @@
-"""Whether W&B knows who you are; the key itself is neither shown nor checked over the network."""
+"""Whether the chosen logger can log. W&B's key is neither shown nor checked over the network."""
 
 import netrc
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sip.doctor.base import MISSING, NOTE, OK, Finding
+from sip.doctor.base import MISSING, OK, Finding
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 VARIABLES = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
-HOST = "api.wandb.ai"  # where WANDB_BASE_URL names no other
+HOST = "api.wandb.ai"  # unless WANDB_BASE_URL names another
 
 
-def wandb(config: "DictConfig") -> Iterator[Finding]:
+def logger(config: "DictConfig") -> Iterator[Finding]:
     """Yield whether the chosen logger can log."""
+    from sip.tracking.loggers import PACKAGES, install_logger
+
     node = config.logger
-    if node.kind != "wandb":
-        yield Finding("W&B", OK, f"not asked for (logger={node.kind})")
-        return
-    place = login_place()
-    if place is not None:
-        yield Finding("W&B", OK, f"logged in, by {place}; logger.mode={node.mode}")
+    package = PACKAGES.get(node.kind)
+    if package and find_spec(package) is None:
+        yield Finding("logger", MISSING, f"{node.kind}: not installed", install_logger(package))
+    elif node.kind != "wandb":
+        yield Finding("logger", OK, str(node.kind))
+    elif (place := login_place()) is not None:
+        yield Finding("logger", OK, f"wandb, {node.mode}; logged in by {place}")
     elif node.mode == "online":
-        yield Finding(
-            "W&B", MISSING, "not logged in, and logger.mode=online asks for it", "wandb login"
-        )
+        text = "wandb, online: not logged in"
+        yield Finding("logger", MISSING, text, "wandb login")
     else:
-        text = "not logged in; runs are logged offline, `wandb sync` uploads them later"
-        yield Finding("W&B", NOTE, text, "wandb login")
+        yield Finding("logger", OK, "wandb, offline; `wandb sync` uploads runs later")
 
 
 def login_place() -> str | None:
-    """Return where W&B would find its key: a variable's name or a file; None if nowhere."""
+    """Return the variable or the file with W&B's key; None if there is none."""
     for name in VARIABLES:
         if os.environ.get(name):
             return name

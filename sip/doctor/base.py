@@ -1,4 +1,4 @@
-"""What the doctor says: one `Finding` a thing that was looked at."""
+"""A result of `sip.doctor`: one `Finding` for each check."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,13 @@ INDENT = 22  # columns before the text
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: Of the thing.
-        state: OK; NOTE where something could be better; MISSING where the configuration as it is
-            cannot run without.
+        name: What was checked.
+        state: OK, NOTE (the configuration runs all the same) or MISSING (it does not).
         text: What was found.
-        command: That closes the gap; None where there is none, or no command does it.
+        command: What closes the gap; None if there is no gap, or no command for it.
     """
 
     name: str
@@ -25,7 +24,7 @@ class Finding:
     command: str | None = None
 
     def lines(self) -> str:
-        """Return it for the terminal: a line, and one with the command."""
+        """Return the line for the terminal, and below it the command, if there is one."""
         lines = [f"{MARKS[self.state]:<8} {self.name:<12} {self.text}"]
         if self.command is not None:
             lines.append(f"{'':<{INDENT}}-> {self.command}")

@@ -1,12 +1,12 @@
-"""What the chosen configuration reads: weights and data; nothing is fetched."""
+"""What the chosen configuration reads: weights and data. Nothing is downloaded."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import UserError
 from sip.doctor.base import MISSING, NOTE, OK, Finding
+from sip.pipeline.components import Components
 from sip.pipeline.plan import nothing_downloaded
 from sip.weights import hub
 from sip.weights.missing import MissingWeightsError
@@ -16,21 +16,36 @@ from sip.weights.stacks import stack_remarks
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-STAGES = ("captions", "scores", "images")
+    from sip.dataset.survey import Survey
 
 
 def weights(config: "DictConfig") -> Iterator[Finding]:
-    """Yield the weights of the chosen models, and of the profile's other backbones."""
+    """Yield the weights that the configuration uses: of generation, and of the backbone.
+
+    An arm that generates nothing does without those of generation; sip.generate needs them.
+    """
+    from sip.config.build import build
+
+    generates = build(config.augmentation).offline.generates
+    state = MISSING if generates else NOTE
+    stages = Components(config).with_weights()
+    for name, stage in stages.items():
+        found = _look(name, state, _shown(config[name]), stage.require)
+        if found.state == NOTE:
+            text = f"{found.text}; only sip.generate and arms that generate need it"
+            found = Finding(name, NOTE, text, found.command)
+        yield found
+    for remark in stack_remarks(str(config[name].get("model")) for name in stages):
+        yield Finding("stack", NOTE, remark)
+    yield _look("backbone", MISSING, _shown(config.backbone), build(config.backbone).require)
+
+
+def other_backbones(config: "DictConfig") -> Iterator[Finding]:
+    """Yield the weights of the profile's backbones that are not chosen."""
     from sip.backbone.timm import Timm
 
-    for name in STAGES:
-        yield _look(name, MISSING, _shown(config[name]), partial(_require, config[name]))
-    for remark in stack_remarks(str(config[name].get("model")) for name in STAGES):
-        yield Finding("stack", NOTE, remark)
-    chosen = config.backbone
-    yield _look("backbone", MISSING, _shown(chosen), partial(_require, chosen))
     for name, facts in config.profile.backbone.items():
-        if facts.weights is None or facts.name == chosen.name:
+        if facts.weights is None or facts.name == config.backbone.name:
             continue
         size = config.profile.image_size
         other = Timm(facts.name, facts.weights, facts.revision, None, None, 0.0, size, None, None)
@@ -38,36 +53,67 @@ def weights(config: "DictConfig") -> Iterator[Finding]:
 
 
 def data(config: "DictConfig") -> Iterator[Finding]:
-    """Yield whether the chosen data set is there: its list is read, its images are not."""
+    """Yield whether the chosen data set is there, its images by part and class, and broken ones.
+
+    Image files are decoded, those that `dataset.index` knows excepted; the index is written.
+    """
     from sip.config.build import build
     from sip.config.provenance import choice
+    from sip.dataset.survey import Survey
 
+    name = choice("dataset")
     node = config.dataset.copy()
-    can_fetch = "download" in node
-    if can_fetch:
+    can_download = "download" in node
+    if can_download:
         node.download = False
-    num = 0
+    surveys: list[Survey] = []
 
-    def look() -> None:
-        nonlocal num
-        num = len(build(node).class_names)
-
-    found = _look("data set", MISSING, choice("dataset"), look)
-    if found.state == OK:
-        text = f"{found.text}, {num} classes"
-        yield Finding(found.name, OK, text)
-    elif can_fetch and "dataset.download=true" in found.text:
-        fetch = f"dataset={choice('dataset')} dataset.download=true plan=true"
-        command = f"python -m sip.generate profile={config.profile.name} {fetch}"
-        yield Finding(found.name, MISSING, found.text, command)
-    else:
-        yield found
+    found = _look("data set", MISSING, name, lambda: surveys.append(Survey.of(build(node))))
+    if surveys:
+        yield from _of_survey(name, surveys[0], node.get("broken", "refuse"))
+        return
+    text, command = found.text, None
+    if can_download and "dataset.download=true" in text:
+        download = f"dataset={name} dataset.download=true plan=true"
+        command = f"python -m sip.generate profile={config.profile.name} {download}"
+    if not _is_chosen("dataset"):
+        text += f"; {name} is the default of profile={config.profile.name}, for your own images: "
+        text += "dataset=image_folder dataset.root=/path/to/images"
+    yield Finding("data set", MISSING, text, command)
 
 
-def _require(node: "DictConfig") -> None:
-    from sip.config.build import build
+def _of_survey(name: str, survey: "Survey", broken: str) -> Iterator[Finding]:
+    """Yield the size of a data set, its images by class, broken ones, and remarks."""
+    from sip.dataset.reader import require_trainable
+    from sip.dataset.remarks import remarks
 
-    build(node).require()
+    how = "all are readable" if survey.is_decoded else "listed, not decoded: no image files"
+    if survey.broken:
+        how = f"{len(survey.broken):,} more are broken"
+    yield Finding("data set", OK, f"{name}: {survey.sizes()}; {how}")
+    yield Finding("per class", OK, survey.per_class())
+    if survey.broken:
+        skips = broken == "skip"
+        end = (
+            "skipped (dataset.broken=skip)"
+            if skips
+            else "fix or delete them, or dataset.broken=skip"
+        )
+        yield Finding("broken", NOTE if skips else MISSING, f"{survey.broken_names()}; {end}")
+    try:
+        require_trainable(survey.class_names, survey.parts)
+    except UserError as error:
+        yield Finding("training", NOTE, f"{error}; sip.generate can use the data set as it is")
+    for line in remarks(survey.parts, survey.class_names) if survey.is_decoded else ():
+        yield Finding("data set", NOTE, line)
+
+
+def _is_chosen(group: str) -> bool:
+    """Return whether the command line, or a preset on it, chooses from a group."""
+    from sip.config.provenance import command_line
+
+    overrides = command_line()["overrides"]
+    return any(text.lstrip("+").startswith((f"{group}=", "exp=", "sweep=")) for text in overrides)
 
 
 def _look(name: str, if_missing: str, shown: str, look: Callable[[], Any]) -> Finding:

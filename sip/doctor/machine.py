@@ -37,7 +37,7 @@ def device(config: "DictConfig") -> Iterator[Finding]:
                 f"{sixteen}; CUDA {torch.version.cuda}, {cores}",
             )
         return
-    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs alone"
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs only"
     text = f"cpu: {cores}; torch {torch.__version__} is built for {built} and sees no GPU"
     if wanted.startswith("cuda"):
         text += f", and runtime.device={wanted} asks for one"
@@ -92,11 +92,11 @@ def folder(name: str, path: Path, remedy: str) -> Finding:
     there = place
     while not there.exists():
         there = there.parent
-    state = "" if there == place else ", made when it is needed"
+    state = "" if there == place else ", created when needed"
     if not there.is_dir():
-        return Finding(name, MISSING, f"{place}: {there} is a file, no folder", remedy)
+        return Finding(name, MISSING, f"{place}: {there} is a file, not a folder", remedy)
     if not os.access(there, os.W_OK | os.X_OK):
-        return Finding(name, MISSING, f"{place}: {there} may not be written to", remedy)
+        return Finding(name, MISSING, f"{place}: {there} is not writable", remedy)
     free = shutil.disk_usage(there).free / 1e9
     text = f"{place}{state}; {free:.1f} GB free"
     return Finding(name, NOTE, text, remedy) if free < LEAST_DISK else Finding(name, OK, text)

@@ -1,4 +1,4 @@
-"""Versions: Python, the packages that SIP needs, and what its extras bring."""
+"""Versions of Python, of the packages that SIP needs, and of its extras."""
 
 import platform
 import sys
@@ -6,40 +6,45 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from sip.core.extras import DISTRIBUTION, install_extras, requirements
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-DISTRIBUTION = "sip-augmentation"
 SHOWN = ("torch", "torchvision", "diffusers", "transformers", "timm", "pytorch-lightning")
 DEVELOPERS = {"dev", "docs", "test"}  # extras for those who work on SIP
 
 
 def findings() -> Iterator[Finding]:
-    """Yield one finding for Python, one for the packages, one for the extras."""
+    """Yield one finding for Python and one for the packages."""
     from packaging.requirements import Requirement
 
     yield Finding("python", OK, f"{platform.python_version()}, {platform.platform(terse=True)}")
     try:
-        about = metadata.metadata(DISTRIBUTION)
+        needed = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
-        text = f"{DISTRIBUTION} is not installed, its code is read from {sys.path[0] or '.'}"
+        text = f"{DISTRIBUTION} is not installed; its code is read from {sys.path[0] or '.'}"
         yield Finding("packages", NOTE, text, "pip install -e .")
         return
-    needed = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
     yield _packages([req for req in needed if req.marker is None])
+
+
+def extras() -> Iterator[Finding]:
+    """Yield which extras are not installed."""
+    try:
+        names = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or ()
+    except metadata.PackageNotFoundError:
+        return
     lacking = {}
-    for extra in about.get_all("Provides-Extra") or ():
-        brought = [
-            r for r in needed if r.marker is not None and r.marker.evaluate({"extra": extra})
-        ]
-        if extra not in DEVELOPERS and (wrong := [w for req in brought if (w := _wrong(req))]):
-            lacking[extra] = "; ".join(wrong)
+    for name in names:
+        if name not in DEVELOPERS and (
+            wrong := [w for req in requirements(name) if (w := _wrong(req))]
+        ):
+            lacking[name] = "; ".join(wrong)
     if lacking:
-        text = ", ".join(f"{extra} ({wrong})" for extra, wrong in lacking.items())
-        command = f"pip install '{DISTRIBUTION}[{','.join(lacking)}]'"
-        yield Finding("extras", NOTE, f"not installed, and not needed by default: {text}", command)
+        text = ", ".join(f"{name} ({wrong})" for name, wrong in lacking.items())
+        yield Finding("extras", NOTE, f"not installed: {text}", install_extras(*lacking))
     else:
         yield Finding("extras", OK, "all are installed")
 
@@ -61,7 +66,7 @@ def _wrong(requirement: "Requirement") -> str | None:
     try:
         installed = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return f"{name} is not there"
+        return f"{name} is not installed"
     if wanted.contains(installed, prereleases=True):
         return None
     return f"{name}: must be {wanted}, got {installed}"

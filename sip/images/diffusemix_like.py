@@ -1,4 +1,4 @@
-"""Rival, on our engine: DiffuseMix, where half of an image stays, under a thin fractal.
+"""A baseline on our engine: DiffuseMix, which keeps half of the original under a thin fractal.
 
 Source: Islam et al., DiffuseMix, CVPR 2024, arXiv 2405.14881, with the code at
 github.com/khawar-islam/diffuseMix (no licence file was found in it; nothing is copied). There,

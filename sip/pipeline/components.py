@@ -98,20 +98,23 @@ class Components:
         Raises:
             UserError: Weights are there and cannot be used, or the filter does not fit.
         """
-        stages: dict[str, Any] = {"captions": self.captioner, "scores": self.scorer}
-        stages["images"] = self.generator
         if self.filter is not None:
             self.filter.check(self.generator.per_sample)
-            if "embeddings" in self.filter.reads:
-                stages["scores"] = self.embedder
         missing = {}
-        for name, stage in stages.items():
+        for name, stage in self.with_weights().items():
             try:
-                if stage is not None:
-                    stage.require()
+                stage.require()
             except MissingWeightsError as error:
                 missing[name] = error
         return missing
+
+    def with_weights(self) -> dict[StageName, Any]:
+        """Return the components that prompts, images and filter need, by the stage's name."""
+        reads = self.filter.reads if self.filter is not None else ()
+        scorer = self.embedder if "embeddings" in reads else self.scorer
+        stages: dict[StageName, Any] = {"captions": self.captioner, "scores": scorer}
+        stages["images"] = self.generator
+        return {name: stage for name, stage in stages.items() if stage is not None}
 
 
 def trial_prompt(noise_rate: float) -> Prompt:

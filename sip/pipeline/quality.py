@@ -169,10 +169,10 @@ def embed(
         return None
     rows = {source: row for row, source in enumerate(of_source)}
     captions = [image.prompt.caption for image in kept]
-    said = None
+    caption_vectors = None
     if None not in captions:
         of_text = embed_texts(models, [caption or "" for caption in captions])
-        said = np.stack([of_text[caption or ""] for caption in captions])
+        caption_vectors = np.stack([of_text[caption or ""] for caption in captions])
     labels = [LABEL_TEXT.format(label=name) for name in class_names]
     of_label = embed_texts(models, labels)
     vectors = EmbeddedSet(
@@ -181,7 +181,7 @@ def embed(
         originals=np.stack(list(of_source.values())),
         sources=np.array([rows[image.prompt.source] for image in kept]),
         label_texts=np.stack([of_label[text] for text in labels]),
-        caption_texts=said,
+        caption_texts=caption_vectors,
         reference=np.stack(list(of_real.values())) if of_real else None,
         reference_split=reference[0].split if reference else "val",
     )
@@ -223,16 +223,16 @@ def embed_texts(models: Models, texts: Iterable[str]) -> dict[str, np.ndarray]:
 def per_image(embedded: Embedded, class_names: Sequence[str]) -> dict[str, list[Any]]:
     """Return the columns of `quality.parquet`."""
     vectors = embedded.vectors
-    said: list[Any] = [None] * len(embedded.images)
+    to_caption: list[Any] = [None] * len(embedded.images)
     if vectors.caption_texts is not None:
-        said = paired_cosines(vectors.generated, vectors.caption_texts).tolist()
+        to_caption = paired_cosines(vectors.generated, vectors.caption_texts).tolist()
     to_label = label_similarity(vectors.generated, vectors.label_texts, vectors.labels)
     distance = distance_to_original(vectors.generated, vectors.originals, vectors.sources)
     nearest = zero_shot_labels(vectors.generated, vectors.label_texts)
     return {
         "id": [image.prompt.image_id for image in embedded.images],
         "label_similarity": to_label.tolist(),
-        "caption_similarity": said,
+        "caption_similarity": to_caption,
         "original_distance": distance.tolist(),
         "zero_shot": [class_names[label] for label in nearest],
     }

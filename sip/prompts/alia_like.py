@@ -1,4 +1,4 @@
-"""Rival on our engine: the prompts of ALIA, which put a class into settings of the training set.
+"""A baseline on our engine: the prompts of ALIA, which place a class in settings of the data set.
 
 Source: Dunlap et al., ALIA, NeurIPS 2023, arXiv 2305.16289, with the code at
 github.com/lisadunlap/ALIA (it has no licence file; no code is copied). There, BLIP

@@ -1,4 +1,4 @@
-"""Rival on our engine: the adaptive scale of DALDA, which keeps odd originals nearer to themselves.
+"""A baseline on our engine: the adaptive scale of DALDA, which changes untypical originals less.
 
 Source: Jung et al., DALDA, arXiv 2409.16949, with the code at github.com/kkyuhun94/dalda (it has
 no licence file; no code is copied). There, GPT-4 writes prompts for every class, and

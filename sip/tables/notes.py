@@ -76,11 +76,11 @@ def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[st
         columns = {column for b, _, column in found if b == block}
         column = MEAN if MEAN in columns else min(columns)
         arm = found.get((block, layout.arm, column))
-        rivals = [found.get((block, name, column)) for name in layout.baselines]
-        there = [cell for cell in rivals if cell is not None]
-        if arm is None or not there:
+        cells = [found.get((block, name, column)) for name in layout.baselines]
+        baselines = [cell for cell in cells if cell is not None]
+        if arm is None or not baselines:
             continue
-        best = max(there, key=lambda cell: cell.estimate.mean)
+        best = max(baselines, key=lambda cell: cell.estimate.mean)
         compared = compare(arm, best, layout.value)
         if compared is None:
             continue

@@ -163,10 +163,9 @@ def require_logger(config: DictConfig) -> None:
         )
     package = PACKAGES[config.kind]
     if package and find_spec(package) is None:
-        install = "pip install wandb" if package == "wandb" else install_extras(package)
         raise UserError(
-            f"logger={config.kind}: the package {package} is not installed; {install}, "
-            "or choose logger=csv"
+            f"logger={config.kind}: the package {package} is not installed; "
+            f"{install_logger(package)}, or choose logger=csv"
         )
     if config.kind != "wandb":
         return
@@ -181,6 +180,11 @@ def require_logger(config: DictConfig) -> None:
             "logger.mode=online needs a W&B login, and there is none; run `wandb login`, or leave "
             "logger.mode=offline and upload later with `wandb sync`"
         )
+
+
+def install_logger(package: str) -> str:
+    """Return the command that installs a tracker."""
+    return "pip install wandb" if package == "wandb" else install_extras(package)
 
 
 def _logged_in() -> bool:

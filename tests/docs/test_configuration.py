@@ -204,11 +204,11 @@ def test_a_further_choice_of_a_class_says_what_differs() -> None:
 
 def test_a_preset_with_a_class_of_its_own_lists_what_it_inherits() -> None:
     page = conf_pages.group_page("images")
-    rival = part_of(page, "images-diffusemix_like")
-    num_steps = next(line for line in rival.splitlines() if "`images.num_steps`" in line)
+    preset = part_of(page, "images-diffusemix_like")
+    num_steps = next(line for line in preset.splitlines() if "`images.num_steps`" in line)
     assert num_steps.startswith("| `images.num_steps` | `50` |")
     assert num_steps.endswith("as [`img2img`](#images-img2img) |")
-    own = next(line for line in rival.splitlines() if "`images.fractal_weight`" in line)
+    own = next(line for line in preset.splitlines() if "`images.fractal_weight`" in line)
     assert "img2img" not in own
 
 

@@ -23,7 +23,6 @@ SHORT = {
         *("classifier.warmup_steps=1", "train.leaks=false", "metrics=[]", "logger=csv"),
         *("images.num_steps=4", "runtime.num_threads=1", "dataset.shots=1"),
     ],
-    "sip.doctor": ["speed=false"],
 }
 FEWER = {  # jobs of a sweep
     "seed=0,1,2": ["seed=0"],

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.doctor import accounts, contents, machine, packages, speed
 from sip.doctor.__main__ import task
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 from sip.weights import hub
 from tests.composing import composed
+from tests.dataset.trees import write_image
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -46,7 +48,7 @@ def no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_takes_every_command_line_of_the_main_job() -> None:
     doctor, main = config(), config(name="config")
-    assert set(doctor) == {*main, "speed"}
+    assert set(doctor) == {*main, "all", "speed"}
     for key in main:
         assert doctor[key] == main[key], key
     chosen = config("+exp=vit_sip", "profile=paper", "dataset=oxford_pets", "seed=3")
@@ -59,13 +61,15 @@ def test_the_embedded_profile_is_complete(no_hub: None, tmp_path: Path) -> None:
     assert {finding.state for finding in found} == {OK}
     named = [f"{finding.name}: {finding.text}" for finding in found]
     assert "images: sip/miniature/diffusion: here" in named
-    assert "backbone: vit_tiny_patch16_224, of backbone=vit: here" in named
-    assert "data set: custom: here, 10 classes" in named  # "digits" where Hydra made the choice
+    sizes = "10 classes; images: train 50, val 160, test 477; listed, not decoded: no image files"
+    assert f"data set: custom: {sizes}" in named  # "digits" where Hydra made the choice
+    (each,) = [text for text in named if text.startswith("per class: ")]
+    assert "train/val/test: zero 5/16/46, one 5/16/50, " in each
     assert not (tmp_path / "data").exists() and not (tmp_path / "hub").exists()
 
 
 def test_every_gap_of_the_paper_profile_has_its_command(no_hub: None, tmp_path: Path) -> None:
-    paper = config("profile=paper", f"paths.data={tmp_path / 'data'}")
+    paper = config("profile=paper", "augmentation=sip", f"paths.data={tmp_path / 'data'}")
     found = {
         finding.name: finding for finding in contents.weights(paper) if finding.state == MISSING
     }
@@ -79,15 +83,10 @@ def test_every_gap_of_the_paper_profile_has_its_command(no_hub: None, tmp_path: 
         and "hf download" not in found["images"].text
     )
     assert set(found) == {"captions", "scores", "images"}  # resnet50 starts from scratch
-    notes = {f.command for f in contents.weights(paper) if f.state == NOTE}
-    vit = "timm/vit_base_patch16_224.augreg_in21k"
-    assert any(note.startswith(f"hf download {vit} --revision main --include") for note in notes)
-    texts = [f.text for f in contents.weights(paper) if f.state == NOTE]
-    assert f"{vit}, revision main (not pinned)" in "\n".join(texts)
-    assert "deit_small_patch16_224.fb_in1k, revision 91327a9c99;" in "\n".join(texts)
     (data,) = contents.data(paper)
     assert data.state == MISSING and "cannot read the data set cifar10" in data.text
     assert data.command.endswith("dataset.download=true plan=true")
+    assert "is the default of profile=paper, for your own images: dataset=image_fol" in data.text
     assert hub.may_download and not (tmp_path / "data").exists()
 
 
@@ -98,10 +97,59 @@ def test_a_chosen_backbone_is_needed(no_hub: None) -> None:
     assert missing.command.startswith(f"hf download {model} --revision main --include")
 
 
+def test_only_what_the_configuration_uses_is_checked(no_hub: None) -> None:
+    def states(*overrides: str) -> dict[str, str]:
+        return {f.name: f.state for f in contents.weights(config("profile=paper", *overrides))}
+
+    assert states("augmentation=randaugment") == {
+        **dict.fromkeys(("captions", "scores", "images"), NOTE),  # sip.generate needs them
+        "backbone": OK,
+    }
+    label = states("augmentation=sip", "prompts=label", "prompts/guidance=constant")
+    assert label == {"images": MISSING, "backbone": OK}
+    filtered = states(
+        *("augmentation=sip", "prompts=label", "prompts/guidance=constant"),
+        *("filter=similarity", "backbone=vit"),
+    )
+    assert filtered == dict.fromkeys(("scores", "images", "backbone"), MISSING)
+    others = list(contents.other_backbones(config("profile=paper")))
+    vit = "hf download timm/vit_base_patch16_224.augreg_in21k --revision main --include"
+    assert {f.state for f in others} == {NOTE}
+    assert any(f.command.startswith(vit) for f in others)
+    texts = "\n".join(f.text for f in others)
+    assert "timm/vit_base_patch16_224.augreg_in21k, revision main (not pinned)" in texts
+    assert "deit_small_patch16_224.fb_in1k, revision 91327a9c99;" in texts
+
+
+def test_images_are_counted_and_broken_ones_named(tmp_path: Path) -> None:
+    for number in range(20):
+        write_image(tmp_path / "images" / "cat" / f"{number}.png", number)
+    write_image(tmp_path / "images" / "dog" / "0.png", 20)
+    (tmp_path / "images" / "dog" / "1.png").write_text("no image")
+    index = tmp_path / "index.parquet"
+    words = [
+        "dataset=image_folder",
+        f"dataset.root={tmp_path / 'images'}",
+        f"dataset.index={index}",
+    ]
+    whole, each, broken, *notes = contents.data(config(*words))
+    assert whole.text.endswith("2 classes; images: train 15, val 2, test 4; 1 more are broken")
+    assert each.text == "train/val/test: cat 14/2/4, dog 1/0/0"
+    assert broken.state == MISSING
+    assert broken.text.startswith("dog/1.png (cannot identify image file); fix or delete them, or")
+    assert [note.text for note in notes] == [
+        f"1 of 2 classes have no {part} image: dog" for part in ("val", "test")
+    ]
+    broken = list(contents.data(config(*words, "dataset.broken=skip")))[2]
+    assert broken.state == NOTE
+
+
 def test_a_local_folder_is_looked_into(no_hub: None, tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / "config.json").write_text("{}")
-    found = list(contents.weights(config(f"profile.scorer.model={tmp_path / 'clip'}")))
+    found = list(
+        contents.weights(config(f"profile.scorer.model={tmp_path / 'clip'}", "augmentation=sip"))
+    )
     (scores,) = [finding for finding in found if finding.state != OK]
     assert (scores.name, scores.state, scores.command) == ("scores", MISSING, None)
     assert f"model folder {tmp_path / 'clip'}: expected *.safetensors, found none" in scores.text
@@ -109,7 +157,7 @@ def test_a_local_folder_is_looked_into(no_hub: None, tmp_path: Path) -> None:
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = machine.folder("store", tmp_path / "a" / "b", "paths.store=x")
-    assert found.state == OK and f"{tmp_path / 'a' / 'b'}, made when it is needed; " in found.text
+    assert found.state == OK and f"{tmp_path / 'a' / 'b'}, created when needed; " in found.text
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     found = machine.folder("store", tmp_path / "file" / "b", "paths.store=x")
@@ -120,7 +168,7 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.state == NOTE and found.text.endswith("0.5 GB free")
     monkeypatch.setattr(machine.os, "access", lambda *_: False)
     found = machine.folder("store", tmp_path, "paths.store=x")
-    assert found.state == MISSING and "may not be written to" in found.text
+    assert found.state == MISSING and "is not writable" in found.text
 
 
 def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,23 +192,25 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.state == NOTE and found.text.startswith("1.0 GiB free")
 
 
-def test_wandb(no_login: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logger(no_login: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def look(*overrides: str) -> Finding:
-        (found,) = accounts.wandb(config(*overrides))
+        (found,) = accounts.logger(config(*overrides))
         assert KEY not in found.lines()
         return found
 
-    assert look("logger=csv").state == OK
-    assert (look().state, look().command) == (NOTE, "wandb login")
-    assert look("logger.mode=online").state == MISSING
+    assert (look("logger=csv").text, look().state) == ("csv", OK)
+    assert look().text == "wandb, offline; `wandb sync` uploads runs later"
+    online = look("logger.mode=online")
+    assert (online.state, online.command) == (MISSING, "wandb login")
     (no_login / ".netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
-    assert look("logger.mode=online").text == (
-        f"logged in, by {no_login / '.netrc'}; logger.mode=online"
-    )
+    assert look("logger.mode=online").text == (f"wandb, online; logged in by {no_login / '.netrc'}")
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     assert look("logger.mode=online").state == MISSING
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    assert look().text == "logged in, by WANDB_API_KEY; logger.mode=offline"
+    assert look().text == "wandb, offline; logged in by WANDB_API_KEY"
+    monkeypatch.setattr(accounts, "find_spec", lambda name: None)
+    missing = look("logger=mlflow")
+    assert missing.state == MISSING and missing.command.endswith("[mlflow]'")
 
 
 def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +219,7 @@ def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         if name == "peft":
             raise metadata.PackageNotFoundError(name)
-        known = {"torch": "2.0.1", packages.DISTRIBUTION: "0.1.0"}
+        known = {"torch": "2.0.1", "sip-augmentation": "0.1.0"}
         return known.get(name) or true(name)
 
     about = Message()
@@ -179,12 +229,12 @@ def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages.metadata, "version", version)
     monkeypatch.setattr(packages.metadata, "metadata", lambda _: about)
     monkeypatch.setattr(packages.metadata, "requires", lambda _: needs)
-    found = {finding.name: finding for finding in packages.findings()}
+    found = {finding.name: finding for finding in (*packages.findings(), *packages.extras())}
     assert found["packages"].state == MISSING
     assert found["packages"].text == "torch: must be <3,>=2.9, got 2.0.1"
     assert found["packages"].command == "pip install 'torch<3,>=2.9'"
-    assert found["extras"].state == NOTE and "lora (peft is not there)" in found["extras"].text
-    assert found["extras"].command == "pip install 'sip-augmentation[lora]'"
+    assert found["extras"].state == NOTE and "lora (peft is not installed)" in found["extras"].text
+    assert found["extras"].command == install_extras("lora")
     needs[0] = "torch>=2,<3"
     assert next(f for f in packages.findings() if f.name == "packages").state == OK
 
@@ -194,7 +244,9 @@ def test_code_that_is_not_installed_is_no_gap(monkeypatch: pytest.MonkeyPatch) -
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(packages.metadata, "metadata", metadata_of)
+    monkeypatch.setattr(packages.metadata, "requires", metadata_of)
     *_, found = packages.findings()
+    assert list(packages.extras()) == []
     assert (found.state, found.command) == (NOTE, "pip install -e .")
 
 
@@ -222,15 +274,15 @@ def test_what_cannot_be_looked_at_is_a_finding_and_the_rest_goes_on(
 
     for module, name in ((machine, "device"), (contents, "weights"), (packages, "findings")):
         monkeypatch.setattr(module, name, broken)
-    with pytest.raises(UserError, match="needs what is marked MISSING: packages, device, weights;"):
-        task(OmegaConf.merge(config(), {"speed": False}))
+    with pytest.raises(UserError, match="lacks what is marked MISSING: packages, device, weights;"):
+        task(config())
     lines = capsys.readouterr().out.splitlines()
     assert (
         "MISSING  device       ImportError: libcudart.so.13: cannot open shared object file"
         in lines
     )
     assert f"{'':<22}-> pip install --force-reinstall torch" in lines
-    assert any(line.startswith("note     W&B") for line in lines)
+    assert any(line.startswith("         logger       wandb, offline") for line in lines)
 
 
 def test_the_command_names_the_gaps_and_shows_no_key(tmp_path: Path) -> None:
@@ -239,10 +291,10 @@ def test_the_command_names_the_gaps_and_shows_no_key(tmp_path: Path) -> None:
         "HF_HOME": str(tmp_path / "hf"),
         "WANDB_API_KEY": KEY,
     }
-    command = [sys.executable, "-m", "sip.doctor", "profile=paper", "speed=false"]
+    command = [sys.executable, "-m", "sip.doctor", "profile=paper", "augmentation=sip"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stderr.startswith("error: profile=paper needs what is marked MISSING: captions, ")
+    assert done.stderr.startswith("error: profile=paper lacks what is marked MISSING: captions, ")
     assert done.stderr.count("\n") == 1
     assert done.stdout.count("-> hf download ") >= 3
     assert "data set     dataset: cannot read the data set cifar10" in done.stdout
