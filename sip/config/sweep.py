@@ -110,5 +110,10 @@ def swept() -> dict[str, str]:
     sweep = Sweep.read() if HydraConfig.initialized() else None
     if sweep is None:
         return {}
-    pairs = (text.lstrip("+").partition("=") for text in HydraConfig.get().overrides.task)
-    return {key: value for key, _, value in pairs if key in sweep.keys}
+    return swept_values(HydraConfig.get().overrides.task, sweep.keys)
+
+
+def swept_values(overrides: Iterable[str], keys: Sequence[str]) -> dict[str, str]:
+    """Return the swept keys among a job's overrides and their values, as typed."""
+    pairs = (text.lstrip("+").partition("=") for text in overrides)
+    return {key: value for key, _, value in pairs if key in keys}

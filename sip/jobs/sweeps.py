@@ -3,13 +3,13 @@
 Hydra builds it for every multirun; nothing heavy is imported before.
 """
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -18,19 +18,23 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from sip.config import sweep
-from sip.core.errors import UserError
-from sip.core.progress import progress, say
+from sip.core.progress import say
 from sip.core.text import counted, format_duration
 from sip.jobs.baseline import tables_command
 
+LOOKED_UP = ("train", "generate")  # jobs
 SEARCHED = "optimization_results.yaml"  # what a search writes into the sweep's folder
 
 
 class Overview(Callback):
-    """Says what is ahead, and at the end how to compare; jobs say what is wrong with them."""
+    """Refuses a sweep with a job that cannot run, says what is ahead, and how to compare."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say how many jobs the sweep has, and how many of their runs are cached."""
+        """Check all jobs; say how many there are, and how many of their runs are cached.
+
+        Raises:
+            SystemExit: A job is refused, with code 2.
+        """
         folder = Path(config.hydra.sweep.dir)
         yield_to_command_line(config)
         try:
@@ -42,15 +46,23 @@ class Overview(Callback):
             sweep.begin(folder, keys, config.hydra.sweeper.get("n_trials"))
             return
         jobs = list_jobs(axes)
-        cached: list[int] = []
-        if config.hydra.job.name == "train":
-            say("sweep", f"{counted(len(jobs), 'job')}; looking up which are cached")
-            try:
-                cached = find_cached(config, jobs)
-            except (HydraException, OmegaConfBaseException):
-                return
-            say("sweep", f"{counted(len(jobs), 'job')}, {len(cached)} cached")
-        sweep.begin(folder, keys, len(jobs), cached)
+        if config.hydra.job.name not in LOOKED_UP:
+            sweep.begin(folder, keys, len(jobs))
+            return
+        from sip.jobs.lookup import look_up
+
+        num = counted(len(jobs), "job")
+        say("sweep", f"{num}; looking up which are cached, and checking all of them")
+        try:
+            found = look_up(config, jobs)
+        except (HydraException, OmegaConfBaseException):
+            return
+        if found.refused:
+            for line in found.lines(jobs, keys):
+                print(f"error: {line}", file=sys.stderr, flush=True)
+            sys.exit(2)  # Hydra makes a warning of any other exception of a callback
+        say("sweep", f"{num}, {len(found.cached)} cached")
+        sweep.begin(folder, keys, len(jobs), found.cached)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Say how long it took and how to compare, and the best settings of a search."""
@@ -112,26 +124,3 @@ def list_jobs(axes: Mapping[str, Sequence[str]]) -> list[list[str]]:
     """Return the overrides of each job: all combinations, the first parameter varying slowest."""
     pairs = [[f"{key}={value}" for value in values] for key, values in axes.items()]
     return [list(job) for job in product(*pairs)]
-
-
-def find_cached(config: DictConfig, jobs: list[list[str]]) -> list[int]:
-    """Return the numbers of the jobs that have a finished run of the same recipe."""
-    from sip.core.hashing import digest
-    from sip.jobs.train_job import TrainJob
-    from sip.records.read import finished_folders
-
-    cached, datasets = [], dict[str, Any]()  # runs share data sets: each is read once
-    bar = progress("look-up", len(jobs), "job", delay=1)
-    for number, overrides in enumerate(jobs):
-        job = compose(config.hydra.job.config_name, overrides)
-        described = digest(OmegaConf.to_container(job.dataset, resolve=True))
-        bar.update(1)
-        try:
-            run = TrainJob(job, datasets.get(described))
-        except UserError:  # the job will say it
-            continue
-        datasets[described] = run.dataset
-        if finished_folders(Path(job.paths.runs), run.fingerprint):
-            cached.append(number)
-    bar.close()
-    return cached

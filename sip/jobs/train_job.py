@@ -16,7 +16,7 @@ from sip.core.component import refuse
 from sip.core.hashing import digest
 from sip.core.progress import say
 from sip.dataset.base import Dataset
-from sip.device.settings import Devices
+from sip.device.settings import Devices, Runtime
 from sip.pipeline.components import Components
 from sip.records.read import finished_folders, read_summary
 from sip.records.summary import TrainingSummary, arm
@@ -96,6 +96,20 @@ class TrainJob:
                 write_summary(folder, asked)
             return asked
         return None
+
+    def check(self) -> None:
+        """Check what needs no weights and no images.
+
+        Raises:
+            UserError: The run cannot be carried out.
+        """
+        from sip.classifier.loading import Loading
+
+        Runtime.of(self.config.runtime)
+        Loading.of(self.config.runtime)
+        self.classifier.check(self.backbone)
+        if self.components is not None:
+            self.components.check()
 
     def say_ignored_settings(self) -> None:
         """Say which settings are about generation, if the arm generates nothing."""

@@ -68,14 +68,12 @@ def require(job: TrainJob) -> None:
     Raises:
         UserError: It cannot.
     """
-    from sip.classifier.loading import Loading
     from sip.tracking.loggers import require_logger
 
     require_logger(job.config.logger)
-    Loading.of(job.config.runtime)
     if job.offline:
         say_what_models_know(job.config)
-    job.classifier.check(job.backbone)
+    job.check()
     if missing := missing_weights(job.offline, {"backbone": job.backbone.require}):
         raise missing
     if job.offline:

@@ -14,6 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
 from sip.config.build import build
+from sip.jobs.lookup import LookUp
 from sip.jobs.sweeps import Overview
 
 
@@ -57,7 +58,7 @@ def understand(module: str, arguments: Sequence[str], monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as patched:
         patched.setattr(program(module), "task", task)
-        patched.setattr("sip.jobs.sweeps.find_cached", lambda *_: [])
+        patched.setattr("sip.jobs.lookup.look_up", lambda *_: LookUp())
         patched.setattr(Overview, "on_multirun_end", lambda *_, **__: None)
         for launcher in Plugins.instance().discover(Launcher):
             patched.setattr(launcher, "launch", launch)

@@ -17,9 +17,9 @@ from sip.config.provenance import command_line
 from sip.core.paths import conf_folder
 from sip.dataset.digits import Digits
 from sip.jobs.baseline import tables_command
+from sip.jobs.lookup import look_up
 from sip.jobs.sweeps import (
     best_settings,
-    find_cached,
     list_axes,
     list_jobs,
     yield_to_command_line,
@@ -72,18 +72,53 @@ def start(cwd: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_a_sweep_says_what_is_ahead_and_names_what_failed(tmp_path: Path) -> None:
+def test_a_sweep_says_what_is_ahead(tmp_path: Path) -> None:
     arguments = ["-m", "logger=csv", "augmentation=none", "seed=0,1", "plan=true"]
-    code, said = start(tmp_path, *arguments, "dataset.shots=2,-3")
+    code, said = start(tmp_path, *arguments)
     lines = [line.split(maxsplit=1)[1] for line in said.splitlines() if line.startswith("sweep")]
-    assert lines[:2] == ["4 jobs; looking up which are cached", "4 jobs, 0 cached"]
-    assert lines[2].startswith("job 1/4: seed=0 dataset.shots=2 (")
-    assert lines[5].startswith("job 4/4: seed=1 dataset.shots=-3 (") and " left)" in lines[5]
-    assert code == 1
-    ending = said.splitlines()[-3:]
-    assert ending[0] == "2 jobs failed; the same command runs what failed, and only that:"
-    assert all("shots=-3: dataset.shots: must be" in line for line in ending[1:])
+    assert lines[0] == "2 jobs; looking up which are cached, and checking all of them"
+    assert lines[1] == "2 jobs, 0 cached"
+    assert lines[2].startswith("job 1/2: seed=0 (")
+    assert lines[3].startswith("job 2/2: seed=1 (") and " left)" in lines[3]
+    assert lines[4].startswith("2 jobs finished in ") and code == 0
     assert not list((tmp_path / "runs" / ".hydra").glob("sweep-*"))
+
+
+def test_a_sweep_with_a_refused_job_does_not_start(tmp_path: Path) -> None:
+    arguments = ["-m", "augmentation=sip", "seed=0,1", "prompts.noise_rate=0.5,1.7"]
+    code, said = start(tmp_path, *arguments)
+    assert code == 2 and " job 1/4: " not in said and "Warning" not in said
+    assert said.splitlines()[-1] == (
+        "error: no job was started; job 2/4 (seed=0 prompts.noise_rate=1.7) and 1 more: "
+        "prompts.noise_rate: must be in (0, 1], got 1.7"
+    )
+    assert not list(tmp_path.rglob("summary.json"))
+
+
+def refused(name: str, *overrides: str) -> dict[str, list[int]]:
+    """Return what is refused of a sweep: reason -> numbers of the jobs."""
+    with initialized():
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
+        config.hydra.job.update(config_name="config", name=name)
+        return look_up(config, list_jobs(list_axes(config))).refused
+
+
+def test_every_job_is_checked_before_the_first_one(tmp_path: Path) -> None:
+    runs = [f"paths.runs={tmp_path}", f"paths.store={tmp_path}"]
+    found = refused(
+        "train", "classifier.optimizer=sgd,sgdd", "dataset.shots=2,-3", "augmentation=none", *runs
+    )
+    (shots, both), (optimizer, one) = found.items()
+    assert shots.startswith("dataset.shots: must be") and both == [1, 3]
+    assert optimizer.startswith("classifier.optimizer: must be") and one == [2]
+    found = refused("train", "train.objectives=[val/accuracy],[test/accuracy]", *runs)
+    assert list(found.values()) == [[1]]
+    found = refused("train", "runtime.num_threads=1,-1", "augmentation=none", *runs)
+    assert list(found.values()) == [[1]]
+    found = refused("generate", "images.num_steps=10,0", "prompts.noise_rate=0.5,0.01", *runs)
+    reasons = [reason.partition(":")[0] for reason in found]
+    assert reasons == ["prompts.noise_rate", "images.num_steps"]
 
 
 def test_a_mistyped_key_of_a_sweep_is_one_line(tmp_path: Path) -> None:
@@ -189,14 +224,14 @@ def test_finished_runs_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with initialized():
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
-        config.hydra.job.config_name = "config"
+        config.hydra.job.update(config_name="config", name="train")
         jobs = list_jobs(list_axes(config))
         assert [job[1] for job in jobs] == ["seed=0", "seed=1", "seed=2"] * 2
         run = TrainJob(loader.load_sweep_config(config, jobs[1]))
         summary = training_summary(fingerprint=run.fingerprint, recipe=run.recipe)
         write_run(tmp_path / f"any-name-{run.fingerprint}", summary)
         monkeypatch.setattr(Digits, "__init__", counting)
-        assert find_cached(config, jobs) == [1]
+        assert look_up(config, jobs).cached == [1]
     assert len(made) == 3, "each seed's data set is read once, whatever the arms"
 
 
