@@ -77,10 +77,9 @@ def _carry_out(job: TrainJob) -> TrainingSummary:
 def _with_context(
     rows: dict[str, str], job: TrainJob, summary: TrainingSummary, baseline: Baseline | None
 ) -> dict[str, str]:
-    """Return the rows of a run's table with what its sweep varies, and how it compares."""
-    if job.swept:
-        swept = {"swept": " ".join(map("=".join, job.swept.items()))}
-        rows = {"arm": rows["arm"]} | swept | rows
+    """Return the rows of a run's table with the name of its arm, and how it compares."""
+    arm = ", ".join([summary.augmentation, *job.swept_words])
+    rows["arm"] = f"{summary.backbone} + {arm}, seed {summary.seed}"
     if baseline is None:
         return rows
     gain = 100 * (summary.test_accuracy - baseline.summary.test_accuracy)

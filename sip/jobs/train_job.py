@@ -1,12 +1,12 @@
 """What a run is known by: its components, their recipes, and the folder that may hold it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sip.config.build import build
 from sip.config.provenance import choice, command_line
@@ -20,6 +20,7 @@ from sip.device.settings import Devices, Runtime
 from sip.pipeline.components import Components
 from sip.records.read import finished_folders, read_summary
 from sip.records.summary import TrainingSummary, arm
+from sip.records.varied import in_words
 from sip.records.write import write_summary
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sip.classifier.recipe import Recipe
     from sip.pipeline.offline import Offline
 
+NAMED = ("backbone", "augmentation", "seed")  # stand in a run's name by themselves
 MAX_NAME = 60  # characters for the swept values in a run's name
 OF_GENERATION = ("captions", "scores", "prompts", "images", "filter")  # groups
 
@@ -43,6 +45,7 @@ class TrainJob:
         components: Those of the generation; None if the arm generates nothing.
         names: "backbone" and "augmentation" -> name of the choice.
         swept: Key -> value, as typed, of what the sweep varies that this run is a job of.
+        swept_words: The same in words, without backbone, augmentation and seed.
         name: Name of the run: choices, swept values and seed. Its identity is the fingerprint.
         fingerprint: Of everything that can change a result, ten hex digits.
         folder: Folder of the run.
@@ -71,7 +74,10 @@ class TrainJob:
         self.dataset_name = choice("dataset")
         self.names = {"backbone": choice("backbone"), "augmentation": arm()}
         self.swept = swept()
-        self.name = "-".join([*self.names.values(), *named(self.swept), f"seed{config.seed}"])
+        further = {key: value for key, value in self.swept.items() if key not in NAMED}
+        values: Any = OmegaConf.to_container(config) if further else {}
+        self.swept_words = in_words(further, values)
+        self.name = "-".join([*self.names.values(), *named(self.swept_words), f"seed{config.seed}"])
         runs = Path(config.paths.runs)
         started = sorted(runs.glob(f"*-{self.fingerprint}"))  # under another name, by other sweeps
         self.folder = started[0] if started else runs / f"{self.name}-{self.fingerprint}"
@@ -124,15 +130,11 @@ class TrainJob:
             Components(self.config)  # refuses wrong values all the same
 
 
-def named(swept: Mapping[str, str]) -> list[str]:
-    """Return swept keys and values for the name of a run, such as "noise_rate_0.7".
+def named(words: Sequence[str]) -> list[str]:
+    """Return settings in words for the name of a run, such as "noise_rate_0.7".
 
-    What the name has anyway is left out. The parts have 60 characters at most, of the kinds that
-    are safe in file names, shells and Hydra's overrides.
+    They have 60 characters at most, of the kinds that are safe in file names, shells and Hydra's
+    overrides.
     """
-    parts = []
-    for key, value in swept.items():
-        if key not in ("backbone", "augmentation", "seed"):
-            last = re.split(r"[./@]", key)[-1]
-            parts.append(re.sub(r"[^A-Za-z0-9.]+", "_", f"{last}_{value}").strip("._"))
+    parts = [re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("._") for text in words]
     return ["-".join(parts)[:MAX_NAME].rstrip("-_.")] if parts else []

@@ -1,5 +1,6 @@
 """Which settings tell runs apart, and how to name a run by them."""
 
+import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -13,6 +14,7 @@ WITHOUT_EFFECT = (
     *("paths", "runtime", "logger", "trainer"),
 )
 LAST = "profile"  # only gives values to other keys
+AMBIGUOUS = ("name", "model", "weights", "revision", "size", "scale")  # last words of a key
 MAX_LEAVES, MAX_DEPTH = 10_000, 20  # keys of a configuration
 
 
@@ -53,23 +55,51 @@ def varied_keys(
     return chosen
 
 
-def named(run: TrainingRun, keys: Sequence[str]) -> str:
-    """Return a run's values of these keys in words, such as "noise rate 0.3, guidance constant".
+def named(run: TrainingRun, keys: Sequence[str], numbers: bool = True) -> str:
+    """Return a run's values of these keys in words: "noise rate 0.3, guidance constant 7.5".
 
-    Keys that play no part in the run are left out. A choice with a single number is named with it.
+    This is the name of an arm in tables, figures and reports. Keys that play no part in the run are
+    left out.
+
+    Args:
+        run: The run.
+        keys: In the order of the name.
+        numbers: Whether a choice with a single number is named with it.
     """
-    texts, shown = [], set()
-    for key in keys:
-        value = run.value(key)
-        if value is None or key in shown:
+    config = run.config if numbers else {}
+    return ", ".join(in_words({key: run.value(key) for key in keys}, config))
+
+
+def in_words(values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Return settings in words, such as "noise rate 0.3" and "guidance constant 7.5".
+
+    A choice with a single number, such as `prompts/guidance=constant_3`, is named with the number
+    that the configuration has there.
+
+    Args:
+        values: Key -> value or name of the choice; None is left out.
+        config: The configuration, with the numbers of the choices.
+    """
+    there = {key: value for key, value in values.items() if value is not None}
+    numbers = {key: found for key in there if (found := _only_number(config, key))}
+    covered = {place for place, _ in numbers.values()}
+    texts = []
+    for key, value in there.items():
+        if key in covered:
             continue
         text = plain(value)
-        if "/" in key and (only := _only_number(run, key)):
-            text += f" {plain(run.value(only))}"
-            shown.add(only)
-        word = key.replace("/", ".").rpartition(".")[2].replace("_", " ")
-        texts.append(text if key in NAMED else f"{word} {text}")
-    return ", ".join(texts)
+        if key in numbers and text != "none":
+            text = f"{re.sub(r'_[0-9.]+$', '', text)} {plain(numbers[key][1])}"
+        texts.append(text if key in NAMED else f"{key_words(key)} {text}")
+    return texts
+
+
+def key_words(key: str) -> str:
+    """Return a key in words: "noise rate" for `prompts.noise_rate`."""
+    parts = re.split(r"[./@]", key)
+    is_inner = "/" not in key and len(parts) > 2
+    words = parts[-2:] if is_inner or parts[-1] in AMBIGUOUS else parts[-1:]
+    return " ".join(words).replace("_", " ")
 
 
 def plain(value: Any) -> str:
@@ -129,14 +159,17 @@ def _follows(values: Sequence[Hashable], names: Sequence[Hashable]) -> bool:
     )
 
 
-def _only_number(run: TrainingRun, group: str) -> str | None:
-    """Return the key of the only setting of a choice, if it is a number; None otherwise."""
-    node: Any = run.config
+def _only_number(config: Mapping[str, Any], group: str) -> tuple[str, float] | None:
+    """Return key and value of the only setting of a choice if it is a number; None otherwise."""
+    node: Any = config if "/" in group else None
     for part in group.split("/"):
         node = node.get(part) if isinstance(node, dict) else None
     if not isinstance(node, dict):
         return None
-    settings = [key for key in node if key != "_target_" and node[key] is not None]
-    if len(settings) != 1 or not isinstance(node[settings[0]], int | float):
+    settings = {
+        key: value for key, value in node.items() if key != "_target_" and value is not None
+    }
+    ((name, number),) = settings.items() if len(settings) == 1 else (("", None),)
+    if isinstance(number, bool) or not isinstance(number, int | float):
         return None
-    return f"{group.replace('/', '.')}.{settings[0]}"
+    return f"{group.replace('/', '.')}.{name}", number

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sip.core.paths import conf_folder
 from sip.core.text import without_paths
-from sip.records.read import TrainingRun, runs_of
+from sip.records.read import TrainingRun, runs_of, swept_keys
 from sip.records.varied import named, varied_keys
 
 CONTROL = "none"
@@ -66,19 +66,19 @@ def find_runs(
         UserError: There are none.
     """
     records = runs_of(runs, experiment, damaged)
-    names = arm_names(records)
+    names = arm_names(records, experiment)
     found = [
         NamedRun(run, store or _store(run), name) for run, name in zip(records, names, strict=True)
     ]
     return sorted(found, key=_order)
 
 
-def arm_names(runs: Sequence[TrainingRun]) -> list[str]:
-    """Return a name for each run, by the settings that tell arms apart.
+def arm_names(runs: Sequence[TrainingRun], experiment: str | None) -> list[str]:
+    """Return a name for each run, by the settings that tell arms apart; as tables name them.
 
     An augmentation that all runs share is not named.
     """
-    keys = varied_keys(runs, given=GROUP)
+    keys = varied_keys(runs, swept_keys(runs, experiment), GROUP)
     names = []
     for run in runs:
         name = without_paths(named(run, keys)) or run.summary.augmentation

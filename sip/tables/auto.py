@@ -1,10 +1,11 @@
 """Choose what a table leaves open, rows and columns, from what differs between the runs."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sip.records.read import TrainingRun, swept_keys
-from sip.records.varied import plain, varied_keys
+from sip.records.varied import named, plain, varied_keys
 from sip.tables.layout import AUTO, TableLayout
 
 FILLED = 0.75  # share of a grid's cells that must have runs for a key to become the columns
@@ -41,7 +42,29 @@ def resolved(
     if rows and len(found) > len(rows):
         names = ", ".join(found[len(rows) :])
         notes.append(f"Rows also name {names}: runs of one row differ in it.")
-    return replace(layout, rows=found or (SINGLE,), columns=columns), notes
+    layout = replace(layout, rows=found or (SINGLE,), columns=columns)
+    rows_in_words = _words(runs, layout.row_of, layout.rows)
+    columns_in_words = _words(runs, layout.column_of, (columns,)) if columns else {}
+    return replace(layout, row_words=rows_in_words, column_words=columns_in_words), notes
+
+
+def _words(
+    runs: Sequence[TrainingRun], place: Callable[[TrainingRun], str], keys: Sequence[str]
+) -> dict[str, str]:
+    """Return row or column -> its name in words.
+
+    Numbers of choices are left out if they differ within it, and what would have the name of
+    another one keeps its values.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    short: dict[str, str] = {}
+    for run in runs:
+        values = place(run)
+        found[values].add(named(run, keys))
+        short[values] = named(run, keys, numbers=False)
+    names = {v: next(iter(n)) if len(n) == 1 else short[v] for v, n in found.items()}
+    times = Counter(names.values())
+    return {values: name for values, name in names.items() if name and times[name] == 1}
 
 
 def _columns(runs: Sequence[TrainingRun], rows: Sequence[str], added: Sequence[str]) -> str | None:

@@ -5,21 +5,21 @@ from collections.abc import Mapping, Sequence
 
 from sip.records.read import TrainingRun
 from sip.tables.cells import Place, TableCell
-from sip.tables.layout import SEPARATOR
+from sip.tables.layout import SEPARATOR, TableLayout
 
 Group = dict[tuple[int, ...], list[str]]
 
 
-def budget_notes(found: Mapping[Place, TableCell]) -> list[str]:
+def budget_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[str]:
     """Return a line on the budget of each block's column, and one if its rows' differ."""
     columns: dict[tuple[str, str], dict[str, list[TrainingRun]]] = defaultdict(dict)
     for (block, row, column), cell in found.items():
         if cell.runs:
-            columns[block, column][row] = list(cell.runs.values())
+            columns[block, column][layout.row_name(row)] = list(cell.runs.values())
     lines: list[str] = []
     equal: dict[str, list[str]] = defaultdict(list)
     for (block, column), rows in sorted(columns.items(), key=lambda item: _place(*item[0])):
-        name = " × ".join(part for part in (block, column) if part)
+        name = layout.place_name(block, "", column)
         steps = _by(rows, "steps")
         real = _by(rows, "num_real")
         if len(steps) == 1 and len(real) == 1:

@@ -141,7 +141,7 @@ def comparisons(found: Mapping[Place, TableCell], layout: TableLayout) -> list[C
     families: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
     for (block, row, column), cell in found.items():
         rows = [r for b, r, c in found if (b, c) == (block, column)]
-        for control in layout.controls(row, rows):
+        for control in layout.controls(row, rows, {r for b, r, _ in found if b == block}):
             other = found[block, control, column]
             if compared := compare(cell, other, layout.value):
                 families[block, column].append(compared)

@@ -1,7 +1,7 @@
 """From runs to what is printed: grids of cells, and notes that say how far to trust them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sip.records.read import TrainingRun
@@ -22,6 +22,8 @@ from sip.tables.numbers import p_text, value_text
 from sip.tables.query import require_keys, require_metric
 from sip.tables.selected import Choice, select
 from sip.tables.stacks import stack_rows
+
+IMPOSSIBLE = "n/a"  # of a cell that no command can fill
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Document:
         commands: What fills the gaps: name -> command.
         fingerprints: Of the runs.
         found, compared: What the grids show, in full.
+        names: Row -> its name in words, as far as it has another one.
     """
 
     title: str
@@ -67,6 +70,7 @@ class Document:
     fingerprints: list[str] = field(default_factory=list)
     found: dict[Place, TableCell] = field(default_factory=dict)
     compared: list[Comparison] = field(default_factory=list)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def document(
@@ -90,43 +94,61 @@ def document(
     lacking = gaps(found, runs, layout, experiment)
     result = Document(layout.title, found=found, compared=compared)
     for block in sorted({block for block, _, _ in found}):
-        result.grids.append(_values(block, found, compared, layout))
+        empty = {gap.place for gap in lacking if gap.whole}
+        result.grids.append(_values(block, found, empty, compared, layout))
         if any(comparison.block == block for comparison in compared):
             result.grids.append(_comparisons(block, compared, layout, found))
     used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
     result.notes += [*notes, value_note(layout), *control_note(layout, found, compared)]
     for choice in choices:
-        line = choice.line(layout.select, layout.select_by)
+        line = choice.line(layout)
         result.notes.append(f"Chosen on validation: {line}")
-    result.notes += [*gain_notes(found, layout), *budget_notes(found)]
+    if any(text.text == IMPOSSIBLE for grid in result.grids for row in grid.rows for text in row):
+        result.notes.append(
+            f"{IMPOSSIBLE}: no run can be there, since a setting plays no part in the arm or the "
+            "configuration refuses it."
+        )
+    result.notes += [*gain_notes(found, layout), *budget_notes(found, layout)]
     result.notes += [*diverged_note(runs, layout), runs_note(used)]
-    result.notes += [gap.line() for gap in lacking]
+    result.notes += [gap.line(layout) for gap in lacking]
     result.comparison_notes = comparison_notes(layout, compared)
-    result.commands = [(gap.line(), gap.command) for gap in lacking]
+    result.commands = [(gap.line(layout), gap.command) for gap in lacking]
+    result.names = layout.row_words
     result.fingerprints = [run.summary.fingerprint for run in used]
     return result
 
 
 def _values(
-    block: str, found: dict[Place, TableCell], compared: Sequence[Comparison], layout: TableLayout
+    block: str,
+    found: dict[Place, TableCell],
+    empty: Collection[Place],
+    compared: Sequence[Comparison],
+    layout: TableLayout,
 ) -> TextGrid:
+    """Return the values of a block; `empty` are the cells that could be filled."""
     here = [place for place in found if place[0] == block]
     columns = layout.column_order({column for _, _, column in here} - {MEAN})
     if any(column == MEAN for _, _, column in here):
         columns.append(MEAN)
     rows = []
     for row in layout.order(row for _, row, _ in here):
-        line = [Text(row)]
+        line = [Text(layout.row_name(row))]
         for column in columns:
             cell = found.get((block, row, column))
             mine = [c for c in compared if (c.block, c.row, c.column) == (block, row, column)]
             bold = bool(mine) and all(comparison.is_clear for comparison in mine)
-            line.append(Text(value_text(cell.estimate), bold) if cell else Text("missing"))
+            if cell is None:
+                waits = column == MEAN and any(place[:2] == (block, row) for place in empty)
+                line.append(
+                    Text("missing" if waits or (block, row, column) in empty else IMPOSSIBLE)
+                )
+                continue
+            line.append(Text(value_text(cell.estimate), bold))
         also = found.get((block, row, columns[0])) if len(columns) == 1 else None
         line += [Text(_also(also, name)) for name in layout.also if len(columns) == 1]
         rows.append(line)
     also_names = layout.also if len(columns) == 1 else ()
-    values = [column or layout.value for column in columns]
+    values = [layout.column_name(column) or layout.value for column in columns]
     header = [", ".join(layout.rows), *values, *also_names]
     if layout.stack:
         runs = [run for place in here for run in found[place].runs.values()]
@@ -148,7 +170,10 @@ def _also(cell: TableCell | None, name: str) -> str:
     return f"{mean:,.0f}" if abs(mean) >= 100 or mean == int(mean) else f"{mean:.3g}"
 
 
-COMPARED = ("difference, points", "p (t-test)", "p (Holm)", "over images", "p (McNemar)", "seeds")
+COMPARED = (
+    *("difference", "p (t-test)", "p (Holm)", "over images", "p (McNemar)"),
+    "seeds needed",
+)
 
 
 def _comparisons(
@@ -162,9 +187,9 @@ def _comparisons(
     lines = []
     for comparison in here:
         line = [
-            Text(comparison.row),
-            Text(comparison.against),
-            *([Text(comparison.column)] if several else []),
+            Text(layout.row_name(comparison.row)),
+            Text(layout.row_name(comparison.against)),
+            *([Text(layout.column_name(comparison.column))] if several else []),
         ]
         lines.append([*line, *comparison_texts(comparison)])
     header = [", ".join(layout.rows), "against", *(["column"] if several else []), *COMPARED]

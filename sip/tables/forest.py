@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun
-from sip.records.varied import named
 from sip.tables.auto import resolved
 from sip.tables.cells import cells, comparisons
 from sip.tables.layout import AUTO, NONE, SEPARATOR, TableLayout, flat, names
@@ -144,16 +143,17 @@ def forest_groups(
     require_keys(runs, layout.keys)
     require_metric(runs, forest.value)
     layout, _ = resolved(layout, runs, experiment)
-    words = {layout.row_of(run): forest.words(named(run, layout.rows)) for run in runs}
     found = cells(runs, layout)
     groups: dict[str, list[ForestRow]] = {}
     controls: dict[str, tuple[str, float]] = {}
     for compared in comparisons(found, layout):
         name, mean = compared.row, compared.difference.estimate
-        row = ForestRow(name, words[name], mean.mean, mean.half_width, mean.num, compared.holm_p)
+        label = forest.words(layout.row_name(name))
+        row = ForestRow(name, label, mean.mean, mean.half_width, mean.num, compared.holm_p)
         groups.setdefault(compared.block, []).append(row)
         control = found[compared.block, compared.against, compared.column]
-        controls[compared.block] = words[compared.against], control.estimate.mean
+        label = forest.words(layout.row_name(compared.against))
+        controls[compared.block] = label, control.estimate.mean
     return _ordered(groups, controls, forest)
 
 
@@ -176,6 +176,7 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
     groups: dict[str, list[ForestRow]] = {}
     controls: dict[str, tuple[str, float]] = {}
     means = {(line["block"], line["column"], line["row"]): float(line["mean"]) for line in lines}
+    words = {line["row"]: forest.words(line.get("name") or line["row"]) for line in lines}
     for line in lines:
         if not line["against"] or forest.control not in (AUTO, line["against"]):
             continue
@@ -184,7 +185,7 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
         groups.setdefault(name, []).append(
             ForestRow(
                 line["row"],
-                forest.words(line["row"]),
+                words[line["row"]],
                 float(line["difference"]),
                 float(half) if half else None,
                 int(float(line["pairs"])),
@@ -192,7 +193,7 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
             )
         )
         control = line["against"]
-        controls[name] = forest.words(control), means[line["block"], line["column"], control]
+        controls[name] = words[control], means[line["block"], line["column"], control]
     return _ordered(groups, controls, forest)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "block", "row", "column", "metric", "mean", "half_width", "n", "seeds", "against",
+    "block", "row", "name", "column", "metric", "mean", "half_width", "n", "seeds", "against",
     "difference", "difference_half_width", "pairs", "p", "p_holm", "images_low", "images_high",
     "p_mcnemar", "seeds_needed", "fingerprints",
 )  # fmt: skip
@@ -54,8 +54,9 @@ def long_form(document: Document, metric: str) -> "pd.DataFrame":
     for place, cell in sorted(document.found.items()):
         mine = [c for c in document.compared if (c.block, c.row, c.column) == place]
         value = cell.estimate
-        first = [*place, metric, value.mean, value.half_width, value.num]
-        first.append(" ".join(map(str, cell.seeds)))
+        block, row, column = place
+        first: list[object] = [block, row, document.names.get(row, row), column, metric]
+        first += [value.mean, value.half_width, value.num, " ".join(map(str, cell.seeds))]
         prints = " ".join(run.summary.fingerprint for _, run in sorted(cell.runs.items()))
         several: list[Comparison | None] = [*mine] or [None]
         rows += [[*first, *_compared(comparison), prints] for comparison in several]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from sip.core.text import escape_latex
+from sip.records.varied import key_words
 from sip.tables.document import Document, Text, TextGrid
 from sip.tables.points import metric_words
 
@@ -16,8 +17,10 @@ HEADS = {
     "seconds/train": "training, s",
     "seconds/generate": "generation, s",
     "seconds/total": "total, s",
+    "seeds needed": "seeds",  # so that a page holds the table
 }
 METRIC = re.compile(r"(test|val|train|generated)/\w+")
+KEY = re.compile(r"[A-Za-z_][\w./@]*")
 MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 
 
@@ -96,8 +99,7 @@ def _head(keys: str) -> str:
         return HEADS[keys]
     if METRIC.fullmatch(keys):
         return metric_words(keys)
-    words = [key.replace("/", ".").rpartition(".")[2].replace("_", " ") for key in keys.split(", ")]
-    return ", ".join(words)
+    return ", ".join(key_words(key) if KEY.fullmatch(key) else key for key in keys.split(", "))
 
 
 def _width(grid: TextGrid) -> int:

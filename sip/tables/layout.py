@@ -39,6 +39,7 @@ class TableLayout:
         arm, baselines: Row that is set against the best of these rows; None, ().
         stack: Whether a line says what training the models of the generation took, if known.
         quoted: Block -> the paper's gain of `arm` over its best baseline, in points.
+        row_words, column_words: Row or column -> its settings in words (`sip.records.varied`).
     """
 
     title: str
@@ -58,6 +59,8 @@ class TableLayout:
     baselines: tuple[str, ...] = ()
     quoted: Mapping[str, float] = field(default_factory=dict)
     stack: bool = False
+    row_words: Mapping[str, str] = field(default_factory=dict)
+    column_words: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -89,7 +92,7 @@ class TableLayout:
         return tuple(key for key in stated if key not in (None, AUTO))
 
     def row_of(self, run: TrainingRun) -> str:
-        """Return the name of a run's row; keys at its end that play no part are left out."""
+        """Return the values of a run's row, as typed, without those at its end that are "-"."""
         values = [plain(run.value(key)) for key in self.rows]
         while len(values) > 1 and values[-1] == "-":
             values.pop()
@@ -102,6 +105,19 @@ class TableLayout:
     def block_of(self, run: TrainingRun) -> str:
         """Return the name of a run's block; "" where there is one table."""
         return plain(run.value(self.block)) if self.block else ""
+
+    def row_name(self, row: str) -> str:
+        """Return the name of a row in words."""
+        return self.row_words.get(row, row)
+
+    def column_name(self, column: str) -> str:
+        """Return the name of a column in words."""
+        return self.column_words.get(column, column)
+
+    def place_name(self, block: str, row: str, column: str) -> str:
+        """Return the name of a cell in words."""
+        parts = block, self.row_name(row), self.column_name(column)
+        return " × ".join(part for part in parts if part)
 
     def order(self, found: Iterable[str]) -> list[str]:
         """Return row names in the table's order: as stated, or the control, singles, combinations.
@@ -128,24 +144,38 @@ class TableLayout:
         there = set(found)
         return sorted(there, key=_natural)
 
-    def controls(self, row: str, rows: Iterable[str]) -> list[str]:
-        """Return the rows that a row is compared with."""
+    def controls(self, row: str, rows: Iterable[str], block: Iterable[str]) -> list[str]:
+        """Return the rows that a row is compared with.
+
+        Args:
+            row: Of a column.
+            rows: Of the column.
+            block: Of all columns of its block.
+        """
         rows = list(rows)
         if self.control == PARTS:
             return parts(row, rows)
-        control = None if self.control is None else self.control_of(rows)
-        return [control] if control is not None and row != control else []
+        control = self.control_of(block)
+        return [control] if control in rows and control not in (None, row) else []
 
-    def control_of(self, rows: Iterable[str]) -> str | None:
-        """Return the row that others are compared with; None if there is none.
+    def control_of(self, block: Iterable[str]) -> str | None:
+        """Return the row that a block's others are compared with; None if there is none."""
+        candidates = self.control_candidates(block)
+        return candidates[0] if candidates else None
 
-        Rows that name further keys than the control does begin with its name.
+    def control_candidates(self, block: Iterable[str]) -> list[str]:
+        """Return the rows that `control` can mean, the one that is taken first.
+
+        It may be written as values or in words. Rows that name further keys than it does begin with
+        it. "auto" means the row without augmentation; if there is none, any row.
         """
-        rows = self.order(rows)
-        if self.control in rows:
-            return self.control
-        start = "" if self.control == AUTO else f"{self.control}{SEPARATOR}"
-        return next((row for row in rows if row.startswith(start)), None)
+        if self.control in (None, PARTS):
+            return []
+        rows = self.order(block)
+        wanted = NONE if self.control == AUTO else str(self.control)
+        exact = [row for row in rows if wanted in (row, self.row_name(row))]
+        longer = [row for row in rows if row.startswith(f"{wanted}{SEPARATOR}")]
+        return exact or longer or (rows if self.control == AUTO else [])
 
 
 def parts(row: str, rows: Iterable[str]) -> list[str]:

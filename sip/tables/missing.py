@@ -1,11 +1,12 @@
 """Cells that are not there, or lack seeds, and the command that fills each of them.
 
-A command is that of the nearest finished run, changed by the cell's keys.
+A command is that of the nearest finished run, changed by the cell's keys. Cells that no command can
+fill, such as a noise rate of an arm that generates nothing, are no gaps.
 """
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +32,9 @@ class Gap:
     whole: bool
     command: str
 
-    def line(self) -> str:
+    def line(self, layout: TableLayout) -> str:
         """Return the gap in one line, without its command."""
-        where = " × ".join(part for part in self.place if part)
+        where = layout.place_name(*self.place)
         if self.whole:
             return f"{where}: missing"
         return f"{where}: lacks seeds {', '.join(map(str, self.seeds))}"
@@ -55,26 +56,56 @@ def gaps(
             for column in layout.column_order(column for _, _, column in here):
                 cell = whole.get((block, row, column))
                 lacks = seeds - set(cell.values) if cell else seeds
-                if lacks:
-                    place = block, row, column
+                place = block, row, column
+                if lacks and (cell is not None or _is_possible(place, runs, layout)):
                     done = command(place, sorted(lacks), runs, layout, experiment)
                     result.append(Gap(place, tuple(sorted(lacks)), cell is None, done))
     return result
 
 
+def _is_possible(place: Place, runs: Sequence[TrainingRun], layout: TableLayout) -> bool:
+    """Return whether a command can fill an empty cell."""
+    from sip.tables.possible import is_possible
+
+    wanted = {
+        key: value
+        for key, value in _wanted(place, layout).items()
+        if not hasattr(runs[0].summary, key)  # such as augmentation, named by its parts
+    }
+    nearest, kept, changes = _overrides(place, runs, layout)
+    return is_possible([*kept, *changes], wanted, nearest.summary.overrides)
+
+
+def _wanted(place: Place, layout: TableLayout) -> dict[str, str]:
+    """Return key -> value of a cell; "-" if the key plays no part in it."""
+    block, row, column = place
+    values = row.split(SEPARATOR)
+    values += ["-"] * (len(layout.rows) - len(values))  # those at the end are left out
+    wanted = dict(zip(layout.rows, values, strict=False))
+    wanted |= {layout.block: block} if layout.block else {}
+    return wanted | ({layout.columns: column} if layout.columns else {})
+
+
 def command(
     place: Place,
     seeds: Iterable[int],
-    runs: list[TrainingRun],
+    runs: Sequence[TrainingRun],
     layout: TableLayout,
     experiment: str | None,
 ) -> str:
     """Return the command that makes a cell's runs."""
-    block, row, column = place
-    wanted = dict(zip(layout.rows, row.split(SEPARATOR), strict=False))  # the end may be left out
-    wanted |= {layout.block: block} if layout.block else {}
-    wanted |= {layout.columns: column} if layout.columns else {}
-    wanted = {key: value for key, value in wanted.items() if value != "-"}  # plays no part there
+    _, kept, changes = _overrides(place, runs, layout)
+    kept += [f"experiment={experiment}"] if experiment else []
+    listed = ",".join(map(str, seeds))
+    several = ["-m"] if "," in listed else []
+    words = ["python", "-m", "sip.train", *several, *kept, *changes, f"seed={listed}"]
+    return shlex.join(words)
+
+
+def _overrides(
+    place: Place, runs: Sequence[TrainingRun], layout: TableLayout
+) -> tuple[TrainingRun, list[str], list[str]]:
+    """Return the nearest run, what a cell's command keeps of its overrides, and what it changes."""
 
     def near(run: TrainingRun) -> tuple[bool, bool, bool, int]:
         places = layout.block_of(run), layout.row_of(run), layout.column_of(run)
@@ -88,18 +119,15 @@ def command(
 
     nearest = max(runs, key=near)
     changes: list[str] = []
-    for key, value in wanted.items():
-        donors = [run for run in runs if plain(run.value(key)) == value]
-        changes += _changes(key, value, donors[0] if donors else None)
+    for key, value in _wanted(place, layout).items():
+        if value != "-":
+            donors = [run for run in runs if plain(run.value(key)) == value]
+            changes += _changes(key, value, donors[0] if donors else None)
     names = {_name(change) for change in [*changes, "seed=", "experiment=", "+sweep="]}
     kept = [text for text in nearest.summary.overrides if not _replaced(_name(text), names)]
-    if row.split(SEPARATOR)[0] == NONE:  # settings of the generation are without effect
+    if place[1].split(SEPARATOR)[0] == NONE:  # settings of the generation are without effect
         kept = [text for text in kept if re.split("[./@]", _name(text))[0] not in GENERATION]
-    kept += [f"experiment={experiment}"] if experiment else []
-    listed = ",".join(map(str, seeds))
-    several = ["-m"] if "," in listed else []
-    words = ["python", "-m", "sip.train", *several, *kept, *changes, f"seed={listed}"]
-    return shlex.join(words)
+    return nearest, kept, changes
 
 
 def _changes(key: str, value: str, donor: TrainingRun | None) -> list[str]:
@@ -130,4 +158,5 @@ def _name(override: str) -> str:
 
 def _replaced(name: str, changed: set[str]) -> bool:
     """Return whether an override is of a changed key, or of a part of a changed group."""
-    return any(name == key or name.startswith((f"{key}/", f"{key}.")) for key in changed)
+    path, paths = name.replace("/", "."), [key.replace("/", ".") for key in changed]
+    return any(path == key or path.startswith(f"{key}.") for key in paths)

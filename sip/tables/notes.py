@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sip.core.text import counted, join_first
-from sip.records.read import TrainingRun
+from sip.records.read import IN_PERCENT, TrainingRun
 from sip.tables.cells import EFFECT, Comparison, Place, TableCell, compare
-from sip.tables.layout import AUTO, MEAN, PARTS, TableLayout
+from sip.tables.layout import AUTO, MEAN, NONE, PARTS, SEPARATOR, TableLayout
 from sip.tables.numbers import p_text, value_text
 
 SOURCE = "arXiv 2302.02070, mean over its seven data sets"
@@ -27,17 +27,44 @@ def control_note(
     """Return what bold means, or why nothing is compared."""
     if compared:
         controls = dict.fromkeys(comparison.against for comparison in compared)
-        against = "each of its parts" if layout.control == PARTS else " or ".join(controls)
+        names = " or ".join(map(layout.row_name, controls))
+        against = "each of its parts" if layout.control == PARTS else names
         return [
             f"Bold: differs from {against}; the 95 % interval of the paired difference excludes 0, "
-            "and p < 0.05 after Holm's correction for the comparisons of the column."
+            "and p < 0.05 after Holm's correction for the comparisons of the column.",
+            *_chosen_controls(layout, found),
         ]
     if layout.control in (None, PARTS, AUTO):
         return []
-    rows = join_first(layout.order({row for _, row, _ in found}), 6)
+    rows = join_first(list(map(layout.row_name, _rows(layout, found))), 6)
     return [
         f"Nothing is compared: no row is called {layout.control} (table.control); there are {rows}."
     ]
+
+
+def _chosen_controls(layout: TableLayout, found: Mapping[Place, TableCell]) -> list[str]:
+    """Return which row each block is compared with, if there was a choice."""
+    lines = []
+    for block in sorted({block for block, _, _ in found}):
+        rows = _rows(layout, {place: cell for place, cell in found.items() if place[0] == block})
+        candidates = layout.control_candidates(rows)
+        if len(candidates) < 2:
+            continue
+        begins = NONE if layout.control == AUTO else layout.control
+        why = f"{len(candidates)} rows begin with {begins}"
+        if layout.control == AUTO and candidates[0].split(SEPARATOR)[0] != NONE:
+            why = "no row is without augmentation"
+        first, *others = map(layout.row_name, candidates)
+        of = f"{block}: c" if block else "C"
+        lines.append(
+            f"{of}ompared with {first}, the first of them, since {why}; table.control= names "
+            f"another: {' | '.join(others)}."
+        )
+    return lines
+
+
+def _rows(layout: TableLayout, found: Mapping[Place, TableCell]) -> list[str]:
+    return layout.order({row for _, row, _ in found})
 
 
 def comparison_notes(layout: TableLayout, compared: Sequence[Comparison]) -> list[str]:
@@ -45,18 +72,21 @@ def comparison_notes(layout: TableLayout, compared: Sequence[Comparison]) -> lis
     if not compared:
         return []
     lines = [
-        "Differences are paired by seed, between runs tested on the same images: mean ± half-width "
-        "of the Student-t 95 % interval (number of pairs); p by a paired t-test, and after Holm's "
-        "correction."
+        f"difference{_points(layout)}: of the row to the one it stands against, paired by seed, "
+        "between runs tested on the same images; mean ± half-width of the Student-t 95 % "
+        "interval (number of pairs).",
+        "p (t-test), p (Holm): of the paired t-test over seeds, as it is and after Holm's "
+        "correction for the comparisons of the column; both need 3 pairs.",
     ]
     if any(comparison.images for comparison in compared):
         lines.append(
-            "Over images: 95 % interval of a paired bootstrap over the test images; McNemar: of "
-            "several seeds, twice the median of their exact p-values."
+            "over images: 95 % interval of the difference in points, by a paired bootstrap over "
+            "the test images; p (McNemar): whether each gets as many images right that the other "
+            "one does not, exact; of several seeds, twice the median of their p-values."
         )
     lines.append(
-        f"Seeds: number that a paired t-test needs to detect {EFFECT} points with 80 % power "
-        "(two-sided, 5 %) at the observed spread."
+        f"seeds needed: by a paired t-test to detect {EFFECT} points with 80 % power (two-sided, "
+        "5 %) at the observed spread of the differences."
     )
     unchecked = [c for c in compared if not c.checked and c.column != MEAN]
     if unchecked:
@@ -65,6 +95,10 @@ def comparison_notes(layout: TableLayout, compared: Sequence[Comparison]) -> lis
             "both were tested on the same images."
         )
     return lines
+
+
+def _points(layout: TableLayout) -> str:
+    return ", in points" if layout.value.endswith(IN_PERCENT) else ""
 
 
 def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[str]:
@@ -86,7 +120,8 @@ def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[st
             continue
         ours = value_text(compared.difference.estimate, "+")
         line = (
-            f"{block}: {layout.arm} against the best baseline ({best.row}), {column}: {ours} "
+            f"{block}: {layout.row_name(layout.arm)} against the best baseline "
+            f"({layout.row_name(best.row)}), {layout.column_name(column)}: {ours} "
             f"points, p {p_text(compared.difference.p_value)}"
         )
         if block in layout.quoted:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from sip.core.errors import UserError
-from sip.records.read import TrainingRun
-from sip.records.varied import plain, varied_keys
+from sip.records.read import TrainingRun, swept_keys
+from sip.records.varied import named, plain, varied_keys
 from sip.tables.layout import flat, names
 from sip.tables.query import require_keys, require_metric
 from sip.tables.statistics import Estimate, estimate
@@ -105,14 +105,16 @@ def points(runs: Iterable[TrainingRun], figure: Figure) -> list[Point]:
     keys = [key for key in (figure.panel, *figure.series, *figure.points) if key]
     require_keys(runs, keys if is_metric else [*keys, figure.x])
     known = [*keys, *figure.level] if is_metric else [*keys, *figure.level, figure.x]
-    figure = replace(figure, series=(*figure.series, *varied_keys(runs, given=known)))
+    figure = replace(
+        figure, series=(*figure.series, *varied_keys(runs, swept_keys(runs, None), known))
+    )
     groups: dict[tuple[str, ...], dict[int, TrainingRun]] = defaultdict(dict)
     for run in runs:
         if run.metric(figure.y) is None or (is_metric and run.metric(figure.x) is None):
             continue
-        name = _names(run, [key for key in figure.points if key not in figure.series])
+        name = named(run, [key for key in figure.points if key not in figure.series])
         x = "" if is_metric else plain(run.value(figure.x))
-        series = _names(run, figure.series if x != "-" else (*figure.series, *figure.level))
+        series = named(run, figure.series if x != "-" else (*figure.series, *figure.level))
         place = _panel(run, figure), series, x, name
         other = groups[place].setdefault(run.summary.seed, run)
         if other is not run:
@@ -128,17 +130,6 @@ def points(runs: Iterable[TrainingRun], figure: Figure) -> list[Point]:
 
 def _panel(run: TrainingRun, figure: Figure) -> str:
     return plain(run.value(figure.panel)) if figure.panel else ""
-
-
-def _names(run: TrainingRun, keys: Iterable[str]) -> str:
-    """Return the values of keys, numbers with the last word of their key in front."""
-    texts = []
-    for key in keys:
-        value = run.value(key)
-        if value is not None:
-            is_number = isinstance(value, int | float)
-            texts.append(f"{key.split('.')[-1]} {plain(value)}" if is_number else plain(value))
-    return ", ".join(texts)
 
 
 def _point(

@@ -33,13 +33,12 @@ class Choice:
     num_candidates: int
     num_seeds: int
 
-    def line(self, keys: Iterable[str], metric: str) -> str:
+    def line(self, layout: TableLayout) -> str:
         """Return the choice in one line."""
-        values = ", ".join(f"{k}={v}" for k, v in zip(keys, self.setting, strict=True))
-        where = " × ".join(part for part in self.place if part)
+        values = ", ".join(f"{k}={v}" for k, v in zip(layout.select, self.setting, strict=True))
         return (
-            f"{where}: {values}, of {self.num_candidates} settings ({metric} {self.value:.2f} "
-            f"over {self.num_seeds} seeds)"
+            f"{layout.place_name(*self.place)}: {values}, of {self.num_candidates} settings "
+            f"({layout.select_by} {self.value:.2f} over {self.num_seeds} seeds)"
         )
 
 

@@ -1,10 +1,11 @@
 """Tables of any sweep without options: rows, columns and control follow from what differs."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from sip.records.varied import named, varied_keys
+from sip.records.varied import in_words, key_words, named, varied_keys
 from sip.tables.document import Document, document
 from sip.tables.layout import TableLayout
 from sip.tables.query import select_runs
@@ -36,10 +37,18 @@ def write_sweep(folder: Path, arm: str = "sip") -> None:
 def test_what_was_swept_is_rows_and_columns(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     made = table(tmp_path)
-    assert list(made.grids[0].header) == ["prompts.noise_rate", "constant", "quadratic"]
+    assert list(made.grids[0].header) == [
+        "prompts.noise_rate",
+        "guidance constant 7.5",
+        "guidance quadratic",
+    ]
     assert made.grids[0].title == "backbone: resnet50, columns: prompts/guidance"
-    assert rows(made) == ["0.3", "0.7"]
+    assert rows(made) == ["noise rate 0.3", "noise rate 0.7"]
     assert {one.against for one in made.compared} == {"0.3"}
+    assert (
+        "resnet50: compared with noise rate 0.3, the first of them, since no row is without "
+        "augmentation; table.control= names another: noise rate 0.7."
+    ) in made.notes
 
 
 def test_what_does_not_fill_a_grid_is_in_the_rows(tmp_path: Path) -> None:
@@ -47,8 +56,9 @@ def test_what_does_not_fill_a_grid_is_in_the_rows(tmp_path: Path) -> None:
     write_run(tmp_path, "none", 0)
     made = table(tmp_path)
     assert rows(made) == [
-        "none", "sip, 0.3, constant", "sip, 0.3, quadratic",
-        "sip, 0.7, constant", "sip, 0.7, quadratic",
+        "none",
+        "sip, noise rate 0.3, guidance constant 7.5", "sip, noise rate 0.3, guidance quadratic",
+        "sip, noise rate 0.7, guidance constant 7.5", "sip, noise rate 0.7, guidance quadratic",
     ]  # fmt: skip
     assert {one.against for one in made.compared} == {"none"}
 
@@ -71,10 +81,15 @@ def test_presets_name_what_they_would_mix(tmp_path: Path, preset: str) -> None:
     made = table(tmp_path, f"table={preset}")
     assert len(made.fingerprints) == 8 and len({place[:2] for place in made.found}) in (2, 4)
     if preset == "ablation":
-        assert rows(made)[0] == "sip, label_caption, img2img, 0.3, constant"
+        first = "sip, prompts label_caption, images img2img, noise rate 0.3, guidance constant 7.5"
+        assert rows(made)[0] == first
         note = "Rows also name prompts.noise_rate, prompts/guidance: runs of one row differ in it."
         assert note in made.notes
-        assert {one.against for one in made.compared} == {rows(made)[0]}  # SIP as it is
+        raw = "sip, label_caption, img2img, 0.3, constant"
+        assert {one.against for one in made.compared} == {raw}  # SIP as it is
+        assert any(
+            f"compared with {first}, the first of them, since 4 rows" in n for n in made.notes
+        )
 
 
 def test_arms_by_data_sets(tmp_path: Path) -> None:
@@ -89,8 +104,60 @@ def test_arms_by_data_sets(tmp_path: Path) -> None:
 def test_stated_rows_get_the_rest_as_columns(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     made = table(tmp_path, "table.rows=prompts/guidance")
-    assert list(made.grids[0].header) == ["prompts/guidance", "0.3", "0.7"]
-    assert rows(made) == ["constant", "quadratic"]
+    assert list(made.grids[0].header) == ["prompts/guidance", "noise rate 0.3", "noise rate 0.7"]
+    assert rows(made) == ["guidance constant 7.5", "guidance quadratic"]
+
+
+def test_cells_that_no_command_can_fill_are_no_gaps(tmp_path: Path) -> None:
+    for rate in (0.3, 0.7):
+        for arm in ("sip", "sip_cutmix"):
+            if (rate, arm) != (0.7, "sip_cutmix"):
+                typed = (f"augmentation={arm}", f"prompts.noise_rate={rate}")
+                config = {"prompts.noise_rate": rate}
+                write_run(tmp_path, arm, 0, config=config, overrides=typed)
+    write_run(tmp_path, "none", 0, overrides=("augmentation=none",))
+    made = table(tmp_path, "table.columns=prompts.noise_rate")
+    values = {row[0].text: [text.text for text in row[1:]] for row in made.grids[0].rows}
+    assert values["none"] == ["n/a", "n/a", "70.00 (1)"]
+    assert values["sip"][2] == "n/a" and values["sip_cutmix"][1:] == ["missing", "n/a"]
+    ((name, command),) = made.commands
+    assert name == "resnet50 × sip_cutmix × noise rate 0.7: missing"
+    assert "augmentation=sip_cutmix" in command and "prompts.noise_rate=0.7" in command
+    assert any(note.startswith("n/a: no run can be there") for note in made.notes)
+
+
+def test_what_the_configuration_refuses_is_no_gap(tmp_path: Path) -> None:
+    for rule, scale in (("constant", 3.0), ("constant", 5.0), ("quadratic", None)):
+        scales = {"prompts.guidance.scale": scale} if scale else {}
+        typed = (f"prompts/guidance={rule}", *(f"{key}={value}" for key, value in scales.items()))
+        write_run(tmp_path, "sip", 0, config=scales, choices={"prompts/guidance": rule},
+                  overrides=("augmentation=sip", *typed))  # fmt: skip
+    shape = ["table.rows=prompts/guidance", "table.columns=prompts.guidance.scale"]
+    assert table(tmp_path, *shape).commands == []
+    strange = ("+exp=of_my_own",)  # cannot be composed here, so nothing is known of it
+    for run in tmp_path.glob("*/summary.json"):
+        values = json.loads(run.read_text())
+        run.write_text(json.dumps(values | {"overrides": [*strange, *values["overrides"]]}))
+    assert len(table(tmp_path, *shape).commands) == 3
+
+
+def test_the_control_is_the_same_in_all_columns(tmp_path: Path) -> None:
+    for dataset in ("digits", "dtd"):
+        for arm in ("cutmix", "sip", *(["none"] if dataset == "digits" else [])):
+            write_run(tmp_path, arm, 0, dataset=dataset)
+    made = table(tmp_path)
+    assert {(one.column, one.against) for one in made.compared} == {("digits", "none")}
+
+
+def test_a_setting_has_one_name() -> None:
+    config = {"prompts": {"guidance": {"_target_": "a", "scale": 5.0}}}
+    values = {"prompts.guidance.scale": 5.0, "prompts/guidance": "constant_3", "backbone": "vit"}
+    assert in_words(values, config) == ["guidance constant 5", "vit"]
+    assert in_words(values, {}) == ["guidance scale 5", "guidance constant_3", "vit"]
+    assert in_words({"prompts/guidance": "none", "seed": None}, config) == ["guidance none"]
+    words = {"prompts.noise_rate": "noise rate", "profile.diffusion.model": "diffusion model"}
+    words |= {"captions.sampling": "sampling", "backbone.name": "backbone name"}
+    assert {key: key_words(key) for key in words} == words
 
 
 def test_seeds_are_one_row(tmp_path: Path) -> None:

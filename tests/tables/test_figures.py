@@ -137,7 +137,7 @@ def test_what_has_no_x_is_a_level_line(runs_folder: Path) -> None:
     assert found[0].y.num == 3 and found[0].y.half_width
     figure = figure_of("figure=guidance", WHERE["guidance"])
     found = points(select_runs(runs_folder, None, figure.where), figure)
-    assert [p.series for p in found if p.x is None] == ["sip, quadratic"]
+    assert [p.series for p in found if p.x is None] == ["sip, guidance quadratic"]
 
 
 def test_a_metric_on_x_is_a_mean_over_seeds(tmp_path: Path) -> None:

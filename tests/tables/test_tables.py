@@ -126,7 +126,11 @@ def test_a_number_is_a_control_and_a_wrong_one_is_noted(tmp_path: Path) -> None:
     wrong = made(tmp_path, *rows, "table.control=0.7")
     assert not wrong.compared
     (note,) = [note for note in wrong.notes if note.startswith("Nothing is compared")]
-    assert note.endswith("no row is called 0.7 (table.control); there are 0.3, 0.5.")
+    assert note.endswith(
+        "no row is called 0.7 (table.control); there are noise rate 0.3, noise rate 0.5."
+    )
+    (one,) = made(tmp_path, *rows, "table.control=noise rate 0.5").compared
+    assert one.against == "0.5"
 
 
 def test_what_the_correction_takes_away_is_not_bold(tmp_path: Path) -> None:
@@ -189,8 +193,8 @@ def test_budgets_of_columns_are_in_order_and_count_all_generated_images(
     notes = made(tmp_path, "table.columns=dataset.shots").notes
     budgets = [note for note in notes if note.startswith(("Budget", "Generated"))]
     assert budgets == [
-        "Budget of resnet50 × 2: 250 steps, 20 real images.",
-        "Budget of resnet50 × 16: 250 steps, 160 real images.",
+        "Budget of resnet50 × shots 2: 250 steps, 20 real images.",
+        "Budget of resnet50 × shots 16: 250 steps, 160 real images.",
         "Generated images, resnet50: 20 to 160 (sip).",
     ]
 
@@ -348,7 +352,7 @@ def test_latex_has_floats_with_label_caption_and_notes(two_sets: Path) -> None:
     values, differences = (text for _, text in floats)
     assert r"\label{tab:arms-by-data-sets-resnet50" in values
     assert "mean $\\pm$ half-width of the Student-t 95 \\% interval" in values
-    assert "Differences are paired by seed" in differences and "Seeds: number that" in differences
+    assert "paired by seed" in differences and "seeds needed: by a paired" in differences
     assert (
         values.index(r"\bottomrule") < values.index("half-width") < values.index("minipage}", 900)
     )
