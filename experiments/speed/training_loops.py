@@ -123,7 +123,7 @@ def ours(case: Case, arm: Augmentation, loading: Loading) -> tuple[Turn, int, bo
         case.rows[:1],
         case.rows[:1],
         case.backbone.input_size,
-        arm.sample,
+        arm.transforms,
         case.recipe,
         SEED,
         loading,

@@ -1,14 +1,18 @@
-"""The three places of an arm at which images are changed.
+"""The four places of an arm at which images are changed.
 
-`offline` says whether generated images join the real ones, `sample` changes each image while
-training, `mix` a batch or its feature maps. A combination fills several of them.
+`offline` says whether generated images join the real ones, `base` and then `sample` change each
+image while training, `mix` a batch or its feature maps. A combination fills several of them. All
+arms of a comparison share one `base`, so that geometry is not taken for the method's gain.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from sip.core.component import Component, Part, component
+from sip.augmentation.sample.base import SampleTransform
+from sip.augmentation.sample.none import AsIs
+from sip.core.component import Component, Part, added, component
+from sip.core.errors import ValueRefusedError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,26 +39,6 @@ class OfflineMode(Protocol):
 
     def weights(self, sources: Sources) -> "Tensor | None":
         """Return each image's weight in the loss, (N,), float32, > 0; None if all are 1."""
-
-
-class SampleTransform(Component, ABC):
-    """A change of one image, applied each time the image is seen.
-
-    Random numbers come from torch's global generator only. The caller seeds it for each image, so
-    batch size and worker processes do not change them.
-    """
-
-    def require(self) -> None:
-        """Check before any costly work that the transform can be built.
-
-        Raises:
-            UserError: It cannot.
-        """
-        return
-
-    @abstractmethod
-    def __call__(self, image: "Tensor") -> "Tensor":
-        """Return a changed image: (3, H, W), uint8, as the given one."""
 
 
 class Mix(Component, ABC):
@@ -88,11 +72,17 @@ class Mix(Component, ABC):
 
 @component
 class Augmentation(Component):
-    """An arm: one choice for each place."""
+    """An arm: one choice for each place; `base` is the same for all arms of a comparison."""
 
     offline: Part[OfflineMode]
     sample: Part[SampleTransform]
     mix: Part[Mix]
+    base: Part[SampleTransform] = added(neutral=AsIs())
+
+    @property
+    def transforms(self) -> tuple[SampleTransform, ...]:
+        """What changes each image, real or generated, while training; in order."""
+        return tuple(one for one in (self.base, self.sample) if one != AsIs())
 
     def require(self, network: "nn.Module") -> None:
         """Check before any costly work that a network can be trained with this arm.
@@ -100,5 +90,9 @@ class Augmentation(Component):
         Raises:
             UserError: It cannot.
         """
-        self.sample.require()
+        for place in ("base", "sample"):
+            try:
+                getattr(self, place).require()
+            except ValueRefusedError as error:
+                raise error.below(f"augmentation.{place}") from None
         self.mix.require(network)

@@ -14,9 +14,9 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sip.augmentation.base import OfflineMode, SampleTransform
+from sip.augmentation.base import OfflineMode
 from sip.augmentation.offline.none import NoGenerated
-from sip.augmentation.sample.none import AsIs
+from sip.augmentation.sample.base import SampleTransform
 from sip.classifier.base import LabelledImage
 from sip.classifier.loading import Loading, decode, decode_all
 from sip.classifier.positions import SplitPositions, StreamPositions
@@ -93,18 +93,19 @@ class Stream(Dataset[tuple[Tensor, int] | tuple[Tensor, int, Tensor]]):
     """`length` training images, pass after pass, each in a random order.
 
     Args:
+        transforms: Applied to each image, in this order.
         offline: How generated images enter; None if all are real.
     """
 
     def __init__(
         self,
         images: DecodedImages,
-        transform: SampleTransform,
+        transforms: Sequence[SampleTransform],
         length: int,
         seed: int,
         offline: OfflineMode | None = None,
     ) -> None:
-        self.images, self.transform, self.length, self.seed = images, transform, length, seed
+        self.images, self.transforms, self.length, self.seed = images, transforms, length, seed
         self.offline = offline or NoGenerated()
         self.sources = sources(images.rows)
         self.weights = self.offline.weights(self.sources)
@@ -117,9 +118,10 @@ class Stream(Dataset[tuple[Tensor, int] | tuple[Tensor, int, Tensor]]):
         """Return the changed image at a position of the stream, its label, its weight if any."""
         number = int(self.order[position])
         image, label = self.images[number]
-        if not isinstance(self.transform, AsIs):  # which needs no random numbers
+        if self.transforms:  # none needs no random numbers
             with seeded(seed_of(self.seed, "sample", position)):
-                image = self.transform(image)
+                for transform in self.transforms:
+                    image = transform(image)
         return (image, label) if self.weights is None else (image, label, self.weights[number])
 
     @cached_property
@@ -166,7 +168,7 @@ class SplitData(ShardedSplits):
 
     Args:
         size: Side of the images, px.
-        transform: Applied to each training image; val and test are not changed.
+        transforms: Applied to each training image; val and test are not changed.
         loading: How images are read; affects only the speed.
         offline: How generated images enter the training; None if all are real.
         start: Optimiser steps of the checkpoint.
@@ -178,7 +180,7 @@ class SplitData(ShardedSplits):
         val: Sequence[LabelledImage],
         test: Sequence[LabelledImage],
         size: int,
-        transform: SampleTransform,
+        transforms: Sequence[SampleTransform],
         recipe: Recipe,
         seed: int,
         loading: Loading,
@@ -194,7 +196,7 @@ class SplitData(ShardedSplits):
             left -= splits[-1].num_bytes if splits[-1].kept else 0
         self.train, self.val, self.test = splits
         length = recipe.steps * recipe.batch_size
-        self.stream = Stream(self.train, transform, length, seed, offline)
+        self.stream = Stream(self.train, transforms, length, seed, offline)
 
     @property
     def device(self) -> torch.device:

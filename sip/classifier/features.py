@@ -49,9 +49,8 @@ def can_be_kept(recipe: Recipe, augmentation: Augmentation) -> bool:
     """Return whether features can be kept: images reach a frozen backbone unchanged."""
     if not recipe.tuning.frozen:
         return False
-    changes = []
-    if not isinstance(augmentation.sample, AsIs):
-        changes.append("augmentation.sample")
+    places = {"base": augmentation.base, "sample": augmentation.sample}
+    changes = [f"augmentation.{place}" for place, one in places.items() if one != AsIs()]
     if not isinstance(augmentation.mix, NoMix):
         changes.append("augmentation.mix")
     if changes:

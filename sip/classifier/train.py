@@ -103,7 +103,7 @@ def train(
             val_rows,
             test_rows,
             backbone.input_size,
-            augmentation.sample,
+            augmentation.transforms,
             recipe,
             seed,
             loading or Loading(),

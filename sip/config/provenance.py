@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sip import __version__
+from sip.core.machine import this_machine
 
 LIBRARIES = ("torch", "diffusers", "transformers", "timm", "pytorch-lightning")
 
@@ -78,11 +79,12 @@ def job_with(overrides: Sequence[str]) -> Iterator[DictConfig]:
 
 
 def environment() -> dict[str, Any]:
-    """Return the command, the versions, the platform and the commit of this job."""
+    """Return the command, the versions, the platform, the machine and the commit of this job."""
     return {
         "command": command(),
         "versions": {name: version(name) for name in LIBRARIES},
         "platform": platform.platform(),
+        "machine": this_machine(),
         "commit": _commit(),
     }
 

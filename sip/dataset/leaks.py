@@ -1,5 +1,7 @@
 """Leaks between the parts: the same image, or nearly, in train and in val or test.
 
+What a generator was trained on (part `pretrain`) is compared with val and test likewise.
+
 Exact duplicates have the same content hash (`Sample.sha256`). Near ones have perceptual hashes
 that differ in `THRESHOLD` bits at most: 64 signs of the lowest 8 x 8 coefficients of the discrete
 cosine transform (DCT-II) of the image as 32 x 32 grey, against their median, the constant one
@@ -16,7 +18,7 @@ and all different, 5 of 477 look like copies; with a difference hash (dHash) 271
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -41,18 +43,20 @@ COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(KEPT), np.arange(SIDE) + 0.5)
 
 @dataclass(frozen=True)
 class Leak:
-    """What one part shares with train.
+    """What one part shares with train, or with what the generator saw.
 
     Attributes:
         part: "val" or "test".
-        num: Its images.
-        exact: How many of them are in train, too.
-        near: How many more are nearly in train.
-        pairs: (image of the part, image of train, differing bits), by `sample_id`, in the
+        known: "train" or "pretrain".
+        num: Images of the part.
+        exact: How many of them are in `known`, too.
+        near: How many more are nearly in it.
+        pairs: (image of the part, image of `known`, differing bits), by `sample_id`, in the
             order of the part; 0 bits and the exact ones first.
     """
 
     part: Split
+    known: Split
     num: int
     exact: int
     near: int
@@ -60,8 +64,9 @@ class Leak:
 
     def line(self) -> str:
         """Return the counts in one line."""
-        text = f"{self.part}: {self.exact} exact and {self.near} near duplicates of training "
-        text += f"images, of {self.num:,}"
+        of = {"train": "training images", "pretrain": "the generator's images (pretrain)"}
+        text = f"{self.part}: {self.exact} exact and {self.near} near duplicates of "
+        text += f"{of[self.known]}, of {self.num:,}"
         if self.pairs:
             shown = [f"{own} = {other}" for own, other, _ in self.pairs[:NUM_SHOWN]]
             text += f" ({', '.join(shown)}{', ...' if len(self.pairs) > NUM_SHOWN else ''})"
@@ -80,17 +85,22 @@ class FromSource(Protocol):
         """Content hash of its source."""
 
 
-def find(parts: Mapping[Split, Sequence[Sample]], num_threads: int) -> list[Leak]:
+def find(
+    parts: Mapping[Split, Sequence[Sample]],
+    num_threads: int,
+    part_known: Literal["train", "pretrain"] = "train",
+) -> list[Leak]:
     """Compare val and test with train.
 
     Args:
         parts: Samples; images that cannot be read have no near duplicates.
+        part_known: Part that val and test are compared with.
         num_threads: Threads that decode; the result does not depend on it.
     """
     others = [part for part in OTHERS if parts.get(part)]
-    samples = [sample for part in ("train", *others) for sample in parts[part]]
+    samples = [sample for part in (part_known, *others) for sample in parts[part]]
     hashes, readable = hash_images([sample.path for sample in samples], num_threads)
-    train, start = parts["train"], len(parts["train"])
+    train, start = parts[part_known], len(parts[part_known])
     by_content = {sample.sha256: sample.sample_id for sample in reversed(train)}
     known = np.flatnonzero(readable[:start])
     leaks = []
@@ -104,7 +114,7 @@ def find(parts: Mapping[Split, Sequence[Sample]], num_threads: int) -> list[Leak
             elif nearest[row] >= 0 and readable[start + row]:
                 other = train[known[nearest[row]]].sample_id
                 near.append((sample.sample_id, other, int(bits[row])))
-        leaks.append(Leak(part, len(parts[part]), len(exact), len(near), exact + near))
+        leaks.append(Leak(part, part_known, len(parts[part]), len(exact), len(near), exact + near))
         start = end
     return leaks
 

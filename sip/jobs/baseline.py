@@ -16,7 +16,7 @@ from sip.core.progress import say
 from sip.jobs.control import recipe_of
 from sip.jobs.train_job import TrainJob
 from sip.records.read import finished_folders
-from sip.records.summary import TrainingSummary
+from sip.records.summary import BASE, TrainingSummary
 
 CHANGES = ("augmentation=none", "train.baseline=false")
 REPLACED = ("augmentation", "train.baseline")  # overrides of the arm that the baseline does without
@@ -55,7 +55,8 @@ def baseline_of(job: TrainJob, run: Callable[[TrainJob], TrainingSummary]) -> Ba
     if not is_there and (why := _not_trained_by(job)):
         say("baseline", f"none: {why}; run it with augmentation=none")
         return None
-    kept = [text for text in given["overrides"] if not text.lstrip("+~").startswith(REPLACED)]
+    names = [(text, text.lstrip("+~")) for text in given["overrides"]]
+    kept = [t for t, name in names if name.startswith(BASE) or not name.startswith(REPLACED)]
     with job_with([*kept, *CHANGES]) as config:
         baseline = TrainJob(config, job.dataset)
         summary = baseline.finished()

@@ -1,4 +1,4 @@
-"""The control of an arm: the run `augmentation=none` with all else the same.
+"""The control of an arm: `augmentation=none` with all else the same, the base transform too.
 
 If that run is finished, its classifier is used; else one is trained once and kept in the store,
 under the same fingerprint.
@@ -22,7 +22,8 @@ PLAIN = Augmentation(NoGenerated(), AsIs(), NoMix())
 
 def recipe_of(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return the recipe of the control of a run with this recipe."""
-    return {**run, "augmentation": PLAIN.recipe(), "offline": None}
+    kept = {key: value for key, value in run["augmentation"].items() if key == "base"}
+    return {**run, "augmentation": PLAIN.recipe() | kept, "offline": None}
 
 
 def control_of(
@@ -38,7 +39,7 @@ def control_of(
         run: The recipe of the run.
         runs: Folder of the runs.
         store: Folder of the store.
-        train: Trains with `PLAIN` and leaves the classifier in a folder.
+        train: Trains the control and leaves the classifier in a folder.
     """
     fingerprint = digest(recipe_of(run))[:10]
     folder = store / "controls" / fingerprint

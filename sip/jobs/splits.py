@@ -16,7 +16,7 @@ Splits = dict[Split, list[Sample]]
 
 
 def load_splits(job: TrainJob, stages: StageLog) -> tuple[Splits, dict[str, Any]]:
-    """Return the real images by split, and what train shares with val and test.
+    """Return the real images by split, and what val and test share with train and the generator.
 
     Raises:
         UserError: An image cannot be read, or nothing can be trained on them.
@@ -29,15 +29,24 @@ def load_splits(job: TrainJob, stages: StageLog) -> tuple[Splits, dict[str, Any]
         require_trainable(job.dataset.class_names, splits)
         if progress.is_first:
             if job.config.train.leaks:
-                shared = _leaks(splits, job.config.runtime.num_workers)
+                shared = _leaks(job, splits)
             for line in remarks(splits, job.dataset.class_names):
                 say("dataset", line)
     return splits, shared
 
 
-def _leaks(splits: Splits, num_workers: int) -> dict[str, Any]:
-    """Count and report what train shares with val and test."""
-    shared = leaks.find(splits, num_workers)
-    for leak in shared:
+def _leaks(job: TrainJob, splits: Splits) -> dict[str, dict[str, int]]:
+    """Count and report what train, and what a generator saw, shares with val and test."""
+    num_workers = job.config.runtime.num_workers
+    found = leaks.find(splits, num_workers)
+    is_apart = getattr(job.dataset, "trained_on", None) != "pretrain"
+    if job.components and is_apart and "pretrain" in getattr(job.dataset, "all_splits", ()):
+        parts = {**splits, "pretrain": job.dataset.samples("pretrain")}
+        found += leaks.find(parts, num_workers, "pretrain")
+    counts: dict[str, dict[str, int]] = {}
+    for leak in found:
         say("leaks", leak.line())
-    return {leak.part: {"exact": leak.exact, "near": leak.near} for leak in shared}
+        end = "" if leak.known == "train" else f"_{leak.known}"
+        counts.setdefault(leak.part, {})
+        counts[leak.part] |= {f"exact{end}": leak.exact, f"near{end}": leak.near}
+    return counts

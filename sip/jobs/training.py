@@ -199,11 +199,12 @@ def _sift(job: TrainJob, images: list[StoredImage], splits: Splits, stages: Stag
         from sip.classifier.predictor import Predictor
         from sip.jobs.control import PLAIN, control_of
 
+        plain = replace(PLAIN, base=job.augmentation.base)
         folder = control_of(
             job.recipe,
             Path(job.config.paths.runs),
             Path(job.config.paths.store),
-            lambda folder: fit(job, PLAIN, [], splits, folder, []),
+            lambda folder: fit(job, plain, [], splits, folder, []),
             stages,
         )
         return Predictor(SavedClassifier(folder), Runtime.of(job.config.runtime).device)

@@ -46,6 +46,11 @@ class RunRecord(Generic[AnySummary]):
     folder: Path
     summary: AnySummary
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the recipe."""
+        return self.summary.fingerprint
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration.

@@ -8,10 +8,12 @@ from typing import Any, ClassVar, Self
 
 from sip.config.provenance import choice
 from sip.core.errors import UserError
+from sip.core.machine import Machine
 from sip.filter.base import FilterCounts
 from sip.metrics.base import MetricRow
 
 BROUGHT = {"gif_like": "guided"}  # offline choice -> the filter that it chooses itself
+BASE = "augmentation/base"  # group of the transform that all arms of a comparison share
 TOP1 = {"test_accuracy": "test/top1", "val_accuracy": "val/top1"}  # field -> name of the metric
 SHOWN = {  # metric -> its name in the table
     "test/top5": "top-5",
@@ -55,6 +57,7 @@ class Summary:
         metrics: Name -> value, shares in [0, 1].
         quality: The metrics of the generated images in full.
         command: The command line that made the run; None outside of Hydra.
+        machine: What computed it; None for runs of older versions.
         commit: Commit of the code; None if it was not a checkout.
         recipe: Everything that can change a result.
     """
@@ -74,6 +77,7 @@ class Summary:
     command: str | None
     versions: Mapping[str, str]
     platform: str
+    machine: Machine | None = None
     commit: str | None
     recipe: Mapping[str, Any]
 
@@ -127,7 +131,8 @@ class TrainingSummary(Summary):
         experiments: Names of the experiments that asked for the run.
         swept: Experiment ("" for none) -> keys that its sweeps varied, as typed.
         shots: Training images per class; None for all.
-        leaks: Split -> "exact" and "near" duplicates shared with the training part.
+        leaks: Split -> "exact" and "near" duplicates shared with the training part; likewise
+            "exact_pretrain" and "near_pretrain" with what a generator saw, if the data set names it.
         num_val, num_test: Images.
         steps, epochs: Optimiser steps, and passes over the training images.
         best_step, best_epoch: Position of the checkpoint that validation chose.
@@ -196,12 +201,14 @@ class TrainingSummary(Summary):
             store: Folder of the store.
         """
         shots = f", {self.shots} shots a class" if self.shots else ""
+        base = self.choices.get(BASE, "none")
         filtered = {"filter": self.filter.line()} if self.filter else {}
         if self.filter and self.filter.rejected:
             filtered["rejected"] = str(folder / "rejected.png")
         shown = [f"{t} {self.metrics[key]:.3f}" for key, t in SHOWN.items() if key in self.metrics]
         return {
             "arm": f"{self.backbone} + {self.augmentation}, seed {self.seed}",
+            **({} if base == "none" else {"base transform": base}),
             "dataset": self.dataset + shots,
             "training images": f"{self.num_real} real + {self.num_generated} generated",
             "budget": f"{self.steps} optimiser steps, {self.epochs:.1f} passes over the training "
@@ -225,7 +232,8 @@ class TrainingSummary(Summary):
 def arm() -> str:
     """Return the name of the augmentation by its parts, such as "sip_cutmix"; "none" for none.
 
-    A filter is a part, unless the offline choice brings it along.
+    The base transform, which all arms share, is not part of it. A filter is a part, unless the
+    offline choice brings it along.
     """
     places = ("offline", "sample", "mix")
     offline, *others = [choice(f"augmentation/{place}") for place in places]

@@ -14,15 +14,18 @@ def task(config: "DictConfig") -> None:
     if config.get("figure"):
         _draw(config)
         return
-    from sip.tables.document import document
+    from sip.tables.document import document, recomputed
     from sip.tables.formats import markdown, write
     from sip.tables.layout import TableLayout
     from sip.tables.query import select_runs
 
     layout = TableLayout.of(config.table)
     damaged: list[str] = []
-    runs = select_runs(Path(config.runs), config.experiment, layout.where, damaged)
-    result = document(runs, layout, config.experiment)
+    if config["from"]:
+        result = recomputed(Path(config["from"]), layout)
+    else:
+        runs = select_runs(Path(config.runs), config.experiment, layout.where, damaged)
+        result = document(runs, layout, config.experiment)
     print(markdown(result))
     for line in damaged:
         print(f"left out: {line}")

@@ -3,14 +3,15 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from sip.core.errors import UserError
 from sip.core.text import join_first
-from sip.records.read import TrainingRun
+from sip.records.read import Predictions, TrainingRun
 from sip.tables.layout import MEAN, TableLayout
 from sip.tables.statistics import (
     LEVEL,
@@ -21,12 +22,26 @@ from sip.tables.statistics import (
     holm,
     over_images,
     paired_difference,
-    seeds_needed,
 )
 
-EFFECT = 0.33  # points; the paper's gain on ViT, and the yardstick of what a table can see
 IMAGE_METRICS = {"test/top1": "test", "val/top1": "val"}  # what predictions hold image by image
 Place = tuple[str, str, str]  # block, row, column
+
+
+class Tested(Protocol):
+    """A run as far as comparisons over images read it."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder, for messages."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the recipe."""
+
+    @property
+    def predictions(self) -> Mapping[str, Predictions]:
+        """Split -> predictions."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +49,10 @@ class TableCell:
     """One row in one column.
 
     Attributes:
-        runs: Seed -> run; empty for a mean over columns.
+        runs: Seed -> run; empty for a mean over columns, and if the cell was read from a file.
         values: Seed -> the table's metric.
+        validation: Seed -> the metric that chooses.
+        kept: Seed -> what the file has of a run.
     """
 
     block: str
@@ -43,6 +60,13 @@ class TableCell:
     column: str
     runs: Mapping[int, TrainingRun]
     values: Mapping[int, float]
+    validation: Mapping[int, float] = field(default_factory=dict)
+    kept: Mapping[int, Tested] = field(default_factory=dict)
+
+    @property
+    def tested(self) -> Mapping[int, Tested]:
+        """Seed -> run, from wherever the cell is."""
+        return self.runs or self.kept
 
     @property
     def estimate(self) -> Estimate:
@@ -62,9 +86,8 @@ class Comparison:
     Attributes:
         difference: Over the seeds both have.
         holm_p: Of its t-test, corrected for all comparisons of the block's column; None for fewer
-            than 3 pairs.
+            than 3 pairs, and if the table has a family of claims.
         images: Over the test images; None if predictions are missing, or for means.
-        seeds_needed: To see 0.33 points with this spread; None for fewer than 3 pairs.
         checked: Whether the predictions show that both were tested on the same images.
     """
 
@@ -75,7 +98,6 @@ class Comparison:
     difference: Difference
     holm_p: float | None
     images: OverImages | None
-    seeds_needed: int | None
     checked: bool
 
     @property
@@ -94,9 +116,7 @@ def cells(runs: Iterable[TrainingRun], layout: TableLayout) -> dict[Place, Table
     groups: dict[Place, dict[int, TrainingRun]] = defaultdict(dict)
     for run in runs:
         place = layout.block_of(run), layout.row_of(run), layout.column_of(run)
-        if layout.row_values is not None and place[1] not in layout.row_values:
-            continue
-        if layout.column_values is not None and place[2] not in layout.column_values:
+        if not layout.has_place(run):
             continue
         value = run.metric(layout.value)
         if value is None or not math.isfinite(value):
@@ -106,16 +126,19 @@ def cells(runs: Iterable[TrainingRun], layout: TableLayout) -> dict[Place, Table
             raise UserError(_ambiguous(place, other, run))
     result = {place: _cell(place, group, layout) for place, group in groups.items()}
     if layout.mean and layout.columns:
-        result |= _means(result, layout)
+        result |= means(result, layout)
     return result
 
 
 def _cell(place: Place, runs: Mapping[int, TrainingRun], layout: TableLayout) -> TableCell:
-    values = {seed: run.metric(layout.value) for seed, run in runs.items()}
-    return TableCell(*place, runs, {seed: v for seed, v in values.items() if v is not None})
+    def of(metric: str) -> dict[int, float]:
+        values = {seed: run.metric(metric) for seed, run in runs.items()}
+        return {seed: value for seed, value in values.items() if value is not None}
+
+    return TableCell(*place, runs, of(layout.value), of(layout.select_by))
 
 
-def _means(found: Mapping[Place, TableCell], layout: TableLayout) -> dict[Place, TableCell]:
+def means(found: Mapping[Place, TableCell], layout: TableLayout) -> dict[Place, TableCell]:
     """Return the means over two or more columns, seed by seed; none if one is missing."""
     result = {}
     for block in {block for block, _, _ in found}:
@@ -128,15 +151,25 @@ def _means(found: Mapping[Place, TableCell], layout: TableLayout) -> dict[Place,
             whole = [cell for cell in line if cell is not None]
             if len(whole) < len(line):
                 continue
-            seeds = set.intersection(*(set(cell.values) for cell in whole))
-            if seeds:
-                means = {s: sum(c.values[s] for c in whole) / len(whole) for s in seeds}
-                result[block, row, MEAN] = TableCell(block, row, MEAN, {}, means)
+            values = _mean([cell.values for cell in whole])
+            if values:
+                chosen = _mean([cell.validation for cell in whole])
+                result[block, row, MEAN] = TableCell(block, row, MEAN, {}, values, chosen)
     return result
 
 
+def _mean(values: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Return the mean of each seed that all have."""
+    seeds = set.intersection(*map(set, values))
+    return {seed: sum(one[seed] for one in values) / len(values) for seed in seeds}
+
+
 def comparisons(found: Mapping[Place, TableCell], layout: TableLayout) -> list[Comparison]:
-    """Compare every cell with its controls; Holm's correction within each block's column."""
+    """Compare every cell with its controls.
+
+    Holm's correction is within each block's column; there is none if the layout has a family of
+    claims, since all else explores then.
+    """
     result = []
     families: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
     for (block, row, column), cell in found.items():
@@ -145,6 +178,8 @@ def comparisons(found: Mapping[Place, TableCell], layout: TableLayout) -> list[C
             other = found[block, control, column]
             if compared := compare(cell, other, layout.value):
                 families[block, column].append(compared)
+    if layout.family is not None:
+        return [replace(c, holm_p=None) for family in families.values() for c in family]
     for family in families.values():
         tested = [c for c in family if c.difference.p_value is not None]
         adjusted = holm([c.difference.p_value or 0.0 for c in tested])
@@ -165,11 +200,10 @@ def compare(cell: TableCell, control: TableCell, metric: str) -> Comparison | No
     difference = paired_difference(
         [cell.values[seed] for seed in shared], [control.values[seed] for seed in shared]
     )
-    pairs = {s: (cell.runs[s], control.runs[s]) for s in shared if s in cell.runs}
+    pairs = {s: (cell.tested[s], control.tested[s]) for s in shared if s in cell.tested}
     split = IMAGE_METRICS.get(metric)
     checked = bool(pairs) and all(_same_images(*pair) for pair in pairs.values())
     images = _over_images(pairs, split) if checked and split else None
-    spread = difference.spread
     return Comparison(
         cell.block,
         cell.row,
@@ -178,12 +212,11 @@ def compare(cell: TableCell, control: TableCell, metric: str) -> Comparison | No
         difference,
         holm_p=difference.p_value,
         images=images,
-        seeds_needed=None if spread is None else seeds_needed(spread, EFFECT),
         checked=checked,
     )
 
 
-def _same_images(run: TrainingRun, control: TrainingRun) -> bool:
+def _same_images(run: Tested, control: Tested) -> bool:
     """Return whether two runs predicted the same images; False if that is not stored.
 
     Raises:
@@ -202,9 +235,7 @@ def _same_images(run: TrainingRun, control: TrainingRun) -> bool:
     return True
 
 
-def _over_images(
-    pairs: Mapping[int, tuple[TrainingRun, TrainingRun]], split: str
-) -> OverImages | None:
+def _over_images(pairs: Mapping[int, tuple[Tested, Tested]], split: str) -> OverImages | None:
     """Compare image by image, over those seeds that have the first seed's images."""
     treated: dict[int, np.ndarray] = {}
     control: dict[int, np.ndarray] = {}

@@ -1,27 +1,39 @@
 """From runs to what is printed: grids of cells, and notes that say how far to trust them."""
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from sip.core.errors import ValueRefusedError
+from sip.core.text import counted
 from sip.records.read import TrainingRun
 from sip.tables.auto import resolved
 from sip.tables.budget import budget_notes
 from sip.tables.cells import Comparison, Place, TableCell, cells, comparisons
-from sip.tables.layout import MEAN, TableLayout
+from sip.tables.claims import JOIN, ClaimResult, claim_results, missing_notes
+from sip.tables.equivalent import Equivalent, equivalents
+from sip.tables.layout import AUTO, MEAN, TableLayout
 from sip.tables.missing import gaps
 from sip.tables.notes import (
+    claim_notes,
     comparison_notes,
     control_note,
     diverged_note,
     gain_notes,
+    generator_note,
+    machine_notes,
+    machine_of,
     runs_note,
     value_note,
 )
 from sip.tables.numbers import p_text, value_text
 from sip.tables.query import require_keys, require_metric
+from sip.tables.runs_file import read_cells
 from sip.tables.selected import Choice, select
 from sip.tables.stacks import stack_rows
+from sip.tables.statistics import estimate
 
 IMPOSSIBLE = "n/a"  # of a cell that no command can fill
 
@@ -53,13 +65,15 @@ class Document:
     """All of a table.
 
     Attributes:
-        grids: A block's values, then its comparisons.
+        grids: A block's claims, its values, then its comparisons.
         notes: What applies to all of the table, a line each.
         comparison_notes: What applies to the comparisons.
         commands: What fills the gaps: name -> command.
         fingerprints: Of the runs.
-        found, compared: What the grids show, in full.
+        found, compared, claims: What the grids show, in full.
         names: Row -> its name in words, as far as it has another one.
+        runs: All that were read, candidates of a choice too.
+        layout: With what was chosen from the runs.
     """
 
     title: str
@@ -71,6 +85,9 @@ class Document:
     found: dict[Place, TableCell] = field(default_factory=dict)
     compared: list[Comparison] = field(default_factory=list)
     names: Mapping[str, str] = field(default_factory=dict)
+    claims: list[ClaimResult] = field(default_factory=list)
+    runs: list[TrainingRun] = field(default_factory=list)
+    layout: TableLayout | None = None
 
 
 def document(
@@ -86,20 +103,83 @@ def document(
     require_keys(runs, layout.keys)
     require_metric(runs, layout.value)
     layout, notes = resolved(layout, runs, experiment)
+    candidates = runs
     choices: list[Choice] = []
     if layout.select:
         runs, choices = select(runs, layout)
     found = cells(runs, layout)
-    compared = comparisons(found, layout)
     lacking = gaps(found, runs, layout, experiment)
-    result = Document(layout.title, found=found, compared=compared)
-    for block in sorted({block for block, _, _ in found}):
-        empty = {gap.place for gap in lacking if gap.whole}
-        result.grids.append(_values(block, found, empty, compared, layout))
-        if any(comparison.block == block for comparison in compared):
-            result.grids.append(_comparisons(block, compared, layout, found))
+    empty = {gap.place for gap in lacking if gap.whole}
+    result = assembled(found, layout, notes, choices, empty)
     used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
+    result.runs = [run for run in candidates if layout.has_place(run)]
+    result.notes += [*budget_notes(found, layout), *diverged_note(runs, layout), *generator_note(found)]
+    result.notes += [runs_note(used), *machine_notes(Counter(map(machine_of, used)))]
+    result.notes += [gap.line(layout) for gap in lacking]
+    result.commands = [(gap.line(layout), gap.command) for gap in lacking]
+    return result
+
+
+def recomputed(file: Path, layout: TableLayout) -> Document:
+    """Make a table of its values per seed and its predictions; no run is needed.
+
+    Args:
+        file: `<output>_runs.csv`.
+        layout: Whose rows and columns are the file's.
+
+    Raises:
+        UserError: A file is missing or no such file, or holds another metric.
+    """
+    found, choices, rows = read_cells(file, layout)
+    if rows[0].metric != layout.value:
+        fix = f"set table.value={rows[0].metric}"
+        raise ValueRefusedError("table.value", f"the metric of {file}", layout.value, fix)
+    layout = replace(
+        layout,
+        rows=("row",) if layout.rows == (AUTO,) else layout.rows,
+        row_words={row.row: row.row_name for row in rows if row.row_name != row.row},
+        column_words={r.column: r.column_name for r in rows if r.column_name != r.column},
+        columns="column" if any(row.column for row in rows) else None,
+        block=(layout.block or "block") if any(row.block for row in rows) else None,
+        also=(),
+        select=(),
+        stack=False,
+    )
+    result = assembled(found, layout, choices=choices)
+    used = set(result.fingerprints)
+    made_by = Counter(row.made_by for row in rows if row.fingerprint in used)
+    result.notes += [f"{counted(len(used), 'run')}, from {file.name}.", *machine_notes(made_by)]
+    return result
+
+
+def assembled(
+    found: dict[Place, TableCell],
+    layout: TableLayout,
+    notes: Sequence[str] = (),
+    choices: Sequence[Choice] = (),
+    empty: Collection[Place] | None = None,
+) -> Document:
+    """Make a table of its cells, wherever they are from.
+
+    Args:
+        notes: On the layout.
+        choices: What validation chose.
+        empty: Missing cells that could be filled; None if that is not known.
+    """
+    compared = comparisons(found, layout)
+    claims = claim_results(found, layout)
+    worth = equivalents(found, layout) if layout.equivalent else []
+    result = Document(layout.title, found=found, compared=compared, claims=claims, layout=layout)
+    for block in sorted({block for block, _, _ in found}):
+        if here := [claim for claim in claims if claim.block == block and claim.difference]:
+            result.grids.append(_claims(block, here, layout))
+        result.grids.append(_values(block, found, empty, compared, layout))
+        if (differences := _comparisons(block, compared, layout, found)).rows:
+            result.grids.append(differences)
+        if any(one.block == block for one in worth):
+            result.grids.append(_worth(block, worth, layout))
     result.notes += [*notes, value_note(layout), *control_note(layout, found, compared)]
+    result.notes += [*claim_notes(claims, layout), *missing_notes(claims)]
     for choice in choices:
         line = choice.line(layout)
         result.notes.append(f"Chosen on validation: {line}")
@@ -108,24 +188,50 @@ def document(
             f"{IMPOSSIBLE}: no run can be there, since a setting plays no part in the arm or the "
             "configuration refuses it."
         )
-    result.notes += [*gain_notes(found, layout), *budget_notes(found, layout)]
-    result.notes += [*diverged_note(runs, layout), runs_note(used)]
-    result.notes += [gap.line(layout) for gap in lacking]
+    result.notes += gain_notes(found, layout)
     result.comparison_notes = comparison_notes(layout, compared)
-    result.commands = [(gap.line(layout), gap.command) for gap in lacking]
     result.names = layout.row_words
-    result.fingerprints = [run.summary.fingerprint for run in used]
+    tested = [run for cell in found.values() for _, run in sorted(cell.tested.items())]
+    result.fingerprints = [run.fingerprint for run in tested]
     return result
+
+
+def _claims(block: str, claims: Sequence[ClaimResult], layout: TableLayout) -> TextGrid:
+    several = len({claim.column for claim in claims}) > 1
+    lines = []
+    for claim in claims:
+        assert claim.difference is not None
+        against = JOIN.join(map(layout.row_name, claim.against.split(JOIN)))
+        if claim.chosen_from > 1:
+            against += f" (best of {claim.chosen_from} on validation)"
+        line = [Text(claim.claim), Text(against), *([Text(layout.column_name(claim.column))] if several else [])]
+        line.append(Text(value_text(claim.difference.estimate, "+"), claim.is_clear))
+        lines.append([*line, Text(p_text(claim.holm_p))])
+    header = ["claim", "against", *(["column"] if several else []), *COMPARED]
+    title = f"{layout.block}: {block}, confirmatory" if block else "Confirmatory"
+    return TextGrid(title, header, lines, compares=True)
+
+
+def _worth(block: str, worth: Sequence[Equivalent], layout: TableLayout) -> TextGrid:
+    here = {(one.row, one.shots): one.text for one in worth if one.block == block}
+    shots = sorted({number for _, number in here})
+    rows = [
+        [Text(layout.row_name(row)), *(Text(here.get((row, number), "-")) for number in shots)]
+        for row in dict.fromkeys(row for row, _ in here)
+    ]
+    title = "Equivalent shots of no augmentation, by shots"
+    title = f"{layout.block}: {block}, {title[:1].lower()}{title[1:]}" if block else title
+    return TextGrid(title, [", ".join(layout.rows), *(f"{number:g}" for number in shots)], rows)
 
 
 def _values(
     block: str,
     found: dict[Place, TableCell],
-    empty: Collection[Place],
+    empty: Collection[Place] | None,
     compared: Sequence[Comparison],
     layout: TableLayout,
 ) -> TextGrid:
-    """Return the values of a block; `empty` are the cells that could be filled."""
+    """Return the values of a block; `empty` are the cells that could be filled, None: all."""
     here = [place for place in found if place[0] == block]
     columns = layout.column_order({column for _, _, column in here} - {MEAN})
     if any(column == MEAN for _, _, column in here):
@@ -138,18 +244,26 @@ def _values(
             mine = [c for c in compared if (c.block, c.row, c.column) == (block, row, column)]
             bold = bool(mine) and all(comparison.is_clear for comparison in mine)
             if cell is None:
-                waits = column == MEAN and any(place[:2] == (block, row) for place in empty)
-                line.append(
-                    Text("missing" if waits or (block, row, column) in empty else IMPOSSIBLE)
-                )
+                waits = column == MEAN and any(place[:2] == (block, row) for place in empty or ())
+                can_be = empty is None or waits or (block, row, column) in empty
+                line.append(Text("missing" if can_be else IMPOSSIBLE))
+                line += [Text("-")] * layout.validation
                 continue
             line.append(Text(value_text(cell.estimate), bold))
+            if layout.validation:
+                values = list(cell.validation.values())
+                line.append(Text(value_text(estimate(values)) if values else "-"))
         also = found.get((block, row, columns[0])) if len(columns) == 1 else None
         line += [Text(_also(also, name)) for name in layout.also if len(columns) == 1]
         rows.append(line)
     also_names = layout.also if len(columns) == 1 else ()
-    values = [layout.column_name(column) or layout.value for column in columns]
-    header = [", ".join(layout.rows), *values, *also_names]
+    heads = []
+    for column in columns:
+        name = layout.column_name(column)
+        heads.append(name or layout.value)
+        if layout.validation:
+            heads.append(f"{name}, {layout.select_by}" if name else layout.select_by)
+    header = [", ".join(layout.rows), *heads, *also_names]
     if layout.stack:
         runs = [run for place in here for run in found[place].runs.values()]
         rows += [[Text(text) for text in row] for row in stack_rows(runs, header)]
@@ -170,20 +284,19 @@ def _also(cell: TableCell | None, name: str) -> str:
     return f"{mean:,.0f}" if abs(mean) >= 100 or mean == int(mean) else f"{mean:.3g}"
 
 
-COMPARED = (
-    *("difference", "p (t-test)", "p (Holm)", "over images", "p (McNemar)"),
-    "seeds needed",
-)
+COMPARED = ("difference", "p (Holm)")
 
 
 def _comparisons(
     block: str, compared: Sequence[Comparison], layout: TableLayout, found: dict[Place, TableCell]
 ) -> TextGrid:
-    here = [comparison for comparison in compared if comparison.block == block]
+    claimed = {(*claim.arm, *claim.against) for claim in layout.family or ()}  # shown above
+    here = [c for c in compared if c.block == block and (c.row, c.against) not in claimed]
     rows = layout.order(row for b, row, _ in found if b == block)
     columns = layout.column_order({comparison.column for comparison in here} - {MEAN})
     here.sort(key=lambda c: ([*columns, MEAN].index(c.column), rows.index(c.row)))
     several = len({comparison.column for comparison in here}) > 1
+    explores = layout.family is not None
     lines = []
     for comparison in here:
         line = [
@@ -191,20 +304,9 @@ def _comparisons(
             Text(layout.row_name(comparison.against)),
             *([Text(layout.column_name(comparison.column))] if several else []),
         ]
-        lines.append([*line, *comparison_texts(comparison)])
-    header = [", ".join(layout.rows), "against", *(["column"] if several else []), *COMPARED]
+        line.append(Text(value_text(comparison.difference.estimate, "+"), comparison.is_clear))
+        lines.append([*line, *([] if explores else [Text(p_text(comparison.holm_p))])])
+    compared_heads = COMPARED[:1] if explores else COMPARED
+    header = [", ".join(layout.rows), "against", *(["column"] if several else []), *compared_heads]
     title = f"{layout.block}: {block}, differences" if block else "Differences"
     return TextGrid(title, header, lines, compares=True)
-
-
-def comparison_texts(comparison: Comparison) -> list[Text]:
-    """Return a comparison's fields, in the order of COMPARED."""
-    images = comparison.images
-    return [
-        Text(value_text(comparison.difference.estimate, "+"), comparison.is_clear),
-        Text(p_text(comparison.difference.p_value)),
-        Text(p_text(comparison.holm_p)),
-        Text(f"{images.low:+.2f} to {images.high:+.2f}" if images else "-"),
-        Text(p_text(images.p_value if images else None)),
-        Text("-" if comparison.seeds_needed is None else f"{comparison.seeds_needed:,}"),
-    ]

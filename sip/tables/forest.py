@@ -38,6 +38,7 @@ class Forest:
         numbers: Columns of text, any of "difference", "n" and "p".
         highlight: Part of a row's name that gives it the second colour; None for no such part.
         csv: A table's CSV to read in place of runs.
+        claims: Whether the rows are the claims of the CSV's family.
         x_label: None for the metric in words.
         labels: Value -> name in the figure.
         where: Key -> value: only such runs.
@@ -53,6 +54,7 @@ class Forest:
     numbers: tuple[str, ...]
     highlight: str | None
     csv: str | None
+    claims: bool
     x_label: str | None
     labels: Mapping[str, str] = field(default_factory=dict)
     where: Mapping[str, Any] = field(default_factory=dict)
@@ -60,6 +62,11 @@ class Forest:
     def __post_init__(self) -> None:
         if self.width not in get_args(Width):
             raise UserError(f"figure.width: must be slide or column, got {self.width!r}")
+        if self.claims and self.csv is None:
+            raise UserError(
+                "figure.claims: must be false without figure.csv, got true; name the CSV of a "
+                "table with a family, such as table=confirmatory"
+            )
         if wrong := [name for name in self.numbers if name not in NUMBERS]:
             raise UserError(f"figure.numbers: must be any of {', '.join(NUMBERS)}, got {wrong[0]}")
 
@@ -116,7 +123,8 @@ class ForestGroup:
 
     Attributes:
         name: Value of the group's key; "" for a single group.
-        control, control_mean: Row that the others are compared with, and its mean.
+        control, control_mean: Row that the others are compared with, and its mean; "" for claims,
+            each of which has its own.
         rows: The others, as far as they are shown.
         num_compared: All others, which p-values are corrected for.
     """
@@ -173,28 +181,53 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
             f"figure.csv: must have the columns of a table's CSV, got {file} without "
             f"{', '.join(missing)}; write one with sip.tables output=PATH"
         )
+    if forest.claims:
+        return _claims(lines, file)
     groups: dict[str, list[ForestRow]] = {}
     controls: dict[str, tuple[str, float]] = {}
+    lines = [line for line in lines if not line.get("claim")]
     means = {(line["block"], line["column"], line["row"]): float(line["mean"]) for line in lines}
     words = {line["row"]: forest.words(line.get("name") or line["row"]) for line in lines}
     for line in lines:
         if not line["against"] or forest.control not in (AUTO, line["against"]):
             continue
         name = ", ".join(filter(None, (line["block"], line["column"])))
-        half, p_value = line["difference_half_width"], line["p_holm"]
-        groups.setdefault(name, []).append(
-            ForestRow(
-                line["row"],
-                words[line["row"]],
-                float(line["difference"]),
-                float(half) if half else None,
-                int(float(line["pairs"])),
-                float(p_value) if p_value else None,
-            )
-        )
+        row = _row(line, line["row"], words[line["row"]])
+        groups.setdefault(name, []).append(row)
         control = line["against"]
         controls[name] = words[control], means[line["block"], line["column"], control]
     return _ordered(groups, controls, forest)
+
+
+def _row(line: Mapping[str, str], name: str, label: str) -> ForestRow:
+    half, p_value = line["difference_half_width"], line["p_holm"]
+    return ForestRow(
+        name,
+        label,
+        float(line["difference"]),
+        float(half) if half else None,
+        int(float(line["pairs"])),
+        float(p_value) if p_value else None,
+    )
+
+
+def _claims(lines: Iterable[Mapping[str, str]], file: Path) -> list[ForestGroup]:
+    """Return the claims of a table's CSV, in its order.
+
+    Raises:
+        UserError: It has none.
+    """
+    groups: dict[str, list[ForestRow]] = {}
+    for line in lines:
+        if claim := line.get("claim"):
+            name = ", ".join(filter(None, (line["block"], line["column"])))
+            groups.setdefault(name, []).append(_row(line, claim, claim))
+    if not groups:
+        raise UserError(
+            f"figure.claims: must be false for a table without a family of claims, got {file}; "
+            "write one with table=confirmatory"
+        )
+    return [ForestGroup(name, "", 0.0, rows, len(rows)) for name, rows in groups.items()]
 
 
 def _ordered(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sip.tables.forest import Forest, ForestGroup, ForestRow
+from sip.tables.numbers import interval_text, p_text
 from sip.tables.points import metric_words
 from sip.tables.saving import save, style
 from sip.tables.statistics import LEVEL
@@ -83,7 +84,7 @@ def _draw_group(axis: Any, group: ForestGroup, order: Sequence[str], forest: For
     axis.set_title(title, loc="left", weight="bold", size=GROUP * size, pad=1.9 * size)
     unit = " %" if metric_words(forest.value).endswith("%") else ""
     name = "reference" if _is_long(group) else group.control
-    control = f"{name}: {group.control_mean:.1f}{unit}"
+    control = f"{name}: {group.control_mean:.1f}{unit}" if name else ""
     axis.annotate(control, (0, 1), (0, 0.5 * size), "axes fraction", "offset points", color="0.35",
                   size=NOTE * size)  # fmt: skip
     axis.axvline(0, color="0.55", linewidth=1)
@@ -112,13 +113,9 @@ def _write_numbers(axis: Any, group: ForestGroup, order: Sequence[str], forest: 
 
 
 def number_text(row: ForestRow, forest: Forest) -> str:
-    """Return the numbers of a row that `numbers` asks for, such as "+6.2 ± 3.1, n = 5"."""
-    difference = f"{row.mean:+.1f}".replace("-", "−")
-    if row.half_width is not None:
-        difference += f" ± {row.half_width:.1f}"
-    p_value = "–" if row.holm_p is None else f"{row.holm_p:.3f}"
-    if row.holm_p is not None and row.holm_p < 0.0005:
-        p_value = "< 0.001"
+    """Return the numbers of a row that `numbers` asks for, such as "+6.16 ± 3.14, n = 5"."""
+    difference = interval_text(row.mean, row.half_width, "+").replace("-", "−")
+    p_value = p_text(row.holm_p).replace("-", "–")
     texts = {
         "difference": difference,
         "n": f"n = {row.num_pairs}",
@@ -177,6 +174,8 @@ def _notes(groups: Sequence[ForestGroup], forest: Forest) -> list[str]:
 def _title(groups: Sequence[ForestGroup], forest: Forest) -> str:
     if forest.title is not None:
         return forest.title
+    if forest.claims:
+        return "Claims fixed before the runs"
     return f"Difference to {'; '.join(dict.fromkeys(group.control for group in groups))}"
 
 

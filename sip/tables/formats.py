@@ -7,14 +7,16 @@ from sip.core.text import escape_markdown, one_line
 from sip.tables.cells import Comparison
 from sip.tables.document import Document, Text, TextGrid
 from sip.tables.latex import latex
+from sip.tables.runs_file import run_rows, write_predictions, write_rows
+from sip.tables.statistics import Difference
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "block", "row", "name", "column", "metric", "mean", "half_width", "n", "seeds", "against",
-    "difference", "difference_half_width", "pairs", "p", "p_holm", "images_low", "images_high",
-    "p_mcnemar", "seeds_needed", "fingerprints",
+    "block", "row", "name", "column", "metric", "mean", "half_width", "n", "seeds", "claim",
+    "against", "difference", "difference_half_width", "pairs", "p", "p_holm", "images_low", "images_high",
+    "p_mcnemar", "fingerprints",
 )  # fmt: skip
 
 
@@ -29,8 +31,6 @@ def markdown(document: Document) -> str:
     if document.commands:
         lines = [one_line(f"    {command}    # {name}") for name, command in document.commands]
         texts.append("\n".join(["What is missing:", "", *lines]))
-    prints = escape_markdown(", ".join(document.fingerprints))
-    texts.append(f"<details><summary>Fingerprints of the runs</summary>{prints}</details>")
     return "\n\n".join(texts) + "\n"
 
 
@@ -47,7 +47,7 @@ def _frame(grid: TextGrid) -> "pd.DataFrame":
 
 
 def long_form(document: Document, metric: str) -> "pd.DataFrame":
-    """Return the numbers of a table: a row for each cell and each of its comparisons."""
+    """Return the numbers of a table: a row for each cell and each of its comparisons, and claim."""
     import pandas as pd
 
     rows = []
@@ -57,33 +57,45 @@ def long_form(document: Document, metric: str) -> "pd.DataFrame":
         block, row, column = place
         first: list[object] = [block, row, document.names.get(row, row), column, metric]
         first += [value.mean, value.half_width, value.num, " ".join(map(str, cell.seeds))]
-        prints = " ".join(run.summary.fingerprint for _, run in sorted(cell.runs.items()))
+        prints = " ".join(run.fingerprint for _, run in sorted(cell.tested.items()))
         several: list[Comparison | None] = [*mine] or [None]
         rows += [[*first, *_compared(comparison), prints] for comparison in several]
+    for result in document.claims:
+        if result.difference is not None:
+            place_of = [result.block, result.arm, result.arm, result.column, metric, *[None] * 4]
+            numbers = _numbers(result.difference, result.holm_p)
+            rows.append([*place_of, result.claim, result.against, *numbers, *[None] * 4])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _compared(comparison: Comparison | None) -> list[object]:
-    """Return the numbers of a comparison, of `COLUMNS` from "against" to "seeds_needed"."""
+    """Return the numbers of a comparison, of `COLUMNS` from "claim" to "p_mcnemar"."""
     if comparison is None:
         return [None] * 10
-    mean, images = comparison.difference.estimate, comparison.images
+    images = comparison.images
     over_images = [images.low, images.high, images.p_value] if images else [None] * 3
-    over_seeds = [
-        mean.mean,
-        mean.half_width,
-        mean.num,
-        comparison.difference.p_value,
-        comparison.holm_p,
-    ]
-    return [comparison.against, *over_seeds, *over_images, comparison.seeds_needed]
+    over_seeds = _numbers(comparison.difference, comparison.holm_p)
+    return [None, comparison.against, *over_seeds, *over_images]
+
+
+def _numbers(difference: Difference, holm_p: float | None) -> list[object]:
+    """Return a difference's numbers, of `COLUMNS` from "difference" to "p_holm"."""
+    value = difference.estimate
+    return [value.mean, value.half_width, value.num, difference.p_value, holm_p]
 
 
 def write(document: Document, metric: str, path: Path) -> list[Path]:
-    """Write `<path>.md`, `<path>.csv` and `<path>.tex`; return them."""
+    """Write `<path>.md`, `.csv` and `.tex`, and the two files of `sip.tables.runs_file`.
+
+    Returns:
+        The files.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("md", "csv", "tex")]
     files[0].write_text(markdown(document))
     long_form(document, metric).to_csv(files[1], index=False, float_format="%g")
     files[2].write_text(latex(document))
+    if document.runs and document.layout is not None:
+        files.append(write_rows(run_rows(document.runs, document.layout), path))
+        files += filter(None, [write_predictions(document.runs, path)])
     return files

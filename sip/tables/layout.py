@@ -18,6 +18,42 @@ SEPARATOR = ", "  # between the values in a row's name
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A comparison that is fixed before the runs; see `sip.tables.claims`.
+
+    Attributes:
+        claim: In words.
+        arm, against: Rows: one and one, one and several to choose from, or as many and as many.
+    """
+
+    claim: str
+    arm: tuple[str, ...]
+    against: tuple[str, ...]
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether `against` is the best of several on validation."""
+        return len(self.arm) == 1 < len(self.against)
+
+    @classmethod
+    def of(cls, node: Any) -> "Claim":
+        """Return the claim of an item of `table.family`.
+
+        Raises:
+            UserError: It is not one.
+        """
+        stated = node if isinstance(node, dict) else {}
+        if set(stated) == {"claim", "arm", "against"}:
+            arm, against = names(stated["arm"]) or (), names(stated["against"]) or ()
+            if arm and against and (len(arm) == 1 or len(arm) == len(against)):
+                return cls(str(stated["claim"]), arm, against)
+        raise UserError(
+            "table.family: each claim must have the keys claim, arm (a row, or several that are "
+            f"pooled) and against (a row, several to choose from, or one for each arm), got {node}"
+        )
+
+
+@dataclass(frozen=True)
 class TableLayout:
     """A table's shape.
 
@@ -38,6 +74,11 @@ class TableLayout:
         select_by: The metric, of the validation part, that chooses.
         arm, baselines: Row that is set against the best of these rows; None, ().
         stack: Whether a line says what training the models of the generation took, if known.
+        family: Claims that are tested, with Holm's correction over them; all else explores and has
+            no p-value. None: all comparisons with the control are tested.
+        validation: Whether `select_by` is shown next to the value.
+        equivalent: Whether gains are given as shots of the row without augmentation; the columns
+            are numbers of shots.
         quoted: Block -> the paper's gain of `arm` over its best baseline, in points.
         row_words, column_words: Row or column -> its settings in words (`sip.records.varied`).
     """
@@ -61,6 +102,9 @@ class TableLayout:
     stack: bool = False
     row_words: Mapping[str, str] = field(default_factory=dict)
     column_words: Mapping[str, str] = field(default_factory=dict)
+    family: tuple[Claim, ...] | None = None
+    validation: bool = False
+    equivalent: bool = False
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -81,6 +125,8 @@ class TableLayout:
             values[name] = values[name] or ()
         values["where"] = dict(flat(values["where"] or {}))
         values["quoted"] = values["quoted"] or {}
+        if values["family"] is not None:
+            values["family"] = tuple(map(Claim.of, values["family"]))
         if values["control"] is not None:
             values["control"] = plain(values["control"])  # a number, if rows are numbers
         return cls(**values)
@@ -118,6 +164,12 @@ class TableLayout:
         """Return the name of a cell in words."""
         parts = block, self.row_name(row), self.column_name(column)
         return " × ".join(part for part in parts if part)
+
+    def has_place(self, run: TrainingRun) -> bool:
+        """Return whether a run is of a stated row and column."""
+        row, column = self.row_of(run), self.column_of(run)
+        is_row = self.row_values is None or row in self.row_values
+        return is_row and (self.column_values is None or column in self.column_values)
 
     def order(self, found: Iterable[str]) -> list[str]:
         """Return row names in the table's order: as stated, or the control, singles, combinations.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sip.records.read import GENERATION, TrainingRun
+from sip.records.summary import BASE
 from sip.records.varied import plain
 from sip.tables.cells import Place, TableCell
 from sip.tables.layout import MEAN, NONE, SEPARATOR, TableLayout
@@ -157,6 +158,11 @@ def _name(override: str) -> str:
 
 
 def _replaced(name: str, changed: set[str]) -> bool:
-    """Return whether an override is of a changed key, or of a part of a changed group."""
-    path, paths = name.replace("/", "."), [key.replace("/", ".") for key in changed]
+    """Return whether an override is of a changed key, or of a part of a changed group.
+
+    The base transform is not part of the arm.
+    """
+    path, paths = name.replace("/", "."), {key.replace("/", ".") for key in changed}
+    if path.startswith(BASE.replace("/", ".")):
+        return path in paths
     return any(path == key or path.startswith(f"{key}.") for key in paths)

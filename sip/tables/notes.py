@@ -1,13 +1,16 @@
 """Notes below a table: what its numbers mean, and how far to trust them."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sip.core.text import counted, join_first
 from sip.records.read import IN_PERCENT, TrainingRun
-from sip.tables.cells import EFFECT, Comparison, Place, TableCell, compare
+from sip.tables.cells import Comparison, Place, TableCell, compare
+from sip.tables.claims import ClaimResult
 from sip.tables.layout import AUTO, MEAN, NONE, PARTS, SEPARATOR, TableLayout
 from sip.tables.numbers import p_text, value_text
+from sip.tables.statistics import estimate
 
 SOURCE = "arXiv 2302.02070, mean over its seven data sets"
 
@@ -25,7 +28,7 @@ def control_note(
     layout: TableLayout, found: Mapping[Place, TableCell], compared: Sequence[Comparison]
 ) -> list[str]:
     """Return what bold means, or why nothing is compared."""
-    if compared:
+    if compared and layout.family is None:
         controls = dict.fromkeys(comparison.against for comparison in compared)
         names = " or ".join(map(layout.row_name, controls))
         against = "each of its parts" if layout.control == PARTS else names
@@ -34,6 +37,8 @@ def control_note(
             "and p < 0.05 after Holm's correction for the comparisons of the column.",
             *_chosen_controls(layout, found),
         ]
+    if compared:
+        return _chosen_controls(layout, found)
     if layout.control in (None, PARTS, AUTO):
         return []
     rows = join_first(list(map(layout.row_name, _rows(layout, found))), 6)
@@ -67,6 +72,22 @@ def _rows(layout: TableLayout, found: Mapping[Place, TableCell]) -> list[str]:
     return layout.order({row for _, row, _ in found})
 
 
+def claim_notes(claims: Sequence[ClaimResult], layout: TableLayout) -> list[str]:
+    """Return what is tested, and that all else explores."""
+    if layout.family is None:
+        return []
+    explores = "Differences without a p-value explore: they suggest claims, and confirm none."
+    if not claims:
+        return [explores]
+    num = max(Counter(claim.block for claim in claims).values())
+    of_all = "; a pooled claim has one number a seed, the mean over its pairs"
+    return [
+        f"Confirmatory: {counted(num, 'claim')} fixed before the runs; paired t-tests, p after "
+        f"Holm's correction over {'it' if num == 1 else 'them'}{of_all}. Bold: the 95 % interval "
+        f"excludes 0 and p < 0.05. {explores}"
+    ]
+
+
 def comparison_notes(layout: TableLayout, compared: Sequence[Comparison]) -> list[str]:
     """Return how rows are compared."""
     if not compared:
@@ -74,20 +95,13 @@ def comparison_notes(layout: TableLayout, compared: Sequence[Comparison]) -> lis
     lines = [
         f"difference{_points(layout)}: of the row to the one it stands against, paired by seed, "
         "between runs tested on the same images; mean ± half-width of the Student-t 95 % "
-        "interval (number of pairs).",
-        "p (t-test), p (Holm): of the paired t-test over seeds, as it is and after Holm's "
-        "correction for the comparisons of the column; both need 3 pairs.",
+        "interval (number of pairs)."
     ]
-    if any(comparison.images for comparison in compared):
+    if layout.family is None:
         lines.append(
-            "over images: 95 % interval of the difference in points, by a paired bootstrap over "
-            "the test images; p (McNemar): whether each gets as many images right that the other "
-            "one does not, exact; of several seeds, twice the median of their p-values."
+            "p (Holm): of the paired t-test over seeds, after Holm's correction for the "
+            "comparisons of the column; it needs 3 pairs."
         )
-    lines.append(
-        f"seeds needed: by a paired t-test to detect {EFFECT} points with 80 % power (two-sided, "
-        "5 %) at the observed spread of the differences."
-    )
     unchecked = [c for c in compared if not c.checked and c.column != MEAN]
     if unchecked:
         lines.append(
@@ -114,13 +128,13 @@ def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[st
         baselines = [cell for cell in cells if cell is not None]
         if arm is None or not baselines:
             continue
-        best = max(baselines, key=lambda cell: cell.estimate.mean)
+        best = max(baselines, key=_validation)  # never on test
         compared = compare(arm, best, layout.value)
         if compared is None:
             continue
         ours = value_text(compared.difference.estimate, "+")
         line = (
-            f"{block}: {layout.row_name(layout.arm)} against the best baseline "
+            f"{block}: {layout.row_name(layout.arm)} against the best baseline on validation "
             f"({layout.row_name(best.row)}), {layout.column_name(column)}: {ours} "
             f"points, p {p_text(compared.difference.p_value)}"
         )
@@ -128,6 +142,10 @@ def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[st
             line += f"; the paper reports {layout.quoted[block]:+.2f} ({SOURCE})"
         lines.append(line + ".")
     return lines
+
+
+def _validation(cell: TableCell) -> float:
+    return estimate(list(cell.validation.values())).mean if cell.validation else -math.inf
 
 
 def diverged_note(runs: Sequence[TrainingRun], layout: TableLayout) -> list[str]:
@@ -142,6 +160,52 @@ def diverged_note(runs: Sequence[TrainingRun], layout: TableLayout) -> list[str]
     return [
         f"Diverged, {layout.value} is not a number, and left out: {counted(len(names), 'run')} "
         f"({join_first(names)})."
+    ]
+
+
+def machine_notes(machines: Mapping[tuple[str, str], int]) -> list[str]:
+    """Return what computed the runs, and a warning if that differs: rounding differs with it.
+
+    Args:
+        machines: (machine, library versions) -> number of runs.
+    """
+    lines = []
+    for what, place in (("MACHINES", 0), ("LIBRARY VERSIONS", 1)):
+        nums: Counter[str] = Counter()
+        for names, num in machines.items():
+            nums[names[place]] += num
+        if len(nums) > 1:
+            several = "; ".join(f"{text} ({counted(n, 'run')})" for text, n in nums.most_common())
+            lines.append(f"MIXED {what}, which alone moves single runs: {several}.")
+    if len(machines) == 1:
+        lines.append(f"Machine: {'; '.join(next(iter(machines)))}.")
+    return lines
+
+
+def machine_of(run: TrainingRun) -> tuple[str, str]:
+    """Return the machine and the library versions of a run."""
+    machine = run.summary.machine
+    libraries = ", ".join(f"{name} {version}" for name, version in run.summary.versions.items())
+    return machine.line() if machine else "not recorded", libraries
+
+
+def generator_note(found: Mapping[Place, TableCell]) -> list[str]:
+    """Return a note if the seeds of a row share one generated set."""
+    rows = []
+    for (_, row, _), cell in found.items():
+        runs = [run for run in cell.runs.values() if run.summary.num_generated]
+        seeds = {run.value("prompts.seed") for run in runs}
+        is_whole = all(
+            run.summary.shots is None and run.value("dataset.fraction") in (None, 1) for run in runs
+        )
+        if len(runs) > 1 and len(seeds) == 1 and None not in seeds and is_whole:
+            rows.append(row)
+    if not rows:
+        return []
+    return [
+        f"All seeds share one generated set ({join_first([*dict.fromkeys(rows)], 4)}): the "
+        "intervals leave out the chance of the generator; prompts.seed='${seed}' gives each seed "
+        "its own."
     ]
 
 

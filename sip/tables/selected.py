@@ -34,8 +34,14 @@ class Choice:
     num_seeds: int
 
     def line(self, layout: TableLayout) -> str:
-        """Return the choice in one line."""
-        values = ", ".join(f"{k}={v}" for k, v in zip(layout.select, self.setting, strict=True))
+        """Return the choice in one line.
+
+        Args:
+            layout: Of the table; without `select` the setting's values name their keys.
+        """
+        pairs = zip(layout.select, self.setting, strict=True) if layout.select else ()
+        stated = [f"{key}={value}" for key, value in pairs if value != "-"]  # "-": plays no part
+        values = ", ".join(stated or self.setting)
         return (
             f"{layout.place_name(*self.place)}: {values}, of {self.num_candidates} settings "
             f"({layout.select_by} {self.value:.2f} over {self.num_seeds} seeds)"

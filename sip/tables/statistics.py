@@ -4,7 +4,6 @@ Two sources of variance are treated separately: *seeds* (subset, weights, order)
 *test images* by a paired bootstrap and McNemar's test on stored predictions.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,9 +14,6 @@ from scipy import stats
 MIN_SEEDS = 3  # fewer give no interval
 LEVEL = 0.95  # of every interval; tests are two-sided at 1 - LEVEL
 NUM_RESAMPLES = 5000
-MAX_SEEDS = 10_000  # more are not worth counting
-POWER = 0.8
-CERTAIN = 4.0  # effect, in spreads, that three seeds see with a power of more than 0.9
 
 
 @dataclass(frozen=True)
@@ -67,12 +63,10 @@ class Difference:
     Attributes:
         estimate: Mean difference, treated minus control, with its interval.
         p_value: Of the paired t-test; None for fewer than 3 pairs.
-        spread: Standard deviation of the differences; None for fewer than 3 pairs.
     """
 
     estimate: Estimate
     p_value: float | None
-    spread: float | None
 
 
 def paired_difference(treated: Sequence[float], control: Sequence[float]) -> Difference:
@@ -89,11 +83,10 @@ def paired_difference(treated: Sequence[float], control: Sequence[float]) -> Dif
     differences = [t - c for t, c in zip(treated, control, strict=True)]
     result = estimate(differences)
     if result.half_width is None:
-        return Difference(result, None, None)
+        return Difference(result, None)
     if max(differences) - min(differences) < 1e-9:  # no spread: scipy's t is 0/0 or infinite
-        return Difference(result, 1.0 if abs(result.mean) < 1e-9 else 0.0, 0.0)
-    p_value = float(stats.ttest_rel(treated, control).pvalue)
-    return Difference(result, p_value, float(np.std(differences, ddof=1)))
+        return Difference(result, 1.0 if abs(result.mean) < 1e-9 else 0.0)
+    return Difference(result, float(stats.ttest_rel(treated, control).pvalue))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -107,24 +100,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         return []
     adjusted: list[float] = multipletests(p_values, method="holm")[1].tolist()
     return adjusted
-
-
-def seeds_needed(spread: float, effect: float) -> int:
-    """Return how many seeds a paired t-test needs to see a difference in four of five trials.
-
-    Args:
-        spread: Standard deviation of the paired differences, in the effect's unit; >= 0.
-        effect: The difference that is to be seen; > 0.
-
-    Returns:
-        The smallest number with that power, in [3, `MAX_SEEDS`].
-    """
-    from statsmodels.stats.power import TTestPower
-
-    if effect > CERTAIN * spread:  # statsmodels does not converge far beyond
-        return MIN_SEEDS
-    num = TTestPower().solve_power(effect / spread, alpha=1 - LEVEL, power=POWER)
-    return min(MAX_SEEDS, max(MIN_SEEDS, math.ceil(num)))
 
 
 @dataclass(frozen=True)

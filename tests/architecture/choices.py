@@ -22,6 +22,7 @@ TOGETHER = (
     ("augmentation/offline", "prompts/guidance", "classifier/schedule"),
     ("augmentation/sample", "prompts/weighting", "classifier/tuning"),
     ("augmentation/mix",),
+    ("augmentation/base",),
 )  # fmt: skip
 
 

@@ -100,6 +100,35 @@ def test_preset_fills_the_places(preset: str) -> None:
     assert built.recipe() == combined(offline, sample, mix).recipe()
 
 
+def test_the_base_transforms_of_digits_and_of_the_papers_scale() -> None:
+    names = set(choices("augmentation/base"))
+    assert names == {"none", "crop", "flip_crop", "pad_crop", "resized_crop"}
+    for profile, twins in {"embedded": {"crop"}, "paper": {"resized_crop"}}.items():
+        of = f"profile={profile}"
+        recipes = {n: composed_arm("config", of, f"augmentation/base={n}").recipe() for n in names}
+        assert recipes["none"] == arm("none").recipe() and "base" not in recipes["none"]
+        same = {n for n in names if recipes[n] == recipes["flip_crop"]}
+        assert same == {"flip_crop", *twins}
+        assert len({str(recipe) for recipe in recipes.values()}) == 4
+
+
+def test_every_arm_takes_a_base_and_profiles_know_one() -> None:
+    base = based("flip_crop").base
+    assert base.recipe() == place("sample", "flip_crop").recipe()
+    for preset in ("randaugment", "sip_moex"):
+        built = composed_arm("config", f"augmentation={preset}", "augmentation/base=flip_crop")
+        assert built.base.recipe() == base.recipe() | {"flip_prob": 0.0, "min_scale": 0.64}
+        assert built.sample.recipe() == arm(preset).sample.recipe()
+    paper = composed_arm("config", "profile=paper", "augmentation/base=resized_crop")
+    assert (paper.base.min_scale, paper.base.flip_prob) == (0.08, 0.5)
+    own = composed_arm("config", "augmentation/base=crop", "augmentation.base.min_scale=0.9")
+    assert (own.base.min_scale, own.base.flip_prob) == (0.9, 0.0)
+
+
+def based(name: str) -> Augmentation:
+    return composed_arm("augmentation/combo", f"augmentation/base={name}")
+
+
 def test_all_arms_differ() -> None:
     names = set(PRESETS) - {"combo", *CHOSEN}
     assert len({str(arm(name).recipe()) for name in names}) == len(names)
@@ -180,7 +209,7 @@ def step(augmentation: Augmentation, rows: list[Row], name: str) -> float:
     """Take one optimiser step; return its loss."""
     given = rows if augmentation.offline.generates else rows[:6]
     images = DecodedImages(given, SIZE)
-    stream = Stream(images, augmentation.sample, BATCH, 0, augmentation.offline)
+    stream = Stream(images, augmentation.transforms, BATCH, 0, augmentation.offline)
     values = recipe(
         optimizer="sgd",
         lr=1e-4,

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from sip.augmentation.offline.generated import GeneratedMode
-from sip.augmentation.sample.none import AsIs
+from sip.augmentation.sample.flip_crop import FlipCrop
 from sip.classifier import loading
 from sip.classifier.base import TrainingImage
 from sip.classifier.data import DecodedImages, SplitData, Stream, sources
@@ -27,6 +27,9 @@ def count_reads(monkeypatch) -> list[str]:
     return calls
 
 
+CROP = FlipCrop(0.0, 0.3, 0.5, 1.0, 1.0)
+
+
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory) -> list[TrainingImage]:
     folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
@@ -38,8 +41,8 @@ def rows(tmp_path_factory) -> list[TrainingImage]:
     return made
 
 
-def stream(rows, transform=None, length=12, seed=0) -> Stream:
-    return Stream(DecodedImages(rows, 16), transform or AsIs(), length, seed)
+def stream(rows, *transforms, length=12, seed=0) -> Stream:
+    return Stream(DecodedImages(rows, 16), transforms, length, seed)
 
 
 def test_every_image_is_seen_once_a_pass(rows) -> None:
@@ -60,6 +63,19 @@ def test_position_decides_the_changes_whatever_was_read_before(rows) -> None:
     torch.manual_seed(99)
     backwards = [other[position][0] for position in reversed(range(12))][::-1]
     assert all(torch.equal(*pair) for pair in zip(forwards, backwards, strict=True))
+
+
+def test_transforms_follow_each_other_and_the_first_is_as_if_alone(rows) -> None:
+    mirror, invert = (lambda image: image.flip(-1)), (lambda image: 255 - image)
+    cut = [image for image, _ in stream(rows, CROP)]
+    both = [image for image, _ in stream(rows, CROP, invert)]
+    assert all(torch.equal(255 - image, other) for image, other in zip(cut, both, strict=True))
+    assert not any(
+        torch.equal(*pair) for pair in zip(cut, [i for i, _ in stream(rows)], strict=True)
+    )
+    turned = [image for image, _ in stream(rows, mirror, lambda image: image[..., :8])]
+    plain = [image for image, _ in stream(rows)]
+    assert all(torch.equal(a, b[..., 8:].flip(-1)) for a, b in zip(turned, plain, strict=True))
 
 
 def test_reading_leaves_the_global_random_state_alone(rows) -> None:
@@ -106,11 +122,10 @@ def test_a_broken_file_is_named_from_its_thread(rows, tmp_path) -> None:
         _ = DecodedImages([*rows, TrainingImage("b", str(broken), 0)], 16).memory
 
 
-def pool(rows, workers, memory, transform=None, offline=None) -> SplitData:
+def pool(rows, workers, memory, transforms=(), offline=None) -> SplitData:
     values = recipe(steps=3, batch_size=4, warmup_steps=0, val_every=3)
     settings = Loading(workers, memory)
-    transform = transform or AsIs()
-    return SplitData(rows, rows[:2], rows[:1], 16, transform, values, 7, settings, offline)
+    return SplitData(rows, rows[:2], rows[:1], 16, transforms, values, 7, settings, offline)
 
 
 @pytest.mark.parametrize("memory", [0, 1.0])
@@ -122,7 +137,7 @@ def test_workers_and_memory_change_nothing(rows, workers, memory) -> None:
         torch.manual_seed(seed_of(7, "sample", position))
         cut = np.array(Image.open(rows[number].path).convert("RGB").crop((0, 4, 16, 20)))
         expected.append(transform(torch.from_numpy(cut).permute(2, 0, 1)))
-    made = pool(rows, workers, memory, transform)
+    made = pool(rows, workers, memory, [transform])
     made.setup("fit")
     assert made.train.kept == bool(memory)
     batches = list(made.train_dataloader())
@@ -176,7 +191,7 @@ def all_rows(rows) -> list:
 
 
 def mixed(rows, mode: str, p: float = 0.5, length: int = 30) -> Stream:
-    return Stream(DecodedImages(rows, 16), AsIs(), length, 0, GeneratedMode(mode, p, 0.25, None))
+    return Stream(DecodedImages(rows, 16), (), length, 0, GeneratedMode(mode, p, 0.25, None))
 
 
 def test_concatenated_images_are_seen_as_often_as_real_ones(all_rows) -> None:

@@ -1,6 +1,7 @@
 """What is frozen stays as it is, bit by bit; what is kept is a plain state of the backbone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from sip.augmentation.mix.cutmix import CutMix
 from sip.augmentation.mix.moex import MoEx
 from sip.augmentation.mix.none import NoMix
 from sip.augmentation.offline.none import NoGenerated
-from sip.augmentation.sample.none import AsIs
 from sip.backbone.saved import WEIGHTS
 from sip.backbone.timm import Timm
 from sip.classifier import features
@@ -210,7 +210,7 @@ def test_features_come_in_the_order_of_the_images(splits) -> None:
     rows = splits["train"]
     numbers = torch.arange(9.0)[:, None]
     ours = FeatureStream(numbers, rows, PLAIN, values, 3)
-    theirs = Stream(DecodedImages(rows, 32), AsIs(), 48, 3)
+    theirs = Stream(DecodedImages(rows, 32), (), 48, 3)
     assert len(ours) == 6
     seen = torch.cat([ours[step][0][:, 0] for step in range(6)]).long()
     assert torch.equal(seen, theirs.order)
@@ -219,16 +219,17 @@ def test_features_come_in_the_order_of_the_images(splits) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sample", "mix", "named"),
+    ("parts", "named"),
     [
-        (RANDAUGMENT, NoMix(), "augmentation.sample changes"),
-        (AsIs(), MoEx(0.9, 1.0, 1e-5), "augmentation.mix changes"),
+        ({"sample": RANDAUGMENT}, "augmentation.sample changes"),
+        ({"base": RANDAUGMENT}, "augmentation.base changes"),
+        ({"mix": MoEx(0.9, 1.0, 1e-5)}, "augmentation.mix changes"),
     ],
 )
 def test_changed_images_are_computed_again_and_it_is_said(
-    sample, mix, named, stored, splits, tmp_path, capfd
+    parts, named, stored, splits, tmp_path, capfd
 ) -> None:
-    augmentation = Augmentation(NoGenerated(), sample, mix)
+    augmentation = replace(PLAIN, **parts)
     values = recipe(tuning=Probe(), steps=3)
     run(splits, tmp_path, stored["test_vit"], values, augmentation, store=tmp_path / "store")
     assert named in capfd.readouterr().err

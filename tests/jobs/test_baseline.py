@@ -44,6 +44,19 @@ def test_it_is_the_same_run_with_augmentation_none(hydra_job: HydraJob, tmp_path
     assert command_line()["overrides"][:4] == ARM
 
 
+def test_it_has_the_base_transform_of_the_arm(hydra_job: HydraJob, tmp_path: Path) -> None:
+    seen = {}
+
+    def run(job: TrainJob) -> TrainingSummary:
+        seen.update(job.recipe["augmentation"])
+        return training_summary()
+
+    job = arm(hydra_job, tmp_path, "augmentation=sip_moex", "augmentation/base=pad_crop")
+    assert baseline_of(job, run) is not None
+    assert seen == recipe_of(job.recipe)["augmentation"]
+    assert seen["base"]["padding"] == 4 and seen["mix"]["class"].endswith("NoMix")
+
+
 def test_it_is_found_under_any_name(hydra_job: HydraJob, tmp_path: Path) -> None:
     job = arm(hydra_job, tmp_path, "hydra.mode=MULTIRUN")
     recipe = recipe_of(job.recipe)

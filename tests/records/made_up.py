@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from sip.core.machine import Machine
 from sip.records.summary import GenerationSummary, StageCounts, Summary, TrainingSummary
 from sip.records.write import write_summary
 
+MACHINE = Machine(processor="AMD EPYC", instructions="AVX2", limits={}, threads=1)
 COMMON: dict[str, Any] = {
     "name": "resnet50-sip-seed0",
     "fingerprint": "0123456789",
@@ -17,6 +19,7 @@ COMMON: dict[str, Any] = {
     "command": "python -m sip.train",
     "versions": {"torch": "2.15.0"},
     "platform": "Linux",
+    "machine": MACHINE,
     "commit": "0123456789abcdef",
     "recipe": {"seed": 0, "offline": None},
 }

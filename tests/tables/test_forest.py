@@ -96,7 +96,7 @@ def test_names_and_numbers_are_written_out(runs_folder: Path) -> None:
     assert [is_highlighted(n, forest) for n in ("sip", "sip_moex", "gossip")] == [True, True, False]
     row = groups_of(runs_folder)[0].rows[0]
     text = number_text(row, forest)
-    assert text == f"+{row.mean:.1f} ± {row.half_width:.1f}, n = 5, p < 0.001"
+    assert text == f"+{row.mean:.2f} ± {row.half_width:.2f}, n = 5, p < 0.001"
     assert number_text(row, forest_of("figure.numbers=[]")) == ""
 
 

@@ -1,13 +1,10 @@
 """Statistics against scipy, against their formulas, and by simulation."""
 
-import warnings
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from sip.tables.statistics import (
-    MAX_SEEDS,
     NUM_RESAMPLES,
     estimate,
     holm,
@@ -15,7 +12,6 @@ from sip.tables.statistics import (
     over_images,
     paired_bootstrap,
     paired_difference,
-    seeds_needed,
 )
 
 
@@ -84,34 +80,6 @@ def test_holm_is_its_formula(p_values: list[float]) -> None:
     ranked = [(len(p_values) - rank) * p for rank, p in enumerate(sorted(p_values))]
     expected = [min(1.0, max(ranked[: sorted(p_values).index(p) + 1])) for p in p_values]
     assert holm(p_values) == pytest.approx(expected)
-
-
-def power(num: int, spread: float, effect: float) -> float:
-    """Return the power of a two-sided paired t-test, by scipy's noncentral t."""
-    limit, shift = stats.t.ppf(0.975, num - 1), effect / spread * np.sqrt(num)
-    return stats.nct.sf(limit, num - 1, shift) + stats.nct.cdf(-limit, num - 1, shift)
-
-
-@pytest.mark.parametrize(
-    ("spread", "effect"), [(0.5, 0.33), (1.0, 0.33), (0.2, 0.33), (4.0, 2.0), (0.09, 0.33)]
-)
-def test_seeds_needed_are_the_fewest_with_that_power(spread: float, effect: float) -> None:
-    num = seeds_needed(spread, effect)
-    assert power(num, spread, effect) >= 0.8
-    assert num == 3 or power(num - 1, spread, effect) < 0.8
-
-
-def test_that_many_seeds_see_the_effect_in_four_of_five_trials() -> None:
-    num = seeds_needed(0.5, 0.33)
-    rng = np.random.default_rng(3)
-    seen = stats.ttest_1samp(rng.normal(0.33, 0.5, (4000, num)), 0, axis=1).pvalue < 0.05
-    assert 0.78 <= np.mean(seen) <= 0.83
-
-
-def test_extreme_spreads_need_few_or_countless_seeds() -> None:
-    with warnings.catch_warnings(action="error"):  # a solver that fails warns
-        assert [seeds_needed(s, 0.33) for s in (0.0, 1e-6, 0.0825, 0.083)] == [3, 3, 3, 3]
-    assert seeds_needed(1e3, 0.33) == MAX_SEEDS
 
 
 def flips(rng: np.random.Generator, num: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from sip.tables.latex import latex
 from sip.tables.layout import TableLayout, parts
 from sip.tables.query import select_runs
 from tests.composing import composed
+from tests.records.made_up import MACHINE
 from tests.tables.made_up import write_arms, write_run
 
 ARMS = {"none": 0.7, "randaugment": 0.8, "sip": 0.74, "sip_randaugment": 0.82}
@@ -101,6 +103,21 @@ def test_a_filling_command_composes_for_an_arm_without_a_preset(tmp_path: Path) 
     assert config.augmentation.sample._target_.endswith("Cutout")
     assert config.augmentation.mix._target_.endswith("CutMix")
     assert "dataset.shots=2" not in words  # it belonged to the other data set
+
+
+def test_a_filling_command_keeps_the_base_transform(tmp_path: Path) -> None:
+    texts = ["augmentation/base=crop", "augmentation.base.min_scale=0.5"]
+    for arm, seeds in {"none": (0, 1), "cutmix": (0,)}.items():
+        for seed in seeds:
+            given = [*texts, f"augmentation={arm}", f"seed={seed}"]
+            write_run(tmp_path, arm, seed, overrides=given)
+    ((_, line),) = made(tmp_path).commands
+    assert set(shlex.split(line)[3:]) == {
+        *texts,
+        "augmentation=cutmix",
+        "seed=1",
+        "backbone=resnet50",
+    }
 
 
 def test_a_difference_is_bold_only_where_its_interval_leaves_out_0(tmp_path: Path) -> None:
@@ -196,6 +213,22 @@ def test_budgets_of_columns_are_in_order_and_count_all_generated_images(
         "Budget of resnet50 × shots 2: 250 steps, 20 real images.",
         "Budget of resnet50 × shots 16: 250 steps, 160 real images.",
         "Generated images, resnet50: 20 to 160 (sip).",
+    ]
+
+
+def test_the_machine_is_named_and_a_mixture_is_said(tmp_path: Path) -> None:
+    write_arms(tmp_path, {"none": 0.5, "sip": 0.6}, num_seeds=2)
+    notes = made(tmp_path).notes
+    assert "Machine: AMD EPYC, AVX2, 1 thread; torch 2.15.0." in notes
+    other = replace(MACHINE, limits={"ONEDNN_MAX_CPU_ISA": "AVX2"}, threads=2)
+    write_run(tmp_path, "none", 2, machine=other, versions={"torch": "2.16.0"})
+    write_run(tmp_path, "sip", 2, machine=None)
+    mixed = [note for note in made(tmp_path).notes if note.startswith("MIXED")]
+    several = "which alone moves single runs"
+    assert mixed == [
+        f"MIXED MACHINES, {several}: AMD EPYC, AVX2, 1 thread (4 runs); AMD EPYC, AVX2, "
+        "ONEDNN_MAX_CPU_ISA=AVX2, 2 threads (1 run); not recorded (1 run).",
+        f"MIXED LIBRARY VERSIONS, {several}: torch 2.15.0 (5 runs); torch 2.16.0 (1 run).",
     ]
 
 
@@ -333,7 +366,8 @@ def test_what_comes_from_data_is_escaped(tmp_path: Path) -> None:
 def test_files_hold_the_same_numbers(two_sets: Path, tmp_path: Path) -> None:
     table = made(two_sets, "table=main")
     files = write(table, "test/top1", tmp_path / "out" / "table.v1")
-    assert [file.name for file in files] == ["table.v1.md", "table.v1.csv", "table.v1.tex"]
+    ends = (".md", ".csv", ".tex", "_runs.csv", "_predictions.npz")
+    assert [file.name for file in files] == [f"table.v1{end}" for end in ends]
     with files[1].open() as file:
         rows = list(csv.DictReader(file))
     (row,) = [r for r in rows if (r["row"], r["column"]) == ("sip", "digits")]
@@ -352,7 +386,7 @@ def test_latex_has_floats_with_label_caption_and_notes(two_sets: Path) -> None:
     values, differences = (text for _, text in floats)
     assert r"\label{tab:arms-by-data-sets-resnet50" in values
     assert "mean $\\pm$ half-width of the Student-t 95 \\% interval" in values
-    assert "paired by seed" in differences and "seeds needed: by a paired" in differences
+    assert "paired by seed" in differences and "p (Holm): of the paired" in differences
     assert (
         values.index(r"\bottomrule") < values.index("half-width") < values.index("minipage}", 900)
     )
@@ -405,7 +439,8 @@ TABLES = sorted(file.stem for file in (conf_folder() / "table").glob("*.yaml"))
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_preset_makes_a_table(two_sets: Path, name: str) -> None:
-    table = made(two_sets, f"table={name}", "+table.where.dataset=digits")
+    more = ["table.columns=shots"] if name == "shots" else []  # the runs' configuration has none
+    table = made(two_sets, f"table={name}", "+table.where.dataset=digits", *more)
     assert table.grids[0].rows and "runs of main, commit 0123456789" in markdown(table)
 
 
@@ -423,4 +458,4 @@ def test_the_command_prints_and_writes_a_table_and_a_figure(
         == "figure skipped: none of 34 runs has generated/diversity_original\n"
     )
     written = sorted(file.suffix for file in tmp_path.iterdir())
-    assert written == [".csv", ".md", ".pdf", ".png", ".tex"]
+    assert written == [".csv", ".csv", ".md", ".npz", ".pdf", ".png", ".tex"]

@@ -7,7 +7,7 @@ with one grey level, as in the other arms.
 
 from typing import TYPE_CHECKING
 
-from sip.augmentation.base import SampleTransform
+from sip.augmentation.sample.base import SampleTransform
 from sip.augmentation.sample.values import Grey
 from sip.core.component import component
 from sip.core.ranges import Rate

@@ -7,7 +7,7 @@ Mirroring is for images whose class survives it: objects, not digits or letters.
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sip.augmentation.base import SampleTransform
+from sip.augmentation.sample.base import SampleTransform
 from sip.core.component import component, refuse
 from sip.core.ranges import Positive, Rate, Share
 

@@ -9,7 +9,7 @@ over the first 240 of 300 epochs; and pixels are turned instead of a mask, which
 import math
 from typing import TYPE_CHECKING
 
-from sip.augmentation.base import SampleTransform
+from sip.augmentation.sample.base import SampleTransform
 from sip.augmentation.sample.values import Grey
 from sip.core.component import component, refuse
 from sip.core.ranges import Count, Rate, Share

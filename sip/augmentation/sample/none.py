@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sip.augmentation.base import SampleTransform
+from sip.augmentation.sample.base import SampleTransform
 from sip.core.component import component
 
 if TYPE_CHECKING:

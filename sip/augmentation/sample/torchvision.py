@@ -9,7 +9,7 @@ arXiv 1708.04896). None of their policies crops or flips.
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sip.augmentation.base import SampleTransform
+from sip.augmentation.sample.base import SampleTransform
 from sip.core.component import component, refuse
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class TorchvisionTransform(SampleTransform):
         kind = getattr(v2, self.transform, None)
         if not (isinstance(kind, type) and issubclass(kind, v2.Transform)):
             rule = "the name of a transform of torchvision.transforms.v2, such as RandAugment"
-            raise refuse("augmentation.sample.transform", rule, self.transform)
+            raise refuse("transform", rule, self.transform)
         enums = {"policy": v2.AutoAugmentPolicy, "interpolation": v2.InterpolationMode}
         try:
             values = {
@@ -54,7 +54,7 @@ class TorchvisionTransform(SampleTransform):
             return kind(**values)
         except (TypeError, ValueError) as error:
             rule = f"arguments of {self.transform} ({' '.join(str(error).split())})"
-            raise refuse("augmentation.sample.arguments", rule, self.arguments) from error
+            raise refuse("arguments", rule, self.arguments) from error
 
     def __call__(self, image: "Tensor") -> "Tensor":
         """Return a changed image: (3, H, W), uint8."""

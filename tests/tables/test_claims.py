@@ -1,0 +1,147 @@
+"""Families of claims: what is compared, with which correction, and what has no p-value."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sip.core.errors import UserError
+from sip.tables.claims import ClaimResult
+from sip.tables.document import Document, document
+from sip.tables.forest import read_groups
+from sip.tables.forest_plot import draw_forest
+from sip.tables.formats import markdown, write
+from sip.tables.layout import Claim
+from sip.tables.query import select_runs
+from sip.tables.statistics import holm
+from tests.tables.made_up import write_arms, write_run
+from tests.tables.test_forest import forest_of
+from tests.tables.test_tables import fields, layout
+
+ARMS = {"none": 0.6, "randaugment": 0.7, "cutmix": 0.68, "moex": 0.66, "sip": 0.71,
+        "sip_randaugment": 0.72, "sip_cutmix": 0.69, "sip_moex": 0.64}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("claims")
+    write_arms(folder, ARMS, num_seeds=6)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(folder: Path) -> Document:
+    return made(folder)
+
+
+def made(folder: Path, *overrides: str) -> Document:
+    return document(select_runs(folder), layout("table=confirmatory", *overrides))
+
+
+def values(table: Document, row: str) -> np.ndarray:
+    cell = table.found["resnet50", row, ""]
+    return np.array([cell.values[seed] for seed in cell.seeds])
+
+
+def test_each_claim_is_a_paired_t_test_and_holm_is_over_the_claims_only(table: Document) -> None:
+    names = ("randaugment", "cutmix", "moex")
+    gains = [values(table, f"sip_{name}") - values(table, name) for name in names]
+    expected = [
+        values(table, "sip") - values(table, "none"),
+        values(table, "sip") - values(table, "randaugment"),
+        np.mean(gains, axis=0),
+    ]
+    p_values = [stats.ttest_1samp(differences, 0).pvalue for differences in expected]
+    for result, differences, p, corrected in zip(
+        table.claims, expected, p_values, holm(p_values), strict=True
+    ):
+        assert result.difference is not None and result.difference.estimate.num == 6
+        assert result.difference.estimate.mean == pytest.approx(differences.mean())
+        assert result.difference.p_value == pytest.approx(p)
+        assert result.holm_p == pytest.approx(corrected)
+
+
+def test_the_rest_has_no_p_and_no_bold_and_no_difference_is_there_twice(table: Document) -> None:
+    claims, arms, differences = table.grids
+    assert [grid.header[-1] for grid in (claims, differences)] == ["p (Holm)", "difference, points"]
+    assert any("*" in text for row in fields(table) for text in row)
+    assert not any(
+        "*" in text for number in (1, 2) for row in fields(table, number) for text in row
+    )
+    rows = {row[0] for row in fields(table, 2)}
+    assert rows == set(ARMS) - {"none", "sip"}
+    assert "val/top1" in arms.header
+    text = markdown(table)
+    assert "Confirmatory: 3 claims fixed before the runs" in text and "McNemar" not in text
+
+
+def test_the_best_baseline_is_that_of_validation(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for arm, (test, val) in {"sip": (0.7, 0.7), "cutmix": (0.6, 0.9), "moex": (0.9, 0.6),
+                             "randaugment": (0.8, 0.5)}.items():  # fmt: skip
+        for seed in range(3):
+            write_run(tmp_path, arm, seed, test + rng.normal(0, 0.01), val_accuracy=val)
+    result = made(tmp_path).claims[1]
+    assert (result.against, result.chosen_from) == ("cutmix", 3)
+    assert result.difference is not None and result.difference.estimate.mean > 0
+
+
+def test_a_claim_without_its_rows_is_named_and_counts_in_the_correction(tmp_path: Path) -> None:
+    write_arms(tmp_path, {"none": 0.6, "sip": 0.62})
+    table = made(tmp_path)
+    first, *others = table.claims
+    assert first.difference is not None
+    assert first.holm_p == pytest.approx(min(1, 3 * (first.difference.p_value or 0)))
+    assert [other.difference for other in others] == [None, None]
+    (note, _) = [note for note in table.notes if "not computed" in note]
+    assert "no runs of randaugment, cutmix, moex" in note
+
+
+def test_an_empty_family_explores_all(folder: Path) -> None:
+    table = made(folder, "table.family=[]")
+    assert not table.claims and not any(one.is_clear for one in table.compared)
+    assert all(one.holm_p is None for one in table.compared)
+    assert any("explore" in note for note in table.notes)
+
+
+def test_two_seeds_tell_nothing() -> None:
+    assert not ClaimResult("", "", "x", "a", "b", 1, None).is_clear
+
+
+@pytest.mark.parametrize(
+    "claim", ["{claim: x, arm: a}", "{claim: x, arm: [a, b], against: [c]}", "sip"]
+)
+def test_a_wrong_claim_is_one_line(claim: str) -> None:
+    with pytest.raises(UserError, match="^table.family: each claim must have the keys claim, arm"):
+        layout(f"table.family=[{claim}]")
+
+
+def test_several_arms_against_one_each_are_pooled_and_one_against_several_is_a_choice() -> None:
+    assert Claim("", ("a",), ("b", "c")).is_choice
+    assert not Claim("", ("a", "d"), ("b", "c")).is_choice
+
+
+def test_the_forest_plot_shows_the_claims_in_their_order(table: Document, tmp_path: Path) -> None:
+    file = write(table, "test/top1", tmp_path / "table")[1]
+    (group,) = read_groups(file, forest_of(f"figure.csv={file}", "figure.claims=true"))
+    assert [row.name for row in group.rows] == [result.claim for result in table.claims]
+    for row, result in zip(group.rows, table.claims, strict=True):
+        assert result.difference is not None
+        assert row.mean == pytest.approx(result.difference.estimate.mean, rel=1e-4)
+        assert row.holm_p == pytest.approx(result.holm_p, rel=1e-4)
+    (arms,) = read_groups(file, forest_of(f"figure.csv={file}"))
+    assert {row.name for row in arms.rows} == set(ARMS) - {"none"}
+    forest = forest_of(
+        f"figure.csv={file}", "figure.claims=true", "figure.numbers=[difference,n,p]"
+    )
+    draw_forest([group], forest, tmp_path / "claims.png")
+
+
+def test_claims_need_the_csv_of_a_family(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="figure.claims: must be false without figure.csv"):
+        forest_of("figure.claims=true")
+    plain = document(select_runs(folder), layout("table=arms"))
+    file = write(plain, "test/top1", tmp_path / "table")[1]
+    with pytest.raises(UserError, match="figure.claims: must be false for a table without"):
+        read_groups(file, forest_of(f"figure.csv={file}", "figure.claims=true"))

@@ -1,0 +1,53 @@
+"""Gains as shots: the curve of no augmentation, read backwards."""
+
+from pathlib import Path
+
+import pytest
+
+from sip.tables.document import document
+from sip.tables.query import select_runs
+from tests.tables.made_up import write_run
+from tests.tables.test_tables import fields, layout
+
+CURVE = {1: 0.50, 2: 0.60, 4: 0.70, 8: 0.80}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return runs of none, of sip with 5 points more, and of cutmix, far above all."""
+    folder = tmp_path_factory.mktemp("shots")
+    for shots, accuracy in CURVE.items():
+        for seed in range(3):
+            for arm, gain in {"none": 0.0, "sip": 0.05, "cutmix": 0.3}.items():
+                config, value = {"dataset.shots": shots}, accuracy + gain + seed / 100
+                write_run(folder, arm, seed, min(value, 1.0), config=config, shots=shots)
+    return folder
+
+
+def test_a_gain_of_half_a_doubling_is_half_a_doubling(folder: Path) -> None:
+    table = document(select_runs(folder), layout("table=shots"))
+    grid = next(n for n, one in enumerate(table.grids) if "quivalent shots" in one.title)
+    assert list(table.grids[grid].header) == ["augmentation", "1", "2", "4", "8"]
+    rows = {row[0]: row[1:] for row in fields(table, grid)}
+    assert rows["sip"] == ["1.4 ± 0.0 (3)", "2.8 ± 0.0 (3)", "5.7 ± 0.0 (3)", "> 8.0 (3)"]
+    assert rows["cutmix"][0] == "8.0 ± 0.0 (3)"
+    assert rows["cutmix"][1:] == ["> 8.0 (3)"] * 3
+
+
+def test_the_interval_is_over_the_seeds_and_less_than_nothing_is_bounded(tmp_path: Path) -> None:
+    for shots, accuracy in CURVE.items():
+        for seed in range(3):
+            config = {"dataset.shots": shots}
+            write_run(tmp_path, "none", seed, accuracy, config=config, shots=shots)
+            worse = accuracy - 0.02 * (seed + 1) if shots == 1 else accuracy + 0.02 * seed
+            write_run(tmp_path, "sip", seed, worse, config=config, shots=shots)
+    table = document(select_runs(tmp_path), layout("table=shots"))
+    (row,) = fields(table, len(table.grids) - 1)
+    assert row[1] == "1.0 ± 0.0 (3)" and row[2].startswith("2.3 ± 0.")
+
+
+def test_one_point_is_no_curve(tmp_path: Path) -> None:
+    for arm in ("none", "sip"):
+        write_run(tmp_path, arm, 0, config={"dataset.shots": 5})
+    table = document(select_runs(tmp_path), layout("table=shots"))
+    assert not any("quivalent" in grid.title for grid in table.grids)

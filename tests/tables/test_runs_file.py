@@ -1,0 +1,127 @@
+"""A table comes out again from its values per seed and its predictions alone."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sip.core.errors import UserError
+from sip.tables.__main__ import task
+from sip.tables.document import Document, document, recomputed
+from sip.tables.formats import long_form, write
+from sip.tables.query import select_runs
+from sip.tables.runs_file import RunRow, read_rows
+from tests.composing import composed
+from tests.tables.made_up import write_arms, write_run
+from tests.tables.test_tables import fields, layout
+
+COLUMNS = ["difference", "p", "p_holm", "images_low", "images_high", "p_mcnemar", "mean"]
+
+
+def written(folder: Path, output: Path, *overrides: str) -> Document:
+    """Write a table of all runs; return it."""
+    shape = layout(*overrides)
+    table = document(select_runs(folder), shape)
+    write(table, shape.value, output)
+    return table
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Document]:
+    """Return the files and the table of arms of which two have candidates."""
+    folder = tmp_path_factory.mktemp("chosen")
+    write_arms(folder / "runs", {"none": 0.6, "randaugment": 0.7, "cutmix": 0.68, "moex": 0.66})
+    for rate, accuracy in {0.3: 0.8, 0.5: 0.75}.items():
+        for seed in range(5):
+            config = {"prompts.noise_rate": rate}
+            write_run(folder / "runs", "sip", seed, accuracy + seed / 50, config=config,
+                      val_accuracy=0.9 - rate + seed / 100)  # fmt: skip
+    return folder, written(folder / "runs", folder / "table", "table=confirmatory")
+
+
+@pytest.mark.parametrize("name", ["confirmatory", "main", "combinations"])
+def test_all_numbers_come_out_again_without_a_run(tmp_path: Path, name: str, chosen) -> None:
+    folder, table = chosen
+    if name != "confirmatory":
+        for dataset in ("digits", "dtd"):
+            arms = {"none": 0.7, "randaugment": 0.8, "sip": 0.74, "sip_randaugment": 0.82}
+            write_arms(tmp_path / "runs", arms, dataset=dataset)
+        folder, table = tmp_path, written(tmp_path / "runs", tmp_path / "table", f"table={name}")
+    moved = tmp_path / "only"
+    moved.mkdir()
+    for end in ("_runs.csv", "_predictions.npz"):
+        shutil.copy(folder / f"table{end}", moved)
+    again = recomputed(moved / "table_runs.csv", layout(f"table={name}"))
+    ours, theirs = long_form(again, "test/top1"), long_form(table, "test/top1")
+    assert ours.equals(theirs) and ours["p_mcnemar"].notna().any()
+    for number, grid in enumerate(again.grids):
+        width = len(grid.header)
+        assert fields(again, number) == [row[:width] for row in fields(table, number)]
+    chosen_by = [note for note in table.notes if note.startswith("Chosen on validation")]
+    assert [note for note in again.notes if note.startswith("Chosen on validation")] == chosen_by
+    assert bool(chosen_by) == (name == "confirmatory")
+
+
+def test_rows_have_value_seed_steps_and_machine(chosen) -> None:
+    folder, _ = chosen
+    rows = read_rows(folder / "table_runs.csv")
+    assert len(rows) == 30
+    row = next(row for row in rows if (row.row, row.seed, row.setting[-3:]) == ("sip", 3, "0.5"))
+    assert (row.value, row.test, row.val) == (81.0, 81.0, pytest.approx(43.0))
+    assert (row.best_step, row.last_step, row.threads) == (200, 250, 1)
+    assert row.made_by == ("AMD EPYC, AVX2, 1 thread", "torch 2.15.0")
+    assert row.setting.startswith("prompts.noise_rate=0.5")
+
+
+def test_predictions_take_a_bit_an_image_and_equal_tables_are_equal_bytes(
+    chosen, tmp_path: Path
+) -> None:
+    folder, _ = chosen
+    file = folder / "table_predictions.npz"
+    with np.load(file) as found:
+        assert found["right"].nbytes == 30 * 200 // 8
+    written(folder / "runs", tmp_path / "table", "table=confirmatory")
+    for end in ("_predictions.npz", "_runs.csv"):
+        assert (tmp_path / f"table{end}").read_bytes() == (folder / f"table{end}").read_bytes()
+
+
+def test_without_predictions_nothing_is_said_of_images(chosen, tmp_path: Path) -> None:
+    shutil.copy(chosen[0] / "table_runs.csv", tmp_path)
+    again = recomputed(tmp_path / "table_runs.csv", layout("table=confirmatory"))
+    assert all(one.images is None for one in again.compared)
+    assert "7 comparisons" not in again.comparison_notes and again.claims[0].difference is not None
+
+
+def test_the_command_reads_it(chosen, capsys: pytest.CaptureFixture) -> None:
+    given = [f"from={chosen[0]}/table_runs.csv", "table=confirmatory", f"runs={chosen[0]}/none"]
+    task(composed(*given, name="tables"))
+    printed = capsys.readouterr().out
+    assert "best of 3 on validation" in printed and "25 runs, from table_runs.csv." in printed
+
+
+def test_what_is_no_such_file_is_one_line(chosen, tmp_path: Path) -> None:
+    def refused(name: str, content: str, match: str) -> None:
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match=f"^from: must be the files .*{match}"):
+            recomputed(tmp_path / "x_runs.csv", layout())
+
+    whole = (chosen[0] / "table_runs.csv").read_text()
+    head, first, *_ = whole.splitlines()
+    refused("x_runs.csv", "", "it has no run")
+    refused("x_runs.csv", "a,b\n1,2\n", "block: field required")
+    refused("x_runs.csv", whole.replace(",0,test/top1", ",zero,test/top1"), "seed: input should")
+    refused("x_runs.csv", f"{head}\n{first}\n{first}\n", "two runs of cutmix, seed 0")
+    (tmp_path / "x_runs.csv").write_text(whole)
+    refused("x_predictions.npz", "no zip", "x_predictions.npz")
+    with pytest.raises(UserError, match="from: must be"):
+        recomputed(tmp_path / "none_runs.csv", layout())
+    with pytest.raises(UserError, match="table.value: must be the metric of .*top1"):
+        recomputed(chosen[0] / "table_runs.csv", layout("table.value=val/top1"))
+
+
+def test_a_run_without_a_machine_says_so() -> None:
+    row = RunRow(
+        "", "", "", "", 0, "m", 1.0, None, None, 1, 1, "f", "", "", "", None, "", "torch=2"
+    )
+    assert row.made_by == ("not recorded", "torch 2")
