@@ -57,17 +57,19 @@ arms() {
 
 guidance() {
   sweep guidance +sweep=guidance $SMALL
-  table guidance table table.rows=prompts/guidance table.control=quadratic "table.title=Guidance scales"
+  table guidance table table.rows=prompts/guidance table.control=quadratic "table.family=[]" \
+    table.validation=true "table.title=Guidance scales"
   table guidance guidance figure=guidance
 }
 
 noise_x_guidance() {
   sweep noise_x_guidance +sweep=noise_x_guidance $SMALL
   table noise_x_guidance table table.rows=prompts.noise_rate table.columns=prompts.guidance.scale \
-    table.control=0.5 "table.title=Noise rates by guidance scales"
+    table.control=0.5 "table.family=[]" table.validation=true \
+    "table.title=Noise rates by guidance scales"
   table noise_x_guidance diversity table.rows=prompts.noise_rate \
     table.columns=prompts.guidance.scale table.value=generated/diversity_original \
-    "table.title=Distance of the generated images to their originals"
+    "table.family=[]" "table.title=Distance of the generated images to their originals"
   table noise_x_guidance accuracy figure=noise_x_guidance
   table noise_x_guidance tradeoff figure=tradeoff
   table noise_x_guidance sheet figure=sheet
@@ -75,35 +77,37 @@ noise_x_guidance() {
 
 prompts() {
   sweep prompts +sweep=prompt_parts $SMALL
-  table prompts table table=ablation
+  table prompts table table=ablation "table.family=[]"
 }
 
 weights() {
   sweep weights +sweep=weights $SMALL
   table weights table table.rows=prompts.label_weight table.columns=prompts.caption_weight \
-    table.control=1.5 "table.title=Weights of the label by weights of the caption"
+    table.control=1.5 "table.family=[]" table.validation=true \
+    "table.title=Weights of the label by weights of the caption"
 }
 
 sampling() {
   sweep sampling +sweep=sampling $SMALL
-  table sampling table table.rows=captions.sampling table.control=nucleus "table.title=Sampling of the captions"
+  table sampling table table.rows=captions.sampling table.control=nucleus "table.family=[]" \
+    table.validation=true "table.title=Sampling of the captions"
 }
 
 paradigm() {
   sweep paradigm +sweep=paradigm $SMALL
-  table paradigm table table=ablation
+  table paradigm table table=ablation "table.family=[]"
 }
 
 per_sample() {
   sweep per_sample +sweep=per_sample $SMALL
-  table per_sample table table.rows=images.per_sample table.control=1 \
-    "table.title=Generated images per original"
+  table per_sample table table.rows=images.per_sample table.control=1 "table.family=[]" \
+    table.validation=true "table.title=Generated images per original"
   table per_sample accuracy figure=per_sample
 }
 
 shots() {
   sweep shots +sweep=shots $SMALL
-  table shots table table.columns=dataset.shots "table.title=Arms by shots a class"
+  table shots table table=shots
   table shots accuracy figure=shots
 }
 

@@ -140,5 +140,5 @@ class Generator(Component, ABC):
         return None
 
     def num_evaluations(self, prompt: Prompt) -> int:
-        """Return the cost of this image in forward passes of the denoiser, at least 1."""
+        """Return the cost of this image in forward passes of the denoiser; 0 without one."""
         return 1

@@ -17,7 +17,7 @@ from sip.core.hashing import digest
 from sip.core.stages import StageLog
 from sip.records.read import finished_folders
 
-PLAIN = Augmentation(NoGenerated(), AsIs(), NoMix())
+PLAIN = Augmentation(NoGenerated(), AsIs(), NoMix(), base=AsIs())
 
 
 def recipe_of(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,6 +134,8 @@ class Trials:
                 slow = self._seconds(longer, num) / num
                 evaluation = max(slow - quick, 0.0) / (many - few)
                 return evaluation, max(quick - few * evaluation, 0.0)
+        if not few:  # nothing is generated
+            return 0.0, quick
         return quick / few, 0.0  # every image costs the same
 
     def _images_trial(self, prompt: Prompt, factor: int = 1) -> tuple[Trial, int]:

@@ -131,8 +131,8 @@ class TrainingSummary(Summary):
         experiments: Names of the experiments that asked for the run.
         swept: Experiment ("" for none) -> keys that its sweeps varied, as typed.
         shots: Training images per class; None for all.
-        leaks: Split -> "exact" and "near" duplicates shared with the training part; likewise
-            "exact_pretrain" and "near_pretrain" with what a generator saw, if the data set names it.
+        leaks: Split -> "exact" and "near" duplicates shared with the training part, and
+            "exact_pretrain" and "near_pretrain" with what a generator saw, if that is known.
         num_val, num_test: Images.
         steps, epochs: Optimiser steps, and passes over the training images.
         best_step, best_epoch: Position of the checkpoint that validation chose.

@@ -26,9 +26,13 @@ TOGETHER = (
 )  # fmt: skip
 
 
+NEWER = ("retrieved",)  # at the end, so that the older choices keep their partners in `nodes`
+
+
 def choices(group: str) -> list[str]:
     """Return the choices of a group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    names = (path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(names, key=lambda name: (name in NEWER, name))
 
 
 @cache

@@ -29,6 +29,7 @@ CHOSEN = {
     "gif_like": ("blip", "gif_like", "img2img"),
     "dalda_like": ("class_name", "dalda_like", "img2img"),
     "alia_like": ("blip", "alia_like", "img2img"),
+    "retrieved": ("blip", "empty", "retrieved"),
 }
 
 

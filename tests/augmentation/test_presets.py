@@ -45,7 +45,7 @@ MIXES = {
 # Arms that name other stages' choices; in training they are as sip. What they generate: test_arms.
 CHOSEN = (
     *("sip_label", "sip_caption", "txt2img", "real_guidance"),
-    *("diffusemix_like", "gif_like", "dalda_like", "alia_like"),
+    *("diffusemix_like", "gif_like", "dalda_like", "alia_like", "retrieved"),
 )
 OFFLINES = {"none": "NoGenerated", **dict.fromkeys(("sip", *CHOSEN), "GeneratedMode")}
 PRESETS = {

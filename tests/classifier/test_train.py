@@ -21,10 +21,12 @@ from sip.backbone.saved import FOLDER, WEIGHTS
 from sip.classifier.base import Result, TrainingImage
 from sip.classifier.loading import Loading
 from sip.classifier.module import Classifier
+from sip.config.build import build
 from sip.core.errors import UserError
 from sip.weights import sealed
 from tests.classifier.made_up import BACKBONE, NAMES, RECIPE, run
 from tests.classifier.recipes import PLAIN, RANDAUGMENT
+from tests.composing import composed
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +166,17 @@ def test_lightning_is_silent_and_the_bar_is_ours(splits, tmp_path, capfd) -> Non
 def test_an_empty_split_is_refused(splits, tmp_path) -> None:
     with pytest.raises(UserError, match="must have images in train, got none"):
         run(splits, tmp_path, train_rows=[])
+
+
+def test_training_from_scratch_is_stabilised_from_the_command_line(splits, tmp_path) -> None:
+    short = ["classifier.steps=4", "classifier.val_every=2", "classifier.batch_size=8"]
+    keys = ("warmup_steps=1", "warmup_steps=2", "gradient_clip=0.01", "ema_decay=0.9")
+    weights = []
+    for key in keys:
+        given = [*short, "classifier.warmup_steps=1", f"classifier.{key}"]
+        config = composed("backbone=resnet_mini", *given)
+        values, backbone = build(config.classifier), build(config.backbone)
+        result = run(splits, tmp_path / key, recipe=values, backbone=backbone)
+        weights.append(load_file(f"{result.classifier}/{WEIGHTS}")["fc.weight"])
+    plain, *stabilised = weights
+    assert not any(torch.equal(plain, other) for other in stabilised)

@@ -100,6 +100,22 @@ def test_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
     )
 
 
+def test_what_the_generator_saw_is_a_part_like_train(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"a{number}.png", scene(number)) for number in range(4)]
+    parts: dict[Split, list[Sample]] = {
+        "pretrain": [sample(path, "pretrain") for path in files[:2]],
+        "train": [sample(files[2], "train")],
+        "val": [sample(files[3], "val")],
+        "test": [sample(write(tmp_path / "same.png", scene(1)), "test")],
+    }
+    assert [leak.exact for leak in find(parts, 1)] == [0, 0]
+    val, test = find(parts, 1, "pretrain")
+    assert (val.exact, test.exact) == (0, 1)
+    assert test.line() == (
+        "test: 1 exact and 0 near duplicates of the generator's images (pretrain), of 1 (same = a1)"
+    )
+
+
 def test_jpeg_is_read_small_and_hashes_the_same(tmp_path: Path) -> None:
     files = []
     for i in range(8):

@@ -56,6 +56,15 @@ def first(folder: Path) -> tuple[TrainingSummary, Path]:
     return summary, run.folder
 
 
+def test_machine_and_leaks_of_the_generator_are_recorded(
+    first: tuple[TrainingSummary, Path],
+) -> None:
+    summary, _ = first
+    assert summary.machine is not None and summary.machine.threads == 1
+    assert summary.leaks["test"].keys() == {"exact", "near", "exact_pretrain", "near_pretrain"}
+    assert summary.leaks["test"]["exact_pretrain"] == 0
+
+
 def test_every_stage_did_its_work(first: tuple[TrainingSummary, Path]) -> None:
     made = {row.stage: row.computed for row in first[0].stages}
     assert made == {

@@ -64,7 +64,7 @@ def test_each_claim_is_a_paired_t_test_and_holm_is_over_the_claims_only(table: D
 
 def test_the_rest_has_no_p_and_no_bold_and_no_difference_is_there_twice(table: Document) -> None:
     claims, arms, differences = table.grids
-    assert [grid.header[-1] for grid in (claims, differences)] == ["p (Holm)", "difference, points"]
+    assert [grid.header[-1] for grid in (claims, differences)] == ["p (Holm)", "difference"]
     assert any("*" in text for row in fields(table) for text in row)
     assert not any(
         "*" in text for number in (1, 2) for row in fields(table, number) for text in row

@@ -1,0 +1,90 @@
+"""A pool of real images as the module of a generator."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sip.core.image_io import read_rgb, to_tensor
+from sip.dataset.base import Sample
+from sip.device.settings import Runtime
+from sip.images.base import GeneratedImage
+from sip.images.batches import Batch
+from sip.images.module import ImageModule
+from sip.prompts.base import Prompt
+
+if TYPE_CHECKING:
+    from sip.images.retrieved import Retrieved
+
+AT_ONCE = 64  # images that are embedded together
+
+
+class RetrievalModule(ImageModule):
+    """Returns an image of the pool for each prompt.
+
+    Args:
+        settings: The component that loaded this module.
+        runtime: Device settings.
+    """
+
+    settings: "Retrieved"
+
+    def __init__(self, settings: "Retrieved", runtime: Runtime) -> None:
+        super().__init__(settings, runtime)
+        self.scorer: Any = settings.scorer.load(runtime) if settings.choose == "nearest" else None
+        self._vectors: dict[int, Tensor] = {}  # label -> (candidates, D), unit length
+
+    def rows(self, batch: Batch) -> list[GeneratedImage]:
+        """Return the retrieved images, in the order of the prompts."""
+        return [self._row(prompt) for prompt in batch.prompts]
+
+    def _row(self, prompt: Prompt) -> GeneratedImage:
+        begin = time.perf_counter()
+        try:
+            sample = self.nearest(prompt) if self.scorer else self.first(prompt)
+            pixels = to_tensor([read_rgb(sample.path, self.settings.size)])[0]
+        except ValueError as error:
+            seconds = time.perf_counter() - begin
+            return GeneratedImage(
+                prompt.image_id, None, 0, seconds, "failed", "unreadable", str(error)
+            )
+        return GeneratedImage(prompt.image_id, pixels, 0, time.perf_counter() - begin)
+
+    def first(self, prompt: Prompt) -> Sample:
+        """Return the image that the random order gives a prompt.
+
+        Raises:
+            ValueError: The pool has none of its class.
+        """
+        candidates = self.settings.in_order(prompt)
+        if not candidates:
+            raise ValueError(f"no image of class {prompt.class_name} in {self.settings.part}")
+        return candidates[0]
+
+    def nearest(self, prompt: Prompt) -> Sample:
+        """Return the image that is as near to the original as its variant says; 0 is the nearest.
+
+        Raises:
+            ValueError: The pool has too few of its class, or the original cannot be read.
+        """
+        candidates = self.settings.candidates.get(prompt.label, [])
+        if prompt.label not in self._vectors and candidates:
+            self._vectors[prompt.label] = self._embedded([sample.path for sample in candidates])
+        others = [n for n, s in enumerate(candidates) if s.sample_id != prompt.sample_id]
+        if prompt.variant >= len(others):
+            raise ValueError(f"{len(others)} images of class {prompt.class_name} in the pool")
+        cosines = self._vectors[prompt.label][others] @ self._embedded([prompt.source])[0]
+        order = torch.argsort(cosines, descending=True, stable=True)
+        return candidates[others[int(order[prompt.variant])]]
+
+    @torch.inference_mode()
+    def _embedded(self, paths: Sequence[str]) -> Tensor:
+        """Return the unit vectors of images: (images, D), float32, on the CPU."""
+        parts = []
+        for start in range(0, len(paths), AT_ONCE):
+            images = [read_rgb(path, None) for path in paths[start : start + AT_ONCE]]
+            pixels = self.scorer.prepare(images).to(self.runtime.device)
+            parts.append(self.scorer.unit_images(pixels).cpu())
+        return torch.cat(parts)
