@@ -113,7 +113,11 @@ def document(
     result = assembled(found, layout, notes, choices, empty)
     used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
     result.runs = [run for run in candidates if layout.has_place(run)]
-    result.notes += [*budget_notes(found, layout), *diverged_note(runs, layout), *generator_note(found)]
+    result.notes += [
+        *budget_notes(found, layout),
+        *diverged_note(runs, layout),
+        *generator_note(found),
+    ]
     result.notes += [runs_note(used), *machine_notes(Counter(map(machine_of, used)))]
     result.notes += [gap.line(layout) for gap in lacking]
     result.commands = [(gap.line(layout), gap.command) for gap in lacking]
@@ -204,7 +208,11 @@ def _claims(block: str, claims: Sequence[ClaimResult], layout: TableLayout) -> T
         against = JOIN.join(map(layout.row_name, claim.against.split(JOIN)))
         if claim.chosen_from > 1:
             against += f" (best of {claim.chosen_from} on validation)"
-        line = [Text(claim.claim), Text(against), *([Text(layout.column_name(claim.column))] if several else [])]
+        line = [
+            Text(claim.claim),
+            Text(against),
+            *([Text(layout.column_name(claim.column))] if several else []),
+        ]
         line.append(Text(value_text(claim.difference.estimate, "+"), claim.is_clear))
         lines.append([*line, Text(p_text(claim.holm_p))])
     header = ["claim", "against", *(["column"] if several else []), *COMPARED]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "block", "row", "name", "column", "metric", "mean", "half_width", "n", "seeds", "claim",
-    "against", "difference", "difference_half_width", "pairs", "p", "p_holm", "images_low", "images_high",
-    "p_mcnemar", "fingerprints",
+    "against", "difference", "difference_half_width", "pairs", "p", "p_holm",
+    "images_low", "images_high", "p_mcnemar", "fingerprints",
 )  # fmt: skip
 
 

@@ -122,6 +122,6 @@ def test_what_is_no_such_file_is_one_line(chosen, tmp_path: Path) -> None:
 
 def test_a_run_without_a_machine_says_so() -> None:
     row = RunRow(
-        "", "", "", "", 0, "m", 1.0, None, None, 1, 1, "f", "", "", "", None, "", "torch=2"
+        "", "", "", "", "", "", 0, "m", 1.0, None, None, 1, 1, "f", "", "", "", None, "", "torch=2"
     )
     assert row.made_by == ("not recorded", "torch 2")
