@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,15 +10,27 @@ from torch import Tensor
 from sip.core.image_io import read_rgb, to_tensor
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
-from sip.images.base import GeneratedImage
+from sip.images.base import GeneratedImage, Generator
 from sip.images.batches import Batch
 from sip.images.module import ImageModule
 from sip.prompts.base import Prompt
 
-if TYPE_CHECKING:
-    from sip.images.retrieved import Retrieved
-
 AT_ONCE = 64  # images that are embedded together
+
+
+class RetrievalPool(Protocol):
+    """What can be retrieved."""
+
+    @property
+    def part(self) -> str:
+        """Name of the data set's part."""
+
+    @property
+    def candidates(self) -> dict[int, list[Sample]]:
+        """Label -> its images, in random order."""
+
+    def in_order(self, prompt: Prompt) -> list[Sample]:
+        """Return the candidates of a prompt in the random order, its own first one first."""
 
 
 class RetrievalModule(ImageModule):
@@ -26,14 +38,16 @@ class RetrievalModule(ImageModule):
 
     Args:
         settings: The component that loaded this module.
+        pool: The same, as far as it knows the pool.
         runtime: Device settings.
+        scorer: Loaded, if the nearest images are asked for.
     """
 
-    settings: "Retrieved"
-
-    def __init__(self, settings: "Retrieved", runtime: Runtime) -> None:
+    def __init__(
+        self, settings: Generator, pool: RetrievalPool, runtime: Runtime, scorer: Any
+    ) -> None:
         super().__init__(settings, runtime)
-        self.scorer: Any = settings.scorer.load(runtime) if settings.choose == "nearest" else None
+        self.pool, self.scorer = pool, scorer
         self._vectors: dict[int, Tensor] = {}  # label -> (candidates, D), unit length
 
     def rows(self, batch: Batch) -> list[GeneratedImage]:
@@ -58,9 +72,9 @@ class RetrievalModule(ImageModule):
         Raises:
             ValueError: The pool has none of its class.
         """
-        candidates = self.settings.in_order(prompt)
+        candidates = self.pool.in_order(prompt)
         if not candidates:
-            raise ValueError(f"no image of class {prompt.class_name} in {self.settings.part}")
+            raise ValueError(f"no image of class {prompt.class_name} in {self.pool.part}")
         return candidates[0]
 
     def nearest(self, prompt: Prompt) -> Sample:
@@ -69,7 +83,7 @@ class RetrievalModule(ImageModule):
         Raises:
             ValueError: The pool has too few of its class, or the original cannot be read.
         """
-        candidates = self.settings.candidates.get(prompt.label, [])
+        candidates = self.pool.candidates.get(prompt.label, [])
         if prompt.label not in self._vectors and candidates:
             self._vectors[prompt.label] = self._embedded([sample.path for sample in candidates])
         others = [n for n, s in enumerate(candidates) if s.sample_id != prompt.sample_id]

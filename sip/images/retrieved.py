@@ -85,7 +85,8 @@ class Retrieved(Generator):
         from sip.images.retrieval import RetrievalModule
 
         self.require()
-        return RetrievalModule(self, runtime)
+        scorer = self.scorer.load(runtime) if self.choose == "nearest" else None
+        return RetrievalModule(self, self, runtime, scorer)
 
     @cached_property
     def candidates(self) -> dict[int, list[Sample]]:

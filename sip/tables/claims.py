@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from sip.core.errors import UserError
 from sip.core.text import join_first
 from sip.tables.cells import Place, TableCell
-from sip.tables.layout import MEAN, Claim, TableLayout
+from sip.tables.layout import MEAN, TableClaim, TableLayout
 from sip.tables.selected import Setting, choose
 from sip.tables.statistics import LEVEL, Difference, holm, paired_difference
 
@@ -84,7 +84,9 @@ def missing_notes(results: Sequence[ClaimResult]) -> list[str]:
     ]
 
 
-def _result(rows: Mapping[str, TableCell], claim: Claim, block: str, column: str) -> ClaimResult:
+def _result(
+    rows: Mapping[str, TableCell], claim: TableClaim, block: str, column: str
+) -> ClaimResult:
     arm, against = claim.arm, claim.against
     missing = tuple(name for name in dict.fromkeys((*arm, *against)) if name not in rows)
     num = len(against) if claim.is_choice else 1

@@ -18,7 +18,7 @@ SEPARATOR = ", "  # between the values in a row's name
 
 
 @dataclass(frozen=True)
-class Claim:
+class TableClaim:
     """A comparison that is fixed before the runs; see `sip.tables.claims`.
 
     Attributes:
@@ -36,7 +36,7 @@ class Claim:
         return len(self.arm) == 1 < len(self.against)
 
     @classmethod
-    def of(cls, node: Any) -> "Claim":
+    def of(cls, node: Any) -> "TableClaim":
         """Return the claim of an item of `table.family`.
 
         Raises:
@@ -102,7 +102,7 @@ class TableLayout:
     stack: bool = False
     row_words: Mapping[str, str] = field(default_factory=dict)
     column_words: Mapping[str, str] = field(default_factory=dict)
-    family: tuple[Claim, ...] | None = None
+    family: tuple[TableClaim, ...] | None = None
     validation: bool = False
     equivalent: bool = False
 
@@ -126,7 +126,7 @@ class TableLayout:
         values["where"] = dict(flat(values["where"] or {}))
         values["quoted"] = values["quoted"] or {}
         if values["family"] is not None:
-            values["family"] = tuple(map(Claim.of, values["family"]))
+            values["family"] = tuple(map(TableClaim.of, values["family"]))
         if values["control"] is not None:
             values["control"] = plain(values["control"])  # a number, if rows are numbers
         return cls(**values)

@@ -12,7 +12,7 @@ from sip.tables.document import Document, document
 from sip.tables.forest import read_groups
 from sip.tables.forest_plot import draw_forest
 from sip.tables.formats import markdown, write
-from sip.tables.layout import Claim
+from sip.tables.layout import TableClaim
 from sip.tables.query import select_runs
 from sip.tables.statistics import holm
 from tests.tables.made_up import write_arms, write_run
@@ -118,8 +118,8 @@ def test_a_wrong_claim_is_one_line(claim: str) -> None:
 
 
 def test_several_arms_against_one_each_are_pooled_and_one_against_several_is_a_choice() -> None:
-    assert Claim("", ("a",), ("b", "c")).is_choice
-    assert not Claim("", ("a", "d"), ("b", "c")).is_choice
+    assert TableClaim("", ("a",), ("b", "c")).is_choice
+    assert not TableClaim("", ("a", "d"), ("b", "c")).is_choice
 
 
 def test_the_forest_plot_shows_the_claims_in_their_order(table: Document, tmp_path: Path) -> None:
