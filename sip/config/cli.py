@@ -8,7 +8,6 @@ mistyped key answer at once. Exit codes: 0 done, 1 the task failed, 2 the comman
 import functools
 import importlib
 import os
-import select
 import signal
 import sys
 import time
@@ -25,6 +24,8 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
 from sip.config import guard, sweep
 from sip.config.command import Command, one_line
+from sip.config.interpreter import check_interpreter, own_module
+from sip.config.output import Output, is_read
 from sip.config.provenance import is_multirun, program_versions
 from sip.core import progress
 from sip.core.errors import UserError
@@ -52,6 +53,13 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
     if "--version" in sys.argv:
         print(program_versions())
         sys.exit(0)
+    try:
+        check_interpreter()
+    except UserError as error:
+        _say(f"error: {error}")
+        sys.exit(1)
+    if sys.stdout is not None:
+        sys.stdout = Output(sys.stdout)
     folder = conf or conf_folder()
     sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # Hydra wants its options first
     command = Command(folder, config_name, sys.argv[1:])
@@ -84,7 +92,10 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         sys.exit(2)
     finally:
         sweep.end()
-    _is_read()
+    is_read()
+    if failed := getattr(sys.stdout, "error", None):
+        _say(f"error: stdout cannot be written ({failed.strerror}); the work itself is done")
+        sys.exit(1)
     sys.exit(0)
 
 
@@ -111,22 +122,7 @@ def _is_override(argument: str) -> bool:
 def _print_help(text: str) -> None:
     with suppress(BrokenPipeError):
         print(text.rstrip())
-    _is_read()
-
-
-def _is_read() -> bool:
-    """Flush the output; return whether somebody reads it: `... | head` may have read enough."""
-    try:
-        number = sys.stdout.fileno()
-    except (AttributeError, OSError, ValueError):  # closed, or not a file
-        return True
-    poll = select.poll()
-    poll.register(number, select.POLLERR)
-    if poll.poll(0):  # Python would flush at exit, and fail
-        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-        return False
-    sys.stdout.flush()
-    return True
+    is_read()
 
 
 class Job:
@@ -153,7 +149,7 @@ class Job:
         try:
             return self._run(config)
         except Exception as error:
-            if isinstance(error, BrokenPipeError) and not _is_read():
+            if isinstance(error, BrokenPipeError) and not is_read():
                 return None
             _say(f"error: {_reason(error, config)}")
             raise SystemExit(1) from None
@@ -185,6 +181,8 @@ class Job:
 def _reason(error: Exception, config: DictConfig) -> str:
     """Return an error in one line; print the traceback of one that is no mistake of the user's."""
     cannot = None if isinstance(error, UserError) else disk_error(error)
+    if isinstance(error, ImportError | AttributeError) and (file := own_module()):
+        cannot = f"{file}: must not have the name of a library, which is not read then; rename it"
     if not (cannot or isinstance(error, USER_ERRORS)) or config.get("debug"):
         traceback.print_exception(error)
     return cannot or (str(error) if isinstance(error, UserError) else one_line(error))

@@ -34,6 +34,7 @@ SUFFIXES: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 # Brands of ISO base media files (ISO 23008-12) that are HEIC, at bytes 8 to 12, behind "ftyp".
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+LFS_POINTER = b"version https://git-lfs.github.com/"
 PLAIN = ("JPEG", "MPO", "PNG", "WEBP")  # MPO: a JPEG with further images behind it
 PNG_BITS = 24  # place of the byte that says how many bits a channel has
 EXIF_ORIENTATION = 0x0112
@@ -129,6 +130,8 @@ def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
         Exception: Of any kind, by Pillow: it cannot be read.
     """
     data = source if isinstance(source, bytes) else read_bytes(source)
+    if data.startswith(LFS_POINTER):
+        raise ValueError("it is a pointer of Git LFS: git lfs pull gets the image")
     formats = _formats()
     if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS and b"avif" not in data[:64]:
         formats = _with_heic()
@@ -202,7 +205,11 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in WIDE_MODES:
-        return Image.fromarray(_narrow(np.asarray(image))).convert("RGB")
+        wide = np.asarray(image)
+        if wide.size and not 0 <= wide.min() <= wide.max() <= 65535:
+            low, high = wide.min(), wide.max()
+            raise ValueError(f"pixels of {low} .. {high} are not in 0 .. 65535: of unknown range")
+        return Image.fromarray(_narrow(wide)).convert("RGB")
     if image.mode == "F":
         raise ValueError("pixels are floating-point numbers of unknown range")
     if image.has_transparency_data:
@@ -213,12 +220,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _narrow(wide: np.ndarray) -> np.ndarray:
-    """Return 16-bit grey, (H, W), rounded to 8 bits; part by part, which takes less memory."""
+    """Return grey (H, W), in [0, 65535], rounded to 8 bits; in parts, to take less memory."""
     levels = np.empty(wide.shape, np.uint8)
     values, made = wide.reshape(-1), levels.reshape(-1)
     for start in range(0, values.size, VALUES_AT_ONCE):
         part = slice(start, start + VALUES_AT_ONCE)
-        made[part] = (np.clip(values[part], 0, 65535).astype(np.uint32) + 128) // 257
+        made[part] = (values[part].astype(np.uint32) + 128) // 257
     return levels
 
 

@@ -22,7 +22,14 @@ from sip.core.text import counted, join_first, reason_of
 from sip.dataset.base import Split
 from sip.dataset.files import GENERATED, PARTS, Entry
 from sip.dataset.folders import say_once
-from sip.dataset.labels import PromptNames, part_of, prompt_words, sorted_classes, text_of
+from sip.dataset.labels import (
+    PromptNames,
+    is_missing,
+    label_of,
+    part_of,
+    prompt_words,
+    sorted_classes,
+)
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut
 
@@ -125,7 +132,9 @@ class CsvFile(Reader):
             if not problems and row.path.is_file():
                 rows.append(row)
             elif not problems:
-                gone.append((line, f"{self.path_column}: {cells[self.path_column]} does not exist"))
+                name = cells[self.path_column]
+                hint = " (write / in place of \\)" if "\\" in name else ""
+                gone.append((line, f"{self.path_column}: {name} does not exist{hint}"))
         if bad or (gone and self.broken == "refuse"):
             raise self._bad_rows(sorted([*bad, *gone]))
         if gone:
@@ -139,7 +148,7 @@ class CsvFile(Reader):
         part: Split | None = "train"
         if self.split_column in cells:
             part = part_of(cells[self.split_column] or "")
-        label = text_of(cells[self.label_column] or "")
+        label = label_of(cells[self.label_column] or "")
         is_generated = self.label_column != "kind" and cells.get("kind") == GENERATED
         place = Path(os.path.normpath(self.place / path))
         return Row(line, place, label, part or "pretrain", is_generated)
@@ -152,8 +161,11 @@ class CsvFile(Reader):
             yield f"{self.path_column}: is empty"
         elif first is not None:
             yield f"{self.path_column}: the same file as in line {first}"
-        if not row.label:
-            yield f"{self.label_column}: is empty"
+        if is_missing(row.label):
+            what = f"{row.label}, which stands for no label" if row.label else "empty"
+            yield f"{self.label_column}: is {what}"
+        elif len(row.label.splitlines()) > 1:
+            yield f"{self.label_column}: has several lines (close the quotes)"
         if row.part not in PARTS:
             given = cells[self.split_column]
             yield f"{self.split_column}: must be train, val or test, got {given!r}"
@@ -165,12 +177,19 @@ class CsvFile(Reader):
             UserError: The file is not there, not such a table, or lacks a column.
         """
         try:
+            if self.file.exists() and not self.file.is_file():  # to read a pipe may never end
+                raise OSError("it is not a regular file")
             text = self.file.read_text(encoding="utf-8-sig")
             head = text.partition("\n")[0]
-            delimiter = max(DELIMITERS, key=head.count)
-            table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+            delimiter = max(DELIMITERS, key=lambda sign: self._fit(head.split(sign)))
+            lines = io.StringIO(text, newline="")
+            table = csv.DictReader(lines, delimiter=delimiter, strict=True)
             columns = [name.strip() for name in table.fieldnames or ()]
             table.fieldnames = columns
+            if twice := [name for name in columns if name and columns.count(name) > 1]:
+                raise UserError(
+                    f"{self.file}: columns must differ in names, got {twice[0]!r} twice; rename one"
+                )
             for name in (self.path_column, self.label_column):
                 if name not in columns:
                     key = "path_column" if name == self.path_column else "label_column"
@@ -184,8 +203,13 @@ class CsvFile(Reader):
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(
                 f"dataset.path: must be a CSV file in UTF-8, got {self.file} ({reason_of(error)}); "
-                "set it to the file"
+                "set it to the file, saved so"
             ) from error
+
+    def _fit(self, columns: list[str]) -> tuple[int, int]:
+        """Return how many of the needed columns a header has, and how many at all."""
+        names = {name.strip(' \t\r"') for name in columns}
+        return len(names & {self.path_column, self.label_column}), len(columns)
 
     def _bad_rows(self, bad: list[tuple[int, str]]) -> UserError:
         shown = join_first([f"line {line}, {problem}" for line, problem in bad], NUM_SHOWN)

@@ -22,6 +22,7 @@ from sip.dataset.labels import (
     PART_NAMES,
     PromptNames,
     is_missing,
+    label_of,
     prompt_words,
     sorted_classes,
     text_of,
@@ -73,7 +74,7 @@ def labels_of(table: Any, column: str, part: str) -> list[str]:
             + (f", or set dataset.splits.{part}=false" if part != "train" else "")
         )
     try:
-        return [text_of(value) for value in values]
+        return [label_of(value) for value in values]
     except ValueError as error:  # lists, or numbers that are not whole
         raise UserError(
             f"dataset.label_column: must be a column of texts or whole numbers, got {column!r} "
@@ -148,6 +149,12 @@ class HuggingFace(PretrainReader):
 
     def _tables(self) -> dict[Split, Any]:
         """Return the source's table of each part that it has, images not decoded."""
+        stated = [name for name in self.splits.values() if name]
+        if twice := [name for name in stated if stated.count(name) > 1]:
+            raise UserError(
+                f"dataset.splits: must be another split for each part, got {twice[0]} twice; "
+                "false leaves a part out"
+            )
         try:
             import datasets
         except ImportError as error:
@@ -159,6 +166,11 @@ class HuggingFace(PretrainReader):
             raise UserError(
                 f"dataset=huggingface needs the package datasets, got {datasets.__file__} of the "
                 "same name; rename that, or start in another folder"
+            )
+        if Path(self.path).is_file():
+            raise UserError(
+                f"dataset.path: must be a folder or a hub name, got the file {self.path}; put it "
+                "into a folder of its own"
             )
         if Path(self.path).is_dir() and (signs := sorted(set(self.path) & set("[]*?"))):
             raise UserError(

@@ -35,6 +35,7 @@ from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut
 
 TABLE = "metadata.csv"  # of an export
+PACKED = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}  # each may be a class
 
 
 @component
@@ -98,6 +99,8 @@ class ImageFolder(Reader):
             say_passed_over(self.place, _images_in(self.place), "image", "in no class folder")
         else:
             entries["train"] = self._entries(self.place, names)
+        packed = [file for file in files_in(train_folder) if file.suffix.lower() in PACKED]
+        say_passed_over(self.place, packed, "archive", "next to the classes, not unpacked")
         _say_what_lies_within(folders_in(train_folder))
         self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         return words, entries
@@ -233,11 +236,12 @@ def _refuse_parts_within(class_folder: Path) -> None:
     """Refuse to mix the parts of a class.
 
     Raises:
-        UserError: Its folder holds the folder train.
+        UserError: Its folder holds the folder train, under whatever name.
     """
-    if "train" in {folder.name for folder in folders_in(class_folder)}:
+    parts = {part_of(folder.name): folder for folder in folders_in(class_folder)}
+    if "train" in parts:
         raise UserError(
-            f"dataset.root: train must be above the classes, got {class_folder / 'train'}; set it "
+            f"dataset.root: train must be above the classes, got {parts['train']}; set it "
             f"to {class_folder} if its folders are the parts, or move the images to "
             f"train/{class_folder.name}, and so on"
         )

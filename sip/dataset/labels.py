@@ -5,6 +5,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,8 @@ from sip.dataset.base import Split
 
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]*[A-Za-z0-9_]|[A-Za-z_]")  # of Hydra
 WHOLE = re.compile(r"\d+")
+WITHOUT_FRACTION = re.compile(r"(\d+)\.0*")  # a whole number of a column that had a gap once
+NO_LABEL = ("nan", "<na>", "n/a", "#n/a", "-1", "-1.0")  # how tables write a missing one
 NUMBERED = re.compile(r"\d+[\s,;:]+\S")
 PART_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -93,12 +96,12 @@ def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple
     words = [mapped.get(name, " ".join(name.replace("_", " ").split())) for name in names]
     seen: dict[str, str] = {}
     for name, text in zip(names, words, strict=True):
-        if not text or CONTROL.search(text):
+        if not _look(text) or CONTROL.search(text):
             raise UserError(
                 f"dataset: each class must have words for its prompt, got {name!r}; rename it, or "
                 f"give it words with {naming(name, '...')}"
             )
-        look = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+        look = _look(text)
         if look in seen:
             raise UserError(
                 f"dataset: classes must differ in words, got {seen[look]!r} and {name!r}, which "
@@ -107,6 +110,12 @@ def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple
             )
         seen[look] = name
     return tuple(words)
+
+
+def _look(text: str) -> str:
+    """Return what is seen of a text: without capitals, wide forms and marks of no width."""
+    seen = [c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf"]
+    return " ".join("".join(seen).casefold().split())
 
 
 def naming(name: str, words: str) -> str:
@@ -165,8 +174,21 @@ def _as_yaml_reads(name: str) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a label of a table is none: null, NaN or blank text."""
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
+    """Return whether a label of a table is none: null, NaN, -1, blank, or one of these as text."""
+    if isinstance(value, str):
+        return not value.strip() or value.strip().casefold() in NO_LABEL
+    return value is None or value != value or value == -1
+
+
+def label_of(value: Any) -> str:
+    """Return a label of a table as text; whole numbers are the same in any type.
+
+    Raises:
+        ValueError: As `text_of`.
+    """
+    text = text_of(value)
+    match = WITHOUT_FRACTION.fullmatch(text)
+    return match[1] if match else text
 
 
 def number_of(value: Any) -> int | None:
@@ -177,7 +199,7 @@ def number_of(value: Any) -> int | None:
     """
     if is_missing(value):
         return None
-    text = text_of(value)
+    text = label_of(value)
     return int(text) if WHOLE.fullmatch(text) else None
 
 
@@ -214,6 +236,20 @@ class ClassNames:
             )
         return [self._stated[number][0] for number in range(num)]
 
+    def agreed(self, names: list[str], where: str) -> list[str]:
+        """Return the names that one place lists for all numbers; they may be other words.
+
+        Raises:
+            UserError: It lists a name that was stated, under another number.
+        """
+        for number, (name, first) in self._stated.items():
+            if name in names and names.index(name) != number:
+                raise UserError(
+                    f"{where}: class {number} must be {name!r}, as {first} states, got {name!r} as "
+                    f"class {names.index(name)}; give each class one number in all files"
+                )
+        return names
+
 
 def read_names(file: Path) -> list[str]:
     """Return the class names of a text file, one a line in UTF-8; line 1 is class 0.
@@ -244,9 +280,22 @@ def read_names(file: Path) -> list[str]:
 
 
 def sorted_classes(labels: Iterable[str]) -> list[str]:
-    """Return the classes of a column of labels, by number if all are whole numbers."""
+    """Return the classes of a column of labels, by number if all are whole numbers.
+
+    Raises:
+        UserError: Two are the same number.
+    """
     classes = sorted(set(labels))
-    return sorted(classes, key=int) if all(map(WHOLE.fullmatch, classes)) else classes
+    if not all(map(WHOLE.fullmatch, classes)):
+        return classes
+    classes = sorted(classes, key=int)
+    for one, two in pairwise(classes):
+        if int(one) == int(two):
+            raise UserError(
+                f"dataset: labels that are numbers must be written in one way, got {one!r} and "
+                f"{two!r}; fix the labels"
+            )
+    return classes
 
 
 def part_of(name: str) -> Split | None:

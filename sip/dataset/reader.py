@@ -31,7 +31,7 @@ from sip.dataset.index import FileIndex
 from sip.dataset.subsets import HeldOut, Subset, make_parts
 
 NUM_SHOWN = 10  # images that a message names
-EMPTY = 24  # grey levels; 12-bit values in a 16-bit file have 16
+EMPTY = 65  # grey levels; 14-bit values in a 16-bit file reach 64, 12-bit values 16
 MAX_THREADS = 8  # that open images; each may take a quarter GiB
 Listing = tuple[Sequence[str], dict[Split, list[Entry]]]
 Opener = Callable[[Sequence[Entry], FileIndex], list[ImageFile]]
@@ -150,7 +150,7 @@ class Reader(Subset, ABC):
         """Print which images have almost no contrast, if there are any."""
         if names:
             text = (
-                f"{counted(len(names), 'image')} with almost no contrast: {join_first(names)}; "
+                f"{counted(len(names), 'image')} with little contrast: {join_first(names)}; "
                 "often 12-bit values in 16-bit files, or transparency: convert them"
             )
             say_once(str(getattr(self, "root", "")), text)

@@ -3,14 +3,16 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from sip.core.text import join_first
+from sip.core.text import counted, join_first
 from sip.dataset.base import Sample, Split
 
 TESTED: tuple[Split, ...] = ("val", "test")
 
 
 def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str]) -> list[str]:
-    """Return a line each on copies within train and on classes with at most one val or test image.
+    """Return a line each on what looks like a mistake.
+
+    Copies within train, images in several classes, classes with at most one val or test image.
 
     Args:
         parts: Of the data set.
@@ -26,6 +28,18 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
         lines.append(
             f"{len(copies)} of {len(parts['train'])} training images are copies of other images "
             f"({shown}); all of them count"
+        )
+    labels: dict[str, dict[int, Sample]] = defaultdict(dict)
+    for sample in (sample for part in parts.values() for sample in part):
+        labels[sample.sha256].setdefault(sample.label, sample)
+    if torn := [list(found.values())[:2] for found in labels.values() if len(found) > 1]:
+        named = [
+            f"{one.sample_id} ({one.class_name}) = {two.sample_id} ({two.class_name})"
+            for one, two in torn
+        ]
+        lines.append(
+            f"{counted(len(torn), 'image')} in more than one class ({join_first(named)}); remove "
+            "what is in the wrong one"
         )
     trained = {sample.label for sample in parts["train"]}
     for part in TESTED:

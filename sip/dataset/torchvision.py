@@ -119,9 +119,9 @@ class TorchVision(PretrainReader):
         entries = {
             part: [
                 self._entry(part, index, image, label)
-                for index, (image, label) in enumerate(list_images(reader))
+                for index, (image, label) in enumerate(images)
             ]
-            for part, reader in readers.items()
+            for part, (_, images) in readers.items()
         }
         if self.train_per_class is not None:
             entries["train"], entries["test"] = per_class(
@@ -130,18 +130,23 @@ class TorchVision(PretrainReader):
         make_parts(
             entries, self.test_fraction, self.val_fraction, self.split_seed, self.pretrain_fraction
         )
-        train = readers["train"]
+        train = readers["train"][0]
         raw = train.categories if hasattr(train, "categories") else train.classes
         return prompt_words(raw, self.prompt_names), entries
 
-    def _open(self, arguments: dict[str, Any]) -> Any:
-        """Return torchvision's reader of one part."""
+    def _open(self, arguments: dict[str, Any]) -> tuple[Any, list[tuple[Path | np.ndarray, int]]]:
+        """Return torchvision's reader of one part, and its images.
+
+        Raises:
+            UserError: Data are missing or damaged.
+        """
         from torchvision import datasets
 
         reader = getattr(datasets, self.reader)
         try:
-            return reader(self.root, download=self.download, **arguments)
-        except (RuntimeError, OSError, ValueError, KeyError) as error:
+            opened = reader(self.root, download=self.download, **arguments)
+            return opened, list_images(opened)
+        except Exception as error:  # of damaged lists and pickles readers raise many kinds
             how_to_get = self.how_to_get
             if self.download:  # it was tried: the rest of the advice is left
                 other_way = how_to_get.partition(", or ")[2] or how_to_get

@@ -7,7 +7,7 @@ compressed: an image is read in place, by the reference `<tar>::<offset>:<size>`
 
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,11 @@ USUAL: dict[Split, tuple[str, ...]] = {  # names of parts that `shards` does not
     "val": ("val-*.tar", "validation-*.tar"),
     "test": ("test-*.tar",),
 }
-MAX_FACTS = 2**20  # bytes of a .json or .cls
+MAX_FACTS = 2**20  # bytes of a .json or .cls, or of a header
+READ_WHOLE = (  # types of headers whose content `tarfile` reads, whatever its size
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 
 
 @dataclass
@@ -53,13 +57,26 @@ class Group:
     is_generated: bool = False
 
     @property
+    def images(self) -> list[str]:
+        """Endings of the members that are images; the first is used."""
+        return [suffix[1:] for suffix in SUFFIXES if suffix[1:] in self.members]
+
+    @property
     def image(self) -> str | None:
         """Reference of the image."""
-        endings = (suffix[1:] for suffix in SUFFIXES)
-        return next((self.members[end] for end in endings if end in self.members), None)
+        return self.members[self.images[0]] if self.images else None
 
 
 Passed = dict[str, list[str]]  # reason -> members that are not used
+
+
+class Header(tarfile.TarInfo):
+    """A header that may be anybody's: `tarfile` reads long names and attributes whole."""
+
+    def _proc_member(self, tarfile: Any) -> Any:
+        if self.type in READ_WHOLE and self.size > MAX_FACTS:
+            raise ValueError(f"a header of {self.size} bytes is more than {MAX_FACTS} bytes")
+        return super()._proc_member(tarfile)  # type: ignore[misc]
 
 
 def read_groups(tar: Path, prefix: str, passed: Passed) -> list[Group]:
@@ -76,7 +93,7 @@ def read_groups(tar: Path, prefix: str, passed: Passed) -> list[Group]:
     groups: dict[str, Group] = {}
     end = -1
     try:
-        with tarfile.open(tar, "r:") as file:
+        with tarfile.open(tar, "r:", tarinfo=Header) as file:
             for member in file:
                 if member.offset <= end:  # a header of negative size: read on, it would never end
                     raise tarfile.ReadError(f"{member.name[:100]!r} lies before the one before it")
@@ -103,6 +120,9 @@ def read_groups(tar: Path, prefix: str, passed: Passed) -> list[Group]:
             "unpack it, and pack it with tar -cf"
         ) from error
     for group in groups.values():
+        for ending in group.images[1:]:
+            name = f"{group.sample_id.removeprefix(f'{prefix}/')}.{ending}"
+            passed.setdefault("further images of a key", []).append(name)
         if group.image is None:
             dotted = [end for end in group.members if is_image(end)]
             reason = "images with a dot in their key" if dotted else "keys without an image"
@@ -180,6 +200,7 @@ class WebDataset(Reader):
             )
         tars = {part: self._tars(part) for part in PARTS if self.shards.get(part)}
         tars |= self._usual_parts(tars)
+        _refuse_shared(tars)
         groups = {part: self._groups(part, tars[part]) for part in PARTS if part in tars}
         for group in (group for rows in groups.values() for group in rows):
             self._read_label(group)
@@ -214,9 +235,10 @@ class WebDataset(Reader):
         tars = sorted(path for path in self.place.glob(pattern) if path.is_file())
         if not tars or any(tar.suffix != ".tar" for tar in tars):
             match = next((tar.name for tar in tars if tar.suffix != ".tar"), "none")
+            fix = "write * in place of {...}" if "{" in pattern else "or this to their names"
             raise UserError(
                 f"dataset.shards.{part}: must match tar files, got {pattern!r}, which matches "
-                f"{match} in {self.place}; set dataset.root, or this to their names"
+                f"{match} in {self.place}; set dataset.root, {fix}"
             )
         return tars
 
@@ -248,7 +270,10 @@ class WebDataset(Reader):
                 facts = json.loads(read_member(group.members["json"], MAX_FACTS))
             value, name = facts.get(self.label_key), facts.get(self.class_name_key or "")
             if "cls" in group.members:
-                number = int(read_member(group.members["cls"], MAX_FACTS))
+                text = read_member(group.members["cls"], MAX_FACTS).decode("utf-8-sig").strip()
+                if not text.removeprefix("-").isdecimal():
+                    raise ValueError(f"{text[:20]!r} is no whole number")
+                number = int(text)
             stated = number_of(value)
             if stated is None and not is_missing(value):
                 name = value  # a label that is a name
@@ -284,9 +309,9 @@ class WebDataset(Reader):
             if group.label is not None and group.class_name is not None:
                 stated.add(group.label, group.class_name, f"the .json of {group.sample_id}")
         if self.classes is not None:
-            return [text_of(name) for name in self.classes]
+            return stated.agreed([text_of(name) for name in self.classes], "dataset.classes")
         if (file := self.place / NAMES_FILE).is_file():
-            return read_names(file)
+            return stated.agreed(read_names(file), str(file))
         if all(group.label is None for group in groups):
             return sorted_classes(group.class_name or "" for group in groups)
         num = 1 + max(group.label for group in groups if group.label is not None)
@@ -305,3 +330,19 @@ class WebDataset(Reader):
             label = names.index(group.class_name)
         image = group.image or ""
         return Entry(group.sample_id, label, partial(open_member, image), image, group.is_generated)
+
+
+def _refuse_shared(tars: Mapping[Split, Sequence[Path]]) -> None:
+    """Refuse to train on what is tested.
+
+    Raises:
+        UserError: Two parts have a tar file in common.
+    """
+    first: dict[Path, Split] = {}
+    for part, files in tars.items():
+        for tar in files:
+            if (other := first.setdefault(tar.resolve(), part)) != part:
+                raise UserError(
+                    f"dataset.shards.{part}: must be other tar files than those of {other}, got "
+                    f"{tar.name} in both; name the files of each part"
+                )

@@ -55,6 +55,10 @@ def task(config):
         raise UserError("expected good, got bad; do better")
     if config.mode == "bug":
         raise ValueError("a bug")
+    if config.mode == "shadow":
+        from statistics import mean
+    if config.mode == "encoding":
+        print(sys.flags.utf8_mode, Path("K\u00e4se").exists())
     if config.mode == "missing":
         config.stage.missing
     if config.mode == "long":
@@ -85,19 +89,21 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(toy: Path, cwd: Path, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen:
+def start(
+    toy: Path, cwd: Path, *arguments: str, stdout: int = subprocess.PIPE, **variables: str
+) -> subprocess.Popen:
     """Start the toy job in the folder `cwd`."""
     path = os.pathsep.join([str(toy), str(ROOT)])
-    env = os.environ | {"PYTHONPATH": path, "TOY_CONF": str(toy / "conf")}
+    env = os.environ | {"PYTHONPATH": path, "TOY_CONF": str(toy / "conf")} | variables
     command = [sys.executable, "-m", "toyjob", *arguments]
     return subprocess.Popen(
         command, cwd=cwd, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True
     )
 
 
-def run(toy: Path, cwd: Path, *arguments: str) -> tuple[int, str, str]:
+def run(toy: Path, cwd: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
     """Run the toy job; return its exit code and what it printed."""
-    process = start(toy, cwd, *arguments)
+    process = start(toy, cwd, *arguments, **variables)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
@@ -331,6 +337,37 @@ def test_results_into_a_pipe_that_closes_are_no_error(toy: Path, tmp_path: Path,
     _, err = process.communicate(timeout=120)
     os.close(writing)
     assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize("mode", ["long", "good"])
+def test_a_stdout_that_cannot_be_written_does_not_end_the_work(
+    toy: Path, tmp_path: Path, mode: str
+) -> None:
+    with open("/dev/full", "w") as full:
+        process = start(toy, tmp_path, "+exp=first", f"mode={mode}", stdout=full.fileno())
+        _, err = process.communicate(timeout=120)
+    words = "error: stdout cannot be written (No space left on device); the work itself is done\n"
+    assert (process.returncode, err) == (1, words)
+
+
+@pytest.mark.parametrize("more", [{}, {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}])
+def test_another_locale_is_no_matter(toy: Path, tmp_path: Path, more: dict[str, str]) -> None:
+    (tmp_path / "K\u00e4se").mkdir()
+    code, out, err = run(toy, tmp_path, "mode=encoding", LC_ALL="C", **more)
+    assert (code, out.splitlines()[0], err) == (0, "1 True", "")
+
+
+def test_without_docstrings_it_ends_in_one_line(toy: Path, tmp_path: Path) -> None:
+    code, out, err = run(toy, tmp_path, PYTHONOPTIMIZE="2")
+    assert (code, out, err.count("\n")) == (1, "", 1) and "got -OO (or" in err
+    assert run(toy, tmp_path, PYTHONOPTIMIZE="1")[0] == 0
+
+
+def test_a_file_in_place_of_a_library_is_named(toy: Path, tmp_path: Path) -> None:
+    (tmp_path / "statistics.py").write_text("")
+    code, _, err = run(toy, tmp_path, "mode=shadow")
+    line = f"error: {tmp_path}/statistics.py: must not have the name of a library"
+    assert code == 1 and err.splitlines()[-1].startswith(line)
 
 
 def test_the_configuration_is_found_from_anywhere() -> None:

@@ -1,5 +1,6 @@
 """Your own images in a list: parts, order, other columns, and rows that do not fit."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ BAD = {
     "header": ("0.png,a\n1.png,b\n", "path_column: must be one of 0.png, a in .*got 'path'"),
     "nothing": ("", "path_column: must be one of no columns in"),
     "latin": ("path,label\n0.png,\u00fc\n".encode("latin1"), "must be a CSV file in UTF-8"),
+    "missing": (
+        "path,label\n0.png,nan\n1.png,-1\n2.png,N/A\n",
+        "3 cells .* line 2, label: is nan, which stands for no label, line 3, label: is -1, .* N/A",
+    ),
+    "numbers": ("path,label\n0.png,01\n1.png,1\n", "written in one way, got '01' and '1'"),
+    "columns": ("path,label,label\n0.png,a,b\n", "must differ in names, got 'label' twice"),
+    "slashes": ("path,label\nx\\0.png,a\n", r"0.png does not exist \(write / in place of"),
+    "quote": ('path,label\n0.png,a\n1.png,"b\n2.png,a\n', "a CSV file .*unexpected end of data"),
+    "lines": ('path,label\n0.png,"a\n1.png,"\n', "label: has several lines .close the quotes"),
+    "utf16": ("path,label\n0.png,a\n".encode("utf-16"), "in UTF-8, got .*list.csv .*saved so"),
     "zero": (b"path,label\n0.png,a\0\n1.png,\0\n", "must have words for its prompt"),
 }
 
@@ -99,6 +110,23 @@ def test_rows_that_do_not_fit_are_named_by_line_and_column(case: str, tmp_path: 
     with pytest.raises(UserError, match=message) as error:
         listed(tmp_path, text, **EVERYTHING).samples("train")
     assert "\n" not in str(error.value)
+
+
+def test_whole_numbers_are_the_same_as_decimals(tmp_path: Path) -> None:
+    read = listed(tmp_path, "path,label\n0.png,10.0\n1.png,2\n2.png,2.0\n", **EVERYTHING)
+    assert read.class_names == ("2", "10")
+    assert [row.label for row in read.samples("train")] == [1, 0, 0]
+
+
+def test_the_delimiter_is_the_one_that_gives_the_columns(tmp_path: Path) -> None:
+    text = "path;label;size, mm, px\n0.png;a;1\n1.png;b;2\n"
+    assert listed(tmp_path, text, **EVERYTHING).class_names == ("a", "b")
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "list.csv")
+    with pytest.raises(UserError, match="must be a CSV file .*it is not a regular file"):
+        source("csv", None, path=str(tmp_path / "list.csv")).samples("train")
 
 
 def test_a_missing_list_is_one_line(tmp_path: Path) -> None:

@@ -174,11 +174,33 @@ def test_numbers_of_any_type_are_ordered_by_number(tmp_path: Path) -> None:
         assert [row.label for row in dataset.samples("train")] == list(range(11))
 
 
-@pytest.mark.parametrize("labels", [[0.0, 1.0, float("nan")], [0, 1, None], ["a", "b", " "]])
+@pytest.mark.parametrize(
+    "labels",
+    [[0.0, 1.0, float("nan")], [0, 1, None], ["a", "b", " "], [0, 1, -1], ["a", "b", "NaN"]],
+)
 def test_rows_without_a_label_are_refused(labels: list[Any], tmp_path: Path) -> None:
     save_labels(tmp_path / "set", labels * 2)
     with pytest.raises(UserError, match="got none in 2 of 6 rows of train, first 2; remove them$"):
         read(tmp_path / "set", tmp_path, **ONE).samples("train")
+
+
+def test_numbers_as_texts_with_and_without_decimals_are_the_same(tmp_path: Path) -> None:
+    save_labels(tmp_path / "set", ["1.0", "1", "2", "2.0"])
+    assert read(tmp_path / "set", tmp_path, **ONE, test_fraction=0).class_names == ("1", "2")
+
+
+def test_a_split_is_one_part(tmp_path: Path) -> None:
+    save_labels(tmp_path / "set", ["a", "b"])
+    splits = {"train": "train", "val": None, "test": "train"}
+    with pytest.raises(UserError, match="must be another split for each part, got train twice"):
+        read(tmp_path / "set", tmp_path, splits=splits).samples("train")
+
+
+def test_a_file_is_no_data_set(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="must be a folder or a hub name, got the file .*x.parquet"):
+        read(tmp_path / "x.parquet", tmp_path).samples("train")
 
 
 def test_a_part_without_labels_is_refused(tmp_path: Path) -> None:

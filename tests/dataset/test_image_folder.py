@@ -156,20 +156,57 @@ def test_an_index_that_cannot_be_written_is_no_obstacle(
     assert len(folder(tmp_path / "images", **options).samples("train")) == 4
 
 
-@pytest.mark.parametrize("kind", ["12 bits", "white on nothing", "one colour"])
+@pytest.mark.parametrize("kind", ["12 bits", "14 bits", "white on nothing", "one colour"])
 def test_images_without_contrast_are_named(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     fill(tmp_path, 2)
     noise = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
+    deeper = noise * 4
     white = np.full((8, 8, 4), 255, np.uint8)
     white[:4, :, 3] = 0
     image = {
         "12 bits": Image.fromarray(noise),
+        "14 bits": Image.fromarray(deeper),
         "white on nothing": Image.fromarray(white),
         "one colour": Image.new("RGB", (8, 8), "red"),
     }[kind]
     image.save(tmp_path / "dog" / "scan.png")
     _ = folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
     told = capsys.readouterr().err
-    assert "1 image with almost no contrast: dog/scan.png; often 12-bit values in 16-bit" in told
+    assert "1 image with little contrast: dog/scan.png; often 12-bit values in 16-bit" in told
+
+
+@pytest.mark.parametrize("low", [-1000, 0])
+def test_values_of_an_unknown_range_are_refused(low: int, tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    values = np.arange(low, low + 70_000, 20, dtype=np.int32).reshape(50, 70)
+    Image.fromarray(values).save(tmp_path / "dog" / "scan.tif")
+    words = rf"dog/scan.tif .pixels of {low} \.\. \d+ are not in 0 \.\. 65535: of unknown range"
+    with pytest.raises(UserError, match=words):
+        folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
+
+
+def test_a_pointer_of_git_lfs_is_told_apart(tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    (tmp_path / "dog" / "x.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid 1")
+    with pytest.raises(UserError, match="dog/x.jpg .it is a pointer of Git LFS: git lfs pull"):
+        folder(tmp_path, val_fraction=0, test_fraction=0).samples("train")
+
+
+def test_parts_within_classes_are_refused_under_any_name(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for part in ("Training", "Testing"):
+            write_image(tmp_path / name / part / "0.png", 1)
+    with pytest.raises(UserError, match="train must be above the classes, got .*cat/Training"):
+        folder(tmp_path).samples("train")
+
+
+def test_a_class_that_is_still_packed_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fill(tmp_path, 2)
+    (tmp_path / "bird.zip").write_bytes(b"PK")
+    assert len(folder(tmp_path, val_fraction=0, test_fraction=0).class_names) == 2
+    said = capsys.readouterr().err
+    assert "passed over 1 archive next to the classes, not unpacked: bird.zip" in said

@@ -97,6 +97,8 @@ def test_what_is_no_word_is_refused(words: Any, tmp_path: Path) -> None:
         (["cat", "Cat"], {}, "must differ in words, got 'cat' and 'Cat'"),
         (["a  b", "a_b"], {}, "must differ in words, got 'a  b' and 'a_b'"),
         (["caf\u00e9", "cafe\u0301"], {}, "differ only in Unicode composition"),
+        (["cat", "cat\u200b"], {}, "must differ in words, got 'cat' and"),
+        (["\u200b", "cat"], {}, "must have words for its prompt, got"),
         (["yes", "no"], {"yes": "brain", "no": "brain"}, "both 'brain' in a prompt"),
         (["x", "cat"], {"x": "Cat"}, "must differ in words, got 'x' and 'cat'"),
         (["cat"], {"cow": "x"}, "must name classes of the data set, got cow; the classes are cat"),

@@ -28,6 +28,19 @@ def test_copies_and_classes_that_are_not_tested_are_named() -> None:
     ]
 
 
+def test_an_image_in_two_classes_is_named() -> None:
+    parts: dict[Split, list[Sample]] = {
+        "train": [row("a", 0, "train", "x"), row("b", 1, "train", "y")],
+        "val": [row("c", 1, "val", "x"), row("d", 0, "val", "z")],
+        "test": [],
+    }
+    (line,) = (line for line in remarks(parts, ["cat", "dog"]) if "class (" in line)
+    assert (
+        line
+        == "1 image in more than one class (a (cat) = c (dog)); remove what is in the wrong one"
+    )
+
+
 def test_a_usual_data_set_has_no_remarks() -> None:
     parts: dict[Split, list[Sample]] = {
         "train": [row("a", 0, "train", "x")],

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,56 @@ def test_what_is_not_used_is_said(tmp_path: Path, capsys: pytest.CaptureFixture)
     assert "passed over 4 links or special files in the shards of train: copy0.png," in told
     assert "passed over 4 images with a dot in their key in the shards of train: IMG_0.2" in told
     assert "passed over 1 keys without an image in the shards of train: notes" in told
+
+
+def test_further_images_of_a_key_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    members = with_cls(0, 6)
+    pack(tmp_path / "train-0.tar", members | {"0000.png": encoded(99, "PNG")})
+    read = dataset(tmp_path, classes=["cat", "dog"], val_fraction=0, test_fraction=0)
+    assert len(read.samples("train")) == 6
+    assert "passed over 1 further images of a key in the shards of train: 0000.png" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("where", ["classes.txt", "dataset.classes"])
+def test_a_list_of_classes_must_not_contradict_the_json(where: str, tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", labelled([0, 1], class_name=["cat", "dog"]))
+    names = ["dog", "cat"] if where == "dataset.classes" else None
+    if names is None:
+        (tmp_path / where).write_text("dog\ncat\n")
+    with pytest.raises(UserError, match=rf"{where}: class 0 must be 'cat', as .* got 'cat' as cla"):
+        dataset(tmp_path, classes=names).samples("train")
+    other = dataset(tmp_path, classes=["house cat", "puppy"], val_fraction=0, test_fraction=0)
+    assert other.class_names == ("house cat", "puppy")  # other words are no contradiction
+
+
+def test_a_tar_file_is_of_one_part(tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", with_cls(0, 6))
+    shards = {"train": "*.tar", "val": None, "test": "train-0.tar"}
+    with pytest.raises(UserError, match="shards.test: must be other tar files than those of train"):
+        dataset(tmp_path, shards=shards, classes=["cat", "dog"]).samples("train")
+
+
+@pytest.mark.parametrize("text", [b"1_0", b"cat", b"", b"1.5"])
+def test_a_cls_is_a_whole_number(text: bytes, tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", with_cls(0, 6) | {"0001.cls": text})
+    with pytest.raises(UserError, match="train-0/0001: must have a whole number .*is no whole num"):
+        dataset(tmp_path, classes=["cat", "dog"]).samples("train")
+
+
+def test_braces_are_no_pattern(tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", with_cls(0, 6))
+    shards = {"train": "train-{0..3}.tar", "val": None, "test": None}
+    with pytest.raises(UserError, match=r"write \* in place of"):
+        dataset(tmp_path, shards=shards, classes=["cat", "dog"]).samples("train")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_of_a_gigabyte_is_not_read(kind: bytes, tmp_path: Path) -> None:
+    info = tarfile.TarInfo("long")
+    info.type, info.size = kind, 2**30
+    (tmp_path / "train-0.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT))
+    os.truncate(tmp_path / "train-0.tar", 2**30 + 2048)  # a hole: takes no space
+    with pytest.raises(UserError, match="a header of 1073741824 bytes is more than 1048576 bytes"):
+        dataset(tmp_path).samples("train")

@@ -268,8 +268,8 @@ def dataset_changed(folder: Path) -> Outcome:
     Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(file)
     ended = jobs.generate(folder, *own)
     holds(ended.code == 0, "generation failed", ended)
-    line = f"{ended.line('captions', 'made 1')}; {ended.line('images', 'made 1')}"
+    line = f"{ended.line('captions', 'computed 1')}; {ended.line('images', 'computed 1')}"
     after = jobs.generated(folder)
     holds(len(after) == len(before) + 3, "not one row a stage")
     holds(before.items() <= after.items(), "an old row changed")
-    return Outcome(line, "nothing: the other rows are found, the changed image's are new")
+    return Outcome(line, "nothing: the other rows are cached, the changed image's are new")

@@ -179,7 +179,7 @@ def _training(folder: Path, few: int | None) -> Outcome:
         shutil.rmtree(place)
     return Outcome(
         "Killed; the same command goes on from its checkpoint",
-        f"{len(numbers)} kills at {total} touches ({sum(repeated)} went on from a checkpoint, the "
+        f"{len(numbers)} kills at {total} touches ({sum(repeated)} went on from a checkpoint, "
         "the rest from step 0, before the first): same weights and curve; steps since the last "
         "checkpoint (60 s) taken twice",
     )
@@ -240,7 +240,7 @@ def interrupted_twice(folder: Path) -> Outcome:
     jobs.whole(whole_folder())
     child: Child = jobs.start("sip.generate", folder, "images.num_steps=80")
     deadline = time.monotonic() + 240
-    while "scores       found" not in child.said.read_text():
+    while "scores       cached" not in child.said.read_text():
         holds(time.monotonic() < deadline, "waited for 240 s")
         time.sleep(0.02)
     time.sleep(0.3)  # in the midst of a batch
