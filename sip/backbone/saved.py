@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
+from sip.core.paths import require_run
 from sip.weights.layout import read_json
 
 if TYPE_CHECKING:
@@ -148,11 +149,9 @@ class SavedClassifier:
             UserError: There is none.
         """
         folder = find(place)
-        if missing := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
-            raise UserError(
-                f"run: must be the folder of a finished run of sip.train, got {place} without "
-                f"{FOLDER}/{missing[0]}; name one with run=runs/<name>"
-            )
+        if folder == place and not (place / CONFIG).is_file():
+            require_run(place, "run", f"{FOLDER}/{CONFIG}")
+        require_run(folder, "run", CONFIG, WEIGHTS)
         return cls(folder)
 
     @cached_property

@@ -16,6 +16,7 @@ from pydantic import Field
 from sip.backbone.saved import OURS, describe, find, load_network, read_config
 from sip.core.component import Component, component, known_by, refuse
 from sip.core.errors import UserError
+from sip.core.paths import require_run
 from sip.core.progress import say
 from sip.core.ranges import Count, Positive, Share
 from sip.weights.checksums import check_hub
@@ -195,7 +196,12 @@ class Timm(Component):
         """Return the folder or the hub's name of the weights; None from scratch."""
         if self.weights == "default":
             return self._known().hf_hub_id
-        return self.weights and str(find(Path(resolve(self.weights))))
+        if self.weights is None:
+            return None
+        place = Path(resolve(self.weights))
+        if not place.exists() and any(place.parent.glob("*/summary.json")):  # no name on the hub
+            require_run(place, "backbone.weights")
+        return str(find(place))
 
     def _known(self) -> Any:
         """Return what timm knows of the name.

@@ -52,6 +52,7 @@ class Classifier(LightningModule):
         mix: Applied to each training batch.
         mean, std: Per channel, of pixels in [0, 1].
         seed: Of the random numbers of `mix`.
+        pass_length: Training images; curves count passes over them.
     """
 
     mean: Tensor
@@ -66,12 +67,13 @@ class Classifier(LightningModule):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         seed: int,
+        pass_length: int,
     ) -> None:
         super().__init__()
         mix.require(network)
         self.network, self.recipe, self.mix = recipe.tuning.apply(network), recipe, mix
         self.average = moving_average(self.network, recipe.ema_decay)
-        self.num_classes, self.seed = num_classes, seed
+        self.num_classes, self.seed, self.pass_length = num_classes, seed, pass_length
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         # Since the last validation. A check for NaN would wait for the device at each step.
@@ -122,6 +124,7 @@ class Classifier(LightningModule):
         loss = criterion(logits, targets, label_smoothing=self.recipe.label_smoothing)
         self.train_loss.update(loss.detach())
         if (self.global_step + 1) % LOG_EVERY == 0:  # each call costs time, the second a copy
+            self._log_passes(self.global_step + 1)
             self.log("train/loss", loss)
             self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return loss
@@ -152,9 +155,14 @@ class Classifier(LightningModule):
         logits = self._gathered(torch.cat([logits for logits, _ in self._seen]))
         labels = self._gathered(torch.cat([labels for _, labels in self._seen]))
         self._seen = []
+        self._log_passes(self.global_step)
         self.log(f"{split}/loss", F.cross_entropy(logits, labels))
         self.log(f"{split}/accuracy", (logits.argmax(1) == labels).float().mean())
         self.logits = logits.cpu()
+
+    def _log_passes(self, steps: int) -> None:
+        """Log passes over the training images as "epoch"; Lightning's own stays 0."""
+        self.log("epoch", steps * self.recipe.batch_size / self.pass_length)
 
     def _gathered(self, rows: Tensor) -> Tensor:
         """Return the rows of all processes in the split's order; rank r has r, r + W, ..."""

@@ -88,6 +88,7 @@ def train(
         len(class_names),
         *backbone.normalisation,
         seed,
+        len(pool),
     )
     kept = Checkpoints(Path(run_folder), digest([[row.sample_id, row.label] for row in train_rows]))
     start = kept.steps()

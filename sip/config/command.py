@@ -23,6 +23,11 @@ from sip.core.files import read_yaml
 
 # key=value, group=choice, group@package=choice; "+" adds a key
 OVERRIDE = re.compile(r"(\+{0,2})([^+~=@:\s]+)(@[^=]*)?=(.*)", re.DOTALL)
+IS_THERE = re.compile(
+    r"An item is already at '(?P<a>[^']+)'|Multiple values for (?P<b>\S+?)\. |"
+    r"(?P<c>\S+) appears more than once in"
+)
+SEVERAL = re.compile(r"Ambiguous value for argument '([^=]+)=(.*?)'\n", re.DOTALL)
 NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'")
 PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)
 SEARCHED = re.compile(r"\+*hydra\.searchpath=(.*)")
@@ -168,6 +173,17 @@ class Command:
 
     def explain(self, error: Exception) -> str:
         """Return one line on what is wrong with the command line, with the names that are near."""
+        if several := SEVERAL.search(str(error)):
+            key, values = several.groups()
+            return (
+                f"{key}={values}: several values are a sweep, a job for each; add -m, or write "
+                f"'{key}=[{values}]' for one list"
+            )
+        if there := IS_THERE.search(str(error)):
+            key = next(filter(None, there.groups()))
+            added = [text for text in self.overrides if re.match(rf"\+{re.escape(key)}[@=]", text)]
+            if added:
+                return f"{added[0]}: {key} is there already; write {added[0].lstrip('+')}"
         match = NOT_OVERRIDDEN.search(str(error))
         key = match[1] if match else ""
         for written in self.overrides:

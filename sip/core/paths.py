@@ -1,6 +1,9 @@
-"""Folders of the package."""
+"""Folders of the package and of runs."""
 
+from difflib import get_close_matches
 from pathlib import Path
+
+from sip.core.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -9,3 +12,38 @@ def conf_folder() -> Path:
     """Return the folder of the configurations: next to the package, or in it once installed."""
     inside = PACKAGE / "conf"
     return inside if inside.is_dir() else PACKAGE.parent / "conf"
+
+
+def require_run(place: Path, key: str, *needed: str) -> None:
+    """Check that a folder is that of a finished run.
+
+    Args:
+        place: The folder.
+        key: That names it.
+        needed: Files that it must hold.
+
+    Raises:
+        UserError: It is not there: the runs with a near name are listed; or it lacks a file.
+    """
+    rule = "must be the folder of a finished run"
+    if not place.is_dir():
+        there = sorted(file.parent.name for file in place.parent.glob("*/summary.json"))
+        raise UserError(f"{key}: {rule}, got {place}, which is not there; {_near(place, there)}")
+    if missing := [name for name in needed if not (place / name).is_file()]:
+        raise UserError(
+            f"{key}: {rule} with {missing[0]}, got {place} without it; start the run again, which "
+            "finishes it, or name another one"
+        )
+
+
+def _near(place: Path, there: list[str]) -> str:
+    """Return which of the runs next to a place it may have meant."""
+    if not there:
+        return f"no finished run is in {place.parent}; name one with its whole path"
+    near = [name for name in there if name.startswith(place.name)]
+    near += get_close_matches(place.name, [name for name in there if name not in near], 3, 0.6)
+    shown = [str(place.parent / name) for name in (near or there)[:3]]
+    if near:
+        return f"did you mean {' or '.join(shown)}?"
+    more = f" and {len(there) - len(shown)} more" if len(there) > len(shown) else ""
+    return f"there are {', '.join(shown)}{more}"

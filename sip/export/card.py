@@ -10,6 +10,7 @@ from sip.core.text import counted, escape_markdown, values_without_paths
 from sip.export.formats.base import SPLITS, ImageFormat
 from sip.export.licences import licence_text
 from sip.export.source import COLUMNS, Source
+from sip.records.balance import KEY, balance_line, balance_of
 from sip.records.summary import Summary
 
 MAX_CLASSES = 50  # of more, only the sums are listed
@@ -21,7 +22,7 @@ def card(source: Source, kind: ImageFormat) -> str:
     """Return `README.md`: YAML for dataset hubs, then text for people; no local paths."""
     recipe = values_without_paths(dict(source.record.summary.recipe))
     recipe = {key: value for key, value in recipe.items() if key not in NOT_OF_IMAGES}
-    settings = _yaml(recipe)
+    settings = _yaml(_with_balance(recipe))
     # Longer than any run of backticks in the settings, so that none of these ends the block.
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", settings))])
     counts = {part: source.num_of(part) for part in source.parts}
@@ -34,6 +35,7 @@ def card(source: Source, kind: ImageFormat) -> str:
         "may be another. Train on `train`, and test on real images only.",
         _originals(source) + _lacking(source),
         "## Counts\n\n" + _counts(source),
+        _balance(source),
         "## Left out\n\n" + _left_out(source),
         "## Columns\n\n" + _columns(),
         "## How the images were made\n\n"
@@ -128,6 +130,33 @@ def _counts(source: Source) -> str:
         ] + rows  # fmt: skip
     lines = [["label", "class", *heads], ["---"] * (2 + len(heads)), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _with_balance(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with those of the balance under the names that one types."""
+    offline = recipe.get("offline") or {}
+    if KEY not in offline:
+        return recipe
+    settings = {key: value for key, value in offline.items() if key != KEY} | {"balance": True}
+    if offline[KEY] is not None:
+        settings["max_per_sample"] = offline[KEY]
+    return {**recipe, "offline": settings}
+
+
+def _balance(source: Source) -> str:
+    """Return how many images each class has before and after; "" if classes are not balanced."""
+    classes = balance_of(source.record)
+    if not classes:
+        return ""
+    lines = ["## Balance", balance_line(classes)]
+    if len(classes) <= MAX_CLASSES:
+        rows = [
+            f"| {escape_markdown(row.name)} | {row.before:,} | {row.generated:,} | {row.after:,} |"
+            for row in classes
+        ]
+        head = ["| class | real, before | generated | after |", "|---|---|---|---|"]
+        lines.append("\n".join([*head, *rows]))
+    return "\n\n".join(lines)
 
 
 def _left_out(source: Source) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
+from sip.core.paths import require_run
 from sip.dataset.base import Split
 from sip.export.originals import FIX, Originals, as_used, fitting_suffix, original_name
 from sip.records.files import REMEDY, ListedImage, listed_image
@@ -126,12 +127,7 @@ class Source:
     def __init__(
         self, run: Path, store: Path | None, parts: Sequence[Split], originals: str
     ) -> None:
-        for name in (IMAGES, "summary.json", "config.yaml"):
-            if not (run / name).is_file():
-                raise UserError(
-                    f"run: must be the folder of a finished run with {name}, got {run}; "
-                    "name one with run=runs/<name>"
-                )
+        require_run(run, "run", IMAGES, "summary.json", "config.yaml")
         self.record, self.parts, self.originals = read_run(run), tuple(parts), originals
         self.store = (store or self.record.store).absolute()
         self.real = Originals(self.record)

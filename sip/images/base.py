@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sip.core.component import Component, component, ignored
+from sip.core.component import Component, component, ignored, refuse
 from sip.core.image_io import Format
 from sip.core.ranges import Count, Share
 from sip.device.settings import Runtime
@@ -112,6 +112,11 @@ class Generator(Component, ABC):
     # Neither changes an image, only how many there are: `Components.recipe` says so.
     balance: bool = ignored(neutral=False)
     max_per_sample: Count | None = ignored(neutral=None)
+
+    def __post_init__(self) -> None:
+        if self.max_per_sample is not None and not self.balance:
+            fix = "add images.balance=true"
+            raise refuse("max_per_sample", "null without images.balance", self.max_per_sample, fix)
 
     @abstractmethod
     def load(self, runtime: Runtime) -> "PredictionModule":

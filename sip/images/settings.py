@@ -70,6 +70,7 @@ class DiffusionSettings(Generator):
     weighting: Part[Weighting]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         low, high = self.guidance_interval
         if low > high:
             rule = "[low, high] with low <= high"

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from sip.core.errors import UserError
 from sip.core.files import atomic_file
+from sip.core.paths import require_run
 from sip.records.parquet import read_table
-from sip.records.read import RunRecord, TrainingRun, read_images, read_run, runs_of
+from sip.records.read import SUMMARY, RunRecord, TrainingRun, read_images, read_run, runs_of
 from sip.records.summary import TrainingSummary
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def read_training_run(folder: Path) -> TrainingRun:
     Raises:
         UserError: It is none.
     """
+    require_run(folder, "run", SUMMARY)
     run = read_run(folder)
     if not isinstance(run.summary, TrainingSummary):
         raise UserError(f"run: must be a run of sip.train, got {folder}, which trained nothing")

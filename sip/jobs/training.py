@@ -12,6 +12,7 @@ from sip.classifier.base import UNFINISHED, Result, TrainingImage
 from sip.config.provenance import command_line, environment
 from sip.core import progress
 from sip.core.stages import StageLog
+from sip.core.text import text_table
 from sip.dataset import leaks
 from sip.dataset.reader import say_made_parts
 from sip.dataset.remarks import remarks
@@ -21,13 +22,13 @@ from sip.jobs.alone import alone
 from sip.jobs.evaluate import evaluate
 from sip.jobs.splits import Splits, load_splits
 from sip.jobs.train_job import TrainJob
+from sip.jobs.training_plan import plan_training
 from sip.pipeline.filtering import Sifted, sift
 from sip.pipeline.plan import (
     make_plan,
     missing_weights,
     nothing_downloaded,
     say_what_models_know,
-    show_plan,
 )
 from sip.pipeline.quality import NOTHING, measure
 from sip.pipeline.stored import StoredImage
@@ -48,18 +49,25 @@ if TYPE_CHECKING:
 
 
 def print_plan(job: TrainJob) -> None:
-    """Print what would be generated."""
-    if job.offline is None:
-        print("plan: this arm generates nothing; the classifier is trained on the real images")
-        return
-    say_what_models_know(job.config)
+    """Print what would be generated and trained."""
+    if job.offline:
+        say_what_models_know(job.config)
     with nothing_downloaded():
         missing = missing_weights(job.offline, {"backbone": job.backbone.require})
     if missing is None:
         require(job)
     samples = job.dataset.samples("train")
     say_made_parts(job.dataset)
-    show_plan(make_plan(job.offline, samples, measured=missing is None), missing)
+    rows = {"to generate": "nothing: this arm is trained on the real images"}
+    if job.offline:
+        num_processes = job.devices.num_processes(job.config.runtime.device)
+        measured = missing is None
+        rows = make_plan(job.offline, samples, num_processes, measured=measured).lines()
+    stages = {stage for stage, _ in missing.models} if missing else set()
+    lacking = "the weights of the backbone are missing" if "backbone" in stages else None
+    print(text_table(rows | plan_training(job, lacking).lines()))
+    if missing is not None:
+        print(missing)
 
 
 def require(job: TrainJob) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NUM_SIZED = 8  # images whose file size is measured
 SPARE = 1.05  # of the bytes needed: rows, checksums, blocks of the file system
+NOTHING_TO_DO = "none, everything is cached"
 ASSUMED_GUIDANCE = 2.0  # of a row whose caption is not there yet: with guidance, the costlier way
 
 
@@ -69,7 +70,7 @@ class Plan:
             "cached": counted(self.cached, "image")
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
             "U-Net evaluations": f"{most}{self.evaluations:,}",
-            "time": self._time(f"{devices}, by a short measurement"),
+            "time to generate": self._time(f"{devices}, by a short measurement"),
             "disk": f"about {needed} needed, {free} free",
         }
 
@@ -78,13 +79,13 @@ class Plan:
         needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return (
             f"{self.to_generate:,} to generate, {self.cached:,} cached; {self.evaluations:,} U-Net "
-            f"evaluations, {self._time()}, {needed} of {free} free"
+            f"evaluations, time {self._time()}, {needed} of {free} free"
         )
 
     def _time(self, how: str = "") -> str:
         if self.seconds is None:
             return "not measured: weights are missing"
-        return f"about {format_duration(self.seconds)}{how}" if self.seconds else "no time"
+        return f"about {format_duration(self.seconds)}{how}" if self.seconds else NOTHING_TO_DO
 
     def check_space(self, store: Path) -> None:
         """Refuse what does not fit on the disk.

@@ -9,8 +9,10 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from sip.config.words import near_names
 from sip.core.errors import UserError
 from sip.core.files import read_yaml
+from sip.core.text import join_first
 from sip.records.files import MAX_RECORD, REMEDY, one_line, require_run_file
 from sip.records.parquet import iterate_rows, read_table
 from sip.records.summary import TOP1, GenerationSummary, Summary, TrainingSummary
@@ -217,13 +219,24 @@ def runs_of(
     Raises:
         UserError: There are none, or a summary is damaged, and `damaged` is None.
     """
+    if not runs.is_dir():
+        near = near_names(runs.name, [path.name for path in runs.parent.glob("*/")])
+        fix = f"did you mean {' or '.join(near)}?" if near else "name it with runs="
+        raise UserError(f"runs: must be a folder with runs, got {runs}, which is not there; {fix}")
     every = training_runs(runs, damaged)
     found = [run for run in every if experiment in (None, *run.summary.experiments)]
     if not found:
-        of = "" if experiment is None else f" of experiment {experiment!r}"
+        if experiment is None or not every:
+            raise UserError(
+                f"runs: must hold finished training runs, got none in {runs}; name "
+                "another folder with runs="
+            )
+        known = {name: None for run in every for name in run.summary.experiments if name}
+        near = near_names(experiment, list(known))
+        fix = f"did you mean {' or '.join(near)}?" if near else f"there are {join_first([*known])}"
         raise UserError(
-            f"runs: must hold finished training runs{of}, got {len(every)} of other experiments in "
-            f"{runs}; name them with runs= and experiment="
+            f"experiment: must be one with finished runs in {runs}, got {experiment!r}; "
+            f"{fix if known else 'these runs are of none'}"
         )
     return found
 

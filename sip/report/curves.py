@@ -14,6 +14,7 @@ MEASURES = {"val/accuracy": "Validation accuracy, %", "train/loss": "Training lo
 SHARES = ("val/accuracy",)  # in [0, 1]; shown in %
 MAX_BYTES = 2**27  # of a file
 MAX_POINTS = 150  # of a line
+FEW = 3  # points of a line that are shown as dots: a line of one is nothing
 WIDTH, HEIGHT = 100, 40  # of the chart's own coordinates
 
 Points = list[tuple[float, float]]
@@ -26,6 +27,7 @@ class Chart:
     Attributes:
         title: Of the measure, with its unit.
         lines: Points of each seed's line, as SVG writes them.
+        dots: Path of the points of lines that have few.
         control: Of the control's mean; "" for the control itself.
         low, high: Ends of the vertical axis, the same for all arms of the group.
         steps: End of the horizontal axis, which begins at 0.
@@ -33,6 +35,7 @@ class Chart:
 
     title: str
     lines: list[str]
+    dots: str
     control: str
     low: float
     high: float
@@ -58,15 +61,26 @@ def curves(group: ArmGroup) -> list[ArmCurves]:
             continue
         steps = max(step for step, _ in every) or 1.0
         low, high = min(value for _, value in every), max(value for _, value in every)
-        high = high if high > low else low + 1.0
+        if low == high:
+            low, high = low - 0.5, high + 0.5
         frame = (steps, low, high)
         middle = _mean(lines[control][measure]) if control in lines else []
         for name, arm in lines.items():
             if arm[measure]:
                 shown = [_svg(line, *frame) for line in arm[measure]]
                 reference = "" if name == control else _svg(middle, *frame)
-                by_arm[name].append(Chart(title, shown, reference, low, high, steps))
+                few = [line for line in arm[measure] if len(line) <= FEW]
+                dots = " ".join(
+                    f"M{point}h0" for line in few for point in _svg(line, *frame).split()
+                )
+                by_arm[name].append(Chart(title, shown, dots, reference, low, high, steps))
     return [ArmCurves(name, charts) for name, charts in by_arm.items() if charts]
+
+
+def without_curves(group: ArmGroup, shown: Sequence[ArmCurves]) -> list[str]:
+    """Return the arms that have no chart, if others have some."""
+    names = {arm.name for arm in shown}
+    return [arm.name for arm in group.arms if names and arm.name not in names]
 
 
 def arm_lines(arm: Arm) -> dict[str, list[Points]]:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sip.core.errors import UserError
 from sip.core.text import counted, without_paths
+from sip.records.balance import ClassBalance, balance_line, balance_of
 from sip.report.charts import Scale
 from sip.report.confusion import confusions
-from sip.report.curves import HEIGHT, WIDTH, curves
+from sip.report.curves import HEIGHT, WIDTH, curves, without_curves
 from sip.report.images import choose, collect, page_data
 from sip.report.results import ArmGroup, QualityRow, groups, quality
 from sip.report.runs import NamedRun
@@ -84,11 +86,14 @@ def page(
         "confusion": any(group["confusions"] for group in shown_groups),
         "quality": any(group["quality"] for group in shown_groups),
         "figures": bool(shown_figures),
+        "balance": False,
         "images": bool(chosen),
         "cost": True,
         "commands": True,
         "environment": True,
     }
+    balance = _balance(shown_groups, damaged)
+    parts["balance"] = bool(balance)
     style = (TEMPLATES / "page.css").read_text("utf-8")
     script = (TEMPLATES / "page.js").read_text("utf-8")
     template = _environment().get_template("page.html.j2")
@@ -108,11 +113,12 @@ def page(
         sections=[name for name, is_there in parts.items() if is_there],
         groups=shown_groups,
         describe=describe,
+        balance=balance,
         chart=(WIDTH, HEIGHT),
         figures=shown_figures,
-        commands=[without_paths(command) for command in given if command],
+        commands=[command for command in given if command],
         num_without_command=given.count(None),
-        page_command=without_paths(command) if command else None,
+        page_command=command,
         environment=environment(runs),
         runs=runs,
         data={"images": chosen, "sources": thumbnails.sources, "total": len(generated)},
@@ -139,18 +145,37 @@ def _environment() -> "Environment":
 
 def _group(group: ArmGroup, damaged: list[str]) -> dict[str, Any]:
     """Return what the templates need of the arms with one backbone and data set."""
-    command = group.baseline_command
+    shown_curves = curves(group)
     return {
         "name": group.name,
         "arms": group.arms,
         "scale": Scale(group.arms),
         "control": group.control,
-        "baseline_command": without_paths(command) if command else None,
+        "baseline_command": group.baseline_command,
         "diverged": [(arm.name, arm.diverged) for arm in group.arms if arm.diverged],
-        "curves": curves(group),
+        "curves": shown_curves,
+        "without_curves": without_curves(group, shown_curves),
         "confusions": confusions(group, damaged),
         "quality": quality(group.arms),
     }
+
+
+def _balance(
+    shown_groups: Sequence[Mapping[str, Any]], damaged: list[str]
+) -> list[tuple[str, str, list[ClassBalance]]]:
+    """Return name, sentence and classes of each arm that balances its classes."""
+    found = []
+    for group in shown_groups:
+        for arm in group["arms"]:
+            run = arm.runs[min(arm.runs)]
+            try:
+                classes = balance_of(run.record)
+            except UserError as error:
+                damaged.append(str(error))
+                continue
+            if classes:
+                found.append((run.title, balance_line(classes), classes))
+    return found
 
 
 def environment(runs: Sequence[NamedRun]) -> dict[str, list[str]]:

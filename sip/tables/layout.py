@@ -179,7 +179,7 @@ class TableLayout:
         there = set(found)
         if self.row_values is not None:
             return list(self.row_values)
-        if all(_is_number(name.split(SEPARATOR)[0]) for name in there):
+        if all(is_number(name.split(SEPARATOR)[0]) for name in there):
             return sorted(there, key=_natural)
         singles = there - {name for name in there if parts(name, there)}
 
@@ -259,10 +259,11 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
 def _natural(name: str) -> list[tuple[bool, float, str]]:
     """Return what names are sorted by: numbers by size, before words."""
     values = name.split(SEPARATOR)
-    return [(False, float(v), "") if _is_number(v) else (True, 0.0, v) for v in values]
+    return [(False, float(v), "") if is_number(v) else (True, 0.0, v) for v in values]
 
 
-def _is_number(name: str) -> bool:
+def is_number(name: str) -> bool:
+    """Return whether a name is a number."""
     try:
         float(name)
     except ValueError:

@@ -1,5 +1,6 @@
 """The page of a contact sheet: images at their pixels, labels as text, PNG and PDF."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from sip.records.files import ListedImage
+from sip.tables.layout import is_number
 from sip.tables.saving import save, style
 from sip.tables.sheets import Sheet, SheetGrid, enlarged
 
@@ -47,7 +49,8 @@ class Places:
             left += GAP if outer == last else GROUP_GAP
             self.columns.append(left)
             left, last = left + self.cell, outer
-        self.top = MARGIN + LINE * (4 if sheet.inner else 3)
+        self.heads = [head(grid, sheet, number) for number in range(len(grid.settings))]
+        self.top = MARGIN + LINE * (3 + max(map(len, self.heads)))
         self.rows = [self.top + number * (self.cell + GAP) for number in range(len(names))]
         title = CHARACTER * len(sheet.title) + 2 * MARGIN
         self.width = max(left + MARGIN, title)
@@ -72,6 +75,16 @@ def page(grid: SheetGrid, sheet: Sheet) -> Any:
         _text(axis, places.originals - GAP, middle, shortened(name), horizontalalignment="right")
     _write_notes(axis, grid, places)
     return canvas
+
+
+def head(grid: SheetGrid, sheet: Sheet, column: int) -> list[str]:
+    """Return the lines over a column: the value of the inner key, and what a rule made of it."""
+    if not sheet.inner:
+        return []
+    inner = grid.settings[column][1]
+    lines = textwrap.wrap(f"{sheet.inner_label} {inner}", sheet.cell // CHARACTER)
+    is_rule = sheet.inner.endswith(".scale") and not is_number(inner)
+    return lines + ([grid.scales(column)] if is_rule else [])
 
 
 def shortened(name: str) -> str:
@@ -104,12 +117,12 @@ def _write_heads(axis: Any, grid: SheetGrid, sheet: Sheet, places: Places) -> No
     half = places.cell / 2
     _text(axis, places.originals + half, above, "original", horizontalalignment="center")
     groups: dict[str, list[int]] = {}
-    for (outer, inner), left in zip(grid.settings, places.columns, strict=True):
+    columns = zip(grid.settings, places.heads, places.columns, strict=True)
+    for (outer, _), lines, left in columns:
         groups.setdefault(outer, []).append(left)
-        if sheet.inner:
-            text = f"{sheet.inner_label} {inner}"
-            _text(axis, left + half, above, text, horizontalalignment="center")
-    line = above - LINE if sheet.inner else above
+        for number, text in enumerate(reversed(lines)):
+            _text(axis, left + half, above - number * LINE, text, horizontalalignment="center")
+    line = above - LINE * max(map(len, places.heads))
     for outer, lefts in groups.items():
         first, end = lefts[0], lefts[-1] + places.cell
         text = f"{sheet.outer_label} {outer}"

@@ -70,7 +70,7 @@ class Sheet:
 
     def setting_of(self, run: TrainingRun) -> Setting:
         """Return the place of a run's images on the sheet."""
-        return plain(run.value(self.outer)), plain(run.value(self.inner)) if self.inner else ""
+        return _setting(run, self.outer), _setting(run, self.inner) if self.inner else ""
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,12 @@ class SheetCell:
     Attributes:
         image: The image; None if its generation failed.
         note: Why it was not trained on: the status; "" if it was.
+        scale: Its guidance scale.
     """
 
     image: ListedImage | None
     note: str
+    scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,21 @@ class SheetGrid:
     names: list[str]
     originals: list[ListedImage]
     cells: list[list[SheetCell]]
+
+    def scales(self, column: int) -> str:
+        """Return the guidance scales of a column's images, such as "4.1 to 6"."""
+        scales = [row[column].scale for row in self.cells]
+        known = [scale for scale in scales if scale is not None]
+        if not known:
+            return ""
+        low, high = f"{min(known):.3g}", f"{max(known):.3g}"
+        return low if low == high else f"{low} to {high}"
+
+
+def _setting(run: TrainingRun, key: str) -> str:
+    """Return the value of a key; of a setting that the chosen rule lacks, the rule's name."""
+    value = run.value(key)
+    return plain(run.value(key.rpartition(".")[0].replace(".", "/")) if value is None else value)
 
 
 def grid(runs: Iterable[TrainingRun], sheet: Sheet) -> SheetGrid:
@@ -152,7 +169,7 @@ def _images(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Return original id -> generated image, and the originals; each with its "image"."""
     names = ["kind", "id", "sample_id", "label", "class_name", "sha256", "file"]
-    names += ["status", "variant"]
+    names += ["status", "variant", "guidance_scale"]
     rows = run.images(columns=names, filters=[("split", "=", "train")])
     store = Path(sheet.store or run.store)
     for row in rows:
@@ -170,7 +187,8 @@ def _ids(generated: Mapping[str, Mapping[str, Any]]) -> set[str]:
 
 
 def _cell(row: Mapping[str, Any]) -> SheetCell:
-    return SheetCell(row["image"], "" if row["status"] == "ok" else str(row["status"]))
+    note = "" if row["status"] == "ok" else str(row["status"])
+    return SheetCell(row["image"], note, row["guidance_scale"])
 
 
 def _spread(rows: Sequence[dict[str, Any]], at_most: int) -> list[dict[str, Any]]:

@@ -46,10 +46,10 @@ class Missing:
 
     @property
     def size(self) -> str:
-        """The size of the download in words."""
+        """The size of the download in words; empty if it is unknown."""
         if self.num_bytes == 0:
             return "nothing to download"
-        return "size unknown" if self.num_bytes is None else f"about {self.num_bytes / 1e9:.1f} GB"
+        return "" if self.num_bytes is None else f"about {self.num_bytes / 1e9:.1f} GB"
 
 
 class MissingWeightsError(UserError):
@@ -91,7 +91,8 @@ class MissingWeightsError(UserError):
         """Return a line for each model and, below it, the command that gets it."""
         lines, shown = [], set()
         for stage, missing in self.models:
-            lines.append(f"{'MISSING':<8} {stage:<12} {missing.model}, {missing.size}")
+            shown_model = ", ".join(filter(None, (missing.model, missing.size)))
+            lines.append(f"{'MISSING':<8} {stage:<12} {shown_model}")
             if missing.command and missing.command not in shown:
                 lines.append(f"{'':<{INDENT}}-> {missing.command}")
             shown.add(missing.command)

@@ -173,7 +173,7 @@ def _local(path: str, parts: Parts) -> Path | None:
     if _may_be_on_hub(path):
         return None
     places = " or ".join(dict.fromkeys([str(folder.absolute()), str(PACKAGE_PARENT / folder)]))
-    reason = f"there must be a folder in the hub's layout at {places}; set another model otherwise"
+    reason = f"no model folder is at {places}; copy one there, or set another model"
     raise MissingWeightsError.of(Missing(path, _how_to_make(path), reason))
 
 

@@ -220,7 +220,7 @@ def step(augmentation: Augmentation, rows: list[Row], name: str) -> float:
         val_every=1,
     )
     grey = (0.5, 0.5, 0.5)
-    module = Classifier(network(name), values, augmentation.mix, NUM_CLASSES, grey, grey, 0)
+    module = Classifier(network(name), values, augmentation.mix, NUM_CLASSES, grey, grey, 0, 1)
     trainer = Trainer(
         max_steps=1,
         accelerator="cpu",

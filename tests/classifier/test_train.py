@@ -49,6 +49,9 @@ def test_logged_curves_are_complete(done) -> None:
     assert float(filled["test/accuracy"][0]) == pytest.approx(result.test_accuracy)
     assert filled["train/loss"]
     assert filled["lr"]
+    passes = [float(row["epoch"]) for row in rows]  # of 9 images, 8 a step; the stream is one epoch
+    steps = [int(row["step"]) + (not row["test/accuracy"]) for row in rows]
+    assert passes == pytest.approx([step * 8 / 9 for step in steps])
     assert [row["step"] for row in result.history] == [3, 6, 9, 12]
     assert set(result.history[0]) == {"step", "train/loss", "val/loss", "val/accuracy", "lr"}
 
@@ -67,7 +70,7 @@ def test_predictions_are_those_of_the_stored_classifier(done, splits) -> None:
     assert list(table.columns) == ["sample_id", "split", "label", "logits"]
     network = timm.create_model(f"local-dir:{result.classifier}", pretrained=True)
     assert network.pretrained_cfg["label_names"] == list(NAMES)
-    module = Classifier(network, RECIPE, NoMix(), 3, *BACKBONE.normalisation, 0).eval()
+    module = Classifier(network, RECIPE, NoMix(), 3, *BACKBONE.normalisation, 0, 1).eval()
     for split, accuracy in (("val", result.val_accuracy), ("test", result.test_accuracy)):
         rows = table[table.split == split]
         assert list(rows.sample_id) == [row.sample_id for row in splits[split]]

@@ -142,7 +142,7 @@ def test_the_classifier_is_a_plain_network_of_timm(name, tuning, stored, splits,
     values = recipe(tuning=tuning, lr=0.05, steps=6, ema_decay=0.5)
     result = run(splits, tmp_path, stored[name], values)
     network = timm.create_model(f"local-dir:{result.classifier}", pretrained=True).eval()
-    plain = Classifier(network, recipe(), NoMix(), 3, *stored[name].normalisation, 0)
+    plain = Classifier(network, recipe(), NoMix(), 3, *stored[name].normalisation, 0, 1)
     pixels = np.stack([np.array(Image.open(row.path)) for row in splits["test"]])
     with torch.inference_mode():
         logits = plain(torch.from_numpy(pixels).permute(0, 3, 1, 2))
@@ -296,7 +296,7 @@ def test_a_network_that_is_more_than_features_and_a_layer_is_refused(stored) -> 
     model = stored["test_resnet"].create(3)
     model.register_forward_hook(lambda module, given, logits: logits + 1)
     module = Classifier(
-        model, recipe(tuning=Probe()), NoMix(), 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 0
+        model, recipe(tuning=Probe()), NoMix(), 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 0, 1
     )
     with pytest.raises(UserError, match="is more than features and one linear layer"):
         features.compute(module, torch.zeros(2, 3, 32, 32, dtype=torch.uint8))

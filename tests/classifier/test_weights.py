@@ -19,7 +19,7 @@ def loss_of(mix, batch, monkeypatch) -> torch.Tensor:
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
     grey = (0.5, 0.5, 0.5)
-    module = Classifier(network, RECIPE, mix, 3, grey, grey, 0)
+    module = Classifier(network, RECIPE, mix, 3, grey, grey, 0, 1)
     monkeypatch.setattr(module, "log", lambda *_, **__: None)
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     monkeypatch.setattr(module, "optimizers", lambda: optimizer)

@@ -154,6 +154,17 @@ def test_the_override_that_is_wrong_is_named(toy: Path, tmp_path: Path) -> None:
     assert code == 2 and err.startswith("error: exp=first: exp has no default choice")
 
 
+def test_hydras_answers_name_what_to_write(toy: Path, tmp_path: Path) -> None:
+    for argument, message in {
+        "+seed=3": "+seed=3: seed is there already; write seed=3",
+        "+stage=blip": "+stage=blip: stage is there already; write stage=blip",
+        "seed=0,1": "seed=0,1: several values are a sweep, a job for each; add -m, or write "
+        "'seed=[0,1]' for one list",
+    }.items():
+        code, _, err = run(toy, tmp_path, argument)
+        assert (code, err) == (2, f"error: {message}\n")
+
+
 def test_a_folder_of_ones_own_adds_choices(toy: Path, tmp_path: Path) -> None:
     for name, text in {
         "exp/own": "# @package _global_\ndefaults:\n  - override /stage: own\nseed: 3",

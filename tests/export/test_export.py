@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,8 @@ from sip.export.__main__ import task
 from sip.export.main import FORMATS, Options, export
 from sip.export.source import ExportImage, Source
 from tests.composing import composed
-from tests.records.made_up import generation_summary, write_run
+from tests.export.made_up import RECIPE
+from tests.records.made_up import generation_summary, training_summary, write_run
 
 Make = Callable[..., Options]
 
@@ -73,6 +75,21 @@ def test_the_card_says_what_how_and_how_many(options: Make) -> None:
     assert "not of images" not in text  # of the classifier's settings
     assert "torch 2.15, commit c0ffee" in text
     assert "## Licence" in text and "| `spans` | string |" in text
+
+
+def test_the_card_has_the_classes_before_and_after_a_balance(options: Make, run: Path) -> None:
+    export(options())
+    assert "balance" not in (options().output / "README.md").read_text()
+    for bound, settings in ((None, "balance: true"), (3, "balance: true\n  max_per_sample: 3")):
+        recipe = {**RECIPE, "offline": {**RECIPE["offline"], "balance": bound}}
+        write_run(run, training_summary(recipe=recipe))
+        shutil.rmtree(options().output)
+        export(options())
+        text = (options().output / "README.md").read_text()
+        assert settings in text and "null" not in text.partition("## How the images")[2]
+        part = text.partition("## Balance")[2].partition("## Left out")[0]
+        assert "1 real images a class before, 1 to 5 with the generated ones." in part
+        assert "| zero | 1 | 4 | 5 |" in part and "| three | 1 | 0 | 1 |" in part
 
 
 def test_what_never_got_onto_the_list_counts_as_failed_too(options: Make, run: Path) -> None:
@@ -225,7 +242,10 @@ def test_the_output_must_be_new_or_empty(options: Make) -> None:
 
 
 def test_what_is_no_finished_run_is_refused(options: Make, run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="must be the folder of a finished run with images.parquet"):
+    with pytest.raises(
+        UserError,
+        match="must be the folder of a finished run.* with images.parquet|which is not there",
+    ):
         export(options(run=tmp_path))
     with pytest.raises(
         UserError, match="store: must be a folder, got .*none; say where the store is"
@@ -236,6 +256,8 @@ def test_what_is_no_finished_run_is_refused(options: Make, run: Path, tmp_path: 
         UserError, match="parts: must be parts that have generated images, got train of"
     ):
         export(options())
+    with pytest.raises(UserError, match=f"which is not there; did you mean {run}\\?"):
+        export(options(run=run.with_name(run.name[:-3])))
     (run / "summary.json").unlink()
     with pytest.raises(UserError, match=r"folder of a finished run with summary\.json"):
         export(options())

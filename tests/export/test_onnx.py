@@ -64,7 +64,7 @@ def test_refusals_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("there.onnx", "model.pt"):
         with pytest.raises(UserError, match="output: must be a new file that ends in .onnx"):
             onnx.export_onnx(tmp_path, tmp_path / name)
-    with pytest.raises(UserError, match="run: must be the folder of a finished run of sip.train"):
+    with pytest.raises(UserError, match="run: must be the folder of a finished run"):
         onnx.export_onnx(tmp_path, tmp_path / "model.onnx")
     monkeypatch.setattr(onnx, "find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(UserError, match=r"needs the packages onnxscript; .*augmentation\[onnx\]"):

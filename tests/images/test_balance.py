@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from sip.core.errors import UserError
 from sip.dataset.base import Sample
 from sip.images.balance import balanced, describe
 
@@ -45,3 +46,11 @@ def test_a_bound_leaves_small_classes_smaller():
 
 def test_nothing_to_balance():
     assert balanced([], 2, None) == {}
+
+
+def test_a_bound_without_balance_is_refused(make_img2img):
+    with pytest.raises(
+        UserError, match="max_per_sample: must be null without images.balance, got 3"
+    ):
+        make_img2img(max_per_sample=3)
+    assert make_img2img(max_per_sample=3, balance=True).max_per_sample == 3

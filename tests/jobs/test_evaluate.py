@@ -73,7 +73,7 @@ def test_missing_predictions_are_refused(run: Path, tmp_path: Path) -> None:
         UserError, match=r"predictions.parquet: must be a file of a run \(No such file"
     ):
         evaluate(run)
-    with pytest.raises(UserError, match="must hold finished training runs, .*elsewhere"):
+    with pytest.raises(UserError, match="runs: must be a folder with runs, got .*elsewhere"):
         refresh(tmp_path / "elsewhere")
 
 

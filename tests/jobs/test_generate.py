@@ -103,7 +103,9 @@ def test_everything_is_found_again_and_the_plan_says_so(whole: Path) -> None:
     before = contents(whole / "store")
     plan = generate(whole, "plan=true").stdout
     assert re.search(r"to generate +0 images", plan) and re.search(r"cached +20 images", plan)
-    assert re.search(r"time +no time", plan) and re.search(r"U-Net evaluations +0\b", plan)
+    assert re.search(r"time to generate +none, everything is cached", plan) and re.search(
+        r"U-Net evaluations +0\b", plan
+    )
     assert "images       cached 20, computed 0" in generate(whole).stderr
     assert contents(whole / "store") == before
 

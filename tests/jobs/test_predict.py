@@ -120,7 +120,10 @@ def test_broken_files_are_skipped_or_refused_by_name(
         ({"top_k": 0}, "top_k: must be a whole number >= 1, got 0"),
         ({"broken": "keep"}, "broken: must be one of skip, refuse, got 'keep'"),
         ({"device": "gpu"}, "device: must be auto, cpu, cuda or"),
-        ({"run": "nowhere"}, "run: must be the folder of a finished run of sip.train, got nowhere"),
+        (
+            {"run": "nowhere"},
+            "run: must be the folder of a finished run, got nowhere, which is not",
+        ),
     ],
 )
 def test_refusals_name_the_key(changed: dict, message: str, runs: list[Path], folder: Path) -> None:

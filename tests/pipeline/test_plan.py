@@ -92,7 +92,7 @@ def test_a_plan_needs_no_weights(
     assert re.search(r"to caption, to score +20, 20 images\n", out)
     assert re.search(r"to generate +40 images\n", out)
     assert re.search(r"U-Net evaluations +at most 2,000\n", out)
-    assert re.search(r"time +not measured: weights are missing\n", out)
+    assert re.search(r"time to generate +not measured: weights are missing\n", out)
     assert re.search(r"disk +about [1-9]", out)
     assert "weights: 3 models not on this disk (5.9 GB); looked in" in out
     models = "captions +Salesforce.*\n.*-> hf.*\n.*scores +openai.*\n.*\n.*images +stable-diffusion"

@@ -16,6 +16,8 @@ from sip.core.paths import conf_folder
 from sip.tables.figures import COLOURS, MARKERS, draw, make
 from sip.tables.points import Figure, Point, front, points
 from sip.tables.query import select_runs
+from sip.tables.sheet_page import head
+from sip.tables.sheets import Sheet, SheetCell, SheetGrid
 from sip.tables.statistics import Estimate
 from tests.composing import composed
 from tests.tables.made_up import write_arms, write_run
@@ -217,3 +219,19 @@ def test_colours_stay_apart_for_the_colour_blind() -> None:
 )
 def test_the_y_axis_names_its_metric(overrides: list[str], label: str) -> None:
     assert figure_of("figure=tradeoff", *overrides).y_label == label
+
+
+def test_a_sheet_names_the_rule_and_its_scales(tmp_path: Path) -> None:
+    sheet = Sheet.of(composed("figure=sheet", name="tables").figure)
+    config = {"prompts.guidance": {"a": 4.0, "b": 2.0}}
+    write_run(tmp_path, "sip", 0, config=config, choices={"prompts/guidance": "quadratic"})
+    write_run(tmp_path, "sip", 1, config={"prompts.guidance.scale": 3.0})
+    settings = [sheet.setting_of(run) for run in select_runs(tmp_path)]
+    assert sorted(settings) == [("0.5", "3"), ("0.5", "quadratic")]
+    row = [SheetCell(None, "", 3.0), SheetCell(None, "", 4.125)]
+    other = [SheetCell(None, "", 3.0), SheetCell(None, "", 6.0)]
+    made = SheetGrid(sorted(settings), ["a", "b"], [], [row, other])
+    assert [head(made, sheet, column) for column in (0, 1)] == [
+        ["guidance 3"],
+        ["guidance", "quadratic", "4.12 to 6"],
+    ]

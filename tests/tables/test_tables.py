@@ -350,8 +350,16 @@ def test_a_wrong_name_is_one_line(tmp_path: Path, override: str, message: str) -
 
 
 def test_no_runs_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="runs: must hold finished training runs of experiment 'x'"):
+    with pytest.raises(UserError, match="runs: must hold finished training runs, got none in .*"):
         select_runs(tmp_path, "x")
+    write_run(tmp_path, "none", 0, experiments=("shots",))
+    with pytest.raises(UserError, match="got 'shot'; did you mean shots?"):
+        select_runs(tmp_path, "shot")
+    with pytest.raises(UserError, match="got 'x'; there are shots"):
+        select_runs(tmp_path, "x")
+    with pytest.raises(UserError, match="got .*/rums, which is not there; did you mean runs"):
+        (tmp_path / "runs").mkdir()
+        select_runs(tmp_path / "rums", "x")
 
 
 def test_what_comes_from_data_is_escaped(tmp_path: Path) -> None:

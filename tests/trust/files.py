@@ -61,7 +61,7 @@ def out_of_place(run: Path) -> None:
 
 RUNS, CONFIG, IMAGES = "runs=FOLDER/runs", "config.yaml", "images.parquet"
 TABLE, PAGE = (RUNS, "output=FOLDER/out/table"), (RUNS, "output=FOLDER/out.html")
-LEFT_OUT = "runs: must hold finished training runs, got 0"  # damaged ones are named and left out
+LEFT_OUT = "runs: must hold finished training runs, got none"  # damaged ones are named and left out
 EXPORT = ("run=FOLDER/run", "output=FOLDER/out")
 STRANGE = "paths: {store: STORE}\ndataset: {_target_: os.system, command: x}"
 LISTED: list[tuple[str, str, Make, tuple[str, ...], str]] = [

@@ -92,15 +92,15 @@ def test_hub_models_are_looked_up_on_disk(hub_cache):
         (
             "org/tiny",
             None,
-            r"revision main \(not pinned\), .* -> hf download org/tiny --revision main",
+            r"revision main \(not pinned\).* -> hf download org/tiny --revision main",
         ),
-        ("org/tiny", "v2", r"revision v2 \(not pinned\), .* -> hf download org/tiny --revision v2"),
+        ("org/tiny", "v2", r"revision v2 \(not pinned\).* -> hf download org/tiny --revision v2"),
         (
             "sip/miniature/no",
             None,
-            "must be a folder in the hub's layout at .*miniature/no; set another",
+            "no model folder is at .*miniature/no; copy one there",
         ),
-        ("/no/such/place", None, "layout at /no/such/place; set another"),
+        ("/no/such/place", None, "no model folder is at /no/such/place; copy one"),
     ],
 )
 def test_missing_models_are_named_with_what_gets_them(hub_cache, path, revision, words):

@@ -1,0 +1,148 @@
+"""What a training would do, before it does it: steps, evaluations, time."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sip.config.provenance import is_multirun
+from sip.core.errors import UserError
+from sip.core.hashing import digest
+from sip.core.text import counted, format_duration
+from sip.dataset.base import Sample
+from sip.device.settings import Runtime, device, set_threads
+from sip.jobs.control import recipe_of
+from sip.jobs.train_job import TrainJob
+from sip.records.read import finished_folders
+
+if TYPE_CHECKING:
+    from sip.classifier.recipe import Recipe
+
+Splits = Mapping[str, Sequence[Sample]]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Trainings of one recipe, and what they take.
+
+    Attributes:
+        trainings: Names of those that are not cached.
+        steps, batch_size: Optimiser steps of each, and images of each step.
+        validations: At most; `classifier.patience` may end it before.
+        num_val, num_test: Images.
+        seconds: Estimated from a short measurement; None if it was not measured.
+        reason: Why not.
+    """
+
+    trainings: tuple[str, ...]
+    steps: int
+    batch_size: int
+    validations: int
+    num_val: int
+    num_test: int
+    seconds: float | None
+    reason: str = ""
+
+    def lines(self) -> dict[str, str]:
+        """Return the plan as names and values."""
+        if not self.trainings:
+            return {"to train": "nothing, the finished run is cached"}
+        each = "" if len(self.trainings) == 1 else " each"
+        images = counted(self.batch_size, "image")
+        return {
+            "to train": ", ".join(self.trainings),
+            "optimiser steps": f"{self.steps:,}{each}, of {images}",
+            "evaluations": f"{self.validations:,} of {counted(self.num_val, 'image')} of val, "
+            f"1 of {counted(self.num_test, 'image')} of test{each}",
+            "time to train": self._time(),
+        }
+
+    def _time(self) -> str:
+        if self.seconds is None:
+            return f"not measured: {self.reason}"
+        return f"about {format_duration(self.seconds)}, by a short measurement"
+
+
+def plan_training(job: TrainJob, unmeasured: str | None) -> TrainingPlan:
+    """Count what a run's training takes, and measure a few steps of it.
+
+    Args:
+        job: The run.
+        unmeasured: Why the classifier cannot be built; None if it can.
+
+    Raises:
+        UserError: The data set cannot be read.
+    """
+    splits = {part: job.dataset.samples(part) for part in ("train", "val", "test")}
+    sources = _sources(job, splits["train"])
+    recipe = job.classifier.resolved(len(job.augmentation.offline.pool(sources, job.config.seed)))
+    trainings = _trainings(job)
+    seconds, reason = None, unmeasured or ""
+    if trainings and unmeasured is None:
+        try:
+            seconds = len(trainings) * _seconds(job, recipe, splits, len(sources))
+        except UserError as error:
+            reason = str(error)
+    return TrainingPlan(
+        trainings=trainings,
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        validations=recipe.steps // recipe.val_every,
+        num_val=len(splits["val"]),
+        num_test=len(splits["test"]),
+        seconds=seconds,
+        reason=reason,
+    )
+
+
+def _sources(job: TrainJob, samples: Sequence[Sample]) -> list[int | None]:
+    """Return the position of the original of each training image, None for the real ones."""
+    sources: list[int | None] = [None] * len(samples)
+    if job.offline is not None:
+        counts = job.offline.num_images(samples)
+        for position, sample in enumerate(samples):
+            sources += [position] * counts[sample.sample_id]
+    return sources
+
+
+def _trainings(job: TrainJob) -> tuple[str, ...]:
+    """Return what the job would train."""
+    runs = Path(job.config.paths.runs)
+    trainings = []
+    if not finished_folders(runs, job.fingerprint) or not job.config.train.reuse:
+        trainings.append("the run")
+    control = recipe_of(job.recipe)
+    is_there = bool(finished_folders(runs, digest(control)[:10]))
+    chosen = job.components.filter if job.components else None
+    if trainings and not is_there and chosen is not None and "control" in chosen.reads:
+        trainings.append("the control that the filter reads")
+    if job.config.train.baseline and control != job.recipe and not (is_there or is_multirun()):
+        trainings.append("its baseline")
+    return tuple(trainings)
+
+
+def _seconds(job: TrainJob, recipe: "Recipe", splits: Splits, num_train: int) -> float:
+    """Return the seconds of one training on the devices of the job."""
+    import torch
+
+    from sip.classifier.estimate import measure_steps
+    from sip.classifier.features import can_be_kept
+    from sip.classifier.loading import Loading
+
+    runtime = Runtime.of(job.config.runtime)
+    set_threads(runtime)
+    place = device(job.config.runtime.device)
+    num_processes = job.devices.num_processes(job.config.runtime.device)
+    share = replace(recipe, batch_size=max(1, recipe.batch_size // num_processes))
+    names = job.dataset.class_names
+    times = measure_steps(job.backbone, share, job.augmentation, splits["train"], names, place)
+    num_val, num_test = len(splits["val"]), len(splits["test"])
+    decode = times.decode * (num_train + num_val + num_test)
+    if can_be_kept(recipe, job.augmentation):  # the network reads each image once
+        return decode + times.evaluate * (num_train + num_val + num_test) / num_processes
+    workers = Loading.of(job.config.runtime).num_workers(times.decode > 0, torch.device(place))
+    change = times.change * share.batch_size
+    step = max(times.step, change / workers) if workers else times.step + change
+    evaluated = num_val * math.ceil(recipe.steps / recipe.val_every) + num_test
+    return decode + recipe.steps * step + evaluated * times.evaluate / num_processes

@@ -1,0 +1,64 @@
+"""What a plan says of the training: counts from the configuration, time from a few steps."""
+
+from pathlib import Path
+
+import pytest
+
+from sip.jobs.train import train
+from sip.jobs.train_job import TrainJob
+from sip.jobs.training_plan import TrainingPlan, plan_training
+from tests.composing import composed
+from tests.records.made_up import training_summary, write_run
+
+SHORT = ["dataset.shots=1", "classifier.steps=40", "classifier.val_every=20"]
+SHORT += ["classifier.warmup_steps=1", "backbone=resnet_mini", "runtime.num_threads=1"]
+
+
+def plan(folder: Path, *overrides: str, unmeasured: str | None = "no weights") -> TrainingPlan:
+    return plan_training(TrainJob(composed(*SHORT, *overrides, folder=folder)), unmeasured)
+
+
+def test_steps_and_evaluations_are_counted_and_the_time_is_measured(tmp_path: Path) -> None:
+    made = plan(tmp_path, "augmentation=randaugment", unmeasured=None)
+    assert (made.steps, made.validations, made.num_val, made.num_test) == (40, 2, 160, 477)
+    assert made.seconds is not None and 0 < made.seconds < 600
+    assert made.lines()["time to train"].endswith(" s, by a short measurement")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_not_measured_says_why(tmp_path: Path) -> None:
+    lines = plan(tmp_path).lines()
+    assert lines["time to train"] == "not measured: no weights"
+    assert lines["optimiser steps"] == "40, of 32 images"
+    assert lines["evaluations"] == "2 of 160 images of val, 1 of 477 images of test"
+
+
+def test_passes_count_the_images_that_are_still_to_be_generated(tmp_path: Path) -> None:
+    epochs = ["classifier.budget=epochs", "classifier.epochs=3", "classifier.batch_size=10"]
+    assert plan(tmp_path, *epochs).steps == 3  # of 10 images
+    made = plan(tmp_path, *epochs, "augmentation=sip", "images.per_sample=4")
+    assert (made.steps, made.validations) == (15, 3)  # of 50
+
+
+def test_a_cached_run_and_its_baseline_are_told_apart(tmp_path: Path) -> None:
+    arm = ["augmentation=cutmix", "train.baseline=true"]
+    made = plan(tmp_path, *arm)
+    assert made.trainings == ("the run", "its baseline")
+    assert made.lines()["optimiser steps"] == "40 each, of 32 images"
+    config = composed(*SHORT, *arm, folder=tmp_path)
+    job = TrainJob(config)
+    summary = training_summary(fingerprint=job.fingerprint, recipe=job.recipe)
+    write_run(Path(config.paths.runs) / f"x-{job.fingerprint}", summary)
+    assert plan(tmp_path, *arm).trainings == ("its baseline",)
+    (lines,) = [plan(tmp_path, "augmentation=cutmix").lines()]
+    assert lines == {"to train": "nothing, the finished run is cached"}
+
+
+def test_the_plan_of_an_arm_without_generation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = composed(*SHORT, "augmentation=none", "plan=true", folder=tmp_path)
+    assert train(config) is None
+    said = capsys.readouterr().out
+    assert "to generate      nothing: this arm is trained on the real images\n" in said
+    assert "\ntime to train    about " in said
