@@ -12,11 +12,12 @@ import transformers
 import transformers.utils.logging
 
 from sip.core.progress import say
+from sip.images import patches
 from sip.images.folder import PipelineFolder
 from sip.images.settings import DiffusionSettings
 from sip.weights.checksums import check_hub
 from sip.weights.layout import model_folders, variant_of, weight_files
-from sip.weights.safety import plain_load_errors, require_filled
+from sip.weights.safety import OWN, plain_load_errors, require_filled
 
 # diffusers' checker reports what it finds in a line of its own for every batch.
 CHECKER = "diffusers.pipelines.stable_diffusion.safety_checker"
@@ -78,7 +79,7 @@ def _load_models(
         library, kind = folder.index[part]
         path = folder.path / part
         with plain_load_errors(f"images.model: {path}"):
-            places = {"diffusers": diffusers, "transformers": transformers}
+            places = {"diffusers": diffusers, "transformers": transformers, OWN[0]: patches}
             place = places.get(library) or getattr(diffusers.pipelines, library)
             files = weight_files([file.name for file in path.iterdir()], variant)
             models[part], info = getattr(place, kind).from_pretrained(

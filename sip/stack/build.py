@@ -28,20 +28,22 @@ def task(config: "DictConfig") -> None:
     set_threads(Runtime.of(config.runtime))
     require_logger(config.logger)
     stack = Stack(config)
-    is_new = bool(stack.missing())
+    is_new = bool(stack.to_train())
     missing = stack.make()
     if missing:
         parts = ", ".join([*missing, "card"] if config.card else missing)
         say(NAME, f"time limit reached; missing: {parts}; the same command goes on")
     elif is_new or not (stack.folder / CARD).exists():
         seal(stack.folder)
-        if config.card:
+        if others := ", ".join(stack.missing()):
+            say(NAME, f"chosen parts are done; missing: {others}; without parts they are built")
+        elif config.card:
             print(write_card(stack))
             say(NAME, f"done; {stack.folder / CARD} says how good it is, {SHEET} shows it")
         else:
             (stack.folder / CARD).unlink(missing_ok=True)  # it would be of older weights
             say(NAME, "done without a model card; python -m sip.stack.quality writes it")
-    if not missing and (command := training_command(config)):
+    if not missing and not stack.missing() and (command := training_command(config)):
         say(NAME, f"train with it: {command}")
 
 

@@ -22,7 +22,6 @@ from sip.stack.work import OutOfTimeError, Work
 
 LOG_EVERY = 25  # steps
 NUM_RECENT = 200  # steps that the stated loss is the mean of
-EMA_FROM = 0.25  # share of the steps before the average begins
 
 
 def fit(
@@ -84,7 +83,7 @@ def fit(
             value.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            if step >= int(EMA_FROM * training.steps):
+            if step >= int(training.ema_from * training.steps):
                 average.update_parameters(model)
             recent = [*recent[1 - NUM_RECENT :], value.detach()]
             bar.update(1)
@@ -118,7 +117,7 @@ def fit(
         "loss": _mean(recent),
         "seconds": round(before + time.monotonic() - begun, 1),
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "device": _device_name(work.device),
+        "device": device_name(work.device),
     }
 
 
@@ -173,7 +172,8 @@ def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dic
     ]
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
+    """Return the device in words, for the card."""
     if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.getdevice_name(device)
     return f"CPU, {counted(torch.get_num_threads(), 'thread')}"

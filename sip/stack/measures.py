@@ -31,12 +31,9 @@ def psnr(first: Tensor, second: Tensor) -> Tensor:
 
 def vae_quality(folder: Path, pool: Pool, device: str) -> Numbers:
     """Return how well the autoencoder reconstructs images, next to PCA with as many numbers."""
-    from diffusers import AutoencoderKL
+    from sip.stack.vae import load_vae, reconstructed
 
-    from sip.stack.vae import reconstructed
-
-    model = AutoencoderKL.from_pretrained(folder / "diffusion" / "vae", dtype=torch.float32)
-    model = model.eval().to(device)
+    model = load_vae(folder / "diffusion" / "vae").to(device)
     errors = []
     for rows in torch.arange(len(pool)).split(BATCH):
         pixels = pool.pixels(rows)

@@ -34,16 +34,13 @@ def make_vae(task: Task) -> Report:
 
 def make_diffusion(task: Task) -> Report:
     """Train text encoder and U-Net and save the whole pipeline."""
-    from diffusers import AutoencoderKL
-
     from sip.images.loading import quiet
     from sip.stack.diffusion import train_diffusion
-    from sip.stack.vae import LATENTS
+    from sip.stack.vae import LATENTS, load_vae
 
     folder = task.work.folder / "diffusion"
-    vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
-    vae.register_to_config(_name_or_path="")  # else the folder's path would be saved
-    pipeline, report = train_diffusion(vae.eval(), task.pool, task.preset, task.seed, task.work)
+    vae = load_vae(folder / "vae")
+    pipeline, report = train_diffusion(vae, task.pool, task.preset, task.seed, task.work)
     with quiet():  # float16 is for the disk: nothing is run in it here
         pipeline.to("cpu", torch.float16)
     pipeline.save_pretrained(folder)

@@ -1,7 +1,8 @@
 """How large the models of a stack are, and how long each learns: one preset a size.
 
 `DIGITS` is the preset of the embedded profile. `TINY` has its sizes, eight latent channels
-and finer patches, for natural images on two CPU cores; `SMALL` is for a GPU, 29 M parameters
+and finer patches, for natural images on two CPU cores; `PATCH` has a PCA of patches as autoencoder
+and a larger U-Net, which two cores train overnight; `SMALL` is for a GPU, 29 M parameters
 together. All numbers are ours; steps and batch sizes are chosen for the times in docs/own-stack.md.
 """
 
@@ -20,6 +21,7 @@ class Training:
         lr: Peak learning rate of AdamW.
         ema_decay: Decay of the weights' moving average per step.
         weight_decay: Weight decay of matrices.
+        ema_from: Share of the steps before the average begins.
     """
 
     steps: int
@@ -27,6 +29,7 @@ class Training:
     lr: float
     ema_decay: float
     weight_decay: float = 0.01
+    ema_from: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,23 @@ class Vae:
 
 
 @dataclass(frozen=True)
+class Patches:
+    """A PCA of patches in the autoencoder's place, see `sip.images.patches`.
+
+    Attributes:
+        channels: Components that are kept: channels of the latents.
+        side: Side of the latents, whatever the size of the images.
+    """
+
+    channels: int
+    side: int
+
+    def levels(self, image_size: int) -> tuple[int, ...]:
+        """Return as many entries as an autoencoder with these latents has levels."""
+        return (self.channels,) * (image_size // self.side).bit_length()
+
+
+@dataclass(frozen=True)
 class Unet:
     """The denoiser; its text encoder is a `Tower`.
 
@@ -75,12 +95,19 @@ class Unet:
         layers: Residual blocks a level.
         groups: Groups of the group norms; divides all widths.
         prediction: "epsilon" or "v_prediction", diffusers' names.
+        scale_shift: Whether the time scales and shifts the features, instead of only shifting.
+        snr_shift: Shift of the log-SNR of the cosine schedule, with logit-normal times in training;
+            None for Stable Diffusion's schedule with uniform times.
+        prompts: Shares of the training prompts, in %: label and caption, label, caption, empty.
     """
 
     widths: tuple[int, ...]
     layers: int
     groups: int
     prediction: str
+    scale_shift: bool = False
+    snr_shift: float | None = None
+    prompts: tuple[int, int, int, int] = (55, 18, 12, 15)
 
 
 @dataclass(frozen=True)
@@ -98,7 +125,7 @@ class Preset:
     """
 
     grid: int
-    vae: Vae
+    vae: Vae | Patches
     unet: Unet
     text: Tower
     scorer: tuple[Tower, Tower]
@@ -151,6 +178,16 @@ TINY = replace(
         "judge": Training(1500, 64, 3e-3, 0.99, 0.05),
     },
 )
+PATCH = replace(
+    TINY,
+    vae=Patches(channels=16, side=8),
+    unet=Unet(
+        (96, 176), 1, 16, "v_prediction", scale_shift=True, snr_shift=1.4, prompts=(60, 20, 10, 10)
+    ),
+    text=Tower(128, 3),
+    training=TINY.training
+    | {"diffusion": Training(20000, 128, 1e-3, 0.9995, 0.001, ema_from=0.02)},
+)
 SMALL = Preset(
     grid=8,
     vae=Vae((56, 112), 2, channels=4, side=16),
@@ -170,7 +207,7 @@ SMALL = Preset(
         "judge": Training(5000, 256, 2e-3, 0.998, 0.05),
     },
 )
-PRESETS = {"tiny": TINY, "small": SMALL}
+PRESETS = {"tiny": TINY, "patch": PATCH, "small": SMALL}
 IMAGE_SIZES = (32, 64)
 
 

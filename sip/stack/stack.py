@@ -66,6 +66,7 @@ class Stack:
         again = config.again
         self.again: list[str] = [again] if isinstance(again, str) else list(again or [])
         self.parts = [p for p in parts.MAKERS if self.labelled or p not in parts.LABELLED]
+        self.chosen = self._known("parts", config.parts) if config.parts else self.parts
 
     @cached_property
     def made_from(self) -> dict[str, Any]:
@@ -114,29 +115,49 @@ class Stack:
         Raises:
             UserError: `again` names something else.
         """
-        again = self.again
-        if unknown := sorted(set(again) - {*self.parts, "all"}):
-            raise UserError(
-                f"again: must be some of {', '.join(self.parts)} or all, got {', '.join(unknown)}"
-            )
+        again = self._known("again", self.again, "all")
         there = self.reports()
         missing = {p for p in self.parts if p in again or "all" in again or p not in there}
         if "vae" in missing:
             missing.add("diffusion")
         return [part for part in self.parts if part in missing]
 
+    def to_train(self) -> list[str]:
+        """Return the missing parts that are chosen, in the order of training.
+
+        Raises:
+            UserError: A diffusion model is to be trained without its autoencoder.
+        """
+        missing = self.missing()
+        chosen = [part for part in missing if part in self.chosen]
+        if "vae" in missing and "diffusion" in chosen and "vae" not in chosen:
+            raise UserError(
+                "parts: must have vae with diffusion, which learns on its latents, got "
+                f"{', '.join(self.chosen)}; add vae"
+            )
+        return chosen
+
+    def _known(self, key: str, names: Any, *more: str) -> list[str]:
+        given = [names] if isinstance(names, str) else list(names)
+        if unknown := sorted(set(given) - {*self.parts, *more}):
+            raise UserError(
+                f"{key}: must be some of {', '.join(self.parts)}{' or all' if more else ''}, got "
+                f"{', '.join(unknown)}"
+            )
+        return given
+
     def make(self) -> list[str]:
-        """Train what is missing; return what is still missing at the time limit.
+        """Train what is missing of the chosen parts; return what is missing at the time limit.
 
         Raises:
             UserError: The folder holds a stack of something else, or the pool cannot be read.
             Stopped: A stop was asked for; checkpoints are written.
         """
         work = work_of(self.config, self.folder)
-        missing = self.missing()
+        missing = self.to_train()
         if "all" not in self.again:
             self.check()
-        for part in self.parts:
+        for part in self.chosen:
             if part not in missing:
                 say(part, f"is in {self.folder}")
         if not missing:

@@ -58,17 +58,21 @@ class Texts(ABC):
         assert self.labels is not None
         return LABEL_PROMPT.format(label=self.names[int(self.labels[row])])
 
-    def prompt(self, row: int, rng: random.Random) -> str:
-        """Write a training prompt: label and caption 55 %, label 18 %, caption 12 %, empty 15 %.
+    def prompt(self, row: int, rng: random.Random, shares: Sequence[int]) -> str:
+        """Write a training prompt.
 
-        Without labels: caption 85 %, empty 15 %.
+        Args:
+            row: The image.
+            rng: Chooses kind and caption.
+            shares: In %: label and caption, label, caption, empty. Without labels: the last is
+                the share of empty ones, and all others are captions.
         """
         caption, _ = self.caption(row, rng)
         if self.labels is None:
-            return rng.choices((caption, ""), weights=(85, 15))[0]
+            return rng.choices((caption, ""), weights=(100 - shares[-1], shares[-1]))[0]
         named = self.named(row)
         kinds = (f"{named}, {caption}", named, caption, "")
-        return rng.choices(kinds, weights=(55, 18, 12, 15))[0]
+        return rng.choices(kinds, weights=shares)[0]
 
     def statement(self, row: int, rng: random.Random) -> tuple[str, list[int]]:
         """Return a text for the scorer and what it states: label, caption (40 % each) or both."""

@@ -1,7 +1,12 @@
-"""The autoencoder of a stack: RGB images to small latents, in diffusers' own class."""
+"""The autoencoder of a stack: RGB images to small latents.
+
+It is trained, in diffusers' own class, or the PCA of patches, which needs no training.
+"""
 
 import hashlib
 import random
+import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -12,20 +17,24 @@ from torch import Tensor, nn
 
 from sip.core.files import atomic_file
 from sip.core.progress import progress
-from sip.stack.fit import fit
+from sip.images.patches import PatchAutoencoder
+from sip.stack.fit import device_name, fit
 from sip.stack.pool import Pool
 from sip.stack.samples import Samples
-from sip.stack.sizes import DIGITS, Preset
+from sip.stack.sizes import DIGITS, Patches, Preset, Vae
 from sip.stack.work import Work
+from sip.weights.layout import read_json
 
 KL_WEIGHT = 1e-4  # latents stay near unit scale without losing the image
 BATCH = 256  # images that are encoded at a time
 LATENTS = "latents.safetensors"  # next to the checkpoint of the diffusion model, while it learns
 NUM_FOR_SCALE = 2000  # images that the scaling factor is measured on
+Autoencoder = AutoencoderKL | PatchAutoencoder
 
 
 def vae(preset: Preset = DIGITS, image_size: int = 32) -> AutoencoderKL:
     """Return an untrained autoencoder."""
+    assert isinstance(preset.vae, Vae)
     widths = preset.vae.levels(image_size)
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(widths),
@@ -38,8 +47,10 @@ def vae(preset: Preset = DIGITS, image_size: int = 32) -> AutoencoderKL:
     )
 
 
-def train_vae(pool: Pool, preset: Preset, seed: int, work: Work) -> tuple[AutoencoderKL, dict]:
+def train_vae(pool: Pool, preset: Preset, seed: int, work: Work) -> tuple[Autoencoder, dict]:
     """Train the autoencoder; its `scaling_factor` brings the latents to unit deviation."""
+    if isinstance(preset.vae, Patches):
+        return fit_patches(pool, preset.vae, work)
     torch.manual_seed(seed)
     model = vae(preset, pool.side).to(work.device)
     work.compiled(model.encoder, model.decoder)
@@ -59,13 +70,58 @@ def train_vae(pool: Pool, preset: Preset, seed: int, work: Work) -> tuple[Autoen
 
     training = preset.training["vae"]
     report = fit("vae", model, loss, len(pool), training=training, seed=seed, work=work, show=show)
-    latents = encode(model, pool, torch.arange(min(NUM_FOR_SCALE, len(pool))), work)[0]
-    model.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
+    _set_scale(model, pool, work)
     return model, report
 
 
+def fit_patches(pool: Pool, sizes: Patches, work: Work) -> tuple[PatchAutoencoder, dict]:
+    """Return the PCA of the patches of a pool, and its report, as of a training of no steps."""
+    begun = time.monotonic()
+    widths = sizes.levels(pool.side)
+    model = PatchAutoencoder(widths, sizes.channels, pool.side)
+    patch, rows = model.encoder.kernel_size[0], torch.arange(len(pool)).split(BATCH)
+    width = 3 * patch**2
+    count, total, products = 0, torch.zeros(width).double(), torch.zeros(width, width).double()
+    for part in rows:
+        columns = F.unfold(pool.pixels(part).cpu(), patch, stride=patch)  # (B, 3 P^2, patches)
+        patches = columns.transpose(1, 2).flatten(0, 1).double()
+        count += len(patches)
+        total += patches.sum(0)
+        products += patches.T @ patches
+    mean = total / count
+    values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+    components = vectors[:, -sizes.channels :].T.flip(0)
+    model.set_components(mean.float(), components.float().contiguous())
+    model = model.to(work.device)
+    _set_scale(model, pool, work)
+    samples = Samples(pool, work)
+    samples.save("vae", [samples.originals, reconstructed(model, samples.originals)])
+    return model, {
+        "steps": 0,
+        "loss": values[: -sizes.channels].sum().item() / width,  # mean squared error that is left
+        "seconds": round(time.monotonic() - begun, 1),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "device": device_name(work.device),
+    }
+
+
+def load_vae(folder: Path) -> Autoencoder:
+    """Load the autoencoder of a stack's diffusion model, float32, in evaluation mode."""
+    kinds = {kind.__name__: kind for kind in (AutoencoderKL, PatchAutoencoder)}
+    kind = kinds[read_json(folder / "config.json")["_class_name"]]
+    model = kind.from_pretrained(folder, dtype=torch.float32)
+    model.register_to_config(_name_or_path="")  # else the folder's path would be saved
+    return model.eval()
+
+
+def _set_scale(model: Autoencoder, pool: Pool, work: Work) -> None:
+    """Set `scaling_factor`, which brings the latents to unit deviation."""
+    latents = encode(model, pool, torch.arange(min(NUM_FOR_SCALE, len(pool))), work)[0]
+    model.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
+
+
 @torch.no_grad()
-def encode(model: AutoencoderKL, pool: Pool, rows: Tensor, work: Work) -> tuple[Tensor, Tensor]:
+def encode(model: Autoencoder, pool: Pool, rows: Tensor, work: Work) -> tuple[Tensor, Tensor]:
     """Return the latents' mean and deviation, (N, C, h, w) each, float32, not scaled."""
     means, deviations = [], []
     with progress("latents", len(rows), "image", delay=2) as bar:
@@ -78,7 +134,7 @@ def encode(model: AutoencoderKL, pool: Pool, rows: Tensor, work: Work) -> tuple[
     return torch.cat(means).contiguous(), torch.cat(deviations).contiguous()
 
 
-def all_latents(model: AutoencoderKL, pool: Pool, work: Work) -> tuple[Tensor, Tensor]:
+def all_latents(model: Autoencoder, pool: Pool, work: Work) -> tuple[Tensor, Tensor]:
     """Return mean and deviation of a whole pool's latents, as `encode`.
 
     On a CPU, which takes minutes, they are kept on disk for a resumed training.
@@ -96,7 +152,7 @@ def all_latents(model: AutoencoderKL, pool: Pool, work: Work) -> tuple[Tensor, T
     return mean, std
 
 
-def _name(model: AutoencoderKL, pool: Pool) -> str:
+def _name(model: Autoencoder, pool: Pool) -> str:
     """Return a hash of the encoder's weights and of the images."""
     sha256 = hashlib.sha256(pool.images.numpy().tobytes())
     sha256.update(f"{pool.mirrored}".encode())
@@ -106,7 +162,7 @@ def _name(model: AutoencoderKL, pool: Pool) -> str:
 
 
 @torch.no_grad()
-def reconstructed(model: AutoencoderKL, pixels: Tensor) -> Tensor:
+def reconstructed(model: Autoencoder, pixels: Tensor) -> Tensor:
     """Return images (B, 3, S, S), in [-1, 1], through the latents' means and back."""
     decoded: Tensor = model.decode(model.encode(pixels).latent_dist.mean).sample
     return decoded.float().clamp(-1, 1)

@@ -17,6 +17,7 @@ from sip.weights.layout import PIPELINE, read_json
 
 # Where diffusers takes a pipeline's parts from; the last is its own module of the safety checker.
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
+OWN = ("sip.images.patches", "PatchAutoencoder")  # the one class of this package
 CONFIGS = ("config.json", PIPELINE)  # ends of the names of files that may name code
 CODE = "auto_map"  # transformers' key: class -> file of the folder that defines it
 MAX_REASON = 200  # characters of a library's error that are passed on
@@ -74,7 +75,8 @@ def code_named(folder: Path) -> str | None:
     for name, value in read_json(folder / PIPELINE).items():
         if name == "_class_name" and not isinstance(value, str):
             return f"_class_name {value} in {PIPELINE}"
-        if isinstance(value, list) and len(value) == 2 and value[0] not in (None, *LIBRARIES):
+        is_part = isinstance(value, list) and len(value) == 2 and tuple(value) != OWN
+        if is_part and value[0] not in (None, *LIBRARIES):
             return f"{name} of {value[0]!r} in {PIPELINE}"
     return None
 

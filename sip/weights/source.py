@@ -27,7 +27,7 @@ from sip.weights.safety import check_headers, refuse_code
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 DEFAULT_REVISION = "main"  # the hub's own default
-STACK = re.compile(r"(?:.*/)?models/(.+)-(tiny|small)/\w+")  # as sip.stack.build names them
+STACK = re.compile(r"(?:.*/)?models/(.+)-(tiny|patch|small)/\w+")  # as sip.stack.build names them
 
 
 def resolve(path: str) -> str:
