@@ -69,22 +69,18 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
         decoder.weight.copy_(components.T[:, :, None, None])
         decoder.bias.copy_(mean)
 
-    def encode(
-        self, x: Tensor, return_dict: bool = True
-    ) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
+    def encode(self, x: Tensor, return_dict: bool = True) -> Any:
         """Return the distribution of the latents (B, C, h, w) of images (B, 3, H, W)."""
         mean = self.encoder(x)
         moments = torch.cat([mean, torch.full_like(mean, LOG_VARIANCE)], dim=1)
         posterior = DiagonalGaussianDistribution(moments)
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
-    def decode(
-        self, z: Tensor, return_dict: bool = True, generator: Any = None
-    ) -> DecoderOutput | tuple[Tensor]:
+    def decode(self, z: Tensor, return_dict: bool = True, generator: Any = None) -> Any:
         """Return images (B, 3, H, W) of latents (B, C, h, w)."""
         sample: Tensor = self.decoder(z)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
-    def forward(self, sample: Tensor) -> DecoderOutput | tuple[Tensor]:
+    def forward(self, sample: Tensor) -> Any:
         """Return the reconstruction of images (B, 3, H, W)."""
         return self.decode(self.encoder(sample))

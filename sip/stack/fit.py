@@ -175,5 +175,5 @@ def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dic
 def device_name(device: str) -> str:
     """Return the device in words, for the card."""
     if torch.device(device).type == "cuda":
-        return torch.cuda.getdevice_name(device)
+        return torch.cuda.get_device_name(device)
     return f"CPU, {counted(torch.get_num_threads(), 'thread')}"

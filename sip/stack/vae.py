@@ -7,6 +7,7 @@ import hashlib
 import random
 import time
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ KL_WEIGHT = 1e-4  # latents stay near unit scale without losing the image
 BATCH = 256  # images that are encoded at a time
 LATENTS = "latents.safetensors"  # next to the checkpoint of the diffusion model, while it learns
 NUM_FOR_SCALE = 2000  # images that the scaling factor is measured on
-Autoencoder = AutoencoderKL | PatchAutoencoder
+Autoencoder: TypeAlias = AutoencoderKL | PatchAutoencoder
 
 
 def vae(preset: Preset = DIGITS, image_size: int = 32) -> AutoencoderKL:

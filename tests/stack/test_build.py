@@ -16,6 +16,7 @@ from transformers import AutoTokenizer
 
 from sip.config.build import build as instantiate
 from sip.core.errors import UserError
+from sip.images.patches import PatchAutoencoder
 from sip.jobs.generate import generate
 from sip.stack import build, chains, diffusion, generation, parts, quality
 from sip.stack import folder as stack_folder
@@ -214,6 +215,26 @@ def test_the_engine_generates_with_it(
         assert image.size == (32, 32)
 
 
+def test_chosen_parts_are_trained_alone_and_the_others_later(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "stack"
+    build.task(configuration(data, folder, "size=patch", "parts=[vae,diffusion]"))
+    assert "chosen parts are done; missing: scorer, captioner, vit, judge" in capfd.readouterr().err
+    assert set(reports_of(folder)) == {"vae", "diffusion"} and not (folder / "README.md").exists()
+    index = json.loads((folder / "diffusion" / "model_index.json").read_text())
+    assert index["vae"] == ["sip.images.patches", "PatchAutoencoder"]
+    assert Stack(configuration(data, folder, "size=patch")).to_train() == [
+        "scorer", "captioner", "vit", "judge",
+    ]  # fmt: skip
+    for override, message in (
+        ("parts=[unet]", "parts: must be some of vae, .*judge, got unet"),
+        ("parts=diffusion", "parts: must have vae with diffusion, .*got diffusion; add vae"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Stack(configuration(data, tmp_path / "other", override)).to_train()
+
+
 def test_an_unlabelled_stack_names_no_class(data: Path, tmp_path: Path) -> None:
     config = configuration(data, tmp_path / "stack", "labels=false")
     stack = Stack(config)
@@ -344,7 +365,10 @@ def test_wrong_values_are_refused_before_any_work(
 def test_latents_have_the_presets_side(size: str, image_size: int) -> None:
     chosen = preset(size, strokes=False)
     with torch.device("meta"):
-        model = vae(chosen, image_size)
+        if size == "patch":
+            model = PatchAutoencoder(chosen.vae.levels(image_size), chosen.vae.channels)
+        else:
+            model = vae(chosen, image_size)
         latents = model.encode(torch.empty(1, 3, image_size, image_size)).latent_dist.mean
     assert tuple(latents.shape[1:]) == (chosen.vae.channels, chosen.vae.side, chosen.vae.side)
 

@@ -52,6 +52,8 @@ def test_a_plain_model_is_not(tmp_path: Path) -> None:
     source.require(str(pipeline_folder(tmp_path / "pipeline")), None)
     for name in ("captioner", "scorer", "diffusion", "vit", "clip_vit"):
         assert code_named(MINIATURE / name) is None
+    own = {"vae": ["sip.images.patches", "PatchAutoencoder"]}
+    assert code_named(pipeline_folder(tmp_path / "own", **own)) is None
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,7 @@ def test_code_of_a_part_is_refused(tmp_path: Path) -> None:
         ({"unet": ["evil", "Own"]}, "unet of 'evil'"),
         ({"unet": ["os", "system"]}, "unet of 'os'"),
         ({"unet": ["sip.stack", "build"]}, "unet of 'sip.stack'"),
+        ({"unet": ["sip.images.patches", "ModelMixin"]}, "unet of 'sip.images.patches'"),
     ],
 )
 def test_code_of_a_pipeline_is_refused(tmp_path: Path, index: dict, words: str) -> None:
