@@ -32,7 +32,7 @@ class StepTimes:
 
     Attributes:
         decode: For one image: reading its file.
-        change: For one image: `augmentation.sample`.
+        change: For one image: the transforms of the augmentation.
         step: For one batch: the network forward and back, and the optimiser.
         evaluate: For one image: the network forward.
     """
@@ -64,7 +64,7 @@ def measure_steps(
     rows = rows[: recipe.batch_size]
     few = replace(recipe, steps=1, val_every=1, warmup_steps=0)
     size, names = backbone.input_size, list(class_names)
-    data = SplitData(rows, rows, rows, size, augmentation.sample, few, 0, Loading())
+    data = SplitData(rows, rows, rows, size, augmentation.transforms, few, 0, Loading())
     with plain_errors(recipe.batch_size), seeded(0, torch.device(device)):
         decode, _ = _timed(device, lambda: data.train.memory) if data.train.kept else (0.0, None)
         change, batch = _timed(device, lambda: _batch(data, recipe.batch_size))
