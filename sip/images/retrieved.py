@@ -40,7 +40,7 @@ class Retrieved(Generator):
         pool: Data set; which of its training images a run takes is without effect.
         part: Of the data set, that is retrieved from; of `train`, never the original itself.
         choose: "random" or "nearest".
-        scorer: Whose cosine says what is near.
+        scorer: Whose cosine says what is near; asked for "nearest" only.
         seed: Of the random order.
     """
 
@@ -49,18 +49,13 @@ class Retrieved(Generator):
     pool: Part[Dataset] = known_by("known_pool")
     part: Literal["pretrain", "train"]
     choose: Literal["random", "nearest"]
-    scorer: Part[Scorer] = known_by("known_scorer")
+    scorer: Part[Scorer]
     seed: Seed
 
     @property
     def known_pool(self) -> dict[str, Any]:
         """The pool's recipe, without what chooses a run's training images."""
         return {key: v for key, v in self.pool.recipe().items() if key not in OF_THE_RUN}
-
-    @property
-    def known_scorer(self) -> dict[str, Any] | None:
-        """The scorer's recipe; None if it is not asked."""
-        return self.scorer.recipe() if self.choose == "nearest" else None
 
     def require(self) -> None:
         """Check that there is such a part, and weights of the scorer if it is asked.

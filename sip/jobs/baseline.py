@@ -3,8 +3,9 @@
 With `train.baseline=true` the main job trains it after its own run, or finds it, and shows both.
 """
 
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from sip.core.hashing import digest
 from sip.core.progress import say
 from sip.jobs.control import recipe_of
 from sip.jobs.train_job import TrainJob
-from sip.records.read import finished_folders
+from sip.records.read import GENERATION, finished_folders
 from sip.records.summary import BASE, TrainingSummary
 
 CHANGES = ("augmentation=none", "train.baseline=false")
-REPLACED = ("augmentation", "train.baseline")  # overrides of the arm that the baseline does without
+# Overrides of the arm that the baseline does without: it generates nothing, and its stages may not
+# have the keys of the arm's.
+REPLACED = ("augmentation", "train.baseline", *GENERATION, "filter")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def baseline_of(job: TrainJob, run: Callable[[TrainJob], TrainingSummary]) -> Ba
         say("baseline", f"none: {why}; run it with augmentation=none")
         return None
     names = [(text, text.lstrip("+~")) for text in given["overrides"]]
-    kept = [t for t, name in names if name.startswith(BASE) or not name.startswith(REPLACED)]
+    kept = [t for t, name in names if name.startswith(BASE) or not _is_below(name, REPLACED)]
     with job_with([*kept, *CHANGES]) as config:
         baseline = TrainJob(config, job.dataset)
         summary = baseline.finished()
@@ -64,6 +67,11 @@ def baseline_of(job: TrainJob, run: Callable[[TrainJob], TrainingSummary]) -> Ba
             say("baseline", "augmentation=none with the same seed, trained once and then cached")
             summary = run(baseline)
     return Baseline(summary, baseline.folder)
+
+
+def _is_below(name: str, keys: Iterable[str]) -> bool:
+    """Return whether an override sets one of these keys, or something below it."""
+    return any(re.match(rf"{re.escape(key)}(?:[./@=]|$)", name) for key in keys)
 
 
 def _not_trained_by(job: TrainJob) -> str | None:

@@ -183,7 +183,7 @@ def assembled(
         if any(one.block == block for one in worth):
             result.grids.append(_worth(block, worth, layout))
     result.notes += [*notes, value_note(layout), *control_note(layout, found, compared)]
-    result.notes += [*claim_notes(claims, layout), *missing_notes(claims)]
+    result.notes += [*claim_notes(claims, compared, layout), *missing_notes(claims)]
     for choice in choices:
         line = choice.line(layout)
         result.notes.append(f"Chosen on validation: {line}")

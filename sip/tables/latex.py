@@ -17,7 +17,6 @@ HEADS = {
     "seconds/train": "training, s",
     "seconds/generate": "generation, s",
     "seconds/total": "total, s",
-    "seeds needed": "seeds",  # so that a page holds the table
 }
 METRIC = re.compile(r"(test|val|train|generated)/\w+")
 KEY = re.compile(r"[A-Za-z_][\w./@]*")

@@ -72,9 +72,11 @@ def _rows(layout: TableLayout, found: Mapping[Place, TableCell]) -> list[str]:
     return layout.order({row for _, row, _ in found})
 
 
-def claim_notes(claims: Sequence[ClaimResult], layout: TableLayout) -> list[str]:
+def claim_notes(
+    claims: Sequence[ClaimResult], compared: Sequence[Comparison], layout: TableLayout
+) -> list[str]:
     """Return what is tested, and that all else explores."""
-    if layout.family is None:
+    if layout.family is None or not (claims or compared):
         return []
     explores = "Differences without a p-value explore: they suggest claims, and confirm none."
     if not claims:

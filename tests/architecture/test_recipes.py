@@ -51,7 +51,17 @@ PAIRED = {"sip.classifier.recipe.Recipe": {"budget"}}
 WORDS = (
     *("nucleus", "beam", "float32", "bfloat16", "ddim", "euler", "png", "jpeg", "raw"),
     *("clipscore", "adamw", "sgd", "steps", "epochs", "32-true", "bf16-mixed", "files"),
-    *("webdataset", "replace", "concat", "svhn", "pretrain", "3x3_s1", "3x3_s2"),
+    *(
+        "webdataset",
+        "replace",
+        "concat",
+        "svhn",
+        "pretrain",
+        "train",
+        "nearest",
+        "3x3_s1",
+        "3x3_s2",
+    ),
     *("{label} again", "resnet18", "skip"),
 )
 INSTEAD_OF_NONE = (1, 0.5, True, "main", "sip/miniature/vit", [0.5, 0.5, 0.5], ["a"], {"a": "b"})

@@ -110,6 +110,7 @@ def test_groups_of_a_choice_are_named_as_one_types_them() -> None:
     arm = yaml_options.read_choice(CONF / "augmentation" / "sip_cutmix.yaml", "augmentation")
     assert arm.chooses == [
         "`augmentation/offline=sip`",
+        "`augmentation/base=none`",
         "`augmentation/sample=none`",
         "`augmentation/mix=cutmix`",
     ]
@@ -206,7 +207,7 @@ def test_a_preset_with_a_class_of_its_own_lists_what_it_inherits() -> None:
     page = conf_pages.group_page("images")
     preset = part_of(page, "images-diffusemix_like")
     num_steps = next(line for line in preset.splitlines() if "`images.num_steps`" in line)
-    assert num_steps.startswith("| `images.num_steps` | `50` |")
+    assert num_steps.startswith("| `images.num_steps` | `${profile.diffusion.num_steps}` |")
     assert num_steps.endswith("as [`img2img`](#images-img2img) |")
     own = next(line for line in preset.splitlines() if "`images.fractal_weight`" in line)
     assert "img2img" not in own

@@ -33,7 +33,7 @@ FEWER = {  # jobs of a sweep
 }
 COSTLY = (
     *("runtime=gpu", "profile=own", "dataset=huggingface", "dataset=webdataset", "full_size"),
-    *("dataset.shots=null", "_candidates"),
+    *("dataset.shots=null", "_candidates", "+sweep=confirmatory"),
 )
 OWN_PAGES = {page for page in PAGES if page.parent.name == "extend"}  # test_recipes.py runs them
 FOLDER = "/path/to/images"

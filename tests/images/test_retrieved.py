@@ -62,13 +62,12 @@ def test_a_row_depends_on_its_original_and_the_seed_only(folder: Path) -> None:
     assert ids(retrieved(folder, "prompts.seed=1"), few) != list(alone.values())
 
 
-def test_the_recipe_has_the_pool_and_the_scorer_only_if_it_is_asked(folder: Path) -> None:
+def test_the_recipe_has_the_pool_without_the_runs_own_subset(folder: Path) -> None:
     recipe = retrieved(folder).recipe()
-    assert recipe == retrieved(folder, "dataset.shots=2", "seed=3", "scores=siglip").recipe()
-    assert recipe["known_scorer"] is None and "image_size" in recipe["known_pool"]
-    nearest = retrieved(folder, "images.choose=nearest").recipe()
-    assert nearest["known_scorer"] is not None
+    assert recipe == retrieved(folder, "dataset.shots=2", "seed=3").recipe()
+    assert "image_size" in recipe["known_pool"] and "shots" not in recipe["known_pool"]
     others = ("images.part=train", "prompts.seed=1", "dataset.image_size=16")
+    others += ("images.choose=nearest",)
     assert all(retrieved(folder, other).recipe() != recipe for other in others)
 
 

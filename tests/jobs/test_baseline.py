@@ -57,6 +57,22 @@ def test_it_has_the_base_transform_of_the_arm(hydra_job: HydraJob, tmp_path: Pat
     assert seen["base"]["padding"] == 4 and seen["mix"]["class"].endswith("NoMix")
 
 
+def test_it_does_without_the_keys_of_the_arms_own_stages(
+    hydra_job: HydraJob, tmp_path: Path
+) -> None:
+    own = ["augmentation=retrieved", "images.choose=nearest", "filter=similarity"]
+    job = arm(hydra_job, tmp_path, *own, "filter.keep=0.5", "classifier.label_smoothing=0.2")
+    recipes = []
+
+    def run(job: TrainJob) -> TrainingSummary:
+        recipes.append(job.recipe)
+        return training_summary()
+
+    assert baseline_of(job, run) is not None
+    assert recipes == [recipe_of(job.recipe)]
+    assert recipes[0]["classifier"]["label_smoothing"] == 0.2
+
+
 def test_it_is_found_under_any_name(hydra_job: HydraJob, tmp_path: Path) -> None:
     job = arm(hydra_job, tmp_path, "hydra.mode=MULTIRUN")
     recipe = recipe_of(job.recipe)

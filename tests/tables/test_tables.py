@@ -232,6 +232,19 @@ def test_the_machine_is_named_and_a_mixture_is_said(tmp_path: Path) -> None:
     ]
 
 
+def test_one_generated_set_for_all_seeds_is_said(tmp_path: Path) -> None:
+    def notes(name: str, seeds: tuple[int, int], shots: int | None) -> list[str]:
+        for seed, of_prompts in enumerate(seeds):
+            config = {"prompts.seed": of_prompts, "dataset.shots": shots}
+            write_run(tmp_path / name, "sip", seed, config=config, shots=shots)
+        more = ["table.rows=augmentation", "table.columns=null", "table.select=prompts.seed"]
+        return [n for n in made(tmp_path / name, *more).notes if "share one generated set" in n]
+
+    (note,) = notes("all", (0, 0), None)
+    assert "(sip)" in note and "prompts.seed='${seed}'" in note
+    assert notes("few", (0, 0), 5) == []
+
+
 def test_the_papers_gain_is_next_to_ours_with_its_source(tmp_path: Path) -> None:
     write_arms(tmp_path, {"none": 0.7, "cutmix": 0.72, "sip": 0.75})
     write_arms(tmp_path, {"none": 0.7, "sip": 0.75}, backbone="convnext")
