@@ -19,6 +19,7 @@ from sip.core.errors import UserError
 from sip.core.paths import require_run
 from sip.core.progress import say
 from sip.core.ranges import Count, Positive, Share
+from sip.core.text import reason_of
 from sip.weights.checksums import check_hub
 from sip.weights.source import require, resolve, weights_folder, weights_recipe
 
@@ -160,7 +161,7 @@ class Timm(Component):
         try:
             return load_network(folder, **options)
         except (RuntimeError, ValueError, TypeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:MAX_REASON]
+            reason = reason_of(error)[:MAX_REASON]
             raise UserError(
                 f"backbone.weights: the weights in {folder} are not those of the model that its "
                 f"config.json states ({reason}); copy a complete folder there, or set other weights"

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from sip.config.guard import OWN_CODE, TRUSTED, is_trusted
 from sip.core.errors import UserError, ValueRefusedError
+from sip.core.text import reason_of
 
 TARGET = "_target_"
 OF_VALUES = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError)
@@ -80,7 +81,7 @@ def _build(node: Any, place: str, further: dict[str, Any], targets: dict[int, An
     except ValueRefusedError as error:
         raise error.below(place) from None
     except OF_VALUES as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         name = f"{target.__module__}.{target.__name__}"
         raise UserError(
             f"{place or name}: must be values that {name} takes, got {type(error).__name__}: "

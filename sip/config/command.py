@@ -177,7 +177,7 @@ class Command:
             key, values = several.groups()
             return (
                 f"{key}={values}: several values are a sweep, a job for each; add -m, or write "
-                f"'{key}=[{values}]' for one list"
+                f"'{key}=[{values}]' for one list, \"{key}='{values}'\" for one text"
             )
         if there := IS_THERE.search(str(error)):
             key = next(filter(None, there.groups()))

@@ -64,6 +64,7 @@ def _speed(config: "DictConfig") -> "Iterator[Finding]":
 
 def _guarded(name: str, look: "Callable[[], Iterator[Finding]]") -> "Iterator[Finding]":
     from sip.core.errors import UserError
+    from sip.core.text import reason_of
     from sip.doctor.base import MISSING, Finding
 
     try:
@@ -71,7 +72,7 @@ def _guarded(name: str, look: "Callable[[], Iterator[Finding]]") -> "Iterator[Fi
     except UserError as error:
         yield Finding(name, MISSING, str(error))
     except (ImportError, OSError) as error:  # a package is missing or broken
-        text = " ".join(str(error).split())
+        text = reason_of(error)
         package = getattr(error, "name", None)
         command = f"pip install --force-reinstall {package.split('.')[0]}" if package else None
         yield Finding(name, MISSING, f"{type(error).__name__}: {text}", command)

@@ -8,6 +8,7 @@ from typing import Any
 from sip.core.errors import UserError
 from sip.core.image_io import ENCODERS, decoded, is_plain, opened
 from sip.core.tars import member_name, split_reference
+from sip.core.text import reason_of
 from sip.dataset.base import Dataset, Sample, Split
 from sip.records.read import RunRecord
 
@@ -103,7 +104,7 @@ def as_used(data: bytes, suffix: str) -> tuple[bytes, str, bool]:
         if is_plain(data):
             return data, fitting_suffix(data, suffix), False
     except Exception as error:  # on damaged files Pillow raises errors of many kinds
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(reason_of(error)) from error
     stream = io.BytesIO()
     decoded(data).save(stream, format="PNG", **ENCODERS["png"])
     return stream.getvalue(), ".png", True
@@ -119,7 +120,7 @@ def fitting_suffix(data: bytes, suffix: str) -> str:
         with opened(data) as image:
             format_ = image.format or ""
     except Exception as error:  # as in `as_used`
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(reason_of(error)) from error
     endings = SUFFIXES.get(format_)
     if endings is None:
         return suffix or f".{format_.lower()}"

@@ -10,6 +10,7 @@ from pydantic import Field
 from sip.core.component import Component, component, known_by
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
+from sip.core.text import reason_of
 from sip.weights.source import require, resolve, weights_folder, weights_recipe
 
 SafetensorsName = Annotated[
@@ -74,5 +75,5 @@ class Lora(Component):
             pipeline.fuse_lora(lora_scale=self.scale)
             pipeline.unload_lora_weights()
         except (RuntimeError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = reason_of(error)[:300]
             raise UserError(f"images.lora: {file} does not fit this model: {reason}") from error

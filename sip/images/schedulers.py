@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from sip.core.errors import UserError
+from sip.core.text import reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +102,7 @@ def noise_schedule(name: SchedulerName, config: Mapping[str, Any], num_steps: in
             warnings.simplefilter("ignore", DeprecationWarning)
             stock.set_timesteps(num_steps)
     except ValueError as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise UserError(f"images.num_steps: {num_steps} with scheduler {name}: {reason}") from error
     return NoiseSchedule(stock)
 

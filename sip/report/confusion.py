@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sip.core.errors import UserError
+from sip.core.text import reason_of
 from sip.records.read import TrainingRun, read_table
 from sip.report.results import Arm, ArmGroup
 
@@ -111,7 +112,7 @@ def run_counts(run: TrainingRun) -> np.ndarray | None:
         counts = np.zeros((num, num), dtype=np.int64)
         np.add.at(counts, (labels, logits.argmax(1)), 1)
     except (ValueError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = reason_of(error)[:120]
         raise UserError(f"{file}: must hold a label and logits per image ({reason})") from error
     return counts
 

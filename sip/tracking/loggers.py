@@ -21,6 +21,7 @@ from sip.core.errors import UserError
 from sip.core.extras import install_extras
 from sip.core.files import write_atomically
 from sip.core.progress import say
+from sip.core.text import reason_of
 from sip.pipeline.stored import StoredImage
 from sip.tracking import mlflow, tensorboard
 from sip.tracking.artifacts import GeneratedSet, publish, use
@@ -198,7 +199,7 @@ def _logged_in() -> bool:
     try:
         return bool(wandb.login(prompt=False))
     except Exception as error:  # its own kinds, of refusals and of networks alike
-        reason = " ".join(str(error).split())[:MAX_REASON]
+        reason = reason_of(error)[:MAX_REASON]
         if REFUSED.search(reason):
             raise UserError(
                 f"logger.mode=online: W&B refuses the login ({reason}); run `wandb login --relogin`"

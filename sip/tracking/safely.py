@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import Logger
 
 from sip.core.errors import UserError
 from sip.core.progress import say
+from sip.core.text import reason_of
 from sip.pipeline.stored import StoredImage
 
 Result = TypeVar("Result")
@@ -45,7 +46,7 @@ class Safely:
             raise
         except Exception as error:  # of the network, of its service process, of its own checks
             self.failed = True
-            reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
+            reason = reason_of(error)[:MAX_REASON]
             say(self.name, f"{reason}; going on without it: the run's folder holds everything")
             return None
 

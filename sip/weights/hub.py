@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from sip.core.errors import UserError
+from sip.core.text import reason_of
 from sip.weights.layout import SMALL_PATTERNS, IncompleteError, Parts, files_of, needed_weights
 from sip.weights.missing import Missing, MissingWeightsError, size_of
 from sip.weights.safety import refuse_code
@@ -133,7 +134,7 @@ def _try(name: str, revision: str, parts: Parts) -> str | None:
         raise
     # Connections, timeouts, full disks, the hub's own errors: each library has types of its own.
     except Exception as error:
-        reason = " ".join(str(error).split())[:MAX_REASON]
+        reason = reason_of(error)[:MAX_REASON]
         return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     return None
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import DamagedError, UserError
+from sip.core.text import reason_of
 from sip.weights.layout import INDEX, PICKLED, read_json
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def read_pickle(file: Path) -> "dict[str, Tensor]":
         with warnings.catch_warnings(action="ignore"):
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        match = GLOBAL.search(" ".join(str(error).split()))
+        match = GLOBAL.search(reason_of(error))
         asked = match[1] if match else "something else"
         raise _refused(file, f"one that asks for {asked}") from error
     except (RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:

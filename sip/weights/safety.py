@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sip.core.errors import UserError
+from sip.core.text import reason_of
 from sip.weights.layout import PIPELINE, read_json
 
 # Where diffusers takes a pipeline's parts from; the last is its own module of the safety checker.
@@ -40,7 +41,7 @@ def check_headers(folder: Path, files: Sequence[str]) -> None:
             with safe_open(folder / name, framework="np"):
                 pass
         except (OSError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:MAX_REASON]
+            reason = reason_of(error)[:MAX_REASON]
             raise UserError(
                 f"weights {folder / name}: expected a whole safetensors file ({reason}); copy it "
                 "again"

@@ -77,6 +77,7 @@ def settings(model_folder: Path, **changes) -> dict:
     values = OmegaConf.to_container(OmegaConf.load(conf_folder() / "images" / "img2img.yaml"))
     del values["_target_"]
     small = {"model": str(model_folder), "revision": None, "num_steps": NUM_STEPS, "size": SIZE}
+    small |= {"scheduler": "ddim"}
     return values | small | {"dtype": "float32", "weighting": CompelWeighting()} | changes
 
 
