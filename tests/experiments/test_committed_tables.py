@@ -1,0 +1,111 @@
+"""Committed tables come out of their values per seed again: by numpy and scipy, not by our code."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sip.tables.document import document
+from sip.tables.formats import write
+from sip.tables.query import select_runs
+from tests.tables.made_up import write_arms
+from tests.tables.test_tables import layout
+
+ROOT = Path(__file__).parents[2] / "experiments"
+COMMITTED = sorted(ROOT.rglob("*_runs.csv"))
+Lines = list[dict[str, str]]
+
+
+def lines(file: Path) -> Lines:
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def values_of(runs: Lines) -> dict[tuple[str, ...], dict[int, float]]:
+    """Return (block, row, column) -> seed -> value, of the setting that is best on validation."""
+    cells: dict[tuple[str, ...], dict[str, dict[int, tuple[float, float]]]] = defaultdict(dict)
+    for run in runs:
+        place = run["block"], run["row"], run["column"]
+        seeds = cells[place].setdefault(run["setting"], {})
+        seeds[int(run["seed"])] = float(run["value"]), float(run["val"] or "nan")
+    found = {}
+    for place, settings in cells.items():
+        shared = set.intersection(*map(set, settings.values()))
+        best = max(sorted(settings), key=lambda s: np.mean([settings[s][n][1] for n in shared]))
+        found[place] = {seed: value for seed, (value, _) in settings[best].items()}
+    columns = {column for _, _, column in found}
+    if len(columns) > 1:
+        for block, row in {(block, row) for block, row, _ in found}:
+            here = [found.get((block, row, column)) for column in columns]
+            if None not in here:
+                seeds = set.intersection(*(set(cell or ()) for cell in here))
+                means = {s: float(np.mean([(cell or {})[s] for cell in here])) for s in seeds}
+                found[block, row, "mean"] = means
+    return found
+
+
+def interval(values: list[float]) -> float:
+    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+def check(runs_file: Path) -> int:
+    """Compare a table's CSV with its values per seed; return the number of compared differences."""
+    found = values_of(lines(runs_file))
+    families: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    num = 0
+    for line in lines(runs_file.with_name(runs_file.name.replace("_runs.csv", ".csv"))):
+        block, column = line["block"], line["column"]
+        pooled = [found[block, row, column] for row in line["row"].split(" + ")]
+        if not line["claim"]:
+            (cell,) = pooled
+            values = [cell[seed] for seed in sorted(cell)]
+            assert float(line["mean"]) == pytest.approx(np.mean(values), rel=1e-5)
+            if line["half_width"]:
+                assert float(line["half_width"]) == pytest.approx(interval(values), rel=1e-4)
+        if not line["against"]:
+            continue
+        others = [found[block, row, column] for row in line["against"].split(" + ")]
+        seeds = sorted(set.intersection(*map(set, [*pooled, *others])))
+        gains = [
+            float(np.mean([a[s] - b[s] for a, b in zip(pooled, others, strict=True)]))
+            for s in seeds
+        ]
+        assert int(float(line["pairs"])) == len(seeds)
+        assert float(line["difference"]) == pytest.approx(np.mean(gains), rel=1e-4, abs=1e-5)
+        num += 1
+        if line["p"] and np.ptp(gains) > 1e-9:
+            p = stats.ttest_1samp(gains, 0).pvalue
+            assert float(line["p"]) == pytest.approx(p, rel=1e-4)
+        if line["p_holm"]:
+            families[block, "" if line["claim"] else column].append(
+                (float(line["p"]), float(line["p_holm"]))
+            )
+    for family in families.values():
+        least = 0.0
+        for rank, (p, corrected) in enumerate(sorted(family)):
+            least = max(least, min(1.0, (len(family) - rank) * p))
+            assert corrected == pytest.approx(least, rel=1e-3)
+    return num
+
+
+@pytest.mark.parametrize("name", ["arms", "main", "confirmatory"])
+def test_a_table_comes_out_of_its_values_per_seed(name: str, tmp_path: Path) -> None:
+    arms = {"none": 0.6, "randaugment": 0.66, "cutmix": 0.65, "moex": 0.62, "sip": 0.7,
+            "sip_randaugment": 0.72, "sip_cutmix": 0.71, "sip_moex": 0.64}  # fmt: skip
+    for dataset in ("digits", "dtd") if name == "main" else ("digits",):
+        write_arms(tmp_path / "runs", arms, num_seeds=4, dataset=dataset)
+    shape = layout(f"table={name}")
+    write(document(select_runs(tmp_path / "runs"), shape), shape.value, tmp_path / "table")
+    assert check(tmp_path / "table_runs.csv") == {"arms": 7, "main": 21, "confirmatory": 10}[name]
+    text = (tmp_path / "table_runs.csv").read_text()
+    (tmp_path / "table_runs.csv").write_text(text.replace(",test/top1,7", ",test/top1,8"))
+    with pytest.raises(AssertionError):
+        check(tmp_path / "table_runs.csv")
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_a_committed_table_comes_out_of_its_values_per_seed(file: Path) -> None:
+    check(file)
