@@ -9,7 +9,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -22,14 +22,23 @@ class Job:
 
     Args:
         folder: Gets what it says, as two files.
+        variables: Of its environment, in addition.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], folder: Path, cwd: Path = ROOT) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        folder: Path,
+        cwd: Path = ROOT,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.arguments = [name, *arguments]
         self.files = [folder / "stdout.txt", folder / "stderr.txt"]
         names = [str(file) for file in self.files]
-        self.process = CONTEXT.Process(target=_run, args=(name, list(arguments), str(cwd), names))
+        given = (name, list(arguments), str(cwd), names, dict(variables or {}))
+        self.process = CONTEXT.Process(target=_run, args=given)
         self.process.start()
 
     def poll(self) -> int | None:
@@ -64,7 +73,10 @@ def run_module(
     return subprocess.CompletedProcess(job.arguments, job.returncode, *said)
 
 
-def _run(name: str, arguments: list[str], cwd: str, files: list[str]) -> None:
+def _run(
+    name: str, arguments: list[str], cwd: str, files: list[str], variables: dict[str, str]
+) -> None:
+    os.environ |= variables
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))

@@ -12,12 +12,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
@@ -74,9 +75,8 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
             sys.exit(0)
         command.check()
         sys.argv[1:] = map(command.for_hydra, sys.argv[1:])
-        if command.is_plain:  # else Hydra composes everything once more, to find its mode
-            sys.argv.insert(1, "--run")  # first: Lightning's other processes get more overrides
-        run()
+        with _one_composition() if command.is_plain else nullcontext():
+            run()
     except ReportedError:
         _say_failed(sweep.Sweep.read())
         sys.exit(1)
@@ -97,6 +97,17 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         _say(f"error: stdout cannot be written ({failed.strerror}); the work itself is done")
         sys.exit(1)
     sys.exit(0)
+
+
+@contextmanager
+def _one_composition() -> Iterator[None]:
+    """Keep Hydra from composing twice: once more before the run, only to find its mode."""
+    get_mode = Hydra.get_mode
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = get_mode  # type: ignore[method-assign]
 
 
 def _say_failed(jobs: sweep.Sweep | None) -> None:

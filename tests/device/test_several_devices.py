@@ -22,6 +22,7 @@ SHORT = [
     "classifier.warmup_steps=1",
     "classifier.batch_size=6",
     "logger=csv",
+    "metrics=[]",
     "train.leaks=false",
     "train.baseline=false",
     "mixing.mode=weighted",
@@ -31,11 +32,10 @@ SHORT = [
 ]
 
 
-def train(folder: Path, *more: str) -> Path:
+def train(store: Path, folder: Path, *more: str) -> Path:
     """Return the folder of the run."""
     env = os.environ | {"PYTHONPATH": str(Path(sip.__file__).parents[1])}
-    paths = [f"paths.store={folder / 'store'}", f"paths.runs={folder / 'runs'}"]
-    arguments = [*SHORT, *paths, *more]
+    arguments = [*SHORT, f"paths.store={store}", f"paths.runs={folder / 'runs'}", *more]
     if more:  # Lightning starts the second process by this one's command
         command = [sys.executable, "-m", "sip.train", *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
@@ -49,8 +49,8 @@ def train(folder: Path, *more: str) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> tuple[Path, Path]:
-    folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
-    return train(folders[0]), train(folders[1], "trainer=ddp", "trainer.devices=2")
+    store, one, two = (tmp_path_factory.mktemp(name) for name in ("store", "one", "two"))
+    return train(store, one), train(store, two, "trainer=ddp", "trainer.devices=2")
 
 
 def test_two_processes_come_to_the_same_predictions(runs: tuple[Path, Path]) -> None:

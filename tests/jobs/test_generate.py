@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,6 @@ def arguments_of(folder: Path, arguments: Sequence[str]) -> list[str]:
     return [*flags, *QUICK, *paths, *changes]
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
 def generate(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     done = run_module("sip.generate", arguments_of(folder, arguments), folder / "said")
     assert done.returncode == code, done.stdout + done.stderr
@@ -52,13 +48,11 @@ def start(folder: Path, *arguments: str) -> Job:
     return Job("sip.generate", arguments_of(folder, arguments), folder / "said")
 
 
-def start_several(
-    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
-) -> subprocess.Popen[str]:
+def start_several(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start a job that starts others."""
     return subprocess.Popen(
         [sys.executable, "-m", "sip.generate", *arguments_of(folder, arguments)],
-        env=environment() | dict(variables or {}),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -261,8 +255,8 @@ def test_slurm_is_found_and_its_processes_share_the_work(tmp_path: Path) -> None
             "NODELIST": "localhost",
         }
         variables = {f"SLURM_{name}": value for name, value in slurm.items()}
-        quick = (*several, "runtime.batch_size.images=2")
-        jobs.append(start_several(tmp_path, *quick, variables=variables))
+        quick = arguments_of(tmp_path, [*several, "runtime.batch_size.images=2"])
+        jobs.append(Job("sip.generate", quick, tmp_path / f"said{rank}", variables=variables))
     printed = [job.communicate(timeout=200)[1] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], printed
     assert "images       cached" in printed[0] and "images       cached" not in printed[1]

@@ -1,9 +1,7 @@
 """Own images in one line, as a user does it: generate from a messy folder, then export."""
 
-import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +9,8 @@ import pytest
 from PIL import Image
 
 from sip.core.image_io import read_rgb
+from tests.commands import run_module
 from tests.dataset.trees import write_image
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -31,18 +28,10 @@ def own(tmp_path: Path) -> Path:
     return root
 
 
-def run(folder: Path, command: list[str]) -> subprocess.CompletedProcess:
+def run(folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a command of the form `python -m ...` in a folder."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *command[1:]],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    assert command[:2] == ["python", "-m"]
+    done = run_module(command[2], command[3:], folder.parent / "said", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
