@@ -32,7 +32,7 @@ from sip.core import progress
 from sip.core.errors import UserError
 from sip.core.files import disk_error
 from sip.core.paths import conf_folder
-from sip.core.text import counted
+from sip.core.text import CONTROL, counted
 
 Task = Callable[[DictConfig], Any]
 
@@ -200,4 +200,4 @@ def _reason(error: Exception, config: DictConfig) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(CONTROL.sub("", text), file=sys.stderr, flush=True)

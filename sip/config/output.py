@@ -5,6 +5,8 @@ import select
 import sys
 from typing import Any, TextIO
 
+from sip.core.text import CONTROL
+
 
 class Output:
     """Takes the place of a stream; keeps its first error in place of raising it.
@@ -21,13 +23,13 @@ class Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write a text.
+        """Write a text, without the codes that a terminal obeys: names of files may hold them.
 
         Raises:
             BrokenPipeError: Nobody reads any more.
         """
         try:
-            return self._stream.write(text)
+            return self._stream.write(CONTROL.sub("", text))
         except OSError as error:
             self._keep(error)
             return len(text)

@@ -1,7 +1,6 @@
 """The images of a run, checked as they are read, with their provenance."""
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,8 @@ from sip.core.hashing import digest
 from sip.core.paths import require_run
 from sip.dataset.base import Split
 from sip.export.originals import FIX, Originals, as_used, fitting_suffix, original_name
-from sip.records.files import REMEDY, ListedImage, listed_image
+from sip.records.files import REMEDY, ListedImage, listed_image, one_line, pairs_of
+from sip.records.parquet import REQUIRED
 from sip.records.read import IMAGES, read_run
 from sip.records.summary import GenerationSummary
 
@@ -204,13 +204,16 @@ class Source:
             }
 
     def _facts(self, row: dict[str, Any], part: Split) -> dict[str, Any]:
-        spans = json.loads(row["spans"]) if row.get("spans") else None
+        spans = pairs_of(row["spans"]) if row.get("spans") else []
+        if spans is None:
+            got = one_line(row["spans"])
+            raise UserError(f"{IMAGES}: spans: must be texts and weights, got {got}; {REMEDY}")
         added = {
             "part": part,
             "source_sha256": row["sha256"]
             if row["kind"] == "real"
             else self._hashes.get(part, {}).get(row["sample_id"]),
-            "prompt": None if spans is None else "".join(text for text, _ in spans),
+            "prompt": "".join(text for text, _ in spans) or None,
             "sha256": None,
         }
         return {name: {**row, **added}.get(name) for name in COLUMNS}
@@ -225,6 +228,8 @@ class Source:
     def _look(self) -> None:
         """Count, and learn the classes and the originals' hashes."""
         for row in self.record.iterate_images():
+            if lacking := sorted({*REQUIRED} - row.keys()):
+                raise KeyError(*lacking)
             if not 0 <= row["label"] < MAX_CLASSES:
                 raise KeyError(f"label {row['label']}")
             self._names.setdefault(row["label"], str(row["class_name"]))

@@ -6,6 +6,8 @@ so a run cannot have a file shown or copied whose content its author does not kn
 """
 
 import hashlib
+import json
+import math
 import os
 import stat
 from collections.abc import Mapping
@@ -145,6 +147,16 @@ def require_run_file(file: Path, at_most: int) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{file}: must be a file of a run ({reason}); {REMEDY}") from error
     return file
+
+
+def pairs_of(text: Any) -> list[tuple[str, float]] | None:
+    """Return the pairs of a text and a finite number that a row holds as JSON; None for others."""
+    try:
+        pairs = [(words, float(number)) for words, number in json.loads(text or "[]")]
+    except (ValueError, TypeError, RecursionError):
+        return None
+    sound = all(isinstance(words, str) and math.isfinite(number) for words, number in pairs)
+    return pairs if sound else None
 
 
 def one_line(value: object) -> str:

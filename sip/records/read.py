@@ -111,6 +111,10 @@ class RunRecord(Generic[AnySummary]):
         found: dict[str, list[tuple[str, bool]]] = {}
         columns = ["sample_id", "split", "label", "logits"]
         for row in read_table(file, columns=columns).to_pylist():
+            if not row["logits"]:
+                raise UserError(
+                    f"{file}: logits: must be a number for each class, got none; {REMEDY}"
+                )
             right = int(np.argmax(row["logits"])) == row["label"]
             found.setdefault(row["split"], []).append((row["sample_id"], right))
         for rows in found.values():
@@ -277,7 +281,7 @@ def read_summary(file: Path) -> Summary:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: must be a run's summary ({one_line(error)}); {REMEDY}") from error
     kinds = {kind.kind: kind for kind in (TrainingSummary, GenerationSummary)}
-    if not isinstance(values, dict) or values.get("kind") not in kinds:
+    if not isinstance(values, dict) or values.get("kind") not in list(kinds):
         raise UserError(f"{file}: must be a run's summary, got {one_line(values)}; {REMEDY}")
     try:
         return kinds[values["kind"]].from_dict(values)

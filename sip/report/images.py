@@ -1,6 +1,5 @@
 """Choose the generated images on the page, and what it says of each."""
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 from sip.core.errors import UserError
 from sip.core.spread import spread
 from sip.core.text import without_paths
-from sip.records.files import REMEDY, ListedImage, listed_image
+from sip.records.files import REMEDY, ListedImage, listed_image, pairs_of
 from sip.report.runs import NamedRun
 from sip.report.thumbnails import Thumbnails
 
@@ -163,23 +162,14 @@ def page_data(chosen: Sequence[ReportImage], thumbnails: Thumbnails) -> list[dic
             "seed": str(image.row["seed"]),  # JavaScript's numbers do not hold it
             "generated": thumbnails.key(image.file),
             "original": thumbnails.key(image.original),
-            "spans": _pairs(image.row.get("spans")),
-            "candidates": _pairs(image.row.get("candidates")),
+            "spans": pairs_of(image.row.get("spans")) or [],
+            "candidates": pairs_of(image.row.get("candidates")) or [],
             "arms": list(image.arms),
             "runs": list(image.runs),
             "views": image.views,
         }
         for image in chosen
     ]
-
-
-def _pairs(text: Any) -> list[tuple[str, float]]:
-    """Return the pairs of a text and a finite number that a row holds as JSON; [] for others."""
-    try:
-        pairs = [(str(words), float(number)) for words, number in json.loads(text or "[]")]
-    except (ValueError, TypeError, RecursionError):
-        return []
-    return pairs if all(math.isfinite(number) for _, number in pairs) else []
 
 
 def _plain(value: Any) -> Any:

@@ -150,7 +150,9 @@ def write_rows(rows: Sequence[RunRow], path: Path) -> Path:
 
 def write_predictions(runs: Sequence[TrainingRun], path: Path) -> Path | None:
     """Write `<path>_predictions.npz`, of the runs that have predictions; None if none has."""
-    runs = sorted((run for run in runs if run.predictions), key=lambda run: run.fingerprint)
+    runs = sorted(
+        (run for run in runs if "test" in run.predictions), key=lambda run: run.fingerprint
+    )
     if not runs:
         return None
     right = [run.predictions["test"].right for run in runs]

@@ -15,6 +15,7 @@ from typing import Any
 from sip.core.errors import UserError
 
 CONFIG, PIPELINE = "config.json", "model_index.json"
+MAX_JSON = 2**28  # bytes
 PICKLE = ".bin"
 UNKNOWN_PICKLES = (".pt", ".pth", ".ckpt", ".pkl")
 # As transformers, diffusers and timm name weights: all else is another format of the same numbers.
@@ -173,7 +174,9 @@ def read_json(file: Path) -> dict[str, Any]:
         UserError: The file does not hold one.
     """
     try:
-        content = json.loads(file.read_text())
+        if (size := file.stat().st_size) > MAX_JSON:
+            raise ValueError(f"{size:,} bytes is more than {MAX_JSON:,} bytes")
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         content = error
     if not isinstance(content, dict):

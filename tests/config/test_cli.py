@@ -55,6 +55,9 @@ def task(config):
         raise UserError("expected good, got bad; do better")
     if config.mode == "bug":
         raise ValueError("a bug")
+    if config.mode == "escape":
+        print("x\\x1b[2J")
+        raise UserError("cannot read \\x1b[31mevil.png")
     if config.mode == "shadow":
         from statistics import mean
     if config.mode == "encoding":
@@ -372,6 +375,11 @@ def test_without_docstrings_it_ends_in_one_line(toy: Path, tmp_path: Path) -> No
     code, out, err = run(toy, tmp_path, PYTHONOPTIMIZE="2")
     assert (code, out, err.count("\n")) == (1, "", 1) and "got -OO (or" in err
     assert run(toy, tmp_path, PYTHONOPTIMIZE="1")[0] == 0
+
+
+def test_nothing_that_a_terminal_obeys_is_printed(toy: Path, tmp_path: Path) -> None:
+    code, out, err = run(toy, tmp_path, "mode=escape")
+    assert (code, out, err) == (1, "x[2J\n", "error: cannot read [31mevil.png\n")
 
 
 def test_a_file_in_place_of_a_library_is_named(toy: Path, tmp_path: Path) -> None:

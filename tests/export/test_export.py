@@ -155,6 +155,29 @@ def test_an_image_used_twice_is_there_twice(options: Make, run: Path) -> None:
     assert names[:2] == [f"{0:024x}", f"{0:024x}-2"] and len(names) == 8
 
 
+@pytest.mark.parametrize(
+    "spans", ["[[[[", "[1, 2]", "[[1, 2]]", '[["a", NaN]]', "[" * 100_000, "3"]
+)
+def test_spans_that_are_no_spans_are_named(options: Make, run: Path, spans: str) -> None:
+    change(run, lambda rows: [row | {"spans": row.get("spans") and spans} for row in rows])
+    with pytest.raises(UserError, match="spans: must be texts and weights, got .*damaged") as got:
+        export(options())
+    assert len(str(got.value)) < 400 and left_in(options().output.parent) == []
+
+
+@pytest.mark.parametrize("name", ["id", "kind", "sample_id", "split", "label"])
+def test_a_column_that_lacks_is_named(options: Make, run: Path, name: str) -> None:
+    table = pq.read_table(run / "images.parquet")
+    pq.write_table(table.drop([name]), run / "images.parquet")
+    with pytest.raises(UserError, match=rf"must list the images of a run .*'{name}'.*damaged"):
+        export(options())
+
+
+def test_a_label_of_a_million_ends(options: Make, run: Path) -> None:
+    change(run, lambda rows: [{**rows[0], "label": 99_999}, *rows[1:]])
+    assert len(Source(run, None, ["train"], "none").class_names) == 100_000
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("in_tar", [False, True])
 def test_a_damaged_image_is_named(options: Make, run: Path, file_format: str, in_tar: bool) -> None:

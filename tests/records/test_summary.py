@@ -36,6 +36,7 @@ def test_every_field_survives_the_file(tmp_path: Path) -> None:
         ({"seed": "first"}, "seed: "),
         ({"stages": [{"stage": "images"}]}, "stages.0.cached: "),
         ({"kind": "other"}, "must be a run's summary, got"),
+        ({"kind": [1]}, "must be a run's summary, got"),
         ({"metrics": {"test/top1": "high"}}, "metrics.test/top1: "),
     ],
 )

@@ -10,17 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sip.core.errors import UserError
 from sip.core.paths import conf_folder
-from sip.records.read import read_run
+from sip.records.read import read_run, training_runs
 from sip.tables.__main__ import task
 from sip.tables.document import Document, document
 from sip.tables.formats import markdown, write
 from sip.tables.latex import latex
 from sip.tables.layout import TableLayout, parts
 from sip.tables.query import select_runs
+from sip.tables.runs_file import write_predictions
 from tests.composing import composed
 from tests.records.made_up import MACHINE
 from tests.tables.made_up import write_arms, write_run
@@ -177,6 +180,22 @@ def test_pairs_of_other_test_images_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path, "sip", 0, ids="other")
     with pytest.raises(UserError, match="must have the same test images, got 400 that only"):
         made(tmp_path)
+
+
+@pytest.mark.parametrize("logits", [[], None])
+def test_predictions_without_logits_are_named(tmp_path: Path, logits: list | None) -> None:
+    file = write_run(tmp_path, "none", 0) / "predictions.parquet"
+    rows = [row | {"logits": logits} for row in pq.read_table(file).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(file)), file)
+    with pytest.raises(UserError, match="logits: must be a number for each class, got none"):
+        _ = training_runs(tmp_path)[0].predictions
+
+
+def test_predictions_of_val_only_are_not_written(tmp_path: Path) -> None:
+    file = write_run(tmp_path, "none", 0) / "predictions.parquet"
+    rows = [row | {"split": "val"} for row in pq.read_table(file).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(file)), file)
+    assert write_predictions(training_runs(tmp_path), tmp_path / "table") is None
 
 
 def test_pairs_without_predictions_are_noted(tmp_path: Path) -> None:
