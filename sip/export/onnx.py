@@ -6,6 +6,7 @@ image is cut and scaled to S x S.
 """
 
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -121,6 +122,12 @@ def _write(network: nn.Module, images: Tensor, facts: dict[str, str], path: Path
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep remarks of torch's exporter off the terminal."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    logger = logging.getLogger("torch.onnx")  # on annotations of torchvision, in torch < 2.10
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -98,7 +98,8 @@ class Summary:
             return TypeAdapter(cls).validate_json(json.dumps(dict(values)), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
+            # pydantic < 2.12 names the branch of a Mapping, such as `function-after[...]`, too
+            key = ".".join(part for part in map(str, first["loc"]) if "[" not in part)
             raise UserError(f"{key}: {first['msg'].lower()}") from error
 
     def seconds(self, *stages: str) -> float:

@@ -67,5 +67,5 @@ def test_refusals_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UserError, match="run: must be the folder of a finished run"):
         onnx.export_onnx(tmp_path, tmp_path / "model.onnx")
     monkeypatch.setattr(onnx, "find_spec", lambda name: None if name == "onnxscript" else name)
-    with pytest.raises(UserError, match=r"needs the packages onnxscript; .*augmentation\[onnx\]"):
+    with pytest.raises(UserError, match=r"needs the packages onnxscript; pip .*\[onnx\]"):
         onnx.export_onnx(tmp_path, tmp_path / "model.onnx")

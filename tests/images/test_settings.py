@@ -201,7 +201,7 @@ def test_a_lora_that_is_not_there_is_named(make_img2img, lora, tmp_path):
 def test_without_peft_one_line_says_so(make_img2img, monkeypatch, tmp_path):
     monkeypatch.setattr(lora_module, "find_spec", lambda name: None)
     adapter = {"model": "x/y", "revision": None, "weight_name": "l.safetensors", "scale": 1.0}
-    with pytest.raises(UserError, match=r"needs the package peft; .*sip-augmentation\[lora\]"):
+    with pytest.raises(UserError, match=r"needs the package peft; pip install -e .*\[lora\]"):
         make_img2img(lora=adapter).require()
 
 
