@@ -64,11 +64,11 @@ class Job:
 
 
 def run_module(
-    name: str, arguments: Sequence[str], folder: Path, cwd: Path = ROOT
+    name: str, arguments: Sequence[str], folder: Path, cwd: Path = ROOT, timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m <name> <arguments>` to its end; what it says also goes into `folder`."""
     job = Job(name, arguments, folder, cwd)
-    said = job.communicate()
+    said = job.communicate(timeout)
     assert job.returncode is not None
     return subprocess.CompletedProcess(job.arguments, job.returncode, *said)
 

@@ -20,6 +20,7 @@ SHORT = {
     "sip.train": [
         *("classifier.steps=2", "classifier.val_every=2", "classifier.warmup_steps=1"),
         *("dataset.shots=2", "metrics=[]", "logger=csv", "runtime.num_threads=1"),
+        *("backbone=resnet_mini", "train.baseline=false"),
     ],
 }
 GENERATED = ["images.num_steps=2"]

@@ -22,6 +22,7 @@ SHORT = {
         *("backbone=resnet_mini", "classifier.steps=2", "classifier.val_every=2"),
         *("classifier.warmup_steps=1", "train.leaks=false", "metrics=[]", "logger=csv"),
         *("images.num_steps=4", "runtime.num_threads=1", "dataset.shots=1"),
+        "train.baseline=false",
     ],
 }
 FEWER = {  # jobs of a sweep
@@ -96,6 +97,8 @@ def cwd(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Stand in that folder, away from any weights."""
     monkeypatch.chdir(place)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place / "hub"))
+    monkeypatch.setattr("sip.doctor.speed.SECONDS", 0.0)
+    monkeypatch.setattr("sip.doctor.speed.NUM_IMAGES", 2)
     yield place
 
 

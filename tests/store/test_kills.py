@@ -1,14 +1,11 @@
 """A job that is killed again and again ends with what an unbroken one makes, byte by byte."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.commands import run_module
 
 
 @pytest.mark.parametrize(
@@ -20,17 +17,8 @@ ROOT = Path(__file__).parents[2]
     ],
 )
 def test_a_killed_job_equals_an_unbroken_one(tmp_path: Path, num_kills: int, storage: str) -> None:
-    script = str(ROOT / "tests" / "kills.py")
-    command = [sys.executable, script, str(tmp_path), str(num_kills), "0"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, f"images.storage={storage}"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    arguments = [str(tmp_path), str(num_kills), "0", f"images.storage={storage}"]
+    done = run_module("tests.kills", arguments, tmp_path / "said", timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["kills"] >= num_kills and told["jobs"] >= 1
