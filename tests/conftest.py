@@ -12,10 +12,10 @@ SWITCHES = {
     "gpu": "needs a CUDA device",
     "network": "needs the internet",
 }
-# Files whose tests start processes of their own.
+# The files that take longest, the longest first.
 LONG = (
-    *("test_generate", "test_kills", "test_several_devices", "test_train", "test_sweeps"),
-    *("test_own_images", "test_gpu_day"),
+    *("test_run_commands", "test_several_devices", "test_generate", "test_kills", "test_train"),
+    *("test_cli", "test_recipes", "test_gpu_day", "test_sweeps", "test_own_images"),
 )
 
 
@@ -46,7 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     With several processes (`--no-loadscope-reorder`), the short ones then fill the gaps.
     """
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    ranks = {name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(LONG)))
     for marker, why in SWITCHES.items():
         if config.getoption(f"--run-{marker}"):
             continue

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 import sip
 from sip.config.command import Command
 from sip.core.paths import conf_folder
+from tests.docs.command_line import run as run_here
 
 ROOT = Path(sip.__file__).parents[1]
 
@@ -413,3 +416,15 @@ def test_the_folder_of_the_configuration_may_be_named(toy: Path, tmp_path: Path)
 )
 def test_a_value_that_is_no_expression_is_quoted(typed: str, taken: str) -> None:
     assert Command.for_hydra(typed) == taken
+
+
+def test_a_plain_command_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, composed = ConfigLoaderImpl.load_configuration, []
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        composed.append(kwargs)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counting)
+    assert run_here("sip.generate", ["retry=anything"], monkeypatch) == 1
+    assert len(composed) == 1
