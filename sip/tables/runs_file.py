@@ -149,7 +149,7 @@ def write_rows(rows: Sequence[RunRow], path: Path) -> Path:
 
 
 def write_predictions(runs: Sequence[TrainingRun], path: Path) -> Path | None:
-    """Write `<path>_predictions.npz`, of the runs that have predictions; None if none has."""
+    """Write `<path>_predictions.npz`, of the runs that have those of test; None if none has."""
     runs = sorted(
         (run for run in runs if "test" in run.predictions), key=lambda run: run.fingerprint
     )

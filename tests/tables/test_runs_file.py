@@ -40,7 +40,7 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Document]:
     return folder, written(folder / "runs", folder / "table", "table=confirmatory")
 
 
-@pytest.mark.parametrize("name", ["confirmatory", "main", "combinations"])
+@pytest.mark.parametrize("name", ["confirmatory", "main"])
 def test_all_numbers_come_out_again_without_a_run(tmp_path: Path, name: str, chosen) -> None:
     folder, table = chosen
     if name != "confirmatory":
