@@ -20,7 +20,7 @@ class Backbone(Protocol):
 
     @property
     def pretrained(self) -> bool:
-        """False: from scratch."""
+        """Whether the weights are pre-trained; False: from scratch."""
 
     def recipe(self) -> dict:
         """Return everything that determines the network at the start of training."""
@@ -36,7 +36,8 @@ class Backbone(Protocol):
         """Return a timm network; random numbers come from torch's global generator.
 
         Args:
-            num_classes: Of its head, which is fresh unless the weights have one for `class_names`.
+            num_classes: Classes of its head; it is fresh unless the weights have one for
+                `class_names`.
             class_names: By label, if they are known.
         """
 

@@ -104,8 +104,8 @@ def load_network(folder: Path, **options: Any) -> "nn.Module":
     """Return the network of a folder in timm's hub layout, with its head.
 
     Args:
-        folder: Of a trained classifier, or of any weights for timm.
-        options: Of `timm.create_model`.
+        folder: Folder of a trained classifier, or of any weights for timm.
+        options: Further arguments of `timm.create_model`.
 
     Raises:
         DamagedError: A trained classifier is not what was written.
@@ -129,7 +129,7 @@ class SavedClassifier:
     """A classifier that a run trained.
 
     Attributes:
-        folder: With `config.json` and `model.safetensors`.
+        folder: Folder with `config.json` and `model.safetensors`.
     """
 
     folder: Path

@@ -28,7 +28,7 @@ class Stem:
     """A 3x3 convolution.
 
     Attributes:
-        stride: Of the convolution.
+        stride: Stride of the convolution.
         pool: Keep the max-pool with stride 2 behind it.
     """
 

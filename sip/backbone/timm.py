@@ -40,7 +40,7 @@ class Timm(Component):
         name: timm's name, with the tag of the weights if they come from the hub.
         weights: None (from scratch), "default" (timm's pre-trained ones of that name, from the
             hub's local cache), or a folder: of a run, or in timm's hub layout.
-        revision: Of the weights on the hub; None for their newest.
+        revision: Revision of the weights on the hub; None for their newest.
         stem: One of `sip.backbone.stems.STEMS` instead of a ResNet's own; None for its own, or for
             that of the run whose weights are taken.
         patch_size: Side of a ViT's patches, px; None as for `stem`.
@@ -68,7 +68,7 @@ class Timm(Component):
 
     @property
     def pretrained(self) -> bool:
-        """False: from scratch."""
+        """Whether the weights are pre-trained; False: from scratch."""
         return self.weights is not None
 
     @property

@@ -19,8 +19,8 @@ class CaptionRow:
     """The candidate captions of an image.
 
     Attributes:
-        key: Of the row.
-        sample_id: Of the image.
+        key: Key of the row.
+        sample_id: Id of the image.
         captions: Without repetitions; none if the image failed.
         status: "ok" or "failed".
         error: Why it failed, in a line.

@@ -35,13 +35,13 @@ class VisionLanguage(Pretrained):
         dtype: In the half types the rounding of a product may depend on how many rows it has; on a
             device where it does, a batch of another size can, now and then, give another caption.
             In float32 it takes a tie to the last bits.
-        sampling: Of the tokens.
+        sampling: How tokens are sampled.
         top_p: Probability that the nucleus holds; None for beams.
         num_beams: Beams searched; 1 for nucleus sampling.
         num_captions: Samples, or best beams that are kept; fewer if some are the same.
         min_tokens: Least length of a caption.
         max_tokens: Largest length; the end token counts.
-        seed: Of the nucleus samples.
+        seed: Seed of the nucleus samples.
     """
 
     processor_class: ClassVar[str]  # in transformers
@@ -87,7 +87,7 @@ class VisionLanguage(Pretrained):
 
         Args:
             network: The weights.
-            tokenizer: Of the network.
+            tokenizer: Tokenizer of the network.
             samples: At least one.
             pixels: (samples, 3, H, W), as prepared, on the device.
         """

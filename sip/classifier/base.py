@@ -28,7 +28,7 @@ class TrainingImage:
 
     Attributes:
         source: The `sample_id` of its original.
-        file_sha256: Of the file, which is checked whenever it is read.
+        file_sha256: Hash of the file, which is checked whenever it is read.
     """
 
     sample_id: str
@@ -49,7 +49,7 @@ class Result:
         epochs: The same in passes over the training images.
         num_train: Training images, real and generated.
         val_accuracy, test_accuracy: Top-1 of that checkpoint, in [0, 1].
-        seconds: Of training, validation and test, before an interruption too.
+        seconds: Time of training, validation and test, that before an interruption included.
         earlier: Those before an interruption.
         history: A row for each validation: `step`, `train/loss` (mean since the last), `val/loss`,
             `val/accuracy`, `lr`.

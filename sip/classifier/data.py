@@ -30,7 +30,7 @@ class DecodedImages(Dataset[tuple[Tensor, int]]):
     """Images (3, size, size), uint8, and labels, in the rows' order.
 
     Args:
-        max_bytes: Of memory for the decoded images; if they need more, each is decoded again at
+        max_bytes: Memory for the decoded images; if they need more, each is decoded again at
             each use. None for half of the free memory.
     """
 

@@ -72,7 +72,7 @@ def feature_data(
     """Return the three splits as features, computed if the store has none.
 
     Args:
-        module: With a network for a linear probe, on the device that is to compute.
+        module: Module with the network of a linear probe, on the device that computes.
         splits: Images of train, val and test.
         store: Folder of the store.
         num_workers: Threads that read images.
@@ -199,7 +199,7 @@ class FeatureStream(Dataset[tuple[Tensor, ...]]):
 
 
 class FeatureData(ShardedSplits):
-    """As `sip.classifier.data.SplitData`, with features instead of images, in the same order.
+    """Like `sip.classifier.data.SplitData`, with features instead of images, in the same order.
 
     Args:
         features: (N, D), float32, of train, val and test.

@@ -62,7 +62,7 @@ class Loading:
 
         Args:
             kept: The training images are kept in memory.
-            device: That the network is trained on.
+            device: Device on which the network is trained.
         """
         if self.loader_workers != AUTO:
             return int(self.loader_workers)
@@ -73,7 +73,7 @@ def decode(path: str, size: int, sha256: str | None = None) -> np.ndarray:
     """Return an image (3, size, size), uint8, cut to its central square.
 
     Args:
-        sha256: Of the file, if it is known.
+        sha256: Hash of the file, if it is known.
 
     Raises:
         UserError: It cannot be read, or is not the file that was written.

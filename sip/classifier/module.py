@@ -51,7 +51,7 @@ class Classifier(LightningModule):
         network: From normalised images to logits, fresh; the recipe's tuning is applied to it.
         mix: Applied to each training batch.
         mean, std: Per channel, of pixels in [0, 1].
-        seed: Of the random numbers of `mix`.
+        seed: Seed of the random numbers of `mix`.
         pass_length: Training images; curves count passes over them.
     """
 

@@ -25,8 +25,8 @@ class StreamPositions(Sampler[int]):
     would see.
 
     Args:
-        steps: Of the whole training.
-        batch_size: Of all processes together.
+        steps: Steps of the whole training.
+        batch_size: Images in a batch, of all processes together.
         start: Steps of the checkpoint.
         rank, world_size: This process and the number of them.
 

@@ -23,7 +23,7 @@ class Predictor:
 
     Args:
         saved: The stored classifier, with the transform of its input.
-        device: Of torch.
+        device: Device, as torch names it.
     """
 
     def __init__(self, saved: SavedClassifier, device: str) -> None:
@@ -61,8 +61,8 @@ class Classified:
     """Logits of a batch of image files.
 
     Attributes:
-        paths: Of those that could be read.
-        logits: Of each classifier, (len(paths), classes), float32.
+        paths: Files that could be read.
+        logits: Logits of each classifier, (len(paths), classes), float32.
         broken: Path -> why it could not be read.
     """
 

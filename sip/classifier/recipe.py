@@ -27,21 +27,21 @@ class Recipe(Component):
     Attributes:
         optimizer: "sgd" (Nesterov), "adamw" (both torch's), or another name of `timm.optim`.
         lr: Highest learning rate; from 0 up to it over the warm-up, then as `schedule` says.
-        momentum: Of SGD and its like; AdamW's first beta. Other betas are timm's.
-        weight_decay: Of matrices and kernels; norms and biases have none.
+        momentum: Momentum of SGD and its like; AdamW's first beta. Other betas are timm's.
+        weight_decay: Weight decay of matrices and kernels; norms and biases have none.
         budget: "steps" (all arms take `steps` optimiser steps) or "epochs" (each arm goes `epochs`
             times through its own images: twice the images, twice the steps).
         steps: Optimiser steps, the same for all arms.
         epochs: Passes over the training images, for budget "epochs"; else None.
         batch_size: Images a step, of all devices together.
-        warmup_steps: Of `steps`.
+        warmup_steps: How many of `steps` are warm-up.
         val_every: Steps between validations; divides `steps`. With budget "epochs" it is one pass.
         patience: Validations without a better accuracy after which the training ends; None: never.
         precision: Lightning's name.
-        schedule: Of the learning rate after the warm-up.
+        schedule: Course of the learning rate after the warm-up.
         layer_decay: Factor of the learning rate from a layer to the one before it; 1 is the same
             for all.
-        ema_decay: Of the moving average of weights and buffers, which is evaluated and kept; after
+        ema_decay: Decay of the moving average of weights and buffers, which is what is kept; after
             step t at most 1 - t^(-2/3), as timm warms it up. None: no average.
         gradient_clip: Highest L2 norm of all gradients together; None: any.
         tuning: Which weights are trained.
@@ -136,7 +136,7 @@ def require_batch(network: "nn.Module", input_size: int, batch_size: int) -> Non
     """Check that a network can be trained on batches of one image, if they are of one.
 
     Args:
-        network: That is trained; it is not changed.
+        network: The network to train; it is not changed.
         input_size: Side of the images, px.
         batch_size: Images a step on one device.
 

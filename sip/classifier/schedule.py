@@ -28,7 +28,7 @@ class RateSchedule(Protocol):
         """Return what sets the learning rates of an optimiser, whose own is the highest.
 
         Args:
-            steps: That are left after the warm-up.
+            steps: Steps that are left after the warm-up.
         """
 
 

@@ -60,7 +60,7 @@ def train(
     Args:
         train_rows: Real images, then the generated ones.
         run_folder: Gets the classifier and the predictions, at the very end.
-        trainer_kwargs: Of Lightning's Trainer: accelerator, devices, ...
+        trainer_kwargs: Arguments of Lightning's Trainer: accelerator, devices, ...
         loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
             test/accuracy.
         store: Folder of the store, in which a linear probe keeps features; None: in the run folder.

@@ -158,7 +158,7 @@ def no_such(kind: str, name: str, known: Collection[str], show_all: bool = False
 
 
 def near_names(name: str, known: Collection[str]) -> list[str]:
-    """Return the known names, at most three, that a name with a slip may stand for."""
+    """Return at most three known names that a mistyped name may stand for."""
     names = {key.lower(): key for key in sorted(known)}
     near = [names[key] for key in get_close_matches(name.lower(), names, NUM_NEAR, cutoff=0.75)]
     last = name.rpartition(".")[2]

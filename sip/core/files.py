@@ -89,7 +89,7 @@ def check_can_be_made(folder: Path, key: str) -> None:
     A folder that is there may be read-only: if everything is cached, nothing is written to it.
 
     Args:
-        folder: To check.
+        folder: The folder.
         key: Configuration key that sets it.
 
     Raises:

@@ -62,7 +62,7 @@ def read_rgb(
     animation the first frame is taken.
 
     Args:
-        path: Of a format in `FORMATS`; a file, or a reference into a tar file (`sip.core.tars`).
+        path: An image in one of `FORMATS`: a file, or a reference into a tar file.
         size: In px; the largest central square is scaled (bicubic) to size x size. None leaves the
             image as it is.
         sha256: What the file must be, in hex digits; None where nobody knows: it is not checked.

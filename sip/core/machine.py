@@ -22,7 +22,7 @@ class Machine:
         processor: Model of the CPU.
         instructions: Instruction set that torch's kernels use, such as "AVX512".
         limits: Environment variable -> value, of those of `LIMITS` that are set.
-        threads: Of torch within an operation.
+        threads: Threads of torch within an operation.
         accelerator: Name of the GPU; None if none was used.
     """
 

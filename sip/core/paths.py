@@ -19,7 +19,7 @@ def require_run(place: Path, key: str, *needed: str) -> None:
 
     Args:
         place: The folder.
-        key: That names it.
+        key: Key that names it.
         needed: Files that it must hold.
 
     Raises:

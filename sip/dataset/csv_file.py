@@ -43,7 +43,7 @@ class Row:
 
     Attributes:
         line: Its number in the file, from 1.
-        path: Of the image, without needless parts.
+        path: Normalised path of the image.
         label: Its class.
         is_generated: The column `kind`, if there is one, says so.
         part: Its split; "train" if the file has no such column, "pretrain" for an unknown one.

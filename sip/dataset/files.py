@@ -1,4 +1,4 @@
-"""From the entries of a split to `Sample` rows: open, hash and, if need be, write images.
+"""Open the entries of a split as `Sample` rows: read, hash and, if need be, write images.
 
 A split is listed first (`Entry`) and opened after the subset is chosen, so that 5 shots of a large
 data set read, hash and write 5 images a class and no more.

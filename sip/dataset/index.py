@@ -62,7 +62,7 @@ class FileIndex:
         return stamp, known[1] if known is not None and known[0] == stamp else None
 
     def add(self, place: str, stamp: Stamp | None, image: ImageFile) -> None:
-        """Remember a file; `stamp` is from before it was read. From any thread."""
+        """Remember a file; safe from any thread. `stamp` was taken before the file was read."""
         if stamp is None or image.error is not None:
             return
         if time.time_ns() - max(stamp.mtime, stamp.ctime) > SETTLED:

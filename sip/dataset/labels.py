@@ -83,7 +83,7 @@ def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple
     """Return the classes in words that fit a prompt: mapped, or with blanks for underscores.
 
     Args:
-        names: Of the source, by label.
+        names: Class names of the source, by label.
         prompt_names: As `PromptNames`; a key may also be what YAML reads of a name: "true" for a
             class `yes`.
 
@@ -132,10 +132,10 @@ def naming(name: str, words: str) -> str:
 
 
 def composed(names: Sequence[str]) -> list[str]:
-    """Return class names in the composition NFC; macOS writes others.
+    """Return class names in Unicode's composed form NFC; macOS decomposes them.
 
     Raises:
-        UserError: Two look the same and are other code points.
+        UserError: Two names look the same but differ in code points.
     """
     first: dict[str, str] = {}
     for name in names:

@@ -331,7 +331,7 @@ def require_trainable(class_names: Sequence[str], parts: dict[Split, list[Sample
     """Check what training needs and generation does not, before images are generated.
 
     Args:
-        class_names: Of the data set.
+        class_names: The data set's classes.
         parts: Its samples of train, val and test.
 
     Raises:

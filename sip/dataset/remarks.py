@@ -15,7 +15,7 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
     Copies within train, images in several classes, classes with at most one val or test image.
 
     Args:
-        parts: Of the data set.
+        parts: Parts of the data set.
         class_names: In the order of the labels.
     """
     lines = []

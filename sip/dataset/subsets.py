@@ -147,7 +147,7 @@ def frequency_groups(labels: Iterable[int], num_classes: int) -> dict[str, tuple
     Equal numbers: the smaller label first. A remainder goes to the first groups.
 
     Args:
-        labels: Of the training images that are used.
+        labels: Labels of the training images in use.
         num_classes: Classes without an image count too.
     """
     counts = Counter(labels)
@@ -166,9 +166,9 @@ def hold_out(rows: Sequence[R], share: float, seed: int) -> tuple[list[R], list[
     A class with a single row keeps it; with share 0 no row is held out.
 
     Args:
-        rows: To divide.
+        rows: The rows to divide.
         share: In [0, 1).
-        seed: Of the split, never of the run.
+        seed: Seed of the split, never of the run.
     """
     if share == 0:
         return list(rows), []

@@ -76,7 +76,7 @@ class TorchVision(PretrainReader):
         test_fraction: Share of each class that is test; None if test is official, or if
             `train_per_class` makes it.
         train_per_class: Images a class that are not test; None likewise.
-        split_seed: Of these rules.
+        split_seed: Seed of the parts that these rules make.
         prompt_names: The reader's class name -> words that fit a prompt, if they differ.
     """
 

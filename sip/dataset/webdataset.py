@@ -163,8 +163,8 @@ class WebDataset(Reader):
         shards: train, val, test -> names of the part's tar files in `root`, with * and ?. None for
             val and test: the usual names (val-*.tar, validation-*.tar, test-*.tar) if there are
             such files, else the fraction makes the part. False: the fraction makes it.
-        label_key: Of the JSON, if there is no .cls: a class index or a class name.
-        class_name_key: Of the JSON: the class in words; None if it has none.
+        label_key: Key in the JSON of the class index or name, if there is no .cls.
+        class_name_key: Key in the JSON of the class in words; None if it has none.
         classes: Class names by label; None for `classes.txt` in `root`, a class a line, or else
             for what the JSON says.
         val_fraction, test_fraction: As of `sip.dataset.image_folder.ImageFolder`.

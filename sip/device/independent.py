@@ -109,8 +109,8 @@ def prediction_trainer(device_name: str, devices: Devices) -> Trainer:
     It is made once, since that takes 30 ms, and serves all stages of a process.
 
     Args:
-        device_name: Of this process; of several the kind counts.
-        devices: Of the whole job.
+        device_name: Device of this process; of several the kind counts.
+        devices: Devices of the whole job.
 
     Raises:
         Exception: Lightning's, if the devices cannot be had.

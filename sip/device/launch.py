@@ -25,7 +25,7 @@ def launched(devices: Devices, device: str, watched: bool = False) -> Iterator[s
     They are started once and stay through all stages. If the block fails, they are asked to stop.
 
     Args:
-        devices: Of the whole job.
+        devices: Devices of the whole job.
         device: The device that a single process would use.
         watched: Whether the loss of a process ends all of them, since they cannot go on without
             it: for training.

@@ -45,7 +45,7 @@ def predict(
         read: Reads the images of a batch; called in several threads.
         write: Stores the rows of a batch; called in another thread, in order.
         runtime: Device settings of this process.
-        devices: Of the whole job.
+        devices: Devices of the whole job.
 
     Raises:
         Exception: What `batches`, `read`, `module` or `write` raises.

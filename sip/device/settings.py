@@ -17,7 +17,7 @@ class BatchSizes:
     """Images at a time; "auto" is found by trial and remembered.
 
     Args:
-        captions, scores, images: Of each stage.
+        captions, scores, images: Batch size of each stage.
     """
 
     captions: Size = 32
@@ -30,9 +30,9 @@ class Devices:
     """Devices that share the work, as Lightning's Trainer takes them (`conf/trainer`).
 
     Args:
-        devices: Of each machine; "auto" takes all GPUs.
+        devices: Devices on each machine; "auto" takes all GPUs.
         num_nodes: Machines.
-        strategy: Of the classifier's training.
+        strategy: Lightning's strategy for the classifier's training.
     """
 
     devices: Size = 1

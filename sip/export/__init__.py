@@ -1,4 +1,4 @@
-"""From a finished run to a folder of images that other programs read.
+"""Export a finished run as a folder of images that other programs read.
 
 In comes a run's folder: `images.parquet`, `summary.json` and `config.yaml`. Out goes an
 ImageFolder, a WebDataset or a folder for the package `datasets`, with a data card and the

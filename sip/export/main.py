@@ -1,4 +1,4 @@
-"""From a finished run to a folder: all of it appears at once, or nothing does."""
+"""Export a finished run into a folder, which appears complete or not at all."""
 
 import shutil
 from collections.abc import Iterator, Sequence

@@ -60,7 +60,7 @@ class FileNames:
         """Return a file's name, with its ending, that no other file of the folder has.
 
         Args:
-            folder: Where the file is written.
+            folder: Folder of the file.
             stem: The name that is wanted, without its ending.
             suffix: The ending; "" if names must differ without their endings.
         """

@@ -61,7 +61,7 @@ class Originals:
         """Check that the images of a part are those that the run used.
 
         Args:
-            part: Part of the data set.
+            part: A part of the data set.
             hashes: sample_id -> checksum, of the run.
 
         Raises:

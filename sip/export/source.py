@@ -71,7 +71,7 @@ class ExportImage:
     Attributes:
         stem: Name that the file should have, without its ending.
         suffix: Ending of its present name; "" for a generated image.
-        listed: Where it is, and what it must be.
+        listed: Its place, and what it must be.
         is_converted: Whether it is written as the pipeline sees it, if its file differs.
         facts: One value for each of `COLUMNS`; "sha256" and "converted" are still None.
     """

@@ -17,7 +17,7 @@ from sip.filter.base import KEPT, Candidate, Facts, ImageFilter, Verdict, requir
 
 @component
 class Agreement(ImageFilter):
-    """Rejects confident contradictions.
+    """Rejects images whose label a classifier contradicts with confidence.
 
     Args:
         confidence: An image is rejected if the most probable class is not the label and its

@@ -23,8 +23,8 @@ class Candidate:
     """A generated image to judge.
 
     Attributes:
-        image_id, label, class_name: Of the generated image.
-        sample_id: Of its original.
+        image_id, label, class_name: As in the prompt of the generated image.
+        sample_id: Id of its original.
         path, sha256: Its file and the hash of that.
         source, source_sha256: The same of its original.
     """
@@ -117,7 +117,7 @@ class Filter(Protocol):
 
     @property
     def reads(self) -> frozenset[str]:
-        """Facts that it needs, of {"embeddings", "control"}."""
+        """Facts that it needs: "embeddings", "control" or both."""
 
     def recipe(self) -> dict:
         """Return everything that decides the verdicts, except what it reads."""
@@ -134,7 +134,7 @@ def require_finite(values: np.ndarray, names: Sequence[str], what: str) -> np.nd
 
     Args:
         values: As `Facts` returns them.
-        names: Of the images, for the message.
+        names: Names of the images, for the message.
         what: Name of the values, for the message.
 
     Raises:

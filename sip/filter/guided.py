@@ -1,4 +1,4 @@
-"""Of the candidates of each original, keeps the most informative and diverse ones of its class.
+"""Keeps, among the candidates of each original, the most informative and diverse ones.
 
 Source: GIF, Zhang et al., Expanding Small-Scale Datasets with Guided Imagination, NeurIPS 2023
 (arXiv 2211.13976), section 4; code github.com/Vanint/DatasetExpansion. With p the zero-shot
@@ -36,7 +36,7 @@ class Guided(LabelFilter):
     Args:
         num: Images kept of each original at most; images.per_sample is the number of candidates.
         diversity: Weight of the divergence; the entropy gain and p' weigh 1.
-        logit_scale: Of the zero-shot softmax; 100 is CLIP's.
+        logit_scale: Scale of the zero-shot softmax; 100 is CLIP's.
     """
 
     num: Count

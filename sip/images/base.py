@@ -30,7 +30,7 @@ class GeneratedImage:
     """A generated image, or the reason why there is none.
 
     Attributes:
-        image_id: Of its prompt.
+        image_id: Id of the image, from its prompt.
         pixels: (3, H, W), float32, in [0, 1], on the CPU; None if `status` is "failed".
         unet_evaluations: Forward passes of the denoiser for this image: executed steps, twice
             with guidance. 0 if it failed before the first.
@@ -55,7 +55,7 @@ class ImageRow:
 
     Attributes:
         key: The `image_id` of its prompt.
-        sample_id: Of its original.
+        sample_id: Id of its original.
         label: Class index of its original.
         width: In px; None if it failed, as `height` is.
         height: In px.
@@ -65,7 +65,7 @@ class ImageRow:
         reason: Why, in a few words that are counted; None if it is ok.
         error: The same in a line for people.
         file: Path of the file, set by the store; None if it failed.
-        file_sha256: Of the file.
+        file_sha256: Hash of the file.
     """
 
     key: str
@@ -96,7 +96,7 @@ class Generator(Component, ABC):
         size: Height and width of the images, in px.
         per_sample: Images generated from each original; the pipeline passes it to the prompts.
         balance: Whether small classes get more images of each original (`sip.images.balance`).
-        max_per_sample: Of each original at most, with `balance`; None sets no bound.
+        max_per_sample: Most images of an original, with `balance`; None: no bound.
         max_failed: Share of the images that may fail before the run counts as failed.
         format: File format of the images: "png", "jpeg" or "webp".
         storage: "files" or "webdataset".

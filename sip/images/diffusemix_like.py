@@ -35,8 +35,8 @@ class DiffuseMixLike(Img2Img):
     """Generates as `Img2Img`, joins one half with the original's other one, blends a fractal.
 
     Args:
-        fractal_weight: Of the fractal, in [0, 1].
-        num_fractals: Of which each image gets one.
+        fractal_weight: Weight of the fractal, in [0, 1].
+        num_fractals: Number of fractals; each image gets one of them.
     """
 
     fractal_weight: Share

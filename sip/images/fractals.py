@@ -25,7 +25,7 @@ KEPT = 256
 
 @lru_cache(KEPT)
 def fractal(seed: int, size: int) -> NDArray[np.uint8]:
-    """Return the fractal of a number as an image (3, size, size), uint8.
+    """Return the fractal of a seed as an image (3, size, size), uint8.
 
     Args:
         seed: Any number >= 0.

@@ -24,8 +24,8 @@ class Lora(Component):
 
     Args:
         model: Folder or hub name.
-        revision: Of the hub model; None for folders.
-        weight_name: Of the safetensors file in it.
+        revision: Revision of the hub model; None for folders.
+        weight_name: Name of the safetensors file in it.
         scale: 1 is as trained.
     """
 

@@ -38,10 +38,10 @@ class Retrieved(Generator):
 
     Args:
         pool: Data set; which of its training images a run takes is without effect.
-        part: Of the data set, that is retrieved from; of `train`, never the original itself.
+        part: Part of the data set that is retrieved from; of `train`, never the original itself.
         choose: "random" or "nearest".
         scorer: Whose cosine says what is near; asked for "nearest" only.
-        seed: Of the random order.
+        seed: Seed of the random order.
     """
 
     reads_source: ClassVar[bool] = False

@@ -82,10 +82,10 @@ def noise_schedule(name: SchedulerName, config: Mapping[str, Any], num_steps: in
     """Return the schedule of a model that predicts noise.
 
     Args:
-        name: Of the scheduler.
+        name: Name of the scheduler.
         config: The model's own scheduler configuration, of whatever class. One that says nothing
             of `clip_sample` clips nothing, although diffusers' DDIM then would: latents are wider.
-        num_steps: Of the full schedule.
+        num_steps: Number of steps of the full schedule.
 
     Raises:
         UserError: The model is not meant for that scheduler or that number of steps.
@@ -113,9 +113,9 @@ def flow_schedule(
     """Return the schedule of a flow-matching model, whose one sampler is Euler's.
 
     Args:
-        name: Of the scheduler.
+        name: Name of the scheduler.
         config: The model's own scheduler configuration.
-        num_steps: Of the full schedule.
+        num_steps: Number of steps of the full schedule.
         num_tokens: Patches of an image; some models shift their schedule with it.
 
     Raises:

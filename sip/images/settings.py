@@ -42,12 +42,12 @@ class DiffusionSettings(Generator):
 
     Args:
         model: Folder or hub name of a pipeline of a known class, safetensors.
-        revision: Of the hub model; None for folders.
-        variant: Of the weight files, such as "fp16"; None for the plain ones.
+        revision: Revision of the hub model; None for folders.
+        variant: Variant of the weight files, such as "fp16"; None for the plain ones.
         lora: None, or `model`, `revision`, `weight_name` and `scale` of an adapter.
         dtype: "float32", "bfloat16" or "float16", of all models.
         scheduler: Name in `sip.images.schedulers`.
-        num_steps: Of the full schedule.
+        num_steps: Number of steps of the full schedule.
         guidance_interval: Part of the trajectory that is guided, [low, high]; 1 is pure noise.
         vae_tiling: Decode large images in tiles; less memory, other pixels.
         safety_checker: Whether images that the model's checker flags fail.
@@ -196,7 +196,7 @@ class DiffusionSettings(Generator):
 
     @cached_property
     def _is_guidable(self) -> list[bool]:
-        """For each step of the schedule, whether guidance runs an unconditional half there.
+        """Return for each step whether guidance runs an unconditional half there.
 
         While the model is not on this disk, by the spacing of Stable Diffusion 1.5 ("leading").
         """

@@ -19,7 +19,7 @@ def alone(runs: Path, fingerprint: str, wait: bool = True) -> Iterator[bool]:
 
     Args:
         runs: Folder of the runs.
-        fingerprint: Of the run.
+        fingerprint: Fingerprint of the run.
         wait: Until the other process ends; else it is named and refused.
 
     Raises:

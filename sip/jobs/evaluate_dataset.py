@@ -37,8 +37,8 @@ class EvaluateOptions:
 
     Attributes:
         run: Folder of the run.
-        part: Of the data set.
-        device: Of torch, or "auto".
+        part: A part of the data set.
+        device: Device, as torch names it, or "auto".
         batch_size: Images at a time.
         num_workers: Threads that read.
     """
@@ -66,7 +66,7 @@ class Evaluation:
     """The outcome.
 
     Attributes:
-        folder: Of the files.
+        folder: Folder of the files.
         num: Images.
         metrics: As `sip.metrics.classification.classification` names them.
     """
@@ -89,7 +89,7 @@ def evaluate_on(
     Args:
         saved: The run's classifier.
         dataset: Its class names are matched with the run's.
-        name: Of the data set, for the folder.
+        name: Name of the data set, for the folder.
 
     Raises:
         UserError: The data set has classes that the classifier does not know, or no images.
@@ -142,8 +142,8 @@ def match_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:
     """Return the classifier's label of each class of a data set, by name.
 
     Args:
-        names: Of the data set.
-        known: Of the classifier.
+        names: Class names of the data set.
+        known: Class names of the classifier.
 
     Raises:
         UserError: The classifier does not know a class, or a name is not unique.

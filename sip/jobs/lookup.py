@@ -112,7 +112,7 @@ def look_up(config: DictConfig, jobs: Sequence[Sequence[str]]) -> LookUp:
     """Compose and check each job of a sweep.
 
     Args:
-        config: Of the sweep, with the node `hydra`.
+        config: Configuration of the sweep, with the node `hydra`.
         jobs: The overrides of each.
 
     Raises:

@@ -41,7 +41,7 @@ class PredictOptions:
         output: A file with an ending of `WRITERS`; None prints CSV.
         top_k: Classes an image, the most probable first.
         broken: What is done about files that cannot be read.
-        device: Of torch, or "auto".
+        device: Device, as torch names it, or "auto".
         batch_size: Images at a time.
         num_workers: Threads that read.
     """

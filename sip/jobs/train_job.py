@@ -47,7 +47,7 @@ class TrainJob:
         swept: Key -> value, as typed, of what the sweep varies that this run is a job of.
         swept_words: The same in words, without backbone, augmentation and seed.
         name: Name of the run: choices, swept values and seed. Its identity is the fingerprint.
-        fingerprint: Of everything that can change a result, ten hex digits.
+        fingerprint: Hash of everything that can change a result, ten hex digits.
         folder: Folder of the run.
     """
 

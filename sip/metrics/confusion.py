@@ -23,7 +23,7 @@ def write_confusion(
         logits: (N, C).
         labels: (N,).
         class_names: C of them.
-        path: Of the PNG.
+        path: Path of the PNG.
     """
     import matplotlib
     from sklearn.metrics import confusion_matrix

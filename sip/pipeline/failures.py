@@ -22,9 +22,9 @@ def failures(
     """Return how many images of these samples are missing, by reason.
 
     Args:
-        stage: Of the images.
+        stage: The stage of images.
         counts: sample_id -> number of images that are generated from it.
-        prompts: Of all samples whose originals can be read.
+        prompts: Prompts of all samples whose originals can be read.
         samples: The originals.
     """
     keys = stage.failed(dict.fromkeys(prompt.image_id for prompt in prompts))

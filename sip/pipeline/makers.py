@@ -18,9 +18,9 @@ def images_maker(
     """Return what generates images; they are encoded and stored in the background.
 
     Args:
-        models: With the generator.
+        models: The loaded models, the generator among them.
         wanted: Key -> prompt.
-        stage: Of the store.
+        stage: The stage in the store.
         num_full: Rows of a full batch.
     """
     generator = models.components.generator

@@ -16,7 +16,7 @@ class Models:
     Args:
         components: What loads them.
         runtime: Device settings of this process.
-        devices: Of the whole job.
+        devices: Devices of the whole job.
     """
 
     def __init__(self, components: Components, runtime: Runtime, devices: Devices) -> None:
@@ -54,7 +54,7 @@ class Models:
         """Return what makes the rows of a stage.
 
         Args:
-            name: Of the stage.
+            name: Name of the stage.
             read: Reads a batch of inputs; None for those of `image_reader`.
             to_dict: Returns a row as the store keeps it; called in background threads.
         """
@@ -75,7 +75,7 @@ class Models:
         """Run `Trainer.predict` with the model of a stage.
 
         Args:
-            name: Of the stage.
+            name: Name of the stage.
             batches: Inputs of one batch each.
             read: Returns the batch that the model takes.
             finish: Is called with each row, in background threads.

@@ -92,7 +92,7 @@ class Offline(Components):
 
         Args:
             samples: Each with its row in `captions` and `scores`, as far as the prompts read them.
-            captions, scores: Of the samples.
+            captions, scores: Captions and scores of the samples.
             counts: As `num_images` returns them, of these samples and others; None: of these.
         """
         if not samples:
@@ -181,7 +181,7 @@ class Offline(Components):
         """Compute the missing rows of a stage.
 
         Args:
-            name: Of the stage.
+            name: Name of the stage.
             wanted: Key -> input of each row.
             stages: Gets the counts and the time.
         """

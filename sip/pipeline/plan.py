@@ -40,8 +40,8 @@ class Plan:
         exact: Whether the captions are there, and `evaluations` is exact.
         seconds: Estimated from a short measurement on this device; 0 if there is nothing to do,
             None if weights are missing.
-        bytes_needed, bytes_free: Of the store's disk.
-        num_devices: That share the work.
+        bytes_needed, bytes_free: Bytes on the store's disk.
+        num_devices: Devices that share the work.
         balance: Images of each class and original in words, with `images.balance=true`.
     """
 
@@ -160,7 +160,7 @@ def make_plan(
     Args:
         offline: The stages.
         samples: The originals.
-        num_devices: That share the work.
+        num_devices: Devices that share the work.
         measured: Whether to measure the time, for which all weights must be there.
     """
     known = known_rows(offline, samples)
@@ -214,8 +214,8 @@ class KnownRows:
     """The samples whose prompts can be written now, and how many others wait for which stage.
 
     Attributes:
-        samples: With the rows that the prompts read.
-        captions, scores: Of these samples; None if the prompts do not read them.
+        samples: Samples whose rows of captions and scores are there.
+        captions, scores: Their rows; None if the prompts do not read them.
         to_caption, to_score: Images.
         coming: The samples whose prompts can be written after that.
     """

@@ -44,7 +44,7 @@ class Quality:
         rows: The numbers; none if nothing could be measured.
         images: Columns of `quality.parquet`: "id" of the generated image, "label_similarity",
             "caption_similarity" and "original_distance" (1 - cosine), "zero_shot" (a class name).
-        key: Of all that the numbers depend on; a file with the same key is not measured again.
+        key: Hash of all that the numbers depend on; a file with the same key is not measured again.
     """
 
     rows: list[MetricRow]
@@ -106,8 +106,8 @@ def measure(
         images: Generated ones with status "ok".
         reference: Real images that nothing was generated from, of one split; may be empty.
         class_names: By label.
-        stages: Where the time is noted.
-        folder: Of the run; what it holds of the same set is not measured again.
+        stages: Log that gets the time.
+        folder: Folder of the run; what it holds of the same set is not measured again.
     """
     metrics: list[Metric] = [build(node) for node in config.metrics.values()]
     if not metrics or not images:

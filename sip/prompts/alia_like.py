@@ -93,7 +93,7 @@ def summary(captions: Sequence[Sequence[str]], classes: Iterable[str], most: int
     """Return the descriptions in the captions of most originals, the most frequent first.
 
     Args:
-        captions: Of each original; a phrase counts once for each original.
+        captions: Captions of each original; a phrase counts once for each original.
         classes: Names, none of whose words is in a description.
         most: How many, at most; of equally frequent ones the first by alphabet.
     """

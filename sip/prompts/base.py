@@ -31,9 +31,9 @@ class Prompt:
         variant: 0, 1, ...: number of the image among those generated from this original.
         spans: The prompt in order, with weights.
         negative_prompt: Stands for "no text" in classifier-free guidance.
-        guidance_scale: Of this image; 1 and below means no guidance.
+        guidance_scale: Guidance scale of this image; 1 and below means no guidance.
         noise_rate: Share of the noise schedule run, in [0, 1]; diffusers calls it `strength`.
-        seed: Of this image's noise; the same for all noise rates and guidance scales.
+        seed: Seed of this image's noise; the same for all noise rates and guidance scales.
         caption, similarity: The kept caption and its cosine, for the record; None if not read.
         image_id: The key of the generated image: a hash of everything that decides its pixels.
 

@@ -22,7 +22,7 @@ class LabelCaption(Writer):
 
     Args:
         template: Text with `{label}` and `{caption}`, each any number of times or not at all.
-        label_weight, caption_weight: Of these fields' text; all other text weighs 1.
+        label_weight, caption_weight: Weights of these fields' text; all other text weighs 1.
     """
 
     template: str

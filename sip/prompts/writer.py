@@ -24,7 +24,7 @@ class Writer(Component, ABC):
     Args:
         negative_prompt: Stands for "no text" in classifier-free guidance.
         noise_rate: Share of the noise schedule run, in (0, 1]; diffusers calls it `strength`.
-        seed: Of the generation; hashed with the source and the variant, it is the seed of an image.
+        seed: Generation seed; the seed of an image is its hash with source and variant.
         guidance: Gives the guidance scale, from the similarity of the kept caption if it needs it.
         weighting: Not used here: `images` reads it, and the recipe of `images` contains it. It is
             configured next to the prompts because it says what a weight means.

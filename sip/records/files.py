@@ -86,7 +86,7 @@ def listed_image(store: Path, row: Mapping[str, Any]) -> ListedImage | None:
 
     Args:
         store: Folder of the store; a row's "file" is relative to it.
-        row: With "kind", "file" and "sha256".
+        row: A row with "kind", "file" and "sha256".
 
     Raises:
         UserError: A generated image's file is not in the store, or has no checksum.

@@ -43,7 +43,7 @@ def read_table(file: Path, **options: Any) -> Any:
 
     Args:
         file: The file.
-        options: Of `pyarrow.parquet.read_table`, such as `columns`.
+        options: Arguments of `pyarrow.parquet.read_table`, such as `columns`.
 
     Raises:
         UserError: It is missing, no Parquet file, or lacks a column.

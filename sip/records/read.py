@@ -81,7 +81,7 @@ class RunRecord(Generic[AnySummary]):
         """Return the rows of every image the run used, real and generated.
 
         Args:
-            options: Of `pyarrow.parquet.read_table`, such as `columns` and `filters`.
+            options: Arguments of `pyarrow.parquet.read_table`, such as `columns` and `filters`.
 
         Raises:
             UserError: The file is missing or damaged, or lacks a column.

@@ -34,7 +34,7 @@ class StageCounts:
         stage: Its name, such as "captions".
         cached, computed: Rows that were cached, and that were computed.
         seconds: Wall-clock time.
-        kept, rejected: Of the filter; None for other stages.
+        kept, rejected: Images that the filter kept and rejected; None for other stages.
     """
 
     stage: str

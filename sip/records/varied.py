@@ -28,7 +28,7 @@ def varied_keys(
     runs of one seed apart: runs of an older version may lack a key, and differ in nothing else.
 
     Args:
-        runs: Of one comparison.
+        runs: Runs of one comparison.
         first: Keys to prefer, such as those that a sweep varied.
         given: Keys that are known already; they are not returned.
     """

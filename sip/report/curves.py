@@ -25,10 +25,10 @@ class Chart:
     """The lines of one arm and measure.
 
     Attributes:
-        title: Of the measure, with its unit.
+        title: Title of the measure, with its unit.
         lines: Points of each seed's line, as SVG writes them.
         dots: Path of the points of lines that have few.
-        control: Of the control's mean; "" for the control itself.
+        control: Path of the control's mean; "" for the control itself.
         low, high: Ends of the vertical axis, the same for all arms of the group.
         steps: End of the horizontal axis, which begins at 0.
     """

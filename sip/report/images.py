@@ -33,11 +33,11 @@ class ReportImage:
     """A generated image, with all runs that used it.
 
     Attributes:
-        row: Of `images.parquet` and `quality.parquet`.
+        row: Its rows of `images.parquet` and `quality.parquet`.
         file, original: The generated image and its original; None if not known.
         arms: Names with their groups, each once.
         runs: Fingerprints.
-        views: Of "spread", "worst" and "left out", those that show it.
+        views: The views that show it, among "spread", "worst" and "left out".
     """
 
     row: dict[str, Any]

@@ -29,10 +29,11 @@ class Arm:
     """Runs that differ in their seed only: one line of a table.
 
     Attributes:
-        name: Of the arm.
+        name: Name of the arm.
         runs: By seed.
         accuracy: Test top-1 over those seeds that have one, in %; None if no seed has.
-        difference: To the control over the seeds that both have, in points; None without.
+        difference: Difference to the control over the seeds that both have, in points; None
+            without.
         holm_p: The difference's p-value, corrected for the number of arms of its group.
     """
 

@@ -24,7 +24,7 @@ class ToScore:
     """An image whose captions are to be scored.
 
     Attributes:
-        key: Of the row.
+        key: Key of the row.
         sample: The image.
         captions: Its candidates.
     """
@@ -39,8 +39,8 @@ class ScoreRow:
     """The cosines of an image with its captions.
 
     Attributes:
-        key: Of the row.
-        sample_id: Of the image.
+        key: Key of the row.
+        sample_id: Id of the image.
         captions: Its candidates.
         similarities: Cosine in [-1, 1] of each caption, to 4 decimals; none if the image failed.
         status: "ok" or "failed".
@@ -65,8 +65,8 @@ class ToEmbed:
 
     Attributes:
         sha256: Hash of its content, the key of its row.
-        path: Of the file.
-        file_sha256: Of the file, if it is a generated image.
+        path: Path of the file.
+        file_sha256: Hash of the file, if it is a generated image.
     """
 
     sha256: str

@@ -56,7 +56,7 @@ class ScoreModule(PredictionModule):
         """Return the cosine in [-1, 1] of each caption with its image, to 4 decimals.
 
         Args:
-            captions: Of each image.
+            captions: Captions of each image.
             pixels: (images, 3, H, W), as prepared, on the device.
         """
         rows = [row for row, candidates in enumerate(captions) for _ in candidates]
@@ -95,7 +95,7 @@ class EmbeddingModule(PredictionModule):
     """Makes rows of unit vectors of images.
 
     Args:
-        scorer: With the weights, which are shared.
+        scorer: The loaded scorer; its weights are shared.
     """
 
     def __init__(self, scorer: ScoreModule) -> None:

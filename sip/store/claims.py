@@ -32,9 +32,9 @@ class Claim:
 
     Attributes:
         host: As of `host_name`.
-        pid: Of the owner's process.
+        pid: Process id of the owner.
         started: As of `start_time`.
-        keys: Of the rows.
+        keys: Keys of the rows.
         number: How many claims the owner has made, this one included.
     """
 

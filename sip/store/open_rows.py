@@ -6,7 +6,7 @@ from itertools import count
 
 
 class OpenRows:
-    """The rows that are claimed: first to be made, then made but not committed.
+    """The claimed rows: first to be computed, then computed but not committed.
 
     Batches are claimed in one thread, and rows are added and committed in another.
     """

@@ -60,7 +60,7 @@ class StageStore:
     Attributes:
         folder: Folder of the rows.
         name: The stage's name, shown in progress bars.
-        fingerprint: Of the recipe, 10 hex digits.
+        fingerprint: Hash of the recipe, 10 hex digits.
     """
 
     folder: Path
@@ -143,7 +143,7 @@ class StageStore:
             self.remember(shard, zip(columns["key"], states, strict=True))
 
     def remember(self, shard: str, keys: Iterable[tuple[str, Any]]) -> None:
-        """Note the keys of a shard and the status of each."""
+        """Note the keys of a shard and their status."""
         position = len(self.names)
         self.names.append(shard)
         for key, state in keys:

@@ -23,7 +23,7 @@ def resolved(
 
     Args:
         layout: Its rows and columns may be "auto".
-        runs: Of the table.
+        runs: Runs of the table.
         experiment: Its name; the keys that its sweeps varied are preferred.
 
     Returns:

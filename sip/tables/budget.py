@@ -45,7 +45,7 @@ def budget_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[
 
 
 def _place(block: str, column: str) -> tuple[str, bool, float, str]:
-    """Return what columns are sorted by: numbers by size, before words."""
+    """Return the sort key of a column: numbers by size, before words."""
     try:
         return block, False, float(column), column
     except ValueError:

@@ -85,8 +85,8 @@ class Comparison:
 
     Attributes:
         difference: Over the seeds both have.
-        holm_p: Of its t-test, corrected for all comparisons of the block's column; None for fewer
-            than 3 pairs, and if the table has a family of claims.
+        holm_p: p-value of its t-test, corrected for all comparisons of the block's column; None for
+            fewer than 3 pairs, and if the table has a family of claims.
         images: Over the test images; None if predictions are missing, or for means.
         checked: Whether the predictions show that both were tested on the same images.
     """

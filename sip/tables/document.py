@@ -1,4 +1,4 @@
-"""From runs to what is printed: grids of cells, and notes that say how far to trust them."""
+"""Make what is printed of runs: grids of cells, and notes on how far to trust them."""
 
 import math
 from collections import Counter
@@ -69,7 +69,7 @@ class Document:
         notes: What applies to all of the table, a line each.
         comparison_notes: What applies to the comparisons.
         commands: What fills the gaps: name -> command.
-        fingerprints: Of the runs.
+        fingerprints: Fingerprints of the runs.
         found, compared, claims: What the grids show, in full.
         names: Row -> its name in words, as far as it has another one.
         runs: All that were read, candidates of a choice too.

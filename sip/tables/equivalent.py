@@ -20,7 +20,7 @@ class Equivalent:
     """What a row is worth.
 
     Attributes:
-        shots: Of the row.
+        shots: Shots of the row.
         worth: Equivalent shots: mean and interval over the seeds.
         num_beyond: Seeds whose value is above the curve's last point, at which they are counted.
     """

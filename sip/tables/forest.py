@@ -101,7 +101,7 @@ class ForestRow:
     """A paired difference.
 
     Attributes:
-        name: Of its row in the table.
+        name: Name of its row in the table.
         label: In the figure.
         mean: In points, or in the metric's unit.
         half_width: Half of its Student-t 95 % interval; None for fewer than 3 pairs.

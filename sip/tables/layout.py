@@ -200,9 +200,9 @@ class TableLayout:
         """Return the rows that a row is compared with.
 
         Args:
-            row: Of a column.
-            rows: Of the column.
-            block: Of all columns of its block.
+            row: Row of a column.
+            rows: All rows of the column.
+            block: All rows of the block's columns.
         """
         rows = list(rows)
         if self.control == PARTS:

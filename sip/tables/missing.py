@@ -23,9 +23,9 @@ class Gap:
 
     Attributes:
         place: Block, row and column.
-        seeds: That are missing; all of the block if the cell is empty.
+        seeds: Missing seeds; all of the block if the cell is empty.
         whole: Whether the cell is empty.
-        command: That makes them.
+        command: Command that computes them.
     """
 
     place: Place

@@ -1,4 +1,4 @@
-"""From runs to the points of a figure: means over seeds with their intervals, and Pareto fronts."""
+"""Make the points of a figure of runs: means over seeds with intervals, and Pareto fronts."""
 
 import re
 from collections import defaultdict
@@ -31,7 +31,7 @@ class Figure:
         lines: Whether the points of a series are joined.
         pareto: Which side of x is better; the front is drawn. None: no front.
         log_x: Whether x is on a logarithmic axis.
-        x_label, y_label: With units.
+        x_label, y_label: Labels of the axes, with units.
         where: Key -> value: only such runs.
     """
 
@@ -80,7 +80,7 @@ class Point:
     Attributes:
         x: None if the run has no x: it is drawn as a level line.
         y: Mean and interval.
-        name: Of the point within its series, such as "noise_rate 0.5"; "" if x says it.
+        name: Name of the point within its series, such as "noise_rate 0.5"; "" if x says it.
     """
 
     panel: str

@@ -29,7 +29,7 @@ def is_possible(
     configurations of another folder.
 
     Args:
-        overrides: Of the command.
+        overrides: Overrides of the command.
         wanted: Key -> value of the cell, "-" if the key plays no part in it.
         of_a_run: The overrides of a finished run that the command was made from.
     """

@@ -28,7 +28,7 @@ def select_runs(
         experiment: Only runs of it; None for all.
         where: Key -> value that a run must have.
         damaged: Gets a line for each damaged run, which is left out; None to refuse them.
-        group: Of the configuration, that has `where`.
+        group: Group of the configuration that has `where`.
 
     Raises:
         UserError: There are none.

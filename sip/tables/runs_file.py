@@ -42,7 +42,7 @@ class RunRow:
         val, test: Top-1 accuracy, or the metric that chooses in place of val.
         best_step, last_step: Optimiser steps.
         limits: Environment variables that limit the instruction set.
-        threads: Of torch; None if the run did not record its machine.
+        threads: Threads of torch; None if the run did not record its machine.
         libraries: Versions.
     """
 
@@ -177,7 +177,7 @@ def read_cells(
 
     Args:
         file: `<path>_runs.csv`; the predictions next to it are read if they are there.
-        layout: Of the table; rows and columns are the file's.
+        layout: Layout of the table; rows and columns are the file's.
 
     Raises:
         UserError: A file is missing or no such file, or has two runs of one cell and seed.

@@ -37,7 +37,7 @@ class Choice:
         """Return the choice in one line.
 
         Args:
-            layout: Of the table; without `select` the setting's values name their keys.
+            layout: Layout of the table; without `select` the setting's values name their keys.
         """
         pairs = zip(layout.select, self.setting, strict=True) if layout.select else ()
         stated = [f"{key}={value}" for key, value in pairs if value != "-"]  # "-": plays no part
@@ -84,7 +84,7 @@ def choose(
 
     Args:
         candidates: Setting -> seed -> validation number. Of equals, the first by name is taken.
-        name: Of the cell, for the error.
+        name: Name of the cell, for the error.
 
     Raises:
         UserError: There is no seed that all have.

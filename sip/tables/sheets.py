@@ -36,7 +36,7 @@ class Sheet:
         outer_label, inner_label: Stand in front of the values.
         originals: Rows, at most.
         variant: Which of the images of an original.
-        seed: Of the runs; None for the lowest there is.
+        seed: Seed of the runs; None for the lowest there is.
         cell: Longer side of an image on the sheet, px.
         store: Folder of the store; None for the one in each run's configuration.
         where: Key -> value: only such runs.

@@ -20,8 +20,8 @@ def stack_rows(runs: Iterable[TrainingRun], header: Sequence[str]) -> list[list[
     """Return a row for each stack that runs generated with, if it tells its cost.
 
     Args:
-        runs: Of a table.
-        header: Of the table; the row's seconds stand below "seconds/total", its optimiser steps
+        runs: Runs of a table.
+        header: The table's; the row's seconds stand below "seconds/total", its optimiser steps
             below "steps".
     """
     folders: dict[str, dict[str, Any]] = {}

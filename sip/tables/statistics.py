@@ -21,7 +21,7 @@ class Estimate:
     """A mean over seeds with its interval.
 
     Attributes:
-        mean: Of the values.
+        mean: Mean of the values.
         half_width: Half of the Student-t interval; None for fewer than 3 values.
         num: Values.
     """
@@ -62,7 +62,7 @@ class Difference:
 
     Attributes:
         estimate: Mean difference, treated minus control, with its interval.
-        p_value: Of the paired t-test; None for fewer than 3 pairs.
+        p_value: p-value of the paired t-test; None for fewer than 3 pairs.
     """
 
     estimate: Estimate
@@ -107,7 +107,7 @@ class OverImages:
     """A paired difference between two arms over the test images.
 
     Attributes:
-        low, high: Of the bootstrap's percentile interval, in points.
+        low, high: Ends of the bootstrap's percentile interval, in points.
         p_value: McNemar's exact one; of several seeds twice the median of theirs, which is a
             p-value however the seeds depend on each other (Rueger 1978).
     """
@@ -124,7 +124,7 @@ def over_images(
 
     Args:
         treated, control: Seed -> whether each test image was right, (images,) bool, same order.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Raises:
         ValueError: They share no seed.
@@ -149,7 +149,7 @@ def paired_bootstrap(
 
     Args:
         treated, control: A seed each, (images,) bool, same order of seeds and images.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
     """
     difference = np.mean(treated, axis=0) - np.mean(control, axis=0)  # (images,)
     if np.ptp(difference) == 0:

@@ -32,7 +32,7 @@ def find_converted(folder: Path, files: Sequence[str], parts: Parts) -> Path | N
     """Return the converted copy of a model folder; None if there is none.
 
     Args:
-        folder: Of the model.
+        folder: Folder of the model.
         files: Weights that the model needs, relative to the folder.
         parts: The part of the model that is needed.
     """

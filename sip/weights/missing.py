@@ -34,9 +34,10 @@ class Missing:
 
     Attributes:
         model: Folder or hub name, with its revision.
-        command: That gets it; empty if none does.
+        command: Command that gets it; empty if none does.
         reason: What was tried or what the folder lacks.
-        num_bytes: Of the download, by arithmetic; None if unknown, 0 if it is only to be converted.
+        num_bytes: Size of the download, by arithmetic; None if unknown, 0 if there is only a
+            conversion.
     """
 
     model: str
@@ -103,7 +104,7 @@ def size_of(name: str, variant: str | None = None) -> float | None:
     """Return the bytes of a repository's weights, by arithmetic; None if it is not listed.
 
     Args:
-        name: Of the repository, not of a mirror.
+        name: Name of the repository, not of a mirror.
         variant: Such as "fp16", of the weight files.
     """
     if name not in PARAMETERS:

@@ -27,8 +27,8 @@ class Pretrained(Component):
 
     Args:
         model: Folder or hub name.
-        revision: Of the hub model; None for folders.
-        dtype: Of the loaded weights.
+        revision: Revision of the hub model; None for folders.
+        dtype: Type of the loaded weights.
     """
 
     model_class: ClassVar[str]  # in transformers

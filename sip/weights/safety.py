@@ -1,4 +1,4 @@
-"""What is refused of a model folder before any of it is loaded: code, and damaged weights.
+"""Checks of a model folder before any of it is loaded: no code, no damaged weights.
 
 A model folder can come from anybody. Weights are safetensors, which hold only numbers; a pickle
 may run code when it is read, and is converted first by a reader that runs none
@@ -28,7 +28,7 @@ def check_headers(folder: Path, files: Sequence[str]) -> None:
     """Check the headers of weight files, which tell how long each file must be.
 
     Args:
-        folder: Of the model.
+        folder: Folder of the model.
         files: Safetensors files, relative to the folder.
 
     Raises:
@@ -109,7 +109,7 @@ def require_filled(folder: Path, kind: str, info: Mapping[str, Any]) -> None:
     """Refuse a model that its file did not fill: the libraries put random numbers there.
 
     Args:
-        folder: Of the model, for the message.
+        folder: Folder of the model, for the message.
         kind: The model's class, for the message.
         info: What `from_pretrained` returns with `output_loading_info=True`.
 

@@ -81,7 +81,7 @@ def require(
 
     Args:
         path: Folder, or the hub's name.
-        revision: Of the hub model; None for its newest.
+        revision: Revision of the hub model; None for its newest.
         variant: Such as "fp16", of the weight files; None for the plain ones.
         without: Components of a diffusers pipeline that are not needed.
         file: The one safetensors file that is needed, such as a LoRA's, instead of a model.

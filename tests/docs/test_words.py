@@ -87,3 +87,10 @@ def test_a_banned_word_is_found(tmp_path: Path) -> None:
     for text in ("a drawn picture", "num_drawn", "Rooms", "it came", "mended", "beside"):
         assert word.search(text), text
     assert not word.search("withdraw, outcame, bedroom, pictured")
+
+
+def test_an_argument_is_named_in_its_description() -> None:
+    fragment = re.compile(r"^\s+\w+(, \w+)*: (Of|That) (?!any|several)", re.MULTILINE)
+    files = sorted((ROOT / "sip").rglob("*.py"))
+    assert [file.name for file in files if fragment.search(file.read_text())] == []
+    assert fragment.search("\n    folder: Of the run.")

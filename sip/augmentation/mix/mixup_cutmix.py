@@ -15,8 +15,8 @@ class MixUpCutMix(ImageMix):
     """A batch is mixed by one of the two.
 
     Args:
-        mixup_alpha: Of mixup, as in `mixup`.
-        cutmix_alpha: Of CutMix, as in `cutmix`.
+        mixup_alpha: Alpha of mixup, as in `mixup`.
+        cutmix_alpha: Alpha of CutMix, as in `cutmix`.
         prob: Probability that a batch is mixed at all.
         switch_prob: Probability that a mixed batch is mixed by CutMix.
     """

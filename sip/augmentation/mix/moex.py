@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @component
 class MoEx(Mix):
-    """Moments of features are exchanged within a batch; never outside of training.
+    """Exchanges moments of features within a batch, in training only.
 
     Args:
         lam: Share of the image's own label in its target.

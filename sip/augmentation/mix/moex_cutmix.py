@@ -25,10 +25,10 @@ class MoExCutMix(Mix):
     """CutMix and MoEx, each with its probability.
 
     Args:
-        lam: Of MoEx, as in `moex`.
+        lam: Lambda of MoEx, as in `moex`.
         moex_prob: Probability that a batch's moments are exchanged.
-        epsilon: Of MoEx, as in `moex`.
-        cutmix_alpha: Of CutMix, as in `cutmix`.
+        epsilon: Epsilon of MoEx, as in `moex`.
+        cutmix_alpha: Alpha of CutMix, as in `cutmix`.
         cutmix_prob: Probability that a batch is mixed by CutMix.
     """
 

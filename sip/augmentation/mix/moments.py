@@ -61,7 +61,7 @@ def exchange(features: Tensor, order: Tensor, dim: int, epsilon: float) -> Tenso
     Args:
         features: (B, ...), any floating type.
         order: (B,), int64, whose moments each one gets.
-        dim: Of the channels.
+        dim: The dimension that holds the channels.
         epsilon: Added to the variance.
     """
     exact = features.float()

@@ -21,7 +21,7 @@ class Cutout(SampleTransform):
     """A square at a random place is filled.
 
     Args:
-        side: Of the square, as a share of the shorter side of the image.
+        side: Side of the square, as a share of the shorter side of the image.
         fill: Grey level.
     """
 

@@ -1,4 +1,4 @@
-"""A random part of the image, resized, and mirrored or not, by torchvision (BSD).
+"""Random crop, resized, and random mirroring, by torchvision (BSD).
 
 What most training recipes begin with (Szegedy et al., CVPR 2015, arXiv 1409.4842, section 6).
 Mirroring is for images whose class survives it: objects, not digits or letters.

@@ -22,7 +22,7 @@ class TorchvisionTransform(SampleTransform):
 
     Args:
         transform: Name of a class of `torchvision.transforms.v2`.
-        arguments: Of its constructor; a policy and an interpolation by name.
+        arguments: Arguments of its constructor; a policy and an interpolation by name.
     """
 
     transform: str

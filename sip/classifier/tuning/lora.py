@@ -30,7 +30,7 @@ class LoRA(Component):
     """Trains low-rank updates of chosen layers, and the head.
 
     Args:
-        rank: Of the updates.
+        rank: Rank of the updates.
         alpha: An update is scaled by alpha / rank.
         dropout: On what goes into A while training.
         targets: Ends of the names of the adapted layers, such as [attn.qkv, mlp.fc1]; None for

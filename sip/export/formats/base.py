@@ -1,4 +1,4 @@
-"""What a format of an export is."""
+"""The interface of an export format."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence

@@ -24,8 +24,8 @@ class Family(nn.Module, ABC):
     """One loaded model.
 
     Args:
-        pipeline: Of one of the classes `pipelines`.
-        size: Of the images, in px.
+        pipeline: A pipeline of one of the classes `pipelines`.
+        size: Side of the images, in px.
     """
 
     pipelines: ClassVar[tuple[str, ...]]  # the first one loads them all

@@ -15,7 +15,7 @@ class TextEncoder(nn.Module):
     """Encodes weighted prompts, and the empty one once for all.
 
     Args:
-        tokenizer, encoder: Of the model's folder.
+        tokenizer, encoder: Those in the model's folder.
     """
 
     def __init__(self, tokenizer: Any, encoder: nn.Module) -> None:
@@ -40,7 +40,7 @@ class TextEncoder(nn.Module):
         return hidden, None if pooled[0] is None else pooled[0][: len(prompts)]
 
     def empty(self) -> tuple[Tensor, Tensor | None]:
-        """Return the same of the prompt without text, (1, L, D) and (1, P)."""
+        """Return the embeddings of the empty prompt, (1, L, D) and (1, P)."""
         if self._empty is None:
             ids = self.tokens([()]).ids
             hidden, pooled = self._encode(ids, torch.ones_like(ids))
@@ -63,7 +63,7 @@ class ClipText(TextEncoder):
     """CLIP's.
 
     Args:
-        tokenizer, encoder: Of the model's folder.
+        tokenizer, encoder: Those in the model's folder.
         layer: -1 is the last one, after the final norm; -2 the one before, without it.
     """
 

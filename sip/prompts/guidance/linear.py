@@ -8,7 +8,7 @@ from sip.prompts.guidance.base import SCALINGS, Scaling, known
 
 @component
 class Linear(Component):
-    """From `low` at s' = 0 to `high` at s' = 1."""
+    """A straight line from `low` at s' = 0 to `high` at s' = 1."""
 
     needs_similarity: ClassVar[bool] = True
 
