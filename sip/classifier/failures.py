@@ -1,6 +1,7 @@
 """Failures of a training that are no bugs, reported in one line with the remedy."""
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,7 +24,8 @@ def plain_errors(batch_size: int) -> Iterator[None]:
             is too small. Halving the batch, as generation does, would train another classifier.
     """
     try:
-        yield
+        with _said_once():
+            yield
     except UserError as error:
         if IN_WORKER not in str(error):
             raise
@@ -44,3 +46,25 @@ def plain_errors(batch_size: int) -> Iterator[None]:
                 "runtime.loader_workers=0 reads without such processes"
             ) from error
         raise
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """Print no tracebacks of a lost process where Python ignores errors; the loader raises it too.
+
+    It is ignored if the signal comes while another process is started. What libraries do then is
+    cut short, and they fail after it.
+    """
+    before, is_lost = sys.unraisablehook, False
+
+    def hook(ignored: "sys.UnraisableHookArgs") -> None:
+        nonlocal is_lost
+        is_lost = is_lost or WORKER_DIED.search(str(ignored.exc_value)) is not None
+        if not is_lost:
+            before(ignored)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before

@@ -1,6 +1,7 @@
 """A loss that is not finite names its batch; lost processes and memory are one line."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -101,6 +102,17 @@ def test_one_line(error: Exception, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught, plain_errors(8):
         raise error
     assert "\n" not in str(caught.value)
+
+
+def test_a_lost_process_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda ignored: shown.append(ignored.exc_value))
+    lost = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    with plain_errors(8):
+        for error in ("before", lost, "pop from empty list"):  # as of what runs around a fork
+            sys.unraisablehook(SimpleNamespace(exc_value=error))
+    sys.unraisablehook(SimpleNamespace(exc_value="after"))
+    assert shown == ["before", "after"]
 
 
 def test_a_bug_stays_a_bug() -> None:
