@@ -140,6 +140,26 @@ class Generator(Component, ABC):
             UserError: An image cannot be generated from one of them.
         """
 
+    def foresee(self, prompts: Sequence[Prompt]) -> None:
+        """Check, before captions are made, what holds whatever they say.
+
+        Args:
+            prompts: One of each class, with an empty caption.
+
+        Raises:
+            UserError: No image can be generated as it is described.
+        """
+
+    def examine(self, prompts: Sequence[Prompt]) -> None:
+        """Check what matters only if images are generated, and say what of it is remarkable.
+
+        Args:
+            prompts: Of the images that are to be generated.
+
+        Raises:
+            UserError: They cannot be generated as they are described.
+        """
+
     def group(self, prompt: Prompt) -> Hashable:
         """Return what rows must share in order to be generated in one batch."""
         return None

@@ -1,43 +1,20 @@
 """Model folders to loaded pipelines: safetensors only, no network, no code from the folder."""
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import diffusers
-import diffusers.utils.logging
 import torch
 import transformers
-import transformers.utils.logging
 
 from sip.core.progress import say
 from sip.images import patches
 from sip.images.folder import PipelineFolder
+from sip.images.quiet import quiet
 from sip.images.settings import DiffusionSettings
 from sip.weights.checksums import check_hub
 from sip.weights.layout import model_folders, variant_of, weight_files
 from sip.weights.safety import OWN, plain_load_errors, require_filled
-
-# diffusers' checker reports what it finds in a line of its own for every batch.
-CHECKER = "diffusers.pipelines.stable_diffusion.safety_checker"
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the libraries' bars, notices and hints; ours is the only progress bar."""
-    names = ("diffusers", "transformers")
-    levels = {name: logging.getLogger(name).level for name in names}
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger(CHECKER).setLevel(logging.ERROR)
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def load_pipeline(settings: DiffusionSettings) -> Any:

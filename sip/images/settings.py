@@ -15,9 +15,11 @@ from pydantic import Field
 
 from sip.core.component import Part, component, known_by, refuse
 from sip.core.errors import UserError, ValueRefusedError
+from sip.core.progress import say
 from sip.core.ranges import Count, Dtype, Share
 from sip.images.base import Generator
 from sip.images.folder import PipelineFolder
+from sip.images.lengths import TextReader, cut_prompts, require_labels, text_readers
 from sip.images.lora import Lora
 from sip.images.schedulers import SchedulerName
 from sip.prompts.base import Prompt
@@ -136,6 +138,41 @@ class DiffusionSettings(Generator):
             self._require_fit()
         for prompt in prompts:
             self.first_step(prompt)
+
+    def foresee(self, prompts: Sequence[Prompt]) -> None:
+        """Check, before captions are made, the adapter and that class names are read in whole.
+
+        Raises:
+            UserError: The adapter is another model's, or no text encoder reads a class name.
+        """
+        if self.is_on_disk:
+            _ = self._adapter_fits
+            require_labels(self._readers, prompts)
+
+    def examine(self, prompts: Sequence[Prompt]) -> None:
+        """Check adapter and prompts with the model's own files, if they are there.
+
+        Raises:
+            UserError: The adapter is another model's, or a class name is cut.
+        """
+        if not (self.is_on_disk and prompts):
+            return
+        self.foresee(prompts)
+        for line in cut_prompts(self._readers, prompts):
+            say("prompts", line)
+
+    @cached_property
+    def _adapter_fits(self) -> bool:
+        """True, or an error; once, since it builds the networks without their weights."""
+        if self.adapter:
+            from sip.images.lora_fit import check_fit
+
+            check_fit(self.adapter.file(), self.folder, self.family)
+        return True
+
+    @cached_property
+    def _readers(self) -> list[TextReader]:
+        return text_readers(self.folder, self.family)
 
     def _require_fit(self) -> None:
         if self.safety_checker and not self.folder.has("safety_checker"):

@@ -32,6 +32,8 @@ from sip.store.fill import Filled, fill
 from sip.store.repair import check_retry
 from sip.store.stage import StageStore, Store
 
+ASSUMED_COSINE = 0.25  # of an image and a caption that is not there yet
+
 
 class Offline(Components):
     """The stages before the classifier: from samples to generated images.
@@ -47,6 +49,7 @@ class Offline(Components):
         self.models = Models(self, Runtime.of(config.runtime), self.devices)
         self.trials = Trials(self.models, self.store.root / "batch_sizes.json")
         self._stages: dict[StageName, StageStore] = {}
+        self._examined: set[str] = set()  # image_ids
         check_retry(config.retry)
         self.retry_failed = config.retry == "failed"
 
@@ -112,9 +115,32 @@ class Offline(Components):
     def generate(self, prompts: Sequence[Prompt], stages: StageLog) -> Filled:
         """Generate those images of the prompts that are missing."""
         self.generator.check(prompts)
+        self.examine(prompts)
         filled = self._fill("images", {prompt.image_id: prompt for prompt in prompts}, stages)
         self.models.drop("images")  # its memory is the classifier's
         return filled
+
+    def examine(self, prompts: Sequence[Prompt]) -> None:
+        """Examine the prompts whose images are missing, each once."""
+        stage = self.stage("images")
+        ids = [prompt.image_id for prompt in prompts]
+        missing = {*stage.missing(ids), *(stage.failed(ids) if self.retry_failed else ())}
+        new = missing - self._examined
+        self._examined |= new
+        self.generator.examine([prompt for prompt in prompts if prompt.image_id in new])
+
+    def foresee(self, samples: Sequence[Sample]) -> None:
+        """Check, before captions are made, what would end the work after them.
+
+        Raises:
+            UserError: The adapter is another model's, or the model reads no whole class name.
+        """
+        first = list({sample.class_name: sample for sample in reversed(samples)}.values())
+        try:
+            prompts = self.write(first, [[""]] * len(first), [[ASSUMED_COSINE]] * len(first))
+        except (UserError, ValueError):  # a writer that needs captions: examined after them
+            prompts = []
+        self.generator.foresee(prompts)
 
     def training_images(self, samples: Sequence[Sample], stages: StageLog) -> list[StoredImage]:
         """Generate what is missing; return the images in the order of the prompts."""
@@ -212,6 +238,8 @@ class Offline(Components):
         """Return the candidates of each sample; none if it cannot be read."""
         assert self.captioner is not None
         keys = [self.captioner.key(sample) for sample in samples]
+        if any(self.stage("captions").missing(keys)):
+            self.foresee(samples)
         self._fill("captions", dict(zip(keys, samples, strict=True)), stages)
         self.models.drop("captions")  # its memory is for the next model
         return self.column("captions", keys, "captions")

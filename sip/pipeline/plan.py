@@ -173,6 +173,9 @@ def make_plan(
     failed = stage.failed(rows)
     to_make = {*stage.missing(rows), *(failed if offline.retry_failed else ())}
     missing = [prompt for key, prompt in rows.items() if key in to_make]
+    offline.examine(prompts)
+    if to_caption:
+        offline.foresee(samples)
     coming = sum(counts[sample.sample_id] for sample in known.coming)
     evaluations = sum(map(offline.generator.num_evaluations, missing))
     evaluations += coming * offline.generator.num_evaluations(_assumed(offline))

@@ -60,7 +60,7 @@ def spans(name):
 @pytest.fixture(scope="module")
 def embedded(tokenizer, encode):
     """All prompts in one batch."""
-    tokens = tokenize(tokenizer, [spans(name) for name in PROMPTS])
+    tokens = tokenize(tokenizer, [spans(name) for name in PROMPTS], CLIP_LENGTH)
     return dict(zip(PROMPTS, CompelWeighting()(encode, tokens), strict=True))
 
 
@@ -84,13 +84,13 @@ def test_equals_compels_own_syntax(tokenizer, model, embedded):
 
 def test_a_prompt_does_not_depend_on_its_batch(embedded, tokenizer, encode):
     for name in PROMPTS:
-        single = CompelWeighting()(encode, tokenize(tokenizer, [spans(name)]))[0]
+        single = CompelWeighting()(encode, tokenize(tokenizer, [spans(name)], CLIP_LENGTH))[0]
         torch.testing.assert_close(embedded[name], single, atol=1e-5, rtol=0)
 
 
 def test_scale_is_the_formula(tokenizer, encode):
     names = ["as the paper", "down", "up"]
-    tokens = tokenize(tokenizer, [spans(name) for name in names])
+    tokens = tokenize(tokenizer, [spans(name) for name in names], CLIP_LENGTH)
     result = ScaleWeighting()(encode, tokens).numpy()
     hidden = encode(tokens.ids, torch.ones_like(tokens.ids)).numpy().astype(np.float64)
     for row, name in enumerate(names):
@@ -106,7 +106,7 @@ def test_scale_is_the_formula(tokenizer, encode):
 
 
 def test_scale_leaves_an_unweighted_prompt_as_it_is(tokenizer, encode):
-    tokens = tokenize(tokenizer, [spans("plain"), spans("up"), spans("empty")])
+    tokens = tokenize(tokenizer, [spans("plain"), spans("up"), spans("empty")], CLIP_LENGTH)
     result = ScaleWeighting()(encode, tokens)
     hidden = encode(tokens.ids, torch.ones_like(tokens.ids))
     assert torch.equal(result[0], hidden[0]) and torch.equal(result[2], hidden[2])
@@ -115,7 +115,7 @@ def test_scale_leaves_an_unweighted_prompt_as_it_is(tokenizer, encode):
 
 def test_tokens_are_those_of_the_joined_text(tokenizer):
     names = ["as the paper", "cut in a lowered span", "empty"]
-    tokens = tokenize(tokenizer, [spans(name) for name in names])
+    tokens = tokenize(tokenizer, [spans(name) for name in names], CLIP_LENGTH)
     texts = ["".join(text for text, _ in PROMPTS[name]) for name in names]
     joined = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
     assert torch.equal(tokens.ids, joined.input_ids)

@@ -156,7 +156,7 @@ def test_weight_syntax_in_names_and_captions_stays_text(text: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(
         PACKAGE_PARENT / "sip" / "miniature" / "diffusion" / "tokenizer"
     )
-    tokens = tokenize(tokenizer, [prompt.spans])
+    tokens = tokenize(tokenizer, [prompt.spans], tokenizer.model_max_length)
     assert {round(weight, 2) for weight in tokens.weights[0].tolist()} == {1.0, 1.5, 0.9}
     own = tokenizer(text, add_special_tokens=False).input_ids
     heavy = [int(i) for i, w in zip(tokens.ids[0], tokens.weights[0], strict=True) if w > 1.4]

@@ -33,6 +33,8 @@ class Family(nn.Module, ABC):
     can_be_screened: ClassVar[bool] = False  # whether there is a safety checker for them
     optional: ClassVar[tuple[str, ...]] = ()  # parts that the folder may lack
     texts_kept: ClassVar[int] = 512
+    # Tokenizer -> the text encoder whose positions bound a prompt, or a fixed number of tokens.
+    tokenizers: ClassVar[Mapping[str, str | int]] = {"tokenizer": "text_encoder"}
 
     def __init__(self, pipeline: Any, size: int) -> None:
         super().__init__()

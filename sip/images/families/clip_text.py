@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sip.prompts.base import Span
 from sip.prompts.weighting.base import Weighting
-from sip.prompts.weighting.tokens import Tokens, tokenize
+from sip.prompts.weighting.tokens import Tokens, clip_length, tokenize
 
 
 class TextEncoder(nn.Module):
@@ -53,7 +53,9 @@ class TextEncoder(nn.Module):
 
     def tokens(self, prompts: Sequence[tuple[Span, ...]]) -> Tokens:
         """Return the prompts as tokens."""
-        return tokenize(self.tokenizer, prompts)
+        config: Any = self.encoder.config
+        length = clip_length(self.tokenizer, config.max_position_embeddings)
+        return tokenize(self.tokenizer, prompts, length)
 
     def _encode(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
         raise NotImplementedError

@@ -4,7 +4,7 @@ Equal, row by row, to diffusers' `StableDiffusion3Pipeline` and its img2img twin
 defaults. The T5 encoder may be missing from the folder; zeros stand in for it, as there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -44,6 +44,11 @@ class StableDiffusion3(Family):
     denoiser_part = "transformer"
     optional = ("text_encoder_3", "tokenizer_3")
     texts_kept = 128  # one takes 2.7 MB
+    tokenizers: ClassVar[Mapping[str, str | int]] = {
+        "tokenizer": "text_encoder",
+        "tokenizer_2": "text_encoder_2",
+        "tokenizer_3": T5_LENGTH,
+    }
 
     def __init__(self, pipeline: Any, size: int) -> None:
         super().__init__(pipeline, size)

@@ -5,7 +5,7 @@ defaults: images of the size that is generated, not cropped. As there, "no text"
 where the model's `force_zeros_for_empty_prompt` says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +27,10 @@ class StableDiffusionXL(StableDiffusion):
         "StableDiffusionXLImg2ImgPipeline",
     )
     can_be_screened = False
+    tokenizers: ClassVar[Mapping[str, str | int]] = {
+        "tokenizer": "text_encoder",
+        "tokenizer_2": "text_encoder_2",
+    }
 
     def __init__(self, pipeline: Any, size: int) -> None:
         if pipeline.text_encoder is None or pipeline.config.get("requires_aesthetics_score"):

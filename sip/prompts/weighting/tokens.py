@@ -1,6 +1,6 @@
 """Weighted prompts as tokens: which token belongs to which span, and what it weighs.
 
-Shapes: B prompts, L the tokenizer's `model_max_length`.
+Shapes: B prompts, L tokens that the text encoder reads.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,23 @@ class Tokens:
     lowered: list[tuple[int, int, int, float]]
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Span]]) -> Tokens:
-    """Tokenize each span by itself and join the tokens; what is longer than L is cut off."""
+def clip_length(tokenizer: PreTrainedTokenizerBase, num_positions: int) -> int:
+    """Return L: older conversions state no length for the tokenizer, and the encoder's counts."""
+    return min(int(tokenizer.model_max_length), num_positions)
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Span]], length: int
+) -> Tokens:
+    """Tokenize each span by itself and join the tokens; what is longer than L is cut off.
+
+    Args:
+        tokenizer: One with tokens for start and end.
+        prompts: In spans.
+        length: L; a tokenizer may state none, or one that is not the encoder's.
+    """
     ids, weights, lowered = [], [], []
-    num_text = tokenizer.model_max_length - 2
+    num_text = length - 2
     for row, spans in enumerate(prompts):
         text_ids: list[int] = []
         text_weights: list[float] = []
@@ -46,14 +59,14 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Span
             if span.weight < 1 and span_ids and first <= num_text:
                 last = min(len(text_ids), num_text + 1)
                 lowered.append((row, first, last, span.weight))
-        ids.append(_framed(tokenizer, text_ids[:num_text]))
+        ids.append(_framed(tokenizer, text_ids[:num_text], length))
         weights.append(
             [1.0, *text_weights[:num_text], *[1.0] * (1 + max(0, num_text - len(text_ids)))]
         )
     return Tokens(
         ids=torch.tensor(ids, dtype=torch.long),
         weights=torch.tensor(weights, dtype=torch.float32),
-        empty=torch.tensor([_framed(tokenizer, [])], dtype=torch.long),
+        empty=torch.tensor([_framed(tokenizer, [], length)], dtype=torch.long),
         lowered=lowered,
     )
 
@@ -100,6 +113,6 @@ def _span_ids(
     return encoded["input_ids"]
 
 
-def _framed(tokenizer: PreTrainedTokenizerBase, text_ids: list[int]) -> list[int]:
+def _framed(tokenizer: PreTrainedTokenizerBase, text_ids: list[int], length: int) -> list[int]:
     framed = [tokenizer.bos_token_id, *text_ids, tokenizer.eos_token_id]
-    return framed + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(framed))
+    return framed + [tokenizer.pad_token_id] * (length - len(framed))

@@ -1,0 +1,127 @@
+"""Which prompts are longer than the text encoders read, known before any image is generated."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sip.core.errors import UserError
+from sip.prompts.base import Prompt, Span
+
+if TYPE_CHECKING:
+    from sip.images.families.base import Family
+    from sip.images.folder import PipelineFolder
+
+SHOWN = 60  # characters of a prompt in a message
+Spans = tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """A text encoder, as far as the length of what it reads goes.
+
+    Attributes:
+        tokenizer: Of the model's folder.
+        length: Tokens that it reads, with those for start and end.
+        by_span: Whether each span is tokenized by itself (CLIP), or the whole text (T5).
+    """
+
+    tokenizer: Any
+    length: int
+    by_span: bool
+
+    def fits(self, spans: Spans) -> bool:
+        """Return whether a prompt is read in whole."""
+        texts = [span.text for span in spans]
+        if not self.by_span:
+            texts = ["".join(texts)]
+        # A token stands for a byte at least; most prompts need no tokenizer.
+        if all(text.isascii() for text in texts) and sum(map(len, texts)) <= self.length - 2:
+            return True
+        ids = self.tokenizer(texts, add_special_tokens=not self.by_span, verbose=False).input_ids
+        return sum(map(len, ids)) <= self.length - (2 if self.by_span else 0)
+
+
+def text_readers(folder: "PipelineFolder", family: "type[Family]") -> list[TextReader]:
+    """Return the text encoders of a model folder, without loading their weights."""
+    import transformers
+
+    from sip.prompts.weighting.tokens import clip_length
+    from sip.weights.safety import plain_load_errors
+
+    readers = []
+    for part, bound in family.tokenizers.items():
+        if not folder.has(part):
+            continue
+        path = folder.path / part
+        with plain_load_errors(f"images.model: {path}"):
+            kind = getattr(transformers, folder.index[part][1])
+            tokenizer = kind.from_pretrained(path, local_files_only=True)
+        if isinstance(bound, int):
+            readers.append(TextReader(tokenizer, bound, by_span=False))
+        else:
+            num_positions = folder.config(bound).get("max_position_embeddings", 77)
+            length = clip_length(tokenizer, num_positions)
+            readers.append(TextReader(tokenizer, length, by_span=True))
+    return readers
+
+
+def require_labels(readers: Sequence[TextReader], prompts: Sequence[Prompt]) -> None:
+    """Refuse prompts whose class name no text encoder reads in whole.
+
+    Raises:
+        UserError: There is one.
+    """
+    seen = {(prompt.class_name, prompt.spans): prompt for prompt in prompts}
+    for (label, spans), prompt in seen.items():
+        upto = _up_to(label, spans)
+        if upto and not any(reader.fits(upto) for reader in readers):
+            longest = max(reader.length for reader in readers)
+            raise UserError(
+                f"prompts: must have the class name within the {longest} tokens that the text "
+                f"encoder reads, got {_shown(prompt.text)} for class {_shown(label)}; put "
+                "{label} first in prompts.template, or set a short name in dataset.prompt_names"
+            )
+
+
+def cut_prompts(readers: Sequence[TextReader], prompts: Sequence[Prompt]) -> list[str]:
+    """Return a line for each length that some prompts exceed."""
+    lines = []
+    numbers = Counter(prompt.spans for prompt in prompts)
+    negative = {prompt.negative_prompt for prompt in prompts}
+    for length in sorted({reader.length for reader in readers}):
+        of_length = [reader for reader in readers if reader.length == length]
+        long = [spans for spans in numbers if not all(r.fits(spans) for r in of_length)]
+        where = f"the text encoder's {length} tokens"
+        if len({reader.length for reader in readers}) > 1:
+            where = f"the {length} tokens of the {'CLIP' if of_length[0].by_span else 'T5'} encoder"
+        if long:
+            num = sum(numbers[spans] for spans in long)
+            text = "".join(span.text for span in long[0])
+            are = "is" if num == 1 else "are"
+            lines.append(
+                f"{num:,} of {len(prompts):,} {are} longer than {where} and {are} cut, the first: "
+                f"{_shown(text)}"
+            )
+        if not all(r.fits((Span(text, 1.0),)) for r in of_length for text in negative):
+            lines.append(f"prompts.negative_prompt is longer than {where} and is cut")
+    return lines
+
+
+def _up_to(label: str, spans: Spans) -> Spans:
+    """Return a prompt up to the end of the class name; () if it does not have it."""
+    text = "".join(span.text for span in spans)
+    place = text.find(label) if label else -1
+    if place < 0:
+        return ()
+    end, kept = place + len(label), []
+    for span in spans:
+        kept.append(Span(span.text[:end], span.weight))
+        end -= len(span.text)
+        if end <= 0:
+            break
+    return tuple(kept)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
