@@ -39,6 +39,7 @@ def task(config: "DictConfig") -> None:
         max_images=config.max_images,
         thumbnail_size=config.thumbnail_size,
         command=command("report"),
+        full_paths=config.full_paths,
     )
     output = Path(config.output)
     with plain_disk_errors(output, "output"):

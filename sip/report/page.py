@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def page(
     max_images: int,
     thumbnail_size: int,
     command: str | None,
+    full_paths: bool = False,
 ) -> str:
     """Return the page.
 
@@ -70,14 +71,17 @@ def page(
         max_images: Generated images on the page, at most.
         thumbnail_size: Longer side of an image on the page, in px, at most.
         command: The command that made this page.
+        full_paths: Commands hold the folders of this machine.
     """
-    shown_groups = [_group(group, damaged) for group in groups(runs, experiment)]
+    public = str if full_paths else without_paths
+    shown_groups = [_group(group, damaged, public) for group in groups(runs, experiment)]
     generated = collect(runs, damaged)
     thumbnails = Thumbnails(thumbnail_size)
     chosen = page_data(choose(generated, max_images), thumbnails)
     files = sorted(figures.iterdir()) if figures.is_dir() else []
     shown_figures = {file.stem: file_address(file) for file in files if file.suffix in FIGURES}
-    given = [run.record.summary.command for run in runs]
+    made = [run.record.summary.command for run in runs]
+    given = [*filter(None, [*made, command])]
     arms = [arm for group in shown_groups for arm in group["arms"]]
     seeds = {seed for arm in arms for seed in arm.runs}
     parts = {
@@ -116,9 +120,10 @@ def page(
         balance=balance,
         chart=(WIDTH, HEIGHT),
         figures=shown_figures,
-        commands=[command for command in given if command],
-        num_without_command=given.count(None),
-        page_command=command,
+        commands=[public(line) for line in made if line],
+        num_without_command=made.count(None),
+        page_command=public(command) if command else None,
+        paths_are_cut=any(public(line) != line for line in given),
         environment=environment(runs),
         runs=runs,
         data={"images": chosen, "sources": thumbnails.sources, "total": len(generated)},
@@ -143,15 +148,16 @@ def _environment() -> "Environment":
     return templates
 
 
-def _group(group: ArmGroup, damaged: list[str]) -> dict[str, Any]:
+def _group(group: ArmGroup, damaged: list[str], public: Callable[[str], str]) -> dict[str, Any]:
     """Return what the templates need of the arms with one backbone and data set."""
+    command = group.baseline_command
     shown_curves = curves(group)
     return {
         "name": group.name,
         "arms": group.arms,
         "scale": Scale(group.arms),
         "control": group.control,
-        "baseline_command": group.baseline_command,
+        "baseline_command": public(command) if command else None,
         "diverged": [(arm.name, arm.diverged) for arm in group.arms if arm.diverged],
         "curves": shown_curves,
         "without_curves": without_curves(group, shown_curves),
