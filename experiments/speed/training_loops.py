@@ -68,7 +68,10 @@ class Case:
         torch.manual_seed(SEED)
         network = self.backbone.create(self.num_classes)
         mean, std = self.backbone.normalisation
-        return Classifier(network, self.recipe, arm.mix, self.num_classes, mean, std, SEED)
+        num_train = len(self.rows_of(arm))
+        return Classifier(
+            network, self.recipe, arm.mix, self.num_classes, mean, std, SEED, num_train
+        )
 
 
 class Clock:
