@@ -42,6 +42,7 @@ def understand(module: str, arguments: Sequence[str], monkeypatch: pytest.Monkey
     Of a sweep, the first and the last job are built.
     """
     seen: list[DictConfig] = []
+    sweeps: list[int] = []
 
     def task(config: DictConfig) -> None:
         seen.append(config)
@@ -51,6 +52,7 @@ def understand(module: str, arguments: Sequence[str], monkeypatch: pytest.Monkey
                 build(node)
 
     def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], **_: int) -> list[Any]:
+        sweeps.append(len(job_overrides))
         loader = launcher.hydra_context.config_loader
         for job in (job_overrides[0], job_overrides[-1]):
             task(loader.load_sweep_config(launcher.config, list(job)))
@@ -64,4 +66,7 @@ def understand(module: str, arguments: Sequence[str], monkeypatch: pytest.Monkey
             patched.setattr(launcher, "launch", launch)
         patched.setattr(Sweeper, "validate_batch_is_legal", lambda *_: None)  # composes every job
         code = run(module, arguments, patched)
-    assert code == 0 and (seen or "--help" in arguments), shlex.join([module, *arguments])
+    line = shlex.join([module, *arguments])
+    assert code == 0 and (seen or "--help" in arguments), line
+    is_sweep = any(word in ("-m", "--multirun") or "+sweep=" in word for word in arguments)
+    assert bool(sweeps) == is_sweep and 0 not in sweeps, line
