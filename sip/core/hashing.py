@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,14 @@ def digest(*parts: Any) -> str:
     """Return the SHA-256, in hex, of the parts' JSON form."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def ranks(texts: Iterable[str], *parts: Any) -> list[bytes]:
+    """Return `digest(*parts, text)` of each text, as bytes: they sort as its hex digits do."""
+    start = json.dumps([*parts, ""], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    start = start.removesuffix('""]')
+    quoted = map(json.encoder.encode_basestring, texts)
+    return [hashlib.sha256(f"{start}{text}]".encode()).digest() for text in quoted]
 
 
 def seed_of(*parts: Any) -> int:

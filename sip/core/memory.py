@@ -1,9 +1,26 @@
-"""How much memory this process may still take."""
+"""How much memory this process may still take, and when Python looks for what it can free."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+@contextmanager
+def collection(is_on: bool) -> Iterator[None]:
+    """Turn the search for garbage in cycles on or off meanwhile.
+
+    Without it, a million small objects, none of which is in a cycle, take two thirds of the time.
+    """
+    was_on = gc.isenabled()
+    (gc.enable if is_on else gc.disable)()
+    try:
+        yield
+    finally:
+        (gc.enable if was_on else gc.disable)()
 
 
 def available() -> int:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 Split = Literal["pretrain", "train", "val", "test"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """An original image.
 

@@ -7,18 +7,19 @@ data set read, hash and write 5 images a class and no more.
 import errno
 import hashlib
 import io
+import os
 import stat
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
+import numpy as np
 from PIL import Image
 
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
-from sip.core.image_io import look_at, opened
+from sip.core.image_io import look_at, opened, small_grey
 from sip.core.tars import MAX_BYTES
 from sip.dataset.base import Split
 
@@ -27,8 +28,7 @@ GENERATED = "generated"  # `kind` of a generated image in the metadata of an exp
 BAR_FROM = 1000  # fewer images are opened faster than a progress bar is read
 
 
-@dataclass(frozen=True)
-class ImageFile:
+class ImageFile(NamedTuple):  # in a third of a dataclass's time
     """An image file that was read.
 
     Attributes:
@@ -37,6 +37,8 @@ class ImageFile:
         sha256: Hash of the content.
         error: Why it cannot be decoded; None if it can.
         contrast: Lightest minus darkest grey level, in [0, 255].
+        grey: As of `sip.core.image_io.Looked`, until the hash is made of it.
+        perceptual: Hash of `sip.dataset.perceptual`; None if it is not known.
     """
 
     path: str
@@ -45,25 +47,27 @@ class ImageFile:
     sha256: str
     error: str | None = None
     contrast: int = 255
+    grey: np.ndarray | None = None
+    perceptual: int | None = None
 
     @classmethod
     def of(cls, path: str | Path, content: bytes, sha256: str | None = None) -> Self:
         """Return what is known of the bytes of a file; they are decoded once."""
         sha256 = sha256 or hashlib.sha256(content).hexdigest()
         seen = look_at(content)
-        return cls(str(path), seen.width, seen.height, sha256, seen.error, seen.contrast)
+        return cls(str(path), seen.width, seen.height, sha256, seen.error, seen.contrast, seen.grey)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An image that a split lists; `open` is called only if the subset contains it.
 
     Attributes:
         sample_id, label: As of `Sample`.
         open: Reads, hashes and decodes the image.
-        place: File, or reference into a tar file, whose times tell whether the image has changed;
-            None if there is none.
+        place: File, or reference into a tar file, whose times tell whether the image has changed.
+            Or the name of a row (`is_row`). None: it is not remembered.
         is_generated: The data set's metadata say that no camera took it.
+        is_row: `open` writes a file; while that is as it was written, so is the row of this name.
     """
 
     sample_id: str
@@ -71,53 +75,67 @@ class Entry:
     open: Callable[[], ImageFile]
     place: str | None = None
     is_generated: bool = False
+    is_row: bool = False
 
     @classmethod
-    def of_file(cls, sample_id: str, label: int, path: Path, is_generated: bool = False) -> Self:
+    def of_file(
+        cls, sample_id: str, label: int, path: str | Path, is_generated: bool = False
+    ) -> Self:
         """Return the entry of an image that the data set ships as a file."""
-        return cls(sample_id, label, partial(from_file, path), str(path), is_generated)
-
-    def __post_init__(self) -> None:
-        """Check that the name is one that tables, lists and pages can hold."""
-        require_text(self.sample_id)
+        path = os.fspath(path)
+        return cls(sample_id, label, partial(from_file, path), path, is_generated)
 
 
-def require_text(name: str) -> None:
-    """Refuse a name that is not Unicode text, such as a file's in an old encoding.
+def require_text(names: Sequence[str]) -> None:
+    """Refuse names that are not Unicode text, which tables, lists and pages cannot hold.
 
     Raises:
-        UserError: It is not.
+        UserError: One is not, such as a file's in an old encoding.
     """
     try:
-        name.encode()
+        "".join(names).encode()
     except UnicodeEncodeError as error:
+        bad = next(name for name in names if any("\ud800" <= char <= "\udfff" for char in name))
         raise UserError(
-            f"dataset: names must be in UTF-8, got {ascii(name[:100])}; rename it"
+            f"dataset: names must be in UTF-8, got {ascii(bad[:100])}; rename it"
         ) from error
 
 
-def from_file(path: Path) -> ImageFile:
+def from_file(path: str | Path) -> ImageFile:
     """Open an image that the data set ships as a file; the hash is of the file's bytes.
 
     Raises:
         UserError: The file is listed, but is missing or may not be read.
     """
     try:
-        status = path.stat()
+        status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # to read a pipe or a device may never end
             raise OSError(errno.EINVAL, "it is not a regular file")
-        if status.st_size > MAX_BYTES:
-            with path.open("rb") as stream:
+        with open(path, "rb", buffering=0) as stream:
+            if status.st_size > MAX_BYTES:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            reason = f"{status.st_size} bytes is more than {MAX_BYTES} bytes"
-            return ImageFile(str(path.resolve()), 0, 0, sha256, reason)
-        content = path.read_bytes()
+                reason = f"{status.st_size} bytes is more than {MAX_BYTES} bytes"
+                return ImageFile(_real(path), 0, 0, sha256, reason)
+            content = stream.readall()
     except OSError as error:
         raise UserError(
             f"dataset: cannot read the image {path}, which the data set lists: {error.strerror}; "
             "put the complete data set there"
         ) from error
-    return ImageFile.of(path.resolve(), content)
+    return ImageFile.of(_real(path), content)
+
+
+def _real(path: str | Path) -> str:
+    """Return where a file lies; links in its folder's path are looked up once for the folder."""
+    folder, name = os.path.split(path)
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    return os.path.join(_real_folder(os.path.abspath(folder)), name)
+
+
+@lru_cache(maxsize=64)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def from_pixels(path: Path, image: Image.Image) -> ImageFile:
@@ -127,7 +145,7 @@ def from_pixels(path: Path, image: Image.Image) -> ImageFile:
         image.save(buffer, format="PNG")
         write_atomically(path, buffer.getvalue(), sync=False)
     sha256 = hashlib.sha256(image.tobytes()).hexdigest()
-    return ImageFile(str(path.resolve()), *image.size, sha256)
+    return ImageFile(str(path.resolve()), *image.size, sha256, grey=small_grey(image))
 
 
 def from_bytes(folder: Path, content: bytes) -> ImageFile:

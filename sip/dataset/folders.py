@@ -1,6 +1,7 @@
 """Folders of images as people have them: images, other files, stray files, links."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,15 +24,17 @@ STRAY = {
 
 @dataclass
 class Files:
-    """Files below a folder, by path.
+    """Files below a folder, by path; texts, since a folder may have a million.
 
     Attributes:
         images: Those with the name of an image.
         rest: All other files.
+        folders: Names of the folders that lie in the folder itself.
     """
 
-    images: list[Path] = field(default_factory=list)
-    rest: list[Path] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    rest: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
 
 def is_image(name: str) -> bool:
@@ -96,27 +99,35 @@ def files_below(folder: Path) -> Files:
     seen = {place for path in (folder.absolute(), folder.resolve()) for place in path.parents}
     seen = {place.resolve() for place in seen}
     inner, links = [folder], list[Path]()
+    num_read = 0
     while inner or links:
         place = inner.pop() if inner else links.pop(0)
         if (real := place.resolve()) in seen:
             continue
         seen.add(real)
+        num_read += 1
         for entry in entries(place):
-            path = Path(entry.path)
             if _is_folder(entry):
-                (links if entry.is_symlink() else inner).append(path)
+                (links if entry.is_symlink() else inner).append(Path(entry.path))
+                if place is folder:
+                    files.folders.append(entry.name)
             elif not is_image(entry.name):
-                files.rest.append(path)
+                files.rest.append(entry.path)
             elif _is_file(entry):
-                files.images.append(path)
+                files.images.append(entry.path)
             elif entry.is_symlink():
                 raise UserError(
-                    f"dataset: {path} must be an image, got a link to {os.readlink(path)}, which "
-                    "does not exist; fix or delete the link"
+                    f"dataset: {entry.path} must be an image, got a link to "
+                    f"{os.readlink(entry.path)}, which does not exist; fix or delete the link"
                 )
-    files.images.sort()
-    files.rest.sort()
+    if num_read > 1:  # the entries of one folder are in order
+        files.images.sort(key=_parts)
+        files.rest.sort(key=_parts)
     return files
+
+
+def _parts(path: str) -> list[str]:
+    return path.split(os.sep)
 
 
 @cache
@@ -125,11 +136,21 @@ def say_once(root: Path | str, text: str) -> None:
     say("dataset", text)
 
 
-def say_passed_over(root: Path, files: list[Path], noun: str, why: str) -> None:
+def say_passed_over(root: Path, files: Sequence[str | Path], noun: str, why: str) -> None:
     """Print which files or folders are not used, if there are any."""
     if files:
-        names = join_first([file.relative_to(root).as_posix() for file in files])
+        names = join_first(inside(root, [os.fspath(file) for file in files]))
         say_once(root, f"passed over {counted(len(files), noun)} {why}: {names}")
+
+
+def inside(root: Path, paths: Sequence[str]) -> list[str]:
+    """Return paths as seen from a folder, with slashes."""
+    start = os.path.join(root, "")
+    texts = [
+        path[len(start) :] if path.startswith(start) else os.path.relpath(path, root)
+        for path in paths
+    ]
+    return texts if os.sep == "/" else [text.replace(os.sep, "/") for text in texts]
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

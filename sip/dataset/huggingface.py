@@ -13,11 +13,13 @@ from typing import Any, Literal
 from sip.core.component import component, ignored, known_by
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
+from sip.core.hashing import digest
 from sip.core.ranges import Seed
 from sip.core.text import reason_of
 from sip.dataset.base import Split
 from sip.dataset.files import GENERATED, PARTS, Entry, ImageFile, from_bytes, from_file
 from sip.dataset.folders import say_once
+from sip.dataset.index import stamp_of
 from sip.dataset.labels import (
     PART_NAMES,
     PromptNames,
@@ -55,6 +57,14 @@ def open_row(table: Any, index: int, column: str, folder: Path) -> ImageFile:
             "remove the row"
         )
     return from_file(Path(value["path"]))
+
+
+def _identity(table: Any, column: str) -> str | None:
+    """Return a name for the images of a table that changes if its files do; None without files."""
+    files = [str(file["filename"]) for file in table.cache_files]
+    if not files:
+        return None
+    return digest([[file, *stamp_of(file)] for file in files], table._fingerprint, column)[:16]
 
 
 def labels_of(table: Any, column: str, part: str) -> list[str]:
@@ -250,6 +260,7 @@ class HuggingFace(PretrainReader):
             kinds = list(table["kind"])
         position = {text_of(name): index for index, name in enumerate(names)}
         entries = []
+        identity = _identity(table, self.image_column)
         for index, label in enumerate(labels):
             if label not in position:
                 raise UserError(
@@ -261,7 +272,9 @@ class HuggingFace(PretrainReader):
                     f"{self.name}/{part}/{index:06d}",
                     position[label],
                     partial(open_row, table, index, self.image_column, self.folder),
-                    is_generated=kinds[index] == GENERATED,
+                    identity and f"{identity}/{index}",
+                    kinds[index] == GENERATED,
+                    is_row=True,
                 )
             )
         return entries

@@ -9,7 +9,7 @@ leave behind (Thumbs.db, __MACOSX, ...) are passed over, any other file with a l
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from sip.dataset.folders import (
     files_below,
     files_in,
     folders_in,
+    inside,
     is_image,
     say_once,
     say_passed_over,
@@ -92,16 +93,15 @@ class ImageFolder(Reader):
             )
         words = prompt_words(names, self.prompt_names)
         names = composed(names)
-        entries = {part: self._entries(self.place / part, names) for part in given}
+        entries = {part: self._entries(part, self.place / part, names) for part in given}
         if given:
             unused = [folder for name, folder in folders.items() if name not in given]
             say_passed_over(self.place, unused, "folder", "next to train")
             say_passed_over(self.place, _images_in(self.place), "image", "in no class folder")
         else:
-            entries["train"] = self._entries(self.place, names)
+            entries["train"] = self._entries("train", self.place, names)
         packed = [file for file in files_in(train_folder) if file.suffix.lower() in PACKED]
         say_passed_over(self.place, packed, "archive", "next to the classes, not unpacked")
-        _say_what_lies_within(folders_in(train_folder))
         self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         return words, entries
 
@@ -121,7 +121,7 @@ class ImageFolder(Reader):
     def _of_one_class(self, label: str) -> Listing:
         """Return all images as the training part of one class."""
         if self.place.is_file():
-            files = Files([self.place])
+            files = Files([str(self.place)])
         else:
             files = files_below(self.place)
             say_passed_over(self.place, files.rest, "file", "without the name of an image")
@@ -131,14 +131,14 @@ class ImageFolder(Reader):
                 f"{self.place.resolve()}; set dataset.root to their folder"
             )
         top = self.place.parent if self.place.is_file() else self.place
-        inside = [path.relative_to(top).parts for path in files.images]
-        folders = sorted({parts[0] for parts in inside if len(parts) > 1})
+        names = inside(top, files.images)
+        folders = sorted({name.split("/")[0] for name in names if "/" in name})
         if len(folders) > 1:
             text = f"{len(folders)} folders ({join_first(folders)}) are merged into one class"
             say_once(self.place, f"{text}, {label}; to keep them as classes: dataset.label=null")
         entries: dict[Split, list[Entry]] = {part: [] for part in PARTS}
         entries["train"] = [
-            Entry.of_file(path.relative_to(top).as_posix(), 0, path) for path in files.images
+            Entry.of_file(name, 0, path) for name, path in zip(names, files.images, strict=True)
         ]
         return prompt_words([label], self.prompt_names), entries
 
@@ -160,26 +160,31 @@ class ImageFolder(Reader):
             "set dataset.root to the folder"
         )
 
-    def _entries(self, folder: Path, names: Sequence[str]) -> list[Entry]:
+    def _entries(self, part: Split, folder: Path, names: Sequence[str]) -> list[Entry]:
         """Return the images of one part."""
-        entries, rest = [], []
-        class_folders = folders_in(folder)
+        entries, rest = list[Entry](), list[str]()
+        class_folders = {class_folder: Files() for class_folder in folders_in(folder)}
+        labels = {name: label for label, name in enumerate(names)}
         own_names = composed([class_folder.name for class_folder in class_folders])
+        generated = self._generated
         for class_folder, name in zip(class_folders, own_names, strict=True):
-            if name not in names:
+            if name not in labels:
                 raise _unknown_class(class_folder, names)
-            _refuse_parts_within(class_folder)
-            label = names.index(name)
-            files = files_below(class_folder)
+            files = class_folders[class_folder] = files_below(class_folder)
+            _refuse_parts_within(class_folder, files.folders)
             if not files.images:
                 raise UserError(
                     f"dataset.root: each class folder must contain images ({', '.join(SUFFIXES)}), "
                     f"got none in {class_folder}; fill or delete it"
                 )
-            for path in files.images:
-                inside = path.relative_to(self.place).as_posix()
-                entries.append(Entry.of_file(inside, label, path, inside in self._generated))
+            label, ids = labels[name], inside(self.place, files.images)
+            entries += [
+                Entry.of_file(sample_id, label, path, sample_id in generated)
+                for sample_id, path in zip(ids, files.images, strict=True)
+            ]
             rest += files.rest
+        if part == "train":
+            _say_what_lies_within(class_folders)
         say_passed_over(self.place, _images_in(folder), "image", "in no class folder")
         say_passed_over(self.place, rest, "file", "without the name of an image")
         return entries
@@ -190,14 +195,13 @@ def _images_in(folder: Path) -> list[Path]:
     return [file for file in files_in(folder) if is_image(file.name)]
 
 
-def _say_what_lies_within(class_folders: Sequence[Path]) -> None:
+def _say_what_lies_within(class_folders: Mapping[Path, Files]) -> None:
     """Print a line if the class folders look like folders above the classes."""
-    inner = {tuple(folder.name for folder in folders_in(place)) for place in class_folders}
-    (names, *different) = inner
+    (names, *different) = {tuple(files.folders) for files in class_folders.values()}
     if different or len(names) < 2 or any(map(_images_in, class_folders)):
         return
     shown = ", ".join(names[:5])
-    first = class_folders[0]
+    first = next(iter(class_folders))
     if len(class_folders) == 1:
         text = (
             f"one class, {first.name}, with images in {len(names)} folders ({shown}); if these are "
@@ -232,13 +236,13 @@ def _refuse_misnamed_parts(root: Path, names: Sequence[str]) -> None:
         )
 
 
-def _refuse_parts_within(class_folder: Path) -> None:
+def _refuse_parts_within(class_folder: Path, folders: Sequence[str]) -> None:
     """Refuse to mix the parts of a class.
 
     Raises:
         UserError: Its folder holds the folder train, under whatever name.
     """
-    parts = {part_of(folder.name): folder for folder in folders_in(class_folder)}
+    parts = {part_of(name): class_folder / name for name in folders}
     if "train" in parts:
         raise UserError(
             f"dataset.root: train must be above the classes, got {parts['train']}; set it "

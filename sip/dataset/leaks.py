@@ -3,10 +3,7 @@
 What a generator was trained on (part `pretrain`) is compared with val and test likewise.
 
 Exact duplicates have the same content hash (`Sample.sha256`). Near ones have perceptual hashes
-that differ in `THRESHOLD` bits at most: 64 signs of the lowest 8 x 8 coefficients of the discrete
-cosine transform (DCT-II) of the image as 32 x 32 grey, against their median, the constant one
-taken as 0; the hash known as pHash (Zauner, Implementation and Benchmarking of Perceptual Image
-Hash Functions, 2010). It sees scaling, recompression and changed colours; no mirroring, no crops.
+(`sip.dataset.perceptual`) that differ in `THRESHOLD` bits at most.
 
 The threshold is measured, CIFAR-10's test part (from JPEG files) against its 50,000 of train, by
 eye on sheets of 64 pairs: 93 images have a training image within 4 bits, and all are near copies;
@@ -16,29 +13,19 @@ and all different, 5 of 477 look like copies; with a difference hash (dHash) 271
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from sip.core.errors import UserError
-from sip.core.image_io import opened, read_rgb
-from sip.core.progress import progress
-from sip.core.tars import split_reference
 from sip.dataset.base import Sample, Split
-from sip.dataset.files import BAR_FROM
+from sip.dataset.perceptual import BITS, hash_images
 
 THRESHOLD = 4  # bits of 64
-SIDE, KEPT = 32, 8  # of the grey image in px, of the block of coefficients
-IMAGES_AT_ONCE = 2048
 PAIRS_AT_ONCE = 4_000_000
 NUM_SHOWN = 3  # pairs that a report names
 OTHERS: tuple[Split, ...] = ("val", "test")
-
-BITS = np.uint64(1) << np.arange(KEPT * KEPT, dtype=np.uint64)
-COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(KEPT), np.arange(SIDE) + 0.5))  # (8, 32)
 
 
 @dataclass(frozen=True)
@@ -89,6 +76,7 @@ def find(
     parts: Mapping[Split, Sequence[Sample]],
     num_threads: int,
     part_known: Literal["train", "pretrain"] = "train",
+    hashed: Mapping[str, int] | None = None,
 ) -> list[Leak]:
     """Compare val and test with train.
 
@@ -96,10 +84,11 @@ def find(
         parts: Samples; images that cannot be read have no near duplicates.
         part_known: Part that val and test are compared with.
         num_threads: Threads that decode; the result does not depend on it.
+        hashed: Path -> perceptual hash of images that need not be decoded.
     """
     others = [part for part in OTHERS if parts.get(part)]
     samples = [sample for part in (part_known, *others) for sample in parts[part]]
-    hashes, readable = hash_images([sample.path for sample in samples], num_threads)
+    hashes, readable = hash_images([sample.path for sample in samples], num_threads, hashed)
     train, start = parts[part_known], len(parts[part_known])
     by_content = {sample.sha256: sample.sample_id for sample in reversed(train)}
     known = np.flatnonzero(readable[:start])
@@ -132,53 +121,6 @@ def check_sources(generated: Iterable[FromSource], train: Sequence[Sample]) -> N
             f"generated images: sources must be in the training part, got {len(bad)} that are not "
             f"in it or have changed, first {bad[0]}; generate them again with the data set of now"
         )
-
-
-def hash_images(paths: Sequence[str], num_threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the perceptual hashes, (N,), uint64, and which images could be read, (N,), bool."""
-    hashes, readable = np.zeros(len(paths), np.uint64), np.zeros(len(paths), bool)
-    bar = progress("leaks", len(paths), "image") if len(paths) >= BAR_FROM else None
-    with ThreadPoolExecutor(num_threads) as threads:
-        for start in range(0, len(paths), IMAGES_AT_ONCE):
-            grey = list(threads.map(read_grey, paths[start : start + IMAGES_AT_ONCE]))
-            rows = [start + row for row, pixels in enumerate(grey) if pixels is not None]
-            if rows:
-                hashes[rows] = perceptual([pixels for pixels in grey if pixels is not None])
-                readable[rows] = True
-            if bar is not None:
-                bar.update(len(grey))
-    if bar is not None:
-        bar.close()
-    return hashes, readable
-
-
-def read_grey(path: str) -> np.ndarray | None:
-    """Return an image as grey (32, 32), uint8; None if it cannot be read."""
-    try:
-        image = _draft(path)
-    except Exception:  # the stage that needs the image says why
-        return None
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
-
-
-def _draft(path: str) -> Image.Image:
-    """Return an image as grey; a JPEG file no larger than need be, several times as fast."""
-    if split_reference(path) is None:
-        with opened(path) as image:
-            if image.format == "JPEG":
-                image.draft("L", (2 * SIDE, 2 * SIDE))
-                return ImageOps.exif_transpose(image).convert("L")
-    return read_rgb(path, None).convert("L")
-
-
-def perceptual(grey: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the hashes, (N,), uint64, of grey images (32, 32)."""
-    waves = (COSINES @ np.stack(grey).astype(np.float64) @ COSINES.T).reshape(-1, len(BITS))
-    waves = np.round(waves, 3)  # an even image has zeros, not the noise of the sums
-    waves[:, 0] = 0
-    signs = waves > np.median(waves, axis=1, keepdims=True)
-    hashes: np.ndarray = (signs * BITS).sum(axis=1, dtype=np.uint64)
-    return hashes
 
 
 def nearest_within(

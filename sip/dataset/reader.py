@@ -3,16 +3,19 @@
 A new reader declares the location of its data as fields, and implements `listing`.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from sip.core.component import added, component, ignored, refuse
 from sip.core.errors import UserError
 from sip.core.hashing import digest
+from sip.core.memory import collection
 from sip.core.progress import progress
 from sip.core.text import counted, join_first
 from sip.core.threads import num_cores
@@ -28,10 +31,13 @@ from sip.dataset.files import (
 )
 from sip.dataset.folders import say_once
 from sip.dataset.index import FileIndex
+from sip.dataset.perceptual import perceptual
 from sip.dataset.subsets import HeldOut, Subset, make_parts
 
 NUM_SHOWN = 10  # images that a message names
 EMPTY = 65  # grey levels; 14-bit values in a 16-bit file reach 64, 12-bit values 16
+WRITE_EVERY = 60.0  # s between two writes of the index while images are decoded
+OPENED_AT_ONCE = 16  # images that a thread opens in a row
 MAX_THREADS = 8  # that open images; each may take a quarter GiB
 Listing = tuple[Sequence[str], dict[Split, list[Entry]]]
 Opener = Callable[[Sequence[Entry], FileIndex], list[ImageFile]]
@@ -44,7 +50,7 @@ class Reader(Subset, ABC):
     Args:
         broken: What to do if images cannot be decoded: refuse the data set and name them all, or
             pass over them with a line that names them.
-        index: File that remembers which files are whole, for later starts; None: none.
+        index: Folder that remembers which images are whole, for later starts; None: none.
     """
 
     broken: Literal["refuse", "skip"] = added(neutral="refuse")
@@ -73,18 +79,19 @@ class Reader(Subset, ABC):
         """The classes in words that fit a prompt, in the order of the labels."""
         return self._listed[0]
 
-    @property
+    @cached_property
     def content(self) -> str:
         """Hash of the classes and of all rows of train, val and test.
 
         For `known_by("content")`, if the data can change under the same name.
         """
-        rows = [
-            [split, sample.sample_id, sample.label, sample.sha256]
-            for split in PARTS
-            for sample in self.samples(split)
-        ]
-        return digest(list(self.class_names), rows)
+        with collection(False):
+            rows = [
+                [split, sample.sample_id, sample.label, sample.sha256]
+                for split in PARTS
+                for sample in self.samples(split)
+            ]
+            return digest(list(self.class_names), rows)
 
     def samples(self, split: Split) -> list[Sample]:
         """Return the rows of one split; images are opened, hashed and decoded once.
@@ -95,7 +102,8 @@ class Reader(Subset, ABC):
         """
         require_part(split, self.all_splits)
         if split not in self._opened:
-            samples, broken = self.readable(split, open_all)
+            with collection(False):
+                samples, broken = self.readable(split, open_all)
             if broken and self.broken == "refuse":
                 raise self._refused()
             if broken:
@@ -108,7 +116,19 @@ class Reader(Subset, ABC):
 
     @cached_property
     def _files(self) -> FileIndex:
-        return FileIndex(Path(self.index) if self.index else None)
+        if not self.index:
+            return FileIndex(None)
+        given = {key: getattr(self, key, None) for key in ("root", "path", "folder", "name")}
+        name = digest(type(self).__name__, {key: str(value) for key, value in given.items()})
+        return FileIndex(Path(self.index, f"{name[:16]}.arrow"))
+
+    def perceptual_hashes(self) -> dict[str, int]:
+        """Return path -> perceptual hash of the images that were opened."""
+        return self._hashes
+
+    @cached_property
+    def _hashes(self) -> dict[str, int]:
+        return {}
 
     @cached_property
     def _opened(self) -> dict[Split, list[Sample]]:
@@ -128,22 +148,31 @@ class Reader(Subset, ABC):
             opener: Opens rows, such as `open_all`.
         """
         class_names, entries = self._listed
+        listed = entries[self.trained_on if split == "train" else split]
         files: dict[str, ImageFile] = {}
         broken: dict[str, str] = {}
         while True:
-            listed = entries[self.trained_on if split == "train" else split]
-            rows = [row for row in listed if row.sample_id not in broken]
+            rows = [row for row in listed if row.sample_id not in broken] if broken else listed
             if split == "train":
                 rows = self.choose(rows, len(class_names))
-            new = [row for row in rows if row.sample_id not in files]
-            files |= zip((row.sample_id for row in new), opener(new, self._files), strict=True)
-            bad = {row.sample_id: files[row.sample_id].error for row in new}
-            new_broken = {sample_id: reason for sample_id, reason in bad.items() if reason}
-            if not new_broken:
+            new = [row for row in rows if row.sample_id not in files] if files else rows
+            opened = opener(new, self._files)
+            files |= zip([row.sample_id for row in new], opened, strict=True)
+            bad = [number for number, file in enumerate(opened) if file.error]
+            if not bad:
                 break
-            broken |= new_broken
-        self._say_empty([row.sample_id for row in rows if files[row.sample_id].contrast < EMPTY])
-        samples = [_sample(row, files[row.sample_id], class_names, split) for row in rows]
+            broken |= {new[number].sample_id: opened[number].error or "" for number in bad}
+        ids = [row.sample_id for row in rows]
+        found = [files[sample_id] for sample_id in ids]
+        self._say_empty([i for i, file in zip(ids, found, strict=True) if file.contrast < EMPTY])
+        self._hashes.update((f.path, f.perceptual) for f in found if f.perceptual is not None)
+        samples = [
+            Sample(
+                *(row.sample_id, file.path, row.label, class_names[row.label]),
+                *(split, file.width, file.height, file.sha256),
+            )
+            for row, file in zip(rows, found, strict=True)
+        ]
         return samples, broken
 
     def _say_empty(self, names: list[str]) -> None:
@@ -170,10 +199,11 @@ class Reader(Subset, ABC):
 
     @cached_property
     def _listed(self) -> Listing:
-        class_names, entries = self.listing()
-        for class_name in class_names:
-            require_text(class_name)
+        with collection(False):
+            class_names, entries = self.listing()
+        require_text(class_names)
         for rows in entries.values():
+            require_text([row.sample_id for row in rows])
             for row in rows:
                 if not 0 <= row.label < len(class_names):
                     raise UserError(
@@ -284,42 +314,51 @@ class PretrainReader(Reader):
 
 
 def open_all(entries: Sequence[Entry], index: FileIndex) -> list[ImageFile]:
-    """Open the entries, in their order; what `index` does not know is read by several threads."""
+    """Return what is known of the entries' images, in their order; decode what `index` lacks.
 
-    def open_one(entry: Entry) -> ImageFile:
-        if entry.place is None:
-            return entry.open()
-        stamp, known = index.get(entry.place)
-        if known is None:
-            known = entry.open()
-            index.add(entry.place, stamp, known)
-        return known
+    Of several processes that start at once, one decodes, and the others read what it has written.
+    """
 
-    bar = progress("dataset", len(entries), "image") if len(entries) >= BAR_FROM else None
-    files: list[ImageFile] = []
+    def open_few(numbers: Sequence[int]) -> list[ImageFile]:
+        return [entries[number].open() for number in numbers]
+
     with ThreadPoolExecutor(min(MAX_THREADS, num_cores())) as threads:
-        for start in range(0, len(entries), BAR_FROM):
-            chunk = entries[start : start + BAR_FROM]
-            files += threads.map(open_one, chunk)
-            if bar is not None:
-                bar.update(len(chunk))
-    if bar is not None:
-        bar.close()
-    index.write()
+        _, files = index.look_up(entries, threads)
+        if None in files:
+            with index.only_here(), collection(True):
+                index.refresh()
+                stamps, files = index.look_up(entries, threads)
+                new = [number for number, file in enumerate(files) if file is None]
+                bar = progress("dataset", len(new), "image") if len(new) >= BAR_FROM else None
+                written = time.monotonic()
+                for start in range(0, len(new), BAR_FROM):
+                    part = new[start : start + BAR_FROM]
+                    few = [
+                        part[at : at + OPENED_AT_ONCE] for at in range(0, len(part), OPENED_AT_ONCE)
+                    ]
+                    opened = chain.from_iterable(threads.map(open_few, few))
+                    for number, file in zip(part, _hashed(list(opened)), strict=True):
+                        files[number] = file
+                        index.add(entries[number], stamps[number], file)
+                    if time.monotonic() - written > WRITE_EVERY:
+                        index.write()
+                        written = time.monotonic()
+                    if bar is not None:
+                        bar.update(len(part))
+                if bar is not None:
+                    bar.close()
+                index.write()
     return files
 
 
-def _sample(row: Entry, file: ImageFile, class_names: Sequence[str], split: Split) -> Sample:
-    return Sample(
-        sample_id=row.sample_id,
-        path=file.path,
-        label=row.label,
-        class_name=class_names[row.label],
-        split=split,
-        width=file.width,
-        height=file.height,
-        sha256=file.sha256,
-    )
+def _hashed(files: Sequence[ImageFile]) -> list[ImageFile]:
+    """Return the files with their perceptual hashes, many at a time."""
+    grey = [file.grey for file in files if file.grey is not None]
+    hashes = iter(perceptual(grey).tolist() if grey else ())
+    return [
+        file if file.grey is None else file._replace(grey=None, perceptual=next(hashes))
+        for file in files
+    ]
 
 
 def _shown(broken: Mapping[str, str]) -> str:

@@ -7,14 +7,14 @@ is added later moves no other one.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from operator import itemgetter
 from typing import Annotated, Protocol, TypeVar
 
 from pydantic import Field
 
 from sip.core.component import Component, component, refuse
 from sip.core.errors import UserError
-from sip.core.hashing import digest, seed_of
+from sip.core.hashing import ranks, seed_of
 from sip.core.ranges import Count, Rate, Seed, Share
 from sip.dataset.base import Split
 from sip.dataset.files import Entry
@@ -42,10 +42,13 @@ E = TypeVar("E", bound=Entry)
 
 def ranked(rows: Sequence[R], purpose: str, seed: int) -> dict[int, list[R]]:
     """Return label -> the rows of that class, in an order given by `purpose` and `seed`."""
-    by_label: dict[int, list[R]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: digest(purpose, seed, row.sample_id)):
-        by_label[row.label].append(row)
-    return by_label
+    by_label: dict[int, list[tuple[bytes, R]]] = defaultdict(list)
+    for rank, row in zip(ranks([row.sample_id for row in rows], purpose, seed), rows, strict=True):
+        by_label[row.label].append((rank, row))
+    return {
+        label: [row for _, row in sorted(members, key=itemgetter(0))]
+        for label, members in by_label.items()
+    }
 
 
 def take(rows: Sequence[R], chosen: Sequence[R]) -> tuple[list[R], list[R]]:
@@ -129,10 +132,12 @@ class Subset(Component):
             raise UserError(
                 "dataset.label_noise: must be null for a single class, got one class; add another"
             )
-        order = sorted(rows, key=lambda row: digest("label-noise", self.seed, row.sample_id))
-        wrong = {row.sample_id for row in order[: round((self.label_noise or 0) * len(rows))]}
+        order = ranks((row.sample_id for row in rows), "label-noise", self.seed)
+        first = sorted(range(len(rows)), key=order.__getitem__)
+        num = round((self.label_noise or 0) * len(rows))
+        wrong = {rows[position].sample_id for position in first[:num]}
         return [
-            replace(row, label=self._other(row, num_classes)) if row.sample_id in wrong else row
+            row._replace(label=self._other(row, num_classes)) if row.sample_id in wrong else row
             for row in rows
         ]
 

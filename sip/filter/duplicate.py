@@ -1,7 +1,7 @@
 """Rejects copies: of the image's own original, or of another generated image that is kept.
 
-Near copies have perceptual hashes (`sip.dataset.leaks`: pHash, and what its threshold of 4 bits
-means) that differ in few bits or, if requested, unit vectors of the scorer that are close. Hashes
+Near copies have perceptual hashes (`sip.dataset.perceptual`; `sip.dataset.leaks` says what 4 bits
+mean) that differ in few bits or, if requested, unit vectors of the scorer that are close. Hashes
 see the layout, vectors the content. The hash by itself cannot tell apart images of few pixels or
 of one motif, such as the digits.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from sip.core.component import component
-from sip.dataset.leaks import hash_images
+from sip.dataset.perceptual import hash_images
 from sip.filter.base import KEPT, Candidate, Facts, ImageFilter, Verdict
 
 BLOCK = 256  # images that are compared with all kept ones at a time

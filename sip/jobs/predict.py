@@ -135,7 +135,7 @@ def find_images(places: Sequence[str]) -> list[str]:
     for place in places:
         path = Path(place).expanduser()
         if path.is_dir():
-            matches = [str(file) for file in files_below(path).images]
+            matches = files_below(path).images
         elif path.exists():
             matches = [str(path)]
         else:

@@ -7,7 +7,7 @@ from sip.core.progress import say
 from sip.core.stages import StageLog
 from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
-from sip.dataset.reader import require_trainable, say_made_parts
+from sip.dataset.reader import Reader, require_trainable, say_made_parts
 from sip.dataset.remarks import remarks
 from sip.jobs.train_job import TrainJob
 
@@ -38,11 +38,12 @@ def load_splits(job: TrainJob, stages: StageLog) -> tuple[Splits, dict[str, Any]
 def _leaks(job: TrainJob, splits: Splits) -> dict[str, dict[str, int]]:
     """Count and report what train, and what a generator saw, shares with val and test."""
     num_workers = job.config.runtime.num_workers
-    found = leaks.find(splits, num_workers)
+    hashed = job.dataset.perceptual_hashes() if isinstance(job.dataset, Reader) else {}
+    found = leaks.find(splits, num_workers, hashed=hashed)
     is_apart = getattr(job.dataset, "trained_on", None) != "pretrain"
     if job.components and is_apart and "pretrain" in getattr(job.dataset, "all_splits", ()):
         parts = {**splits, "pretrain": job.dataset.samples("pretrain")}
-        found += leaks.find(parts, num_workers, "pretrain")
+        found += leaks.find(parts, num_workers, "pretrain", hashed)
     counts: dict[str, dict[str, int]] = {}
     for leak in found:
         say("leaks", leak.line())

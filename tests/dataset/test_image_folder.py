@@ -1,5 +1,7 @@
 """Your own images in folders, tidy and messy."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from PIL import Image
 from sip.core.errors import UserError
 from sip.core.image_io import EXIF_ORIENTATION
 from sip.dataset import files, index
+from sip.dataset.perceptual import hash_images
 from tests.dataset.trees import source, write_image
 
 
@@ -115,14 +118,14 @@ def test_one_file_is_one_image(tmp_path: Path) -> None:
 
 
 def test_a_second_start_decodes_only_what_has_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     fill(tmp_path / "images", 4)
     decoded: list[Path] = []
     read = files.from_file
-    monkeypatch.setattr(files, "from_file", lambda path: decoded.append(path) or read(path))
+    monkeypatch.setattr(files, "from_file", lambda path: decoded.append(Path(path)) or read(path))
     monkeypatch.setattr(index, "SETTLED", -1)  # files of this moment are remembered, too
-    options = {"val_fraction": 0, "test_fraction": 0, "index": str(tmp_path / "index.parquet")}
+    options = {"val_fraction": 0, "test_fraction": 0, "index": str(tmp_path / "index")}
     first = folder(tmp_path / "images", **options).samples("train")
     assert len(decoded) == 8
     assert folder(tmp_path / "images", **options).samples("train") == first and len(decoded) == 8
@@ -135,15 +138,53 @@ def test_a_second_start_decodes_only_what_has_changed(
         with pytest.raises(UserError, match="got 1 of 8 that are not: dog/0.png"):
             folder(tmp_path / "images", **options).samples("train")
         assert len(decoded) >= num and decoded[-1] == changed
-    (tmp_path / "index.parquet").write_bytes(b"damaged")
+    (file,) = (tmp_path / "index").glob("*.arrow")
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
     Image.new("RGB", (12, 8), "red").save(changed)
     assert folder(tmp_path / "images", **options).samples("train") == second
+    assert file.with_suffix(".damaged").is_file() and decoded.count(changed) >= 5
+    assert f"{file} is damaged (its checksum is" in capsys.readouterr().err
 
 
 def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
     fill(tmp_path / "images", 2)
-    _ = folder(tmp_path / "images", index=str(tmp_path / "index.parquet")).samples("train")
-    assert not (tmp_path / "index.parquet").exists()
+    _ = folder(tmp_path / "images", index=str(tmp_path / "index")).samples("train")
+    assert not list((tmp_path / "index").glob("*.arrow"))
+
+
+def test_perceptual_hashes_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "images", 4)
+    monkeypatch.setattr(index, "SETTLED", -1)
+    options = {"val_fraction": 0, "test_fraction": 0, "index": str(tmp_path / "index")}
+    for _ in range(2):
+        dataset = folder(tmp_path / "images", **options)
+        paths = [sample.path for sample in dataset.samples("train")]
+        hashes = dict(zip(paths, hash_images(paths, 2)[0].tolist(), strict=True))
+        assert dataset.perceptual_hashes() == hashes
+        known, readable = hash_images([*paths, "gone"], 2, hashes)
+        assert known[:-1].tolist() == list(hashes.values())
+        assert readable.tolist() == [True] * 8 + [False]
+
+
+def test_of_two_processes_that_start_at_once_one_decodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "images", 4)
+    decoded: list[str] = []
+    read = files.from_file
+
+    def slowly(path: str) -> files.ImageFile:
+        decoded.append(path)
+        time.sleep(0.02)
+        return read(path)
+
+    monkeypatch.setattr(files, "from_file", slowly)
+    monkeypatch.setattr(index, "SETTLED", -1)
+    options = {"val_fraction": 0, "test_fraction": 0, "index": str(tmp_path / "index")}
+    datasets = [folder(tmp_path / "images", **options) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:  # a lock of flock holds back threads as processes
+        first, second = threads.map(lambda dataset: dataset.samples("train"), datasets)
+    assert first == second and len(decoded) == 8
 
 
 def test_an_index_that_cannot_be_written_is_no_obstacle(

@@ -13,7 +13,8 @@ from scipy.ndimage import gaussian_filter
 from sip.core.errors import UserError
 from sip.dataset.base import Sample, Split
 from sip.dataset.leaks import THRESHOLD as MOST
-from sip.dataset.leaks import check_sources, find, hash_images, nearest_within, perceptual
+from sip.dataset.leaks import check_sources, find, nearest_within
+from sip.dataset.perceptual import hash_images, perceptual
 from tests.dataset.trees import source
 
 

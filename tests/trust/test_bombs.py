@@ -18,7 +18,7 @@ from sip.core.errors import UserError
 from sip.core.image_io import Looked, look_at, opened, read_rgb
 from sip.core.tars import MAX_BYTES
 from sip.dataset.files import from_bytes, from_file
-from sip.dataset.leaks import read_grey
+from sip.dataset.perceptual import read_grey
 from sip.dataset.webdataset import open_member, read_groups
 from tests.trust.bombs import MANY_FRAMES, TOO_LARGE, gif, long_chunk, profile_bomb
 
@@ -30,7 +30,7 @@ import resource, sys, time
 from pathlib import Path
 from sip.core import tars
 from sip.core.image_io import look_at, read_rgb
-from sip.dataset.leaks import read_grey
+from sip.dataset.perceptual import read_grey
 
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]),) * 2)
