@@ -32,8 +32,8 @@ class Package:
         extra: The extra that installs it.
         module: Its name in Python; `file` lies in it.
         file: A pickle whose tensors are in the order of timm's.
-        num_bytes: Of the download.
-        sha256: Of `file`.
+        num_bytes: Size of the download.
+        sha256: SHA-256 of `file`.
         converted: SHA-256 of the safetensors file.
         config: `pretrained_cfg` of timm's `config.json`.
     """
