@@ -28,7 +28,7 @@ def hash_images(
     """Return the perceptual hashes, (N,), uint64, and which images could be read, (N,), bool.
 
     Args:
-        paths: Of the images.
+        paths: Image files.
         num_threads: Threads that decode.
         known: Path -> hash of images that need not be decoded.
     """

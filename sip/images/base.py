@@ -154,7 +154,7 @@ class Generator(Component, ABC):
         """Check what matters only if images are generated, and say what of it is remarkable.
 
         Args:
-            prompts: Of the images that are to be generated.
+            prompts: Those of the images that are to be generated.
 
         Raises:
             UserError: They cannot be generated as they are described.

@@ -21,7 +21,7 @@ class TextReader:
     """A text encoder, as far as the length of what it reads goes.
 
     Attributes:
-        tokenizer: Of the model's folder.
+        tokenizer: The one of the model's folder.
         length: Tokens that it reads, with those for start and end.
         by_span: Whether each span is tokenized by itself (CLIP), or the whole text (T5).
     """

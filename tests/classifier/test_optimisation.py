@@ -55,7 +55,7 @@ def trainer(steps: int, **changed) -> Trainer:
 
 
 def classifier(network: nn.Module, values: Recipe, kind: type[Classifier] = Classifier):
-    return kind(network, values, NoMix(), 3, GREY, GREY, 0)
+    return kind(network, values, NoMix(), 3, GREY, GREY, 0, 1)
 
 
 def fit(module: Classifier, data: list, **changed) -> Trainer:

@@ -142,7 +142,7 @@ def test_help_lists_groups_and_choices(toy: Path, tmp_path: Path) -> None:
         ("+epx=first", "+epx=first: no such group or key; did you mean exp?"),
         ("+stage/rulee=x", "+stage/rulee=x: no such group or key; did you mean stage/rule?"),
         ("exp=first", "exp=first: exp has no default choice to override; write +exp=first"),
-        ("+seed=1", "Could not append to config. An item is already at 'seed'"),
+        ("+seed=1", "+seed=1: seed is there already; write seed=1"),
         ("seed", "'seed': must be key=value"),
         ("mode=[Bücher (own)]", "'mode=[Bücher (own)]': must be key=value ("),
     ],

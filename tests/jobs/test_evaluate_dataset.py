@@ -98,7 +98,7 @@ def test_labels_follow_the_names(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_a_data_set_needs_a_run_with_a_classifier(tmp_path: Path) -> None:
     root = tmp_path / "photos"
-    for place, message in (("", "run: must be"), ("none", "finished run of sip.train, got none")):
+    for place, message in (("", "run: must be"), ("none", "finished run, got none")):
         given = [f"run={place}"] if place else []
         ended = run_module(
             "sip.evaluate",

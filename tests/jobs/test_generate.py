@@ -108,7 +108,7 @@ def test_a_plan_makes_nothing_and_counts_right(tmp_path: Path, whole: Path) -> N
     printed = generate(tmp_path, "plan=true").stdout
     assert re.search(r"to caption, to score +20, 20 images", printed)
     assert re.search(r"U-Net evaluations +at most 80\b", printed)
-    assert re.search(r"time +about [\d.]+ s, by a short measurement", printed)
+    assert re.search(r"time to generate +about [\d.]+ s, by a short measurement", printed)
     assert re.search(r"disk +about [\d.]+ kB needed, .* free", printed)
     assert not shards(tmp_path) and not (tmp_path / "runs").exists()
     more = generate(whole, "plan=true", "images.per_sample=2").stdout

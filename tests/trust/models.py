@@ -40,7 +40,7 @@ def keys(name: str, **values: Any) -> Callable[[Path], None]:
 
 SCORER, VIT, BACKBONE = "scores.model", ("backbone=vit",), "backbone.weights"
 FOLDERS: list[tuple[str, str, Make, tuple[str, ...], str]] = [
-    ("a captioner as scorer", SCORER, like("captioner"), (), "handled|scorer|scores"),
+    ("a captioner as scorer", SCORER, like("captioner"), (), "must be a CLIPModel"),
     ("a pipeline that is not known", "images.model",
      like("diffusion", keys("model_index.json", _class_name="KandinskyPipeline")), (),
      "KandinskyPipeline"),
