@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -67,7 +67,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
     debug = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in command.overrides
     os.environ.pop(sweep.VARIABLE, None)  # of a sweep whose job started this process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, in place of printing and exiting
-    job = Job(task)
+    job = Job(task, command.flags)
     run = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(job)
     try:
         if {"--help", "-h"} & set(sys.argv) and (text := command.help(job.name)):
@@ -137,14 +137,21 @@ def _print_help(text: str) -> None:
 
 
 class Job:
-    """A task as Hydra calls it: a mistake of the user ends it with one line."""
+    """A task as Hydra calls it: a mistake of the user ends it with one line.
 
-    def __init__(self, task: Task) -> None:
+    Args:
+        task: As `main` takes it.
+        flags: Keys that must be true or false: Hydra reads `plan=no` as a text, which counts as
+            true.
+    """
+
+    def __init__(self, task: Task, flags: Sequence[str]) -> None:
         # `python -m sip.train` calls its module __main__; other processes know it by its name.
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         if task.__module__ == "__main__" and spec is not None:
             task = getattr(importlib.import_module(spec.name), task.__name__)
         self.task = task
+        self.flags = flags
         self.name = task.__module__.removesuffix(".__main__").rpartition(".")[2]
         functools.update_wrapper(self, task)
 
@@ -186,6 +193,9 @@ class Job:
 
     def _run(self, config: DictConfig) -> Any:
         guard.check_targets(OmegaConf.to_container(config, resolve=False))
+        for key in self.flags:
+            if not isinstance(value := OmegaConf.select(config, key), bool):
+                raise UserError(f"{key}: must be true or false, got {value}; write {key}=true")
         return self.task(config)
 
 

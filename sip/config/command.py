@@ -166,6 +166,12 @@ class Command:
             APP_CONFIG_GROUPS="\n".join(lines), APP_CONFIG_KEYS="\n".join(self._stated_keys())
         )
 
+    @property
+    def flags(self) -> list[str]:
+        """The keys of the primary configuration that are true or false there."""
+        main = {key: value for key, value in self._main.items() if key != "hydra"}
+        return [key for key, value in _flat_items(main) if isinstance(value, bool)]
+
     def _stated_keys(self) -> list[str]:
         """Return the lines of the primary configuration that state a key and what it means."""
         text = (self.folder / f"{self.config_name}.yaml").read_text(encoding="utf-8")
@@ -307,6 +313,14 @@ def _flat_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
             if key not in ("defaults", "_target_"):
                 yield f"{prefix}{key}", bool(value) and isinstance(value, dict)
                 yield from _flat_keys(value, f"{prefix}{key}.")
+
+
+def _flat_items(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys of nested dicts, each with its value."""
+    for key, value in values.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, dict):
+            yield from _flat_items(value, f"{prefix}{key}.")
 
 
 def _is_expression(override: str) -> bool:

@@ -27,7 +27,11 @@ def task(config: "DictConfig") -> None:
 def main() -> None:
     """Run on the command line, whose `convert MODEL` is `model=MODEL`."""
     words = [word for word in sys.argv[1:] if "=" not in word and word[:1] != "-"]
-    if words[:1] == [COMMAND]:
+    if words and (words[0] != COMMAND or len(words) > 2):
+        got, usage = " ".join(words), f"python -m sip.weights {COMMAND} MODEL"
+        print(f"error: command: must be {COMMAND} MODEL, got {got}; say {usage}", file=sys.stderr)
+        sys.exit(2)
+    if words:
         sys.argv.remove(COMMAND)
         if len(words) > 1:
             sys.argv[sys.argv.index(words[1])] = f"model={words[1]}"

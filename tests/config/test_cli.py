@@ -229,6 +229,22 @@ def test_a_users_mistake_is_one_line(toy: Path, tmp_path: Path) -> None:
     assert code == 1 and err.startswith("error: Missing mandatory value") and err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("module", "key", "value"),
+    [("train", "plan", "zzz"), ("train", "train.reuse", "no"), ("report", "full_paths", "1")],
+)
+def test_a_flag_is_true_or_false(
+    module: str,
+    key: str,
+    value: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert run_here(f"sip.{module}", [f"{key}={value}"], monkeypatch) == 1
+    message = f"error: {key}: must be true or false, got {value}; write {key}=true\n"
+    assert capfd.readouterr().err == message
+
+
 def test_a_bug_comes_with_its_traceback(toy: Path, tmp_path: Path) -> None:
     code, _, err = run(toy, tmp_path, "mode=bug")
     assert code == 1 and "Traceback" in err and err.endswith("error: a bug\n")

@@ -279,3 +279,13 @@ def test_the_command_converts_and_says_where(places, capfd, monkeypatch):
     assert (
         said.out.strip() == f"{folder}: safetensors in {source.weights_folder(str(folder), None)}"
     )
+
+
+@pytest.mark.parametrize("words", [["convrt", "a"], ["convert", "a", "b"]])
+def test_other_words_are_one_line(words, capfd, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["sip.weights", *words])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: command: must be convert MODEL, got {' '.join(words)}; say ")
+    assert said.count("\n") == 1
