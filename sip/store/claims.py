@@ -1,10 +1,15 @@
 """Who makes which rows: claims that keep two processes from making the same row.
 
 Every owner (one call of `fill`) has one file in the folder of claims, with the keys that it is
-making. All files are read and written under one lock of the file system (`fcntl.flock`), which is
-held for milliseconds and which the system itself drops when its holder dies. A claim counts as
-long as its owner lives: on the same machine the process is looked up, with its start time, since
-process ids come back; elsewhere the claim's file must have been touched lately.
+making. Files are written under one lock of the file system (`fcntl.flock`), which is held for
+milliseconds and which the system itself drops when its holder dies. A claim counts as long as its
+owner lives: on the same machine the process is looked up, with its start time, since process ids
+come back; elsewhere the claim's file must have been touched lately.
+
+The time under the lock does not grow with the number of owners: claims are read before it is taken.
+The lock file holds a token that every change of the claims replaces, so that one look at it tells
+whether they are still the ones that were read. A claim's file never changes (the next claim of an
+owner has another name), so that each is read once.
 """
 
 import fcntl
@@ -15,7 +20,8 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -35,31 +41,50 @@ class Claim:
         pid: Process id of the owner.
         started: As of `start_time`.
         keys: Keys of the rows.
-        number: How many claims the owner has made, this one included.
     """
 
     host: str
     pid: int
     started: str | None
     keys: list[str]
-    number: int = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A claim of another owner, as it was read.
+
+    Attributes:
+        number: How many claims the owner has made, this one included.
+        claim: None if its file is garbled; its rows may be computed twice.
+    """
+
+    number: int
+    claim: Claim | None
+
+    @property
+    def keys(self) -> list[str]:
+        """Return the keys of the rows."""
+        return self.claim.keys if self.claim else []
 
 
 class Claims:
     """The claims in one folder, seen by one owner.
 
     Attributes:
-        owner: Name of this owner: host, process id, and a token; also its file's name.
+        owner: Name of this owner: host, process id, and a token; also the start of its file's name,
+            which ends with the number of the claim.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.owner = f"{host_name()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._file = folder / f"{self.owner}.json"
         self._stop = threading.Event()
         self._number = 0  # of the last claim
         self._held: list[str] = []
-        self._seen: dict[str, tuple[str, Claim]] = {}  # owner -> its file, read and parsed
+        self._seen: dict[str, Seen] = {}  # owner -> its newest claim
+        self._claimed: dict[str, str] = {}  # key -> owner, of all in `_seen`
+        self._dead: set[str] = set()  # owners in `_seen` who seem dead
+        self._token = b""  # that of the lock file when `look` began; empty: not looked
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,83 +109,143 @@ class Claims:
 
     def look(self) -> None:
         """Read the claims of others, so that `others` need only read what changes until then."""
-        for file in self.folder.glob("*.json"):
-            if file != self._file:
-                self._read(file)
+        self._token = self._read_token()  # first, so that no later change is missed
+        self._read_all()
 
-    def _read(self, file: Path) -> "Claim | None":
-        """Return a claim; None for one that is gone or garbled: its rows may be made twice."""
-        try:
-            text = file.read_text()
-            known = self._seen.get(file.stem)
-            if known is None or known[0] != text:
-                known = text, Claim(**json.loads(text))
-        except (OSError, ValueError, TypeError):
-            self._seen.pop(file.stem, None)
-            return None
-        self._seen[file.stem] = known
-        return known[1]
+    def is_current(self) -> bool:
+        """Return whether no claim was taken or released since `look`. The lock must be held."""
+        return self._token != b"" and self._token == self._read_token()
 
     def others(self) -> dict[str, str]:
         """Return key -> owner for all keys that other live owners make; forget the dead.
 
-        Must be called with the lock held.
+        Must be called with the lock held; `look` spares the time that it takes under the lock.
         """
+        if not self.is_current():
+            self._read_all()
+            for unfinished in self.folder.glob(".*"):  # its writer died with the lock in hand
+                unfinished.unlink()
+        self._token = b""  # a look is good for once: deaths do not change the token
+        if dead := {owner for owner in self._dead if not self._is_alive(owner)}:
+            for owner, number in self._files():
+                if owner in dead:
+                    self._path(owner, number).unlink(missing_ok=True)
+            for owner in dead:
+                self._forget(owner)
+            self._replace_token()
+        self._dead.clear()
+        return self._claimed
+
+    def _files(self) -> Iterator[tuple[str, int]]:
+        """Yield owner and number of each file with a claim of another owner."""
+        for name in os.listdir(self.folder):
+            owner, _, number = name.removesuffix(".json").rpartition(".")
+            if name.endswith(".json") and number.isdecimal() and owner != self.owner:
+                yield owner, int(number)
+
+    def _read_all(self) -> None:
+        """Read the claims that are new, forget those that are gone, and see who seems dead."""
+        newest: dict[str, int] = {}  # between two steps of `take`, an owner has two files
+        for owner, number in self._files():
+            newest[owner] = max(number, newest.get(owner, 0))
+        for owner in [o for o, seen in self._seen.items() if newest.get(o) != seen.number]:
+            self._forget(owner)
+        for owner in newest.keys() - self._seen.keys():
+            self._read(owner, newest[owner])
+        if sum(len(seen.keys) for seen in self._seen.values()) != len(self._claimed):
+            # Two owners have a key, since one was taken for dead; or had it, and one is forgotten.
+            self._claimed.clear()
+            for owner, seen in self._seen.items():
+                self._claimed.update(dict.fromkeys(seen.keys, owner))
         now = self._file_system_time()
-        for unfinished in self.folder.glob(".*"):  # its writer died with the lock in hand
-            unfinished.unlink()
-        claimed: dict[str, str] = {}
-        for file in self.folder.glob("*.json"):
-            if file == self._file:
-                continue
-            claim = self._read(file)
-            if claim and is_alive(claim, now - file.stat().st_mtime):
-                claimed.update(dict.fromkeys(claim.keys, file.stem))
-            else:
-                file.unlink()
-        return claimed
+        self._dead = {owner for owner in self._seen if not self._is_alive(owner, now)}
+
+    def _read(self, owner: str, number: int) -> None:
+        try:
+            claim = Claim(**json.loads(self._path(owner, number).read_text()))
+        except FileNotFoundError:  # released meanwhile
+            return
+        except (OSError, ValueError, TypeError):
+            claim = None
+        self._seen[owner] = seen = Seen(number, claim)
+        self._claimed.update(dict.fromkeys(seen.keys, owner))
+
+    def _forget(self, owner: str) -> None:
+        for key in self._seen.pop(owner).keys:
+            self._claimed.pop(key, None)
+
+    def _is_alive(self, owner: str, now: float | None = None) -> bool:
+        """Tell whether the owner of a claim lives, at a time of the file system's clock."""
+        seen = self._seen[owner]
+        if seen.claim is None:
+            return False
+        if now is None:
+            now = self._file_system_time()
+        try:
+            beat = os.stat(f"{self.folder}/{owner}.{seen.number}.json").st_mtime
+        except FileNotFoundError:
+            return False
+        return is_alive(seen.claim, now - beat)
+
+    def _path(self, owner: str, number: int) -> Path:
+        return self.folder / f"{owner}.{number}.json"
 
     def number_of(self, owner: str) -> int:
         """Return which claim of its own an owner held at the last look; 0 if none was seen."""
-        return self._seen[owner][1].number if owner in self._seen else 0
+        return self._seen[owner].number if owner in self._seen else 0
 
     def file_of(self, owner: str) -> Path:
         """Return the file of an owner's claim; once it is gone, others make its rows."""
-        return self.folder / f"{owner}.json"
+        return self._path(owner, self.number_of(owner))
 
     def owners(self) -> set[str]:
-        """Return who has a claim. Must be called with the lock held."""
-        return {file.stem for file in self.folder.glob("*.json")}
+        """Return who has a claim, as of the last look, or of `others`."""
+        return {*self._seen.keys() - self._dead, self.owner}
 
     def take(self, keys: list[str]) -> None:
         """Claim `keys` in place of what was claimed before. Must be called with the lock held."""
-        if not self._held:
+        pid, old = os.getpid(), self._path(self.owner, self._number)
+        claim = Claim(host_name(), pid, start_time(pid), keys)
+        text = json.dumps(vars(claim))  # `asdict` copies each key
+        write_atomically(self._path(self.owner, self._number + 1), text, sync=False)
+        self._number += 1
+        if self._held:
+            old.unlink(missing_ok=True)
+        else:
             self._stop = threading.Event()
             threading.Thread(target=self._beat, args=(self._stop,), daemon=True).start()
         self._held = keys
-        pid = os.getpid()
-        self._number += 1
-        claim = Claim(host_name(), pid, start_time(pid), keys, self._number)
-        write_atomically(self._file, json.dumps(asdict(claim)))
+        self._replace_token()
 
     def release(self) -> None:
         """Give all claims back; do nothing if none is held."""
         if self._held:
             self._stop.set()
             with suppress(OSError), self.locked():  # a disk that is gone: the claim dies with us
-                self._file.unlink(missing_ok=True)
+                self._path(self.owner, self._number).unlink(missing_ok=True)
+                self._replace_token()
             self._held = []
 
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(HEARTBEAT_EVERY):
             try:
-                os.utime(self._file)
+                os.utime(self._path(self.owner, self._number))
             except OSError:  # released or taken over meanwhile, or the disk is out of reach
                 continue
 
+    def _read_token(self) -> bytes:
+        try:
+            return (self.folder / LOCK_FILE).read_bytes()
+        except FileNotFoundError:  # nobody has had the lock
+            return b""
+
+    def _replace_token(self) -> None:
+        """Tell others that the claims are not the ones that they have read."""
+        (self.folder / LOCK_FILE).write_bytes(uuid.uuid4().hex.encode())
+
     def _file_system_time(self) -> float:
         """Return now as the file system sees it; its clock need not be this machine's."""
-        os.utime(self.folder / LOCK_FILE)
+        (self.folder / LOCK_FILE).touch()
         return (self.folder / LOCK_FILE).stat().st_mtime
 
 
@@ -184,12 +269,16 @@ def host_name() -> str:
     It is that of this machine since its last start, or of the container. The host's name
     is not enough: machines may share it, and the first space of every machine has the same number.
     """
+    return f"{socket.gethostname().replace('/', '_')}.{_space()}"
+
+
+@cache
+def _space() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-        space = f"{boot}{os.stat('/proc/self/ns/pid').st_ino}"
+        return f"{boot}{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
-        space = "0"
-    return f"{socket.gethostname().replace('/', '_')}.{space}"
+        return "0"
 
 
 def start_time(pid: int) -> str | None:

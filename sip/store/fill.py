@@ -2,12 +2,12 @@
 
 import shutil
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from sip.core.errors import UserError
@@ -23,8 +23,6 @@ from sip.store.waiting import Waiting
 Input = TypeVar("Input")
 Add = Callable[[Mapping[str, Any]], None]
 Make = Callable[[Iterator[list[Input]], Add], None]
-
-TOTAL_EVERY = 10.0  # s between two counts of what is left, which takes long where rows are many
 
 
 def cut(keys: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -130,15 +128,14 @@ class Filling(Generic[Input]):
         self._outdated: dict[str, str] = {}
         if retry_failed:
             self._outdated = {key: stage.shard_of(key) for key in stage.failed(wanted)}
-        self._queue = deque(batch for batch in batches if self._missing(batch))
-        self.num_missing = sum(len(self._missing(batch)) for batch in self._queue)
-        self._later: deque[Sequence[str]] = deque()
+        self._queue = deque(filter(None, map(self._missing, batches)))
+        self._num_queued = self.num_missing = sum(map(len, self._queue))
+        self._later: deque[list[str]] = deque()
         self._waiting = Waiting()  # for who has claimed what is in `_later`
         self._claims = Claims(stage.folder / "claims")
         self._open = OpenRows()
         self._lock = threading.Lock()  # of the index: one thread claims, another one commits
         self._writer: ShardWriter | None = None
-        self._total_shown = time.monotonic()
 
     def do(self, make: Make[Input], name: str, unit: str) -> int:
         """Make the missing rows, or wait for who does; return how many were made here."""
@@ -155,9 +152,9 @@ class Filling(Generic[Input]):
                     elif not self._later:
                         break
                     else:
-                        number = sum(len(self._missing(batch)) for batch in self._later)
-                        self._waiting.wait(name, number, self._claims)
+                        self._waiting.wait(name, sum(map(len, self._later)), self._claims)
                     self._queue, self._later = self._later, self._queue
+                    self._num_queued = sum(map(len, self._queue))
             finally:
                 self._claims.release()
         return self.computed
@@ -186,26 +183,32 @@ class Filling(Generic[Input]):
     def _take(self) -> list[list[str]]:
         """Claim about a shard's worth of rows that nobody makes."""
         portion: list[list[str]] = []
-        # New shards and claims are read before the lock is held: under it, only the newest are.
+        # New claims and shards are read before the lock is held; under it, only if claims were
+        # taken or released since. Claims come first: who releases rows has committed them.
         with plain_disk_errors(self.stage.folder):
-            self._refresh()
             self._claims.look()
-        with plain_disk_errors(self.stage.folder), self._claims.locked():
-            claimed = self._claims.others()
-            self._remove_leftovers()
             self._refresh()
+            leftovers = self._leftovers()
+        with plain_disk_errors(self.stage.folder), self._claims.locked():
+            if not self._claims.is_current():
+                self._refresh()
+            claimed = self._claims.others()
+            if leftovers:
+                self._remove_leftovers()
             while self._queue and sum(map(len, portion)) < self.shard_size:
                 batch = self._queue.popleft()
+                self._num_queued -= len(batch)
                 missing = self._missing(batch)
                 free = [key for key in missing if key not in claimed]
-                if len(free) < len(missing):
-                    self._later.append(batch)
-                    self._waiting.owners.update(claimed[key] for key in missing if key in claimed)
+                if held := [key for key in missing if key in claimed]:
+                    self._later.append(held)
+                    self._waiting.owners.update(claimed[key] for key in held)
                 if free:
                     portion.append(free)
             if portion:
                 self._claims.take(self._open.claim(portion))
-        self._show_total()
+        # Other processes take rows, or leave some to us.
+        self._bar.total = self._bar.n + self._open.num_to_make + self._num_queued
         return portion
 
     def _refresh(self) -> None:
@@ -252,14 +255,6 @@ class Filling(Generic[Input]):
                 self.stage.remember(writer.name, ((key, rows[key].get("status")) for key in keys))
         self._open.commit(keys)
 
-    def _show_total(self) -> None:
-        """Let the bar's total follow: other processes take rows, or leave some to us."""
-        if self._queue and time.monotonic() - self._total_shown < TOTAL_EVERY:
-            return
-        self._total_shown = time.monotonic()
-        left = sum(len(self._missing(batch)) for batch in self._queue)
-        self._bar.total = self._bar.n + self._open.num_to_make + left
-
     def _prepare_folders(self) -> None:
         for part in ("tmp", "claims", "shards"):
             with plain_disk_errors(self.stage.folder):
@@ -273,9 +268,13 @@ class Filling(Generic[Input]):
                 self._claims.others()
                 self._remove_leftovers()
 
+    def _leftovers(self) -> list[Path]:
+        """Return what owners without a claim have left unfinished; only under the lock for sure."""
+        unfinished = list(self.stage.tmp.iterdir())
+        owners = self._claims.owners()
+        return [folder for folder in unfinished if folder.name.rsplit("--", 1)[0] not in owners]
+
     def _remove_leftovers(self) -> None:
         """Remove what owners that died have left unfinished. Must be called with the lock held."""
-        owners = self._claims.owners()
-        for unfinished in self.stage.tmp.iterdir():
-            if unfinished.name.rsplit("--", 1)[0] not in owners:
-                shutil.rmtree(unfinished, ignore_errors=True)
+        for unfinished in self._leftovers():
+            shutil.rmtree(unfinished, ignore_errors=True)

@@ -424,8 +424,8 @@ def claim_of_another(stage: StageStore, keys: list[str], **changes: object) -> P
     """Write the claim of a live process, this one; return its file."""
     (stage.folder / "claims").mkdir(exist_ok=True)
     pid = os.getpid()
-    claim = Claim(claims_module.host_name(), pid, claims_module.start_time(pid), keys, 1)
-    file = stage.folder / "claims" / f"{claim.host}-{pid}-other.json"
+    claim = Claim(claims_module.host_name(), pid, claims_module.start_time(pid), keys)
+    file = stage.folder / "claims" / f"{claim.host}-{pid}-other.1.json"
     file.write_text(json.dumps(asdict(replace(claim, **changes))))
     return file
 
@@ -469,7 +469,7 @@ def test_an_owner_that_takes_new_rows_does_not_hang(monkeypatch: pytest.MonkeyPa
 def test_what_dead_owners_left_is_swept_if_nothing_is_missing(stage: StageStore) -> None:
     fill(stage, wanted(1), square, chunk=1)
     dead = claim_of_another(stage, ["k1"], started="before")
-    unfinished = stage.tmp / f"{dead.stem}--1-ab"
+    unfinished = stage.tmp / f"{dead.name.removesuffix('.1.json')}--1-ab"
     unfinished.mkdir()
     assert fill(stage, wanted(1), never, chunk=1).cached == 1
     assert not dead.exists() and not unfinished.exists()
