@@ -177,6 +177,35 @@ def test_a_whole_text_is_not_cut_at_its_spans():
     assert tokens.lowered == [(0, 5, 6, 0.9)] and (tokens.weights[1] == 1).all()
 
 
+def test_sdxl_counts_what_its_encoders_cut_and_refuses_a_cut_label(
+    make_txt2img, sdxl_folder, make_prompt, capfd
+):
+    generator = make_txt2img(model=str(sdxl_folder))
+    long = Span(", bold lines" * 12, 1.0)
+    short = make_prompt(0)
+    generator.examine([short, replace(short, spans=(*short.spans, long))])
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "1 of 2 is longer than the text encoder's 32 tokens and is cut, the first: " in line
+    with pytest.raises(UserError, match="class name within the 32 tokens .* for class 'three'"):
+        generator.examine([replace(short, spans=(long, Span("three", 1.0)))])
+
+
+def test_sd3_reads_in_t5_what_clip_cuts(make_txt2img, sd3_folder, make_prompt, capfd):
+    generator = make_txt2img(model=str(sd3_folder), scheduler="euler")
+    last = Span(", three", 1.0)
+    row = make_prompt(0)
+    clip, t5 = (replace(row, spans=(Span("bold lines " * times, 1.0), last)) for times in (20, 200))
+    generator.examine([row, clip])
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "1 of 2 is longer than the 32 tokens of the CLIP encoder and is cut" in line
+    with pytest.raises(UserError, match="class name within the 256 tokens"):
+        generator.examine([row, clip, t5])
+    generator.examine([clip, replace(t5, spans=(last, *t5.spans))])
+    clip_line, t5_line = capfd.readouterr().err.splitlines()
+    assert "2 of 2 are longer than the 32 tokens of the CLIP encoder" in clip_line
+    assert "1 of 2 is longer than the 256 tokens of the T5 encoder" in t5_line
+
+
 @pytest.mark.parametrize("scheduler", ["ddim", "lcm"])
 def test_sd3_refuses_other_schedulers(make_img2img, sd3_folder, scheduler):
     generator = make_img2img(model=str(sd3_folder), scheduler=scheduler)
