@@ -242,11 +242,12 @@ class ClassNames:
         Raises:
             UserError: It lists a name that was stated, under another number.
         """
+        listed = {name: number for number, name in enumerate(names)}
         for number, (name, first) in self._stated.items():
-            if name in names and names.index(name) != number:
+            if listed.get(name, number) != number:
                 raise UserError(
                     f"{where}: class {number} must be {name!r}, as {first} states, got {name!r} as "
-                    f"class {names.index(name)}; give each class one number in all files"
+                    f"class {listed[name]}; give each class one number in all files"
                 )
         return names
 

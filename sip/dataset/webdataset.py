@@ -205,8 +205,9 @@ class WebDataset(Reader):
         for group in (group for rows in groups.values() for group in rows):
             self._read_label(group)
         names = self._names([group for rows in groups.values() for group in rows])
+        labels = {name: label for label, name in enumerate(names)}
         entries: dict[Split, list[Entry]] = {
-            part: [self._entry(group, names) for group in rows] for part, rows in groups.items()
+            part: [self._entry(group, labels) for group in rows] for part, rows in groups.items()
         }
         self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         return prompt_words(names, self.prompt_names), entries
@@ -319,15 +320,15 @@ class WebDataset(Reader):
             num, f"list them, or write {NAMES_FILE} in {self.place}, a class a line"
         )
 
-    def _entry(self, group: Group, names: Sequence[str]) -> Entry:
+    def _entry(self, group: Group, labels: Mapping[str, int]) -> Entry:
         label = group.label
         if label is None:
-            if group.class_name not in names:
-                raise UserError(
-                    f"{group.sample_id}: must be of the classes {', '.join(names)}, got "
-                    f"{group.class_name!r}; fix it, or list all in dataset.classes"
-                )
-            label = names.index(group.class_name)
+            label = labels.get(group.class_name or "")
+        if label is None:
+            raise UserError(
+                f"{group.sample_id}: must be of the classes {', '.join(labels)}, got "
+                f"{group.class_name!r}; fix it, or list all in dataset.classes"
+            )
         image = group.image or ""
         return Entry(group.sample_id, label, partial(open_member, image), image, group.is_generated)
 

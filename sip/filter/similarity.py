@@ -42,8 +42,9 @@ class Similarity(LabelFilter):
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Compare each image with its label's prompt."""
         names = list(dict.fromkeys(image.class_name for image in images))
+        row_of = {name: row for row, name in enumerate(names)}
         texts = facts.texts(self.prompts(names))
-        rows = [names.index(image.class_name) for image in images]
+        rows = [row_of[image.class_name] for image in images]
         vectors = self.vectors([image.sha256 for image in images], facts)
         cosines = [round(float(value), DECIMALS) for value in (vectors * texts[rows]).sum(1)]
         if self.threshold is not None:

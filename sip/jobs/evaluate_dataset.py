@@ -153,8 +153,10 @@ def match_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:
     )
     if list(names) == list(known):
         return list(range(len(known)))
-    missing = [name for name in known if name not in names]
-    unknown = [name for name in names if name not in known]
+    label_of = {name: label for label, name in enumerate(known)}
+    there = set(names)
+    missing = [name for name in label_of if name not in there]
+    unknown = [name for name in names if name not in label_of]
     if unknown:
         without = f" (and none of {join_first(missing)})" if missing else ""
         raise UserError(
@@ -166,7 +168,7 @@ def match_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:
     if missing:
         num = counted(len(missing), "class", "classes")
         say("evaluate", f"no images of {num} of the run: {join_first(missing)}")
-    return [list(known).index(name) for name in names]
+    return [label_of[name] for name in names]
 
 
 def _write_predictions(

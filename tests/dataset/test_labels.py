@@ -2,6 +2,7 @@
 
 import ast
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ from omegaconf import OmegaConf
 
 from sip.config.command import OPEN, Command
 from sip.core.errors import UserError
-from sip.dataset.labels import _texts, naming, part_of, prompt_words, sorted_classes, text_of
+from sip.dataset.labels import (
+    ClassNames,
+    _texts,
+    naming,
+    part_of,
+    prompt_words,
+    sorted_classes,
+    text_of,
+)
+from sip.jobs.evaluate_dataset import match_classes
 from tests.commands import ROOT, run_module
 from tests.dataset.trees import source, write_image
 
@@ -138,3 +148,14 @@ def test_names_of_parts(names: str, part: str | None) -> None:
 def test_classes_that_are_numbers_are_in_their_order() -> None:
     assert sorted_classes(["10", "9", "10", "0"]) == ["0", "9", "10"]
     assert sorted_classes(["10", "9", "a"]) == ["10", "9", "a"]
+
+
+def test_many_classes_are_matched_in_linear_time() -> None:
+    names = [f"class {number}" for number in range(20_000)]
+    stated = ClassNames()
+    for number, name in enumerate(names):
+        stated.add(number, name, "a.json")
+    before = time.process_time()
+    assert stated.agreed(names, "classes.txt") == names
+    assert match_classes(names[::-1], names) == list(range(20_000))[::-1]
+    assert time.process_time() - before < 2  # 9 s if each name is looked for in a list
