@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
 from sip.core.paths import require_run
-from sip.weights.layout import read_json
+from sip.weights.layout import read_json, weight_files
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -119,7 +119,12 @@ def load_network(folder: Path, **options: Any) -> "nn.Module":
     ours = read_config(folder).get(OURS)
     if ours:
         sealed.load(folder / WEIGHTS, (folder / CONFIG).read_bytes())
-    network = timm.create_model(f"local-dir:{folder}", pretrained=True, **options)
+    # timm would choose the file itself, and take a pickle before open_clip's safetensors.
+    (file,) = weight_files((path.name for path in folder.iterdir()), None)
+    overlay = {"source": "", "file": str(folder / file), "custom_load": False}
+    network = timm.create_model(
+        f"local-dir:{folder}", pretrained=True, pretrained_cfg_overlay=overlay, **options
+    )
     restore_stem(network, ours["stem"] if ours else None)
     return network
 

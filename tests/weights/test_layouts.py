@@ -42,6 +42,20 @@ def test_a_clip_repository_of_timm_names_its_weights_for_open_clip(tmp_path: Pat
     assert weight_files(both, None) == ["model.safetensors"]
 
 
+def test_a_pickle_next_to_open_clips_safetensors_is_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "clip_vit"
+    shutil.copytree(MINIATURE / "clip_vit", folder)
+    (folder / "model.safetensors").rename(folder / "open_clip_model.safetensors")
+    other = {
+        name: value + 1 for name, value in load_file(next(folder.glob("*.safetensors"))).items()
+    }
+    torch.save(other, folder / "pytorch_model.bin")
+    source.require(str(folder), None, kind="timm")
+    expected = load_network(MINIATURE / "clip_vit").state_dict()
+    found = load_network(source.weights_folder(str(folder), None)).state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize("stated", [{"architectures": ["GitModel"]}, {"architecture": "vit"}])
 def test_a_model_of_another_class_costs_no_download(
     pretended: PretendedHub,  # noqa: F811
