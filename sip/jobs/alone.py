@@ -51,7 +51,7 @@ def alone(runs: Path, fingerprint: str, wait: bool = True) -> Iterator[bool]:
 def _take(claims: Claims, fingerprint: str) -> str | None:
     """Claim the run; return who has it if another process does."""
     with claims.locked():
-        owner = claims.others().get(fingerprint)
+        owner = claims.claimed().get(fingerprint)
         if owner is None:
             claims.take([fingerprint])
     return owner

@@ -108,7 +108,7 @@ class Claims:
         return lock
 
     def look(self) -> None:
-        """Read the claims of others, so that `others` need only read what changes until then."""
+        """Read the claims of others, so that `claimed` need only read what changes until then."""
         self._token = self._read_token()  # first, so that no later change is missed
         self._read_all()
 
@@ -116,7 +116,7 @@ class Claims:
         """Return whether no claim was taken or released since `look`. The lock must be held."""
         return self._token != b"" and self._token == self._read_token()
 
-    def others(self) -> dict[str, str]:
+    def claimed(self) -> dict[str, str]:
         """Return key -> owner for all keys that other live owners make; forget the dead.
 
         Must be called with the lock held; `look` spares the time that it takes under the lock.
@@ -199,7 +199,7 @@ class Claims:
         return self._path(owner, self.number_of(owner))
 
     def owners(self) -> set[str]:
-        """Return who has a claim, as of the last look, or of `others`."""
+        """Return who has a claim, as of the last look, or of `claimed`."""
         return {*self._seen.keys() - self._dead, self.owner}
 
     def take(self, keys: list[str]) -> None:

@@ -192,7 +192,7 @@ class Filling(Generic[Input]):
         with plain_disk_errors(self.stage.folder), self._claims.locked():
             if not self._claims.is_current():
                 self._refresh()
-            claimed = self._claims.others()
+            claimed = self._claims.claimed()
             if leftovers:
                 self._remove_leftovers()
             while self._queue and sum(map(len, portion)) < self.shard_size:
@@ -265,7 +265,7 @@ class Filling(Generic[Input]):
         folders = self._claims.folder.glob("*.json"), self.stage.tmp.glob("*")
         if any(map(any, folders)):
             with suppress(OSError, UserError), self._claims.locked():
-                self._claims.others()
+                self._claims.claimed()
                 self._remove_leftovers()
 
     def _leftovers(self) -> list[Path]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.speed import formats, memory, storage, training, training_loops
+from experiments.speed import formats, memory, storage, store, training, training_loops
 from experiments.speed.training_files import generated_next_to, photographs
 from experiments.speed.training_loops import Case
 from sip.augmentation.base import Augmentation
@@ -39,6 +39,17 @@ def test_storages_hold_the_same_images(
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].startswith(f"| webdataset / files | {6 / 23:.3g} |")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_store_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store.main(owners=(3,), num_rows=100)
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if " | " in line]
+    assert [row[:2] for row in rows[1:4]] == [["| 3", "0"], ["| 3", "1"], ["| 3", "3"]]
+    assert [row[0] for row in rows[5:]] == ["| 64", "| 512"]
+    assert {len(row) for row in rows} == {4, 6} and list(tmp_path.iterdir()) == []
 
 
 def test_memory_is_measured_over_a_whole_generation(

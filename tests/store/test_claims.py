@@ -33,14 +33,14 @@ def test_each_claim_counts_until_the_next_one(two: tuple[Claims, Claims]) -> Non
         first.look()
         with first.locked():
             assert first.is_current()
-            assert first.others() == dict.fromkeys(keys, second.owner)
+            assert first.claimed() == dict.fromkeys(keys, second.owner)
         assert first.number_of(second.owner) == number
         assert [file.name for file in first.folder.glob("*.json")] == [
             first.file_of(second.owner).name
         ]
     second.release()
     with first.locked():
-        assert first.others() == {}
+        assert first.claimed() == {}
 
 
 def test_what_changes_between_look_and_lock_is_seen(two: tuple[Claims, Claims]) -> None:
@@ -50,7 +50,7 @@ def test_what_changes_between_look_and_lock_is_seen(two: tuple[Claims, Claims]) 
         change()
         with first.locked():
             assert not first.is_current()
-            assert list(first.others()) == second._held
+            assert list(first.claimed()) == second._held
 
 
 def test_nothing_is_read_under_the_lock_if_nothing_changed(
@@ -61,7 +61,7 @@ def test_nothing_is_read_under_the_lock_if_nothing_changed(
     first.look()
     monkeypatch.setattr(os, "listdir", None)
     with first.locked():
-        assert list(first.others()) == ["a"]
+        assert list(first.claimed()) == ["a"]
 
 
 def test_a_claim_is_read_once(two: tuple[Claims, Claims], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_a_claim_is_read_once(two: tuple[Claims, Claims], monkeypatch: pytest.Mo
     monkeypatch.setattr(claims_module.json, "loads", None)
     first.look()
     with first.locked():
-        assert list(first.others()) == ["a"]
+        assert list(first.claimed()) == ["a"]
 
 
 def test_a_key_of_two_owners_stays_claimed_until_both_release_it(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ def test_a_key_of_two_owners_stays_claimed_until_both_release_it(tmp_path: Path)
     looker.look()
     first.release()
     with looker.locked():
-        assert looker.others() == dict.fromkeys("ac", second.owner)
+        assert looker.claimed() == dict.fromkeys("ac", second.owner)
     second.release()
     with looker.locked():
-        assert looker.others() == {}
+        assert looker.claimed() == {}
 
 
 def test_a_claim_removed_by_hand_is_free_at_the_next_look(two: tuple[Claims, Claims]) -> None:
@@ -94,7 +94,7 @@ def test_a_claim_removed_by_hand_is_free_at_the_next_look(two: tuple[Claims, Cla
     first.file_of(second.owner).unlink()
     first.look()
     with first.locked():
-        assert first.is_current() and first.others() == {}
+        assert first.is_current() and first.claimed() == {}
 
 
 def test_a_garbled_claim_is_removed(two: tuple[Claims, Claims]) -> None:
@@ -104,7 +104,7 @@ def test_a_garbled_claim_is_removed(two: tuple[Claims, Claims]) -> None:
     file.write_text("{")
     first.look()
     with first.locked():
-        assert first.others() == {}
+        assert first.claimed() == {}
     assert not file.exists()
 
 
@@ -118,10 +118,10 @@ def test_who_dies_is_forgotten_and_the_others_are_told(
     second.look()
     first.look()
     with first.locked():
-        assert first.others() == {}
+        assert first.claimed() == {}
     assert not list(tmp_path.glob("*.json"))
     with second.locked():
-        assert not second.is_current() and second.others() == {}
+        assert not second.is_current() and second.claimed() == {}
 
 
 @pytest.fixture
