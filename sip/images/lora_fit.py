@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ENCODERS = ("text_encoder", "text_encoder_2")
 FACTOR = re.compile(r"(.+)\.lora_([AB])\..*weight")
+OF_PEFT = "base_model.model."  # in the names that peft's `save_pretrained` writes
 REMEDY = "set an adapter of this model, or the model that it was trained for"
 Shape = tuple[int, ...]
 
@@ -51,6 +52,12 @@ def check_fit(file: Path, folder: PipelineFolder, family: "type[Family]") -> Non
         for name, shape in _shapes(folder, part).items()
     }
     strange = [name for name in wanted if name not in own]
+    if any(OF_PEFT in name for name in strange):
+        raise UserError(
+            f"images.lora: must be an adapter as diffusers writes it, got {file}, which peft wrote "
+            "(its names hold base_model.model), with its scale in another file; write it with "
+            "save_lora_weights of the pipeline"
+        )
     if len(strange) == len(wanted):
         first = f", the first {strange[0]}" if strange else ""
         raise UserError(

@@ -114,3 +114,16 @@ def test_an_adapter_of_another_family_is_refused(tmp_path: Path) -> None:
     names = [f"{start}.lora_A.weight", f"{start}.lora_B.weight"]
     with pytest.raises(UserError, match="none is in the model, the first transformer"):
         check_fit(adapter(tmp_path, names, width=64), FOLDER, StableDiffusion)
+
+
+@pytest.mark.parametrize("start", ["base_model.model.", "base_model.model.unet."])
+def test_an_adapter_as_peft_writes_it_is_refused(
+    tmp_path: Path, module: tuple[str, int], start: str
+) -> None:
+    name, width = module
+    names = [f"{start}{name}.lora_A.weight", f"{start}{name}.lora_B.weight"]
+    with pytest.raises(
+        UserError, match="as diffusers writes it, got .* save_lora_weights"
+    ) as error:
+        check_fit(adapter(tmp_path, names, width=width), FOLDER, StableDiffusion)
+    assert "\n" not in str(error.value)
