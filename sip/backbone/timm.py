@@ -21,6 +21,7 @@ from sip.core.progress import say
 from sip.core.ranges import Count, Positive, Share
 from sip.core.text import reason_of
 from sip.weights.checksums import check_hub
+from sip.weights.loaded import LoadedWeights
 from sip.weights.packages import PACKAGES, package_folder, package_recipe, require_package
 from sip.weights.source import require, resolve, weights_folder, weights_recipe
 
@@ -94,6 +95,11 @@ class Timm(Component):
             return package_recipe(self.name)
         source = self._source()
         return weights_recipe(source, self.revision) if source else None
+
+    def loaded(self) -> LoadedWeights | None:
+        """Return the weights that it loads; None from scratch."""
+        source = self._source()
+        return LoadedWeights.of(source, self.revision) if source else None
 
     def require(self) -> None:
         """Check that the weights are on this disk, without network.

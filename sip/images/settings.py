@@ -25,6 +25,7 @@ from sip.images.schedulers import SchedulerName
 from sip.prompts.base import Prompt
 from sip.prompts.weighting.base import Weighting
 from sip.weights.layout import CHECKER
+from sip.weights.loaded import LoadedWeights
 from sip.weights.source import require, weights_folder, weights_recipe
 
 if TYPE_CHECKING:
@@ -182,6 +183,10 @@ class DiffusionSettings(Generator):
         if self.size % unit:
             raise refuse("images.size", f"a multiple of {unit} px for this model", self.size)
         _ = self.schedule  # refuses what the scheduler cannot do
+
+    def loaded(self) -> LoadedWeights | None:
+        """Return the weights that it loads, without those of an adapter."""
+        return LoadedWeights.of(self.model, self.revision, self.variant, self._without)
 
     @property
     def weights(self) -> dict[str, Any]:

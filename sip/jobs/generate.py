@@ -53,6 +53,7 @@ from sip.records.write import (
     write_summary,
 )
 from sip.store.repair import repair
+from sip.weights.loaded import loaded_weights
 
 
 def generate(config: DictConfig) -> None:
@@ -243,6 +244,7 @@ class Generation:
             stages=tuple(StageCounts(**row) for row in self.stages.rows),
             images_dir=stage.folder.relative_to(self.offline.store.root).as_posix(),
             **environment(),
+            weights=loaded_weights(self.offline.with_weights()),
             recipe=self.recipe,
         )
 

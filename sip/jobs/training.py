@@ -41,6 +41,7 @@ from sip.records.write import (
     write_rejected_sheet,
     write_summary,
 )
+from sip.weights.loaded import loaded_weights
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -128,6 +129,9 @@ def _run(job: TrainJob) -> TrainingSummary:
         result = fit(job, job.augmentation, sifted.kept, splits, job.folder, loggers)
         row["computed"], row["seconds"] = 1, result.earlier
     given = command_line()
+    models: dict[Any, object] = {"backbone": job.backbone}
+    if job.components:
+        models |= job.components.with_weights()
     summary = TrainingSummary(
         name=job.name,
         fingerprint=job.fingerprint,
@@ -160,6 +164,7 @@ def _run(job: TrainJob) -> TrainingSummary:
         overrides=tuple(given["overrides"]),
         choices=given["choices"],
         remarks=tuple(remarks(splits, job.dataset.class_names)),
+        weights=loaded_weights(models),
         recipe=job.recipe,
     )
     if before is not None:

@@ -11,6 +11,7 @@ from sip.core.errors import UserError
 from sip.core.machine import Machine
 from sip.filter.base import FilterCounts
 from sip.metrics.base import MetricRow
+from sip.weights.loaded import LoadedWeights
 
 BROUGHT = {"gif_like": "guided"}  # offline choice -> the filter that it chooses itself
 BASE = "augmentation/base"  # group of the transform that all arms of a comparison share
@@ -59,6 +60,7 @@ class Summary:
         command: The command line that made the run; None outside of Hydra.
         machine: What computed it; None for runs of older versions.
         commit: Commit of the code; None if it was not a checkout.
+        weights: Stage, or "backbone" -> the weights that it loaded.
         recipe: Everything that can change a result.
     """
 
@@ -79,6 +81,7 @@ class Summary:
     platform: str
     machine: Machine | None = None
     commit: str | None
+    weights: Mapping[str, LoadedWeights] = field(default_factory=dict)
     recipe: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:

@@ -191,7 +191,8 @@ def environment(runs: Sequence[NamedRun]) -> dict[str, list[str]]:
         summary = run.record.summary
         commit = (summary.commit or "not recorded")[:12]
         for name, value in {
-            **summary.versions, "platform": summary.platform, "commit": commit
+            **summary.versions, "platform": summary.platform, "commit": commit,
+            **{f"weights of {name}": used.line() for name, used in summary.weights.items()},
         }.items():  # fmt: skip
             facts.setdefault(name, {})[value] = None
     return {name: list(values) for name, values in facts.items()}

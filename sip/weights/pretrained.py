@@ -10,6 +10,7 @@ from sip.core.errors import UserError
 from sip.core.ranges import Dtype
 from sip.weights.checksums import check_hub
 from sip.weights.layout import CONFIG, read_json
+from sip.weights.loaded import LoadedWeights
 from sip.weights.safety import plain_load_errors, require_filled
 from sip.weights.source import require, weights_folder, weights_recipe
 
@@ -41,6 +42,10 @@ class Pretrained(Component):
     def weights(self) -> dict[str, Any]:
         """Identity of the weights, for the recipe."""
         return weights_recipe(self.model, self.revision)
+
+    def loaded(self) -> LoadedWeights | None:
+        """Return the weights that it loads."""
+        return LoadedWeights.of(self.model, self.revision)
 
     def require(self) -> None:
         """Make sure that the weights are on this disk; download them if the hub may be asked.

@@ -18,6 +18,8 @@ from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
 from sip.records.read import read_run
 from sip.records.summary import TrainingSummary
+from sip.weights.checksums import sha256_of
+from sip.weights.source import resolve
 from tests.commands import run_module
 from tests.composing import composed
 
@@ -64,6 +66,15 @@ def test_machine_and_leaks_of_the_generator_are_recorded(
     assert summary.machine is not None and summary.machine.threads == 1
     assert summary.leaks["test"].keys() == {"exact", "near", "exact_pretrain", "near_pretrain"}
     assert summary.leaks["test"]["exact_pretrain"] == 0
+
+
+def test_the_weights_that_were_loaded_are_recorded(first: tuple[TrainingSummary, Path]) -> None:
+    weights = first[0].weights
+    assert weights.keys() == {"captions", "scores", "images"}  # the ResNet is from scratch
+    file = Path(resolve(weights["scores"].source)) / "model.safetensors"
+    assert weights["scores"].sha256 == {file.name: sha256_of(file)}
+    assert weights["images"].sha256.keys() >= {"unet/diffusion_pytorch_model.safetensors"}
+    assert weights["images"].commit is weights["images"].revision is None
 
 
 def test_every_stage_did_its_work(first: tuple[TrainingSummary, Path]) -> None:
