@@ -89,7 +89,7 @@ class Runtime:
     tf32: bool
     vae_slicing: bool
     batch_size: BatchSizes = field(default_factory=BatchSizes)
-    shard_size: Count = 64
+    shard_size: Count = 512
 
     @classmethod
     def cpu(cls, **changes: Any) -> "Runtime":

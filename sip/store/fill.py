@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -23,6 +24,11 @@ from sip.store.waiting import Waiting
 Input = TypeVar("Input")
 Add = Callable[[Mapping[str, Any]], None]
 Make = Callable[[Iterator[list[Input]], Add], None]
+
+COMMIT_EVERY = (
+    120.0  # s after which a shard is committed although it is small; a kill costs no more
+)
+LEAST_CLAIM = 64  # rows that are claimed at a time, if a shard is larger
 
 
 def cut(keys: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -80,8 +86,8 @@ def fill(
             is the path when the row is read. One with "status" "failed" is kept too.
         batches: Keys that are made together, or how many; a batch is committed as a whole, so
             that a run that was killed goes on with the same batches as an unbroken one.
-        shard_size: Rows that are committed together, at least; what a kill can cost at most,
-            next to the batches at work.
+        shard_size: Rows that are committed together, if they are made within `COMMIT_EVERY`;
+            what a kill can cost at most, next to the batches at work.
         storage: How payloads are stored: "files" or "webdataset".
         name: Title of the progress bar; the stage's name if None.
         unit: Name of a row in the progress bar.
@@ -136,6 +142,7 @@ class Filling(Generic[Input]):
         self._open = OpenRows()
         self._lock = threading.Lock()  # of the index: one thread claims, another one commits
         self._writer: ShardWriter | None = None
+        self._opened = 0.0  # when the open shard was begun
 
     def do(self, make: Make[Input], name: str, unit: str) -> int:
         """Make the missing rows, or wait for who does; return how many were made here."""
@@ -181,7 +188,7 @@ class Filling(Generic[Input]):
                 yield [self.wanted[key] for key in keys]
 
     def _take(self) -> list[list[str]]:
-        """Claim about a shard's worth of rows that nobody makes."""
+        """Claim some rows that nobody makes, a shard's worth at most."""
         portion: list[list[str]] = []
         # New claims and shards are read before the lock is held; under it, only if claims were
         # taken or released since. Claims come first: who releases rows has committed them.
@@ -195,7 +202,8 @@ class Filling(Generic[Input]):
             claimed = self._claims.claimed()
             if leftovers:
                 self._remove_leftovers()
-            while self._queue and sum(map(len, portion)) < self.shard_size:
+            num = self._num_to_claim()
+            while self._queue and sum(map(len, portion)) < num:
                 batch = self._queue.popleft()
                 self._num_queued -= len(batch)
                 missing = self._missing(batch)
@@ -210,6 +218,11 @@ class Filling(Generic[Input]):
         # Other processes take rows, or leave some to us.
         self._bar.total = self._bar.n + self._open.num_to_make + self._num_queued
         return portion
+
+    def _num_to_claim(self) -> int:
+        """Return the number of rows to claim: fewer towards the end, so that all have work."""
+        share = self._num_queued // (4 * len(self._claims.owners()))
+        return min(self.shard_size, max(LEAST_CLAIM, share))
 
     def _refresh(self) -> None:
         with self._lock:
@@ -234,11 +247,20 @@ class Filling(Generic[Input]):
         if self._writer is None:
             tmp, shards, owner = self.stage.tmp, self.stage.shards, self._claims.owner
             self._writer = ShardWriter(tmp, shards, owner, self.storage)
+            self._opened = time.monotonic()
         self._writer.add(row)
         self._bar.update(1)
         self._open.add(row["key"])
-        if self._open.is_whole and len(self._writer.rows) >= self.shard_size:
+        is_old = time.monotonic() - self._opened >= COMMIT_EVERY
+        if self._open.is_whole and (is_old or len(self._writer.rows) >= self.shard_size):
             self._commit()
+            self._renew()
+
+    def _renew(self) -> None:
+        """Claim the rest of the claimed rows, which tells others that this process works."""
+        with plain_disk_errors(self.stage.folder), self._claims.locked():
+            if left := self._open.claim([]):
+                self._claims.take(left)
 
     def _commit(self) -> None:
         """Make the open shard visible."""

@@ -15,14 +15,14 @@ NODE = {
     "tf32": False,
     "vae_slicing": False,
     "batch_size": {"captions": 32, "scores": "auto", "images": 25},
-    "shard_size": 64,
+    "shard_size": 512,
     "memory_gib": "auto",  # of the classifier
 }
 
 
 def test_settings_of_a_node() -> None:
     runtime = Runtime.of(NODE)
-    assert runtime.batch_size.scores == "auto" and runtime.shard_size == 64
+    assert runtime.batch_size.scores == "auto" and runtime.shard_size == 512
     assert Runtime.cpu(num_threads=1).num_threads == 1
 
 

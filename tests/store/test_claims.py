@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import sip.store.claims as claims_module
+import sip.store.fill as fill_module
 from sip.store.claims import Claims
 from sip.store.fill import Add, fill
 from sip.store.stage import StageStore, Store
@@ -176,3 +177,47 @@ def test_rows_that_another_commits_between_look_and_lock_are_not_computed_twice(
     monkeypatch.setattr(Claims, "locked", after_another)
     filled = fill(stage, wanted, make, 2, shard_size=2)
     assert (filled.computed, filled.waited) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("num_others", "sizes"), [(0, [100, 75, 64, 64, 64, 33]), (3, [64] * 6 + [16])]
+)
+def test_claims_become_smaller_towards_the_end(
+    stage: StageStore, monkeypatch: pytest.MonkeyPatch, num_others: int, sizes: list[int]
+) -> None:
+    owners = set(map(str, range(num_others)))
+    monkeypatch.setattr(Claims, "owners", lambda claims: {claims.owner, *owners})
+    taken: list[int] = []
+
+    take = Claims.take
+
+    def take_noted(claims: Claims, keys: list[str]) -> None:
+        taken.append(len(keys))
+        take(claims, keys)
+
+    monkeypatch.setattr(Claims, "take", take_noted)
+    wanted = {f"k{number}": number for number in range(400)}
+    fill(stage, wanted, make, 1, shard_size=512)
+    # Uncommitted rows stay claimed, so that each claim holds those before it.
+    assert [b - a for a, b in zip([0, *taken], taken, strict=False)] == sizes
+    assert len(list(stage.shards.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("every", "num_shards"), [(0.0, 4), (60.0, 1)])
+def test_a_shard_is_committed_after_some_time(
+    stage: StageStore, monkeypatch: pytest.MonkeyPatch, every: float, num_shards: int
+) -> None:
+    monkeypatch.setattr(fill_module, "COMMIT_EVERY", every)
+    numbers: list[int] = []
+    take = Claims.take
+
+    def noted(claims: Claims, keys: list[str]) -> None:
+        take(claims, keys)
+        numbers.append(len(keys))
+
+    monkeypatch.setattr(Claims, "take", noted)
+    wanted = {f"k{number}": number for number in range(12)}
+    assert fill(stage, wanted, make, 3, shard_size=512).computed == 12
+    assert len(list(stage.shards.iterdir())) == num_shards
+    assert numbers == ([12, 9, 6, 3] if num_shards == 4 else [12])  # the rest is claimed again
+    assert [file.name for file in (stage.folder / "claims").iterdir()] == ["lock"]
