@@ -308,19 +308,17 @@ def one_line(error: BaseException) -> str:
 
 def _flat_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
     """Yield the dotted keys of nested dicts, inner nodes too, and whether each is an inner node."""
+    for key, value in _flat_items(values, prefix):
+        yield key, bool(value) and isinstance(value, dict)
+
+
+def _flat_items(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys of nested dicts, inner nodes too, each with its value."""
     if isinstance(values, dict):
         for key, value in values.items():
             if key not in ("defaults", "_target_"):
-                yield f"{prefix}{key}", bool(value) and isinstance(value, dict)
-                yield from _flat_keys(value, f"{prefix}{key}.")
-
-
-def _flat_items(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted keys of nested dicts, each with its value."""
-    for key, value in values.items():
-        yield f"{prefix}{key}", value
-        if isinstance(value, dict):
-            yield from _flat_items(value, f"{prefix}{key}.")
+                yield f"{prefix}{key}", value
+                yield from _flat_items(value, f"{prefix}{key}.")
 
 
 def _is_expression(override: str) -> bool:

@@ -16,6 +16,11 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def fingerprint_of(recipe: Any) -> str:
+    """Return the name of a recipe: ten hex digits."""
+    return digest(recipe)[:10]
+
+
 def ranks(texts: Iterable[str], *parts: Any) -> list[bytes]:
     """Return `digest(*parts, text)` of each text, as bytes: they sort as its hex digits do."""
     start = json.dumps([*parts, ""], sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -19,6 +19,7 @@ import numpy as np
 from sip.core.files import atomic_file
 from sip.core.progress import say
 from sip.core.tars import split_reference
+from sip.core.text import reason_of
 from sip.dataset.files import Entry, ImageFile
 
 STAMP = ("size", "mtime", "ctime", "inode")  # what changes if a file does; bytes, and times in ns
@@ -124,15 +125,8 @@ class FileIndex:
         size, mtime, ctime, inode = map(int, stamp)
         is_settled = time.time_ns() - max(mtime, ctime) > SETTLED
         if size >= 0 and is_settled and image.perceptual is not None:
-            facts = (image.path, image.width, image.height, image.sha256, image.contrast)
-            self._new[_key(entry, os.getcwd())] = (
-                size,
-                mtime,
-                ctime,
-                inode,
-                *facts,
-                image.perceptual,
-            )
+            facts = (getattr(image, name) for name in FACTS)
+            self._new[_key(entry, os.getcwd())] = (size, mtime, ctime, inode, *facts)
 
     def write(self) -> None:
         """Write what is new, together with what other processes wrote."""
@@ -182,7 +176,7 @@ class FileIndex:
         with suppress(OSError):
             aside = self.file.with_suffix(".damaged")
             os.replace(self.file, aside)
-            reason = " ".join(str(error).split())[:100]
+            reason = reason_of(error)[:100]
             text = f"{self.file} is damaged ({reason}) and now {aside.name}"
             say("dataset", f"{text}: the images are decoded again")
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sip.core.errors import UserError
 from sip.core.progress import say
+from sip.core.text import reason_of
 from sip.images.folder import PipelineFolder
 from sip.images.quiet import quiet
 
@@ -42,7 +43,7 @@ def check_fit(file: Path, folder: PipelineFolder, family: "type[Family]") -> Non
         with quiet():
             wanted = _modules(load_file(file), folder, family)
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = reason_of(error)[:300]
         raise UserError(f"images.lora: {file} does not fit this model: {reason}") from error
     parts = {name.partition(".")[0] for name in wanted}
     own = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sip.config.provenance import command_line, is_multirun, job_with
-from sip.core.hashing import digest
+from sip.core.hashing import fingerprint_of
 from sip.core.progress import say
 from sip.jobs.control import recipe_of
 from sip.jobs.train_job import TrainJob
@@ -54,7 +54,7 @@ def baseline_of(job: TrainJob, run: Callable[[TrainJob], TrainingSummary]) -> Ba
     given = command_line()
     if recipe == job.recipe or not given["choices"]:
         return None
-    is_there = finished_folders(Path(job.config.paths.runs), digest(recipe)[:10])
+    is_there = finished_folders(Path(job.config.paths.runs), fingerprint_of(recipe))
     if not is_there and (why := _not_trained_by(job)):
         say("baseline", f"none: {why}; run it with augmentation=none")
         return None

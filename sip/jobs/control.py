@@ -13,7 +13,7 @@ from sip.augmentation.mix.none import NoMix
 from sip.augmentation.offline.none import NoGenerated
 from sip.augmentation.sample.none import AsIs
 from sip.backbone.saved import FOLDER, WEIGHTS
-from sip.core.hashing import digest
+from sip.core.hashing import fingerprint_of
 from sip.core.stages import StageLog
 from sip.records.read import finished_folders
 
@@ -41,7 +41,7 @@ def control_of(
         store: Folder of the store.
         train: Trains the control and leaves the classifier in a folder.
     """
-    fingerprint = digest(recipe_of(run))[:10]
+    fingerprint = fingerprint_of(recipe_of(run))
     folder = store / "controls" / fingerprint
     with stages.stage("control") as row:
         for place in (*finished_folders(runs, fingerprint), folder):

@@ -18,7 +18,7 @@ from sip.config.build import build
 from sip.config.provenance import choice, environment
 from sip.core import progress
 from sip.core.files import check_folders, plain_disk_errors
-from sip.core.hashing import digest
+from sip.core.hashing import fingerprint_of
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
 from sip.core.spread import spread
@@ -100,7 +100,7 @@ class Generation:
         else:
             self.offline.require()
         self.recipe = {"dataset": self.dataset.recipe(), "offline": self.offline.recipe()}
-        self.fingerprint = digest(self.recipe)[:10]
+        self.fingerprint = fingerprint_of(self.recipe)
         self.name = f"generate-{choice('dataset')}-{choice('images')}"
         self.folder = Path(config.paths.runs) / f"{self.name}-{self.fingerprint}"
         self.stages = StageLog()

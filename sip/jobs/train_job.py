@@ -13,7 +13,7 @@ from sip.config.provenance import choice, command_line
 from sip.config.sweep import swept
 from sip.core import progress
 from sip.core.component import refuse
-from sip.core.hashing import digest
+from sip.core.hashing import fingerprint_of
 from sip.core.progress import say
 from sip.dataset.base import Dataset
 from sip.device.settings import Devices, Runtime
@@ -70,7 +70,7 @@ class TrainJob:
             "classifier": self.classifier.recipe(),
             "offline": self.components.recipe() if self.components else None,
         }
-        self.fingerprint = digest(self.recipe)[:10]
+        self.fingerprint = fingerprint_of(self.recipe)
         self.dataset_name = choice("dataset")
         self.names = {"backbone": choice("backbone"), "augmentation": arm()}
         self.swept = swept()

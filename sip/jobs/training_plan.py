@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sip.config.provenance import is_multirun
 from sip.core.errors import UserError
-from sip.core.hashing import digest
+from sip.core.hashing import fingerprint_of
 from sip.core.text import counted, format_duration
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime, device, set_threads
@@ -113,7 +113,7 @@ def _trainings(job: TrainJob) -> tuple[str, ...]:
     if not finished_folders(runs, job.fingerprint) or not job.config.train.reuse:
         trainings.append("the run")
     control = recipe_of(job.recipe)
-    is_there = bool(finished_folders(runs, digest(control)[:10]))
+    is_there = bool(finished_folders(runs, fingerprint_of(control)))
     chosen = job.components.filter if job.components else None
     if trainings and not is_there and chosen is not None and "control" in chosen.reads:
         trainings.append("the control that the filter reads")

@@ -84,20 +84,19 @@ def page(
     given = [*filter(None, [*made, command])]
     arms = [arm for group in shown_groups for arm in group["arms"]]
     seeds = {seed for arm in arms for seed in arm.runs}
+    balance = _balance(shown_groups, damaged)
     parts = {
         "result": True,
         "curves": any(group["curves"] for group in shown_groups),
         "confusion": any(group["confusions"] for group in shown_groups),
         "quality": any(group["quality"] for group in shown_groups),
         "figures": bool(shown_figures),
-        "balance": False,
+        "balance": bool(balance),
         "images": bool(chosen),
         "cost": True,
         "commands": True,
         "environment": True,
     }
-    balance = _balance(shown_groups, damaged)
-    parts["balance"] = bool(balance)
     style = (TEMPLATES / "page.css").read_text("utf-8")
     script = (TEMPLATES / "page.js").read_text("utf-8")
     template = _environment().get_template("page.html.j2")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sip.core.errors import UserError
+from sip.core.text import reason_of
 from sip.stack.grammar import Grammar
 
 LABEL_PROMPT = "a photo of a {label}"  # as in `conf/prompts/label_caption.yaml`
@@ -167,7 +168,7 @@ def read_captions(path: str, sample_ids: Sequence[str]) -> list[list[str]]:
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(
             f"caption_file: must be a CSV file with the columns {', '.join(COLUMNS)}, got {path} "
-            f"({' '.join(str(error).split())[:200]})"
+            f"({reason_of(error)[:200]})"
         ) from error
     if lacking := [column for column in COLUMNS if column not in table]:
         raise UserError(

@@ -25,9 +25,7 @@ Input = TypeVar("Input")
 Add = Callable[[Mapping[str, Any]], None]
 Make = Callable[[Iterator[list[Input]], Add], None]
 
-COMMIT_EVERY = (
-    120.0  # s after which a shard is committed although it is small; a kill costs no more
-)
+COMMIT_EVERY = 120.0  # s after which a small shard is committed, too; a kill costs no more
 LEAST_CLAIM = 64  # rows that are claimed at a time, if a shard is larger
 
 

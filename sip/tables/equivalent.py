@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sip.tables.cells import Place, TableCell
-from sip.tables.layout import NONE, TableLayout
+from sip.tables.layout import NONE, TableLayout, is_number
 from sip.tables.statistics import Estimate, estimate
 
 
@@ -47,16 +47,16 @@ def equivalents(found: Mapping[Place, TableCell], layout: TableLayout) -> list[E
     """
     results = []
     for block in sorted({block for block, _, _ in found}):
-        cells = {(row, c): cell for (b, row, c), cell in found.items() if b == block}
-        curve = {_shots(c): cell for (row, c), cell in cells.items() if row == NONE and _shots(c)}
+        here = {(row, column): cell for (b, row, column), cell in found.items() if b == block}
+        cells = {(row, _shots(column)): cell for (row, column), cell in here.items()}
+        curve = {number: cell for (row, number), cell in cells.items() if row == NONE and number}
         if len(curve) < 2:
             continue
         shots = np.array(sorted(curve))
         means = np.maximum.accumulate([curve[number].estimate.mean for number in shots])
-        for row in layout.order({row for row, _ in cells} - {NONE}):
+        for row in layout.order({row for row, _ in here} - {NONE}):
             for number in shots:
-                cell = next((c for (r, name), c in cells.items()
-                             if r == row and _shots(name) == number), None)  # fmt: skip
+                cell = cells.get((row, number))
                 seeds = sorted(cell.values.keys() & curve[number].values.keys()) if cell else []
                 if cell is None or not seeds:
                     continue
@@ -82,7 +82,4 @@ def _worth(value: float, shots: np.ndarray, means: np.ndarray) -> float:
 
 def _shots(column: str) -> float:
     """Return a column's number of shots; 0 if it is none."""
-    try:
-        return float(column)
-    except ValueError:
-        return 0.0
+    return float(column) if is_number(column) else 0.0

@@ -6,6 +6,7 @@ it is another model with another fingerprint, and takes nothing that the sound o
 
 import hashlib
 import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -57,6 +58,28 @@ def check_packaged(folder: Path) -> None:
             )
 
 
+def known_sha256(file: Path) -> str:
+    """Return a file's SHA-256; the hub's cache names files by it."""
+    target = file.resolve()
+    return target.name if SHA256.fullmatch(target.name) else sha256_of(target)
+
+
+def check_blobs(files: Iterable[Path]) -> None:
+    """Check those of some weight files that the hub's cache names by their SHA-256.
+
+    Raises:
+        DamagedError: A file is not what was downloaded.
+    """
+    named = [file for file in (file.resolve() for file in files) if SHA256.fullmatch(file.name)]
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        for file, found in zip(named, pool.map(sha256_of, named), strict=True):
+            if found != file.name:
+                raise DamagedError(
+                    f"weights {file} are damaged: their checksum is not the one in their name; "
+                    "delete that file, and download or copy it again"
+                )
+
+
 def check_hub(folder: Path) -> None:
     """Check weights in the hub's cache, whose files are named by their SHA-256; once a process.
 
@@ -65,15 +88,7 @@ def check_hub(folder: Path) -> None:
     Raises:
         DamagedError: A file is not what was downloaded.
     """
-    files = [file.resolve() for file in sorted(folder.rglob("*.safetensors"))]
-    named = [file for file in files if SHA256.fullmatch(file.name)]
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        for file, found in zip(named, pool.map(sha256_of, named), strict=True):
-            if found != file.name:
-                raise DamagedError(
-                    f"weights {file} are damaged: their checksum is not the one in their name; "
-                    "delete that file, and download or copy it again"
-                )
+    check_blobs(sorted(folder.rglob("*.safetensors")))
     if (folder / CONVERTED).is_file():
         for line in (folder / CONVERTED).read_text().splitlines():
             expected, _, name = line.partition("  ")

@@ -9,18 +9,17 @@ after.
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sip.core.errors import DamagedError, UserError
+from sip.core.errors import UserError
 from sip.core.files import plain_disk_errors
 from sip.core.progress import say
-from sip.weights.checksums import CONVERTED, SHA256, sha256_of
-from sip.weights.layout import PICKLE, IncompleteError, Parts, files_of, needed_weights
+from sip.weights.checksums import CONVERTED, check_blobs, known_sha256, sha256_of
+from sip.weights.layout import PICKLE, SMALL, IncompleteError, Parts, files_of, needed_weights
 from sip.weights.pickles import convert_file, convert_index, is_index, new_name
-
-SMALL = (".json", ".txt", ".model")
 
 
 def has_pickles(files: Iterable[str]) -> bool:
@@ -51,26 +50,10 @@ def convert(folder: Path, files: Sequence[str], parts: Parts) -> Path:
         DamagedError: A pickle is not what was downloaded.
     """
     pickles = [file for file in files if file.endswith(PICKLE)]
-    for file in pickles:
-        blob = (folder / file).resolve()
-        if SHA256.fullmatch(blob.name) and sha256_of(blob) != blob.name:
-            raise DamagedError(
-                f"weights {blob} are damaged: their checksum is not the one in their name; delete "
-                "that file, and download or copy it again"
-            )
-    place = writable()
-    copy = place / _name(folder, files)
-    with plain_disk_errors(copy, "HF_HOME"), TemporaryDirectory(dir=place, prefix=".") as part:
-        made = Path(part) / copy.name
-        made.mkdir()
+    check_blobs(folder / file for file in pickles)
+    copy = writable() / _name(folder, files)
+    with whole_folder(copy, lambda: _is_complete(copy, parts)) as made:
         num = _fill(folder, made, files)
-        if copy.is_dir() and not _is_complete(copy, parts):
-            shutil.rmtree(copy)
-        try:
-            made.rename(copy)
-        except OSError:  # another process was quicker
-            if not _is_complete(copy, parts):
-                raise
     size = sum((folder / file).stat().st_size for file in pickles) / 1e9
     say(
         "weights",
@@ -80,10 +63,32 @@ def convert(folder: Path, files: Sequence[str], parts: Parts) -> Path:
     return copy
 
 
+@contextmanager
+def whole_folder(folder: Path, is_complete: Callable[[], bool]) -> Iterator[Path]:
+    """Yield a folder to fill, which then takes its place, whole or not at all.
+
+    Args:
+        folder: The place; of several processes, the first one's folder stays there.
+        is_complete: Whether what is there can stay.
+    """
+    disk = plain_disk_errors(folder, "HF_HOME")
+    with disk, TemporaryDirectory(dir=folder.parent, prefix=".") as part:
+        made = Path(part) / folder.name
+        made.mkdir()
+        yield made
+        if folder.is_dir() and not is_complete():
+            shutil.rmtree(folder)
+        try:
+            made.rename(folder)
+        except OSError:  # another process was quicker
+            if not is_complete():
+                raise
+
+
 def _fill(folder: Path, copy: Path, files: Sequence[str]) -> int:
     """Write the files of a copy and their checksums; return the number of tensors converted."""
     num, sums = 0, ""
-    for name in sorted({*files, *(file for file in files_of(folder) if file.endswith(SMALL))}):
+    for name in _sources(folder, files):
         source, inner = folder / name, Path(name).parent
         (copy / inner).mkdir(exist_ok=True)
         if is_index(source.name):
@@ -101,6 +106,11 @@ def _fill(folder: Path, copy: Path, files: Sequence[str]) -> int:
     return num
 
 
+def _sources(folder: Path, files: Sequence[str]) -> list[str]:
+    """Return the files that a copy is made from: weights, configurations and tokenizers."""
+    return sorted({*files, *(file for file in files_of(folder) if file.endswith(SMALL))})
+
+
 def _is_complete(copy: Path, parts: Parts) -> bool:
     try:
         return not has_pickles(needed_weights(copy, files_of(copy), parts))
@@ -111,10 +121,8 @@ def _is_complete(copy: Path, parts: Parts) -> bool:
 def _name(folder: Path, files: Sequence[str]) -> str:
     """Return the name of a copy: that of the model, and a hash of what the copy is made from."""
     sha256 = hashlib.sha256()
-    for name in sorted({*files, *(file for file in files_of(folder) if file.endswith(SMALL))}):
-        file = (folder / name).resolve()
-        known = SHA256.fullmatch(file.name)
-        sha256.update(f"{known[0] if known else sha256_of(file)}  {name}\n".encode())
+    for name in _sources(folder, files):
+        sha256.update(f"{known_sha256(folder / name)}  {name}\n".encode())
     label = (_repository(folder) or folder.name).replace("/", "--")
     return f"{label}-{sha256.hexdigest()[:16]}"
 

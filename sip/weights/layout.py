@@ -35,7 +35,8 @@ PICKLED = re.compile(
     rf"(\.(?P<variant>{VARIANT}))?(-\d{{5}}-of-\d{{5}})?(\.(?P<old_variant>{VARIANT}))?\.bin"
 )
 INDEX = re.compile(rf"\w+\.(?P<format>safetensors|bin)\.index(\.(?P<variant>{VARIANT}))?\.json")
-SMALL_PATTERNS = ["*.json", "*.txt", "*.model"]  # configurations and tokenizers
+SMALL = (".json", ".txt", ".model")  # configurations and tokenizers
+SMALL_PATTERNS = [f"*{suffix}" for suffix in SMALL]
 CHECKER = ("safety_checker", "feature_extractor")  # components that are not needed unless asked for
 # Components of a pipeline that have no weights, by the end of the name of their class.
 WEIGHTLESS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "FeatureExtractor")

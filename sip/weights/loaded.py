@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 from sip.core.errors import UserError
-from sip.weights.checksums import SHA256, sha256_of
+from sip.weights.checksums import known_sha256
 from sip.weights.hub import COMMIT
 from sip.weights.layout import Parts, files_of, needed_weights
 from sip.weights.source import weights_folder
@@ -50,7 +50,7 @@ class LoadedWeights:
             return None
         files = needed_weights(folder, files_of(folder), Parts(variant, tuple(without)))
         commit = folder.name if COMMIT.fullmatch(folder.name) else None
-        hashes = {file: _sha256(folder / file) for file in files}
+        hashes = {file: known_sha256(folder / file) for file in files}
         return cls(source=source, revision=revision, commit=commit, sha256=hashes)
 
     def line(self) -> str:
@@ -73,9 +73,3 @@ def loaded_weights(components: Mapping[Any, object]) -> dict[str, LoadedWeights]
     """Return the weights of the components that load some, by the stage's name."""
     found = {name: part.loaded() for name, part in components.items() if isinstance(part, Loads)}
     return {name: weights for name, weights in found.items() if weights is not None}
-
-
-def _sha256(file: Path) -> str:
-    """Return a file's SHA-256; the hub's cache names files by it."""
-    target = file.resolve()
-    return target.name if SHA256.fullmatch(target.name) else sha256_of(target)

@@ -8,15 +8,13 @@ import json
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sip.core.errors import DamagedError
 from sip.core.extras import install_extras
-from sip.core.files import plain_disk_errors
 from sip.core.progress import say
 from sip.weights.checksums import sha256_of
-from sip.weights.convert import places, writable
+from sip.weights.convert import places, whole_folder, writable
 from sip.weights.missing import Missing, MissingWeightsError
 from sip.weights.pickles import read_pickle
 
@@ -101,17 +99,9 @@ def package_folder(name: str) -> Path:
     found = _copy(name)
     if found is not None:
         return found
-    file, place = _installed(name), writable()
-    folder = place / _folder_name(name)
-    with plain_disk_errors(folder, "HF_HOME"), TemporaryDirectory(dir=place, prefix=".") as part:
-        made = Path(part) / folder.name
-        made.mkdir()
+    file, folder = _installed(name), writable() / _folder_name(name)
+    with whole_folder(folder, lambda: _copy(name) is not None) as made:
         _convert(name, file, made)
-        try:
-            made.rename(folder)
-        except OSError:  # another process was quicker
-            if _copy(name) is None:
-                raise
     say("weights", f"{PACKAGES[name].distribution}: converted to safetensors, in {folder}")
     return folder
 

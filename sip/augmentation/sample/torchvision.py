@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sip.augmentation.sample.base import SampleTransform
 from sip.core.component import component, refuse
+from sip.core.text import reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +54,7 @@ class TorchvisionTransform(SampleTransform):
             }
             return kind(**values)
         except (TypeError, ValueError) as error:
-            rule = f"arguments of {self.transform} ({' '.join(str(error).split())})"
+            rule = f"arguments of {self.transform} ({reason_of(error)})"
             raise refuse("arguments", rule, self.arguments) from error
 
     def __call__(self, image: "Tensor") -> "Tensor":
