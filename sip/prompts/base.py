@@ -113,10 +113,10 @@ class PromptWriter(Protocol):
         """Return `per_sample` prompts a sample, in the order of the samples."""
 
 
-def best_caption(
+def ranked_captions(
     sample: Sample, captions: Sequence[str], similarities: Sequence[float]
-) -> tuple[str, float]:
-    """Return the caption with the highest similarity, the first of equals, and its cosine.
+) -> list[tuple[str, float]]:
+    """Return the different captions with their cosines, the highest first; of equals the first.
 
     Raises:
         ValueError: There is no caption, or a caption has no similarity.
@@ -132,5 +132,8 @@ def best_caption(
             f"scores: similarities of {sample.sample_id} must be finite numbers, got {bad[0]}; "
             "fix the scorer"
         )
-    best = max(range(len(captions)), key=lambda index: similarities[index])
-    return captions[best], similarities[best]
+    order = sorted(range(len(captions)), key=lambda index: -similarities[index])
+    ranked: dict[str, float] = {}
+    for index in order:
+        ranked.setdefault(captions[index], similarities[index])
+    return list(ranked.items())

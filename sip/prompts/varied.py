@@ -28,10 +28,10 @@ class Varied(Writer):
         """Return the texts, `{label}` still open."""
 
     def spans(
-        self, sample: Sample, caption: str | None, num: int, prepared: Sequence[Choice]
+        self, sample: Sample, captions: Sequence[str | None], prepared: Sequence[Choice]
     ) -> list[Spans]:
-        """Return the next `num` texts from the place of the sample on."""
+        """Return the next texts from the place of the sample on, one for each variant."""
         first = seed_of(self.seed, "prompt", sample.sha256)
-        chosen = [prepared[(first + variant) % len(prepared)] for variant in range(num)]
+        chosen = [prepared[(first + variant) % len(prepared)] for variant in range(len(captions))]
         texts = [template.format(label=sample.class_name, **fields) for template, fields in chosen]
         return [(Span(text, 1.0),) if text else () for text in texts]

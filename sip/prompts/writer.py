@@ -10,11 +10,12 @@ from sip.core.errors import UserError
 from sip.core.hashing import seed_of
 from sip.core.ranges import Rate, Seed
 from sip.dataset.base import Sample
-from sip.prompts.base import Prompt, Span, best_caption
+from sip.prompts.base import Prompt, Span, ranked_captions
 from sip.prompts.guidance.base import GuidanceRule
 from sip.prompts.weighting.base import Weighting
 
 Spans = tuple[Span, ...]
+Chosen = tuple[str | None, float | None]  # a caption and its cosine; None if they are not read
 
 
 @component
@@ -66,9 +67,18 @@ class Writer(Component, ABC):
 
     @abstractmethod
     def spans(
-        self, sample: Sample, caption: str | None, num: int, prepared: Sequence[Any]
+        self, sample: Sample, captions: Sequence[str | None], prepared: Sequence[Any]
     ) -> list[Spans]:
-        """Return the prompts of the variants 0 .. num - 1 of a sample."""
+        """Return the prompts of the variants of a sample, of which each has its caption."""
+
+    def choose(self, ranked: Sequence[tuple[str, float]], num: int) -> list[tuple[str, float]]:
+        """Return the caption and cosine of each of `num` variants: the best one for all.
+
+        Args:
+            ranked: The different captions of the original with their cosines, best first.
+            num: Variants.
+        """
+        return [ranked[0]] * num
 
     def rate(self, sample: Sample, variant: int, similarity: float | None) -> float:
         """Return the noise rate of an image."""
@@ -96,10 +106,12 @@ class Writer(Component, ABC):
         prepared = self.prepare(samples, captions)
         prompts: list[Prompt] = []
         for index, sample in enumerate(samples):
-            caption, similarity = None, None
+            chosen: Sequence[Chosen] = [(None, None)] * per_sample
             if "scores" in reads and captions is not None and similarities is not None:
-                caption, similarity = best_caption(sample, captions[index], similarities[index])
-            scale = guidance_scale(self.guidance, sample, similarity)
+                ranked = ranked_captions(sample, captions[index], similarities[index])
+                chosen = self.choose(ranked, per_sample)
+            scales = {pair: guidance_scale(self.guidance, sample, pair[1]) for pair in chosen}
+            texts = self.spans(sample, [caption for caption, _ in chosen], prepared)
             prompts += [
                 Prompt(
                     sample_id=sample.sample_id,
@@ -110,14 +122,16 @@ class Writer(Component, ABC):
                     variant=variant,
                     spans=spans,
                     negative_prompt=self.negative_prompt,
-                    guidance_scale=scale,
+                    guidance_scale=scales[caption, similarity],
                     noise_rate=self.rate(sample, variant, similarity),
                     # Nothing else: arms that differ in text, guidance or rate share their noise.
                     seed=seed_of(self.seed, sample.sha256, variant),
                     caption=caption,
                     similarity=similarity,
                 )
-                for variant, spans in enumerate(self.spans(sample, caption, per_sample, prepared))
+                for variant, ((caption, similarity), spans) in enumerate(
+                    zip(chosen, texts, strict=True)
+                )
             ]
         return prompts
 

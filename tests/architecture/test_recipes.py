@@ -42,6 +42,7 @@ NEXT_TO: dict[str, dict[str, Any]] = {
     "dataset train_part": {"pretrain_fraction": 0.5},
     "dataset seed": {"shots": 5},
     "filter threshold": {"keep": None, "threshold": 0.25},
+    "prompts vary_captions": {"template": "{label}, {caption}"},
     "images max_per_sample": {"balance": True},
     "images lora": {
         "lora": {"model": "a/b", "revision": "1", "weight_name": "c.safetensors", "scale": 1.0}

@@ -104,6 +104,37 @@ def test_reads_only_what_it_needs():
     assert make(template="{label}", guidance=constant).reads == frozenset()
 
 
+def test_variants_take_different_captions_best_first_with_their_own_guidance():
+    varied = write(per_sample=4, vary_captions=True)
+    cats, cars = varied[:4], varied[4:]
+    assert [(row.caption, row.similarity, row.guidance_scale) for row in cats] == [
+        ("a tabby on a mat", 0.32, 5.16),
+        ("an animal", 0.32, 5.16),
+        ("a cat", 0.2, 3.0),
+        ("a tabby on a mat", 0.32, 5.16),  # round again
+    ]
+    assert [row.spans[-1].text for row in cats] == [row.caption for row in cats]
+    assert {row.caption for row in cars} == {"wheels (two), {red}"}
+    same = write(per_sample=4)
+    assert {row.caption for row in same[:4]} == {"a tabby on a mat"}
+    assert [row.image_id for row in (cats[0], *cars)] == [
+        row.image_id for row in (same[0], *same[4:])
+    ]
+    assert [row.seed for row in varied] == [row.seed for row in same]
+
+
+def test_equal_captions_count_once():
+    rows = make(vary_captions=True).write(SAMPLES[:1], [["a", "b", "a"]], [[0.1, 0.2, 0.1]], 3)
+    assert [row.caption for row in rows] == ["b", "a", "b"]
+
+
+def test_different_captions_need_a_template_with_a_caption():
+    with pytest.raises(UserError, match=r"vary_captions: must be false as the template has no \{c"):
+        make(template="{label}", vary_captions=True)
+    assert "vary_captions" not in make().recipe()
+    assert make(vary_captions=True).recipe()["vary_captions"] is True
+
+
 def test_without_captions_none_are_needed():
     row = make(template="{label}", guidance=Constant(7.5)).write(SAMPLES, None, None, 1)[0]
     assert (row.caption, row.similarity, row.guidance_scale) == (None, None, 7.5)

@@ -3,7 +3,7 @@
 import pytest
 
 from sip.core.errors import UserError
-from sip.prompts.base import Prompt, Span, best_caption
+from sip.prompts.base import Prompt, Span, ranked_captions
 from tests.prompts.test_label_caption import CAPTIONS, COSINES, SAMPLES, make
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -66,7 +66,7 @@ def test_a_writer_must_give_a_noise_rate(rate: float, monkeypatch: pytest.Monkey
 
 def test_similarities_must_be_finite() -> None:
     with pytest.raises(UserError, match="similarities of s0 must be finite numbers, got nan"):
-        best_caption(SAMPLES[0], ["a", "b"], [0.2, NAN])
+        ranked_captions(SAMPLES[0], ["a", "b"], [0.2, NAN])
 
 
 @pytest.mark.parametrize(
