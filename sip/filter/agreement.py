@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sip.core.component import component
-from sip.filter.base import KEPT, Candidate, Facts, ImageFilter, Verdict, require_finite
+from sip.filter.base import DECIMALS, Candidate, Facts, ImageFilter, Verdict, require_finite
 
 
 @component
@@ -31,16 +31,21 @@ class Agreement(ImageFilter):
         """Needs the control."""
         return frozenset({"control"})
 
+    @property
+    def single(self) -> bool:
+        """Each image is judged by itself."""
+        return True
+
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Compare each image's label with the control's view."""
         paths = [image.path for image in images]
         probabilities = require_finite(facts.control(paths), paths, "probabilities")
         verdicts = []
         for image, row in zip(images, probabilities, strict=True):
-            seen = int(row.argmax())
+            seen, own = int(row.argmax()), round(float(row[image.label]), DECIMALS)
             if seen == image.label or row[seen] <= self.confidence:
-                verdicts.append(KEPT)
+                verdicts.append(Verdict(probability=own))
             else:
                 detail = f"seen as {facts.class_names[seen]} with {row[seen]:.2f}"
-                verdicts.append(Verdict("contradicted", detail))
+                verdicts.append(Verdict("contradicted", detail, own))
         return verdicts

@@ -46,10 +46,12 @@ class Verdict:
     Attributes:
         reason: Why it was rejected, a few words to count by; None: it is kept.
         detail: The same with numbers, in a line for people.
+        probability: Of the label, in [0, 1], by what judged; None if that gives none.
     """
 
     reason: str | None = None
     detail: str | None = None
+    probability: float | None = None
 
 
 KEPT = Verdict()
@@ -119,6 +121,10 @@ class Filter(Protocol):
     def reads(self) -> frozenset[str]:
         """Facts that it needs: "embeddings", "control" or both."""
 
+    @property
+    def single(self) -> bool:
+        """Whether the verdict on an image depends on no other image."""
+
     def recipe(self) -> dict:
         """Return everything that decides the verdicts, except what it reads."""
 
@@ -159,6 +165,11 @@ class ImageFilter(Component):
     def reads(self) -> frozenset[str]:
         """Needs embeddings, as most filters do."""
         return frozenset({"embeddings"})
+
+    @property
+    def single(self) -> bool:
+        """Images are compared with each other, as in most filters."""
+        return False
 
     def check(self, per_sample: int) -> None:
         """Accept any number of images of each original."""

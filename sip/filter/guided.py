@@ -27,6 +27,7 @@ from sip.core.component import component
 from sip.core.errors import UserError
 from sip.core.ranges import Count, NotNegative, Positive
 from sip.filter.base import DECIMALS, KEPT, Candidate, Facts, LabelFilter, Verdict
+from sip.filter.zero_shot import zero_shot
 
 
 @component
@@ -82,13 +83,6 @@ class Guided(LabelFilter):
                 other = facts.class_names[int(seen[row].argmax())]
                 verdicts[row] = Verdict("another class", f"zero-shot {other}")
         return verdicts
-
-
-def zero_shot(vectors: np.ndarray, texts: np.ndarray, logit_scale: float) -> np.ndarray:
-    """Return the probabilities (N, classes) of unit vectors (N, D), given the classes' (C, D)."""
-    logits = logit_scale * vectors.astype(np.float64) @ texts.astype(np.float64).T
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
 
 
 def informativeness(seen: np.ndarray, of_source: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -18,6 +18,11 @@ class KeepAll(ImageFilter):
         """Needs no facts."""
         return frozenset()
 
+    @property
+    def single(self) -> bool:
+        """Nothing is compared."""
+        return True
+
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Keep all."""
         return [KEPT] * len(images)

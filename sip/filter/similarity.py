@@ -39,6 +39,11 @@ class Similarity(LabelFilter):
             rule = f"set if and only if filter.threshold, now {self.threshold}, is null"
             raise refuse("keep", rule, self.keep, "set one of them to null, the other to a number")
 
+    @property
+    def single(self) -> bool:
+        """A threshold is the same for all; a share compares the images of a class."""
+        return self.threshold is not None
+
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Compare each image with its label's prompt."""
         names = list(dict.fromkeys(image.class_name for image in images))

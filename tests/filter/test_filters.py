@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import softmax
 
 from sip.config.build import build
 from sip.core.errors import UserError
@@ -15,6 +16,7 @@ from sip.filter.base import Candidate, Filter
 from sip.filter.duplicate import Duplicate, copies
 from sip.filter.guided import Guided
 from sip.filter.similarity import Similarity
+from sip.filter.zero_shot import ZeroShot
 from tests.composing import composed
 from tests.filter.facts import Known, candidates, random_facts
 
@@ -43,6 +45,18 @@ def test_every_choice_keeps_the_contract(chosen: Filter) -> None:
     assert chosen.reads <= {"embeddings", "control"}
     assert chosen.filters == (type(chosen).__name__ != "KeepAll")
     assert chosen.filters or verdicts == [verdicts[0]] * len(generated)
+
+
+def test_a_filter_that_judges_images_singly_judges_each_as_among_others(chosen: Filter) -> None:
+    generated = candidates([0, 1, 2, 1], per_sample=3)
+    facts = random_facts(generated)
+    together = chosen.judge(generated, facts)
+    singly = [chosen.judge([one], facts)[0] for one in generated]
+    if chosen.single:
+        assert singly == together
+    expected = {"ZeroShot", "Agreement", "KeepAll"}
+    assert chosen.single == (type(chosen).__name__ in expected)
+    assert Similarity(TEMPLATE, None, 0.2).single
 
 
 def cosines(generated: list[Candidate], facts: Known) -> list[float]:
@@ -94,6 +108,25 @@ def test_only_confident_contradictions_are_rejected() -> None:
     assert kept(verdicts) == [0, 1, 3]  # row 1 contradicts with just the confidence
     assert (verdicts[2].reason, verdicts[2].detail) == ("contradicted", "seen as ox with 0.70")
     assert kept(Agreement(0).judge(generated, facts)) == [0, 3]
+
+
+def test_zero_shot_keeps_what_its_labels_prompt_is_nearest_to_by_the_margin() -> None:
+    generated = candidates([0, 1, 2, 0, 1, 2, 0, 1, 2])
+    facts = random_facts(generated)
+    texts = np.stack([facts.vectors[f"a photo of a {name}"] for name in facts.class_names])
+    logits = 10.0 * np.stack([facts.vectors[one.sha256] for one in generated]) @ texts.T
+    seen = softmax(logits, axis=1)
+    margins = [row[one.label] - max(np.delete(row, one.label))
+               for one, row in zip(generated, seen, strict=True)]  # fmt: skip
+    nearest = [row for row, one in enumerate(generated) if seen[row].argmax() == one.label]
+    verdicts = ZeroShot(TEMPLATE, 0.0, 10.0).judge(generated, facts)
+    assert kept(verdicts) == nearest and 0 < len(nearest) < 9
+    own = [row[one.label] for one, row in zip(generated, seen, strict=True)]
+    assert [one.probability for one in verdicts] == pytest.approx(own, abs=1e-4)
+    margin = sorted(margins)[-2] - 0.001
+    sure = ZeroShot(TEMPLATE, margin, 10.0).judge(generated, facts)
+    assert kept(sure) == [row for row, value in enumerate(margins) if value >= margin]
+    assert {one.reason for one in sure} == {None, "another class", "unsure of its class"}
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +194,10 @@ def test_each_image_is_compared_with_the_kept_ones_before_it(
     assert found == expected and expected
 
 
-@pytest.mark.parametrize("chosen", [Similarity(TEMPLATE, 0.8, None), Guided(TEMPLATE, 1, 1, 100)])
+@pytest.mark.parametrize(
+    "chosen",
+    [Similarity(TEMPLATE, 0.8, None), Guided(TEMPLATE, 1, 1, 100), ZeroShot(TEMPLATE, 0.0, 100.0)],
+)
 def test_embeddings_that_are_not_finite_are_refused(chosen: Filter) -> None:
     generated = candidates([0, 1])
     facts = random_facts(generated)
@@ -198,6 +234,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "num: must be a whole number >= 1, got 0": lambda: Guided(TEMPLATE, 0, 1, 100),
     "diversity: must be a number >= 0, got -1": lambda: Guided(TEMPLATE, 1, -1, 100),
     "logit_scale: must be a number > 0, got 0": lambda: Guided(TEMPLATE, 1, 1, 0),
+    r"margin: must be in \[0, 1\), got 1": lambda: ZeroShot(TEMPLATE, 1.0, 100.0),
     "filter.num: must be at most images.per_sample=2, .* got 3": (
         lambda: Guided(TEMPLATE, 3, 1, 100).check(2)
     ),
