@@ -16,7 +16,7 @@ from sip.core.errors import UserError
 from sip.core.text import reason_of
 from sip.weights.layout import SMALL_PATTERNS, IncompleteError, Parts, files_of, needed_weights
 from sip.weights.missing import Missing, MissingWeightsError, size_of
-from sip.weights.safety import refuse_code
+from sip.weights.safety import check_small_files
 
 # Repositories that are gone, and the ones that hold copies of the same files.
 MIRRORS = {
@@ -148,7 +148,7 @@ def _download(name: str, revision: str, parts: Parts) -> None:
     folder = Path()
     if parts.file is None:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=SMALL_PATTERNS))
-        refuse_code(folder)  # before gigabytes are downloaded for it
+        check_small_files(folder)  # before gigabytes are downloaded for it
         if parts.check is not None:
             parts.check(folder)
     weights = needed_weights(folder, sizes.keys(), parts)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sip.core.errors import UserError
+from sip.weights.content import check_content
 
 CONFIG, PIPELINE = "config.json", "model_index.json"
 MAX_JSON = 2**28  # bytes
@@ -172,13 +173,14 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read the JSON object of a file.
 
     Raises:
-        UserError: The file does not hold one.
+        UserError: The file does not hold one; says what it holds.
     """
     try:
         if (size := file.stat().st_size) > MAX_JSON:
             raise ValueError(f"{size:,} bytes is more than {MAX_JSON:,} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
+        check_content(file)
         content = error
     if not isinstance(content, dict):
         raise UserError(f"{file}: must be a JSON object, got {content}; copy the model again")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import DamagedError, UserError
 from sip.core.text import reason_of
+from sip.weights.content import check_content, check_zip, how_to_replace
 from sip.weights.layout import INDEX, PICKLED, read_json
 
 if TYPE_CHECKING:
@@ -79,17 +80,23 @@ def read_pickle(file: Path) -> "dict[str, Tensor]":
     """
     import torch
 
+    check_content(file)
+    check_zip(file)
     try:
         mapped = zipfile.is_zipfile(file)  # the older format cannot be mapped
         with warnings.catch_warnings(action="ignore"):
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        match = GLOBAL.search(reason_of(error))
-        asked = match[1] if match else "something else"
-        raise _refused(file, f"one that asks for {asked}") from error
-    except (RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
-        raise UserError(f"weights {file}: cannot be read ({reason}); copy the file again") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # of any type: the bytes are anybody's
+        is_unknown = isinstance(error, pickle.UnpicklingError)
+        if is_unknown and (match := GLOBAL.search(reason_of(error))):
+            raise _refused(file, f"one that asks for {match[1]}") from error
+        reason = "no pickle of tensors" if is_unknown else reason_of(error)[:MAX_REASON]
+        raise UserError(
+            f"weights {file}: must be a whole file as torch.save writes it, got one that is cut "
+            f"off, damaged or of another kind ({reason}); {how_to_replace(file)}"
+        ) from None
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not content:

@@ -14,7 +14,8 @@ from typing import Any
 
 from sip.core.errors import UserError
 from sip.core.text import reason_of
-from sip.weights.layout import PIPELINE, read_json
+from sip.weights.content import check_content, how_to_replace
+from sip.weights.layout import PIPELINE, SMALL, read_json
 
 # Where diffusers takes a pipeline's parts from; the last is its own module of the safety checker.
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
@@ -37,23 +38,27 @@ def check_headers(folder: Path, files: Sequence[str]) -> None:
     from safetensors import SafetensorError, safe_open
 
     for name in files:
+        check_content(folder / name)
         try:
             with safe_open(folder / name, framework="np"):
                 pass
         except (OSError, SafetensorError) as error:
-            reason = reason_of(error)[:MAX_REASON]
             raise UserError(
-                f"weights {folder / name}: expected a whole safetensors file ({reason}); copy it "
-                "again"
+                f"weights {folder / name}: must be a whole safetensors file, got one that is cut "
+                f"off, damaged or of another kind ({reason_of(error)[:MAX_REASON]}); "
+                f"{how_to_replace(folder / name)}"
             ) from error
 
 
-def refuse_code(folder: Path) -> None:
+def check_small_files(folder: Path) -> None:
     """Check only the small files of a model folder; the weights may still be missing.
 
     Raises:
-        UserError: It names code of its own.
+        UserError: It names code of its own, or a file holds something else than its name says.
     """
+    for file in sorted([*folder.glob("*"), *folder.glob("*/*")]):
+        if file.name.endswith(SMALL) and file.is_file() and file.stat().st_size:
+            check_content(file)
     if code := code_named(folder):
         raise UserError(
             f"model folder {folder}: must be a model that the installed libraries know, got one "

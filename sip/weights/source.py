@@ -23,7 +23,7 @@ from sip.weights.layout import (
     weight_files,
 )
 from sip.weights.missing import Missing, MissingWeightsError
-from sip.weights.safety import check_headers, refuse_code
+from sip.weights.safety import check_headers, check_small_files
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 DEFAULT_REVISION = "main"  # the hub's own default
@@ -99,7 +99,7 @@ def require(
         hub.fetch(path, revision or DEFAULT_REVISION, parts)
         folder = hub.cached(path, revision or DEFAULT_REVISION, parts)
     if parts.file is None:
-        refuse_code(folder)
+        check_small_files(folder)
         if check is not None:
             check(folder)
     files = needed_weights(folder, files_of(folder), parts)

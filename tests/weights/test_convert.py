@@ -194,17 +194,42 @@ def test_a_pickle_that_holds_more_than_tensors_is_refused(places, content, words
     assert not list((places / "hf" / "sip").iterdir())
 
 
-def test_bare_pickles_and_damaged_files_are_one_line(places):
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_bare_pickles_and_damaged_files_are_one_line(places, is_zip):
     folder = pickled(MINIATURE / "scorer", places / "clip")
     file = folder / "pytorch_model.bin"
+    weights = {f"w{n}": torch.full((64, 64), float(n)) for n in range(4)}
+    torch.save(weights, file, _use_new_zipfile_serialization=is_zip)
     whole = file.read_bytes()
-    for damaged in (pickle.dumps(Bomb()), whole[:-100], b"", b"<!doctype html>404"):
+    cuts = [whole[:length] for length in (0, 1, 10, 5000, len(whole) // 2, len(whole) - 1)]
+    for damaged in (*cuts, pickle.dumps(Bomb()), b"Entry not found"):
         file.write_bytes(damaged)
-        with pytest.raises(
-            UserError, match="pytorch_model.bin: (must be|cannot be read)"
-        ) as caught:
+        with pytest.raises(UserError, match="pytorch_model.bin: must be ") as caught:
             source.require(str(folder), None)
         assert "\n" not in str(caught.value) and "SIP_CODE_RAN" not in os.environ
+        if damaged in cuts:
+            assert "; download or copy it again" in str(caught.value)
+
+
+def test_damaged_bytes_are_found_by_the_checksums_of_the_archive(places):
+    folder = pickled(MINIATURE / "scorer", places / "clip")
+    file = folder / "pytorch_model.bin"
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    file.write_bytes(damaged)
+    torch.load(file, weights_only=True)  # torch does not look at them
+    with pytest.raises(DamagedError, match=r"got damaged bytes \(Bad CRC-32 for file .*again$"):
+        source.require(str(folder), None)
+    assert not list((places / "hf" / "sip").iterdir())
+
+
+def test_an_archive_without_checksums_is_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"weight": torch.ones(3)}, tmp_path / "w.bin")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read_pickle(tmp_path / "w.bin")["weight"].tolist() == [1, 1, 1]
 
 
 def test_tied_and_sliced_tensors_keep_all_their_names(tmp_path, places):

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from sip.core.errors import UserError
 from sip.weights import source
+from sip.weights.layout import MAX_JSON
 from sip.weights.safety import code_named, plain_load_errors
 
 MINIATURE = source.PACKAGE_PARENT / "sip" / "miniature"
@@ -111,7 +112,7 @@ class Bomb:
         lambda whole: whole[:-3],
         lambda whole: whole[:5],
         lambda whole: b"",
-        lambda whole: b"<!doctype html><title>404</title>" * 9,
+        lambda whole: b'{"error": "not found"}',
         lambda whole: b"\xff" * 8 + whole[8:],  # the header would be longer than any memory
         lambda whole: pickle.dumps(Bomb()) + whole,
     ],
@@ -120,9 +121,47 @@ def test_damaged_weights_are_found_from_their_header(tmp_path: Path, damage: Any
     folder = model_folder(tmp_path / "m")
     file = folder / "model.safetensors"
     file.write_bytes(damage(file.read_bytes()))
-    refused(folder, "model.safetensors: expected a whole safetensors file .* copy it again")
-    with pytest.raises(UserError, match="expected a whole safetensors file"):
+    refused(folder, "model.safetensors: must be (a )?whole.*; download or copy it again$")
+    with pytest.raises(UserError, match="must be (a )?whole"):
         source.require(str(folder), None, file="model.safetensors")
+
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 1234567\n"
+PAGE = "<!DOCTYPE html>\n<html><title>Log in</title>"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (POINTER, "got a Git LFS pointer to 1,234,567 bytes, .* lfs pull --include {}$"),
+        (PAGE, "got an HTML page, .*; download or copy it again$"),
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "pytorch_model.bin", "config.json", "tokenizer.json"]
+)
+def test_a_pointer_or_a_page_is_named(tmp_path: Path, name: str, text: str, words: str) -> None:
+    folder = model_folder(tmp_path / "m")
+    if name.endswith(".bin"):
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_text(text)
+    refused(folder, f"{name}: must be the file itself, {words.format(name)}")
+
+
+def test_a_blob_of_the_hub_is_deleted_to_be_downloaded_again(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m")
+    blob = tmp_path / "blobs" / "x"
+    blob.parent.mkdir()
+    (folder / "model.safetensors").rename(blob)
+    blob.write_bytes(blob.read_bytes()[:-3])
+    (folder / "model.safetensors").symlink_to(blob)
+    refused(folder, f"; delete {blob}, and start again: it is downloaded again$")
+
+
+def test_json_of_a_foreign_folder_has_a_limit(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m")
+    os.truncate(folder / "config.json", MAX_JSON + 1)  # a hole: it takes no disk
+    refused(folder, "must be a JSON object, got 268,435,457 bytes is more than 268,435,456 bytes")
 
 
 @pytest.mark.parametrize(
