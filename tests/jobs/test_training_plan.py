@@ -10,7 +10,12 @@ from sip.jobs.training_plan import TrainingPlan, plan_training
 from tests.composing import composed
 from tests.records.made_up import training_summary, write_run
 
-SHORT = ["dataset.shots=1", "classifier.steps=40", "classifier.val_every=20"]
+SHORT = [
+    "dataset.shots=1",
+    "classifier.steps=40",
+    "classifier.val_every=20",
+    "classifier.warmup_steps=4",
+]
 SHORT += ["classifier.warmup_steps=1", "backbone=resnet_mini", "runtime.num_threads=1"]
 
 
