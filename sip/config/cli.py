@@ -23,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
-from sip.config import guard, sweep
+from sip.config import guard, plugins, sweep
 from sip.config.command import Command, one_line
 from sip.config.interpreter import check_interpreter, own_module
 from sip.config.output import Output, is_read
@@ -56,6 +56,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         sys.exit(0)
     try:
         check_interpreter()
+        plugins.register()
     except UserError as error:
         _say(f"error: {error}")
         sys.exit(1)

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from sip.config import guard
+from sip.config import guard, plugins
 from sip.config.words import OPEN_GROUPS, by_meaning, no_such, with_value
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
@@ -68,7 +68,7 @@ class Command:
             (o for o in self.overrides if o.lstrip("+").startswith("hydra.searchpath=")), ""
         )
         places = [place.removeprefix("file://") for place in PLACES.findall(path.partition("=")[2])]
-        given = (parsed.config_dir, parsed.config_path, *places)
+        given = (parsed.config_dir, parsed.config_path, *places, *plugins.folders())
         # SIP's own folder is read in any case, and is no stranger's.
         self.given = [
             Path(place) for place in given if place and Path(place).resolve() != folder.resolve()

@@ -7,8 +7,9 @@ set-up of a launcher. So, in a folder of YAML files that the command line adds:
   The person at the keyboard adds the rest: `hydra/launcher=joblib`;
 - `${...}` reads keys, and of the environment only what `ENVIRONMENT` lists.
 
-And every `_target_` of the composed configuration lies below a trusted prefix, or in a package of
-the user's own, `SIP_TRUSTED=my_captioner,my_data`, which no configuration can set.
+And every `_target_` of the composed configuration lies below a trusted prefix, in the module of a
+plug-in that the user installed (`sip.config.plugins`), or in a package of the user's own,
+`SIP_TRUSTED=my_captioner,my_data`, which no configuration can set.
 """
 
 import os
@@ -20,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from sip.config.plugins import plugins
 from sip.core.errors import UserError
 
 STAGES = "augmentation backbone captions classifier dataset filter images metrics prompts scores"
@@ -44,7 +46,9 @@ REMEDY = "fix or delete it; what you want yourself, give on the command line"
 def is_trusted(target: Any) -> bool:
     """Return whether a `_target_` lies below a trusted prefix; it need not exist."""
     is_name = isinstance(target, str) and NAME.fullmatch(target)
-    return bool(is_name and target.startswith((*TRUSTED, *own_prefixes())))
+    if not is_name or target.startswith((*TRUSTED, *own_prefixes())):
+        return bool(is_name)
+    return any(target.startswith(f"{plugin.module}.") for plugin in plugins())
 
 
 def own_prefixes() -> tuple[str, ...]:

@@ -155,7 +155,7 @@ class Engine(ImageModule):
                 return family.predict(inputs, timestep, unguided).float()
             predictions = family.predict(torch.cat([inputs, inputs]), timestep, both).float()
             without, with_text = predictions.chunk(2)
-            return torch.lerp(without, with_text, weights)
+            return family.guide(without, with_text, weights)
 
         return predict
 

@@ -137,6 +137,7 @@ class DiffusionSettings(Generator):
         """
         if self.is_on_disk:
             self._require_fit()
+            self._require_weights(prompts)
         for prompt in prompts:
             self.first_step(prompt)
 
@@ -161,6 +162,18 @@ class DiffusionSettings(Generator):
         self.foresee(prompts)
         for line in cut_prompts(self._readers, prompts):
             say("prompts", line)
+
+    def _require_weights(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse weighted texts if a weight has no meaning for the text encoder."""
+        if self.family.weighs_texts:
+            return
+        for span in (span for prompt in prompts for span in prompt.spans):
+            if span.weight != 1:
+                raise UserError(
+                    f"prompts: must have weights of 1 for a {self.folder.pipeline}, for whose text "
+                    f"encoder no weighting is defined, got {span.weight:g} for {span.text[:40]!r}; "
+                    "set prompts.label_weight=1 and prompts.caption_weight=1"
+                )
 
     @cached_property
     def _adapter_fits(self) -> bool:

@@ -133,13 +133,16 @@ class Offline(Components):
         """Check, before captions are made, what would end the work after them.
 
         Raises:
-            UserError: The adapter is another model's, or the model reads no whole class name.
+            UserError: The adapter is another model's, the model reads no whole class name, or a
+                prompt cannot be used as it is weighted.
         """
         first = list({sample.class_name: sample for sample in reversed(samples)}.values())
         try:
             prompts = self.write(first, [[""]] * len(first), [[ASSUMED_COSINE]] * len(first))
+            captioned = self.write(first, [["photo"]] * len(first), [[ASSUMED_COSINE]] * len(first))
         except (UserError, ValueError):  # a writer that needs captions: examined after them
-            prompts = []
+            prompts = captioned = []
+        self.generator.check(captioned)
         self.generator.foresee(prompts)
 
     def training_images(self, samples: Sequence[Sample], stages: StageLog) -> list[StoredImage]:

@@ -34,7 +34,7 @@ def known_keys() -> dict[str, str]:
 def own_choices() -> frozenset[str]:
     """Return "group/choice" of the YAMLs that the recipes, and the page on installing, add."""
     titles = [
-        re.fullmatch(r"my_conf/(.+)\.yaml", block.title or "")
+        re.fullmatch(r"(?:my_conf|.+/conf)/(.+)\.yaml", block.title or "")
         for page in PAGES
         for block in blocks(page)
     ]

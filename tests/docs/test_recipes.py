@@ -5,14 +5,16 @@ import json
 import runpy
 import shlex
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.docs.pages import DOCS, blocks
+from sip.images.families import families
+from tests.docs.pages import DOCS, Block, blocks
 
 # To make the pages' commands short; what they are about is not touched.
 SHORT = {
@@ -24,6 +26,7 @@ SHORT = {
     ],
 }
 GENERATED = ["images.num_steps=2"]
+OWN = ("my_", "test_my_", "sip_tiles", "test_sip_tiles")  # modules of the pages
 FEWER = {"seed=0,1,2": "seed=0"}  # jobs of a sweep
 
 
@@ -37,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and name.startswith(("my_", "test_my_")):
+        if getattr(sys.modules[name], "__file__", None) and name.startswith(OWN):
             del sys.modules[name]
 
 
@@ -53,10 +56,10 @@ def follow(page: str, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
     plain = [line for line in lines if line.startswith("python ") and " -m " not in line]
     for line in plain:
         runpy.run_path(line.split()[1])
-    tests = [block.title for block in found if (block.title or "").startswith("test_")]
+    tests = [block.title for block in found if Path(block.title or "").name.startswith("test_")]
     assert tests and lines
     for name in tests:
-        run_tests(str(name).removesuffix(".py"))
+        run_tests(Path(str(name)).stem)
     for line in lines:
         if line not in plain:
             run_command(line, monkeypatch, more)
@@ -124,6 +127,36 @@ def test_a_generator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (summary["images"], summary["num_generated"]) == ("pixel_noise", 10)
     assert summary["recipe"]["offline"]["images"]["class"] == "my_generator.PixelNoise"
     assert summary["unet_evaluations"] == 10
+
+
+def test_a_family(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = install(blocks(DOCS / "extend" / "family.md"), folder / "site", "sip-tiles")
+    monkeypatch.syspath_prepend(site)
+    follow("family.md", monkeypatch, GENERATED)
+    (summary,) = summaries()
+    assert (summary["images"], summary["num_generated"]) == ("tiles", 10)
+    family = importlib.import_module("sip_tiles").Tiles
+    assert families()["StableDiffusionPanoramaPipeline"] is family
+
+
+def install(page: Sequence[Block], site: Path, name: str) -> Path:
+    """Put a page's distribution into a folder as pip would install it; return the folder."""
+    texts = {Path(str(block.title)).relative_to(name): block.text
+             for block in page if (block.title or "").startswith(f"{name}/")}  # fmt: skip
+    project = tomllib.loads(texts.pop(Path("pyproject.toml")))
+    (points,) = project["project"]["entry-points"].items()
+    info = Path(f"{name.replace('-', '_')}-{project['project']['version']}.dist-info")
+    texts |= {
+        info / "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n",
+        info / "RECORD": "".join(f"{file},,\n" for file in texts),
+        info / "REQUESTED": "",
+        info / "entry_points.txt": f"[{points[0]}]\n"
+        + "".join(f"{key} = {value}\n" for key, value in points[1].items()),
+    }
+    for file, text in texts.items():
+        (site / file).parent.mkdir(parents=True, exist_ok=True)
+        (site / file).write_text(text)
+    return site
 
 
 def test_a_baseline(

@@ -33,6 +33,7 @@ class Family(nn.Module, ABC):
     can_be_screened: ClassVar[bool] = False  # whether there is a safety checker for them
     optional: ClassVar[tuple[str, ...]] = ()  # parts that the folder may lack
     texts_kept: ClassVar[int] = 512
+    weighs_texts: ClassVar[bool] = True  # else prompt weights other than 1 are refused
     # Tokenizer -> the text encoder whose positions bound a prompt, or a fixed number of tokens.
     tokenizers: ClassVar[Mapping[str, str | int]] = {"tokenizer": "text_encoder"}
 
@@ -41,10 +42,14 @@ class Family(nn.Module, ABC):
         self.size = size
         self.vae = pipeline.vae
         self.denoiser = getattr(pipeline, self.denoiser_part)
-        if self.vae.config.force_upcast and self.vae.dtype == torch.float16:
+        if self.vae.config.get("force_upcast") and self.vae.dtype == torch.float16:
             self.vae.float()  # SDXL's gives NaN in float16
+        self.latent_shape = self.shape_of_latents(size)
+
+    def shape_of_latents(self, size: int) -> tuple[int, int, int]:
+        """Return (C, h, w) of the latents of an image of this size, in px."""
         scale = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.latent_shape = (self.vae.config.latent_channels, size // scale, size // scale)
+        return self.vae.config.latent_channels, size // scale, size // scale
 
     @staticmethod
     def first_step(num_steps: int, noise_rate: float) -> int:
@@ -94,6 +99,15 @@ class Family(nn.Module, ABC):
         output: Tensor = self.denoiser(latents, timestep, return_dict=False, **conditioning)[0]
         return output
 
+    def guide(self, without: Tensor, with_text: Tensor, scales: Tensor) -> Tensor:
+        """Return guided predictions (B, C, h, w), float32.
+
+        Args:
+            without, with_text: Predictions (B, C, h, w), float32.
+            scales: Guidance scales (B, 1, 1, 1); 1 returns `with_text`.
+        """
+        return torch.lerp(without, with_text, scales)
+
     def forget(self) -> None:
         """Forget the embeddings that are kept; they lie on the device."""
 
@@ -106,14 +120,18 @@ class Family(nn.Module, ABC):
     def scaled(self, latents: Tensor) -> Tensor:
         """Return the autoencoder's latents at the scale that the denoiser works at."""
         mean, std = self._moments(latents)
-        return (latents - mean) * (self.vae.config.scaling_factor / std)
+        return (latents - mean) * (self._factor / std)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W), float32, in [0, 1] or not finite, for scaled latents."""
         mean, std = self._moments(latents)
-        latents = latents * (std / self.vae.config.scaling_factor) + mean
+        latents = latents * (std / self._factor) + mean
         pixels = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0]
         return pixels.float().mul_(0.5).add_(0.5).clamp_(0, 1)  # NaN stays NaN
+
+    @property
+    def _factor(self) -> float:
+        return float(self.vae.config.get("scaling_factor", 1.0))
 
     def _moments(self, latents: Tensor) -> tuple[Tensor | float, Tensor | float]:
         config = self.vae.config
