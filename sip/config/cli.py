@@ -63,8 +63,8 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
     if sys.stdout is not None:
         sys.stdout = Output(sys.stdout)
     folder = conf or conf_folder()
-    sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # Hydra wants its options first
     command = Command(folder, config_name, sys.argv[1:])
+    sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # Hydra wants its options first
     debug = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in command.overrides
     os.environ.pop(sweep.VARIABLE, None)  # of a sweep whose job started this process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, in place of printing and exiting

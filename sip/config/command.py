@@ -7,6 +7,7 @@ import re
 import string
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from sip.config import guard, plugins
-from sip.config.words import OPEN_GROUPS, by_meaning, no_such, with_value
+from sip.config.words import OPEN_GROUPS, by_meaning, for_shell, in_quotes, no_such, with_value
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
 from sip.core.files import read_yaml
@@ -36,6 +37,7 @@ PLACES = re.compile(r"(?:file://)?([^\s,\[\]'\"]+)")  # of [file://a,b]
 OPEN = ("prompt_names", "arguments", "lora", "where")
 OPENED = re.compile(rf"(?:\w+\.)*(?:{'|'.join(OPEN)})(?:\.[^=]+)?=")
 QUOTED_KEY = re.compile(r"([{,]\s*)([\"'])([\w .-]+)\2(?=\s*:)")  # Hydra's keys take no quotes
+NAMED = re.compile(r"(?:\w+\.)*prompt_names=\{")  # a mapping that may be a text of YAML, too
 EXTRAS = {  # choices that packages bring -> the extra that installs them
     "hydra/sweeper/optuna": "search",
     "hydra/launcher/joblib": "sweep",
@@ -81,16 +83,24 @@ class Command:
         """Return an argument as Hydra takes it.
 
         A key that is new gets "++", keys of mappings lose their quotes, and a value that is no
-        Hydra expression, such as a path with umlauts or brackets, is quoted.
+        Hydra expression, such as a path with umlauts or brackets, is quoted. So is a mapping of
+        class names that Hydra cannot read, or reads as other names: null, 1.5.
         """
-        if OPENED.match(argument):
-            argument = "++" + QUOTED_KEY.sub(r"\1\3", argument)
         key, equals, value = argument.partition("=")
-        if not equals or value[:1] in ("", "[", "{", '"', "'") or _is_expression(argument):
-            return argument
+        read = value
+        if OPENED.match(argument):
+            key = f"++{key}"
+            read = QUOTED_KEY.sub(r"\1\3", value) if value[:1] == "{" else value
+        taken = f"{key}{equals}{read}"
+        if NAMED.match(argument):
+            is_read = _has_plain_keys(taken)
+        else:
+            is_read = value[:1] in ("", "[", "{", '"', "'") or _is_expression(taken)
+        if not equals or is_read:
+            return taken
         quoted = value.replace("\\", "\\\\").replace('"', '\\"')
         quoted = f'{key}="{quoted}"'
-        return quoted if _is_expression(quoted) else argument
+        return quoted if _is_expression(quoted) else taken
 
     def check(self) -> None:
         """Refuse what a stranger's folder may not contain, and names that nothing reads.
@@ -110,8 +120,24 @@ class Command:
             name, _, value = option.lstrip("-").partition("=")
             example = by_meaning(name, value, self._tops) or "key=value"
             raise UserError(f"{option}: no such option; a key is set without dashes: {example}")
-        for override in self.overrides:
+        for number, override in enumerate(self.overrides):
+            if "=" not in override and override[:1] != "~":
+                raise self._without_key(number)
             self._check_name(override)
+
+    def _without_key(self, number: int) -> UserError:
+        """Return the error for an override without "=": often the rest of a value with spaces."""
+        override = self.overrides[number]
+        first = next((n for n in range(number, -1, -1) if "=" in self.overrides[n]), None)
+        if first is None:
+            hint = by_meaning("data", override, self._tops) if Path(override).exists() else ""
+            return UserError(f"{override}: must be key=value; write {hint or 'key=value'}")
+        rest = takewhile(lambda text: "=" not in text, self.overrides[number:])
+        whole = for_shell(" ".join([*self.overrides[first:number], *rest]))
+        return UserError(
+            f"{override}: must be key=value; a value with spaces needs quotes around the whole: "
+            f"{whole}"
+        )
 
     def _check_name(self, override: str) -> None:
         """Refuse a key that nothing reads; Hydra adds any with "+", and refuses others late."""
@@ -210,11 +236,7 @@ class Command:
                 reason += f"; {what}: {with_value(template, choice)}"
             return f"{group}={choice}: {reason}"
         if isinstance(error, OverrideParseException):
-            return (
-                f"{(error.override or '').lstrip('+')!r}: must be key=value ({one_line(error)}); a "
-                "text with spaces or signs needs quotes within quotes: \"key='a text'\"; a mapping "
-                "whose keys have letters beyond a-z needs a YAML file of your own"
-            )
+            return _unread(error)
         return one_line(error)
 
     def _not_chosen(self, key: str, value: str) -> str:
@@ -321,9 +343,28 @@ def _flat_items(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
                 yield from _flat_items(value, f"{prefix}{key}.")
 
 
+def _unread(error: OverrideParseException) -> str:
+    """Return one line on an override that Hydra's grammar does not read."""
+    lines = str(error).splitlines()
+    reason = next((line for line in lines if not line.startswith(("Error parsing", "See "))), "")
+    override = (error.override or "").lstrip("+")
+    key, _, value = override.partition("=")
+    text = for_shell(f"{key}={in_quotes(value)}")
+    return f"{override}: must be a value that Hydra reads ({reason}); to give it as a text: {text}"
+
+
 def _is_expression(override: str) -> bool:
     try:
         OverridesParser.create().parse_override(override)
     except HydraException:
         return False
     return True
+
+
+def _has_plain_keys(override: str) -> bool:
+    """Return whether Hydra reads a mapping whose keys stay what they are."""
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return False
+    return isinstance(value, dict) and all(isinstance(key, str | int) for key in value)

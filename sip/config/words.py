@@ -116,17 +116,29 @@ OPEN_GROUPS = {
     "scores": ("another checkpoint", "profile.scorer.model={}"),
 }
 NUM_NEAR = 3
-SAFE = re.compile(  # values that Hydra takes without quotes, or has them
-    r"[\w./:,+\-]*|['\"\[{].*", re.ASCII
-)
+# Values that Hydra would read as a list or a function, or cut, without quotes of their own.
+READ_AS_MORE = re.compile(r"(?!['\"\[{])(.*,.*\s.*|.*\s.*,.*|\s.*|.*\s|\w+\(.*\)|.*\$\{.*)", re.DOTALL)
 
 
 def with_value(template: str, value: str) -> str:
     """Return a command with a value in it, as one types it into a shell."""
+    written = in_quotes(value) if READ_AS_MORE.fullmatch(value) else value
+    return " ".join(
+        for_shell(part.replace(VALUE, written or "...")) for part in template.split(" ")
+    )
+
+
+def in_quotes(value: str) -> str:
+    """Return a value in Hydra's quotes."""
     quoted = value.replace("'", "\\'")
-    written = value if SAFE.fullmatch(value) else f"'{quoted}'"
-    parts = [part.replace(VALUE, written or "...") for part in template.split(" ")]
-    return shlex.join(parts)
+    return f"'{quoted}'"
+
+
+def for_shell(word: str) -> str:
+    """Return a word as one types it into a shell, with the quotes that are easiest to read."""
+    if "'" in word and not re.search(r'["$`\\!]', word):
+        return f'"{word}"'
+    return shlex.quote(word)
 
 
 def by_meaning(name: str, value: str, tops: Collection[str]) -> str:

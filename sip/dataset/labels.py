@@ -16,7 +16,8 @@ from sip.core.errors import UserError
 from sip.core.text import CONTROL, join_first, reason_of
 from sip.dataset.base import Split
 
-PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]*[A-Za-z0-9_]|[A-Za-z_]")  # of Hydra
+PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]*[A-Za-z0-9_]|[A-Za-z_]|\d|[1-9]\d*")  # of Hydra
+VALUES = ("null", "true", "false", "nan", "inf")  # that Hydra and YAML read as no text
 WHOLE = re.compile(r"\d+")
 WITHOUT_FRACTION = re.compile(r"(\d+)\.0*")  # a whole number of a column that had a gap once
 NO_LABEL = ("nan", "<na>", "n/a", "#n/a", "-1", "-1.0")  # how tables write a missing one
@@ -58,7 +59,7 @@ def _texts(given: Any) -> Any:
     """
     if isinstance(given, str) and given.startswith("{"):  # keys that Hydra cannot read
         try:
-            given = yaml.safe_load(given)
+            given = yaml.load(given, yaml.BaseLoader)  # all as text: a class may be called null
         except yaml.YAMLError as error:
             raise ValueError("it is no YAML") from error
     if not isinstance(given, Mapping):
@@ -84,8 +85,8 @@ def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple
 
     Args:
         names: Class names of the source, by label.
-        prompt_names: As `PromptNames`; a key may also be what YAML reads of a name: "true" for a
-            class `yes`.
+        prompt_names: As `PromptNames`; a key may also be what YAML reads of a name ("true" for a
+            class `yes`), or the name with blanks for underscores.
 
     Raises:
         UserError: The mapping names a class that the data set does not have, a class has no words,
@@ -93,23 +94,28 @@ def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple
     """
     names = composed(names)
     mapped = {_class_of(key, names): words for key, words in prompt_names.items()}
-    words = [mapped.get(name, " ".join(name.replace("_", " ").split())) for name in names]
+    words = [mapped.get(name, _blank(name)) for name in names]
     seen: dict[str, str] = {}
     for name, text in zip(names, words, strict=True):
         if not _look(text) or CONTROL.search(text):
             raise UserError(
                 f"dataset: each class must have words for its prompt, got {name!r}; rename it, or "
-                f"give it words with {naming(name, '...')}"
+                f"give it words with {naming({name: '...'})}"
             )
         look = _look(text)
         if look in seen:
             raise UserError(
                 f"dataset: classes must differ in words, got {seen[look]!r} and {name!r}, which "
                 f"are both {text!r} in a prompt; merge them, or tell them apart with "
-                f"{naming(name, '...')}"
+                f"{naming({name: '...'})}"
             )
         seen[look] = name
     return tuple(words)
+
+
+def _blank(name: str) -> str:
+    """Return a class name with blanks for underscores."""
+    return " ".join(name.replace("_", " ").split())
 
 
 def _look(text: str) -> str:
@@ -118,15 +124,16 @@ def _look(text: str) -> str:
     return " ".join("".join(seen).casefold().split())
 
 
-def naming(name: str, words: str) -> str:
-    """Return the override that gives a class its words, as one types it into a shell.
+def naming(words: Mapping[str, str]) -> str:
+    """Return the override that gives classes their words, as one types it into a shell.
 
     Hydra's keys are of ASCII letters: other ones are written as the text of a YAML mapping.
     """
-    if PLAIN_KEY.fullmatch(name):
-        text = f"{{{name}: {json.dumps(words, ensure_ascii=False)}}}"
+    if all(PLAIN_KEY.fullmatch(name) and name.lower() not in VALUES for name in words):
+        pairs = (f"{name}: {json.dumps(text, ensure_ascii=False)}" for name, text in words.items())
+        text = f"{{{', '.join(pairs)}}}"
     else:
-        mapping = yaml.safe_dump({name: words}, default_flow_style=True, allow_unicode=True)
+        mapping = yaml.safe_dump(dict(words), default_flow_style=True, allow_unicode=True)
         text = json.dumps(" ".join(mapping.split()), ensure_ascii=False)
     return shlex.quote(f"dataset.prompt_names={text}")
 
@@ -156,7 +163,7 @@ def _class_of(key: str, names: Sequence[str]) -> str:
     """
     if key in names:
         return key
-    same = [name for name in names if _as_yaml_reads(name) == key]
+    same = [name for name in names if key in (_as_yaml_reads(name), _blank(name))]
     if len(same) != 1:
         raise UserError(
             f"dataset.prompt_names: must name classes of the data set, got {key}; the classes are "

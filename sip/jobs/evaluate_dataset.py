@@ -161,7 +161,7 @@ def match_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:
         without = f" (and none of {join_first(missing)})" if missing else ""
         raise UserError(
             f"dataset: must have classes of the run, got {join_first(unknown)}{without}; "
-            f"name them as in the run, such as {naming(unknown[0], (missing or known)[0])}"
+            f"name them as in the run, such as {naming({unknown[0]: (missing or known)[0]})}"
         )
     if len(set(known)) < len(known) or len(set(names)) < len(names):
         raise UserError("dataset: must have class names that differ, to be matched with the run's")

@@ -143,8 +143,8 @@ def test_help_lists_groups_and_choices(toy: Path, tmp_path: Path) -> None:
         ("+stage/rulee=x", "+stage/rulee=x: no such group or key; did you mean stage/rule?"),
         ("exp=first", "exp=first: exp has no default choice to override; write +exp=first"),
         ("+seed=1", "+seed=1: seed is there already; write seed=1"),
-        ("seed", "'seed': must be key=value"),
-        ("mode=[Bücher (own)]", "'mode=[Bücher (own)]': must be key=value ("),
+        ("seed", "seed: must be key=value; write key=value"),
+        ("mode=[Bücher (own)]", "mode=[Bücher (own)]: must be a value that Hydra reads ("),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(

@@ -1,6 +1,7 @@
 """Words of other libraries get commands that work here; keys that exist are never refused."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,7 +70,8 @@ def test_no_word_is_a_key_or_twice_in_the_table() -> None:
         ("strength=0.3,0.7", "prompts.noise_rate=0.3,0.7"),
         ("classifier.learning_rate=0.1", "classifier.lr=0.1"),
         ("trainer.max_epochs=90", "classifier.budget=epochs classifier.epochs=90"),
-        ("data_dir=/my data", "dataset=image_folder 'dataset.root='\"'\"'/my data'\"'\"''"),
+        ("data_dir=/my data", "dataset=image_folder 'dataset.root=/my data'"),
+        ("data_dir=/cats, dogs", "dataset=image_folder \"dataset.root='/cats, dogs'\""),
         (
             "steps=9",
             "classifier.steps=9 (of the optimiser) or images.num_steps=9 (of the diffusion",
@@ -89,6 +91,32 @@ def test_options_as_in_argparse_are_answered() -> None:
         command("--lr=0.1").check()
     with pytest.raises(UserError, match=r"^--lrr: no such option; .*: key=value$"):
         command("--lrr", "0.1").check()
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (
+            "dataset.root=My Holiday Photos seed=1",
+            "Holiday: must be key=value; a value with spaces needs quotes around the whole: "
+            "'dataset.root=My Holiday Photos'",
+        ),
+        (
+            "dataset.prompt_names={cat: tabby cat}",
+            "tabby: must be key=value; a value with spaces needs quotes around the whole: "
+            "'dataset.prompt_names={cat: tabby cat}'",
+        ),
+        ("sip seed=1", "sip: must be key=value; write dataset=image_folder dataset.root=sip"),
+        ("no-such seed=1", "no-such: must be key=value; write key=value"),
+    ],
+)
+def test_a_value_that_the_shell_cut_is_named(words: str, answer: str) -> None:
+    with pytest.raises(UserError) as error:
+        command(*words.split()).check()
+    assert str(error.value) == answer
+    words = answer.partition("whole: ")[2] or "seed=1"
+    (argument,) = shlex.split(words)
+    composed("dataset=image_folder", Command.for_hydra(argument))  # what it suggests is accepted
 
 
 def test_programs_answer_only_with_what_they_have() -> None:
@@ -159,6 +187,6 @@ def test_what_only_hydra_can_judge_is_left_to_it(override: str) -> None:
 
 def test_near_names_and_quotes() -> None:
     assert no_such("choice", "BLIP", ["blip", "vit"]) == "no such choice; did you mean blip?"
-    assert with_value("a={} b=1", "x y") == "'a='\"'\"'x y'\"'\"'' b=1"
+    assert with_value("a={} b=1", "x y") == "'a=x y' b=1"
     assert with_value("a={}", "") == "a=..."
-    assert with_value("a={}", "/\u00fc") == "'a='\"'\"'/\u00fc'\"'\"''"  # Hydra reads ASCII only
+    assert with_value("a={}", "/\u00fc, b") == "\"a='/\u00fc, b'\""

@@ -53,6 +53,7 @@ def words_of(root: Path, tmp_path: Path, *overrides: str) -> Any:
         (("no", "yes"), "={yes: brain}", ("no", "brain")),
         (("0", "1"), "={0: zero, 1: 'number 1'}", ("zero", "number 1")),
         (("0", "1"), ".1=one", ("0", "one")),
+        (("null", "1.5"), "={null: nothing, 1.5: half}", ("half", "nothing")),
     ],
 )
 def test_words_of_the_command_line(
@@ -62,14 +63,24 @@ def test_words_of_the_command_line(
     assert words_of(root, tmp_path, f"dataset.prompt_names{override}") == words
 
 
-@pytest.mark.parametrize("name", ["apples", "St. Bernard", "\u00c4pfel", 'it\'s, so: "x"', "0"])
+ODD = ["null", "NULL", "true", "yes", "nan", "1e5", "1.5", "0001", "~", "1:30", "2020-01-01", "#1"]
+
+
+@pytest.mark.parametrize("name", ["a b", "St. Bernard", "\u00c4pfel", 'it\'s, so: "x"', "0", *ODD])
 @pytest.mark.parametrize("words", ["Gro\u00dfe \u00c4pfel", 'dog\'s "bone", and: more', "..."])
 def test_suggested_words_can_be_pasted(name: str, words: str) -> None:
-    (argument,) = shlex.split(naming(name, words))
+    (argument,) = shlex.split(naming({name: words, "other": "another"}))
     override = OverridesParser.create().parse_override(Command.for_hydra(argument))
     node = OmegaConf.create({"names": override.value()})
-    (item,) = _texts(OmegaConf.to_container(node)["names"]).items()
-    assert item == (name, words)
+    read = _texts(OmegaConf.to_container(node)["names"])
+    assert prompt_words([name, "other"], read) == (words, "another")
+
+
+@pytest.mark.parametrize("name", ["null", "1.5", "0001", "class_1", "\u00c4pfel"])
+def test_a_mapping_need_not_be_quoted(name: str) -> None:
+    argument = f"dataset.prompt_names={{{name.replace('_', ' ')}: tabby cat}}"
+    override = OverridesParser.create().parse_override(Command.for_hydra(argument))
+    assert prompt_words([name, "other"], _texts(override.value())) == ("tabby cat", "other")
 
 
 def test_every_mapping_with_keys_of_the_user_is_open() -> None:
