@@ -1,8 +1,8 @@
 """The entry points' common part: command line -> configuration -> task, one line per error.
 
 Nothing heavy is imported here, and tasks import what they need when they run: `--help` and a
-mistyped key answer at once. Exit codes: 0 done, 1 the task failed, 2 the command line is wrong,
-130 and 143 stopped by SIGINT (Ctrl-C) and SIGTERM.
+mistyped key answer at once. Exit codes: 0 done, 1 the task failed, 2 a key or value of the command
+line is wrong, 130 and 143 stopped by SIGINT (Ctrl-C) and SIGTERM.
 """
 
 import functools
@@ -29,7 +29,7 @@ from sip.config.interpreter import check_interpreter, own_module
 from sip.config.output import Output, is_read
 from sip.config.provenance import is_multirun, program_versions
 from sip.core import progress
-from sip.core.errors import UserError
+from sip.core.errors import UserError, ValueRefusedError
 from sip.core.files import disk_error
 from sip.core.paths import conf_folder
 from sip.core.text import CONTROL, counted
@@ -160,7 +160,7 @@ class Job:
         """Run the task.
 
         Raises:
-            SystemExit: It failed, with code 1.
+            SystemExit: It failed, with code 1; or with 2 if a value of the configuration is wrong.
             ReportedError: It failed as one of several jobs.
         """
         if is_multirun():
@@ -171,7 +171,7 @@ class Job:
             if isinstance(error, BrokenPipeError) and not is_read():
                 return None
             _say(f"error: {_reason(error, config)}")
-            raise SystemExit(1) from None
+            raise SystemExit(2 if _is_of_the_command(error, config) else 1) from None
 
     def _one_of_several(self, config: DictConfig, number: int) -> Any:
         """Run the task as a job of a sweep, and add its result to the sweep's file."""
@@ -198,6 +198,20 @@ class Job:
             if not isinstance(value := OmegaConf.select(config, key), bool):
                 raise UserError(f"{key}: must be true or false, got {value}; write {key}=true")
         return self.task(config)
+
+
+def _is_of_the_command(error: Exception, config: DictConfig) -> bool:
+    """Return whether a value that the command line states, or lacks, ended the task."""
+    if not isinstance(error, UserError):
+        return isinstance(error, USER_ERRORS)
+    if (key := error.refused_key) is None:
+        return False
+    value = OmegaConf.to_container(config, resolve=False)
+    for name in key.split("."):
+        if not isinstance(value, dict) or name not in value:
+            return False
+        value = value[name]
+    return not isinstance(value, dict) or isinstance(error, ValueRefusedError)
 
 
 def _reason(error: Exception, config: DictConfig) -> str:

@@ -117,7 +117,9 @@ OPEN_GROUPS = {
 }
 NUM_NEAR = 3
 # Values that Hydra would read as a list or a function, or cut, without quotes of their own.
-READ_AS_MORE = re.compile(r"(?!['\"\[{])(.*,.*\s.*|.*\s.*,.*|\s.*|.*\s|\w+\(.*\)|.*\$\{.*)", re.DOTALL)
+READ_AS_MORE = re.compile(
+    r"(?!['\"\[{])(.*,.*\s.*|.*\s.*,.*|\s.*|.*\s|\w+\(.*\)|.*\$\{.*)", re.DOTALL
+)
 
 
 def with_value(template: str, value: str) -> str:

@@ -1,10 +1,21 @@
 """Errors that the user can fix."""
 
+import re
+from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Any
+
+REFUSED_KEY = re.compile(r"([a-z_]+(?:[./][a-z_]+)*): must ")
 
 
 class UserError(Exception):
     """An error the user can fix; shown in one line, without a traceback."""
+
+    @property
+    def refused_key(self) -> str | None:
+        """The key whose value is refused, as the user types it; None for another error."""
+        match = REFUSED_KEY.match(str(self))
+        return match[1] if match else None
 
 
 class ValueRefusedError(UserError):
@@ -30,6 +41,20 @@ class ValueRefusedError(UserError):
 
 class DamagedError(UserError):
     """A finished file is no longer what was written; it is named, and never used."""
+
+
+def not_one_of(key: str, choices: Collection[str], value: Any, meant: str = "") -> UserError:
+    """Return the error for a value that is none of the choices, with the near ones.
+
+    Args:
+        key: As the user types it.
+        choices: What it may be.
+        value: What was given.
+        meant: The choice that has another name elsewhere; empty: those of similar spelling.
+    """
+    near = [meant] if meant else get_close_matches(str(value), choices)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return UserError(f"{key}: must be one of {', '.join(choices)}, got {value!r}{hint}")
 
 
 def _shown(value: Any) -> str:

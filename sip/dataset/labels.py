@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -12,12 +11,12 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BeforeValidator, Field
 
+from sip.config.words import for_shell
 from sip.core.errors import UserError
 from sip.core.text import CONTROL, join_first, reason_of
 from sip.dataset.base import Split
 
-PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]*[A-Za-z0-9_]|[A-Za-z_]|\d|[1-9]\d*")  # of Hydra
-VALUES = ("null", "true", "false", "nan", "inf")  # that Hydra and YAML read as no text
+PLAIN_KEY = re.compile(r"\w([\w .-]*\w)?")  # of a YAML mapping
 WHOLE = re.compile(r"\d+")
 WITHOUT_FRACTION = re.compile(r"(\d+)\.0*")  # a whole number of a column that had a gap once
 NO_LABEL = ("nan", "<na>", "n/a", "#n/a", "-1", "-1.0")  # how tables write a missing one
@@ -59,7 +58,7 @@ def _texts(given: Any) -> Any:
     """
     if isinstance(given, str) and given.startswith("{"):  # keys that Hydra cannot read
         try:
-            given = yaml.load(given, yaml.BaseLoader)  # all as text: a class may be called null
+            given = yaml.load(given, yaml.BaseLoader)  # noqa: S506, only makes text: "null", "1.5"
         except yaml.YAMLError as error:
             raise ValueError("it is no YAML") from error
     if not isinstance(given, Mapping):
@@ -127,15 +126,14 @@ def _look(text: str) -> str:
 def naming(words: Mapping[str, str]) -> str:
     """Return the override that gives classes their words, as one types it into a shell.
 
-    Hydra's keys are of ASCII letters: other ones are written as the text of a YAML mapping.
+    Names of other signs than letters, digits and " .-" are written as the text of a YAML mapping.
     """
-    if all(PLAIN_KEY.fullmatch(name) and name.lower() not in VALUES for name in words):
+    if all(PLAIN_KEY.fullmatch(name) for name in words):
         pairs = (f"{name}: {json.dumps(text, ensure_ascii=False)}" for name, text in words.items())
-        text = f"{{{', '.join(pairs)}}}"
-    else:
-        mapping = yaml.safe_dump(dict(words), default_flow_style=True, allow_unicode=True)
-        text = json.dumps(" ".join(mapping.split()), ensure_ascii=False)
-    return shlex.quote(f"dataset.prompt_names={text}")
+        return for_shell(f"dataset.prompt_names={{{', '.join(pairs)}}}")
+    mapping = yaml.safe_dump(dict(words), default_flow_style=True, allow_unicode=True)
+    text = json.dumps(" ".join(mapping.split()), ensure_ascii=False)
+    return for_shell(f"dataset.prompt_names={text}")
 
 
 def composed(names: Sequence[str]) -> list[str]:

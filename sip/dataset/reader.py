@@ -130,6 +130,11 @@ class Reader(Subset, ABC):
     def _hashes(self) -> dict[str, int]:
         return {}
 
+    @property
+    def opened(self) -> dict[Split, list[Sample]]:
+        """The rows of the parts that were opened so far."""
+        return {part: self.samples(part) for part in PARTS if part in self._opened}
+
     @cached_property
     def _opened(self) -> dict[Split, list[Sample]]:
         return {}
@@ -275,10 +280,11 @@ def no_made(parts: Sequence[Split]) -> str:
 def say_made_parts(dataset: Dataset) -> None:
     """Print that images are held out for val and test, and how to generate from all."""
     if isinstance(dataset, Reader) and dataset.made_parts:
-        sizes = ", ".join(f"{num:,} {part}" for part, num in dataset.num_readable().items())
-        text = f"parts made by split_seed: {sizes}; to generate from all: "
+        num = dataset.num_readable()
         made = [part for part in dataset.made_parts if part in ("val", "test")]
-        say_once(dataset.content, text + no_made(made))
+        sizes = " and ".join(f"{num[part]:,} {part}" for part in made)
+        text = f"parts made by split_seed: {sizes}, taken from train, which keeps {num['train']:,}"
+        say_once(dataset.content, f"{text}; to generate from all: {no_made(made)}")
 
 
 @component

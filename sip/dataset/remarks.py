@@ -1,22 +1,56 @@
-"""Remarks on a data set that are no errors: copies in train, classes that are hardly tested."""
+"""Remarks on a data set that are no errors: copies, class names, classes that are hardly tested."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from sip.core.text import counted, join_first
-from sip.dataset.base import Sample, Split
+from sip.dataset.base import Dataset, Sample, Split
+from sip.dataset.folders import say_once
+from sip.dataset.labels import naming
+from sip.dataset.reader import Reader
 
 TESTED: tuple[Split, ...] = ("val", "test")
+CODE = re.compile(  # a class name that says nothing to a text-to-image model
+    r"((class|label|category|id|n)?[\W_]*\d[\W\d_]*|null|none|nan|unknown|true|false)",
+    re.IGNORECASE,
+)
 
 
-def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str]) -> list[str]:
+def say_remarks(dataset: Dataset) -> None:
+    """Print the remarks on the parts of a data set that were opened."""
+    if isinstance(dataset, Reader):
+        names = dataset.class_names
+        for line in [*codes(names), *remarks(dataset.opened, names)]:
+            say_once(dataset.content, line)
+
+
+def codes(class_names: Sequence[str]) -> list[str]:
+    """Return a line on class names that are no words, if there are any."""
+    found = [name for name in class_names if CODE.fullmatch(name)]
+    if not found:
+        return []
+    shown = naming({name: f"words for {name}" for name in found[:2]})
+    return [
+        f"class names that are no words: {len(found)} of {len(class_names)} ({join_first(found)}); "
+        f"prompts would contain them; to name the classes: {shown}"
+    ]
+
+
+def remarks(
+    parts: Mapping[Split, Sequence[Sample]],
+    class_names: Sequence[str],
+    with_leaks: bool = True,
+) -> list[str]:
     """Return a line each on what looks like a mistake.
 
-    Copies within train, images in several classes, classes with at most one val or test image.
+    Copies within train and in val or test, images in several classes, classes with at most one val
+    or test image.
 
     Args:
         parts: Parts of the data set.
         class_names: In the order of the labels.
+        with_leaks: Whether copies of training images in val and test are among them.
     """
     lines = []
     same: dict[str, list[str]] = defaultdict(list)
@@ -26,9 +60,17 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
     if copies:
         shown = join_first([f"{copy} = {first}" for copy, first in copies])
         lines.append(
-            f"{len(copies)} of {len(parts['train'])} training images are copies of other images "
-            f"({shown}); all of them count"
+            f"copies within train: {len(copies)} of {len(parts['train'])} images ({shown}); all of "
+            "them count"
         )
+    for part in TESTED if with_leaks else ():
+        leaked = [s for s in parts.get(part, ()) if s.sha256 and s.sha256 in same]
+        if leaked:
+            shown = join_first([f"{s.sample_id} = {same[s.sha256][0]}" for s in leaked])
+            lines.append(
+                f"copies of training images in {part}: {len(leaked)} of {len(parts[part])} images "
+                f"({shown}); remove them from one of the two"
+            )
     labels: dict[str, dict[int, Sample]] = defaultdict(dict)
     for sample in (sample for part in parts.values() for sample in part):
         labels[sample.sha256].setdefault(sample.label, sample)
@@ -43,12 +85,12 @@ def remarks(parts: Mapping[Split, Sequence[Sample]], class_names: Sequence[str])
         )
     trained = {sample.label for sample in parts["train"]}
     for part in TESTED:
-        counts = Counter(sample.label for sample in parts[part])
-        for num, text in ((0, "no"), (1, "only 1")):
+        counts = Counter(sample.label for sample in parts.get(part, ()))
+        for num, text in ((0, "without a"), (1, "with only 1")):
             few = [name for n, name in enumerate(class_names) if n in trained and counts[n] == num]
             if few and counts:
                 lines.append(
-                    f"{len(few)} of {len(class_names)} classes have {text} {part} image: "
-                    f"{join_first(few)}"
+                    f"classes {text} {part} image: {len(few)} of {len(class_names)} "
+                    f"({join_first(few)})"
                 )
     return lines

@@ -20,12 +20,14 @@ def task(config: "DictConfig") -> None:
     missing = []
     for finding in examine(config):
         print(finding.lines(), flush=True)
-        if finding.state == MISSING and finding.name not in missing:
-            missing.append(finding.name)
+        if finding.state == MISSING:
+            missing.append(finding)
     if missing:
+        names = ", ".join(dict.fromkeys(finding.name for finding in missing))
+        has_commands = any(finding.command for finding in missing)
+        how = "the lines with -> say how to get it" if has_commands else "the lines say what to do"
         raise UserError(
-            f"profile={config.profile.name} lacks what is marked MISSING: {', '.join(missing)}; "
-            "the lines with -> say how to get it"
+            f"profile={config.profile.name} lacks what is marked MISSING: {names}; {how}"
         )
     print(f"profile={config.profile.name}: nothing that this configuration needs is missing")
 

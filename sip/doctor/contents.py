@@ -71,6 +71,7 @@ def data(config: "DictConfig") -> Iterator[Finding]:
     found = _look("data set", MISSING, name, lambda: surveys.append(Survey.of(build(node))))
     if surveys:
         yield from _of_survey(name, surveys[0], node.get("broken", "refuse"))
+        yield from _of_prompts(config, surveys[0])
         return
     text, command = found.text, None
     if can_download and "dataset.download=true" in text:
@@ -106,6 +107,18 @@ def _of_survey(name: str, survey: "Survey", broken: str) -> Iterator[Finding]:
         yield Finding("training", NOTE, f"{error}; sip.generate can use the data set as it is")
     for line in remarks(survey.parts, survey.class_names) if survey.is_decoded else ():
         yield Finding("data set", NOTE, line)
+
+
+def _of_prompts(config: "DictConfig", survey: "Survey") -> Iterator[Finding]:
+    """Yield an example of a prompt, and what class names are no words."""
+    from sip.dataset.remarks import codes
+
+    notes = codes(survey.class_names)
+    train = survey.parts["train"]
+    if train and (text := Components(config).example(train[0])):
+        yield Finding("prompts", NOTE if notes else OK, f"such as {text!r}")
+    for line in notes:
+        yield Finding("prompts", NOTE, line)
 
 
 def _is_chosen(group: str) -> bool:

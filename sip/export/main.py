@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sip.core.errors import UserError
+from sip.core.errors import UserError, not_one_of
 from sip.core.files import CANNOT_WRITE
 from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import progress
@@ -25,6 +25,11 @@ FORMATS: dict[str, type[ImageFormat]] = {
     "datasets": DatasetsFormat,
 }
 ORIGINALS = ("none", "as_used", "copy")
+MEANT = {  # what users of other libraries type -> the format
+    **dict.fromkeys(("folder", "folders", "images", "imagefolder"), "image_folder"),
+    **dict.fromkeys(("huggingface", "hf", "parquet", "arrow"), "datasets"),
+    **dict.fromkeys(("wds", "tar", "tars"), "webdataset"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,7 @@ class Options:
     def __post_init__(self) -> None:
         for name, choices in (("format", (*FORMATS, "onnx")), ("originals", ORIGINALS)):
             if (value := getattr(self, name)) not in choices:
-                listed = ", ".join(choices)
-                raise UserError(f"{name}: must be one of {listed}, got {value!r}")
+                raise not_one_of(name, choices, value, MEANT.get(str(value).lower(), ""))
         parts: list[str] = list(self.parts)
         if not parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
             raise UserError(

@@ -26,6 +26,7 @@ from sip.core.stages import StageLog
 from sip.core.text import counted, text_table
 from sip.dataset.base import Sample
 from sip.dataset.reader import say_made_parts
+from sip.dataset.remarks import say_remarks
 from sip.device.launch import launched
 from sip.device.settings import set_threads
 from sip.filter.base import KEPT, FilterCounts, Verdict
@@ -111,6 +112,7 @@ class Generation:
             samples: list[Sample] = self.dataset.samples("train")
             row["cached"] = len(samples)
             say_made_parts(self.dataset)
+            say_remarks(self.dataset)
         return samples
 
     def plan(self) -> Plan:
@@ -128,6 +130,8 @@ class Generation:
             if progress.is_first:
                 plan = make_plan(self.offline, samples, self._num_processes())
                 say("plan", plan.line())
+                if plan.example:
+                    say("prompts", f"such as {plan.example!r}")
                 plan.check_space(self.offline.store.root)
             raise_if_stopped()
             prompts, captions = self.offline.prompts(samples, self.stages)

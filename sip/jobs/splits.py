@@ -8,7 +8,7 @@ from sip.core.stages import StageLog
 from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
 from sip.dataset.reader import Reader, require_trainable, say_made_parts
-from sip.dataset.remarks import remarks
+from sip.dataset.remarks import codes, remarks
 from sip.jobs.train_job import TrainJob
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -30,9 +30,15 @@ def load_splits(job: TrainJob, stages: StageLog) -> tuple[Splits, dict[str, Any]
         if progress.is_first:
             if job.config.train.leaks:
                 shared = _leaks(job, splits)
-            for line in remarks(splits, job.dataset.class_names):
+            names = job.dataset.class_names
+            for line in [*(codes(names) if job.offline else ()), *remarks_of(job, splits)]:
                 say("dataset", line)
     return splits, shared
+
+
+def remarks_of(job: TrainJob, splits: Splits) -> list[str]:
+    """Return the remarks on the data set, without what the check for leaks reports."""
+    return remarks(splits, job.dataset.class_names, with_leaks=not job.config.train.leaks)
 
 
 def _leaks(job: TrainJob, splits: Splits) -> dict[str, dict[str, int]]:

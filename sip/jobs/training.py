@@ -15,12 +15,12 @@ from sip.core.stages import StageLog
 from sip.core.text import text_table
 from sip.dataset import leaks
 from sip.dataset.reader import say_made_parts
-from sip.dataset.remarks import remarks
+from sip.dataset.remarks import say_remarks
 from sip.device.launch import launched
 from sip.device.settings import Runtime, device, set_threads
 from sip.jobs.alone import alone
 from sip.jobs.evaluate import evaluate
-from sip.jobs.splits import Splits, load_splits
+from sip.jobs.splits import Splits, load_splits, remarks_of
 from sip.jobs.train_job import TrainJob
 from sip.jobs.training_plan import plan_training
 from sip.pipeline.filtering import Sifted, sift
@@ -59,6 +59,7 @@ def print_plan(job: TrainJob) -> None:
         require(job)
     samples = job.dataset.samples("train")
     say_made_parts(job.dataset)
+    say_remarks(job.dataset)
     rows = {"to generate": "nothing: this arm is trained on the real images"}
     if job.offline:
         num_processes = job.devices.num_processes(job.config.runtime.device)
@@ -163,7 +164,7 @@ def _run(job: TrainJob) -> TrainingSummary:
         **environment(),
         overrides=tuple(given["overrides"]),
         choices=given["choices"],
-        remarks=tuple(remarks(splits, job.dataset.class_names)),
+        remarks=tuple(remarks_of(job, splits)),
         weights=loaded_weights(models),
         recipe=job.recipe,
     )

@@ -7,12 +7,16 @@ from omegaconf import DictConfig
 
 from sip.captions.base import Captioner
 from sip.config.build import build
+from sip.core.errors import UserError
+from sip.dataset.base import Sample
 from sip.filter.base import Filter
 from sip.images.base import Generator
 from sip.prompts.base import Prompt, PromptWriter
 from sip.scores.base import Scorer
 from sip.weights.missing import MissingWeightsError
 
+ASSUMED_COSINE = 0.25  # of an image and a caption that is not there yet
+CAPTION_GAP = "<caption>"
 StageName = Literal["captions", "scores", "embeddings", "images"]
 
 
@@ -72,6 +76,14 @@ class Components:
             **({"balance": self.generator.max_per_sample} if self.generator.balance else {}),
             **filtering,
         }
+
+    def example(self, sample: Sample) -> str:
+        """Return a sample's prompt with a gap for the caption; "" if that needs real captions."""
+        try:
+            prompts = self.writer.write([sample], [[CAPTION_GAP]], [[ASSUMED_COSINE]], 1)
+        except (UserError, ValueError):
+            return ""
+        return prompts[0].text
 
     def require(self) -> None:
         """Check before any work that the images can be generated and that all weights are there.

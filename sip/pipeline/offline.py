@@ -20,7 +20,7 @@ from sip.dataset.base import Sample
 from sip.device.settings import Devices, Runtime
 from sip.images.balance import balanced
 from sip.images.base import Generator, ImageRow
-from sip.pipeline.components import Components, StageName
+from sip.pipeline.components import ASSUMED_COSINE, Components, StageName
 from sip.pipeline.failures import failures, report_failures
 from sip.pipeline.makers import images_maker
 from sip.pipeline.models import Models
@@ -31,8 +31,6 @@ from sip.scores.base import ToEmbed, ToScore
 from sip.store.fill import Filled, fill
 from sip.store.repair import check_retry
 from sip.store.stage import StageStore, Store
-
-ASSUMED_COSINE = 0.25  # of an image and a caption that is not there yet
 
 
 class Offline(Components):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from sip.core.errors import UserError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 NUM_SIZED = 8  # images whose file size is measured
 SPARE = 1.05  # of the bytes needed: rows, checksums, blocks of the file system
+MAX_EXAMPLE = 76  # characters of a prompt that is shown
 NOTHING_TO_DO = "none, everything is cached"
 ASSUMED_GUIDANCE = 2.0  # of a row whose caption is not there yet: with guidance, the costlier way
 
@@ -43,6 +45,7 @@ class Plan:
         bytes_needed, bytes_free: Bytes on the store's disk.
         num_devices: Devices that share the work.
         balance: Images of each class and original in words, with `images.balance=true`.
+        example: A prompt, with a gap if its caption is not there yet; empty if there is none.
     """
 
     to_caption: int
@@ -57,6 +60,7 @@ class Plan:
     bytes_free: int
     num_devices: int
     balance: str = ""
+    example: str = ""
 
     def lines(self) -> dict[str, str]:
         """Return the plan as names and values."""
@@ -67,6 +71,7 @@ class Plan:
             "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} images",
             "to generate": counted(self.to_generate, "image"),
             **({"balance": self.balance} if self.balance else {}),
+            **({"example prompt": shorten(self.example, MAX_EXAMPLE)} if self.example else {}),
             "cached": counted(self.cached, "image")
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
             "U-Net evaluations": f"{most}{self.evaluations:,}",
@@ -202,6 +207,7 @@ def make_plan(
         bytes_free=shutil.disk_usage(_existing(folder)).free,
         num_devices=num_devices,
         balance=describe(samples, counts) if offline.generator.balance else "",
+        example=prompts[0].text if prompts else offline.example(samples[0]) if samples else "",
     )
 
 

@@ -36,13 +36,11 @@ def task(config: "DictConfig") -> None:
 def _draw(config: "DictConfig") -> None:
     """Draw a figure of the runs' numbers, or a sheet of their images."""
     from sip.config.provenance import choice
-    from sip.core.errors import UserError
+    from sip.core.errors import not_one_of
 
     kinds = {"points": _points, "forest": _forest, "sheet": _sheet}
     if config.figure.kind not in kinds:
-        raise UserError(
-            f"figure.kind: must be one of {', '.join(kinds)}, got {config.figure.kind!r}"
-        )
+        raise not_one_of("figure.kind", kinds, config.figure.kind)
     output = Path(config.output or choice("figure"))
     damaged: list[str] = []
     files = kinds[config.figure.kind](config, output, damaged)

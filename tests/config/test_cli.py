@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig, OmegaConf
 
 import sip
+from sip.config.cli import Job
 from sip.config.command import Command
+from sip.core.errors import UserError
 from sip.core.paths import conf_folder
 from tests.docs.command_line import run as run_here
 
@@ -226,7 +229,28 @@ def test_a_users_mistake_is_one_line(toy: Path, tmp_path: Path) -> None:
     code, _, err = run(toy, tmp_path, "mode=user", "debug=true")
     assert code == 1 and "Traceback" in err and err.endswith(answer[2])
     code, _, err = run(toy, tmp_path, "mode=missing")
-    assert code == 1 and err.startswith("error: Missing mandatory value") and err.count("\n") == 1
+    assert code == 2 and err.startswith("error: Missing mandatory value") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("dataset.root: must be a folder, got x", 2),
+        ("seed: must be a whole number >= 0, got -1", 2),
+        ("dataset: images must be readable, got 1 that is not", 1),
+        ("dataset: must have two classes, got 1", 1),  # of the data, not of the command
+        ("/a/list.csv: must be in UTF-8, got another", 1),
+        ("images: 3 of 4 images failed", 1),
+    ],
+)
+def test_a_refused_value_of_the_command_line_has_a_code_of_its_own(text: str, code: int) -> None:
+    def failing(_: DictConfig) -> None:
+        raise UserError(text)
+
+    config = OmegaConf.create({"seed": 0, "dataset": {"root": "x"}, "images": {"model": "a"}})
+    with pytest.raises(SystemExit) as end:
+        Job(failing, [])(config)
+    assert end.value.code == code
 
 
 @pytest.mark.parametrize(

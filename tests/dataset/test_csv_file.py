@@ -56,8 +56,8 @@ def test_parts_that_are_made_are_said(tmp_path: Path, capsys: pytest.CaptureFixt
     text = "path,label\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(10))
     say_made_parts(listed(tmp_path, text))
     assert capsys.readouterr().err == (
-        "dataset      parts made by split_seed: 6 train, 2 val, 2 test; to generate from all: "
-        "dataset.val_fraction=0 dataset.test_fraction=0\n"
+        "dataset      parts made by split_seed: 2 val and 2 test, taken from train, which keeps 6; "
+        "to generate from all: dataset.val_fraction=0 dataset.test_fraction=0\n"
     )
     say_made_parts(listed(tmp_path, text, **EVERYTHING))
     assert capsys.readouterr().err == ""

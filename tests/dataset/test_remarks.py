@@ -1,7 +1,9 @@
 """Each remark on a data set is one line."""
 
+import pytest
+
 from sip.dataset.base import Sample, Split
-from sip.dataset.remarks import remarks
+from sip.dataset.remarks import codes, remarks
 
 
 def row(name: str, label: int, split: Split, content: str) -> Sample:
@@ -21,10 +23,10 @@ def test_copies_and_classes_that_are_not_tested_are_named() -> None:
         "test": [row(f"g{i}", n, "test", f"t{i}{n}") for n in range(3) for i in range(1 + n)],
     }
     assert remarks(parts, ["cat", "dog", "cow"]) == [
-        "1 of 4 training images are copies of other images (b = a); all of them count",
-        "1 of 3 classes have no val image: cow",
-        "2 of 3 classes have only 1 val image: cat, dog",
-        "1 of 3 classes have only 1 test image: cat",
+        "copies within train: 1 of 4 images (b = a); all of them count",
+        "classes without a val image: 1 of 3 (cow)",
+        "classes with only 1 val image: 2 of 3 (cat, dog)",
+        "classes with only 1 test image: 1 of 3 (cat)",
     ]
 
 
@@ -48,3 +50,22 @@ def test_a_usual_data_set_has_no_remarks() -> None:
         "test": [],
     }
     assert remarks(parts, ["cat", "dog"]) == []
+
+
+def test_copies_of_training_images_are_counted_unless_the_check_for_leaks_does() -> None:
+    parts: dict[Split, list[Sample]] = {
+        "train": [row("a", 0, "train", "x"), row("b", 1, "train", "y")],
+        "val": [row("c", 0, "val", "v"), row("d", 0, "val", "x")],
+    }
+    line = (
+        "copies of training images in val: 1 of 2 images (d = a); remove them from one of the two"
+    )
+    assert line in remarks(parts, ["cat", "dog"])
+    assert line not in remarks(parts, ["cat", "dog"], with_leaks=False)
+
+
+@pytest.mark.parametrize("name", ["1", "0001", "n02085620", "class 3", "null"])
+def test_codes_are_no_words(name: str) -> None:
+    (line,) = codes(["cat", name])
+    assert line.startswith(f"class names that are no words: 1 of 2 ({name}); ")
+    assert codes(["cat", "7 up", "A320", "T-shirt", "\u732b", "number 1"]) == []

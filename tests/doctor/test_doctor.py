@@ -133,16 +133,39 @@ def test_images_are_counted_and_broken_ones_named(tmp_path: Path) -> None:
         f"dataset.root={tmp_path / 'images'}",
         f"dataset.index={index}",
     ]
-    whole, each, broken, *notes = contents.data(config(*words))
+    whole, each, broken, *notes, prompt = contents.data(config(*words))
+    assert (prompt.state, prompt.text) == (OK, "such as 'a photo of a cat, <caption>'")
     assert whole.text.endswith("2 classes; images: train 15, val 2, test 4; 1 more are broken")
     assert each.text == "train/val/test: cat 14/2/4, dog 1/0/0"
     assert broken.state == MISSING
     assert broken.text.startswith("dog/1.png (cannot identify image file); fix or delete them, or")
     assert [note.text for note in notes] == [
-        f"1 of 2 classes have no {part} image: dog" for part in ("val", "test")
+        f"classes without a {part} image: 1 of 2 (dog)" for part in ("val", "test")
     ]
     broken = list(contents.data(config(*words, "dataset.broken=skip")))[2]
     assert broken.state == NOTE
+
+
+def test_copies_across_parts_and_class_names_that_are_no_words_are_notes(tmp_path: Path) -> None:
+    for number, name in enumerate(("train/1/a", "train/1/b", "train/2/c", "train/2/d", "val/1/e")):
+        write_image(tmp_path / f"{name}.png", number)
+    (tmp_path / "test" / "2").mkdir(parents=True)
+    copy = (tmp_path / "train" / "1" / "a.png").read_bytes()
+    (tmp_path / "test" / "2" / "f.png").write_bytes(copy)
+    words = ["dataset=image_folder", f"dataset.root={tmp_path}", "dataset.index=null"]
+    notes = [finding.text for finding in contents.data(config(*words)) if finding.state == NOTE]
+    assert (
+        "copies of training images in test: 1 of 1 images (test/2/f.png = train/1/a.png); remove "
+        "them from one of the two"
+    ) in notes
+    assert "1 image in more than one class (train/1/a.png (1) = test/2/f.png (2)); " in "".join(
+        notes
+    )
+    assert notes[-2:] == [
+        "such as 'a photo of a 1, <caption>'",
+        "class names that are no words: 2 of 2 (1, 2); prompts would contain them; to name the "
+        """classes: 'dataset.prompt_names={1: "words for 1", 2: "words for 2"}'""",
+    ]
 
 
 def test_a_local_folder_is_looked_into(no_hub: None, tmp_path: Path) -> None:
@@ -275,7 +298,8 @@ def test_what_cannot_be_looked_at_is_a_finding_and_the_rest_goes_on(
 
     for module, name in ((machine, "device"), (contents, "weights"), (packages, "findings")):
         monkeypatch.setattr(module, name, broken)
-    with pytest.raises(UserError, match="lacks what is marked MISSING: packages, device, weights;"):
+    gaps = "lacks what is marked MISSING: packages, device, weights; the lines with -> say how"
+    with pytest.raises(UserError, match=gaps):
         task(config())
     lines = capsys.readouterr().out.splitlines()
     assert (
@@ -284,6 +308,14 @@ def test_what_cannot_be_looked_at_is_a_finding_and_the_rest_goes_on(
     )
     assert f"{'':<22}-> pip install --force-reinstall torch" in lines
     assert any(line.startswith("         logger       wandb, offline") for line in lines)
+
+
+def test_the_last_line_refers_to_no_command_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sip.doctor.__main__.examine", lambda _: [Finding("broken", MISSING, "x")])
+    with pytest.raises(UserError, match="marked MISSING: broken; the lines say what to do$"):
+        task(config())
 
 
 def test_the_command_names_the_gaps_and_shows_no_key(tmp_path: Path) -> None:

@@ -295,6 +295,8 @@ def test_a_moved_store_is_found_where_one_says(options: Make, tmp_path: Path) ->
     ("changes", "message"),
     [
         ({"format": "zip"}, "format: must be one of image_folder, webdataset, datasets"),
+        ({"format": "imagefolder"}, "got 'imagefolder'; did you mean image_folder\\?"),
+        ({"format": "HuggingFace"}, "got 'HuggingFace'; did you mean datasets\\?"),
         ({"per_file": 0}, "per_file: must be a whole number >= 1, got 0"),
         ({"originals": True}, "originals: must be one of none, as_used, copy, got True"),
         ({"parts": ["val", "val"]}, "parts: must be some of train, val, test, each once"),

@@ -105,5 +105,5 @@ def test_a_data_set_needs_a_run_with_a_classifier(tmp_path: Path) -> None:
             [*given, "dataset=image_folder", f"dataset.root={root}"],
             tmp_path / f"said{place}",
         )
-        assert ended.returncode == 1
+        assert ended.returncode == 2
         assert message in ended.stderr

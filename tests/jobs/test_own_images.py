@@ -46,6 +46,9 @@ def test_a_messy_folder_is_generated_from_and_exported(tmp_path: Path, own: Path
     said = done.stderr.splitlines()
     assert any(text.startswith("models       the miniature ones know only digits") for text in said)
     assert "dataset      passed over 1 file without the name of an image: cat_dog/notes.txt" in said
+    copies = "dataset      copies within train: 2 of 6 images ("
+    assert any(copies in text for text in said)
+    assert any(text.startswith("prompts      such as 'a photo of a ") for text in said)
     assert any(text.startswith("plan ") and " to generate, 0 cached; " in text for text in said)
     assert "images of 6 originals" in done.stdout
     (command,) = [text for text in done.stdout.splitlines() if "sip.export" in text]
