@@ -32,10 +32,10 @@ def test_a_failed_step_is_named_and_the_next_begins(tmp_path: Path) -> None:
     fake = tmp_path / "python"  # notes what it is started with; tables fail
     fake.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\n[ "$2" != sip.tables ]\n')
     fake.chmod(0o755)
-    variables = {"PYTHON": str(fake), "EXPERIMENTS": "sampling paradigm", "PATH": "/usr/bin:/bin"}
+    variables = {"PYTHON": str(fake), "EXPERIMENTS": "cost adaptive", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(["bash", SCRIPT], env=variables, capture_output=True, text=True)
     assert done.returncode == 1
-    failed = "evidence: failed: sampling/table paradigm/table; the messages are above\n"
+    failed = "evidence: failed: cost/table cost/cost adaptive/table; the messages are above\n"
     assert done.stderr == failed
     calls = (tmp_path / "calls").read_text().splitlines()
     assert [line.split()[1] for line in calls] == ["sip.train", "sip.tables", "sip.report"] * 2

@@ -33,6 +33,16 @@ SCHEDULERS: dict[SchedulerName, tuple[str, dict[str, Any]]] = {
     ),
     "lcm": ("LCMScheduler", {"clip_sample": False}),
 }
+# Stable Diffusion 1.5's: stands in for the configuration of a model that is not on this disk.
+ASSUMED = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "clip_sample": False,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,11 @@ def stock_scheduler(name: SchedulerName, config: Mapping[str, Any]) -> Any:
 
     class_name, fixed = SCHEDULERS[name]
     return getattr(diffusers, class_name).from_config(dict(config), **fixed)
+
+
+def assumed_parts(name: SchedulerName, num_steps: int) -> list[float]:
+    """Return `NoiseSchedule.parts` of a model whose own configuration is not known."""
+    return noise_schedule(name, ASSUMED, num_steps).parts
 
 
 def noise_schedule(name: SchedulerName, config: Mapping[str, Any], num_steps: int) -> NoiseSchedule:

@@ -253,14 +253,19 @@ class DiffusionSettings(Generator):
     def _is_guidable(self) -> list[bool]:
         """Return for each step whether guidance runs an unconditional half there.
 
-        While the model is not on this disk, by the spacing of Stable Diffusion 1.5 ("leading").
+        While the model is not on this disk, by a schedule like that of Stable Diffusion 1.5.
         """
         low, high = self.guidance_interval
-        if not self.is_on_disk:
-            steps = range(self.num_steps - 1, -1, -1)
-            return [low <= step / self.num_steps <= high for step in steps]
-        reads_scale = self.family.embeds_guidance(self.folder)
-        return [not reads_scale and low <= part <= high for part in self.schedule.parts]
+        reads_scale = self.is_on_disk and self.family.embeds_guidance(self.folder)
+        if reads_scale or (low, high) == (0, 1):
+            return [not reads_scale] * self.num_steps
+        if self.is_on_disk:
+            parts = self.schedule.parts
+        else:
+            from sip.images.schedulers import assumed_parts
+
+            parts = assumed_parts(self.scheduler, self.num_steps)
+        return [low <= part <= high for part in parts]
 
     def guided_steps(self, prompt: Prompt) -> list[bool]:
         """Return for each step that is run whether it runs the unconditional half too."""

@@ -67,7 +67,7 @@ def composed_arm(primary: str, *overrides: str) -> Augmentation:
 def arm(preset: str) -> Augmentation:
     """Return a preset; without the other stages, in half of the time, if it does not name any."""
     if preset in CHOSEN:
-        return composed_arm("config", f"augmentation={preset}")
+        return composed_arm("config", f"augmentation={preset}", "augmentation/base=none")
     return composed_arm(f"augmentation/{preset}")
 
 
@@ -141,6 +141,7 @@ def test_any_combination_is_chosen_on_the_command_line() -> None:
         "augmentation/offline=sip",
         "augmentation/sample=randaugment",
         "augmentation/mix=moex",
+        "augmentation/base=none",
         "mixing.mode=replace",
         "mixing.p=0.3",
     )
