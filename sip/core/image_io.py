@@ -151,6 +151,7 @@ class Looked:
         error: Why it cannot be decoded; None if it can.
         contrast: Lightest minus darkest grey level, in [0, 255].
         grey: The image as `small_grey`, (32, 32), uint8; None if it cannot be decoded.
+        is_several: Whether the file has further pages or frames, which are not read.
     """
 
     width: int
@@ -158,6 +159,7 @@ class Looked:
     error: str | None
     contrast: int = field(default=255, compare=False)
     grey: np.ndarray | None = field(default=None, compare=False)
+    is_several: bool = field(default=False, compare=False)
 
 
 def look_at(source: str | os.PathLike[str] | bytes) -> Looked:
@@ -172,6 +174,8 @@ def look_at(source: str | os.PathLike[str] | bytes) -> Looked:
     try:
         with opened(source) as image:
             width, height = image.size
+            # Cameras put small copies of the image behind it (MPO).
+            is_several = image.format != "MPO" and getattr(image, "is_animated", False)
             if image.format == "JPEG":
                 image.draft("L", (2 * SMALL, 2 * SMALL))
             image.load()  # before EXIF: Pillow decodes a PNG file for that, and hides the error
@@ -183,7 +187,7 @@ def look_at(source: str | os.PathLike[str] | bytes) -> Looked:
             contrast = int(np.ptp(np.asarray(grey)))
     except Exception as error:  # as in `decoded`
         return Looked(width, height, reason_of(error))
-    return Looked(width, height, None, contrast, small_grey(grey))
+    return Looked(width, height, None, contrast, small_grey(grey), is_several)
 
 
 def small_grey(image: Image.Image) -> np.ndarray:

@@ -134,9 +134,12 @@ class CsvFile(Reader):
             elif not problems:
                 name = cells[self.path_column]
                 hint = " (write / in place of \\)" if "\\" in name else ""
-                gone.append((line, f"{self.path_column}: {name} does not exist{hint}"))
+                what = "is no regular file" if row.path.exists() else "does not exist"
+                gone.append((line, f"{self.path_column}: {name} {what}{hint}"))
         if bad or (gone and self.broken == "refuse"):
-            raise self._bad_rows(sorted([*bad, *gone]))
+            start = f" (relative paths start from {self.place.resolve()})" if gone else ""
+            fix = "fix these rows" + (", or set dataset.root to the images' folder" if gone else "")
+            raise self._bad_rows(sorted([*bad, *gone]), f"{start}; {fix}")
         if gone:
             names = join_first([f"line {line}, {problem}" for line, problem in gone], NUM_SHOWN)
             say_once(self.file, f"passed over {counted(len(gone), 'row')}: {names}")
@@ -211,10 +214,9 @@ class CsvFile(Reader):
         names = {name.strip(' \t\r"') for name in columns}
         return len(names & {self.path_column, self.label_column}), len(columns)
 
-    def _bad_rows(self, bad: list[tuple[int, str]]) -> UserError:
+    def _bad_rows(self, bad: list[tuple[int, str]], end: str = "; fix these rows") -> UserError:
         shown = join_first([f"line {line}, {problem}" for line, problem in bad], NUM_SHOWN)
         return UserError(
             f"{self.file}: each row must have a path, a label and a part that fit, got "
-            f"{counted(len(bad), 'cell')} that {'do' if len(bad) > 1 else 'does'} not: {shown}; "
-            "fix these rows"
+            f"{counted(len(bad), 'cell')} that {'do' if len(bad) > 1 else 'does'} not: {shown}{end}"
         )

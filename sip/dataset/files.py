@@ -39,6 +39,7 @@ class ImageFile(NamedTuple):  # in a third of a dataclass's time
         contrast: Lightest minus darkest grey level, in [0, 255].
         grey: As of `sip.core.image_io.Looked`, until the hash is made of it.
         perceptual: Hash of `sip.dataset.perceptual`; None if it is not known.
+        is_several: Whether the file has further pages or frames, which are not used.
     """
 
     path: str
@@ -49,13 +50,15 @@ class ImageFile(NamedTuple):  # in a third of a dataclass's time
     contrast: int = 255
     grey: np.ndarray | None = None
     perceptual: int | None = None
+    is_several: bool = False
 
     @classmethod
     def of(cls, path: str | Path, content: bytes, sha256: str | None = None) -> Self:
         """Return what is known of the bytes of a file; they are decoded once."""
         sha256 = sha256 or hashlib.sha256(content).hexdigest()
         seen = look_at(content)
-        return cls(str(path), seen.width, seen.height, sha256, seen.error, seen.contrast, seen.grey)
+        facts = (seen.error, seen.contrast, seen.grey, None, seen.is_several)
+        return cls(str(path), seen.width, seen.height, sha256, *facts)
 
 
 class Entry(NamedTuple):

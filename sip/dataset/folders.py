@@ -29,11 +29,13 @@ class Files:
     Attributes:
         images: Those with the name of an image.
         rest: All other files.
+        special: Pipes, sockets and devices, which are not read.
         folders: Names of the folders that lie in the folder itself.
     """
 
     images: list[str] = field(default_factory=list)
     rest: list[str] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
 
 
@@ -111,10 +113,12 @@ def files_below(folder: Path) -> Files:
                 (links if entry.is_symlink() else inner).append(Path(entry.path))
                 if place is folder:
                     files.folders.append(entry.name)
+            elif _is_file(entry):
+                (files.images if is_image(entry.name) else files.rest).append(entry.path)
+            elif os.path.exists(entry.path):
+                files.special.append(entry.path)
             elif not is_image(entry.name):
                 files.rest.append(entry.path)
-            elif _is_file(entry):
-                files.images.append(entry.path)
             elif entry.is_symlink():
                 raise UserError(
                     f"dataset: {entry.path} must be an image, got a link to "
@@ -123,6 +127,7 @@ def files_below(folder: Path) -> Files:
     if num_read > 1:  # the entries of one folder are in order
         files.images.sort(key=_parts)
         files.rest.sort(key=_parts)
+        files.special.sort(key=_parts)
     return files
 
 

@@ -124,7 +124,7 @@ class ImageFolder(Reader):
             files = Files([str(self.place)])
         else:
             files = files_below(self.place)
-            say_passed_over(self.place, files.rest, "file", "without the name of an image")
+            self._say_rest(files.rest, files.special)
         if not files.images:
             raise UserError(
                 f"dataset.root: must contain images ({', '.join(SUFFIXES)}), got none in "
@@ -162,7 +162,7 @@ class ImageFolder(Reader):
 
     def _entries(self, part: Split, folder: Path, names: Sequence[str]) -> list[Entry]:
         """Return the images of one part."""
-        entries, rest = list[Entry](), list[str]()
+        entries, rest, special = list[Entry](), list[str](), list[str]()
         class_folders = {class_folder: Files() for class_folder in folders_in(folder)}
         labels = {name: label for label, name in enumerate(names)}
         own_names = composed([class_folder.name for class_folder in class_folders])
@@ -183,11 +183,17 @@ class ImageFolder(Reader):
                 for sample_id, path in zip(ids, files.images, strict=True)
             ]
             rest += files.rest
+            special += files.special
         if part == "train":
             _say_what_lies_within(class_folders)
         say_passed_over(self.place, _images_in(folder), "image", "in no class folder")
-        say_passed_over(self.place, rest, "file", "without the name of an image")
+        self._say_rest(rest, special)
         return entries
+
+    def _say_rest(self, rest: Sequence[str], special: Sequence[str]) -> None:
+        """Print which files below the class folders are not used, by reason."""
+        say_passed_over(self.place, rest, "file", "without the name of an image")
+        say_passed_over(self.place, special, "file", "(pipe, socket or device)")
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -229,10 +235,10 @@ def _refuse_misnamed_parts(root: Path, names: Sequence[str]) -> None:
         if folders_in(root / name) and not _images_in(root / name)  # else it may well be a class
     }
     if meant and "train" in {*names, *meant.values()}:
-        name, part = next(iter(meant.items()))
+        renames = join_first([f"{name} to {part}" for name, part in meant.items()], len(meant))
         raise UserError(
-            f"dataset.root: parts must be named train, val and test, got {name!r} in "
-            f"{root.resolve()}; rename it to {part}"
+            f"dataset.root: parts must be named train, val and test, got {', '.join(meant)} in "
+            f"{root.resolve()}; rename {renames}"
         )
 
 

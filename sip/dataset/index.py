@@ -23,7 +23,7 @@ from sip.core.text import reason_of
 from sip.dataset.files import Entry, ImageFile
 
 STAMP = ("size", "mtime", "ctime", "inode")  # what changes if a file does; bytes, and times in ns
-FACTS = ("path", "width", "height", "sha256", "contrast", "perceptual")
+FACTS = ("path", "width", "height", "sha256", "contrast", "perceptual", "is_several")
 SETTLED = 2e9  # ns since a file was changed; before, another change may leave its times as they are
 LOOKED_AT_ONCE = 1000  # files
 SLOW = 1e-4  # s a file; a local disk takes less, and threads that wait for each other cost more
@@ -113,8 +113,8 @@ class FileIndex:
         """Yield what rows of the table say."""
         table = self._table.select(FACTS).take(rows)
         columns = [table[name].to_numpy().tolist() for name in FACTS]
-        for path, width, height, sha256, contrast, perceptual in zip(*columns, strict=True):
-            yield ImageFile(path, width, height, sha256, None, contrast, None, perceptual)
+        for path, width, height, sha256, contrast, *rest in zip(*columns, strict=True):
+            yield ImageFile(path, width, height, sha256, None, contrast, None, *rest)
 
     def add(self, entry: Entry, stamp: Sequence[int], image: ImageFile) -> None:
         """Remember an image; `stamp` is from before it was read."""
@@ -166,7 +166,8 @@ class FileIndex:
                 if hashlib.sha256(data[:-32]).digest() != data[-32:]:
                     raise ValueError("its checksum is not the one that it was written with")
                 with pa.ipc.open_stream(data[:-32]) as stream:
-                    return stream.read_all().select(_schema().names).combine_chunks()
+                    if stream.schema == _schema():  # else another version's, which is replaced
+                        return stream.read_all().combine_chunks()
             except Exception as error:  # of a file of another version pyarrow raises many kinds
                 self._set_aside(error)
         return pa.table({kind.name: pa.array([], kind.type) for kind in _schema()})
@@ -221,4 +222,5 @@ def _schema() -> Any:
 
     kinds = {"key": pa.string(), **dict.fromkeys(STAMP, pa.int64())}
     kinds |= {"path": pa.string(), "width": pa.int32(), "height": pa.int32(), "sha256": pa.string()}
-    return pa.schema(kinds | {"contrast": pa.int16(), "perceptual": pa.uint64()})
+    kinds |= {"contrast": pa.int16(), "perceptual": pa.uint64(), "is_several": pa.bool_()}
+    return pa.schema(kinds)

@@ -170,6 +170,7 @@ class Reader(Subset, ABC):
         ids = [row.sample_id for row in rows]
         found = [files[sample_id] for sample_id in ids]
         self._say_empty([i for i, file in zip(ids, found, strict=True) if file.contrast < EMPTY])
+        self._say_several([i for i, file in zip(ids, found, strict=True) if file.is_several], split)
         self._hashes.update((f.path, f.perceptual) for f in found if f.perceptual is not None)
         samples = [
             Sample(
@@ -188,6 +189,13 @@ class Reader(Subset, ABC):
                 "often 12-bit values in 16-bit files, or transparency: convert them"
             )
             say_once(str(getattr(self, "root", "")), text)
+
+    def _say_several(self, names: list[str], split: Split) -> None:
+        """Print which files have several pages or frames, if there are any."""
+        if names:
+            num = counted(len(names), "file")
+            text = f"{num} of {split} with several pages or frames, of which the first is used"
+            say_once(str(getattr(self, "root", "")), f"{text}: {join_first(names)}")
 
     def _refused(self) -> UserError:
         """Return the error that names what cannot be read, of all parts."""

@@ -294,9 +294,17 @@ class WebDataset(Reader):
             )
         group.label = stated if number is None else number
         if group.label is None and group.class_name is None:
+            if "json" in group.members:
+                got = f"a .json with {', '.join(facts) or 'no keys'}"
+                fix = "set dataset.label_key to the key of the label" if facts else "add the label"
+            else:
+                got, fix = (
+                    "neither",
+                    f"add {group.sample_id.rpartition('/')[2]}.cls to the tar file",
+                )
             raise UserError(
                 f"{group.sample_id}: must have a label in {self.label_key} of its .json, or a "
-                f".cls, got {', '.join(facts) or 'neither'}; set dataset.label_key"
+                f".cls, got {got}; {fix}"
             )
 
     def _names(self, groups: Sequence[Group]) -> list[str]:

@@ -254,11 +254,13 @@ class Generation:
 
     def _table(self, summary: GenerationSummary, sheet: Path | None) -> str:
         folder = self.offline.store.root / summary.images_dir
+        (made,) = [row for row in summary.stages if row.stage == "images"]
         failed = ", ".join(f"{num} {reason}" for reason, num in summary.failures.items())
         return text_table(
             {
-                "generated": f"{counted(summary.num_generated, 'image')} of "
-                f"{counted(summary.num_real, 'original')}",
+                "images": f"{counted(summary.num_generated, 'image')} of "
+                f"{counted(summary.num_real, 'original')}: {made.computed:,} generated now, "
+                f"{made.cached:,} cached",
                 "failed": failed or "none",
                 **({"filter": summary.filter.line()} if summary.filter else {}),
                 "U-Net evaluations": f"{summary.unet_evaluations:,}",

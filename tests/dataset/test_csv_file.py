@@ -78,7 +78,11 @@ def test_paths_start_from_the_root(tmp_path: Path) -> None:
 
 BAD = {
     "empty": ("path,label\n0.png,\n,a\n", "2 cells .* line 2, label: is empty, line 3, path: is"),
-    "gone": ("path,label\n0.png,a\nx.png,a\n", "1 cell .* line 3, path: x.png does not exist"),
+    "gone": (
+        "path,label\n0.png,a\nx.png,a\n",
+        "1 cell .* line 3, path: x.png does not exist .relative "
+        "paths start from /.*; fix these rows, or set dataset.root to the images' folder",
+    ),
     "part": ("path,label,split\n0.png,a,pred\n", "line 2, split: must be train, .* got 'pred'"),
     "twice": ("path,label\n0.png,a\n./0.png,b\n", "line 3, path: the same file as in line 2"),
     "cells": ("path,label\n0.png,a,b\n", "line 2, more cells than the header has columns"),

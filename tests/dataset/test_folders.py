@@ -262,11 +262,14 @@ BAD = {
         tree("val/a/1.png", "test/a/1.png"),
         "must contain train next to val and test, got no train",
     ),
-    "valid": (tree("train/a/1.png", "valid/a/1.png"), "got 'valid' in .*; rename it to val"),
-    "capitals": (tree("Train/a/1.png", "Test/a/1.png"), "got 'Test' in .*; rename it to test"),
+    "valid": (tree("train/a/1.png", "valid/a/1.png"), "got valid in .*; rename valid to val"),
+    "capitals": (
+        tree("Train/a/1.png", "Test/a/1.png"),
+        "got Test, Train in .*; rename Test to test, Train to train",
+    ),
     "long names": (
         tree("training/a/1.png", "testing/a/1.png"),
-        "'testing' in .*; rename it to t",
+        "got testing, training in .*; rename testing to test, training to train",
     ),
     "parts within": (
         tree("a/train/1.png", "a/test/2.png", "b/train/3.png"),
@@ -334,6 +337,31 @@ def test_parts_are_counted_without_broken_images(
     assert f"parts made by split_seed: {text}{sizes['train']};" in capsys.readouterr().err
     whole = folder(tmp_path, broken="skip")
     assert sum(whole.num_readable().values()) == 18
+
+
+def test_what_is_no_plain_image_file_is_counted_by_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sip.dataset.index.SETTLED", -1e18)
+    tree("cat/1.png", "dog/2.png")(tmp_path)
+    (tmp_path / "cat" / "notes.txt").write_text("none")
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+    pages = [Image.new("RGB", (8, 8), (n, 2 * n, 200)) for n in (0, 90)]
+    for name in ("dog/scan.tif", "dog/moves.gif"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    for _ in range(2):  # decoded, then from the index
+        folders.say_once.cache_clear()
+        index = str(tmp_path.parent / "index")
+        dataset = folder(tmp_path, index=index, val_fraction=0, test_fraction=0)
+        assert len(dataset.samples("train")) == 4
+        told = capsys.readouterr().err
+        assert "passed over 1 file without the name of an image: cat/notes.txt" in told
+        assert "passed over 1 file (pipe, socket or device): cat/pipe.png" in told
+        assert (
+            "2 files of train with several pages or frames, of which the first is used: "
+            "dog/moves.gif, dog/scan.tif"
+        ) in told
+        monkeypatch.setattr("sip.dataset.files.look_at", lambda _: pytest.fail("decoded again"))
 
 
 def test_one_class_of_many_folders_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

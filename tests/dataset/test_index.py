@@ -84,3 +84,24 @@ def test_what_two_processes_write_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
         one.write()
     _, known = FileIndex(tmp_path / "index.arrow").look_up(entries, None)
     assert [file.path for file in known] == places
+
+
+def test_an_index_of_another_version_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    fill(tmp_path, 1)
+    monkeypatch.setattr(index, "SETTLED", -1)
+    place = str(tmp_path / "dog" / "0.png")
+    entry, schema = Entry.of_file(place, 0, place), index._schema()
+    with monkeypatch.context() as older:
+        older.setattr(index, "_schema", lambda: schema.remove(schema.get_field_index("is_several")))
+        older.setattr(index, "FACTS", index.FACTS[:-1])
+        old = FileIndex(tmp_path / "index.arrow")
+        old.add(entry, index.stamp_of(place), entry.open()._replace(perceptual=1))
+        old.write()
+    new = FileIndex(tmp_path / "index.arrow")
+    assert new.look_up([entry], None)[1] == [None]
+    new.add(entry, index.stamp_of(place), entry.open()._replace(perceptual=1))
+    new.write()
+    assert FileIndex(tmp_path / "index.arrow").look_up([entry], None)[1] != [None]
+    assert capsys.readouterr().err == "" and not list(tmp_path.glob("*.damaged"))

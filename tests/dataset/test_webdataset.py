@@ -108,7 +108,9 @@ def test_labels_of_json(tmp_path: Path) -> None:
     }
     with pytest.raises(UserError, match="must be of the classes cat, cow, got 'dog'"):
         dataset(tmp_path / "two", label_key="kind", classes=["cat", "cow"]).samples("train")
-    with pytest.raises(UserError, match="train-0/0: must have a label in label .* got kind; set"):
+    with pytest.raises(
+        UserError, match="train-0/0: must have a label in label .* got a .json with kind; set"
+    ):
         dataset(tmp_path / "two", class_name_key=None).samples("train")
 
 
@@ -207,6 +209,22 @@ def test_the_two_labels_of_an_image_must_agree(tmp_path: Path) -> None:
         dataset(tmp_path).samples("train")
     names = dataset(tmp_path, label_key="other", class_name_key=None, classes=["a", "b"])
     assert {row.label for row in names.samples("train")} == {0}
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({}, "got neither; add 7.cls to the tar file$"),
+        ({"7.json": b"{}"}, "got a .json with no keys; add the label$"),
+        ({"7.json": b'{"class": 1}'}, "got a .json with class; set dataset.label_key to the key"),
+    ],
+)
+def test_an_image_without_a_label_is_named(members: dict, message: str, tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", {"7.jpg": with_cls(0, 1)["0000.jpg"], **members})
+    with pytest.raises(
+        UserError, match=f"^train-0/7: must have a label in .* or a .cls, {message}"
+    ):
+        dataset(tmp_path).samples("train")
 
 
 @pytest.mark.parametrize("kind", [int, str, float, lambda k: f" {k} "])
