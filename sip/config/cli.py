@@ -165,6 +165,12 @@ class Job:
         """
         if is_multirun():
             return self._one_of_several(config, HydraConfig.get().job.num)
+        if launcher := _unused_launcher():
+            _say(
+                f"error: hydra/launcher={launcher}: must come with -m, without which the job would "
+                "run in this process; write -m, or leave hydra/launcher out"
+            )
+            raise SystemExit(2)
         try:
             return self._run(config)
         except Exception as error:
@@ -212,6 +218,12 @@ def _is_of_the_command(error: Exception, config: DictConfig) -> bool:
             return False
         value = value[name]
     return not isinstance(value, dict) or isinstance(error, ValueRefusedError)
+
+
+def _unused_launcher() -> str | None:
+    """Return the launcher that the command line chooses and a single job does not use, if any."""
+    chosen = HydraConfig.get().runtime.choices.get("hydra/launcher")
+    return None if chosen in (None, "basic") else chosen
 
 
 def _reason(error: Exception, config: DictConfig) -> str:

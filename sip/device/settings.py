@@ -59,7 +59,8 @@ class Devices:
         if devices == "auto":
             import torch
 
-            devices = 1 if device == "cpu" else torch.cuda.device_count()
+            gpus = 0 if device == "cpu" else torch.cuda.device_count()
+            return max(1, gpus) * self.num_nodes
         return devices * self.num_nodes
 
 
@@ -130,7 +131,7 @@ def device(choice: str, key: str = "runtime.device") -> str:
         torch.device(choice)
     except (RuntimeError, TypeError):
         raise refuse(key, "auto, cpu, cuda or cuda:0 and so on", choice) from None
-    if choice.startswith("cuda") and not torch.cuda.is_available():
+    if absent(choice):
         raise refuse(
             key,
             "a device that torch sees",
@@ -139,6 +140,13 @@ def device(choice: str, key: str = "runtime.device") -> str:
             "the CUDA version of your driver",
         )
     return choice
+
+
+def absent(choice: str) -> bool:
+    """Return whether a device is a GPU and this machine has none, which a plan can do without."""
+    import torch
+
+    return choice.startswith("cuda") and not torch.cuda.is_available()
 
 
 def set_threads(runtime: Runtime) -> None:

@@ -41,6 +41,7 @@ def card(source: Source, kind: ImageFormat) -> str:
         "## How the images were made\n\n"
         "Source data set and settings of every step, as recorded by the run; anything not in "
         f"here is in the columns of each image.\n\n{fence}yaml\n{settings}{fence}",
+        _weights(source.record.summary),
         _made_with(source.record.summary),
         "## Licence\n\n" + licence_text(recipe, source.record.summary.dataset),
     ]
@@ -182,6 +183,21 @@ def _reasons(counts: Counter[str], noun: str, what: str) -> str:
 def _columns() -> str:
     rows = [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in COLUMNS.items()]
     return "\n".join(["| column | type | what it holds |", "|---|---|---|", *rows])
+
+
+def _weights(summary: Summary) -> str:
+    """Return the weights that the stages of the generation loaded; "" if none are recorded."""
+    rows = [
+        [stage, values_without_paths(used.source), used.commit or used.revision or "", file, sha256]
+        for stage, used in summary.weights.items()
+        if stage not in NOT_OF_IMAGES
+        for file, sha256 in used.sha256.items()
+    ]
+    if not rows:
+        return ""
+    lines = [["stage", "model", "commit or revision", "file", "SHA-256"], ["---"] * 5]
+    lines += [[escape_markdown(text) for text in row] for row in rows]
+    return "## Weights\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _made_with(summary: Summary) -> str:

@@ -11,6 +11,7 @@ from sip.core.component import Component, component, known_by
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
 from sip.core.text import reason_of
+from sip.weights.loaded import LoadedWeights
 from sip.weights.source import require, resolve, weights_folder, weights_recipe
 
 SafetensorsName = Annotated[
@@ -41,6 +42,10 @@ class Lora(Component):
             return weights_recipe(self.model, self.revision)
         with self.file().open("rb") as stream:  # not what else lies in that folder
             return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+    def loaded(self) -> LoadedWeights | None:
+        """Return the file that it loads."""
+        return LoadedWeights.of(self.model, self.revision, file=self.weight_name)
 
     def require(self) -> None:
         """Make sure that the file is on this disk; download it from the hub, unless offline.

@@ -198,7 +198,7 @@ class DiffusionSettings(Generator):
         _ = self.schedule  # refuses what the scheduler cannot do
 
     def loaded(self) -> LoadedWeights | None:
-        """Return the weights that it loads, without those of an adapter."""
+        """Return the weights that it loads; `adapter` knows its own."""
         return LoadedWeights.of(self.model, self.revision, self.variant, self._without)
 
     @property

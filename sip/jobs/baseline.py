@@ -62,7 +62,7 @@ def baseline_of(job: TrainJob, run: Callable[[TrainJob], TrainingSummary]) -> Ba
     kept = [t for t, name in names if name.startswith(BASE) or not _is_below(name, REPLACED)]
     with job_with([*kept, *CHANGES]) as config:
         baseline = TrainJob(config, job.dataset)
-        summary = baseline.finished()
+        summary = baseline.cached()
         if summary is None:
             say("baseline", "augmentation=none with the same seed, trained once and then cached")
             summary = run(baseline)

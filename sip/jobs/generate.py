@@ -33,12 +33,14 @@ from sip.filter.base import KEPT, FilterCounts, Verdict
 from sip.pipeline.filtering import mark, verdicts
 from sip.pipeline.offline import Offline
 from sip.pipeline.plan import (
+    NO_WEIGHTS,
     Plan,
     make_plan,
     missing_weights,
     nothing_downloaded,
     say_what_models_know,
     show_plan,
+    without_device,
 )
 from sip.pipeline.quality import MAX_IMAGES, Quality, measure
 from sip.pipeline.stored import Candidates
@@ -84,6 +86,7 @@ class Generation:
         self.config = config
         check_folders(config.paths)
         self.dataset = build(config.dataset)
+        self.no_device = without_device(config) if config.plan else ""
         self.offline = Offline(config)
         if self.offline.filter is not None and "control" in self.offline.filter.reads:
             say("filter", "needs a classifier: sip.train applies it, here every image is kept")
@@ -117,8 +120,8 @@ class Generation:
 
     def plan(self) -> Plan:
         """Return what there is to do."""
-        measured = self.missing is None
-        return make_plan(self.offline, self.samples(), self._num_processes(), measured)
+        unmeasured = NO_WEIGHTS if self.missing else self.no_device
+        return make_plan(self.offline, self.samples(), self._num_processes(), unmeasured)
 
     def run(self) -> None:
         """Generate the images with every process of the job; the first one writes the folder."""

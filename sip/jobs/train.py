@@ -55,7 +55,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         print_plan(job)
         return None
     reuse = config.train.reuse and config.retry is None  # failed images may succeed now
-    summary = job.finished() if reuse else None
+    summary = job.cached() if reuse else None
     if summary is None:
         summary = _carry_out(job)
     else:

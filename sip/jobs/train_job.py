@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from sip.core.progress import say
 from sip.dataset.base import Dataset
 from sip.device.settings import Devices, Runtime
 from sip.pipeline.components import Components
-from sip.records.read import finished_folders, read_summary
+from sip.records.read import finished_folders, read_config, read_summary
 from sip.records.summary import TrainingSummary, arm
 from sip.records.varied import in_words
 from sip.records.write import write_summary
@@ -90,6 +91,27 @@ class TrainJob:
         from sip.pipeline.offline import Offline
 
         return Offline(self.config)
+
+    def cached(self) -> TrainingSummary | None:
+        """Return the summary of the same run if it was finished before; log it if it was not.
+
+        It is logged to the tracker of this command, unless it is there already.
+        """
+        summary = self.finished()
+        logger = self.config.logger
+        if summary is None or logger.kind == "csv" or not progress.is_first:
+            return summary
+        from sip.tracking.later import log_finished, place_of
+
+        values = read_config(self.folder / "config.yaml")
+        place = place_of(logger)
+        if place in (place_of(values.get("logger") or {}), *summary.logged):
+            return summary
+        named = {"run_id": self.fingerprint, "name": summary.name, "group": self.config.experiment}
+        if log_finished(logger, self.folder, summary.numbers, **named, values=values):
+            summary = replace(summary, logged=(*summary.logged, place))
+            write_summary(self.folder, summary)
+        return summary
 
     def finished(self) -> TrainingSummary | None:
         """Return the summary of the same run if it was finished before, under whatever name."""

@@ -25,10 +25,12 @@ from sip.jobs.train_job import TrainJob
 from sip.jobs.training_plan import plan_training
 from sip.pipeline.filtering import Sifted, sift
 from sip.pipeline.plan import (
+    NO_WEIGHTS,
     make_plan,
     missing_weights,
     nothing_downloaded,
     say_what_models_know,
+    without_device,
 )
 from sip.pipeline.quality import NOTHING, measure
 from sip.pipeline.stored import StoredImage
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
 def print_plan(job: TrainJob) -> None:
     """Print what would be generated and trained."""
+    no_device = without_device(job.config)
     if job.offline:
         say_what_models_know(job.config)
     with nothing_downloaded():
@@ -63,11 +66,11 @@ def print_plan(job: TrainJob) -> None:
     rows = {"to generate": "nothing: this arm is trained on the real images"}
     if job.offline:
         num_processes = job.devices.num_processes(job.config.runtime.device)
-        measured = missing is None
-        rows = make_plan(job.offline, samples, num_processes, measured=measured).lines()
+        unmeasured = NO_WEIGHTS if missing else no_device
+        rows = make_plan(job.offline, samples, num_processes, unmeasured).lines()
     stages = {stage for stage, _ in missing.models} if missing else set()
-    lacking = "the weights of the backbone are missing" if "backbone" in stages else None
-    print(text_table(rows | plan_training(job, lacking).lines()))
+    lacking = "the weights of the backbone are missing" if "backbone" in stages else no_device
+    print(text_table(rows | plan_training(job, lacking or None).lines()))
     if missing is not None:
         print(missing)
 
@@ -261,13 +264,7 @@ def _close(
     """Write the results; with them the run is finished."""
     from sip.tracking.loggers import join_curves, log_results
 
-    shown = {
-        "best_step": summary.best_step,
-        "val_accuracy": summary.val_accuracy,
-        "test_accuracy": summary.test_accuracy,
-        **summary.metrics,
-    }
-    log_results(loggers, shown, job.folder, kept)
+    log_results(loggers, summary.numbers, job.folder, kept)
     join_curves(job.folder)
     write_summary(job.folder, summary)
 

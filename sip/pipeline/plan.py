@@ -12,6 +12,7 @@ from sip.core.errors import UserError
 from sip.core.progress import say
 from sip.core.text import counted, format_bytes, format_duration, text_table
 from sip.dataset.base import Sample
+from sip.device.settings import absent
 from sip.images.balance import describe
 from sip.pipeline.components import StageName, trial_prompt
 from sip.pipeline.offline import Offline, score_keys
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 NUM_SIZED = 8  # images whose file size is measured
 SPARE = 1.05  # of the bytes needed: rows, checksums, blocks of the file system
 MAX_EXAMPLE = 76  # characters of a prompt that is shown
+NO_WEIGHTS = "weights are missing"
 NOTHING_TO_DO = "none, everything is cached"
 ASSUMED_GUIDANCE = 2.0  # of a row whose caption is not there yet: with guidance, the costlier way
 
@@ -41,11 +43,12 @@ class Plan:
             still to come, since guidance may depend on them.
         exact: Whether the captions are there, and `evaluations` is exact.
         seconds: Estimated from a short measurement on this device; 0 if there is nothing to do,
-            None if weights are missing.
+            None if it was not measured.
         bytes_needed, bytes_free: Bytes on the store's disk.
         num_devices: Devices that share the work.
         balance: Images of each class and original in words, with `images.balance=true`.
         example: A prompt, with a gap if its caption is not there yet; empty if there is none.
+        unmeasured: Why the time was not measured.
     """
 
     to_caption: int
@@ -61,6 +64,7 @@ class Plan:
     num_devices: int
     balance: str = ""
     example: str = ""
+    unmeasured: str = ""
 
     def lines(self) -> dict[str, str]:
         """Return the plan as names and values."""
@@ -89,7 +93,7 @@ class Plan:
 
     def _time(self, how: str = "") -> str:
         if self.seconds is None:
-            return "not measured: weights are missing"
+            return f"not measured: {self.unmeasured}"
         return f"about {format_duration(self.seconds)}{how}" if self.seconds else NOTHING_TO_DO
 
     def check_space(self, store: Path) -> None:
@@ -118,6 +122,20 @@ def say_what_models_know(config: "DictConfig") -> None:
         )
     for remark in stack_remarks(chosen_models(config)):
         say("models", remark)
+
+
+def without_device(config: "DictConfig") -> str:
+    """Let a plan look at a configuration for a GPU that this machine lacks, on its CPU.
+
+    Returns:
+        Why no time is measured; empty if the device is there.
+    """
+    runtime = config.runtime
+    if not absent(str(runtime.device)):
+        return ""
+    say("plan", f"this machine lacks runtime.device={runtime.device}; all but the time is planned")
+    runtime.device = "cpu"
+    return "the device is not on this machine"
 
 
 def chosen_models(config: "DictConfig") -> list[str]:
@@ -158,7 +176,7 @@ def missing_weights(
 
 
 def make_plan(
-    offline: Offline, samples: Sequence[Sample], num_devices: int = 1, measured: bool = True
+    offline: Offline, samples: Sequence[Sample], num_devices: int = 1, unmeasured: str = ""
 ) -> Plan:
     """Look up what is there and measure a few rows of what is not.
 
@@ -166,7 +184,7 @@ def make_plan(
         offline: The stages.
         samples: The originals.
         num_devices: Devices that share the work.
-        measured: Whether to measure the time, for which all weights must be there.
+        unmeasured: Why the time cannot be measured; empty if it can.
     """
     known = known_rows(offline, samples)
     to_caption, to_score = known.to_caption, known.to_score
@@ -186,8 +204,8 @@ def make_plan(
     evaluations += coming * offline.generator.num_evaluations(_assumed(offline))
     to_generate = len(missing) + coming
     busy = {"captions": to_caption, "scores": to_score, "images": to_generate}
-    seconds: float | None = 0.0 if measured else None
-    if measured and any(busy.values()):
+    seconds: float | None = None if unmeasured else 0.0
+    if not unmeasured and any(busy.values()):
         speed = offline.trials.speed(samples, {name for name, num in busy.items() if num})
         seconds = to_caption * speed.caption + to_score * speed.score
         seconds += evaluations * speed.evaluation + to_generate * speed.image
@@ -208,6 +226,7 @@ def make_plan(
         num_devices=num_devices,
         balance=describe(samples, counts) if offline.generator.balance else "",
         example=prompts[0].text if prompts else offline.example(samples[0]) if samples else "",
+        unmeasured=unmeasured,
     )
 
 

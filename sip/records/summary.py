@@ -60,7 +60,7 @@ class Summary:
         command: The command line that made the run; None outside of Hydra.
         machine: What computed it; None for runs of older versions.
         commit: Commit of the code; None if it was not a checkout.
-        weights: Stage, or "backbone" -> the weights that it loaded.
+        weights: Stage, "images.lora" or "backbone" -> the weights that it loaded.
         recipe: Everything that can change a result.
     """
 
@@ -145,6 +145,7 @@ class TrainingSummary(Summary):
         contact_sheet: File name; None if nothing was generated.
         overrides, choices: What the command line set, and the choice of every group.
         remarks: What is odd about the data set (`sip.dataset.remarks`), a line each.
+        logged: Places of trackers to which the run was logged after it was finished.
     """
 
     kind = "train"
@@ -169,6 +170,13 @@ class TrainingSummary(Summary):
     overrides: tuple[str, ...]
     choices: Mapping[str, str]
     remarks: tuple[str, ...] = ()
+    logged: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The final numbers, by the names under which a tracker shows them."""
+        names = ("best_step", "val_accuracy", "test_accuracy")
+        return {name: getattr(self, name) for name in names} | dict(self.metrics)
 
     def asked_by(self, experiment: str | None, swept: Iterable[str]) -> Self:
         """Return the summary with an experiment that asks for the run, and the keys it sweeps."""

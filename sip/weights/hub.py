@@ -10,11 +10,19 @@ choice in a test. Offline mode is the hub's own: HF_HUB_OFFLINE=1.
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from sip.core.errors import UserError
 from sip.core.text import reason_of
-from sip.weights.layout import SMALL_PATTERNS, IncompleteError, Parts, files_of, needed_weights
+from sip.weights.layout import (
+    SMALL_PATTERNS,
+    IncompleteError,
+    Parts,
+    files_of,
+    is_weights,
+    needed_weights,
+)
 from sip.weights.missing import Missing, MissingWeightsError, size_of
 from sip.weights.safety import check_small_files
 
@@ -71,10 +79,10 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
     except MissingWeightsError as error:
         if not may_download:
             raise
+        ((_, missing),) = error.models
         if constants.HF_HUB_OFFLINE:
-            ((_, missing),) = error.models
             offline = f"{missing.reason}; HF_HUB_OFFLINE is set, so nothing is downloaded"
-            raise _missing(name, revision, parts, offline) from None
+            raise MissingWeightsError.of(replace(missing, reason=offline)) from None
     reasons: list[str] = []
     lacking = False
     for candidate in (name, *MIRRORS.get(name, ())):
@@ -88,7 +96,9 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
             return
         reasons.append(reason)
     why = "; ".join(dict.fromkeys(reasons))
-    raise _missing(name, revision, parts, why, can_be_had=not lacking)
+    if lacking:
+        raise _missing(name, revision, parts, why, can_be_had=False)
+    raise MissingWeightsError.of(replace(missing, reason=why))
 
 
 def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
@@ -97,7 +107,7 @@ def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    incomplete = ""
+    incomplete, command = "", None
     for candidate in (name, *MIRRORS.get(name, ())):
         try:
             folder = Path(snapshot_download(candidate, revision=revision, local_files_only=True))
@@ -107,7 +117,11 @@ def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
             continue
         except IncompleteError as lacks:
             incomplete = incomplete or f"{folder} lacks {lacks}"
-    raise _missing(name, revision, parts, incomplete or f"looked in {HF_HUB_CACHE}")
+            if parts.file is None and not any(map(is_weights, files_of(folder))):
+                # Only small files came: the repository may hold nothing but pickles.
+                command = convert_command(candidate, revision, parts.variant)
+    reason = incomplete or f"looked in {HF_HUB_CACHE}{_no_folder(name)}"
+    raise _missing(name, revision, parts, reason, command=command)
 
 
 def _try(name: str, revision: str, parts: Parts) -> str | None:
@@ -117,7 +131,7 @@ def _try(name: str, revision: str, parts: Parts) -> str | None:
         IncompleteError: The repository lacks a file.
         UserError: The model is refused.
     """
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     try:
         _download(name, revision, parts)
@@ -134,8 +148,13 @@ def _try(name: str, revision: str, parts: Parts) -> str | None:
         raise
     # Connections, timeouts, full disks, the hub's own errors: each library has types of its own.
     except Exception as error:
-        reason = reason_of(error)[:MAX_REASON]
-        return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        reason = f"{type(error).__name__}: {reason_of(error)[:MAX_REASON]}"
+        if is_unreachable(error):
+            return (
+                f"no network, or {constants.ENDPOINT} is not reached ({reason}); get the weights "
+                f"where there is one, and copy {constants.HF_HUB_CACHE} here"
+            )
+        return reason
     return None
 
 
@@ -157,22 +176,51 @@ def _download(name: str, revision: str, parts: Parts) -> None:
     snapshot_download(name, revision=revision, allow_patterns=weights)
 
 
+def is_unreachable(error: BaseException | None) -> bool:
+    """Return whether an error, or what it comes from, says that a host was not reached."""
+    while error is not None:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if names & {"ConnectError", "ConnectionError", "ConnectTimeout", "ProxyError", "gaierror"}:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def convert_command(name: str, revision: str | None, variant: str | None) -> str:
+    """Return the command that gets a model in any format, as safetensors."""
+    options = {"revision": revision, "variant": variant}
+    given = "".join(f" {key}={shlex.quote(value)}" for key, value in options.items() if value)
+    return f"python -m sip.weights convert {shlex.quote(name)}{given}"
+
+
+def _no_folder(name: str) -> str:
+    """Return that no folder has this name, if it may be meant for one."""
+    owner, slash, _ = name.partition("/")
+    folder = Path(name).absolute()
+    return f"; there is no folder {folder} either" if not slash or Path(owner).is_dir() else ""
+
+
 def _missing(
-    name: str, revision: str, parts: Parts, reason: str, can_be_had: bool = True
+    name: str,
+    revision: str,
+    parts: Parts,
+    reason: str,
+    can_be_had: bool = True,
+    command: str | None = None,
 ) -> MissingWeightsError:
     shown = f"{name}, revision {pinned(revision)}"
     if not can_be_had:
         return MissingWeightsError.of(Missing(shown, "", f"{reason}; set another model"))
     repository = canonical(name)
     include, exclude = parts.patterns
-    command = ["hf download", repository, f"--revision {revision}"]
+    words = ["hf download", repository, f"--revision {revision}"]
     if parts.file is not None:
-        command[2:2] = include
+        words[2:2] = include
     else:
-        command += [f"--include {shlex.quote(pattern)}" for pattern in include]
-        command += [f"--exclude {shlex.quote(pattern)}" for pattern in exclude]
+        words += [f"--include {shlex.quote(pattern)}" for pattern in include]
+        words += [f"--exclude {shlex.quote(pattern)}" for pattern in exclude]
     size = None if parts.file else size_of(repository, parts.variant)
-    return MissingWeightsError.of(Missing(shown, " ".join(command), reason, size))
+    return MissingWeightsError.of(Missing(shown, command or " ".join(words), reason, size))
 
 
 def _say(text: str) -> None:

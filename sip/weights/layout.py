@@ -121,7 +121,9 @@ def needed_weights(folder: Path, paths: Collection[str], parts: Parts) -> list[s
     }
     if parts.variant is not None:
         variants = {variant_of(name) for inside in names.values() for name in inside}
-        _require(parts.variant in variants, f"*.{parts.variant}.safetensors")
+        there = ", ".join(sorted(filter(None, variants))) or "no variants"
+        what = f"*.{parts.variant}.safetensors (there: {there}; variant=null takes the plain files)"
+        _require(parts.variant in variants, what)
     return [
         name + file
         for name, inside in names.items()
@@ -161,6 +163,12 @@ def weight_files(names: Iterable[str], variant: str | None) -> list[str]:
             if files := found.get((pattern, wanted)):
                 return [name for name in files if not _of_open_clip(name)] or files
     return []
+
+
+def is_weights(path: str) -> bool:
+    """Return whether a path is that of a weight file, of any variant."""
+    name = path.rpartition("/")[2]
+    return bool(WEIGHTS.fullmatch(name) or PICKLED.fullmatch(name))
 
 
 def variant_of(name: str) -> str | None:
@@ -211,7 +219,7 @@ def _complete(folder: Path, name: str, inside: set[str], variant: str | None) ->
     index = indices.get(variant) or indices.get(None)
     if index is None:
         if files:
-            raise IncompleteError(f"{name}*.{suffix}.index.json")
+            raise IncompleteError(f"{name}*.{suffix}.index.json, the list of its shards")
         others = [file for file in sorted(inside) if file.endswith((PICKLE, *UNKNOWN_PICKLES))]
         why = [f" ({file}, a pickle of another name, is not read)" for file in others]
         raise IncompleteError(name + "*.safetensors" + "".join(why[:1]))

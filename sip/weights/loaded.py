@@ -35,6 +35,7 @@ class LoadedWeights:
         revision: str | None,
         variant: str | None = None,
         without: Sequence[str] = (),
+        file: str | None = None,
     ) -> Self | None:
         """Return what is on this disk; None if only rows of a cache were read.
 
@@ -43,12 +44,13 @@ class LoadedWeights:
             revision: Revision of the hub model; None for its newest.
             variant: Such as "fp16", of the weight files.
             without: Components of a diffusers pipeline that are not loaded.
+            file: The one file that is loaded, such as an adapter's.
         """
         try:
-            folder = weights_folder(source, revision, variant, without)
+            folder = weights_folder(source, revision, variant, without, file)
         except UserError:
             return None
-        files = needed_weights(folder, files_of(folder), Parts(variant, tuple(without)))
+        files = needed_weights(folder, files_of(folder), Parts(variant, tuple(without), file))
         commit = folder.name if COMMIT.fullmatch(folder.name) else None
         hashes = {file: known_sha256(folder / file) for file in files}
         return cls(source=source, revision=revision, commit=commit, sha256=hashes)
@@ -70,6 +72,11 @@ class Loads(Protocol):
 
 
 def loaded_weights(components: Mapping[Any, object]) -> dict[str, LoadedWeights]:
-    """Return the weights of the components that load some, by the stage's name."""
-    found = {name: part.loaded() for name, part in components.items() if isinstance(part, Loads)}
+    """Return the weights of the components that load some, by the stage's name.
+
+    Those of a generator's adapter are "images.lora".
+    """
+    adapters = {f"{name}.lora": getattr(part, "adapter", None) for name, part in components.items()}
+    parts = {**components, **adapters}
+    found = {name: part.loaded() for name, part in parts.items() if isinstance(part, Loads)}
     return {name: weights for name, weights in found.items() if weights is not None}

@@ -6,7 +6,6 @@ reports them in one line.
 
 import hashlib
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,6 +26,8 @@ from sip.weights.safety import check_headers, check_small_files
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 DEFAULT_REVISION = "main"  # the hub's own default
+# A name of the hub's form that begins so is a path, as a stack's "models/own-small/scorer".
+LOCAL = ("models", "weights", "checkpoints", "store", "runs", "data")
 STACK = re.compile(r"(?:.*/)?models/(.+)-(tiny|patch|small)/\w+")  # as sip.stack.build names them
 
 
@@ -141,9 +142,7 @@ def _not_converted(
     path: str, revision: str | None, parts: Parts, folder: Path
 ) -> MissingWeightsError:
     """Return the error of a model whose pickles were not converted yet."""
-    options = {"revision": revision, "variant": parts.variant}
-    given = "".join(f" {key}={shlex.quote(value)}" for key, value in options.items() if value)
-    command = f"python -m sip.weights convert {shlex.quote(path)}{given}"
+    command = hub.convert_command(path, revision, parts.variant)
     reason = f"{folder} holds pickles (.bin), which the first run converts to safetensors"
     return MissingWeightsError.of(Missing(path, command, reason, 0))
 
@@ -170,7 +169,11 @@ def _local(path: str, parts: Parts) -> Path | None:
             ) from None
         check_packaged(folder)
         return folder
-    if _may_be_on_hub(path):
+    if folder.is_file():
+        raise UserError(
+            f"model folder {path}: must be a folder, got a file; take its folder: {folder.parent}"
+        )
+    if _may_be_on_hub(path) and path.partition("/")[0] not in LOCAL:
         return None
     places = " or ".join(dict.fromkeys([str(folder.absolute()), str(PACKAGE_PARENT / folder)]))
     reason = f"no model folder is at {places}; copy one there, or set another model"

@@ -158,6 +158,14 @@ def test_a_mistake_on_the_command_line_is_one_line(
     assert err.startswith(f"error: {message}") and err.count("\n") == 1
 
 
+def test_a_launcher_needs_a_multirun(toy: Path, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", exc_type=ImportError)
+    code, out, err = run(toy, tmp_path, "hydra/launcher=joblib")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: hydra/launcher=joblib: must come with -m, ")
+    assert err.count("\n") == 1
+
+
 def test_the_override_that_is_wrong_is_named(toy: Path, tmp_path: Path) -> None:
     code, _, err = run(toy, tmp_path, "expected=2", "exp=first")
     assert code == 2 and err.startswith("error: exp=first: exp has no default choice")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from sip.records.write import write_summary
 from sip.store.shards import ShardWriter, read_columns, read_rows
+from sip.weights.loaded import LoadedWeights
 from tests.dataset.trees import source
 from tests.records.made_up import training_summary
 
@@ -100,7 +101,18 @@ def make_run(tmp_path: Path) -> Path:
         (name, pa.array([row.get(name) for row in rows]).type) for name in [*rows[0], "reason"]
     ]
     pq.write_table(pa.Table.from_pylist(real + rows, pa.schema(fields)), folder / "images.parquet")
-    summary = training_summary(recipe=RECIPE, commit="c0ffee", versions={"torch": "2.15"})
+    used = {
+        stage: LoadedWeights(
+            source=source, revision="v1", commit=None, sha256={"model.safetensors": name * 32}
+        )
+        for stage, source, name in (
+            ("images", "/home/somebody/models/sd15", "a1"),
+            ("backbone", "org/vit", "b2"),
+        )
+    }
+    summary = training_summary(
+        recipe=RECIPE, commit="c0ffee", versions={"torch": "2.15"}, weights=used
+    )
     write_summary(folder, summary)
     config = {
         "paths": {"store": str(store)},

@@ -74,6 +74,8 @@ def test_the_card_says_what_how_and_how_many(options: Make) -> None:
     assert "noise_rate: 0.5" in text and "weights: sd15" in text and "num_steps: 50" in text
     assert "not of images" not in text  # of the classifier's settings
     assert "torch 2.15, commit c0ffee" in text
+    assert f"| images | sd15 | v1 | model.safetensors | {'a1' * 32} |" in text
+    assert "b2" * 32 not in text  # the classifier's
     assert "## Licence" in text and "| `spans` | string |" in text
 
 

@@ -15,6 +15,8 @@ from sip.device.settings import Runtime
 from sip.images import lora as lora_module
 from sip.images.schedulers import SCHEDULERS, SchedulerName
 from sip.prompts.weighting.scale import ScaleWeighting
+from sip.weights.checksums import sha256_of
+from sip.weights.loaded import loaded_weights
 from tests.images.stock import assert_equal, call, compel_texts, stock
 
 ONE_LEVEL = 1 / 255
@@ -185,6 +187,10 @@ def test_a_lora_is_known_by_its_content_and_scale(make_img2img, lora, tmp_path):
     copied = tmp_path / "elsewhere"
     copied.mkdir()
     name = lora["weight_name"]
+    used = loaded_weights({"images": make_img2img(lora=lora)})
+    assert used.keys() == {"images", "images.lora"}
+    assert used["images.lora"].sha256 == {name: sha256_of(tmp_path / "lora" / name)}
+    assert loaded_weights({"images": make_img2img()}).keys() == {"images"}
     (copied / name).write_bytes((tmp_path / "lora" / name).read_bytes())
     (copied / "other.safetensors").write_bytes(b"")
     assert make_img2img(lora=lora | {"model": str(copied)}).recipe() == recipe

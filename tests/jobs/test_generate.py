@@ -260,6 +260,8 @@ def test_slurm_is_found_and_its_processes_share_the_work(tmp_path: Path) -> None
     printed = [job.communicate(timeout=200)[1] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], printed
     assert "images       cached" in printed[0] and "images       cached" not in printed[1]
+    plan = r"^plan +\d+ to generate, \d+ cached; \d+ U-Net evaluations, time "
+    assert [len(re.findall(plan, text, re.MULTILINE)) for text in printed] == [1, 0]
     assert len(contents_of_images(tmp_path)) == 20
 
 

@@ -45,7 +45,7 @@ def config(folder: Path, *overrides: str) -> DictConfig:
 
 
 def sip(folder: Path, *overrides: str) -> DictConfig:
-    return config(folder, "+exp=resnet50_sip", "logger=csv", *overrides)
+    return config(folder, "logger=csv", "+exp=resnet50_sip", *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +204,31 @@ def test_second_start_makes_nothing(
     assert len(lines) == 7
     assert "computed" not in printed.err
     assert f"{first[0].test_accuracy:.3f}" in printed.out
+
+
+def test_a_cached_run_is_logged_where_it_was_not_logged_before(
+    folder: Path, first: tuple[TrainingSummary, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(sip(folder, "logger=tensorboard"))
+    assert "a cached run that was logged elsewhere" in capfd.readouterr().err
+    events = EventAccumulator(str(first[1] / "tensorboard"))
+    events.Reload()
+    final = events.Scalars("final/test_accuracy")[-1]
+    assert final.value == pytest.approx(first[0].test_accuracy)
+    curves = pd.read_csv(first[1] / "metrics.csv").set_index("step")
+    for name in curves.columns:
+        seen = {event.step: event.value for event in events.Scalars(name)}
+        assert seen == pytest.approx(curves[name].dropna().to_dict()), name
+    (sheet,) = events.Images("contact_sheet")
+    assert sheet.width > 0
+
+    for again in ("tensorboard", "wandb", "csv"):  # it was trained with W&B
+        train(sip(folder, f"logger={again}"))
+        assert "logged elsewhere" not in capfd.readouterr().err
+    train(sip(folder, "logger=wandb", "logger.project=other"))
+    assert "logged elsewhere" in capfd.readouterr().err
 
 
 def test_training_again_generates_nothing(

@@ -59,11 +59,21 @@ def test_a_cached_run_and_its_baseline_are_told_apart(tmp_path: Path) -> None:
     assert lines == {"to train": "nothing, the finished run is cached"}
 
 
+@pytest.mark.parametrize(
+    ("runtime", "time"),
+    [("default", "about "), ("gpu", "not measured: the device is not on this machine")],
+)
 def test_the_plan_of_an_arm_without_generation(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: str,
+    time: str,
 ) -> None:
-    config = composed(*SHORT, "augmentation=none", "plan=true", folder=tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    chosen = ["augmentation=none", "plan=true", f"runtime={runtime}"]
+    config = composed(*SHORT, *chosen, folder=tmp_path)
     assert train(config) is None
     said = capsys.readouterr().out
     assert "to generate      nothing: this arm is trained on the real images\n" in said
-    assert "\ntime to train    about " in said
+    assert f"\ntime to train    {time}" in said

@@ -103,6 +103,26 @@ def test_a_plan_needs_no_weights(
     assert [stage for stage, _ in caught.value.models] == ["captions", "scores", "images"]
 
 
+@pytest.mark.parametrize("devices", ["auto", 2])
+def test_a_plan_needs_no_device(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    devices: str | int,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = configuration(tmp_path, "plan=true", f"trainer.devices={devices}")
+    config.runtime.device = "cuda"
+    generate(config)
+    said = capsys.readouterr()
+    assert "this machine lacks runtime.device=cuda; all but the time is planned" in said.err
+    assert re.search(r"to generate +40 images\n", said.out)
+    assert re.search(r"time to generate +not measured: the device is not on this machine", said.out)
+    config.plan, config.runtime.device = False, "cuda"
+    with pytest.raises(UserError, match="runtime.device: must be a device that torch sees"):
+        generate(config)
+
+
 def test_evaluations_are_counted_the_same_without_the_model(job: Generation) -> None:
     prompt = replace(trial_prompt(0.5), guidance_scale=3.0)
     for changes in ({}, {"num_steps": 16}, {"guidance_interval": (0.0, 0.3)}):

@@ -160,7 +160,7 @@ def test_of_a_pipeline_one_variant_of_each_component_is_taken(
     source.require("org/sd", "main", variant, without)
     vae = "vae/diffusion_pytorch_model.safetensors"  # it has no fp16 file
     assert pretended.taken("org/sd") == SMALL | expected | {vae}
-    with pytest.raises(UserError, match=r"lacks .*safetensors\n.*\n.*-> hf"):
+    with pytest.raises(UserError, match=r"lacks .*safetensors.*\n.*\n.*-> hf"):
         source.weights_folder("org/sd", "main", "fp16" if variant is None else None)
 
 
@@ -243,7 +243,11 @@ def test_a_vanished_repository_is_taken_from_its_mirror(pretended, capfd):
         (refused(RepositoryNotFoundError), "there is no such repository, or it is private"),
         (refused(RevisionNotFoundError), "there is no such revision"),
         (refused(GatedRepoError), "licence .* https://huggingface.co/org/m .* hf auth login"),
-        (ConnectionError("no route\nto host"), "ConnectionError: no route to host"),
+        (
+            ConnectionError("no route\nto host"),
+            r"no network, or https://.* is not reached \(ConnectionError: no route to host\); get "
+            "the weights where there is one, and copy /.*/hub here",
+        ),
         (OSError(28, "No space left on device"), "No space left on device"),
     ],
 )
@@ -261,6 +265,16 @@ def test_a_repository_without_weights_is_refused(pretended):
         source.require("org/old", None)
     assert "hf download" not in str(caught.value)
     assert pretended.taken("org/old") == {"config.json"}
+
+
+def test_what_is_advised_after_small_files_also_gets_pickles(pretended, monkeypatch):
+    pretended.repos["org/old"] = ["config.json", "pytorch_model.bin"]
+    pretended.snapshot_download("org/old", revision="v1", allow_patterns=["*.json"])
+    monkeypatch.setattr(hub, "may_download", False)
+    with pytest.raises(UserError, match="lacks .*safetensors") as caught:
+        source.require("org/old", "v1")
+    assert "hf download" not in str(caught.value)
+    assert str(caught.value).endswith("-> python -m sip.weights convert org/old revision=v1")
 
 
 def test_a_variant_that_is_not_there_costs_no_download(pretended):

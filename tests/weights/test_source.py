@@ -82,7 +82,10 @@ def test_hub_models_are_looked_up_on_disk(hub_cache):
     for revision in (None, "main", COMMIT):
         assert source.weights_folder("org/tiny", revision) == snapshot
     (snapshot / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"lacks \*\.safetensors(.|\n)*-> hf"):
+    with pytest.raises(
+        UserError,
+        match=r"lacks \*\.safetensors(.|\n)*-> python -m sip.weights convert org/tiny ",
+    ):
         source.require("org/tiny", "main")
 
 
@@ -101,11 +104,20 @@ def test_hub_models_are_looked_up_on_disk(hub_cache):
             "no model folder is at .*miniature/no; copy one there",
         ),
         ("/no/such/place", None, "no model folder is at /no/such/place; copy one"),
+        ("models/sd15", None, "no model folder is at /.*/models/sd15[; ]"),
+        ("./mine/sd15", None, "no model folder is at /.*/mine/sd15[; ]"),
+        ("../sd15", None, "no model folder is at /.*/sd15[; ]"),
+        ("tests/sd15", None, "looked in .*; there is no folder /.*/tests/sd15 either"),
+        (__file__, None, "must be a folder, got a file; take its folder: /.*/tests/weights$"),
     ],
 )
-def test_missing_models_are_named_with_what_gets_them(hub_cache, path, revision, words):
+def test_missing_models_are_named_with_what_gets_them(
+    hub_cache, monkeypatch, path, revision, words
+):
+    monkeypatch.chdir(source.PACKAGE_PARENT)
     with pytest.raises(UserError, match=f"(?s){words}") as caught:
         source.require(path, revision)
+    assert ("hf download" in str(caught.value)) == (path in ("org/tiny", "tests/sd15"))
     if path == "org/tiny":
         assert str(hub_cache) in str(caught.value)
 
@@ -155,7 +167,10 @@ def pipeline_folder(folder: Path) -> Path:
 def test_incomplete_pipelines_are_refused(tmp_path, gone, words):
     folder = pipeline_folder(tmp_path / "sd")
     source.require(str(folder), None)
-    with pytest.raises(UserError, match=r"expected \*.fp16.safetensors, found none"):
+    with pytest.raises(
+        UserError,
+        match=r"expected \*.fp16.safetensors \(there: no variants; variant=null .*found none",
+    ):
         source.require(str(folder), None, "fp16")
     (folder / "vae" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(NUMBERS)
     source.require(str(folder), None, "fp16")  # as diffusers: the plain unet, which has no other
