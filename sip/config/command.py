@@ -36,6 +36,7 @@ PLACES = re.compile(r"(?:file://)?([^\s,\[\]'\"]+)")  # of [file://a,b]
 # Mappings whose keys are the user's own: any may be added.
 OPEN = ("prompt_names", "arguments", "lora", "where")
 OPENED = re.compile(rf"(?:\w+\.)*(?:{'|'.join(OPEN)})(?:\.[^=]+)?=")
+WHERE = re.compile(r"\+*((?:table|figure)\.where)\.([\w.]+/[\w./]+)=(.+)", re.DOTALL)
 QUOTED_KEY = re.compile(r"([{,]\s*)([\"'])([\w .-]+)\2(?=\s*:)")  # Hydra's keys take no quotes
 NAMED = re.compile(r"(?:\w+\.)*prompt_names=\{")  # a mapping that may be a text of YAML, too
 EXTRAS = {  # choices that packages bring -> the extra that installs them
@@ -86,6 +87,7 @@ class Command:
         Hydra expression, such as a path with umlauts or brackets, is quoted. So is a mapping of
         class names that Hydra cannot read, or reads as other names: null, 1.5.
         """
+        argument = WHERE.sub(r"++\1={\2: \3}", argument)  # Hydra's keys have no slash
         key, equals, value = argument.partition("=")
         read = value
         if OPENED.match(argument):

@@ -82,7 +82,7 @@ def refresh(runs: Path, only: Path | None = None) -> int:
     from sip.core.progress import progress
     from sip.records.write import write_summary
 
-    records = runs_of(runs, None) if only is None else [read_training_run(only)]
+    records = runs_of(runs) if only is None else [read_training_run(only)]
     bar = progress("evaluate", len(records), "run")
     for run in records:
         write_summary(run.folder, run.summary.evaluated(evaluate(run.folder)))

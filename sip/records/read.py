@@ -1,7 +1,7 @@
 """Read run folders. They may be damaged or somebody else's: every error is one line."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -211,49 +211,54 @@ def training_runs(runs: Path, damaged: list[str] | None = None) -> list[Training
 
 
 def runs_of(
-    runs: Path, experiment: str | None, damaged: list[str] | None = None
+    runs: Path, experiments: Sequence[str] = (), damaged: list[str] | None = None
 ) -> list[TrainingRun]:
-    """Return the finished training runs of an experiment, by name; all of them for None.
+    """Return the finished training runs of experiments, by name.
 
     Args:
         runs: Folder of the run folders.
-        experiment: Its name.
+        experiments: Their names; () for all runs.
         damaged: As for `training_runs`.
 
     Raises:
-        UserError: There are none, or a summary is damaged, and `damaged` is None.
+        UserError: An experiment has none, or a summary is damaged, and `damaged` is None.
     """
     if not runs.is_dir():
         near = near_names(runs.name, [path.name for path in runs.parent.glob("*/")])
         fix = f"did you mean {' or '.join(near)}?" if near else "name it with runs="
         raise UserError(f"runs: must be a folder with runs, got {runs}, which is not there; {fix}")
     every = training_runs(runs, damaged)
-    found = [run for run in every if experiment in (None, *run.summary.experiments)]
-    if not found:
-        if experiment is None or not every:
-            raise UserError(
-                f"runs: must hold finished training runs, got none in {runs}; name "
-                "another folder with runs="
-            )
-        known = {name: None for run in every for name in run.summary.experiments if name}
-        near = near_names(experiment, list(known))
-        fix = f"did you mean {' or '.join(near)}?" if near else f"there are {join_first([*known])}"
+    if not every:
         raise UserError(
-            f"experiment: must be one with finished runs in {runs}, got {experiment!r}; "
-            f"{fix if known else 'these runs are of none'}"
+            f"runs: must hold finished training runs, got none in {runs}; name "
+            "another folder with runs="
         )
-    return found
+    known = {name: None for run in every for name in run.summary.experiments if name}
+    for name in experiments:
+        if name not in known:
+            near = near_names(name, list(known))
+            fix = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else f"there are {join_first([*known])}"
+            )
+            raise UserError(
+                f"experiment: must be one with finished runs in {runs}, got {name!r}; "
+                f"{fix if known else 'these runs are of none'}"
+            )
+    asked = set(experiments)
+    return [run for run in every if not asked or not asked.isdisjoint(run.summary.experiments)]
 
 
-def swept_keys(runs: Iterable[TrainingRun], experiment: str | None) -> list[str]:
-    """Return the keys that the sweeps of an experiment varied, as typed; of all if None.
+def swept_keys(runs: Iterable[TrainingRun], experiments: Sequence[str] = ()) -> list[str]:
+    """Return the keys that the sweeps of experiments varied, as typed; of all runs for ().
 
     They include `seed`, and keys that play no part in some runs (`RunRecord.value`).
     """
     keys: dict[str, None] = {}
     for run in runs:
         for name, swept in run.summary.swept.items():
-            if experiment in (None, name):
+            if not experiments or name in experiments:
                 keys |= dict.fromkeys(swept)
     return list(keys)
 

@@ -201,6 +201,14 @@ class TrainingSummary(Summary):
         )
 
     @property
+    def base(self) -> str:
+        """Name of the base transform, with those of its settings that the command line set."""
+        name, prefix = self.choices.get(BASE, "none"), f"{BASE.replace('/', '.')}."
+        typed = [text.lstrip("+") for text in self.overrides]
+        own = [text.removeprefix(prefix) for text in typed if text.startswith(prefix)]
+        return f"{name} ({', '.join(own)})" if own else name
+
+    @property
     def num_train(self) -> int:
         """Real and generated images."""
         return self.num_real + self.num_generated
@@ -213,14 +221,13 @@ class TrainingSummary(Summary):
             store: Folder of the store.
         """
         shots = f", {self.shots} shots a class" if self.shots else ""
-        base = self.choices.get(BASE, "none")
         filtered = {"filter": self.filter.line()} if self.filter else {}
         if self.filter and self.filter.rejected:
             filtered["rejected"] = str(folder / "rejected.png")
         shown = [f"{t} {self.metrics[key]:.3f}" for key, t in SHOWN.items() if key in self.metrics]
         return {
             "arm": f"{self.backbone} + {self.augmentation}, seed {self.seed}",
-            **({} if base == "none" else {"base transform": base}),
+            **({} if self.base == "none" else {"base transform": self.base}),
             "dataset": self.dataset + shots,
             "training images": f"{self.num_real} real + {self.num_generated} generated",
             "budget": f"{self.steps} optimiser steps, {self.epochs:.1f} passes over the training "

@@ -6,12 +6,14 @@ from itertools import islice
 from typing import Any
 
 from sip.records.read import TrainingRun
+from sip.records.summary import BASE
 
 NAMED = ("augmentation", "backbone", "dataset")  # more telling than their parts
 # Of the configuration, what cannot change a result; seeds are told apart by the run's own.
 WITHOUT_EFFECT = (
     *("experiment", "seed", "debug", "plan", "retry", "train", "metrics"),
     *("paths", "runtime", "logger", "trainer"),
+    *("exp", "sweep"),  # presets: they only give values to other keys
 )
 LAST = "profile"  # only gives values to other keys
 AMBIGUOUS = ("name", "model", "weights", "revision", "size", "scale")  # last words of a key
@@ -123,7 +125,7 @@ def _typed(runs: Sequence[TrainingRun], first: Sequence[str]) -> list[str]:
     """Return the keys that people set, the more telling ones first."""
     typed = [text.lstrip("+~").partition("=")[0] for run in runs for text in run.summary.overrides]
     typed = [key for key in typed if key.rpartition(".")[2] not in ("seed", "root")]
-    return _with_effect(dict.fromkeys([*NAMED, *first, *typed]))
+    return _with_effect(dict.fromkeys([*NAMED, BASE, *first, *typed]))
 
 
 def _others(runs: Sequence[TrainingRun]) -> list[str]:

@@ -14,27 +14,32 @@ def task(config: "DictConfig") -> None:
     from sip.config.provenance import command
     from sip.core.errors import UserError
     from sip.core.files import plain_disk_errors, write_atomically
+    from sip.core.progress import say
     from sip.core.text import counted, format_bytes
     from sip.report.page import page
     from sip.report.runs import find_runs, header_of
+    from sip.tables.layout import names
 
     for name, least in (("max_images", 0), ("thumbnail_size", 16)):
         if type(config[name]) is not int or config[name] < least:
             raise UserError(f"{name}: must be a whole number >= {least}, got {config[name]!r}")
     store = None if config.store is None else Path(config.store)
     damaged: list[str] = []
-    runs = find_runs(Path(config.runs), config.experiment, store, damaged)
-    title = config.experiment or "all runs"
+    warnings: list[str] = []
+    experiments = names(config.experiment) or ()
+    runs = find_runs(Path(config.runs), experiments, store, damaged)
+    title = ", ".join(experiments) or "all runs"
     folder = Path(config.experiments) / title
-    header = header_of(config.experiment, folder)
+    header = header_of(title, folder)
     if config.question is not None:
         header["Question"] = config.question
     text = page(
         runs,
         title,
         header,
-        experiment=config.experiment,
+        experiments=experiments,
         damaged=damaged,
+        warnings=warnings,
         figures=Path(config.figures) if config.figures else folder,
         max_images=config.max_images,
         thumbnail_size=config.thumbnail_size,
@@ -46,6 +51,8 @@ def task(config: "DictConfig") -> None:
         write_atomically(output, text)
     for line in dict.fromkeys(damaged):
         print(f"left out: {line}")
+    for line in warnings:
+        say("warning", line)
     print(f"{output}: {counted(len(runs), 'run')}, {format_bytes(len(text.encode()))}")
 
 

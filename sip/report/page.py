@@ -51,8 +51,9 @@ def page(
     title: str,
     header: Mapping[str, str],
     *,
-    experiment: str | None = None,
+    experiments: Sequence[str] = (),
     damaged: list[str],
+    warnings: list[str],
     figures: Path,
     max_images: int,
     thumbnail_size: int,
@@ -65,8 +66,9 @@ def page(
         runs: Runs of the experiment.
         title: Name of the experiment.
         header: What the experiment says of itself, such as "Question" and "Command".
-        experiment: Its name; None for all runs of a folder.
+        experiments: Their names; () for all runs of a folder.
         damaged: A line for each run that cannot be read; the page shows them, and adds its own.
+        warnings: Gets a line for each comparison that is not what it seems; the page shows them.
         figures: Folder whose PNG and SVG files are shown; may be missing.
         max_images: Generated images on the page, at most.
         thumbnail_size: Longer side of an image on the page, in px, at most.
@@ -74,7 +76,9 @@ def page(
         full_paths: Commands hold the folders of this machine.
     """
     public = str if full_paths else without_paths
-    shown_groups = [_group(group, damaged, public) for group in groups(runs, experiment)]
+    found = groups(runs, experiments)
+    warnings += filter(None, (group.confounded for group in found))
+    shown_groups = [_group(group, damaged, public) for group in found]
     generated = collect(runs, damaged)
     thumbnails = Thumbnails(thumbnail_size)
     chosen = page_data(choose(generated, max_images), thumbnails)
@@ -156,6 +160,8 @@ def _group(group: ArmGroup, damaged: list[str], public: Callable[[str], str]) ->
         "arms": group.arms,
         "scale": Scale(group.arms),
         "control": group.control,
+        "bases": group.bases,
+        "confounded": group.confounded,
         "baseline_command": public(command) if command else None,
         "diverged": [(arm.name, arm.diverged) for arm in group.arms if arm.diverged],
         "curves": shown_curves,

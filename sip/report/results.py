@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from statistics import mean
 
 from sip.core.errors import UserError
+from sip.core.text import join_first
 from sip.metrics.base import MetricRow
 from sip.report.runs import CONTROL, NamedRun, is_baseline
-from sip.tables.layout import TableLayout
-from sip.tables.missing import command
+from sip.tables.layout import SEPARATOR, TableLayout
+from sip.tables.missing import Filling
 from sip.tables.statistics import (
     LEVEL,
     Difference,
@@ -63,6 +64,19 @@ class Arm:
         return mean(getattr(run.record.summary, key) for run in self.runs.values())
 
     @property
+    def base(self) -> str:
+        """Base transform of its runs."""
+        return " or ".join(sorted({run.record.summary.base for run in self.runs.values()}))
+
+    def is_confounded(self, control: "Arm") -> bool:
+        """Return whether it differs from the control in more than its base transform, and in it."""
+        parts = [
+            [part for part in arm.name.split(SEPARATOR) if not part.startswith("base ")]
+            for arm in (self, control)
+        ]
+        return self.base != control.base and parts[0] != parts[1]
+
+    @property
     def interval(self) -> tuple[float, float] | None:
         """Ends of the accuracy's interval within [0, 100]; None if there is none."""
         if self.accuracy is None or self.accuracy.half_width is None:
@@ -98,8 +112,30 @@ class ArmGroup:
     control: Arm | None
     baseline_command: str | None
 
+    @property
+    def bases(self) -> list[str]:
+        """Base transforms of the arms; one if they can be compared."""
+        return sorted({arm.base for arm in self.arms})
 
-def groups(runs: Sequence[NamedRun], experiment: str | None = None) -> list[ArmGroup]:
+    @property
+    def confounded(self) -> str | None:
+        """A warning on the arms whose base transform is not the control's; None if there are none.
+
+        Arms that differ in nothing else compare the base transforms.
+        """
+        control = self.control
+        arms = [arm for arm in self.arms if control and arm.is_confounded(control)]
+        if control is None or not arms:
+            return None
+        named = join_first([f"{arm.name} ({arm.base})" for arm in arms], 6)
+        return (
+            f"{self.name}: the base transform is not that of {control.name} ({control.base}), "
+            f"so these differences are not the arms' alone: {named}; run all with one "
+            "augmentation/base."
+        )
+
+
+def groups(runs: Sequence[NamedRun], experiments: Sequence[str] = ()) -> list[ArmGroup]:
     """Return the arms of each backbone and data set.
 
     Raises:
@@ -115,10 +151,12 @@ def groups(runs: Sequence[NamedRun], experiment: str | None = None) -> list[ArmG
                 "settings; delete one of these folders"
             )
         seeds[seed] = run
-    return [_group(name, arms, experiment) for name, arms in by_group.items()]
+    return [_group(name, arms, experiments) for name, arms in by_group.items()]
 
 
-def _group(name: str, by_arm: dict[str, dict[int, NamedRun]], experiment: str | None) -> ArmGroup:
+def _group(
+    name: str, by_arm: dict[str, dict[int, NamedRun]], experiments: Sequence[str]
+) -> ArmGroup:
     every = [run for seeds in by_arm.values() for run in seeds.values()]
     with_result = [arm for arm, seeds in by_arm.items() if _accuracies(seeds)]
     baselines = [arm for arm in with_result if all(map(_is_baseline, by_arm[arm].values()))]
@@ -130,7 +168,7 @@ def _group(name: str, by_arm: dict[str, dict[int, NamedRun]], experiment: str | 
         name,
         arms,
         next((arm for arm in arms if arm.name == control), None),
-        None if baselines else _baseline_command(every, experiment),
+        None if baselines else _baseline_command(every, experiments),
     )
 
 
@@ -138,11 +176,12 @@ def _is_baseline(run: NamedRun) -> bool:
     return is_baseline(run.record)
 
 
-def _baseline_command(runs: Sequence[NamedRun], experiment: str | None) -> str:
+def _baseline_command(runs: Sequence[NamedRun], experiments: Sequence[str]) -> str:
     """Return the command of the runs without augmentation, with the seeds of the others."""
     place = (runs[0].record.summary.backbone, CONTROL, "")
     seeds = sorted({run.record.summary.seed for run in runs})
-    return command(place, seeds, [run.record for run in runs], BASELINE, experiment)
+    filling = Filling.of(place, [run.record for run in runs], BASELINE)
+    return filling.command(seeds, experiments)
 
 
 def _accuracies(runs: dict[int, NamedRun]) -> dict[int, float]:

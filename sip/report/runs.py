@@ -9,7 +9,9 @@ from pathlib import Path
 from sip.core.paths import conf_folder
 from sip.core.text import without_paths
 from sip.records.read import TrainingRun, runs_of, swept_keys
-from sip.records.varied import named, varied_keys
+from sip.records.summary import BASE
+from sip.records.varied import NAMED, named, varied_keys
+from sip.tables.bases import has_unlike_bases
 
 CONTROL = "none"
 GROUP = ("backbone", "dataset", "dataset.shots")  # keys of runs that can be compared
@@ -52,36 +54,42 @@ class NamedRun:
 
 
 def find_runs(
-    runs: Path, experiment: str | None, store: Path | None, damaged: list[str]
+    runs: Path, experiments: Sequence[str], store: Path | None, damaged: list[str]
 ) -> list[NamedRun]:
-    """Return the finished training runs of an experiment, with the names of their arms.
+    """Return the finished training runs of experiments, with the names of their arms.
 
     Args:
         runs: Folder of the run folders.
-        experiment: Its name; None for all.
+        experiments: Their names; () for all.
         store: Folder of the store; None for the one in each run's configuration.
         damaged: Gets a line for each run that cannot be read and is left out.
 
     Raises:
         UserError: There are none.
     """
-    records = runs_of(runs, experiment, damaged)
-    names = arm_names(records, experiment)
+    records = runs_of(runs, experiments, damaged)
+    names = arm_names(records, experiments)
     found = [
         NamedRun(run, store or _store(run), name) for run, name in zip(records, names, strict=True)
     ]
     return sorted(found, key=_order)
 
 
-def arm_names(runs: Sequence[TrainingRun], experiment: str | None) -> list[str]:
+def arm_names(runs: Sequence[TrainingRun], experiments: Sequence[str] = ()) -> list[str]:
     """Return a name for each run, by the settings that tell arms apart; as tables name them.
 
-    An augmentation that all runs share is not named.
+    An augmentation that all runs share is named only next to base transforms that differ.
     """
-    keys = varied_keys(runs, swept_keys(runs, experiment), GROUP)
+    keys = varied_keys(runs, swept_keys(runs, experiments), GROUP)
+    if BASE in keys and NAMED[0] not in keys:
+        keys.insert(0, NAMED[0])
+    hides = BASE not in keys and has_unlike_bases(
+        runs, lambda run: tuple(run.value(key) for key in GROUP)
+    )
     names = []
     for run in runs:
         name = without_paths(named(run, keys)) or run.summary.augmentation
+        name += f", base {run.summary.base}" if hides else ""
         names.append(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")
     return names
 
@@ -99,11 +107,11 @@ def _store(run: TrainingRun) -> Path | None:
 def _order(run: NamedRun) -> tuple[object, ...]:
     """Sort by group; the control first, then single methods, then combinations; then by seed."""
     summary = run.record.summary
-    name = summary.augmentation
-    return run.group, name != CONTROL, name.count("_"), run.arm, summary.seed
+    name, has_base = summary.augmentation, summary.base != "none"
+    return run.group, name != CONTROL, name.count("_"), has_base, run.arm, summary.seed
 
 
-def header_of(experiment: str | None, folder: Path) -> dict[str, str]:
+def header_of(experiment: str, folder: Path) -> dict[str, str]:
     """Return what an experiment says of itself: "Question", "Command", "Cost", "Expected".
 
     Args:

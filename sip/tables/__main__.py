@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 import sip.config.cli
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from omegaconf import DictConfig
+
+    from sip.records.read import TrainingRun
 
 
 def task(config: "DictConfig") -> None:
@@ -14,19 +19,23 @@ def task(config: "DictConfig") -> None:
     if config.get("figure"):
         _draw(config)
         return
+    from sip.core.progress import say
     from sip.tables.document import document, recomputed
     from sip.tables.formats import markdown, write
-    from sip.tables.layout import TableLayout
+    from sip.tables.layout import TableLayout, names
     from sip.tables.query import select_runs
 
     layout = TableLayout.of(config.table)
+    experiments = names(config.experiment) or ()
     damaged: list[str] = []
     if config["from"]:
-        result = recomputed(Path(config["from"]), layout)
+        result = recomputed(Path(config["from"]), layout, experiments)
     else:
-        runs = select_runs(Path(config.runs), config.experiment, layout.where, damaged)
-        result = document(runs, layout, config.experiment)
+        runs = select_runs(Path(config.runs), experiments, layout.where, damaged)
+        result = document(runs, layout, experiments)
     print(markdown(result))
+    for line in result.warnings:
+        say("warning", line)
     for line in damaged:
         print(f"left out: {line}")
     if config.output:
@@ -39,11 +48,12 @@ def _draw(config: "DictConfig") -> None:
     from sip.core.errors import not_one_of
 
     kinds = {"points": _points, "forest": _forest, "sheet": _sheet}
-    if config.figure.kind not in kinds:
-        raise not_one_of("figure.kind", kinds, config.figure.kind)
+    kind = config.figure.get("kind")
+    if kind not in kinds:
+        raise not_one_of("figure.kind", kinds, kind)
     output = Path(config.output or choice("figure"))
     damaged: list[str] = []
-    files = kinds[config.figure.kind](config, output, damaged)
+    files = kinds[kind](config, output, damaged)
     for line in damaged:
         print(f"left out: {line}")
     if files:
@@ -53,10 +63,9 @@ def _draw(config: "DictConfig") -> None:
 def _points(config: "DictConfig", output: Path, damaged: list[str]) -> list[Path]:
     from sip.tables.figures import draw
     from sip.tables.points import Figure
-    from sip.tables.query import select_runs
 
     figure = Figure.of(config.figure)
-    runs = select_runs(Path(config.runs), config.experiment, figure.where, damaged, "figure")
+    runs = _selected(config, figure.where, damaged)
     if not any(run.metric(figure.x) is not None or run.value(figure.x) for run in runs):
         print(f"figure skipped: none of {len(runs)} runs has {figure.x}")
         return []
@@ -64,25 +73,39 @@ def _points(config: "DictConfig", output: Path, damaged: list[str]) -> list[Path
 
 
 def _forest(config: "DictConfig", output: Path, damaged: list[str]) -> list[Path]:
+    from sip.core.progress import say
     from sip.tables.forest import Forest, forest_groups, read_groups
     from sip.tables.forest_plot import draw_forest
-    from sip.tables.query import select_runs
+    from sip.tables.layout import names
 
     forest = Forest.of(config.figure)
     if forest.csv is not None:
         return draw_forest(read_groups(Path(forest.csv), forest), forest, output)
-    runs = select_runs(Path(config.runs), config.experiment, forest.where, damaged, "figure")
-    return draw_forest(forest_groups(runs, forest, config.experiment), forest, output)
+    runs = _selected(config, forest.where, damaged)
+    groups = forest_groups(runs, forest, names(config.experiment) or ())
+    for line in dict.fromkeys(line for group in groups for line in group.confounded):
+        say("warning", line)
+    return draw_forest(groups, forest, output)
 
 
 def _sheet(config: "DictConfig", output: Path, damaged: list[str]) -> list[Path]:
-    from sip.tables.query import select_runs
     from sip.tables.sheet_page import draw_sheet
     from sip.tables.sheets import Sheet, grid
 
     sheet = Sheet.of(config.figure)
-    runs = select_runs(Path(config.runs), config.experiment, sheet.where, damaged, "figure")
+    runs = _selected(config, sheet.where, damaged)
     return draw_sheet(grid(runs, sheet), sheet, output)
+
+
+def _selected(
+    config: "DictConfig", where: "Mapping[str, Any]", damaged: list[str]
+) -> "list[TrainingRun]":
+    """Return the runs of a figure."""
+    from sip.tables.layout import names
+    from sip.tables.query import select_runs
+
+    experiments = names(config.experiment) or ()
+    return select_runs(Path(config.runs), experiments, where, damaged, "figure")
 
 
 def main() -> None:

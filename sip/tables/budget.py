@@ -1,11 +1,11 @@
 """The budget of a table's cells, steps and images, with a warning if it is unequal."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sip.records.read import TrainingRun
 from sip.tables.cells import Place, TableCell
-from sip.tables.layout import SEPARATOR, TableLayout
+from sip.tables.layout import TableLayout, listed
 
 Group = dict[tuple[int, ...], list[str]]
 
@@ -27,7 +27,7 @@ def budget_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[
             equal[f"{_numbers(next(iter(steps)))} steps, {images}"].append(name)
         for what, group in (("steps", steps), ("real images", real)):
             if len(group) > 1:
-                texts = [f"{_numbers(n)} ({_names(r)})" for n, r in sorted(group.items())]
+                texts = [f"{_numbers(n)} ({listed(sorted(r))})" for n, r in sorted(group.items())]
                 lines.append(f"UNEQUAL BUDGET, {name}: {what} {'; '.join(texts)}.")
     lines = [f"Budget of {', '.join(names)}: {text}." for text, names in equal.items()] + lines
     generated: dict[str, Group] = {}
@@ -38,7 +38,7 @@ def budget_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[
                 here[row] += runs if b == block else []
         generated[block] = _by({row: runs for row, runs in here.items() if runs}, "num_generated")
     for block, group in generated.items():
-        texts = [f"{_numbers(n)} ({_names(r)})" for n, r in sorted(group.items()) if any(n)]
+        texts = [f"{_numbers(n)} ({listed(sorted(r))})" for n, r in sorted(group.items()) if any(n)]
         if texts:
             lines.append(f"Generated images{f', {block}' if block else ''}: {'; '.join(texts)}.")
     return lines
@@ -58,11 +58,6 @@ def _by(rows: Mapping[str, list[TrainingRun]], key: str) -> Group:
     for row, runs in rows.items():
         groups[tuple(sorted({getattr(run.summary, key) for run in runs}))].append(row)
     return groups
-
-
-def _names(rows: Sequence[str]) -> str:
-    """Return the names of rows; those that hold commas are told apart by strokes."""
-    return (" / " if any(SEPARATOR in row for row in rows) else ", ").join(sorted(rows))
 
 
 def _numbers(values: tuple[int, ...]) -> str:

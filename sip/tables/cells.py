@@ -4,14 +4,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from sip.core.errors import UserError
 from sip.core.text import join_first
-from sip.records.read import Predictions, TrainingRun
+from sip.records.read import TrainingRun
 from sip.tables.layout import MEAN, TableLayout
 from sip.tables.statistics import (
     LEVEL,
@@ -28,31 +27,14 @@ IMAGE_METRICS = {"test/top1": "test", "val/top1": "val"}  # what predictions hol
 Place = tuple[str, str, str]  # block, row, column
 
 
-class Tested(Protocol):
-    """A run as far as comparisons over images read it."""
-
-    @property
-    def folder(self) -> Path:
-        """Folder, for messages."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the recipe."""
-
-    @property
-    def predictions(self) -> Mapping[str, Predictions]:
-        """Split -> predictions."""
-
-
 @dataclass(frozen=True)
 class TableCell:
     """One row in one column.
 
     Attributes:
-        runs: Seed -> run; empty for a mean over columns, and if the cell was read from a file.
+        runs: Seed -> run; empty for a mean over columns.
         values: Seed -> the table's metric.
         validation: Seed -> the metric that chooses.
-        kept: Seed -> what the file has of a run.
     """
 
     block: str
@@ -61,12 +43,6 @@ class TableCell:
     runs: Mapping[int, TrainingRun]
     values: Mapping[int, float]
     validation: Mapping[int, float] = field(default_factory=dict)
-    kept: Mapping[int, Tested] = field(default_factory=dict)
-
-    @property
-    def tested(self) -> Mapping[int, Tested]:
-        """Seed -> run, from wherever the cell is."""
-        return self.runs or self.kept
 
     @property
     def estimate(self) -> Estimate:
@@ -141,12 +117,12 @@ def _cell(place: Place, runs: Mapping[int, TrainingRun], layout: TableLayout) ->
 def means(found: Mapping[Place, TableCell], layout: TableLayout) -> dict[Place, TableCell]:
     """Return the means over two or more columns, seed by seed; none if one is missing."""
     result = {}
-    for block in {block for block, _, _ in found}:
+    for block in dict.fromkeys(block for block, _, _ in found):
         here = {place: cell for place, cell in found.items() if place[0] == block}
         columns = layout.column_order(column for _, _, column in here)
         if len(columns) < 2:
             continue
-        for row in {row for _, row, _ in here}:
+        for row in dict.fromkeys(row for _, row, _ in here):
             line = [here.get((block, row, column)) for column in columns]
             whole = [cell for cell in line if cell is not None]
             if len(whole) < len(line):
@@ -200,7 +176,7 @@ def compare(cell: TableCell, control: TableCell, metric: str) -> Comparison | No
     difference = paired_difference(
         [cell.values[seed] for seed in shared], [control.values[seed] for seed in shared]
     )
-    pairs = {s: (cell.tested[s], control.tested[s]) for s in shared if s in cell.tested}
+    pairs = {s: (cell.runs[s], control.runs[s]) for s in shared if s in cell.runs}
     split = IMAGE_METRICS.get(metric)
     checked = bool(pairs) and all(_same_images(*pair) for pair in pairs.values())
     images = _over_images(pairs, split) if checked and split else None
@@ -216,7 +192,7 @@ def compare(cell: TableCell, control: TableCell, metric: str) -> Comparison | No
     )
 
 
-def _same_images(run: Tested, control: Tested) -> bool:
+def _same_images(run: TrainingRun, control: TrainingRun) -> bool:
     """Return whether two runs predicted the same images; False if that is not stored.
 
     Raises:
@@ -235,7 +211,9 @@ def _same_images(run: Tested, control: Tested) -> bool:
     return True
 
 
-def _over_images(pairs: Mapping[int, tuple[Tested, Tested]], split: str) -> OverImages | None:
+def _over_images(
+    pairs: Mapping[int, tuple[TrainingRun, TrainingRun]], split: str
+) -> OverImages | None:
     """Compare image by image, over those seeds that have the first seed's images."""
     treated: dict[int, np.ndarray] = {}
     control: dict[int, np.ndarray] = {}
@@ -244,9 +222,9 @@ def _over_images(pairs: Mapping[int, tuple[Tested, Tested]], split: str) -> Over
         mine, theirs = run.predictions.get(split), other.predictions.get(split)
         assert mine is not None and theirs is not None
         ids = mine.ids if ids is None else ids
-        if mine.ids == ids:
+        if mine.ids == ids and len(mine.right):
             treated[seed], control[seed] = mine.right, theirs.right
-    return over_images(treated, control)
+    return over_images(treated, control) if treated else None
 
 
 def _ambiguous(place: Place, run: TrainingRun, other: TrainingRun) -> str:

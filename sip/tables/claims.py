@@ -10,13 +10,13 @@ A claim compares, paired by seed,
 A family has a block's claims, in the column of means if there is one, else in each column.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sip.core.errors import UserError
 from sip.core.text import join_first
 from sip.tables.cells import Place, TableCell
-from sip.tables.layout import MEAN, TableClaim, TableLayout
+from sip.tables.layout import MEAN, SEPARATOR, TableClaim, TableLayout, listed
 from sip.tables.selected import Setting, choose
 from sip.tables.statistics import LEVEL, Difference, holm, paired_difference
 
@@ -74,14 +74,28 @@ def claim_results(found: Mapping[Place, TableCell], layout: TableLayout) -> list
     return results
 
 
-def missing_notes(results: Sequence[ClaimResult]) -> list[str]:
+def missing_notes(results: Sequence[ClaimResult], rows: Iterable[str]) -> list[str]:
     """Return a line for each claim that cannot be asked for want of rows."""
+    rows = list(rows)
     return [
         f"Claim {result.claim!r}{f', {result.block}' if result.block else ''}: not computed, since "
-        f"there are no runs of {join_first(result.missing)}."
+        f"{_why_missing(result.missing, rows)}; it counts in Holm's correction too."
         for result in results
         if result.missing
     ]
+
+
+def _why_missing(names: Sequence[str], rows: Sequence[str]) -> str:
+    """Return why a claim has no rows of these names."""
+    longer = {name: [r for r in rows if r.startswith(f"{name}{SEPARATOR}")] for name in names}
+    texts = [
+        f"several rows begin with {name}: {listed(found)}"
+        for name, found in longer.items()
+        if found
+    ]
+    if absent := [name for name, found in longer.items() if not found]:
+        texts.append(f"no row is called {join_first(absent)}")
+    return ", and ".join(texts)
 
 
 def _result(

@@ -6,15 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sip.core.errors import ValueRefusedError
-from sip.core.text import counted
 from sip.records.read import TrainingRun
-from sip.tables.auto import resolved
+from sip.tables.auto import resolved, rows_note
+from sip.tables.bases import base_notes, compared_pairs, confounded
 from sip.tables.budget import budget_notes
 from sip.tables.cells import Comparison, Place, TableCell, cells, comparisons
 from sip.tables.claims import JOIN, ClaimResult, claim_results, missing_notes
 from sip.tables.equivalent import Equivalent, equivalents
-from sip.tables.layout import AUTO, MEAN, TableLayout
+from sip.tables.layout import MEAN, TableLayout
 from sip.tables.missing import gaps
 from sip.tables.notes import (
     claim_notes,
@@ -29,10 +28,11 @@ from sip.tables.notes import (
     value_note,
 )
 from sip.tables.numbers import p_text, value_text
-from sip.tables.query import require_keys, require_metric
-from sip.tables.runs_file import read_cells
+from sip.tables.query import matching, require_keys, require_metric
+from sip.tables.runs_file import read_runs
 from sip.tables.selected import Choice, select
 from sip.tables.stacks import stack_rows
+from sip.tables.stated import require_rows, rows_to_run
 from sip.tables.statistics import estimate
 
 IMPOSSIBLE = "n/a"  # of a cell that no command can fill
@@ -67,12 +67,14 @@ class Document:
     Attributes:
         grids: A block's claims, its values, then its comparisons.
         notes: What applies to all of the table, a line each.
+        warnings: Those of the notes that say that a comparison is not what it seems.
         comparison_notes: What applies to the comparisons.
         commands: What fills the gaps: name -> command.
         fingerprints: Fingerprints of the runs.
         found, compared, claims: What the grids show, in full.
         names: Row -> its name in words, as far as it has another one.
-        runs: All that were read, candidates of a choice too.
+        runs: Those of run folders, candidates of a choice and diverged ones too.
+        experiments: Those that the runs were selected by.
         layout: With what was chosen from the runs.
     """
 
@@ -80,6 +82,7 @@ class Document:
     grids: list[TextGrid] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     comparison_notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)
     fingerprints: list[str] = field(default_factory=list)
     found: dict[Place, TableCell] = field(default_factory=dict)
@@ -87,13 +90,19 @@ class Document:
     names: Mapping[str, str] = field(default_factory=dict)
     claims: list[ClaimResult] = field(default_factory=list)
     runs: list[TrainingRun] = field(default_factory=list)
+    experiments: tuple[str, ...] = ()
     layout: TableLayout | None = None
 
 
 def document(
-    runs: Iterable[TrainingRun], layout: TableLayout, experiment: str | None = None
+    runs: Iterable[TrainingRun], layout: TableLayout, experiments: Sequence[str] = ()
 ) -> Document:
     """Make a table of runs.
+
+    Args:
+        runs: Finished runs.
+        layout: Shape of the table.
+        experiments: Those that the runs were selected by; () if by none.
 
     Raises:
         UserError: A key or metric is in no run, two runs are of one cell and seed, or paired runs
@@ -102,73 +111,79 @@ def document(
     runs = list(runs)
     require_keys(runs, layout.keys)
     require_metric(runs, layout.value)
-    layout, notes = resolved(layout, runs, experiment)
+    stated = layout.rows
+    layout = resolved(layout, runs, experiments)
+    runs = [r for r in runs if layout.has_place(r) and r.metric(layout.value) is not None]
+    return _document(runs, layout, stated, experiments, "")
+
+
+def recomputed(file: Path, layout: TableLayout, experiments: Sequence[str] = ()) -> Document:
+    """Make a table of its values per seed and its predictions; no run is needed.
+
+    Args:
+        file: `<output>_runs.csv`.
+        layout: Whose block, rows and columns are the file's.
+        experiments: As for `document`.
+
+    Raises:
+        UserError: A file is missing or no such file, or holds another metric.
+    """
+    stated = layout.rows
+    runs, layout = read_runs(file, layout)
+    runs = matching(runs, layout.where, "table")
+    return replace(_document(runs, layout, stated, experiments, f", from {file.name}"), runs=[])
+
+
+def _document(
+    runs: Sequence[TrainingRun],
+    layout: TableLayout,
+    stated: Sequence[str],
+    experiments: Sequence[str],
+    source: str,
+) -> Document:
+    """Make a table of runs whose rows and columns are known.
+
+    Args:
+        stated: The layout's rows before more were added.
+        source: Where the runs are from, for the note; "" for run folders.
+    """
     candidates = runs
     choices: list[Choice] = []
     if layout.select:
         runs, choices = select(runs, layout)
     found = cells(runs, layout)
-    lacking = gaps(found, runs, layout, experiment)
+    require_rows(found, layout)
+    lacking = gaps(found, runs, layout, experiments)
+    lacking += rows_to_run(found, runs, layout, experiments, {gap.place for gap in lacking})
     empty = {gap.place for gap in lacking if gap.whole}
-    result = assembled(found, layout, notes, choices, empty)
+    result = _assembled(found, layout, rows_note(stated, layout.rows), choices, empty)
     used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
-    result.runs = [run for run in candidates if layout.has_place(run)]
+    result.runs = list(candidates)
+    result.experiments = tuple(experiments)
     result.notes += [
         *budget_notes(found, layout),
         *diverged_note(runs, layout),
         *generator_note(found),
     ]
-    result.notes += [runs_note(used), *machine_notes(Counter(map(machine_of, used)))]
+    result.notes += [runs_note(used, source), *machine_notes(Counter(map(machine_of, used)))]
     result.notes += [gap.line(layout) for gap in lacking]
     result.commands = [(gap.line(layout), gap.command) for gap in lacking]
     return result
 
 
-def recomputed(file: Path, layout: TableLayout) -> Document:
-    """Make a table of its values per seed and its predictions; no run is needed.
-
-    Args:
-        file: `<output>_runs.csv`.
-        layout: Whose rows and columns are the file's.
-
-    Raises:
-        UserError: A file is missing or no such file, or holds another metric.
-    """
-    found, choices, rows = read_cells(file, layout)
-    if rows[0].metric != layout.value:
-        fix = f"set table.value={rows[0].metric}"
-        raise ValueRefusedError("table.value", f"the metric of {file}", layout.value, fix)
-    layout = replace(
-        layout,
-        rows=("row",) if layout.rows == (AUTO,) else layout.rows,
-        row_words={row.row: row.row_name for row in rows if row.row_name != row.row},
-        column_words={r.column: r.column_name for r in rows if r.column_name != r.column},
-        columns="column" if any(row.column for row in rows) else None,
-        block=(layout.block or "block") if any(row.block for row in rows) else None,
-        also=(),
-        select=(),
-        stack=False,
-    )
-    result = assembled(found, layout, choices=choices)
-    used = set(result.fingerprints)
-    made_by = Counter(row.made_by for row in rows if row.fingerprint in used)
-    result.notes += [f"{counted(len(used), 'run')}, from {file.name}.", *machine_notes(made_by)]
-    return result
-
-
-def assembled(
+def _assembled(
     found: dict[Place, TableCell],
     layout: TableLayout,
-    notes: Sequence[str] = (),
-    choices: Sequence[Choice] = (),
-    empty: Collection[Place] | None = None,
+    notes: Sequence[str],
+    choices: Sequence[Choice],
+    empty: Collection[Place],
 ) -> Document:
-    """Make a table of its cells, wherever they are from.
+    """Make a table of its cells.
 
     Args:
         notes: On the layout.
         choices: What validation chose.
-        empty: Missing cells that could be filled; None if that is not known.
+        empty: Missing cells that could be filled.
     """
     compared = comparisons(found, layout)
     claims = claim_results(found, layout)
@@ -182,8 +197,14 @@ def assembled(
             result.grids.append(differences)
         if any(one.block == block for one in worth):
             result.grids.append(_worth(block, worth, layout))
+    pairs = compared_pairs(compared, claims)
+    result.warnings = confounded(pairs, found, layout)
     result.notes += [*notes, value_note(layout), *control_note(layout, found, compared)]
-    result.notes += [*claim_notes(claims, compared, layout), *missing_notes(claims)]
+    result.notes += [*base_notes(found, layout), *result.warnings]
+    result.notes += [
+        *claim_notes(claims, compared, layout),
+        *missing_notes(claims, layout.order({row for _, row, _ in found})),
+    ]
     for choice in choices:
         line = choice.line(layout)
         result.notes.append(f"Chosen on validation: {line}")
@@ -195,8 +216,8 @@ def assembled(
     result.notes += gain_notes(found, layout)
     result.comparison_notes = comparison_notes(layout, compared)
     result.names = layout.row_words
-    tested = [run for cell in found.values() for _, run in sorted(cell.tested.items())]
-    result.fingerprints = [run.fingerprint for run in tested]
+    used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
+    result.fingerprints = [run.fingerprint for run in used]
     return result
 
 
@@ -235,11 +256,11 @@ def _worth(block: str, worth: Sequence[Equivalent], layout: TableLayout) -> Text
 def _values(
     block: str,
     found: dict[Place, TableCell],
-    empty: Collection[Place] | None,
+    empty: Collection[Place],
     compared: Sequence[Comparison],
     layout: TableLayout,
 ) -> TextGrid:
-    """Return the values of a block; `empty` are the cells that could be filled, None: all."""
+    """Return the values of a block; `empty` are the cells that could be filled."""
     here = [place for place in found if place[0] == block]
     columns = layout.column_order({column for _, _, column in here} - {MEAN})
     if any(column == MEAN for _, _, column in here):
@@ -252,8 +273,8 @@ def _values(
             mine = [c for c in compared if (c.block, c.row, c.column) == (block, row, column)]
             bold = bool(mine) and all(comparison.is_clear for comparison in mine)
             if cell is None:
-                waits = column == MEAN and any(place[:2] == (block, row) for place in empty or ())
-                can_be = empty is None or waits or (block, row, column) in empty
+                waits = column == MEAN and any(place[:2] == (block, row) for place in empty)
+                can_be = waits or (block, row, column) in empty
                 line.append(Text("missing" if can_be else IMPOSSIBLE))
                 line += [Text("-")] * layout.validation
                 continue

@@ -1,18 +1,20 @@
 """Rows of a forest plot: paired differences to the control, from runs or from a table's CSV."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun
 from sip.tables.auto import resolved
+from sip.tables.bases import compared_pairs, confounded
 from sip.tables.cells import cells, comparisons
-from sip.tables.layout import AUTO, NONE, SEPARATOR, TableLayout, flat, names
+from sip.tables.layout import AUTO, NONE, SEPARATOR, TableLayout, completed, flat, names
 from sip.tables.query import require_keys, require_metric
 
 Width = Literal["slide", "column"]
@@ -73,7 +75,7 @@ class Forest:
     @classmethod
     def of(cls, node: DictConfig) -> "Forest":
         """Return the forest plot that a configuration's `figure` describes."""
-        values: Any = OmegaConf.to_container(node, resolve=True)
+        values = completed(node, "figure", "forest")
         values.pop("kind")
         for name in ("rows", "numbers", "row_values"):
             values[name] = names(values[name])
@@ -127,6 +129,7 @@ class ForestGroup:
             each of which has its own.
         rows: The others, as far as they are shown.
         num_compared: All others, which p-values are corrected for.
+        confounded: A line if base transforms differ from the control's.
     """
 
     name: str
@@ -134,10 +137,11 @@ class ForestGroup:
     control_mean: float
     rows: Sequence[ForestRow]
     num_compared: int
+    confounded: tuple[str, ...] = ()
 
 
 def forest_groups(
-    runs: Iterable[TrainingRun], forest: Forest, experiment: str | None = None
+    runs: Iterable[TrainingRun], forest: Forest, experiments: Sequence[str] = ()
 ) -> list[ForestGroup]:
     """Compare runs and return the groups, each with its rows in the order of the figure.
 
@@ -150,11 +154,12 @@ def forest_groups(
     layout = TableLayout("", forest.group, forest.rows, None, forest.value, control=forest.control)
     require_keys(runs, layout.keys)
     require_metric(runs, forest.value)
-    layout, _ = resolved(layout, runs, experiment)
+    layout = resolved(layout, runs, experiments)
     found = cells(runs, layout)
     groups: dict[str, list[ForestRow]] = {}
     controls: dict[str, tuple[str, float]] = {}
-    for compared in comparisons(found, layout):
+    every = comparisons(found, layout)
+    for compared in every:
         name, mean = compared.row, compared.difference.estimate
         label = forest.words(layout.row_name(name))
         row = ForestRow(name, label, mean.mean, mean.half_width, mean.num, compared.holm_p)
@@ -162,7 +167,14 @@ def forest_groups(
         control = found[compared.block, compared.against, compared.column]
         label = forest.words(layout.row_name(compared.against))
         controls[compared.block] = label, control.estimate.mean
-    return _ordered(groups, controls, forest)
+    pairs = compared_pairs(every, ())
+    return [
+        replace(
+            group,
+            confounded=tuple(confounded([p for p in pairs if p[0] == group.name], found, layout)),
+        )
+        for group in _ordered(groups, controls, forest)
+    ]
 
 
 def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
@@ -215,19 +227,30 @@ def _claims(lines: Iterable[Mapping[str, str]], file: Path) -> list[ForestGroup]
     """Return the claims of a table's CSV, in its order.
 
     Raises:
-        UserError: It has none.
+        UserError: It has none, or none was computed.
     """
-    groups: dict[str, list[ForestRow]] = {}
+    groups: dict[tuple[str, str], list[ForestRow]] = {}
+    nums = Counter[str]()  # of a block; claims that were not computed count in Holm's correction
     for line in lines:
         if claim := line.get("claim"):
-            name = ", ".join(filter(None, (line["block"], line["column"])))
-            groups.setdefault(name, []).append(_row(line, claim, claim))
-    if not groups:
+            nums[line["block"]] += 1
+            if line["difference"]:
+                rows = groups.setdefault((line["block"], line["column"]), [])
+                rows.append(_row(line, claim, claim))
+    if not nums:
         raise UserError(
             f"figure.claims: must be false for a table without a family of claims, got {file}; "
             "write one with table=confirmatory"
         )
-    return [ForestGroup(name, "", 0.0, rows, len(rows)) for name, rows in groups.items()]
+    if not groups:
+        raise UserError(
+            f"figure.claims: must have a claim whose arms were run, got none in {file}; its table "
+            "lists the commands of what is missing"
+        )
+    return [
+        ForestGroup(", ".join(filter(None, place)), "", 0.0, rows, nums[place[0]])
+        for place, rows in groups.items()
+    ]
 
 
 def _ordered(

@@ -165,6 +165,8 @@ def _notes(groups: Sequence[ForestGroup], forest: Forest) -> list[str]:
         f"single comparison. {mark} p < 0.05 after Holm's correction for {compared} "
         f"{'comparison' if compared == '1' else 'comparisons'}."
     )
+    if any(group.confounded for group in groups):
+        text += " CONFOUNDED: base transforms differ too, as the names of the rows state."
     references = dict.fromkeys(group.control for group in groups if _is_long(group))
     if references and forest.title is not None:
         text += f" Reference: {'; '.join(references)}."

@@ -57,14 +57,15 @@ def long_form(document: Document, metric: str) -> "pd.DataFrame":
         block, row, column = place
         first: list[object] = [block, row, document.names.get(row, row), column, metric]
         first += [value.mean, value.half_width, value.num, " ".join(map(str, cell.seeds))]
-        prints = " ".join(run.fingerprint for _, run in sorted(cell.tested.items()))
+        prints = " ".join(run.fingerprint for _, run in sorted(cell.runs.items()))
         several: list[Comparison | None] = [*mine] or [None]
         rows += [[*first, *_compared(comparison), prints] for comparison in several]
     for result in document.claims:
+        place_of = [result.block, result.arm, result.arm, result.column, metric, *[None] * 4]
+        numbers: list[object] = [None] * 5  # of a claim that was not computed
         if result.difference is not None:
-            place_of = [result.block, result.arm, result.arm, result.column, metric, *[None] * 4]
             numbers = _numbers(result.difference, result.holm_p)
-            rows.append([*place_of, result.claim, result.against, *numbers, *[None] * 4])
+        rows.append([*place_of, result.claim, result.against, *numbers, *[None] * 4])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -96,6 +97,8 @@ def write(document: Document, metric: str, path: Path) -> list[Path]:
     long_form(document, metric).to_csv(files[1], index=False, float_format="%g")
     files[2].write_text(latex(document))
     if document.runs and document.layout is not None:
-        files.append(write_rows(run_rows(document.runs, document.layout), path))
+        files.append(
+            write_rows(run_rows(document.runs, document.layout, document.experiments), path)
+        )
         files += filter(None, [write_predictions(document.runs, path)])
     return files

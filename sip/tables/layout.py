@@ -1,12 +1,15 @@
 """What a table shows: which keys are its blocks, rows and columns, which metric its value."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sip.config.words import no_such
 from sip.core.errors import UserError
+from sip.core.files import read_yaml
+from sip.core.paths import conf_folder
 from sip.records.read import TrainingRun
 from sip.records.varied import plain
 
@@ -117,8 +120,12 @@ class TableLayout:
 
     @classmethod
     def of(cls, node: DictConfig) -> "TableLayout":
-        """Return the layout that a configuration's `table` describes."""
-        values: Any = OmegaConf.to_container(node, resolve=True)
+        """Return the layout that a configuration's `table` describes.
+
+        Raises:
+            UserError: It has a key that no table has, or a value that is none.
+        """
+        values = completed(node, "table", "arms")
         for name in ("rows", "also", "select", "baselines", "row_values", "column_values"):
             values[name] = names(values[name])
         for name in ("rows", "also", "select", "baselines"):
@@ -240,11 +247,34 @@ def parts(row: str, rows: Iterable[str]) -> list[str]:
     return []
 
 
+def completed(node: DictConfig, group: str, base: str) -> dict[str, Any]:
+    """Return a table's or figure's values; keys that it leaves out are those of its base choice.
+
+    A file of one's own states only what differs, whether it lists the base among its defaults or
+    not.
+
+    Raises:
+        UserError: It has a key that the base has not.
+    """
+    defaults = read_yaml(conf_folder() / group / f"{base}.yaml")
+    given: Any = OmegaConf.to_container(node, resolve=True)
+    for key in given:
+        if key not in defaults:
+            raise UserError(f"{group}.{key}: {no_such('key', key, defaults, show_all=True)}")
+    return defaults | given
+
+
 def names(value: Any) -> tuple[str, ...] | None:
     """Return a name or a list of names as a tuple."""
     if value is None:
         return None
-    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    return tuple(map(str, value)) if is_list else (str(value),)
+
+
+def listed(rows: Sequence[str]) -> str:
+    """Return the names of rows; those that hold commas are told apart by strokes."""
+    return (" / " if any(SEPARATOR in row for row in rows) else ", ").join(rows)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -257,9 +287,10 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
 
 
 def _natural(name: str) -> list[tuple[bool, float, str]]:
-    """Return what names are sorted by: numbers by size, before words."""
+    """Return what names are sorted by: numbers by size, before words; of these "none" first."""
     values = name.split(SEPARATOR)
-    return [(False, float(v), "") if is_number(v) else (True, 0.0, v) for v in values]
+    words = ["" if value == NONE else value for value in values]
+    return [(False, float(v), "") if is_number(v) else (True, 0.0, v) for v in words]
 
 
 def is_number(name: str) -> bool:

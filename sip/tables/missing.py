@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from sip.records.read import GENERATION, TrainingRun
 from sip.records.summary import BASE
@@ -45,7 +46,7 @@ def gaps(
     found: Mapping[Place, TableCell],
     runs: Iterable[TrainingRun],
     layout: TableLayout,
-    experiment: str | None,
+    experiments: Sequence[str] = (),
 ) -> list[Gap]:
     """Return the gaps of a table: its blocks' rows times their columns, times the seeds found."""
     runs, result = list(runs), []
@@ -56,25 +57,79 @@ def gaps(
         for row in layout.order(row for _, row, _ in here):
             for column in layout.column_order(column for _, _, column in here):
                 cell = whole.get((block, row, column))
-                lacks = seeds - set(cell.values) if cell else seeds
-                place = block, row, column
-                if lacks and (cell is not None or _is_possible(place, runs, layout)):
-                    done = command(place, sorted(lacks), runs, layout, experiment)
-                    result.append(Gap(place, tuple(sorted(lacks)), cell is None, done))
+                lacks = sorted(seeds - set(cell.values) if cell else seeds)
+                if not lacks:
+                    continue
+                filling = Filling.of((block, row, column), runs, layout)
+                if cell is not None or filling.is_possible():
+                    done = filling.command(lacks, experiments)
+                    result.append(Gap(filling.place, tuple(lacks), cell is None, done))
     return result
 
 
-def _is_possible(place: Place, runs: Sequence[TrainingRun], layout: TableLayout) -> bool:
-    """Return whether a command can fill an empty cell."""
-    from sip.tables.possible import is_possible
+@dataclass(frozen=True)
+class Filling:
+    """How a cell's runs are made: as the nearest finished run, changed by the cell's keys.
 
-    wanted = {
-        key: value
-        for key, value in _wanted(place, layout).items()
-        if not hasattr(runs[0].summary, key)  # such as augmentation, named by its parts
-    }
-    nearest, kept, changes = _overrides(place, runs, layout)
-    return is_possible([*kept, *changes], wanted, nearest.summary.overrides)
+    Attributes:
+        place: Block, row and column.
+        wanted: Key -> value of the cell; "-" if the key plays no part in it.
+        nearest: The run.
+        overrides: Those of the command, without seed and experiment.
+    """
+
+    place: Place
+    wanted: Mapping[str, str]
+    nearest: TrainingRun
+    overrides: Sequence[str]
+
+    @classmethod
+    def of(cls, place: Place, runs: Sequence[TrainingRun], layout: TableLayout) -> Self:
+        """Return how a cell of a table of these runs is filled."""
+
+        def near(run: TrainingRun) -> tuple[bool, bool, bool, int]:
+            places = layout.block_of(run), layout.row_of(run), layout.column_of(run)
+            block, row, column = (a == b for a, b in zip(places, place, strict=True))
+            return row, block, column, -run.summary.seed  # an arm has most settings
+
+        wanted = _wanted(place, layout)
+        nearest = max(runs, key=near)
+        changes: list[str] = []
+        for key, value in wanted.items():
+            if value != "-":
+                donors = [run for run in runs if plain(run.value(key)) == value]
+                changes += _changes(key, value, donors[0] if donors else None)
+        names = {_name(change) for change in [*changes, "seed=", "experiment=", "+sweep="]}
+        kept = [text for text in nearest.summary.overrides if not _replaced(_name(text), names)]
+        if place[1].split(SEPARATOR)[0] == NONE:  # settings of the generation are without effect
+            kept = [text for text in kept if re.split("[./@]", _name(text))[0] not in GENERATION]
+        return cls(place, wanted, nearest, [*kept, *changes])
+
+    def is_possible(self) -> bool:
+        """Return whether the configuration takes the command."""
+        from sip.tables.possible import is_possible
+
+        summary = self.nearest.summary
+        wanted = {
+            key: value
+            for key, value in self.wanted.items()
+            if not hasattr(summary, key)  # such as augmentation, named by its parts
+        }
+        return is_possible(self.overrides, wanted, summary.overrides)
+
+    def command(self, seeds: Iterable[int], experiments: Sequence[str] = ()) -> str:
+        """Return the command that makes runs with these seeds.
+
+        Args:
+            seeds: The seeds.
+            experiments: Those that the table is of; the nearest run's is taken, one of these first.
+        """
+        own = [name for name in self.nearest.summary.experiments if name]
+        own.sort(key=lambda name: name not in experiments)
+        given = [*self.overrides, *(f"experiment={name}" for name in own[:1])]
+        listed = ",".join(map(str, seeds))
+        several = ["-m"] if "," in listed else []
+        return shlex.join(["python", "-m", "sip.train", *several, *given, f"seed={listed}"])
 
 
 def _wanted(place: Place, layout: TableLayout) -> dict[str, str]:
@@ -85,50 +140,6 @@ def _wanted(place: Place, layout: TableLayout) -> dict[str, str]:
     wanted = dict(zip(layout.rows, values, strict=False))
     wanted |= {layout.block: block} if layout.block else {}
     return wanted | ({layout.columns: column} if layout.columns else {})
-
-
-def command(
-    place: Place,
-    seeds: Iterable[int],
-    runs: Sequence[TrainingRun],
-    layout: TableLayout,
-    experiment: str | None,
-) -> str:
-    """Return the command that makes a cell's runs."""
-    _, kept, changes = _overrides(place, runs, layout)
-    kept += [f"experiment={experiment}"] if experiment else []
-    listed = ",".join(map(str, seeds))
-    several = ["-m"] if "," in listed else []
-    words = ["python", "-m", "sip.train", *several, *kept, *changes, f"seed={listed}"]
-    return shlex.join(words)
-
-
-def _overrides(
-    place: Place, runs: Sequence[TrainingRun], layout: TableLayout
-) -> tuple[TrainingRun, list[str], list[str]]:
-    """Return the nearest run, what a cell's command keeps of its overrides, and what it changes."""
-
-    def near(run: TrainingRun) -> tuple[bool, bool, bool, int]:
-        places = layout.block_of(run), layout.row_of(run), layout.column_of(run)
-        alike = [mine == theirs for mine, theirs in zip(places, place, strict=True)]
-        return (
-            alike[1],
-            alike[0],
-            alike[2],
-            -run.summary.seed,
-        )  # the row first: an arm has most settings
-
-    nearest = max(runs, key=near)
-    changes: list[str] = []
-    for key, value in _wanted(place, layout).items():
-        if value != "-":
-            donors = [run for run in runs if plain(run.value(key)) == value]
-            changes += _changes(key, value, donors[0] if donors else None)
-    names = {_name(change) for change in [*changes, "seed=", "experiment=", "+sweep="]}
-    kept = [text for text in nearest.summary.overrides if not _replaced(_name(text), names)]
-    if place[1].split(SEPARATOR)[0] == NONE:  # settings of the generation are without effect
-        kept = [text for text in kept if re.split("[./@]", _name(text))[0] not in GENERATION]
-    return nearest, kept, changes
 
 
 def _changes(key: str, value: str, donor: TrainingRun | None) -> list[str]:

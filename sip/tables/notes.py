@@ -211,12 +211,12 @@ def generator_note(found: Mapping[Place, TableCell]) -> list[str]:
     ]
 
 
-def runs_note(runs: Sequence[TrainingRun]) -> str:
-    """Return which runs the table is made from."""
+def runs_note(runs: Sequence[TrainingRun], source: str) -> str:
+    """Return which runs the table is made from; `source` names the file that they are read from."""
     commits = sorted({str(run.summary.commit)[:10] for run in runs})
     names = {name for run in runs for name in run.summary.experiments if name}
     of = f" of {', '.join(sorted(names))}" if names else ""
     return (
-        f"{counted(len(runs), 'run')}{of}, commit {', '.join(commits)}. Checkpoints are chosen on "
-        "validation; the test split is read once per run."
+        f"{counted(len(runs), 'run')}{of}, commit {', '.join(commits)}{source}. "
+        "Checkpoints are chosen on validation; the test split is read once per run."
     )

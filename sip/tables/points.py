@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun, swept_keys
 from sip.records.varied import named, plain, varied_keys
-from sip.tables.layout import flat, names
+from sip.tables.layout import completed, flat, names
 from sip.tables.query import require_keys, require_metric
 from sip.tables.statistics import Estimate, estimate
 
@@ -56,7 +56,7 @@ class Figure:
     @classmethod
     def of(cls, node: DictConfig) -> "Figure":
         """Return the figure that a configuration's `figure` describes."""
-        values: Any = OmegaConf.to_container(node, resolve=True)
+        values = completed(node, "figure", "noise_rate")
         values.pop("kind")
         for name in ("series", "level", "points"):
             values[name] = names(values[name]) or ()
@@ -105,9 +105,7 @@ def points(runs: Iterable[TrainingRun], figure: Figure) -> list[Point]:
     keys = [key for key in (figure.panel, *figure.series, *figure.points) if key]
     require_keys(runs, keys if is_metric else [*keys, figure.x])
     known = [*keys, *figure.level] if is_metric else [*keys, *figure.level, figure.x]
-    figure = replace(
-        figure, series=(*figure.series, *varied_keys(runs, swept_keys(runs, None), known))
-    )
+    figure = replace(figure, series=(*figure.series, *varied_keys(runs, swept_keys(runs), known)))
     groups: dict[tuple[str, ...], dict[int, TrainingRun]] = defaultdict(dict)
     for run in runs:
         if run.metric(figure.y) is None or (is_metric and run.metric(figure.x) is None):

@@ -33,7 +33,7 @@ def is_possible(
         wanted: Key -> value of the cell, "-" if the key plays no part in it.
         of_a_run: The overrides of a finished run that the command was made from.
     """
-    with _initialized():
+    with initialized():
         config = _composed(overrides)
         if config is None:
             return _composed(of_a_run) is None
@@ -41,7 +41,8 @@ def is_possible(
 
 
 @contextmanager
-def _initialized() -> Iterator[None]:
+def initialized() -> Iterator[None]:
+    """Have Hydra read SIP's configurations, unless it does already."""
     if GlobalHydra.instance().is_initialized():
         yield
         return

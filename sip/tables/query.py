@@ -1,6 +1,6 @@
 """Choose finished runs by their values; check that keys and metrics exist."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ KINDS = (
 
 def select_runs(
     folder: Path,
-    experiment: str | None = None,
+    experiments: Sequence[str] = (),
     where: Mapping[str, Any] | None = None,
     damaged: list[str] | None = None,
     group: str = "table",
@@ -25,7 +25,7 @@ def select_runs(
 
     Args:
         folder: Folder of the run folders.
-        experiment: Only runs of it; None for all.
+        experiments: Only runs of these; () for all.
         where: Key -> value that a run must have.
         damaged: Gets a line for each damaged run, which is left out; None to refuse them.
         group: Group of the configuration that has `where`.
@@ -33,8 +33,19 @@ def select_runs(
     Raises:
         UserError: There are none.
     """
-    runs = runs_of(folder, experiment, damaged)
-    for key, wanted in (where or {}).items():
+    return matching(runs_of(folder, experiments, damaged), where or {}, group)
+
+
+def matching(
+    runs: Iterable[TrainingRun], where: Mapping[str, Any], group: str
+) -> list[TrainingRun]:
+    """Return the runs that have the values of `<group>.where`.
+
+    Raises:
+        UserError: There are none.
+    """
+    runs = list(runs)
+    for key, wanted in where.items():
         values = {plain(run.value(key)) for run in runs}
         runs = [run for run in runs if plain(run.value(key)) == plain(wanted)]
         if not runs:

@@ -1,6 +1,6 @@
 """A table's values per seed, and its predictions: all that is needed to compute it again.
 
-    <output>_runs.csv          a row for each run: place in the table, seed, values, machine
+    <output>_runs.csv          a row for each run: place in the table, settings, values, machine
     <output>_predictions.npz   for each run whether each test image was right, a bit an image
 
 Both are small enough to be committed next to the table.
@@ -9,132 +9,95 @@ Both are small enough to be committed next to the table.
 import csv
 import hashlib
 import io
-from collections import defaultdict
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sip.core.errors import UserError
+from sip.core.errors import UserError, ValueRefusedError
 from sip.core.files import write_atomically
-from sip.core.machine import Machine
+from sip.core.text import without_paths
 from sip.records.read import Predictions, TrainingRun
 from sip.records.varied import plain
-from sip.tables.cells import Place, TableCell, means
+from sip.tables.kept import EMPTY, SEVERAL, KeptRun, RunRow
 from sip.tables.layout import TableLayout
-from sip.tables.selected import Choice, Setting, choose
+from sip.tables.stacks import stack_of
 
 RUNS, PREDICTIONS = "_runs.csv", "_predictions.npz"
 MAX_BYTES = 2**28  # of a file
-SEVERAL = "; "  # between "name=value" of one field
+OPTIONAL = ("val", "test", "threads", "shots", "fraction")  # empty if there is none
 
 
-@dataclass(frozen=True)
-class RunRow:
-    """A run of a table; values are in the metric's unit, shares in %.
+def run_rows(
+    runs: Sequence[TrainingRun], layout: TableLayout, experiments: Sequence[str] = ()
+) -> list[RunRow]:
+    """Return the rows of the runs of a table, candidates of a choice and diverged runs too.
 
-    Attributes:
-        row_name, column_name: In words.
-        setting: Values of the keys that validation chooses; "" if it chooses none.
-        value: The table's metric.
-        val, test: Top-1 accuracy, or the metric that chooses in place of val.
-        best_step, last_step: Optimiser steps.
-        limits: Environment variables that limit the instruction set.
-        threads: Threads of torch; None if the run did not record its machine.
-        libraries: Versions.
+    Args:
+        runs: Runs that have the table's metric.
+        layout: Layout of the table, with what was chosen from the runs.
+        experiments: Those that the table is of; a run's rows list them first.
     """
-
-    block: str
-    row: str
-    row_name: str
-    column: str
-    column_name: str
-    setting: str
-    seed: int
-    metric: str
-    value: float
-    val: float | None
-    test: float | None
-    best_step: int
-    last_step: int
-    fingerprint: str
-    processor: str
-    instructions: str
-    limits: str
-    threads: int | None
-    accelerator: str
-    libraries: str
-
-    @property
-    def made_by(self) -> tuple[str, str]:
-        """The machine and the library versions, in words."""
-        libraries = ", ".join(self.libraries.replace("=", " ").split(SEVERAL))
-        if self.threads is None:
-            return "not recorded", libraries
-        limits = dict(pair.split("=", 1) for pair in self.limits.split(SEVERAL) if pair)
-        machine = Machine(
-            processor=self.processor,
-            instructions=self.instructions,
-            limits=limits,
-            threads=self.threads,
-            accelerator=self.accelerator or None,
-        )
-        return machine.line(), libraries
-
-
-@dataclass(frozen=True)
-class KeptRun:
-    """A run as these files have it.
-
-    Attributes:
-        folder: The CSV.
-        predictions: Split -> predictions; the ids are one hash of all, and of val nothing else.
-    """
-
-    folder: Path
-    fingerprint: str
-    predictions: Mapping[str, Predictions]
-
-
-def run_rows(runs: Sequence[TrainingRun], layout: TableLayout) -> list[RunRow]:
-    """Return the rows of the runs that have the table's metric, candidates of a choice too."""
-    rows = []
-    for run in runs:
-        value = run.metric(layout.value)
-        if value is None or not np.isfinite(value):
-            continue
-        summary, machine = run.summary, run.summary.machine
-        rows.append(
-            RunRow(
-                block=layout.block_of(run),
-                row=layout.row_of(run),
-                row_name=layout.row_name(layout.row_of(run)),
-                column=layout.column_of(run),
-                column_name=layout.column_name(layout.column_of(run)),
-                setting=SEVERAL.join(
-                    f"{key}={plain(run.value(key))}"
-                    for key in layout.select
-                    if run.value(key) is not None
-                ),
-                seed=summary.seed,
-                metric=layout.value,
-                value=value,
-                val=run.metric(layout.select_by),
-                test=run.metric("test/top1"),
-                best_step=summary.best_step,
-                last_step=summary.steps,
-                fingerprint=summary.fingerprint,
-                processor=machine.processor if machine else "",
-                instructions=machine.instructions if machine else "",
-                limits=_pairs(machine.limits) if machine else "",
-                threads=machine.threads if machine else None,
-                accelerator=(machine.accelerator or "") if machine else "",
-                libraries=_pairs(summary.versions),
-            )
-        )
+    rows = [_row(run, layout, experiments) for run in runs]
     return sorted(rows, key=lambda r: (r.block, r.row, r.column, r.setting, r.seed))
+
+
+def _row(run: TrainingRun, layout: TableLayout, experiments: Sequence[str]) -> RunRow:
+    summary, machine = run.summary, run.summary.machine
+    row, column, value = layout.row_of(run), layout.column_of(run), run.metric(layout.value)
+    assert value is not None
+    asked = [name for name in summary.experiments if name]
+    chosen = {key: plain(run.value(key)) for key in layout.select if run.value(key) is not None}
+    also = {name: run.metric(name) for name in layout.also}
+    stack = stack_of(run) if layout.stack else None
+    seed, fraction = run.value("prompts.seed"), run.value("dataset.fraction")
+    return RunRow(
+        block=layout.block_of(run),
+        row=row,
+        row_name=layout.row_name(row),
+        column=column,
+        column_name=layout.column_name(column),
+        setting=_pairs(chosen),
+        seed=summary.seed,
+        metric=layout.value,
+        value=value,
+        val=run.metric(layout.select_by),
+        test=run.metric("test/top1"),
+        best_step=summary.best_step,
+        last_step=summary.steps,
+        num_real=summary.num_real,
+        num_generated=summary.num_generated,
+        unet_evaluations=summary.unet_evaluations,
+        seconds_train=summary.seconds("classifier"),
+        seconds_generate=summary.generation_seconds,
+        also=_pairs({name: repr(number) for name, number in also.items() if number is not None}),
+        shots=summary.shots,
+        fraction=float(fraction) if isinstance(fraction, int | float) else None,
+        generator_seed="" if seed is None else plain(seed),
+        fingerprint=summary.fingerprint,
+        run=run.folder.name,
+        experiments=SEVERAL.join(sorted(asked, key=lambda name: name not in experiments)),
+        commit=summary.commit or "",
+        choices=_pairs({k: v for k, v in summary.choices.items() if k.startswith("augmentation")}),
+        overrides=shlex.join(map(without_paths, summary.overrides)),
+        stack=stack.text if stack else "",
+        processor=machine.processor if machine else "",
+        instructions=machine.instructions if machine else "",
+        limits=_pairs(machine.limits) if machine else "",
+        threads=machine.threads if machine else None,
+        accelerator=(machine.accelerator or "") if machine else "",
+        libraries=_pairs(summary.versions),
+        keys=_pairs(
+            {
+                "block": layout.block or "",
+                "rows": ", ".join(layout.rows),
+                "columns": layout.columns or "",
+            }
+        ),
+    )
 
 
 def write_rows(rows: Sequence[RunRow], path: Path) -> Path:
@@ -170,51 +133,45 @@ def write_predictions(runs: Sequence[TrainingRun], path: Path) -> Path | None:
     return file
 
 
-def read_cells(
-    file: Path, layout: TableLayout
-) -> tuple[dict[Place, TableCell], list[Choice], list[RunRow]]:
-    """Return a table's cells from its two files, what validation chose, and the rows.
+def read_runs(file: Path, layout: TableLayout) -> tuple[list[TrainingRun], TableLayout]:
+    """Return a table's runs from its two files, and the layout with the rows of the file.
 
     Args:
         file: `<path>_runs.csv`; the predictions next to it are read if they are there.
-        layout: Layout of the table; rows and columns are the file's.
+        layout: Layout of the table; block, rows and columns are the file's, and what validation
+            chooses too if it states nothing.
 
     Raises:
-        UserError: A file is missing or no such file, or has two runs of one cell and seed.
+        UserError: A file is missing or no such file, has two runs of one cell and seed, or holds
+            another metric.
     """
     rows = read_rows(file)
-    kept = _read_predictions(file)
-    groups: dict[Place, dict[str, dict[int, RunRow]]] = defaultdict(lambda: defaultdict(dict))
+    if (metric := rows[0].metric) != layout.value:
+        fix = f"set table.value={metric}"
+        raise ValueRefusedError("table.value", f"the metric of {file}", layout.value, fix)
+    predictions = _read_predictions(file)
+    places: dict[tuple[str, str, str, str, int], RunRow] = {}
     for row in rows:
-        by_seed = groups[row.block, row.row, row.column][row.setting]
-        if by_seed.setdefault(row.seed, row) is not row:
-            raise _no_file(file, f"two runs of {row.row}, seed {row.seed}")
-    found: dict[Place, TableCell] = {}
-    choices = []
-    for place, settings in sorted(groups.items()):
-        setting = next(iter(settings))
-        if len(settings) > 1:
-            values: dict[Setting, Mapping[int, float]] = {
-                (name,): {seed: row.val for seed, row in by_seed.items() if row.val is not None}
-                for name, by_seed in settings.items()
-            }
-            (setting,), value, num_seeds = choose(values, " × ".join(filter(None, place)))
-            stated = tuple(setting.split(SEVERAL))
-            choices.append(Choice(place, stated, value, len(settings), num_seeds))
-        chosen = settings[setting]
-        found[place] = TableCell(
-            *place,
-            runs={},
-            values={seed: row.value for seed, row in chosen.items()},
-            validation={seed: row.val for seed, row in chosen.items() if row.val is not None},
-            kept={
-                seed: kept.get(row.fingerprint, KeptRun(file, row.fingerprint, {}))
-                for seed, row in chosen.items()
-            },
-        )
-    if layout.mean and any(column for _, _, column in found):
-        found |= means(found, layout)
-    return found, choices, rows
+        place = row.block, row.row, row.column, row.setting, row.seed
+        if places.setdefault(place, row) is not row:
+            raise _no_file(file, f"two runs of {row.row_name}, seed {row.seed}")
+    rows.sort(key=lambda row: row.run)
+    select = layout.select or tuple(dict.fromkeys(key for row in rows for key in row.settings))
+    keys = rows[0].layout_keys
+    layout = replace(
+        layout,
+        block=keys["block"] or None,
+        rows=tuple(keys["rows"].split(", ")),
+        columns=keys["columns"] or None,
+        select=select,
+        row_words={row.row: row.row_name for row in rows if row.row_name != row.row},
+        column_words={r.column: r.column_name for r in rows if r.column_name != r.column},
+    )
+    runs: list[TrainingRun] = [
+        KeptRun.of(row, file, layout.select_by, predictions.get(row.fingerprint, {}))
+        for row in rows
+    ]
+    return runs, layout
 
 
 def read_rows(file: Path) -> list[RunRow]:
@@ -230,14 +187,15 @@ def read_rows(file: Path) -> list[RunRow]:
             raise ValueError(f"more than {MAX_BYTES:,} bytes")
         with file.open(newline="", encoding="utf-8") as stream:
             lines: list[dict[str, Any]] = list(csv.DictReader(stream))
-        optional = ("val", "test", "threads")
         stated = [
-            {key: None if key in optional and not text else text for key, text in line.items()}
+            {key: None if key in OPTIONAL and not text else text for key, text in line.items()}
             for line in lines
         ]
         rows: list[RunRow] = TypeAdapter(list[RunRow]).validate_python(stated)
         if not rows:
             raise ValueError("it has no run")
+        if any({*row.layout_keys} != {"block", "rows", "columns"} for row in rows):
+            raise ValueError("keys: must name block, rows and columns")
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg'].lower()}"
@@ -247,8 +205,8 @@ def read_rows(file: Path) -> list[RunRow]:
     return rows
 
 
-def _read_predictions(file: Path) -> dict[str, KeptRun]:
-    """Return fingerprint -> run; empty if there is no file of predictions."""
+def _read_predictions(file: Path) -> dict[str, dict[str, Predictions]]:
+    """Return fingerprint -> split -> predictions; empty if there is no file of predictions."""
     place = file.with_name(file.name.removesuffix(RUNS) + PREDICTIONS)
     if not place.is_file():
         return {}
@@ -265,8 +223,9 @@ def _read_predictions(file: Path) -> dict[str, KeptRun]:
     parts = np.split(bits, ends[:-1])
     for name, (test, val), part, num in zip(names, hashes, parts, nums, strict=True):
         right = np.unpackbits(part, count=int(num)).astype(bool)
-        of_val = Predictions((val,), np.empty(0, bool))
-        runs[name] = KeptRun(file, name, {"test": Predictions((test,), right), "val": of_val})
+        runs[name] = {"test": Predictions((test,), right)}
+        if val:
+            runs[name]["val"] = Predictions((val,), EMPTY)
     return runs
 
 
@@ -275,9 +234,10 @@ def _pairs(values: Mapping[str, str]) -> str:
 
 
 def _hash(run: TrainingRun, split: str) -> str:
-    """Return a hash of the ids of a split's images, in their order."""
-    ids = run.predictions[split].ids if split in run.predictions else ()
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+    """Return a hash of the ids of a split's images, in their order; "" if they are not stored."""
+    if split not in run.predictions:
+        return ""
+    return hashlib.sha256("\n".join(run.predictions[split].ids).encode()).hexdigest()[:16]
 
 
 def _no_file(file: Path, reason: str) -> UserError:

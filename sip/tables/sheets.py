@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 
 from sip.core.errors import DamagedError, UserError
@@ -19,7 +19,7 @@ from sip.core.spread import spread
 from sip.records.files import ListedImage, listed_image
 from sip.records.read import TrainingRun
 from sip.records.varied import plain
-from sip.tables.layout import flat
+from sip.tables.layout import completed, flat
 from sip.tables.query import require_keys
 
 Setting = tuple[str, str]  # value of the outer key, of the inner one
@@ -63,7 +63,7 @@ class Sheet:
     @classmethod
     def of(cls, node: DictConfig) -> "Sheet":
         """Return the sheet that a configuration's `figure` describes."""
-        values: Any = OmegaConf.to_container(node, resolve=True)
+        values = completed(node, "figure", "sheet")
         values.pop("kind")
         values["where"] = dict(flat(values["where"] or {}))
         return cls(**values)

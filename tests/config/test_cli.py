@@ -460,6 +460,7 @@ def test_the_folder_of_the_configuration_may_be_named(toy: Path, tmp_path: Path)
         ("label=tabby cat", "label=tabby cat"),
         ("parts=[train,val]", "parts=[train,val]"),
         ("--help", "--help"),
+        ("+table.where.augmentation/base=crop", "++table.where={augmentation/base: crop}"),
     ],
 )
 def test_a_value_that_is_no_expression_is_quoted(typed: str, taken: str) -> None:

@@ -178,10 +178,10 @@ def test_swept_keys_are_in_the_name_the_record_and_the_table(
     train(config)
     said = capsys.readouterr().out
     assert "resnet50 + sip, noise rate 0.75, guidance quadratic, seed 0\n" in said
-    runs = runs_of(tmp_path / "runs", "nxg")
-    assert swept_keys(runs, "nxg") == ["prompts.noise_rate", "prompts/guidance"]
-    assert swept_keys(runs, "main") == ["seed"]
-    assert swept_keys(runs, None) == ["seed", "prompts.noise_rate", "prompts/guidance"]
+    runs = runs_of(tmp_path / "runs", ["nxg"])
+    assert swept_keys(runs, ["nxg"]) == ["prompts.noise_rate", "prompts/guidance"]
+    assert swept_keys(runs, ["main"]) == ["seed"]
+    assert swept_keys(runs) == ["seed", "prompts.noise_rate", "prompts/guidance"]
     (other / "summary.json").unlink()
     assert TrainJob(config).folder == other, "a run that was started under another name goes on"
 

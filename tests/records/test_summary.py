@@ -62,11 +62,11 @@ def test_runs_are_found_by_experiment_and_fingerprint(tmp_path: Path) -> None:
     one = write_run(tmp_path / "a-0123456789", training_summary(experiments=("main", "other")))
     write_run(tmp_path / "b-9876543210", training_summary(experiments=(None,)))
     write_run(tmp_path / "generate-0000000000", generation_summary())
-    assert len(training_runs(tmp_path)) == len(runs_of(tmp_path, None)) == 2
-    assert [run.folder for run in runs_of(tmp_path, "other")] == [one]
+    assert len(training_runs(tmp_path)) == len(runs_of(tmp_path)) == 2
+    assert [run.folder for run in runs_of(tmp_path, ["other"])] == [one]
     assert finished_folders(tmp_path, "0123456789") == [one]
     with pytest.raises(UserError, match="got 'none'; there are main, other"):
-        runs_of(tmp_path, "none")
+        runs_of(tmp_path, ["none"])
 
 
 def test_values_come_from_summary_choices_and_configuration(tmp_path: Path) -> None:

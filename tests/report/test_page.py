@@ -147,7 +147,7 @@ def test_a_diverged_run_and_a_missing_baseline_are_on_the_page(tmp_path: Path) -
     text = write_page(tmp_path).read_text()
     assert "diverged</span> sip, seed 1: the test accuracy is not a number." in text
     assert "No run without augmentation is here; differences are to the first arm." in text
-    assert "sip.train -m augmentation=none backbone=resnet50 seed=0,1,2</pre>" in text
+    assert "augmentation=none backbone=resnet50 experiment=trial seed=0,1,2</pre>" in text
 
 
 def test_damaged_runs_are_a_line_each_and_do_not_prevent_the_page(
@@ -280,7 +280,7 @@ def test_a_run_cannot_have_files_outside_of_the_store_shown(
     assert "file: must be a path in the store" in line and 'id="images"' not in text
     sheet = Sheet.of(OmegaConf.load(conf_folder() / "figure" / "sheet.yaml"))
     with pytest.raises(UserError, match="file: must be a path in the store"):
-        grid(runs_of(tmp_path / "runs", None), replace(sheet, outer="seed", inner=None))
+        grid(runs_of(tmp_path / "runs"), replace(sheet, outer="seed", inner=None))
 
 
 def test_an_original_of_another_content_is_not_shown(tmp_path: Path) -> None:

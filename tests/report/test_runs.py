@@ -14,7 +14,7 @@ from tests.report.made_up import make_run, make_sweep
 
 
 def test_arms_are_named_by_their_choices(tmp_path: Path) -> None:
-    runs = find_runs(make_sweep(tmp_path), "nxg", None, [])
+    runs = find_runs(make_sweep(tmp_path), ["nxg"], None, [])
     names = list(dict.fromkeys(run.arm for run in runs))
     assert names == [
         "noise rate 0.3, guidance constant 7.5",
@@ -23,14 +23,14 @@ def test_arms_are_named_by_their_choices(tmp_path: Path) -> None:
         "noise rate 0.7, guidance quadratic",
     ]
     make_run(tmp_path, "none", 0)
-    runs = find_runs(tmp_path / "runs", None, None, [])
+    runs = find_runs(tmp_path / "runs", (), None, [])
     assert runs[0].arm == "none" and runs[1].arm == f"sip, {names[0]}"
     (group,) = groups(runs)
     assert [len(arm.runs) for arm in group.arms] == [1, 3, 3, 3, 3]
 
 
 def test_a_baseline_that_is_missing_has_its_command(tmp_path: Path) -> None:
-    (group,) = groups(find_runs(make_sweep(tmp_path), "nxg", None, []), "nxg")
+    (group,) = groups(find_runs(make_sweep(tmp_path), ["nxg"], None, []), ["nxg"])
     assert group.control is group.arms[0] and group.control.difference is None
     words = shlex.split(group.baseline_command or "")
     assert words[:4] == ["python", "-m", "sip.train", "-m"]
@@ -39,7 +39,7 @@ def test_a_baseline_that_is_missing_has_its_command(tmp_path: Path) -> None:
     ]  # fmt: skip
     for seed in range(2):
         make_run(tmp_path, "none", seed)
-    (group,) = groups(find_runs(tmp_path / "runs", None, None, []))
+    (group,) = groups(find_runs(tmp_path / "runs", (), None, []))
     assert group.baseline_command is None and group.control is group.arms[0]
     assert group.control.name == "none" and len(group.control.runs) == 2
 
@@ -50,7 +50,7 @@ def test_a_diverged_run_is_left_out_of_the_numbers(tmp_path: Path) -> None:
         accuracy = float("nan") if seed == 1 else 0.8
         make_run(tmp_path, "sip", seed, test_accuracy=accuracy)
         make_run(tmp_path, "sip_cutmix", seed, test_accuracy=float("nan"))
-    (group,) = groups(find_runs(tmp_path / "runs", None, None, []))
+    (group,) = groups(find_runs(tmp_path / "runs", (), None, []))
     none, sip, lost = group.arms
     assert sip.diverged == [1] and sip.values == [80.0, 80.0] and none.diverged == []
     assert sip.difference is not None and sip.difference.estimate.num == 2
@@ -61,13 +61,13 @@ def test_two_runs_of_one_cell_are_refused(tmp_path: Path) -> None:
     make_run(tmp_path, "sip", 0).rename(tmp_path / "runs" / "twin")
     make_run(tmp_path, "sip", 0)
     with pytest.raises(UserError, match="one run of sip and seed 0, got twin and resnet50"):
-        groups(find_runs(tmp_path / "runs", None, None, []))
+        groups(find_runs(tmp_path / "runs", (), None, []))
 
 
 def test_folders_that_are_no_training_run_are_left_alone(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "none", 0)
     write_run(tmp_path / "runs" / "generate-digits", generation_summary())
-    found = find_runs(tmp_path / "runs", "trial", None, damaged := [])
+    found = find_runs(tmp_path / "runs", ["trial"], None, damaged := [])
     assert [run.record.folder for run in found] == [folder] and damaged == []
 
 

@@ -74,7 +74,13 @@ def write_run(
         "stages": (stage("classifier", seconds=10.0 + seed),),
         "recipe": recipe,
         "overrides": (*overrides, f"seed={seed}"),
-        "choices": {**named, "prompts": "label_caption", "images": "img2img", **(choices or {})},
+        "choices": {
+            **named,
+            "prompts": "label_caption",
+            "images": "img2img",
+            "augmentation/base": "none",
+            **(choices or {}),
+        },
         "metrics": numbers,
     }
     write_summary(run, training_summary(**whole | summary))

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from sip.core.errors import UserError
 from sip.records.varied import in_words, key_words, named, varied_keys
 from sip.tables.document import Document, document
 from sip.tables.layout import TableLayout
+from sip.tables.points import Figure
 from sip.tables.query import select_runs
 from tests.composing import composed
 from tests.tables.made_up import write_run
@@ -16,7 +19,7 @@ from tests.tables.made_up import write_run
 def table(folder: Path, *overrides: str) -> Document:
     """Return the table of all runs in a folder."""
     shape = TableLayout.of(composed(*overrides, name="tables").table)
-    return document(select_runs(folder, None, shape.where), shape)
+    return document(select_runs(folder, (), shape.where), shape)
 
 
 def rows(one: Document) -> list[str]:
@@ -205,3 +208,15 @@ def test_diverged_and_damaged_runs_are_left_out_and_noted(tmp_path: Path) -> Non
     damaged: list[str] = []
     assert len(select_runs(tmp_path, damaged=damaged)) == 4
     assert len(damaged) == 1 and str(folder) in damaged[0] and "\n" not in damaged[0]
+
+
+def test_a_table_of_ones_own_states_only_what_differs(tmp_path: Path) -> None:
+    write_run(tmp_path, "none", 0)
+    write_run(tmp_path, "sip", 0)
+    claim = {"claim": "SIP > none", "arm": "sip", "against": "none"}
+    own = TableLayout.of(OmegaConf.create({"family": [claim]}))
+    assert [one.arm for one in document(select_runs(tmp_path), own).claims] == ["sip"]
+    with pytest.raises(UserError, match="^table.famly: no such key; did you mean family"):
+        TableLayout.of(OmegaConf.create({"famly": [claim]}))
+    figure = Figure.of(OmegaConf.create({"kind": "points", "x": "dataset.shots"}))
+    assert (figure.x, figure.y) == ("dataset.shots", "test/top1")

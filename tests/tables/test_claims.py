@@ -95,7 +95,30 @@ def test_a_claim_without_its_rows_is_named_and_counts_in_the_correction(tmp_path
     assert first.holm_p == pytest.approx(min(1, 3 * (first.difference.p_value or 0)))
     assert [other.difference for other in others] == [None, None]
     (note, _) = [note for note in table.notes if "not computed" in note]
-    assert "no runs of randaugment, cutmix, moex" in note
+    assert "no row is called randaugment, cutmix, moex; it counts in Holm's correction too" in note
+    missing = {name.split(" × ")[1]: command for name, command in table.commands}
+    assert list(missing)[:2] == ["randaugment: missing", "cutmix: missing"] and len(missing) == 6
+    words = missing["sip_moex: missing"].split()
+    assert "augmentation=sip_moex" in words and words[-1] == "seed=0,1,2,3,4"
+    file = write(table, "test/top1", tmp_path / "table")[1]
+    forest = forest_of(f"figure.csv={file}", "figure.claims=true")
+    (group,) = read_groups(file, forest)
+    assert len(group.rows) == 1 and group.num_compared == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("table.control=nonne", r"table.control: .*, got 'nonne'; did you mean none\?"),
+        ("table.family=[{claim: a, arm: spi, against: none}]",
+         r"table.family: claim 'a': arm: must be a row of the table, got 'spi'; did you mean sip"),
+        ("table.family=[{claim: a, arm: sip, against: cutmx}]",
+         r"claim 'a': against: .* got 'cutmx'; did you mean cutmix"),
+    ],
+)  # fmt: skip
+def test_a_row_that_no_run_can_have_is_refused(folder: Path, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        made(folder, override)
 
 
 def test_an_empty_family_explores_all(folder: Path) -> None:

@@ -86,7 +86,7 @@ def test_no_text_lies_upon_another_or_outside(
         draw_text(self, renderer)
 
     figure = figure_of(f"figure={name}", WHERE[name])
-    canvas = make(points(select_runs(runs_folder, None, figure.where), figure), figure)
+    canvas = make(points(select_runs(runs_folder, (), figure.where), figure), figure)
     monkeypatch.setattr(Text, "draw", note)
     FigureCanvasAgg(canvas).draw()
     assert len(boxes) > 8
@@ -104,18 +104,18 @@ def test_no_text_lies_upon_another_or_outside(
 
 def test_files_are_a_pdf_and_a_png(runs_folder: Path, tmp_path: Path) -> None:
     figure = figure_of("figure=noise_rate", WHERE["noise_rate"])
-    files = draw(select_runs(runs_folder, None, figure.where), figure, tmp_path / "out" / "a.b")
+    files = draw(select_runs(runs_folder, (), figure.where), figure, tmp_path / "out" / "a.b")
     assert [file.name for file in files] == ["a.b.pdf", "a.b.png"]
     assert files[0].read_bytes().startswith(b"%PDF")
     with Image.open(files[1]) as image:
         assert len(image.getcolors(2**24) or []) > 10
-    again = draw(select_runs(runs_folder, None, figure.where), figure, tmp_path / "again")
+    again = draw(select_runs(runs_folder, (), figure.where), figure, tmp_path / "again")
     assert again[0].read_bytes() == files[0].read_bytes()
 
 
 def test_points_and_intervals_lie_within_the_axes_and_next_to_each_other(runs_folder: Path) -> None:
     shape = figure_of("figure=noise_x_guidance", "+figure.where.dataset=grid")
-    found = points(select_runs(runs_folder, None, shape.where), shape)
+    found = points(select_runs(runs_folder, (), shape.where), shape)
     canvas = make(found, shape)
     FigureCanvasAgg(canvas).draw()
     (axis,) = canvas.axes
@@ -131,14 +131,14 @@ def test_points_and_intervals_lie_within_the_axes_and_next_to_each_other(runs_fo
 
 def test_what_has_no_x_is_a_level_line(runs_folder: Path) -> None:
     figure = figure_of("figure=noise_rate", WHERE["noise_rate"])
-    found = points(select_runs(runs_folder, None, figure.where), figure)
+    found = points(select_runs(runs_folder, (), figure.where), figure)
     assert [(p.series, p.x) for p in found] == [
         ("none", None),
         *(("sip", rate) for rate in (0.3, 0.5, 0.7, 0.9)),
     ]
     assert found[0].y.num == 3 and found[0].y.half_width
     figure = figure_of("figure=guidance", WHERE["guidance"])
-    found = points(select_runs(runs_folder, None, figure.where), figure)
+    found = points(select_runs(runs_folder, (), figure.where), figure)
     assert [p.series for p in found if p.x is None] == ["sip, guidance quadratic"]
 
 
