@@ -37,6 +37,7 @@ PLACES = re.compile(r"(?:file://)?([^\s,\[\]'\"]+)")  # of [file://a,b]
 OPEN = ("prompt_names", "arguments", "lora", "where")
 OPENED = re.compile(rf"(?:\w+\.)*(?:{'|'.join(OPEN)})(?:\.[^=]+)?=")
 WHERE = re.compile(r"\+*((?:table|figure)\.where)\.([\w.]+/[\w./]+)=(.+)", re.DOTALL)
+UNREAD = re.compile(r"token recognition error at: ('.+?')")  # by Hydra's lexer
 QUOTED_KEY = re.compile(r"([{,]\s*)([\"'])([\w .-]+)\2(?=\s*:)")  # Hydra's keys take no quotes
 NAMED = re.compile(r"(?:\w+\.)*prompt_names=\{")  # a mapping that may be a text of YAML, too
 EXTRAS = {  # choices that packages bring -> the extra that installs them
@@ -147,7 +148,7 @@ class Command:
         if not match or match[2].startswith("hydra"):
             return
         added, name, _, value = match.groups()
-        first = name if "/" in name else name.split(".")[0]
+        first = name if "/" in name.split(".")[0] else name.split(".")[0]
         known = {*self.groups, *self._main}
         group = name.replace(".", "/")
         if "." in name and group in self.groups and not value.startswith(("{", "$")):
@@ -351,6 +352,12 @@ def _unread(error: OverrideParseException) -> str:
     reason = next((line for line in lines if not line.startswith(("Error parsing", "See "))), "")
     override = (error.override or "").lstrip("+")
     key, _, value = override.partition("=")
+    if sign := UNREAD.search(str(error.__context__)):
+        reason = f"{sign[1]} is outside of quotes"
+    if value[:1] in ("[", "{"):
+        inner = "[{name: 'a text'}]" if "{" in value else "['a text']"
+        within = f'texts in it that have signs need quotes of their own, as in "{key}={inner}"'
+        return f"{override}: must be a value that Hydra reads ({reason}); {within}"
     text = for_shell(f"{key}={in_quotes(value)}")
     return f"{override}: must be a value that Hydra reads ({reason}); to give it as a text: {text}"
 

@@ -147,7 +147,17 @@ def test_help_lists_groups_and_choices(toy: Path, tmp_path: Path) -> None:
         ("exp=first", "exp=first: exp has no default choice to override; write +exp=first"),
         ("+seed=1", "+seed=1: seed is there already; write seed=1"),
         ("seed", "seed: must be key=value; write key=value"),
-        ("mode=[Bücher (own)]", "mode=[Bücher (own)]: must be a value that Hydra reads ("),
+        (
+            "mode=[Bücher (own)]",
+            "mode=[Bücher (own)]: must be a value that Hydra reads ('ü' is outside of quotes); "
+            "texts in it that have signs need quotes of their own, as in \"mode=['a text']\"",
+        ),
+        (
+            "mode=[{claim: a > b}]",
+            "mode=[{claim: a > b}]: must be a value that Hydra reads ('>' is outside of quotes); "
+            "texts in it that have signs need quotes of their own, as in "
+            "\"mode=[{name: 'a text'}]\"",
+        ),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(
