@@ -11,7 +11,7 @@ from sip.core.text import join_first
 from sip.metrics.base import MetricRow
 from sip.report.runs import CONTROL, NamedRun, is_baseline
 from sip.tables.layout import SEPARATOR, TableLayout
-from sip.tables.missing import Filling
+from sip.tables.missing import CellCommand
 from sip.tables.statistics import (
     LEVEL,
     Difference,
@@ -180,8 +180,8 @@ def _baseline_command(runs: Sequence[NamedRun], experiments: Sequence[str]) -> s
     """Return the command of the runs without augmentation, with the seeds of the others."""
     place = (runs[0].record.summary.backbone, CONTROL, "")
     seeds = sorted({run.record.summary.seed for run in runs})
-    filling = Filling.of(place, [run.record for run in runs], BASELINE)
-    return filling.command(seeds, experiments)
+    command = CellCommand.of(place, [run.record for run in runs], BASELINE)
+    return command.command(seeds, experiments)
 
 
 def _accuracies(runs: dict[int, NamedRun]) -> dict[int, float]:

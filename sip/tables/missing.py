@@ -60,15 +60,15 @@ def gaps(
                 lacks = sorted(seeds - set(cell.values) if cell else seeds)
                 if not lacks:
                     continue
-                filling = Filling.of((block, row, column), runs, layout)
-                if cell is not None or filling.is_possible():
-                    done = filling.command(lacks, experiments)
-                    result.append(Gap(filling.place, tuple(lacks), cell is None, done))
+                made = CellCommand.of((block, row, column), runs, layout)
+                if cell is not None or made.is_possible():
+                    done = made.command(lacks, experiments)
+                    result.append(Gap(made.place, tuple(lacks), cell is None, done))
     return result
 
 
 @dataclass(frozen=True)
-class Filling:
+class CellCommand:
     """How a cell's runs are made: as the nearest finished run, changed by the cell's keys.
 
     Attributes:

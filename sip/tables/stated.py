@@ -14,7 +14,7 @@ from sip.core.text import join_first
 from sip.records.read import TrainingRun
 from sip.tables.cells import Place, TableCell
 from sip.tables.layout import AUTO, PARTS, SEPARATOR, TableLayout
-from sip.tables.missing import Filling, Gap
+from sip.tables.missing import CellCommand, Gap
 from sip.tables.possible import initialized
 
 ARM = "augmentation"
@@ -71,7 +71,7 @@ def rows_to_run(
                 place = block, name, column
                 if place in known:
                     continue
-                command = Filling.of(place, runs, layout).command(seeds, experiments)
+                command = CellCommand.of(place, runs, layout).command(seeds, experiments)
                 yield Gap(place, seeds, True, command)
 
 
