@@ -217,7 +217,8 @@ def _is_of_the_command(error: Exception, config: DictConfig) -> bool:
         if not isinstance(value, dict) or name not in value:
             return False
         value = value[name]
-    return not isinstance(value, dict) or isinstance(error, ValueRefusedError)
+    is_component = isinstance(value, dict) and "_target_" in value  # its data may be wrong
+    return not is_component or isinstance(error, ValueRefusedError)
 
 
 def _unused_launcher() -> str | None:

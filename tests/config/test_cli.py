@@ -255,6 +255,7 @@ def test_a_users_mistake_is_one_line(toy: Path, tmp_path: Path) -> None:
     [
         ("dataset.root: must be a folder, got x", 2),
         ("seed: must be a whole number >= 0, got -1", 2),
+        ("dataset.prompt_names: must name classes of the data set, got cow", 2),
         ("dataset: images must be readable, got 1 that is not", 1),
         ("dataset: must have two classes, got 1", 1),  # of the data, not of the command
         ("/a/list.csv: must be in UTF-8, got another", 1),
@@ -265,7 +266,8 @@ def test_a_refused_value_of_the_command_line_has_a_code_of_its_own(text: str, co
     def failing(_: DictConfig) -> None:
         raise UserError(text)
 
-    config = OmegaConf.create({"seed": 0, "dataset": {"root": "x"}, "images": {"model": "a"}})
+    dataset = {"_target_": "sip.dataset.toy.Toy", "root": "x", "prompt_names": {"cow": "x"}}
+    config = OmegaConf.create({"seed": 0, "dataset": dataset})
     with pytest.raises(SystemExit) as end:
         Job(failing, [])(config)
     assert end.value.code == code
