@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from sip.core.files import atomic_file
 from sip.core.fonts import draw_text, wrap_text
@@ -68,9 +68,11 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
 
 
 def _enlarged(path: str, sha256: str | None) -> Image.Image:
+    """Return the largest central square, which is what the generator reads, in the sheet's size."""
     rgb = read_rgb(path, None, sha256)
     small = max(rgb.size) <= CELL // 2
-    return rgb.resize((CELL, CELL), Image.Resampling.NEAREST if small else Image.Resampling.BICUBIC)
+    method = Image.Resampling.NEAREST if small else Image.Resampling.BICUBIC
+    return ImageOps.fit(rgb, (CELL, CELL), method)
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:
