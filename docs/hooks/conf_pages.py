@@ -5,6 +5,7 @@ class's docstring, else the comment next to it, says of each. So a page cannot s
 does not.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ PURPOSE = {  # of groups without a package, whose docstring would say it
     "table": "A table of `sip.tables`.",
     "trainer": "Devices, machines and strategy: Lightning's.",
 }
+# What the header of a model's choice states, each in a line of its own.
+FACTS = ("Source", "Licence", "Parameters", "GPU memory", "Evaluations", "Prompt weights")
 PLAIN = str.maketrans({"<": "&lt;", "|": "\\|", "*": "\\*", "{": "&#123;", "[": "\\[", "_": "\\_"})
 
 
@@ -67,7 +70,7 @@ def group_page(group: str) -> str:
     """Return the page on a group, and on those within it."""
     folder = CONF / group
     inner = sorted({file.parent for file in folder.rglob("*/*.yaml") if file.parent.name != SHARED})
-    lines = [f"# {group}", _text(_purpose(group))]
+    lines = [f"# {group}", _text(_purpose(group)), models_table(group)]
     for place in [folder, *inner]:
         name = place.relative_to(CONF).as_posix()
         choices = [read_choice(file, name) for file in sorted(place.glob("*.yaml"))]
@@ -81,6 +84,32 @@ def group_page(group: str) -> str:
             if is_whole(shared := read_choice(file, name)):
                 lines += [f"{level} What the choices share", _yaml(shared)]
     return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def models_table(group: str) -> str:
+    """Return a table of the models among a group's choices; empty if there are none."""
+    rows = []
+    for file in sorted((CONF / group).glob("*.yaml")):
+        choice = read_choice(file, group)
+        if facts := facts_of(choice.header):
+            cells = [_link(group, choice.name), *(_text(facts[name]) for name in FACTS)]
+            rows.append(f"| {' | '.join(cells)} |")
+    head = ["choice", *(name.lower() for name in FACTS)]
+    heads = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return "\n".join([*heads, *rows]) if rows else ""
+
+
+def facts_of(header: str) -> dict[str, str]:
+    """Return the facts that a header states, all of `FACTS` or none.
+
+    Raises:
+        ValueError: It states some of them.
+    """
+    any_of = "|".join(FACTS)
+    found = dict(re.findall(rf"\b({any_of}): (.+?)\.(?= (?:{any_of}): |$)", header))
+    if found and set(found) != set(FACTS):
+        raise ValueError(f"{header}: must state {', '.join(FACTS)}, got {', '.join(found)}")
+    return found
 
 
 def _defaults() -> dict[str, str]:

@@ -8,6 +8,7 @@ from sip.core.text import escape_markdown
 UNKNOWN = "unknown"
 MODELS = {  # field `license` of the model card
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
+    "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
 }
 TEXT = """\
 Before passing this folder on, see what the source data set allows for images derived from it (real
@@ -24,18 +25,19 @@ def licence_text(recipe: Mapping[str, Any], dataset: str) -> str:
     """
     rows = [f"| data set `{dataset}` | {UNKNOWN} |"]
     rows += [
-        f"| model `{name}` | {MODELS.get(name, UNKNOWN)} |"
-        for name in dict.fromkeys(_weights(recipe))
+        f"| model `{name}` | {stated or MODELS.get(name, UNKNOWN)} |"
+        for name, stated in dict.fromkeys(_weights(recipe))
     ]
     return "\n".join(["| of | licence |", "|---|---|", *rows, "", TEXT])
 
 
-def _weights(value: Any) -> Iterator[str]:
-    """Yield the names of all model weights in a recipe."""
+def _weights(value: Any) -> Iterator[tuple[str, str | None]]:
+    """Yield the name of each model in a recipe, and the licence that its choice states."""
     if not isinstance(value, Mapping):
         return
     for key, inner in value.items():
         name = inner.get("name") if isinstance(inner, Mapping) else inner
         if key == "weights" and isinstance(name, str):
-            yield escape_markdown(name)
+            stated = value.get("license")
+            yield escape_markdown(name), stated and escape_markdown(str(stated))
         yield from _weights(inner)

@@ -22,7 +22,8 @@ def accelerate(family: Family, runtime: Runtime) -> None:
     """Lay out and compile the denoiser and the autoencoder, in place; may be called again."""
     layout = torch.channels_last if runtime.channels_last else torch.contiguous_format
     for model in (family.denoiser, family.vae):
-        model.to(memory_format=layout)
+        if all(weight.dim() != 5 for weight in model.parameters()):  # else of videos
+            model.to(memory_format=layout)
     if runtime.vae_slicing:
         family.vae.enable_slicing()
     else:

@@ -123,7 +123,11 @@ def noise_schedule(name: SchedulerName, config: Mapping[str, Any], num_steps: in
 
 
 def flow_schedule(
-    name: SchedulerName, config: Mapping[str, Any], num_steps: int, num_tokens: int
+    name: SchedulerName,
+    config: Mapping[str, Any],
+    num_steps: int,
+    num_tokens: int,
+    is_linear: bool = False,
 ) -> NoiseSchedule:
     """Return the schedule of a flow-matching model, whose one sampler is Euler's.
 
@@ -132,14 +136,15 @@ def flow_schedule(
         config: The model's own scheduler configuration.
         num_steps: Number of steps of the full schedule.
         num_tokens: Patches of an image; some models shift their schedule with it.
+        is_linear: Start from the noise levels 1, ..., 1 / num_steps, in place of diffusers' own.
 
     Raises:
         UserError: Another scheduler is asked for.
     """
     if name != "euler":
         raise UserError(
-            "images.scheduler: must be euler for a flow-matching model such as Stable "
-            f"Diffusion 3, got {name!r}"
+            "images.scheduler: must be euler for a model with flow matching (Stable Diffusion 3, "
+            f"FLUX, Z-Image), got {name!r}"
         )
     from diffusers import FlowMatchEulerDiscreteScheduler
 
@@ -149,5 +154,9 @@ def flow_schedule(
         c = stock.config
         slope = (c.max_shift - c.base_shift) / (c.max_image_seq_len - c.base_image_seq_len)
         shift["mu"] = c.base_shift + slope * (num_tokens - c.base_image_seq_len)
-    stock.set_timesteps(num_steps, **shift)
+    if is_linear:
+        levels = [1 - step / num_steps for step in range(num_steps)]
+        stock.set_timesteps(sigmas=levels, **shift)
+    else:
+        stock.set_timesteps(num_steps, **shift)
     return NoiseSchedule(stock)

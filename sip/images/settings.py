@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from sip.core.component import Part, component, known_by, refuse
+from sip.core.component import Part, added, component, known_by, refuse
 from sip.core.errors import UserError, ValueRefusedError
 from sip.core.progress import say
 from sip.core.ranges import Count, Dtype, Share
@@ -55,6 +55,7 @@ class DiffusionSettings(Generator):
         vae_tiling: Decode large images in tiles; less memory, other pixels.
         safety_checker: Whether images that the model's checker flags fail.
         weighting: Turns weighted spans into text embeddings.
+        license: Licence of the weights, by the name that the hub uses; for the data card.
     """
 
     version: ClassVar[int] = 3
@@ -71,6 +72,7 @@ class DiffusionSettings(Generator):
     vae_tiling: bool
     safety_checker: bool
     weighting: Part[Weighting]
+    license: str | None = added(neutral=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()

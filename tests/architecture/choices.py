@@ -26,7 +26,10 @@ TOGETHER = (
 )  # fmt: skip
 
 
-NEWER = ("retrieved",)  # at the end, so that the older choices keep their partners in `nodes`
+NEWER = (
+    *("retrieved", "flux_dev", "flux_schnell", "qwen_image", "sd35_medium", "z_image"),
+    "z_image_turbo",
+)  # at the end, so that the older choices keep their partners in `nodes`
 
 
 def choices(group: str) -> list[str]:

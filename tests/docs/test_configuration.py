@@ -231,3 +231,17 @@ def test_arguments_are_explained_as_the_docstrings_do(
     written = " ".join((ROOT / "sip" / f"{file}.py").read_text().split())
     assert f"{argument}: {said}" in written
     assert not said.startswith(("As in", "See")) and said.endswith(".")
+
+
+def test_models_are_in_a_table_made_of_their_headers() -> None:
+    rows = conf_pages.models_table("images").splitlines()[2:]
+    names = {row.split("`")[1] for row in rows}
+    assert {"sd15", "sdxl", "sd35_medium", "flux_dev", "z_image_turbo", "qwen_image"} <= names
+    (row,) = (row for row in rows if "`flux_dev`" in row)
+    assert "| flux-1-dev-non-commercial-license | 16.9 billion, 4.8 of them T5's | 34 GB of" in row
+    assert rows == [line for line in conf_pages.group_page("images").splitlines() if line in rows]
+    for file in (CONF / "images").glob("*.yaml"):
+        has_model = "\nmodel: " in file.read_text() and file.stem != "img2img"
+        assert has_model == (file.stem in names), f"{file.stem}: state {conf_pages.FACTS}"
+    with pytest.raises(ValueError, match="must state Source, Licence"):
+        conf_pages.facts_of("A model. Source: a page. Licence: MIT.")

@@ -170,8 +170,8 @@ def t5_tokenizer() -> T5TokenizerFast:
     return T5TokenizerFast(vocab=pieces, extra_ids=0)
 
 
-def save_sd3(folder: Path, with_t5: bool = True, dynamic_shift: bool = False) -> Path:
-    """Save a Stable Diffusion 3."""
+def save_sd3(folder: Path, with_t5: bool = True, dynamic_shift: bool = False, **changes) -> Path:
+    """Save a Stable Diffusion 3; with the changes to its transformer, a 3.5."""
     torch.manual_seed(2)
     tokenizers = clip_tokenizer(), second_tokenizer()
     t5 = None
@@ -198,6 +198,7 @@ def save_sd3(folder: Path, with_t5: bool = True, dynamic_shift: bool = False) ->
         pooled_projection_dim=2 * WIDTH,
         out_channels=8,
         pos_embed_max_size=16,
+        **changes,
     )
     pipeline = StableDiffusion3Pipeline(
         transformer=loud_text(transformer, ("context_embedder", "time_text_embed", "proj_out")),

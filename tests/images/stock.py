@@ -51,9 +51,9 @@ def call(pipeline, prompt, num_steps=10, size=32, **kwargs):
             kwargs |= {"height": size, "width": size}
     else:
         kwargs |= {"height": size, "width": size}
+    kwargs = {"guidance_scale": prompt.guidance_scale} | kwargs
     with torch.no_grad():
         return pipeline(
-            guidance_scale=prompt.guidance_scale,
             num_inference_steps=num_steps,
             generator=torch.Generator("cpu").manual_seed(prompt.seed),
             output_type="pt",

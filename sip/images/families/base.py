@@ -56,9 +56,9 @@ class Family(nn.Module, ABC):
         """Return the first step that is run, rounded as diffusers' img2img pipeline does."""
         return num_steps - int(num_steps * noise_rate)
 
-    @staticmethod
+    @classmethod
     def schedule(
-        folder: PipelineFolder, name: SchedulerName, num_steps: int, size: int
+        cls, folder: PipelineFolder, name: SchedulerName, num_steps: int, size: int
     ) -> NoiseSchedule:
         """Return the schedule of a model that is not loaded yet.
 
@@ -67,8 +67,8 @@ class Family(nn.Module, ABC):
         """
         return noise_schedule(name, folder.config("scheduler"), num_steps)
 
-    @staticmethod
-    def size_unit(folder: PipelineFolder) -> int:
+    @classmethod
+    def size_unit(cls, folder: PipelineFolder) -> int:
         """Return the number of px that sizes are multiples of."""
         return folder.vae_scale
 
@@ -126,7 +126,10 @@ class Family(nn.Module, ABC):
         """Return pixels (B, 3, H, W), float32, in [0, 1] or not finite, for scaled latents."""
         mean, std = self._moments(latents)
         latents = latents * (std / self._factor) + mean
-        pixels = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0]
+        return self._pixels(latents.to(self.vae.dtype))
+
+    def _pixels(self, latents: Tensor) -> Tensor:
+        pixels = self.vae.decode(latents, return_dict=False)[0]
         return pixels.float().mul_(0.5).add_(0.5).clamp_(0, 1)  # NaN stays NaN
 
     @property

@@ -10,40 +10,27 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from sip.images.families.base import Conditioning, Family
-from sip.images.families.clip_text import ClipText, TextEncoder
+from sip.images.families.base import Conditioning
+from sip.images.families.clip_text import ClipText
+from sip.images.families.flow import FlowFamily
+from sip.images.families.t5_text import T5Text
 from sip.images.folder import PipelineFolder
-from sip.images.schedulers import NoiseSchedule, SchedulerName, flow_schedule
 from sip.prompts.base import Span
 from sip.prompts.weighting.base import Weighting
-from sip.prompts.weighting.tokens import Tokens, tokenize_whole
 
 T5_LENGTH = 256  # tokens, the pipeline's default
 
 
-class T5Text(TextEncoder):
-    """The T5 encoder; it attends to padding, as it was trained to here."""
-
-    def tokens(self, prompts: Sequence[tuple[Span, ...]]) -> Tokens:
-        """Return the prompts as tokens, each cut from its whole text."""
-        return tokenize_whole(self.tokenizer, prompts, T5_LENGTH)
-
-    def _encode(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        device = next(self.encoder.parameters()).device
-        output = self.encoder(ids.to(device), attention_mask=mask.to(device))
-        return output.last_hidden_state, None
-
-
-class StableDiffusion3(Family):
+class StableDiffusion3(FlowFamily):
     """Two CLIP text encoders that pool, a T5 encoder, a transformer."""
 
     pipelines: ClassVar[tuple[str, ...]] = (
         "StableDiffusion3Pipeline",
         "StableDiffusion3Img2ImgPipeline",
     )
-    denoiser_part = "transformer"
     optional = ("text_encoder_3", "tokenizer_3")
     texts_kept = 128  # one takes 2.7 MB
+    is_linear = False
     tokenizers: ClassVar[Mapping[str, str | int]] = {
         "tokenizer": "text_encoder",
         "tokenizer_2": "text_encoder_2",
@@ -56,29 +43,12 @@ class StableDiffusion3(Family):
         self.text_2 = ClipText(pipeline.tokenizer_2, pipeline.text_encoder_2, layer=-2)
         self.t5: T5Text | None = None
         if pipeline.text_encoder_3 is not None:
-            self.t5 = T5Text(pipeline.tokenizer_3, pipeline.text_encoder_3)
+            self.t5 = T5Text(pipeline.tokenizer_3, pipeline.text_encoder_3, T5_LENGTH)
         self.width = int(self.denoiser.config.joint_attention_dim)
         self.pooled_width = int(self.denoiser.config.pooled_projection_dim)
 
-    @staticmethod
-    def first_step(num_steps: int, noise_rate: float) -> int:
-        """Return the first step that is run; this pipeline rounds the steps that are run up."""
-        return int(max(num_steps - min(num_steps * noise_rate, num_steps), 0))
-
-    @staticmethod
-    def schedule(
-        folder: PipelineFolder, name: SchedulerName, num_steps: int, size: int
-    ) -> NoiseSchedule:
-        """Return the schedule of a model that is not loaded yet.
-
-        Raises:
-            UserError: The scheduler is not Euler's.
-        """
-        num_tokens = (size // StableDiffusion3.size_unit(folder)) ** 2
-        return flow_schedule(name, folder.config("scheduler"), num_steps, num_tokens)
-
-    @staticmethod
-    def size_unit(folder: PipelineFolder) -> int:
+    @classmethod
+    def size_unit(cls, folder: PipelineFolder) -> int:
         """Return the number of px that sizes are multiples of: that of a patch."""
         patch: int = folder.config("transformer")["patch_size"]
         return folder.vae_scale * patch

@@ -1,0 +1,98 @@
+"""Qwen-Image: a transformer with flow matching, Qwen2.5-VL as its text encoder.
+
+Equal, row by row, to diffusers' `QwenImagePipeline` and its img2img twin, called with their
+defaults; the guidance scale is their `true_cfg_scale`, with the empty prompt as "no text". As
+there, a guided prediction is brought back to the norm of the one with text.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from sip.images.families.base import Conditioning
+from sip.images.families.flow import PATCH, FlowFamily, packed, unpacked
+from sip.images.families.language_model import LanguageText, tokens_of
+from sip.images.folder import PipelineFolder
+from sip.prompts.base import Span
+from sip.prompts.weighting.base import Weighting
+
+LENGTH = 1024  # tokens, the pipeline's default
+AFTER = 5  # of them, of the template behind the prompt
+
+
+class QwenImage(FlowFamily):
+    """A vision-language model that reads the prompt, a transformer, an autoencoder of videos."""
+
+    pipelines: ClassVar[tuple[str, ...]] = ("QwenImagePipeline", "QwenImageImg2ImgPipeline")
+    tokenizers: ClassVar[Mapping[str, str | int]] = {"tokenizer": LENGTH - AFTER}
+    weighs_texts = False
+
+    def __init__(self, pipeline: Any, size: int) -> None:
+        super().__init__(pipeline, size)
+        self.text = LanguageText(
+            pipeline.tokenizer,
+            pipeline.text_encoder,
+            pipeline.prompt_template_encode.format,
+            layer=-1,
+            skipped=pipeline.prompt_template_encode_start_idx,
+            length=LENGTH,
+        )
+
+    @classmethod
+    def size_unit(cls, folder: PipelineFolder) -> int:
+        """Return the number of px that sizes are multiples of: that of a patch."""
+        halvings: int = len(folder.config("vae")["temperal_downsample"])
+        return 2**halvings * PATCH
+
+    @classmethod
+    def embeds_guidance(cls, folder: PipelineFolder) -> bool:
+        """Return whether the transformer reads the guidance scale."""
+        return bool(folder.config("transformer").get("guidance_embeds"))
+
+    def shape_of_latents(self, size: int) -> tuple[int, int, int]:
+        """Return (C, h, w) of the latents of an image of this size, in px."""
+        side = size // 2 ** len(self.vae.config.temperal_downsample)
+        return self.vae.config.z_dim, side, side
+
+    def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
+        """Return the embeddings (B, L (D + 1)), one a prompt; weights are not read."""
+        return self.text.embed(prompts).to(self.denoiser.dtype)
+
+    def unconditional(self, weighting: Weighting) -> Tensor:
+        """Return the embedding (1, L (D + 1)) of the empty prompt."""
+        return self.encode_texts(weighting, [()])
+
+    def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
+        """Return what the transformer is called with next to latents and timestep."""
+        states, is_token = tokens_of(texts, LENGTH)
+        height, width = (side // PATCH for side in self.latent_shape[1:])
+        return {
+            "encoder_hidden_states": states,
+            "encoder_hidden_states_mask": None if is_token.all() else is_token.long(),
+            "img_shapes": [[(1, height, width)]] * len(texts),
+            "guidance": scales.float() if self.denoiser.config.guidance_embeds else None,
+        }
+
+    def predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """Return the transformer's prediction (B, C, h, w) for one timestep () on the device."""
+        tokens: Tensor = self.denoiser(
+            hidden_states=packed(latents),
+            timestep=timestep.expand(len(latents)) / 1000,
+            return_dict=False,
+            **conditioning,
+        )[0]
+        return unpacked(tokens, *latents.shape[2:])
+
+    def guide(self, without: Tensor, with_text: Tensor, scales: Tensor) -> Tensor:
+        """Return guided predictions (B, C, h, w), each patch as long as the one with text."""
+        plain, guided = packed(with_text), packed(super().guide(without, with_text, scales))
+        norms = plain.norm(dim=-1, keepdim=True) / guided.norm(dim=-1, keepdim=True)
+        return unpacked(guided * norms, *with_text.shape[2:])
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return the latent distributions (B, 2 C, h, w), float32, of a frame each."""
+        return super().encode(pixels.unsqueeze(2)).squeeze(2)
+
+    def _pixels(self, latents: Tensor) -> Tensor:
+        return super()._pixels(latents.unsqueeze(2)).squeeze(2)
