@@ -10,8 +10,11 @@ INDENT = 22  # columns before a command, as `sip.doctor` prints it
 # Repository -> parameters in millions and bytes for each in its plain files. Parameters are those
 # of the published architectures; a repository that is not listed has an unknown size.
 PARAMETERS: Mapping[str, tuple[float, int]] = {
+    "Qwen/Qwen-Image": (28_852, 2),
     "Salesforce/blip-image-captioning-base": (247, 4),
     "Salesforce/blip-image-captioning-large": (470, 4),
+    "black-forest-labs/FLUX.1-dev": (16_860, 2),
+    "black-forest-labs/FLUX.1-schnell": (16_860, 2),
     "google/siglip-base-patch16-224": (203, 4),
     "openai/clip-vit-base-patch32": (151, 4),
     "openai/clip-vit-large-patch14": (428, 4),

@@ -26,16 +26,17 @@ TOGETHER = (
 )  # fmt: skip
 
 
+# At the end in this order, so that the older choices keep their partners in `nodes`.
 NEWER = (
     *("retrieved", "flux_dev", "flux_schnell", "qwen_image", "sd35_medium", "z_image"),
     "z_image_turbo",
-)  # at the end, so that the older choices keep their partners in `nodes`
+)
 
 
 def choices(group: str) -> list[str]:
     """Return the choices of a group."""
     names = (path.stem for path in (CONF / group).glob("*.yaml"))
-    return sorted(names, key=lambda name: (name in NEWER, name))
+    return sorted(names, key=lambda name: (NEWER.index(name) if name in NEWER else -1, name))
 
 
 @cache
