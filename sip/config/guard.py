@@ -16,6 +16,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,17 @@ def check_targets(config: Any) -> None:
     for path, value in _leaves(config, ()):
         if "_target_" in path and not is_trusted(value) and "${" not in str(value):
             got = f"{'.'.join(path)}={value}"
-            raise UserError(f"{got}: must be below {', '.join(TRUSTED)}; {OWN_CODE}")
+            raise UserError(
+                f"{got}: must be below {', '.join(TRUSTED)}; {OWN_CODE}{_trusted_now()}"
+            )
+
+
+def _trusted_now() -> str:
+    """Return what the environment trusts, and which of it is not there; "" if it is not set."""
+    names = [prefix.removesuffix(".") for prefix in own_prefixes()]
+    gone = [name for name in names if find_spec(name.partition(".")[0]) is None]
+    absent = f", of which Python finds no {', '.join(gone)}" if gone else ""
+    return f" (it names {', '.join(names)}{absent})" if names else ""
 
 
 def check_folder(folder: Path) -> None:

@@ -118,7 +118,7 @@ def _cached(name: str, revision: str, parts: Parts) -> tuple[str, Path]:
         except IncompleteError as lacks:
             incomplete = incomplete or f"{folder} lacks {lacks}"
             if parts.file is None and not any(map(is_weights, files_of(folder))):
-                # Only small files came: the repository may hold nothing but pickles.
+                # With small files only: the repository may hold nothing but pickles.
                 command = convert_command(candidate, revision, parts.variant)
     reason = incomplete or f"looked in {HF_HUB_CACHE}{_no_folder(name)}"
     raise _missing(name, revision, parts, reason, command=command)

@@ -138,6 +138,15 @@ def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
         check_folder(tmp_path)
 
 
+def test_a_misspelt_trusted_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIP_TRUSTED", "yaml, my_captoiner")
+    with pytest.raises(UserError, match="names yaml, my_captoiner, of which Python finds no my_ca"):
+        check_targets({"captions": {"_target_": "my_captioner.Own"}})
+    monkeypatch.delenv("SIP_TRUSTED")
+    with pytest.raises(UserError, match="SIP_TRUSTED=my_package$"):
+        check_targets({"captions": {"_target_": "my_captioner.Own"}})
+
+
 def test_what_is_harmless_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIP_TRUSTED", "mine")
     write(
