@@ -87,8 +87,9 @@ def read_choice(file: Path, group: str = "") -> Choice:
     defaults = values.get("defaults", [])
     bases = [entry.partition("@")[0] for entry in defaults if isinstance(entry, str)]
     base = next((name for name in bases if name != "_self_"), None)
-    inherited = read_choice(file.parent / f"{base}.yaml", group) if base else None
+    inherited = read_choice(_base_file(file, base), group) if base else None
     is_choice = base is not None and SHARED not in (file.parent.name, Path(base).parent.name)
+    is_choice = is_choice and not str(base).startswith("/")
     chosen = dict(filter(None, (_chosen(entry, group) for entry in defaults)))
     own = list(_options(root, lines)) if root is not None else []
     return Choice(
@@ -106,6 +107,14 @@ def read_choice(file: Path, group: str = "") -> Choice:
         if inherited
         else own,
     )
+
+
+def _base_file(file: Path, base: str) -> Path:
+    """Return the file of a base: of the same folder, or of another group by its absolute name."""
+    if not base.startswith("/"):
+        return file.parent / f"{base}.yaml"
+    files = (folder / f"{base.lstrip('/')}.yaml" for folder in file.parents)
+    return next(path for path in files if path.is_file())
 
 
 def _chosen(entry: Any, group: str) -> tuple[str, str] | None:

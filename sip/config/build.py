@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from sip.config.guard import OWN_CODE, TRUSTED, is_trusted
 from sip.core.errors import UserError, ValueRefusedError
@@ -38,7 +39,7 @@ def build(config: Any, **kwargs: Any) -> Any:
     """
     plain, place = config, ""
     if OmegaConf.is_config(config):
-        plain = OmegaConf.to_container(config, resolve=True)
+        plain = _resolved(config)
         place = config._get_full_key("")
     nodes = list(_nodes(plain))
     targets = {id(node): _resolve(node[TARGET]) for node in nodes}
@@ -49,6 +50,23 @@ def build(config: Any, **kwargs: Any) -> Any:
     except ValueRefusedError as error:
         key = _typed(config, error.key)
         raise ValueRefusedError(key, error.rule, error.value, error.fix) from None
+
+
+def _resolved(config: Any) -> Any:
+    """Return a node in plain types, with what its values refer to.
+
+    Raises:
+        UserError: A value refers to nothing, such as the first entry of an empty list.
+    """
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except InterpolationResolutionError as error:
+        place, _, name = str(error.full_key).rpartition(".")
+        node = OmegaConf.select(config._get_root(), place) if place else config._get_root()
+        raw = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index, call-overload]
+        raise UserError(
+            f"{error.full_key}: must be what {raw} gives, got nothing; fix the value that it reads"
+        ) from error
 
 
 def _build(node: Any, place: str, further: dict[str, Any], targets: dict[int, Any]) -> Any:

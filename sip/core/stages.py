@@ -19,6 +19,15 @@ class StageLog:
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
+    def take(self, other: "StageLog") -> None:
+        """Take the rows of another log over; those of one stage become one."""
+        merged: dict[str, dict[str, Any]] = {}
+        for row in other.rows:
+            known = merged.setdefault(row["stage"], dict.fromkeys(row, 0))
+            for key, value in row.items():
+                known[key] = value if key == "stage" else round(known[key] + value, 2)
+        self.rows += merged.values()
+
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
         """Time a stage; the block fills in what was `cached` and `computed`.

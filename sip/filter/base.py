@@ -46,7 +46,7 @@ class Verdict:
     Attributes:
         reason: Why it was rejected, a few words to count by; None: it is kept.
         detail: The same with numbers, in a line for people.
-        probability: Of the label, in [0, 1], by what judged; None if that gives none.
+        probability: Probability of the label, in [0, 1]; None if the filter gives none.
     """
 
     reason: str | None = None

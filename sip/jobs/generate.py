@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from sip.config.build import build
 from sip.config.provenance import choice, environment
 from sip.core import progress
+from sip.core.component import refuse
 from sip.core.files import check_folders, plain_disk_errors
 from sip.core.hashing import fingerprint_of
 from sip.core.interrupt import graceful, raise_if_stopped
@@ -30,7 +31,8 @@ from sip.dataset.remarks import say_remarks
 from sip.device.launch import launched
 from sip.device.settings import set_threads
 from sip.filter.base import KEPT, FilterCounts, Verdict
-from sip.pipeline.filtering import mark, verdicts
+from sip.pipeline.backoff import Settled, settle
+from sip.pipeline.filtering import joined, mark, verdicts
 from sip.pipeline.offline import Offline
 from sip.pipeline.plan import (
     NO_WEIGHTS,
@@ -88,6 +90,10 @@ class Generation:
         self.dataset = build(config.dataset)
         self.no_device = without_device(config) if config.plan else ""
         self.offline = Offline(config)
+        if self.offline.verdict is not None and "control" in self.offline.verdict.reads:
+            rule = "one that needs no classifier in sip.generate"
+            fix = "choose prompts/verdict=zero_shot, or run sip.train"
+            raise refuse("prompts.verdict", rule, type(self.offline.verdict).__name__, fix)
         if self.offline.filter is not None and "control" in self.offline.filter.reads:
             say("filter", "needs a classifier: sip.train applies it, here every image is kept")
             self.offline.filter = None
@@ -138,23 +144,24 @@ class Generation:
                 plan.check_space(self.offline.store.root)
             raise_if_stopped()
             prompts, captions = self.offline.prompts(samples, self.stages)
-            self.offline.generate(prompts, self.stages)
+            settled = settle(offline, prompts, self.dataset.class_names, self.stages)
             if progress.is_first:
-                self._write(samples, prompts, captions)
+                self._write(samples, settled, captions)
 
     def _write(
-        self, samples: list[Sample], prompts: list[Prompt], captions: dict[str, Candidates]
+        self, samples: list[Sample], settled: Settled, captions: dict[str, Candidates]
     ) -> None:
         """Write the folder, and print the table.
 
         Raises:
             UserError: Too many images failed.
         """
-        offline = self.offline
-        judgements: list[Verdict] | None = None
+        offline, prompts = self.offline, settled.prompts
+        filtered: list[Verdict] | None = None
         if offline.filter is not None:
-            names = self.dataset.class_names
-            judgements = verdicts(offline, offline.images(prompts, captions), names, self.stages)
+            images = settled.images(offline, captions)
+            filtered = verdicts(offline, images, self.dataset.class_names, self.stages)
+        judgements = joined(settled.verdicts, filtered)
         write_images(
             self.folder / "images.parquet",
             {"train": samples},
@@ -166,15 +173,16 @@ class Generation:
         kept = [prompt for prompt, verdict in judged if verdict.reason is None]
         sheet = self._write_sheets(kept, judged, captions)
         self._publish(kept, captions)
-        summary = self._summary(samples, prompts, judgements, self._quality(kept, captions))
+        quality = self._quality(kept, captions)
+        summary = self._summary(samples, settled, filtered, kept, quality)
         write_summary(self.folder, summary)
         print(self._table(summary, sheet))
-        offline.report_failures(prompts, samples)
+        offline.report_failures(settled.last, samples)
 
     def _judged(
         self, prompts: list[Prompt], judgements: list[Verdict] | None
     ) -> list[tuple[Prompt, Verdict]]:
-        """Return what was generated without failure, with the filter's verdicts if there is one."""
+        """Return what was generated without failure, with the verdicts if there are any."""
         failed = set(self.offline.stage("images").failed(prompt.image_id for prompt in prompts))
         good = [prompt for prompt in prompts if prompt.image_id not in failed]
         return list(
@@ -228,21 +236,22 @@ class Generation:
     def _summary(
         self,
         samples: list[Sample],
-        prompts: list[Prompt],
-        judgements: list[Verdict] | None,
+        settled: Settled,
+        filtered: list[Verdict] | None,
+        kept: list[Prompt],
         quality: Quality,
     ) -> GenerationSummary:
-        failures = self.offline.failures(prompts, samples)
+        failures = self.offline.failures(settled.last, samples)
         stage = self.offline.stage("images")
-        rows = dict.fromkeys(prompt.image_id for prompt in prompts)
-        counts = None if judgements is None else FilterCounts.of(judgements)
+        rows = dict.fromkeys(prompt.image_id for prompt in settled.prompts)
+        counts = None if filtered is None else FilterCounts.of(filtered)
         return GenerationSummary(
             name=self.name,
             fingerprint=self.fingerprint,
             dataset=choice("dataset"),
             images=choice("images"),
             num_real=len(samples),
-            num_generated=counts.kept if counts else len(rows) - len(stage.failed(rows)),
+            num_generated=counts.kept if counts else len({prompt.image_id for prompt in kept}),
             filter=counts,
             failures=dict(failures),
             unet_evaluations=sum(self.offline.column("images", list(rows), "unet_evaluations")),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from sip.jobs.evaluate import evaluate
 from sip.jobs.splits import Splits, load_splits, remarks_of
 from sip.jobs.train_job import TrainJob
 from sip.jobs.training_plan import plan_training
+from sip.pipeline.backoff import settle
 from sip.pipeline.filtering import Sifted, sift
 from sip.pipeline.plan import (
     NO_WEIGHTS,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
     from sip.classifier.predictor import Predictor
+    from sip.pipeline.offline import Offline
 
 
 def print_plan(job: TrainJob) -> None:
@@ -116,7 +119,7 @@ def _run(job: TrainJob) -> TrainingSummary:
     before = job.finished()  # trained again: it stays a run of the experiments that asked for it
     stages = StageLog()
     splits, leaked = load_splits(job, stages)
-    images = job.offline.training_images(splits["train"], stages) if job.offline else []
+    images = generated(job, job.offline, splits, stages) if job.offline else []
     leaks.check_sources((image.prompt for image in images), splits["train"])
     sifted = _sift(job, images, splits, stages)
     quality = NOTHING
@@ -179,6 +182,22 @@ def _run(job: TrainJob) -> TrainingSummary:
     return summary
 
 
+def generated(
+    job: TrainJob, offline: "Offline", splits: Splits, stages: StageLog
+) -> list[StoredImage]:
+    """Generate what is missing; return the images in the order of the prompts.
+
+    With a ladder of noise rates, its rejected and failed rungs are among them.
+    """
+    samples = splits["train"]
+    prompts, captions = offline.prompts(samples, stages)
+    control = partial(_control, job, splits, stages)
+    settled = settle(offline, prompts, job.dataset.class_names, stages, control)
+    offline.report_failures(settled.last, samples)
+    images = settled.images(offline, captions)
+    return [image for image in images if image.is_ok or settled.verdicts is not None]
+
+
 def fit(
     job: TrainJob,
     augmentation: Augmentation,
@@ -210,23 +229,25 @@ def fit(
 
 def _sift(job: TrainJob, images: list[StoredImage], splits: Splits, stages: StageLog) -> Sifted:
     """Return the generated images as the filter leaves them; without a filter all are kept."""
-
-    def control() -> "Predictor":
-        from sip.backbone.saved import SavedClassifier
-        from sip.classifier.predictor import Predictor
-        from sip.jobs.control import PLAIN, control_of
-
-        plain = replace(PLAIN, base=job.augmentation.base)
-        folder = control_of(
-            job.recipe,
-            Path(job.config.paths.runs),
-            Path(job.config.paths.store),
-            lambda folder: fit(job, plain, [], splits, folder, []),
-            stages,
-        )
-        return Predictor(SavedClassifier(folder), Runtime.of(job.config.runtime).device)
-
+    control = partial(_control, job, splits, stages)
     return sift(job.offline, images, job.dataset.class_names, stages, control)
+
+
+def _control(job: TrainJob, splits: Splits, stages: StageLog) -> "Predictor":
+    """Return the arm's control, which is trained if there is none."""
+    from sip.backbone.saved import SavedClassifier
+    from sip.classifier.predictor import Predictor
+    from sip.jobs.control import PLAIN, control_of
+
+    plain = replace(PLAIN, base=job.augmentation.base)
+    folder = control_of(
+        job.recipe,
+        Path(job.config.paths.runs),
+        Path(job.config.paths.store),
+        lambda folder: fit(job, plain, [], splits, folder, []),
+        stages,
+    )
+    return Predictor(SavedClassifier(folder), Runtime.of(job.config.runtime).device)
 
 
 def _open(job: TrainJob, splits: Splits, sifted: Sifted) -> list["Logger"]:

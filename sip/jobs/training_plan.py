@@ -114,8 +114,8 @@ def _trainings(job: TrainJob) -> tuple[str, ...]:
         trainings.append("the run")
     control = recipe_of(job.recipe)
     is_there = bool(finished_folders(runs, fingerprint_of(control)))
-    chosen = job.components.filter if job.components else None
-    if trainings and not is_there and chosen is not None and "control" in chosen.reads:
+    facts = job.components.facts if job.components else frozenset()
+    if trainings and not is_there and "control" in facts:
         trainings.append("the control that the filter reads")
     if job.config.train.baseline and control != job.recipe and not (is_there or is_multirun()):
         trainings.append("its baseline")

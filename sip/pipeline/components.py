@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from sip.captions.base import Captioner
 from sip.config.build import build
+from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.dataset.base import Sample
 from sip.filter.base import Filter
@@ -32,6 +33,7 @@ class Components:
         captioner: None if the prompts do not read captions.
         scorer: None if the prompts do not read scores.
         filter: None if all images are kept.
+        verdict: The filter that sends an image down the writer's ladder; None without a ladder.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -46,11 +48,19 @@ class Components:
         self._scores_node = config.scores
         chosen: Filter = build(config.filter)
         self.filter = chosen if chosen.filters else None
+        backoff = self.writer.backoff
+        self.verdict: Filter | None = None if backoff is None else backoff.verdict
 
     @cached_property
     def embedder(self) -> Scorer:
         """The scorer whose unit vectors filters and metrics read, also if prompts need none."""
         return self.scorer or build(self._scores_node)
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """What filter and verdict read, of {"embeddings", "control"}."""
+        judges = [judge for judge in (self.filter, self.verdict) if judge is not None]
+        return frozenset().union(*(judge.reads for judge in judges))
 
     def of_stage(self, name: StageName) -> Any:
         """Return the component that makes the rows of a stage; the scorer makes those of two."""
@@ -66,8 +76,8 @@ class Components:
         filtering: dict[str, Any] = {}
         if self.filter is not None:
             filtering["filter"] = self.filter.recipe()
-            if "embeddings" in self.filter.reads:
-                filtering["embeddings"] = self.embedder.recipe()
+        if "embeddings" in self.facts:
+            filtering["embeddings"] = self.embedder.recipe()
         return {
             **{name: stage.recipe() for name, stage in stages.items() if stage is not None},
             "prompts": self.writer.recipe(),
@@ -100,8 +110,12 @@ class Components:
         """Check that the generator can do the noise rates of the prompts.
 
         Raises:
-            UserError: It cannot do one of them.
+            UserError: It cannot do one of them, or ignores it although there is a ladder.
         """
+        if self.verdict is not None and not self.generator.reads_source:
+            name = type(self.generator).__name__
+            fix = "choose images=img2img, or prompts=label_caption"
+            raise refuse("images", "made from their originals for a ladder of rates", name, fix)
         self.generator.check([trial_prompt(rate) for rate in self.writer.noise_rates])
 
     def missing_weights(self) -> dict[str, MissingWeightsError]:
@@ -122,8 +136,7 @@ class Components:
 
     def with_weights(self) -> dict[StageName, Any]:
         """Return the components that prompts, images and filter need, by the stage's name."""
-        reads = self.filter.reads if self.filter is not None else ()
-        scorer = self.embedder if "embeddings" in reads else self.scorer
+        scorer = self.embedder if "embeddings" in self.facts else self.scorer
         stages: dict[StageName, Any] = {"captions": self.captioner, "scores": scorer}
         stages["images"] = self.generator
         return {name: stage for name, stage in stages.items() if stage is not None}

@@ -91,12 +91,13 @@ def verdicts(
     stages: StageLog,
     control: Callable[[], Control] | None = None,
 ) -> list[Verdict]:
-    """Judge the generated images that did not fail; print the outcome.
+    """Apply the chosen filter to the generated images that are ok; print the outcome.
 
     Args:
         offline: Whose `filter` is asked.
         generated: In the order of the prompts.
         class_names: The classes in words, by label.
+        stages: Gets the counts and the time.
         control: Finds or trains the control, if the filter reads it.
 
     Raises:
@@ -104,7 +105,37 @@ def verdicts(
     """
     chosen = offline.filter
     assert chosen is not None
-    candidates = [_candidate(image) for image in generated if image.is_ok]
+    good = [image for image in generated if image.is_ok]
+    found = judge(offline, chosen, good, class_names, stages, "filter", control)
+    if found:
+        _report(chosen, good, found)
+    return found
+
+
+def judge(
+    offline: Offline,
+    chosen: "Filter",
+    images: Sequence[StoredImage],
+    class_names: Sequence[str],
+    stages: StageLog,
+    name: str,
+    control: Callable[[], Control] | None = None,
+) -> list[Verdict]:
+    """Return a filter's verdict on each image.
+
+    Args:
+        offline: The stages.
+        chosen: The filter.
+        images: Those that did not fail.
+        class_names: The classes in words, by label.
+        stages: Gets the counts and the time.
+        name: Name of the stage in it.
+        control: Finds or trains the control, if the filter reads it.
+
+    Raises:
+        UserError: An image cannot be read or is damaged.
+    """
+    candidates = [_candidate(image) for image in images]
     if not candidates:
         return []
     if "embeddings" in chosen.reads:
@@ -116,14 +147,13 @@ def verdicts(
             for _ in threads.map(_check_file, candidates):
                 pass
     seen = control() if control is not None and "control" in chosen.reads else None
-    with stages.stage("filter") as row:
+    with stages.stage(name) as row:
         found = chosen.judge(candidates, OfflineFacts(offline, class_names, seen))
         row["computed"] = len(found)
         row["rejected"] = sum(verdict.reason is not None for verdict in found)
         row["kept"] = row["computed"] - row["rejected"]
     if "embeddings" in chosen.reads:
         offline.models.drop("embeddings")  # its memory is the classifier's
-    _report(chosen, candidates, found)
     return found
 
 
@@ -147,6 +177,20 @@ def mark(images: Iterable[StoredImage], found: Sequence[Verdict] | None) -> Iter
             yield replace(image, row=row)
 
 
+def joined(
+    first: Sequence[Verdict] | None, second: Sequence[Verdict] | None
+) -> list[Verdict] | None:
+    """Return the verdicts of two filters, of which the second judged what the first kept.
+
+    None: that filter is not set.
+    """
+    if first is None or second is None:
+        both = second if first is None else first
+        return None if both is None else list(both)
+    rest = iter(second)
+    return [verdict if verdict.reason is not None else next(rest) for verdict in first]
+
+
 def _candidate(image: StoredImage) -> Candidate:
     prompt = image.prompt
     assert image.row.file_sha256 is not None
@@ -167,7 +211,7 @@ def _check_file(one: Candidate) -> None:
     read_checked(one.path, one.sha256)
 
 
-def _report(chosen: "Filter", candidates: Sequence[Candidate], found: Sequence[Verdict]) -> None:
+def _report(chosen: "Filter", images: Sequence[StoredImage], found: Sequence[Verdict]) -> None:
     """Print which classes have no generated image left.
 
     Raises:
@@ -182,8 +226,9 @@ def _report(chosen: "Filter", candidates: Sequence[Candidate], found: Sequence[V
             f"{len(found):,} generated images to be kept, all were rejected "
             f"({counts.reasons_text}); loosen filter.*, or use filter=none"
         )
-    names = {one.label: one.class_name for one in candidates}
-    pairs = zip(candidates, found, strict=True)
+    prompts = [image.prompt for image in images]
+    names = {one.label: one.class_name for one in prompts}
+    pairs = zip(prompts, found, strict=True)
     left = {one.label for one, verdict in pairs if verdict.reason is None}
     if empty := [name for label, name in sorted(names.items()) if label not in left]:
         share = f"{len(empty)} of {len(names)} classes"

@@ -47,7 +47,7 @@ class Offline(Components):
         self.models = Models(self, Runtime.of(config.runtime), self.devices)
         self.trials = Trials(self.models, self.store.root / "batch_sizes.json")
         self._stages: dict[StageName, StageStore] = {}
-        self._examined: set[str] = set()  # image_ids
+        self._examined: set[tuple[str, int]] = set()  # sample_id and variant
         check_retry(config.retry)
         self.retry_failed = config.retry == "failed"
 
@@ -110,12 +110,19 @@ class Offline(Components):
             return balanced(samples, generator.per_sample, generator.max_per_sample)
         return {sample.sample_id: generator.per_sample for sample in samples}
 
-    def generate(self, prompts: Sequence[Prompt], stages: StageLog) -> Filled:
-        """Generate those images of the prompts that are missing."""
+    def generate(self, prompts: Sequence[Prompt], stages: StageLog, keep: bool = False) -> Filled:
+        """Generate those images of the prompts that are missing.
+
+        Args:
+            prompts: What to generate.
+            stages: Gets the counts and the time.
+            keep: Keep the model loaded, for the next call.
+        """
         self.generator.check(prompts)
         self.examine(prompts)
         filled = self._fill("images", {prompt.image_id: prompt for prompt in prompts}, stages)
-        self.models.drop("images")  # its memory is the classifier's
+        if not keep:
+            self.models.drop("images")  # its memory is the classifier's
         return filled
 
     def examine(self, prompts: Sequence[Prompt]) -> None:
@@ -123,9 +130,14 @@ class Offline(Components):
         stage = self.stage("images")
         ids = [prompt.image_id for prompt in prompts]
         missing = {*stage.missing(ids), *(stage.failed(ids) if self.retry_failed else ())}
-        new = missing - self._examined
-        self._examined |= new
-        self.generator.examine([prompt for prompt in prompts if prompt.image_id in new])
+        new = {
+            (prompt.sample_id, prompt.variant): prompt
+            for prompt in prompts
+            if prompt.image_id in missing
+            and (prompt.sample_id, prompt.variant) not in self._examined
+        }
+        self._examined |= new.keys()  # a lower noise rate has the same text
+        self.generator.examine(list(new.values()))
 
     def foresee(self, samples: Sequence[Sample]) -> None:
         """Check, before captions are made, what would end the work after them.
@@ -142,13 +154,6 @@ class Offline(Components):
             prompts = captioned = []
         self.generator.check(captioned)
         self.generator.foresee(prompts)
-
-    def training_images(self, samples: Sequence[Sample], stages: StageLog) -> list[StoredImage]:
-        """Generate what is missing; return the images in the order of the prompts."""
-        prompts, captions = self.prompts(samples, stages)
-        self.generate(prompts, stages)
-        self.report_failures(prompts, samples)
-        return [image for image in self.images(prompts, captions) if image.is_ok]
 
     def images(
         self, prompts: Sequence[Prompt], captions: Mapping[str, Candidates]

@@ -4,9 +4,9 @@ All choices are made here and recorded; the images stage only generates.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Protocol
+from typing import Any, Protocol
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
@@ -89,6 +89,24 @@ class Prompt:
         return "".join(span.text for span in self.spans)
 
 
+@dataclass(frozen=True)
+class Backoff:
+    """How an image that is rejected is generated again, with less noise.
+
+    Attributes:
+        rates: Noise rates, falling; the first one is that of the prompt list.
+        verdict: The filter that accepts or rejects an image; it judges each by itself.
+    """
+
+    rates: tuple[float, ...]
+    verdict: Any
+
+    def rungs(self, prompt: Prompt) -> list[Prompt]:
+        """Return the prompt at its own noise rate and at each lower one, with a key each."""
+        lower = [rate for rate in self.rates if rate < prompt.noise_rate]
+        return [prompt, *(replace(prompt, noise_rate=rate) for rate in lower)]
+
+
 class PromptWriter(Protocol):
     """Makes the prompt list from samples, and from captions and similarities if it reads them."""
 
@@ -99,6 +117,10 @@ class PromptWriter(Protocol):
     @property
     def reads(self) -> frozenset[str]:
         """Stages that it reads, of {"captions", "scores"}."""
+
+    @property
+    def backoff(self) -> Backoff | None:
+        """How rejected images are generated again; None if each is generated once."""
 
     def recipe(self) -> dict:
         """Return everything that decides the prompt list."""

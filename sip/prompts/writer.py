@@ -10,7 +10,7 @@ from sip.core.errors import UserError
 from sip.core.hashing import seed_of
 from sip.core.ranges import Rate, Seed
 from sip.dataset.base import Sample
-from sip.prompts.base import Prompt, Span, ranked_captions
+from sip.prompts.base import Backoff, Prompt, Span, ranked_captions
 from sip.prompts.guidance.base import GuidanceRule
 from sip.prompts.weighting.base import Weighting
 
@@ -58,6 +58,11 @@ class Writer(Component, ABC):
     def reads(self) -> frozenset[str]:
         """Stages that it reads. Similarities decide which of several captions is kept."""
         return frozenset({"captions", "scores"} if self.guidance.needs_similarity else ())
+
+    @property
+    def backoff(self) -> Backoff | None:
+        """Each image is generated once."""
+        return None
 
     def prepare(
         self, samples: Sequence[Sample], captions: Sequence[Sequence[str]] | None

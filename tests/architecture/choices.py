@@ -23,13 +23,15 @@ TOGETHER = (
     ("augmentation/sample", "prompts/weighting", "classifier/tuning"),
     ("augmentation/mix",),
     ("augmentation/base",),
+    ("prompts/verdict",),
 )  # fmt: skip
+NEEDS = {"prompts/verdict": ["prompts=sip_adaptive"]}  # group -> what it is a part of
 
 
 # At the end in this order, so that the older choices keep their partners in `nodes`.
 NEWER = (
     *("retrieved", "flux_dev", "flux_schnell", "qwen_image", "sd35_medium", "z_image"),
-    "z_image_turbo",
+    *("z_image_turbo", "sip_adaptive", "sip_adaptive_randaugment"),
 )
 
 
@@ -47,6 +49,7 @@ def nodes(profile: str) -> dict[str, dict[str, Any]]:
         for chosen in zip_longest(*map(choices, row)):
             pairs = [(g, c) for g, c in zip(row, chosen, strict=True) if c]
             overrides = [f"{group}={choice}" for group, choice in pairs]
+            overrides = [*(o for group, _ in pairs for o in NEEDS.get(group, ())), *overrides]
             config = composed(f"profile={profile}", *overrides)
             for group, choice in pairs:
                 node = config[group.split("/")[0]]

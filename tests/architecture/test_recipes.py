@@ -49,7 +49,11 @@ NEXT_TO: dict[str, dict[str, Any]] = {
     },
 }
 # No other value is possible by itself: a budget in epochs needs `epochs`, one in steps refuses it.
-PAIRED = {"sip.classifier.recipe.Recipe": {"budget"}}
+# A noise rate by itself is not that of the ladder.
+PAIRED = {
+    "sip.classifier.recipe.Recipe": {"budget"},
+    "sip.prompts.sip_adaptive.SipAdaptive": {"noise_rate"},
+}
 WORDS = (
     *("nucleus", "beam", "float32", "bfloat16", "ddim", "euler", "png", "jpeg", "raw"),
     *("clipscore", "adamw", "sgd", "steps", "epochs", "32-true", "bf16-mixed", "files"),

@@ -13,6 +13,7 @@ from sip.core.hashing import digest
 from sip.core.stages import StageLog
 from sip.jobs.generate import Generation
 from sip.jobs.train_job import TrainJob
+from sip.pipeline.backoff import settle
 from sip.pipeline.offline import Offline
 from sip.records.summary import arm
 from tests.composing import composed
@@ -21,6 +22,7 @@ CONF = Path(__file__).parents[2] / "conf"
 # What an arm generates with: captions, prompts, images.
 CHOSEN = {
     "sip": ("blip", "label_caption", "img2img"),
+    "sip_adaptive": ("blip", "sip_adaptive", "img2img"),
     "sip_label": ("blip", "label", "img2img"),
     "sip_caption": ("blip", "caption", "img2img"),
     "txt2img": ("blip", "label_caption", "txt2img"),
@@ -74,7 +76,8 @@ def test_combinations_generate_what_their_arm_generates() -> None:
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_command_line_wins(name: str) -> None:
-    own = ("prompts.noise_rate=0.7", "images=sd15", "captions=blip_beam")
+    rate = "prompts.ladder=[0.7]" if name == "sip_adaptive" else "prompts.noise_rate=0.7"
+    own = (rate, "images=sd15", "captions=blip_beam")
     chosen = configuration(*own, f"augmentation={name}")
     stages = chosen.hydra.runtime.choices
     assert (stages["images"], stages["captions"]) == ("sd15", "blip_beam")
@@ -126,7 +129,9 @@ def test_training_finds_what_the_generation_made(name: str, folder: Path) -> Non
     Generation(config).run()
     run, stages = TrainJob(config), StageLog()
     assert run.offline is not None
-    images = run.offline.training_images(run.dataset.samples("train"), stages)
+    prompts, captions = run.offline.prompts(run.dataset.samples("train"), stages)
+    settled = settle(run.offline, prompts, run.dataset.class_names, stages)
+    images = list(settled.images(run.offline, captions))
     assert len(images) == 10
     (row,) = (row for row in stages.rows if row["stage"] == "images")
     assert (row["cached"], row["computed"]) == (10, 0)

@@ -44,7 +44,7 @@ MIXES = {
 }
 # Arms that name other stages' choices; in training they are as sip. What they generate: test_arms.
 CHOSEN = (
-    *("sip_label", "sip_caption", "txt2img", "real_guidance"),
+    *("sip_adaptive", "sip_label", "sip_caption", "txt2img", "real_guidance"),
     *("diffusemix_like", "gif_like", "dalda_like", "alia_like", "retrieved"),
 )
 OFFLINES = {"none": "NoGenerated", **dict.fromkeys(("sip", *CHOSEN), "GeneratedMode")}
@@ -55,6 +55,7 @@ PRESETS = {
     "sip": ("sip", "none", "none"),
     **{f"sip_{name}": ("sip", name, "none") for name in ("randaugment", "trivialaugment")},
     **{f"sip_{name}": ("sip", "none", name) for name in ("mixup", "cutmix", "moex", "moex_cutmix")},
+    "sip_adaptive_randaugment": ("sip_adaptive", "randaugment", "none"),
     **{name: (name, "none", "none") for name in CHOSEN},
 }
 
@@ -66,7 +67,7 @@ def composed_arm(primary: str, *overrides: str) -> Augmentation:
 @cache
 def arm(preset: str) -> Augmentation:
     """Return a preset; without the other stages, in half of the time, if it does not name any."""
-    if preset in CHOSEN:
+    if PRESETS[preset][0] in CHOSEN:
         return composed_arm("config", f"augmentation={preset}", "augmentation/base=none")
     return composed_arm(f"augmentation/{preset}")
 
@@ -130,7 +131,7 @@ def based(name: str) -> Augmentation:
 
 
 def test_all_arms_differ() -> None:
-    names = set(PRESETS) - {"combo", *CHOSEN}
+    names = {name for name, places in PRESETS.items() if places[0] not in CHOSEN} - {"combo"}
     assert len({str(arm(name).recipe()) for name in names}) == len(names)
 
 

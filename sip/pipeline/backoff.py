@@ -1,0 +1,113 @@
+"""Generate each image; one whose class is lost again, at the next lower noise rate.
+
+Every rung of the ladder is an ordinary row of the store with a key of its own, so a later start
+finds what is there and decides alike. All images of a rung are generated before they are judged.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sip.core.progress import say
+from sip.core.stages import StageLog
+from sip.filter.base import Verdict
+from sip.pipeline.filtering import Control, judge, mark
+from sip.pipeline.offline import Offline
+from sip.pipeline.stored import Candidates, StoredImage
+from sip.prompts.base import Prompt
+
+# The rungs of an image that were generated, each with its verdict; None: it failed.
+Tried = list[tuple[Prompt, Verdict | None]]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was generated for a prompt list.
+
+    Attributes:
+        tried: One entry for each prompt of the list, in its order.
+        verdicts: On all that did not fail, in the order of `prompts`; None without a ladder.
+    """
+
+    tried: Sequence[Tried]
+    verdicts: list[Verdict] | None
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """All rungs, image by image, the highest first."""
+        return [prompt for rungs in self.tried for prompt, _ in rungs]
+
+    @property
+    def last(self) -> list[Prompt]:
+        """The rung at which each image was accepted, or given up."""
+        return [rungs[-1][0] for rungs in self.tried]
+
+    def images(self, offline: Offline, captions: Mapping[str, Candidates]) -> Iterator[StoredImage]:
+        """Yield all rungs, those that failed too; the rows of rejected ones say so."""
+        return mark(offline.images(self.prompts, captions), self.verdicts)
+
+
+def settle(
+    offline: Offline,
+    prompts: Sequence[Prompt],
+    class_names: Sequence[str],
+    stages: StageLog,
+    control: Callable[[], Control] | None = None,
+) -> Settled:
+    """Generate the images of a prompt list, each at the highest noise rate that is accepted.
+
+    Without a ladder, each is generated once.
+
+    Args:
+        offline: The stages; its writer knows the ladder.
+        prompts: At the highest noise rate.
+        class_names: The classes in words, by label.
+        stages: Gets the counts and the time.
+        control: Finds or trains the control, if the verdict reads it.
+    """
+    backoff = offline.writer.backoff
+    if backoff is None:
+        offline.generate(prompts, stages)
+        return Settled([[(prompt, None)] for prompt in prompts], None)
+    rungs = [backoff.rungs(prompt) for prompt in prompts]
+    tried: list[Tried] = [[] for _ in prompts]
+    waiting = list(range(len(prompts)))
+    rows = StageLog()  # of all rungs
+    for rate in backoff.rates:
+        now = [number for number in waiting if rungs[number][len(tried[number])].noise_rate == rate]
+        if not now:
+            continue
+        at_rate = [rungs[number][len(tried[number])] for number in now]
+        offline.generate(at_rate, rows, keep=True)
+        found = _verdicts(offline, at_rate, class_names, rows, control)
+        accepted = {n for n, verdict in zip(now, found, strict=True) if _is_accepted(verdict)}
+        for number, prompt, verdict in zip(now, at_rate, found, strict=True):
+            tried[number].append((prompt, verdict))
+        say("verdict", f"noise rate {rate:g}: {len(accepted):,} of {len(now):,} images accepted")
+        waiting = [
+            number
+            for number in waiting
+            if number not in accepted and len(tried[number]) < len(rungs[number])
+        ]
+    stages.take(rows)
+    offline.models.drop("images")  # its memory is the classifier's
+    verdicts = [verdict for entry in tried for _, verdict in entry if verdict is not None]
+    return Settled(tried, verdicts)
+
+
+def _is_accepted(verdict: Verdict | None) -> bool:
+    return verdict is not None and verdict.reason is None
+
+
+def _verdicts(
+    offline: Offline,
+    prompts: Sequence[Prompt],
+    class_names: Sequence[str],
+    stages: StageLog,
+    control: Callable[[], Control] | None,
+) -> list[Verdict | None]:
+    """Return the verdict on each prompt's image; None: it failed."""
+    assert offline.verdict is not None
+    images = list(offline.images(prompts, {}))
+    good = [image for image in images if image.is_ok]
+    found = iter(judge(offline, offline.verdict, good, class_names, stages, "verdict", control))
+    return [next(found) if image.is_ok else None for image in images]
