@@ -125,6 +125,25 @@ def check_folders(paths: Mapping[str, str]) -> None:
         check_can_be_made(Path(paths[key]), f"paths.{key}")
 
 
+def check_output(file: Path) -> None:
+    """Check that the folder of an output is there or one below a folder that is; before any work.
+
+    Below the working folder, any folders are made.
+
+    Args:
+        file: `output` of the command line.
+
+    Raises:
+        UserError: It is a path into nowhere, most likely a mistyped one.
+    """
+    parent = file.parent
+    if file.is_absolute() and not (parent.is_dir() or parent.parent.is_dir()):
+        raise UserError(
+            f"output: must be in a folder that is there or one below it, got {file}; there is no "
+            f"{parent.parent}: make it, or correct the path"
+        )
+
+
 @contextmanager
 def plain_disk_errors(place: Path, key: str = "paths.store") -> Iterator[None]:
     """Turn an error of a full or read-only disk into one line.

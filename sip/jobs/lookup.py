@@ -36,10 +36,25 @@ class LookUp:
     Attributes:
         cached: Numbers of the jobs that have a finished run of the same recipe.
         refused: Why a job cannot run -> the numbers of all jobs for which that holds.
+        repeated: Number of a job -> that of an earlier one whose run is the same.
     """
 
     cached: list[int] = field(default_factory=list)
     refused: dict[str, list[int]] = field(default_factory=dict)
+    repeated: dict[int, int] = field(default_factory=dict)
+
+    def repeats(self, jobs: Sequence[Sequence[str]], keys: Sequence[str]) -> list[str]:
+        """Return one line if jobs are the runs of earlier ones, with the keys that differ."""
+        if not self.repeated:
+            return []
+        later, first = next(iter(self.repeated.items()))
+        values, others = (swept_values(jobs[number], keys) for number in (later, first))
+        unread = ", ".join(key for key in values if values[key] != others.get(key))
+        also = f", and {len(self.repeated) - 1} more like it" if len(self.repeated) > 1 else ""
+        return [
+            f"job {later + 1}/{len(jobs)} is the same run as job {first + 1}{also}: its arm does "
+            f"not read {unread}"
+        ]
 
     def lines(self, jobs: Sequence[Sequence[str]], keys: Sequence[str]) -> list[str]:
         """Return a line for each reason, with the first job that it refuses."""
@@ -64,6 +79,7 @@ class Checks:
     def __init__(self) -> None:
         self._datasets: dict[str, Dataset] = {}
         self._checked: set[str] = set()
+        self.fingerprint: str | None = None  # of the last job that was checked
 
     def train(self, config: DictConfig) -> bool:
         """Check a job of `sip.train`; return whether it is cached.
@@ -74,6 +90,7 @@ class Checks:
         _check_shared(config)
         job = TrainJob(config, self._dataset(config))
         Objectives(config, job.augmentation.offline.generates)
+        self.fingerprint = job.fingerprint
         if finished_folders(Path(config.paths.runs), job.fingerprint):
             return True
         recipe = {**job.recipe, "seed": None, "dataset": None}
@@ -124,8 +141,10 @@ def look_up(config: DictConfig, jobs: Sequence[Sequence[str]]) -> LookUp:
         "generate": checks.generate,
     }
     check, found = kinds[config.hydra.job.name], LookUp()
+    first: dict[str, int] = {}
     bar = progress("look-up", len(jobs), "job", delay=1)
     for number, overrides in enumerate(jobs):
+        checks.fingerprint = None
         job = compose(config.hydra.job.config_name, list(overrides))
         try:
             if check(job):
@@ -133,6 +152,8 @@ def look_up(config: DictConfig, jobs: Sequence[Sequence[str]]) -> LookUp:
         except (UserError, OmegaConfBaseException) as error:
             reason = str(error) if isinstance(error, UserError) else one_line(error)
             found.refused.setdefault(reason, []).append(number)
+        if checks.fingerprint and first.setdefault(checks.fingerprint, number) != number:
+            found.repeated[number] = first[checks.fingerprint]
         bar.update(1)
     bar.close()
     return found

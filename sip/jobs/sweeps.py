@@ -61,6 +61,8 @@ class Overview(Callback):
             for line in found.lines(jobs, keys):
                 print(f"error: {line}", file=sys.stderr, flush=True)
             sys.exit(2)  # Hydra makes a warning of any other exception of a callback
+        for line in found.repeats(jobs, keys):
+            say("sweep", line)
         say("sweep", f"{num}, {len(found.cached)} cached")
         sweep.begin(folder, keys, len(jobs), found.cached)
 

@@ -13,7 +13,7 @@ def task(config: "DictConfig") -> None:
     """Read the finished runs of an experiment and write their page."""
     from sip.config.provenance import command
     from sip.core.errors import UserError
-    from sip.core.files import plain_disk_errors, write_atomically
+    from sip.core.files import check_output, plain_disk_errors, write_atomically
     from sip.core.progress import say
     from sip.core.text import counted, format_bytes
     from sip.report.page import page
@@ -26,6 +26,8 @@ def task(config: "DictConfig") -> None:
     store = None if config.store is None else Path(config.store)
     damaged: list[str] = []
     warnings: list[str] = []
+    output = Path(config.output)
+    check_output(output)
     experiments = names(config.experiment) or ()
     runs = find_runs(Path(config.runs), experiments, store, damaged)
     title = ", ".join(experiments) or "all runs"
@@ -46,7 +48,6 @@ def task(config: "DictConfig") -> None:
         command=command("report"),
         full_paths=config.full_paths,
     )
-    output = Path(config.output)
     with plain_disk_errors(output, "output"):
         write_atomically(output, text)
     for line in dict.fromkeys(damaged):

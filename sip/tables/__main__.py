@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Read finished runs; print and write a table of them, or draw a figure."""
+    from sip.core.files import check_output
+
+    if config.output:
+        check_output(Path(config.output))
     if config.get("figure"):
         _draw(config)
         return

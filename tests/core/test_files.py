@@ -8,7 +8,13 @@ import pytest
 from safetensors import SafetensorError
 
 from sip.core.errors import UserError
-from sip.core.files import atomic_file, check_can_be_made, disk_error, write_atomically
+from sip.core.files import (
+    atomic_file,
+    check_can_be_made,
+    check_output,
+    disk_error,
+    write_atomically,
+)
 
 
 def full() -> OSError:
@@ -57,6 +63,14 @@ def test_a_file_is_whole_or_as_it_was(sync: bool, tmp_path: Path) -> None:
     write_atomically(file, b"bytes", sync)
     assert file.read_text() == "bytes"
     assert os.listdir(file.parent) == ["a.txt"]
+
+
+def test_an_output_into_nowhere_is_refused(tmp_path: Path) -> None:
+    for file in (tmp_path / "a", tmp_path / "new" / "a", Path("new/newer/a")):
+        check_output(file)
+    with pytest.raises(UserError, match=f"^output: must be .* there is no {tmp_path}/new: make it"):
+        check_output(tmp_path / "new" / "newer" / "a")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_its_key(tmp_path: Path) -> None:

@@ -236,6 +236,20 @@ def test_finished_runs_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(made) == 3, "each seed's data set is read once, whatever the arms"
 
 
+def test_jobs_of_the_same_run_are_named_once(tmp_path: Path) -> None:
+    overrides = ["augmentation=none,sip", "prompts.noise_rate=0.3,0.7", "dataset.shots=2"]
+    overrides += [f"paths.runs={tmp_path}", f"paths.store={tmp_path}"]
+    with initialized():
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
+        config.hydra.job.update(config_name="config", name="train")
+        jobs = list_jobs(list_axes(config))
+        found = look_up(config, jobs)
+    assert found.repeated == {1: 0}
+    (line,) = found.repeats(jobs, ["augmentation", "prompts.noise_rate"])
+    assert line == "job 2/4 is the same run as job 1: its arm does not read prompts.noise_rate"
+
+
 def test_a_search_ends_with_its_best_settings() -> None:
     best = {"best_params": {"prompts.noise_rate": 0.5}, "best_value": 0.25}
     assert best_settings(best, "val/accuracy") == [
