@@ -10,6 +10,8 @@ PYTHON=${PYTHON:-.venv/bin/python}
 NUM_JOBS=${NUM_JOBS:-2}
 EXPERIMENTS=${EXPERIMENTS:-"main adaptive number_and_shots ablations cost"}
 BACKBONES=${BACKBONES:-"resnet_mini vit clip_vit"}
+MINI=backbone=resnet_mini
+STRONG=prompts.noise_rate=0.9
 failed=()
 
 # Chosen on validation from nine candidates each, by `table=confirmatory` over the first five seeds;
@@ -20,9 +22,14 @@ declare -A SIP=(
   [clip_vit]="prompts.noise_rate=0.9 images.per_sample=4"
 )
 declare -A RANDAUGMENT=(
-  [resnet_mini]="2 9"
+  [resnet_mini]="1 9"
   [vit]="2 9"
   [clip_vit]="2 9"
+)
+
+declare -A PARTS=( # pages of several sweeps
+  [number_and_shots]="per_sample shots"
+  [ablations]="prompts weights guidance sampling paradigm noise_x_guidance"
 )
 
 sweep() { # experiment, then what sip.train is to do
@@ -32,11 +39,11 @@ sweep() { # experiment, then what sip.train is to do
     hydra/launcher=joblib hydra.launcher.n_jobs="$NUM_JOBS" || failed+=("$experiment")
 }
 
-table() { # experiment, name of the file, then what sip.tables is to do
-  local experiment=$1 name=$2
-  shift 2
-  "$PYTHON" -m sip.tables "$@" experiment="$experiment" output="experiments/$experiment/$name" ||
-    failed+=("$experiment/$name")
+table() { # page, experiment, name of the file, then what sip.tables is to do
+  local page=$1 experiment=$2 name=$3
+  shift 3
+  "$PYTHON" -m sip.tables "$@" experiment="$experiment" output="experiments/$page/$name" ||
+    failed+=("$page/$name")
 }
 
 report() {
@@ -61,17 +68,70 @@ main() { # the paper's claims: settings by validation on five seeds, then 20 see
     sweep main +sweep=confirmatory backbone="$backbone" ${SIP[$backbone]} $tuned \
       augmentation=randaugment,sip_randaugment
   done
-  table main claims table=confirmatory
-  table main forest figure=forest figure.claims=true figure.csv=experiments/main/claims.csv
-  table main arms figure=forest figure.csv=experiments/main/claims.csv
+  table main main claims table=confirmatory
+  table main main forest figure=forest figure.claims=true figure.csv=experiments/main/claims.csv
+  table main main arms figure=forest figure.csv=experiments/main/claims.csv
   cp experiments/main/arms.png docs/images/forest.png
+}
+
+adaptive() { # as much noise as the class survives, against fixed rates
+  sweep adaptive --multirun "seed=range(20)" $MINI augmentation=none,randaugment
+  sweep adaptive --multirun "seed=range(20)" $MINI augmentation=sip prompts.noise_rate=0.5,0.9 \
+    images.per_sample=4
+  sweep adaptive --multirun "seed=range(20)" $MINI augmentation=sip_adaptive images.per_sample=4
+  table adaptive adaptive table "table.rows=[augmentation,prompts.noise_rate]" table.validation=true \
+    "table.also=[unet_evaluations,generated/label_agreement,generated/diversity_original]"
+}
+
+number_and_shots() {
+  sweep per_sample +sweep=per_sample $MINI $STRONG
+  table number_and_shots per_sample per_sample table.rows=images.per_sample table.control=1 \
+    "table.family=[]" table.validation=true "table.title=Generated images per original"
+  table number_and_shots per_sample per_sample figure=per_sample
+  sweep shots +sweep=shots $MINI $STRONG images.per_sample=4
+  table number_and_shots shots shots table=shots
+  table number_and_shots shots shots figure=shots
+}
+
+ablations() { # at a noise rate at which prompts decide
+  sweep prompts +sweep=prompt_parts $MINI $STRONG
+  table ablations prompts prompts table=ablation "table.family=[]" table.validation=true
+  sweep weights +sweep=weights $MINI $STRONG
+  table ablations weights weights table.rows=prompts.label_weight table.columns=prompts.caption_weight \
+    table.control=1.5 "table.family=[]" "table.title=Weights of the label by weights of the caption"
+  sweep guidance +sweep=guidance $MINI $STRONG
+  table ablations guidance guidance table.rows=prompts/guidance table.control=quadratic \
+    "table.family=[]" table.validation=true "table.title=Guidance scales"
+  sweep sampling +sweep=sampling $MINI $STRONG
+  table ablations sampling sampling table.rows=captions.sampling table.control=nucleus \
+    "table.family=[]" table.validation=true "table.title=Sampling of the captions"
+  sweep paradigm +sweep=paradigm $MINI $STRONG
+  table ablations paradigm paradigm table=ablation "table.family=[]" table.validation=true
+  sweep noise_x_guidance +sweep=noise_x_guidance $MINI
+  table ablations noise_x_guidance noise_x_guidance table.rows=prompts.noise_rate \
+    table.columns=prompts.guidance.scale table.control=0.5 "table.family=[]" \
+    "table.title=Noise rates by guidance scales"
+  table ablations noise_x_guidance distance table.rows=prompts.noise_rate \
+    table.columns=prompts.guidance.scale table.value=generated/diversity_original \
+    "table.family=[]" "table.title=Distance of the generated images to their originals"
+  table ablations noise_x_guidance tradeoff figure=tradeoff
+  table ablations noise_x_guidance sheet figure=sheet
+}
+
+cost() { # with nothing else running: one run at a time, and images of its own
+  local own="paths.runs=runs/cost paths.store=store/cost"
+  # shellcheck disable=SC2086
+  "$PYTHON" -m sip.train +sweep=cost $MINI experiment=cost logger=csv runtime.num_threads=1 $own ||
+    failed+=(cost)
+  table cost cost table table=cost runs=runs/cost
+  table cost cost cost figure=cost runs=runs/cost
 }
 
 for experiment in $EXPERIMENTS; do
   echo "== $experiment"
   mkdir -p "experiments/$experiment"
   "$experiment"
-  report "$experiment"
+  for name in ${PARTS[$experiment]:-$experiment}; do report "$name"; done
 done
 if ((${#failed[@]})); then
   echo "evidence: failed: ${failed[*]}; the messages are above" >&2
