@@ -156,14 +156,10 @@ def _x_label(forest: Forest, short: bool) -> str:
 def _notes(groups: Sequence[ForestGroup], forest: Forest) -> list[str]:
     """Return what the marks mean, in lines that fit the figure."""
     seeds = _range([row.num_pairs for group in groups for row in group.rows])
-    compared = _range([group.num_compared for group in groups])
-    clear = any(is_clear(row) for group in groups for row in group.rows)
-    mark = "Filled:" if clear else "None has"
     text = (
         f"{metric_words(forest.value).capitalize()}. Points: mean of the paired differences over "
         f"{seeds} {'seed' if seeds == '1' else 'seeds'}. Lines: Student-t 95 % interval of a "
-        f"single comparison. {mark} p < 0.05 after Holm's correction for {compared} "
-        f"{'comparison' if compared == '1' else 'comparisons'}."
+        f"single comparison. {_tested(groups)}"
     )
     if any(group.confounded for group in groups):
         text += " CONFOUNDED: base transforms differ too, as the names of the rows state."
@@ -171,6 +167,17 @@ def _notes(groups: Sequence[ForestGroup], forest: Forest) -> list[str]:
     if references and forest.title is not None:
         text += f" Reference: {'; '.join(references)}."
     return _wrapped(text, NOTE, forest)
+
+
+def _tested(groups: Sequence[ForestGroup]) -> str:
+    """Return what a filled point means, or that nothing is tested."""
+    rows = [row for group in groups for row in group.rows]
+    if all(row.holm_p is None for row in rows):
+        return "Hollow: not tested, these differences explore."
+    compared = _range([group.num_compared for group in groups])
+    mark = "Filled:" if any(is_clear(row) for row in rows) else "None has"
+    noun = "comparison" if compared == "1" else "comparisons"
+    return f"{mark} p < 0.05 after Holm's correction for {compared} {noun}."
 
 
 def _title(groups: Sequence[ForestGroup], forest: Forest) -> str:

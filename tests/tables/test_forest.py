@@ -185,6 +185,8 @@ def test_few_seeds_have_no_interval(tmp_path: Path) -> None:
     write_arms(tmp_path, {"none": 0.5, "sip": 0.6}, num_seeds=2)
     (group,) = groups_of(tmp_path)
     assert (group.rows[0].half_width, group.rows[0].holm_p) == (None, None)
+    _, note = make_forest([group], forest_of()).texts[:2]
+    assert "not tested, these differences explore" in note.get_text().replace("\n", " ")
     files = draw_forest([group], forest_of(), tmp_path / "few.png")
     assert files[0].stat().st_size > 5000
 
