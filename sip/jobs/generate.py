@@ -127,7 +127,11 @@ class Generation:
     def plan(self) -> Plan:
         """Return what there is to do."""
         unmeasured = NO_WEIGHTS if self.missing else self.no_device
-        return make_plan(self.offline, self.samples(), self._num_processes(), unmeasured)
+        return self._make_plan(self.samples(), unmeasured)
+
+    def _make_plan(self, samples: list[Sample], unmeasured: str = "") -> Plan:
+        names = self.dataset.class_names
+        return make_plan(self.offline, samples, self._num_processes(), unmeasured, names)
 
     def run(self) -> None:
         """Generate the images with every process of the job; the first one writes the folder."""
@@ -137,7 +141,7 @@ class Generation:
             offline.models.runtime = replace(offline.runtime, device=device)
             samples = self.samples()
             if progress.is_first:
-                plan = make_plan(self.offline, samples, self._num_processes())
+                plan = self._make_plan(samples)
                 say("plan", plan.line())
                 if plan.example:
                     say("prompts", f"such as {plan.example!r}")

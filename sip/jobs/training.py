@@ -70,7 +70,9 @@ def print_plan(job: TrainJob) -> None:
     if job.offline:
         num_processes = job.devices.num_processes(job.config.runtime.device)
         unmeasured = NO_WEIGHTS if missing else no_device
-        rows = make_plan(job.offline, samples, num_processes, unmeasured).lines()
+        rows = make_plan(
+            job.offline, samples, num_processes, unmeasured, job.dataset.class_names
+        ).lines()
     stages = {stage for stage, _ in missing.models} if missing else set()
     lacking = "the weights of the backbone are missing" if "backbone" in stages else no_device
     print(text_table(rows | plan_training(job, lacking or None).lines()))

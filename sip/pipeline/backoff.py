@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sip.core.progress import say
 from sip.core.stages import StageLog
 from sip.filter.base import Verdict
-from sip.pipeline.filtering import Control, judge, mark
+from sip.pipeline.filtering import Control, OfflineFacts, candidate, judge, mark
 from sip.pipeline.offline import Offline
 from sip.pipeline.stored import Candidates, StoredImage
 from sip.prompts.base import Prompt
@@ -111,3 +111,65 @@ def _verdicts(
     good = [image for image in images if image.is_ok]
     found = iter(judge(offline, offline.verdict, good, class_names, stages, "verdict", control))
     return [next(found) if image.is_ok else None for image in images]
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What a later call of `settle` may have to generate.
+
+    Attributes:
+        waiting: For each prompt the rungs that may be needed, the highest first; empty if it is
+            accepted or given up.
+        settled: Keys of the rungs whose verdict is known.
+    """
+
+    waiting: list[list[Prompt]]
+    settled: set[str]
+
+
+def foresee(offline: Offline, prompts: Sequence[Prompt], class_names: Sequence[str]) -> Foreseen:
+    """Follow the ladders as far as images and their embeddings are in the store.
+
+    Args:
+        offline: The stages; nothing is generated or embedded.
+        prompts: At the highest noise rate.
+        class_names: By label; empty: no verdict is asked for, which would load the scorer.
+    """
+    backoff = offline.writer.backoff
+    if backoff is None:
+        return Foreseen([[prompt] for prompt in prompts], set())
+    waiting = [backoff.rungs(prompt) for prompt in prompts]
+    if offline.verdict is None or offline.verdict.reads != {"embeddings"} or not class_names:
+        return Foreseen(waiting, set())
+    settled: set[str] = set()
+    for rate in backoff.rates:
+        at_rate = {n: rungs[0] for n, rungs in enumerate(waiting) if rungs}
+        at_rate = {n: prompt for n, prompt in at_rate.items() if prompt.noise_rate == rate}
+        for number, verdict in _known_verdicts(offline, at_rate, class_names).items():
+            settled.add(waiting[number][0].image_id)
+            waiting[number] = [] if _is_accepted(verdict) else waiting[number][1:]
+    offline.models.drop("embeddings")
+    return Foreseen(waiting, settled)
+
+
+def _known_verdicts(
+    offline: Offline, prompts: Mapping[int, Prompt], class_names: Sequence[str]
+) -> dict[int, Verdict | None]:
+    """Return the verdicts that need no new row; None: the image failed and stays as it is."""
+    assert offline.verdict is not None
+    missing = set(offline.stage("images").missing([one.image_id for one in prompts.values()]))
+    there = {n: prompt for n, prompt in prompts.items() if prompt.image_id not in missing}
+    images = dict(zip(there, offline.images(list(there.values()), {}), strict=True))
+    found: dict[int, Verdict | None] = {}
+    if not offline.retry_failed:
+        found = {n: None for n, image in images.items() if not image.is_ok}
+    good = {n: image for n, image in images.items() if image.is_ok}
+    keys = {n: str(image.row.file_sha256) for n, image in good.items()}
+    stage = offline.stage("embeddings")
+    unknown = {*stage.missing(keys.values()), *stage.failed(keys.values())}
+    judged = {n: candidate(image) for n, image in good.items() if keys[n] not in unknown}
+    if judged:
+        facts = OfflineFacts(offline, class_names, None)
+        verdicts = offline.verdict.judge(list(judged.values()), facts)
+        found |= dict(zip(judged, verdicts, strict=True))
+    return found

@@ -135,7 +135,7 @@ def judge(
     Raises:
         UserError: An image cannot be read or is damaged.
     """
-    candidates = [_candidate(image) for image in images]
+    candidates = [candidate(image) for image in images]
     if not candidates:
         return []
     if "embeddings" in chosen.reads:
@@ -191,7 +191,8 @@ def joined(
     return [verdict if verdict.reason is not None else next(rest) for verdict in first]
 
 
-def _candidate(image: StoredImage) -> Candidate:
+def candidate(image: StoredImage) -> Candidate:
+    """Return what filters see of a generated image that is ok."""
     prompt = image.prompt
     assert image.row.file_sha256 is not None
     return Candidate(

@@ -14,6 +14,7 @@ from sip.core.text import counted, format_bytes, format_duration, text_table
 from sip.dataset.base import Sample
 from sip.device.settings import absent
 from sip.images.balance import describe
+from sip.pipeline.backoff import foresee
 from sip.pipeline.components import StageName, trial_prompt
 from sip.pipeline.offline import Offline, score_keys
 from sip.prompts.base import Prompt
@@ -42,6 +43,8 @@ class Plan:
         evaluations: U-Net forward passes of the rows to generate; an upper bound where captions are
             still to come, since guidance may depend on them.
         exact: Whether the captions are there, and `evaluations` is exact.
+        least: Those that are needed if every image is accepted at the next rate of its ladder;
+            None without a ladder. With one, images, evaluations, time and bytes are upper bounds.
         seconds: Estimated from a short measurement on this device; 0 if there is nothing to do,
             None if it was not measured.
         bytes_needed, bytes_free: Bytes on the store's disk.
@@ -65,20 +68,29 @@ class Plan:
     balance: str = ""
     example: str = ""
     unmeasured: str = ""
+    least: int | None = None
+
+    @property
+    def _evaluations(self) -> str:
+        text = f"{self.evaluations:,}"
+        if self.least is None or self.least == self.evaluations:
+            return text
+        return f"at most {text} ({self.least:,} if no further image is rejected)"
 
     def lines(self) -> dict[str, str]:
         """Return the plan as names and values."""
         devices = f" on {self.num_devices} devices" if self.num_devices > 1 else ""
-        most = "" if self.exact else "at most "
+        is_bound = self.least is not None and self.least < self.evaluations
+        most = "" if self.exact or is_bound else "at most "
         needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return {
             "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} images",
-            "to generate": counted(self.to_generate, "image"),
+            "to generate": ("at most " if is_bound else "") + counted(self.to_generate, "image"),
             **({"balance": self.balance} if self.balance else {}),
             **({"example prompt": shorten(self.example, MAX_EXAMPLE)} if self.example else {}),
             "cached": counted(self.cached, "image")
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
-            "U-Net evaluations": f"{most}{self.evaluations:,}",
+            "U-Net evaluations": f"{most}{self._evaluations}",
             "time to generate": self._time(f"{devices}, by a short measurement"),
             "disk": f"about {needed} needed, {free} free",
         }
@@ -87,7 +99,7 @@ class Plan:
         """Return the plan in one line."""
         needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return (
-            f"{self.to_generate:,} to generate, {self.cached:,} cached; {self.evaluations:,} U-Net "
+            f"{self.to_generate:,} to generate, {self.cached:,} cached; {self._evaluations} U-Net "
             f"evaluations, time {self._time()}, {needed} of {free} free"
         )
 
@@ -176,7 +188,11 @@ def missing_weights(
 
 
 def make_plan(
-    offline: Offline, samples: Sequence[Sample], num_devices: int = 1, unmeasured: str = ""
+    offline: Offline,
+    samples: Sequence[Sample],
+    num_devices: int = 1,
+    unmeasured: str = "",
+    class_names: Sequence[str] = (),
 ) -> Plan:
     """Look up what is there and measure a few rows of what is not.
 
@@ -185,6 +201,7 @@ def make_plan(
         samples: The originals.
         num_devices: Devices that share the work.
         unmeasured: Why the time cannot be measured; empty if it can.
+        class_names: By label, for the verdicts on what a ladder has generated; empty: not asked.
     """
     known = known_rows(offline, samples)
     to_caption, to_score = known.to_caption, known.to_score
@@ -192,7 +209,8 @@ def make_plan(
     prompts = offline.write(known.samples, known.captions, known.scores, counts)
     offline.generator.check(prompts)
     stage = offline.stage("images")
-    rows = {prompt.image_id: prompt for prompt in prompts}
+    ladders = foresee(offline, prompts, () if unmeasured else class_names)
+    rows = {prompt.image_id: prompt for rungs in ladders.waiting for prompt in rungs}
     failed = stage.failed(rows)
     to_make = {*stage.missing(rows), *(failed if offline.retry_failed else ())}
     missing = [prompt for key, prompt in rows.items() if key in to_make]
@@ -200,9 +218,13 @@ def make_plan(
     if to_caption:
         offline.foresee(samples)
     coming = sum(counts[sample.sample_id] for sample in known.coming)
-    evaluations = sum(map(offline.generator.num_evaluations, missing))
-    evaluations += coming * offline.generator.num_evaluations(_assumed(offline))
-    to_generate = len(missing) + coming
+    cost = offline.generator.num_evaluations
+    first = {rungs[0].image_id for rungs in ladders.waiting if rungs}
+    assumed = [cost(prompt) for prompt in _assumed(offline)]
+    evaluations = sum(map(cost, missing)) + coming * sum(assumed)
+    least = sum(cost(prompt) for prompt in missing if prompt.image_id in first)
+    least += coming * max(assumed)
+    to_generate = len(missing) + coming * len(assumed)
     busy = {"captions": to_caption, "scores": to_score, "images": to_generate}
     seconds: float | None = None if unmeasured else 0.0
     if not unmeasured and any(busy.values()):
@@ -214,7 +236,7 @@ def make_plan(
         to_caption=to_caption,
         to_score=to_score,
         to_generate=to_generate,
-        cached=len(rows) - len(missing),
+        cached=len(rows) - len(missing) + len(ladders.settled - rows.keys()),
         failed=len(failed),
         evaluations=evaluations,
         exact=not coming,
@@ -227,6 +249,7 @@ def make_plan(
         balance=describe(samples, counts) if offline.generator.balance else "",
         example=prompts[0].text if prompts else offline.example(samples[0]) if samples else "",
         unmeasured=unmeasured,
+        least=None if offline.verdict is None else least,
     )
 
 
@@ -287,8 +310,11 @@ def _there(offline: Offline, name: StageName, keys: Sequence[str]) -> tuple[list
     return kept, [n for n, key in enumerate(keys) if key in wanted]
 
 
-def _assumed(offline: Offline) -> Prompt:
-    return replace(trial_prompt(max(offline.writer.noise_rates)), guidance_scale=ASSUMED_GUIDANCE)
+def _assumed(offline: Offline) -> list[Prompt]:
+    """Return what an image is generated from whose caption is not there yet, on each rung."""
+    backoff = offline.writer.backoff
+    rates = [max(offline.writer.noise_rates)] if backoff is None else backoff.rates
+    return [replace(trial_prompt(rate), guidance_scale=ASSUMED_GUIDANCE) for rate in rates]
 
 
 def _bytes_per_image(offline: Offline, samples: Sequence[Sample]) -> float:

@@ -136,6 +136,22 @@ def test_each_image_is_accepted_at_the_highest_rate_that_the_verdict_allows(
     assert rows.groupby(["sample_id", "variant"]).seed.nunique().max() == 1
 
 
+def test_the_plan_bounds_the_cost_and_follows_what_is_there(
+    folder: Path, some: tuple[dict, pd.DataFrame], tmp_path: Path
+) -> None:
+    steps = {0.9: 3, 0.5: 2, 0.3: 1}  # of 4
+    first = Generation(config(tmp_path, *SOME)).plan()
+    assert (first.to_generate, first.cached) == (60, 0)
+    assert first.evaluations == 20 * 2 * sum(steps.values()) and first.least == 20 * 2 * 3
+    assert "at most 240 (120 if no further image is rejected)" in first.lines()["U-Net evaluations"]
+    through = Generation(config(folder, *SOME)).plan()
+    assert (through.to_generate, through.evaluations, through.least) == (0, 0, 0)
+    assert through.cached == len(some[1]) and through.lines()["U-Net evaluations"] == "0"
+    rejected = (some[1].noise_rate == 0.9) & (some[1].status == "rejected")
+    lower = Generation(config(folder, *SOME, "prompts.ladder=[0.9,0.4]")).plan()
+    assert lower.to_generate == rejected.sum() and lower.evaluations == lower.least > 0
+
+
 def test_a_job_that_ends_between_two_rates_goes_on_alike(
     plain: Path,
     folder: Path,
