@@ -1,21 +1,11 @@
-"""Features of a frozen backbone: computed once for each image and kept in the store.
+"""A linear probe's training on kept features instead of images, in the same order."""
 
-    store/features/<model>-<recipe>/    a row an image, its features (D,) float32 as an .npy file
-
-The recipe is the backbone's, the key the image's content, so runs with other seeds, subsets, heads
-and classes share them. They are computed in float32 at any training precision; batch size and
-device affect only their rounding.
-"""
-
-import hashlib
-import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -26,21 +16,13 @@ from sip.augmentation.sample.none import AsIs
 from sip.backbone.base import Backbone
 from sip.classifier.base import LabelledImage
 from sip.classifier.data import ShardedSplits, sources
-from sip.classifier.loading import decode
+from sip.classifier.kept_features import compute, kept_features
 from sip.classifier.module import Classifier
 from sip.classifier.positions import StreamPositions, check_share
 from sip.classifier.recipe import Recipe
 from sip.classifier.tuning.probed import Probed
-from sip.core.errors import UserError
-from sip.core.image_io import file_sha256
 from sip.core.progress import say
-from sip.core.tars import read_bytes, read_checked
-from sip.core.threads import prefetch
-from sip.store.fill import Add, fill
-from sip.store.stage import Store
 
-SHARD_SIZE = 4096  # rows that are committed together
-AHEAD = 2  # batches of images that are read and wait
 Rows = Sequence[LabelledImage]
 Splits = tuple[Rows, Rows, Rows]  # train, val, test
 
@@ -82,75 +64,20 @@ def feature_data(
         UserError: An image cannot be read, or the network is not its features and one layer.
     """
     started = time.monotonic()
-    recipe = {"class": "sip.classifier.features.Features", "version": 1}
-    named = str(backbone.recipe().get("name", type(backbone).__name__))
-    stage = Store(store).stage("features", named, {**recipe, "backbone": backbone.recipe()})
-    keys = [[content_key(row) for row in rows] for rows in splits]
-    rows_of = {
-        key: row
-        for rows, names in zip(splits, keys, strict=True)
-        for row, key in zip(rows, names, strict=True)
-    }
+    network = cast(Probed, module.network)
+    network.to(memory_format=torch.channels_last)  # faster convolutions, also on a CPU
 
-    def read(batch: Sequence[tuple[str, LabelledImage]]) -> Tensor:
-        size = backbone.input_size
-        images = [decode(row.path, size, file_sha256(row)) for _, row in batch]
-        return torch.from_numpy(np.stack(images))
+    def extract(images: Tensor) -> Tensor:
+        return compute(network, module.normalise(images.to(module.device)))
 
-    def make(batches: Iterator[list[tuple[str, LabelledImage]]], add: Add) -> None:
-        with prefetch(batches, read, num_workers, AHEAD) as ready:
-            for batch, images in ready:
-                features = compute(module, images).numpy()
-                for (key, _), values in zip(batch, features, strict=True):
-                    add({"key": key, "payload": npy(values), "suffix": ".npy"})
-
-    wanted = {key: (key, row) for key, row in rows_of.items()}
+    rows = [row for split in splits for row in split]
     size = module.recipe.batch_size
-    filled = fill(stage, wanted, make, size, SHARD_SIZE, storage="webdataset", unit="image")
-    numbers = {key: number for number, key in enumerate(wanted)}
-    table = [np.load(io.BytesIO(checked(row))) for row in stage.each(list(wanted))]
-    features = torch.from_numpy(np.stack(table))
+    features, filled = kept_features(extract, backbone, rows, store, size, num_workers)
     seconds = time.monotonic() - started
     cached = filled.cached + filled.waited
     say("features", f"cached {cached}, computed {filled.computed}, {seconds:.1f} s")
-    parts = [features[[numbers[key] for key in names]] for names in keys]
+    parts = features.split([len(split) for split in splits])
     return FeatureData(parts, splits, augmentation, module.recipe, seed, start)
-
-
-def content_key(row: LabelledImage) -> str:
-    """Return the hash of an image's content."""
-    known = getattr(row, "sha256", None) or file_sha256(row)
-    return known or hashlib.sha256(read_bytes(row.path)).hexdigest()
-
-
-def checked(row: dict) -> bytes:
-    """Return the file of a row of the store."""
-    return read_checked(row["file"], row["file_sha256"])
-
-
-def compute(module: Classifier, images: Tensor) -> Tensor:
-    """Return the features (B, D), float32, of images (B, 3, H, W), uint8.
-
-    Raises:
-        UserError: The network has more than one layer between them and its logits.
-    """
-    network = cast(Probed, module.network)
-    with torch.inference_mode():
-        given = module.normalise(images.to(module.device))
-        features = network.features(given)
-        if not torch.allclose(network(features[:1]), network.model(given[:1]), 1e-2, 1e-3):
-            raise UserError(
-                f"classifier/tuning=probe: a {type(network.model).__name__} is more than features "
-                "and one linear layer; choose another backbone, or classifier=finetune"
-            )
-        return features.float().cpu()
-
-
-def npy(values: np.ndarray) -> bytes:
-    """Return an array as the bytes of an .npy file."""
-    stream = io.BytesIO()
-    np.save(stream, values)
-    return stream.getvalue()
 
 
 class FeatureStream(Dataset[tuple[Tensor, ...]]):

@@ -1,6 +1,6 @@
 """Carry out a run that is not finished yet: generate, filter, train, evaluate, write the folder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from sip.jobs.splits import Splits, load_splits, remarks_of
 from sip.jobs.train_job import TrainJob
 from sip.jobs.training_plan import plan_training
 from sip.pipeline.backoff import settle
+from sip.pipeline.features import required_by_metrics
 from sip.pipeline.filtering import Sifted, sift
 from sip.pipeline.plan import (
     NO_WEIGHTS,
@@ -60,7 +61,7 @@ def print_plan(job: TrainJob) -> None:
     if job.offline:
         say_what_models_know(job.config)
     with nothing_downloaded():
-        missing = missing_weights(job.offline, {"backbone": job.backbone.require})
+        missing = missing_weights(job.offline, _required(job))
     if missing is None:
         require(job)
     samples = job.dataset.samples("train")
@@ -92,7 +93,7 @@ def require(job: TrainJob) -> None:
     if job.offline:
         say_what_models_know(job.config)
     job.check()
-    if missing := missing_weights(job.offline, {"backbone": job.backbone.require}):
+    if missing := missing_weights(job.offline, _required(job)):
         raise missing
     if job.offline:
         job.offline.check()
@@ -100,6 +101,12 @@ def require(job: TrainJob) -> None:
         network = job.backbone.create(2)
         job.augmentation.require(network)
         job.classifier.require(job.backbone, network)
+
+
+def _required(job: TrainJob) -> dict[str, Callable[[], None]]:
+    """Return what checks the weights that the stages of generation do not need."""
+    measured = required_by_metrics(job.config) if job.offline else {}
+    return {"backbone": job.backbone.require, **measured}
 
 
 def run(job: TrainJob) -> TrainingSummary:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from sip.backbone.base import Backbone
 from sip.core.errors import UserError
 
 NORM_TOLERANCE = 1e-3  # of a unit vector from a float32 or bfloat16 model
@@ -61,6 +62,21 @@ class EmbeddedSet:
 
 
 @dataclass(frozen=True)
+class FeatureSet:
+    """A generated set and real images in the features of one network, of any length.
+
+    Attributes:
+        generated: (N, D), float32, the generated images.
+        reference: (R, D), real images that nothing was generated from.
+        reference_split: The part of the data set that they are of.
+    """
+
+    generated: np.ndarray
+    reference: np.ndarray
+    reference_split: str
+
+
+@dataclass(frozen=True)
 class MetricRow:
     """A number.
 
@@ -96,6 +112,21 @@ class Metric(Protocol):
     """A family of numbers about a generated set."""
 
     def measure(self, images: EmbeddedSet) -> list[MetricRow]:
+        """Return its rows; those that this set is too small for are left out."""
+
+    def recipe(self) -> dict[str, Any]:
+        """Return everything that can change the numbers."""
+
+
+@runtime_checkable
+class FeatureMetric(Protocol):
+    """A family of numbers about a generated set in the features of a network of its own."""
+
+    @property
+    def network(self) -> Backbone:
+        """A pre-trained backbone."""
+
+    def measure(self, images: FeatureSet) -> list[MetricRow]:
         """Return its rows; those that this set is too small for are left out."""
 
     def recipe(self) -> dict[str, Any]:

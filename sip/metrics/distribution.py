@@ -1,7 +1,8 @@
 """Is the generated set distributed like real images that nothing was generated from?
 
-All on unit embeddings of the scorer in place of Inception's features, so no value can be compared
-with a published FID or KID; arms of one experiment can be compared with each other, for one n.
+On unit embeddings of the scorer, or on features of another network (`FeatureDistribution`), never
+on Inception's: no value can be compared with a published FID or KID; arms of one experiment can be
+compared with each other, for one n.
 
 Sources: Frechet distance: Heusel et al., NeurIPS 2017 (arXiv 1706.08500), section 3. Kernel
 distance: Binkowski et al., ICLR 2018 (arXiv 1801.01401), section 3, the unbiased estimate.
@@ -11,9 +12,10 @@ Density and coverage: Naeem et al., ICML 2020 (arXiv 2002.09797), section 3. The
 
 import numpy as np
 
-from sip.core.component import Component, component
+from sip.backbone.base import Backbone
+from sip.core.component import Component, Part, component
 from sip.core.ranges import Count
-from sip.metrics.base import EmbeddedSet, MetricRow
+from sip.metrics.base import EmbeddedSet, FeatureSet, MetricRow
 
 CHUNK = 2048  # rows of a matrix of distances that are in memory at a time
 
@@ -42,9 +44,9 @@ def _centred_root(rows: np.ndarray) -> np.ndarray:
 def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Return the unbiased squared maximum mean discrepancy of (N, D) and (M, D).
 
-    The kernel is (cosine + 1)^3: that of the paper, (x y / D + 1)^3, for vectors of length sqrt(D),
-    which is about the length of its features. In [-8, 16]; 0 is expected for two samples of one
-    distribution, so small values below 0 occur.
+    The kernel is (x y + 1)^3, of unit vectors (cosine + 1)^3. The paper's is that of features
+    divided by sqrt(D), see `scaled`. 0 is expected for two samples of one distribution, so small
+    values below 0 occur.
     """
     num_first, num_second = len(first), len(second)
     within_first = _kernel_sum(first, first) - _kernel_diagonal(first)
@@ -55,6 +57,29 @@ def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
         + within_second / (num_second * (num_second - 1))
         - 2 * between / (num_first * num_second)
     )
+
+
+def scaled(features: np.ndarray) -> np.ndarray:
+    """Return features (N, D) / sqrt(D): their products are those of the paper's kernel."""
+    return _float(features) / np.sqrt(features.shape[1])
+
+
+def kernel_distance_error(first: np.ndarray, second: np.ndarray, size: int) -> float | None:
+    """Return the standard error of `kernel_distance`, from disjoint blocks of both sets.
+
+    It is the standard deviation of the blocks' distances over the square root of their number;
+    None for fewer than two blocks.
+
+    Args:
+        first, second: (N, D) and (M, D), in random order.
+        size: Rows of a block.
+    """
+    num = min(len(first), len(second)) // size
+    if num < 2:
+        return None
+    blocks = [slice(number * size, (number + 1) * size) for number in range(num)]
+    distances = [kernel_distance(first[block], second[block]) for block in blocks]
+    return float(np.std(distances, ddof=1) / np.sqrt(num))
 
 
 def _kernel_sum(first: np.ndarray, second: np.ndarray) -> float:
@@ -121,8 +146,10 @@ def density_coverage(
 
 
 def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (N, M) for unit vectors (N, D) and (M, D)."""
-    return np.maximum(2 - 2 * (_float(first) @ _float(second).T), 0)
+    """Return (N, M) for (N, D) and (M, D)."""
+    first, second = _float(first), _float(second)
+    lengths = np.square(first).sum(1)[:, None] + np.square(second).sum(1)
+    return np.maximum(lengths - 2 * (first @ second.T), 0)
 
 
 def _float(rows: np.ndarray) -> np.ndarray:
@@ -131,7 +158,7 @@ def _float(rows: np.ndarray) -> np.ndarray:
 
 @component
 class Distribution(Component):
-    """Frechet and kernel distance, precision and recall, density and coverage.
+    """Frechet and kernel distance, precision and recall, density and coverage, by the scorer.
 
     Args:
         precision_neighbours: k of precision and recall; the paper's is 3.
@@ -144,21 +171,76 @@ class Distribution(Component):
     def measure(self, images: EmbeddedSet) -> list[MetricRow]:
         """Return the rows; none without a reference, and none that the sets are too small for."""
         real = images.reference
-        if real is None or min(len(real), len(images.generated)) < 2:
+        if real is None:
             return []
-        rows = [
-            ("frechet", frechet_distance(real, images.generated), "squared distance", False),
-            ("kernel_distance", kernel_distance(real, images.generated), "squared distance", False),
-        ]
-        smaller = min(len(real), len(images.generated))
-        if smaller > self.precision_neighbours:
-            precision, recall = precision_recall(real, images.generated, self.precision_neighbours)
-            rows += [("precision", precision, "share", True), ("recall", recall, "share", True)]
-        if smaller > self.coverage_neighbours:
-            density, coverage = density_coverage(real, images.generated, self.coverage_neighbours)
-            rows += [("density", density, "ratio", True), ("coverage", coverage, "share", True)]
-        num = len(images.generated)
-        return [
-            MetricRow(f"generated/{name}", value, unit, better, images.reference_split, num)
-            for name, value, unit, better in rows
-        ]
+        split, neighbours = images.reference_split, self.precision_neighbours
+        return distances(
+            real, images.generated, split, "", neighbours, self.coverage_neighbours, unit=True
+        )
+
+
+@component
+class FeatureDistribution(Component):
+    """The same measures on features of a network: what it hands to its last linear layer.
+
+    Args:
+        features: Name of the features, the end of the measures' names.
+        network: A pre-trained backbone.
+        precision_neighbours, coverage_neighbours: As for `Distribution`.
+    """
+
+    features: str
+    network: Part[Backbone]
+    precision_neighbours: Count
+    coverage_neighbours: Count
+
+    def measure(self, images: FeatureSet) -> list[MetricRow]:
+        """Return the rows; none that the sets are too small for."""
+        return distances(
+            images.reference,
+            images.generated,
+            images.reference_split,
+            f"_{self.features}",
+            self.precision_neighbours,
+            self.coverage_neighbours,
+            unit=False,
+        )
+
+
+def distances(
+    real: np.ndarray,
+    generated: np.ndarray,
+    split: str,
+    suffix: str,
+    precision_neighbours: int,
+    coverage_neighbours: int,
+    unit: bool,
+) -> list[MetricRow]:
+    """Return the rows of all measures; those that the sets are too small for are left out.
+
+    Args:
+        real, generated: (N, D) and (M, D).
+        split: Part of the data set that the real images are of.
+        suffix: End of the measures' names.
+        precision_neighbours, coverage_neighbours: k of precision and recall, and of the others.
+        unit: Whether rows are of length 1; else the kernel takes them `scaled`.
+    """
+    smaller = min(len(real), len(generated))
+    if smaller < 2:
+        return []
+    products = (real, generated) if unit else (scaled(real), scaled(generated))
+    rows = [
+        ("frechet", frechet_distance(real, generated), "squared distance", False),
+        ("kernel_distance", kernel_distance(*products), "squared distance", False),
+    ]
+    if smaller > precision_neighbours:
+        precision, recall = precision_recall(real, generated, precision_neighbours)
+        rows += [("precision", precision, "share", True), ("recall", recall, "share", True)]
+    if smaller > coverage_neighbours:
+        density, coverage = density_coverage(real, generated, coverage_neighbours)
+        rows += [("density", density, "ratio", True), ("coverage", coverage, "share", True)]
+    num = len(generated)
+    return [
+        MetricRow(f"generated/{name}{suffix}", value, unit_name, better, split, num)
+        for name, value, unit_name, better in rows
+    ]

@@ -1,5 +1,7 @@
 """The quality of the images that a run generated: embedded by its scorer, then measured.
 
+Metrics with a network of their own get its features instead (`sip.pipeline.features`).
+
 Rows go into the summary; `quality.parquet` in the run's folder says the same image by image.
 """
 
@@ -21,9 +23,10 @@ from sip.core.progress import say
 from sip.core.spread import spread
 from sip.core.stages import StageLog
 from sip.dataset.base import Sample
-from sip.metrics.base import EmbeddedSet, Metric, MetricRow
+from sip.metrics.base import EmbeddedSet, FeatureMetric, Metric, MetricRow
 from sip.metrics.consistency import label_similarity, paired_cosines, zero_shot_labels
 from sip.metrics.diversity import distance_to_original
+from sip.pipeline.features import feature_set
 from sip.pipeline.models import Models
 from sip.pipeline.offline import Offline
 from sip.pipeline.stored import StoredImage
@@ -109,7 +112,7 @@ def measure(
         stages: Log that gets the time.
         folder: Folder of the run; what it holds of the same set is not measured again.
     """
-    metrics: list[Metric] = [build(node) for node in config.metrics.values()]
+    metrics: list[Metric | FeatureMetric] = [build(node) for node in config.metrics.values()]
     if not metrics or not images:
         return NOTHING
     try:
@@ -133,21 +136,31 @@ def measure(
         offline.models.drop("embeddings")
         if embedded is None:
             return NOTHING
-        found = Quality(
-            [number for metric in metrics for number in metric.measure(embedded.vectors)],
-            per_image(embedded, class_names),
-            key,
-        )
+        rows: list[MetricRow] = []
+        for metric in metrics:
+            if not isinstance(metric, FeatureMetric):
+                rows += metric.measure(embedded.vectors)
+            elif embedded.reference:
+                features = feature_set(
+                    metric.network,
+                    embedded.images,
+                    embedded.reference,
+                    Path(config.paths.store),
+                    offline.runtime.device,
+                )
+                rows += metric.measure(features)
+        found = Quality(rows, per_image(embedded, class_names), key)
         row["computed"] = len(found.rows)
     return found
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A generated set with the images that its rows are of."""
+    """A generated set with the images that its rows are of, and the real ones of the reference."""
 
     vectors: EmbeddedSet
     images: list[StoredImage]
+    reference: list[Sample]
 
 
 def embed(
@@ -185,7 +198,7 @@ def embed(
         reference=np.stack(list(of_real.values())) if of_real else None,
         reference_split=reference[0].split if reference else "val",
     )
-    return Embedded(vectors, kept)
+    return Embedded(vectors, kept, [sample for sample in reference if sample.path in of_real])
 
 
 def embed_files(models: Models, files: Iterable[ToEmbed]) -> dict[str, np.ndarray]:

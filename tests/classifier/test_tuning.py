@@ -24,6 +24,7 @@ from sip.classifier import features
 from sip.classifier.base import Result
 from sip.classifier.data import DecodedImages, Stream
 from sip.classifier.features import FeatureStream
+from sip.classifier.kept_features import compute
 from sip.classifier.module import Classifier
 from sip.classifier.train import train
 from sip.classifier.tuning.adapted import TARGETS
@@ -167,9 +168,9 @@ def test_features_are_computed_once_an_image_and_kept(
     counted: list[int] = []
     real = features.compute
 
-    def counting(module, images):
+    def counting(network, images):
         counted.append(len(images))
-        return real(module, images)
+        return real(network, images)
 
     monkeypatch.setattr(features, "compute", counting)
     store, backbone = tmp_path / "store", stored["test_vit"]
@@ -295,8 +296,5 @@ def test_networks_that_do_not_fit_are_refused(tuning, model, message, stored) ->
 def test_a_network_that_is_more_than_features_and_a_layer_is_refused(stored) -> None:
     model = stored["test_resnet"].create(3)
     model.register_forward_hook(lambda module, given, logits: logits + 1)
-    module = Classifier(
-        model, recipe(tuning=Probe()), NoMix(), 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 0, 1
-    )
     with pytest.raises(UserError, match="is more than features and one linear layer"):
-        features.compute(module, torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+        compute(Probed(model), torch.zeros(2, 3, 32, 32))

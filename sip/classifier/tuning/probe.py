@@ -2,7 +2,7 @@
 
 The features are what timm hands to its head's last linear layer (`forward_head(pre_logits=True)`):
 pooled, and normalised if the model does so. Without augmentation they depend on the image only
-and are computed once (`sip.classifier.features`).
+and are computed once (`sip.classifier.kept_features`).
 """
 
 from typing import TYPE_CHECKING, ClassVar
