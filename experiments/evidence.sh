@@ -28,6 +28,7 @@ declare -A RANDAUGMENT=(
 )
 
 declare -A PARTS=( # pages of several sweeps
+  [adaptive]="adaptive harm"
   [number_and_shots]="per_sample shots"
   [ablations]="prompts weights guidance sampling paradigm noise_x_guidance"
 )
@@ -74,13 +75,20 @@ main() { # the paper's claims: settings by validation on five seeds, then 20 see
   cp experiments/main/arms.png docs/images/forest.png
 }
 
-adaptive() { # as much noise as the class survives, against fixed rates
-  sweep adaptive --multirun "seed=range(20)" $MINI augmentation=none,randaugment
-  sweep adaptive --multirun "seed=range(20)" $MINI augmentation=sip prompts.noise_rate=0.5,0.9 \
-    images.per_sample=4
-  sweep adaptive --multirun "seed=range(20)" $MINI augmentation=sip_adaptive images.per_sample=4
-  table adaptive adaptive table "table.rows=[augmentation,prompts.noise_rate]" table.validation=true \
-    "table.also=[unet_evaluations,generated/label_agreement,generated/diversity_original]"
+adaptive() { # as much noise as the class survives: against fixed rates, and where the generator is bad
+  local seeds="seed=range(20)"
+  sweep adaptive --multirun "$seeds" $MINI augmentation=none
+  sweep adaptive --multirun "$seeds" $MINI augmentation=randaugment \
+    augmentation.sample.arguments.num_ops=1 augmentation.sample.arguments.magnitude=9
+  sweep adaptive --multirun "$seeds" $MINI augmentation=sip prompts.noise_rate=0.5 images.per_sample=1,4
+  sweep adaptive --multirun "$seeds" $MINI augmentation=sip prompts.noise_rate=0.9 images.per_sample=4
+  sweep adaptive --multirun "$seeds" $MINI augmentation=sip_adaptive images.per_sample=4
+  table adaptive adaptive table table=arms table.validation=true
+  local bad='prompts.template="a photo of {caption}"' # no label: many images leave their class
+  sweep harm --multirun "$seeds" $MINI augmentation=none
+  sweep harm --multirun "$seeds" $MINI augmentation=sip prompts.noise_rate=0.9 images.per_sample=4 "$bad"
+  sweep harm --multirun "$seeds" $MINI augmentation=sip_adaptive images.per_sample=4 "$bad"
+  table adaptive harm harm table=arms table.validation=true
 }
 
 number_and_shots() {
