@@ -32,11 +32,15 @@ def test_a_failed_step_is_named_and_the_next_begins(tmp_path: Path) -> None:
     fake = tmp_path / "python"  # notes what it is started with; tables fail
     fake.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\n[ "$2" != sip.tables ]\n')
     fake.chmod(0o755)
-    variables = {"PYTHON": str(fake), "EXPERIMENTS": "cost adaptive", "PATH": "/usr/bin:/bin"}
+    variables = {"PYTHON": str(fake), "EXPERIMENTS": "cost number_and_shots"}
+    variables["PATH"] = "/usr/bin:/bin"
     done = subprocess.run(["bash", SCRIPT], env=variables, capture_output=True, text=True)
     assert done.returncode == 1
-    failed = "evidence: failed: cost/table cost/cost adaptive/table; the messages are above\n"
-    assert done.stderr == failed
+    failed = "cost/table cost/cost number_and_shots/per_sample number_and_shots/per_sample"
+    failed += " number_and_shots/shots number_and_shots/shots"
+    assert done.stderr == f"evidence: failed: {failed}; the messages are above\n"
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert [line.split()[1] for line in calls] == ["sip.train", "sip.tables", "sip.report"] * 2
-    assert "hydra.launcher.n_jobs=2" in calls[0]
+    assert "experiment=cost" in calls[0] and "hydra.launcher.n_jobs=2" in calls[4]
+    modules = [line.split()[1].removeprefix("sip.") for line in calls]
+    both = ["train", "tables", "tables", "report"]
+    assert modules == [*both, *both[:3], *both[:3], "report", "report"]
