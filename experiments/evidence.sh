@@ -23,8 +23,8 @@ declare -A SIP=(
 )
 declare -A RANDAUGMENT=(
   [resnet_mini]="1 9"
-  [vit]="2 9"
-  [clip_vit]="2 9"
+  [vit]="3 5"
+  [clip_vit]="1 5"
 )
 
 declare -A PARTS=( # pages of several sweeps
