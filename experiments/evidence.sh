@@ -70,6 +70,7 @@ main() { # the paper's claims: settings by validation on five seeds, then 20 see
       augmentation=randaugment,sip_randaugment
   done
   table main main claims table=confirmatory
+  table main main generated table=generated
   table main main forest figure=forest figure.claims=true figure.csv=experiments/main/claims.csv
   table main main arms figure=forest figure.csv=experiments/main/claims.csv
   cp experiments/main/arms.png docs/images/forest.png
@@ -84,6 +85,7 @@ adaptive() { # as much noise as the class survives: against fixed rates, and whe
   sweep adaptive --multirun "$seeds" $MINI augmentation=sip prompts.noise_rate=0.9 images.per_sample=4
   sweep adaptive --multirun "$seeds" $MINI augmentation=sip_adaptive images.per_sample=4
   table adaptive adaptive table table=arms table.validation=true
+  table adaptive adaptive generated table=generated
   local bad='prompts.template="a photo of {caption}"' # no label: many images leave their class
   sweep harm --multirun "$seeds" $MINI augmentation=none
   sweep harm --multirun "$seeds" $MINI augmentation=sip prompts.noise_rate=0.9 images.per_sample=4 "$bad"
@@ -115,6 +117,7 @@ ablations() { # at a noise rate at which prompts decide
     "table.family=[]" table.validation=true "table.title=Sampling of the captions"
   sweep paradigm +sweep=paradigm $MINI $STRONG
   table ablations paradigm paradigm table=ablation "table.family=[]" table.validation=true
+  table ablations paradigm generated table=generated
   sweep noise_x_guidance +sweep=noise_x_guidance $MINI
   table ablations noise_x_guidance noise_x_guidance table.rows=prompts.noise_rate \
     table.columns=prompts.guidance.scale table.control=0.5 "table.family=[]" \
