@@ -36,6 +36,7 @@ from sip.pipeline.plan import (
     without_device,
 )
 from sip.pipeline.quality import NOTHING, measure
+from sip.pipeline.rungs import LadderCounts
 from sip.pipeline.stored import StoredImage
 from sip.records.summary import StageCounts, TrainingSummary
 from sip.records.write import (
@@ -128,7 +129,7 @@ def _run(job: TrainJob) -> TrainingSummary:
     before = job.finished()  # trained again: it stays a run of the experiments that asked for it
     stages = StageLog()
     splits, leaked = load_splits(job, stages)
-    images = generated(job, job.offline, splits, stages) if job.offline else []
+    images, ladder = generated(job, job.offline, splits, stages) if job.offline else ([], None)
     leaks.check_sources((image.prompt for image in images), splits["train"])
     sifted = _sift(job, images, splits, stages)
     quality = NOTHING
@@ -162,6 +163,7 @@ def _run(job: TrainJob) -> TrainingSummary:
         num_real=len(splits["train"]),
         num_generated=len(sifted.kept),
         filter=sifted.counts,
+        ladder=ladder,
         num_val=len(splits["val"]),
         num_test=len(splits["test"]),
         steps=result.steps,
@@ -193,8 +195,8 @@ def _run(job: TrainJob) -> TrainingSummary:
 
 def generated(
     job: TrainJob, offline: "Offline", splits: Splits, stages: StageLog
-) -> list[StoredImage]:
-    """Generate what is missing; return the images in the order of the prompts.
+) -> tuple[list[StoredImage], LadderCounts | None]:
+    """Generate what is missing; return the images in the order of the prompts, and the counts.
 
     With a ladder of noise rates, its rejected and failed rungs are among them.
     """
@@ -204,7 +206,8 @@ def generated(
     settled = settle(offline, prompts, job.dataset.class_names, stages, control)
     offline.report_failures(settled.last, samples)
     images = settled.images(offline, captions)
-    return [image for image in images if image.is_ok or settled.verdicts is not None]
+    kept = [image for image in images if image.is_ok or settled.verdicts is not None]
+    return kept, settled.counts
 
 
 def fit(

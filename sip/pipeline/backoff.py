@@ -12,11 +12,9 @@ from sip.core.stages import StageLog
 from sip.filter.base import Verdict
 from sip.pipeline.filtering import Control, OfflineFacts, candidate, judge, mark
 from sip.pipeline.offline import Offline
+from sip.pipeline.rungs import LadderCounts, Tried, is_accepted
 from sip.pipeline.stored import Candidates, StoredImage
 from sip.prompts.base import Prompt
-
-# The rungs of an image that were generated, each with its verdict; None: it failed.
-Tried = list[tuple[Prompt, Verdict | None]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,11 @@ class Settled:
     def prompts(self) -> list[Prompt]:
         """All rungs, image by image, the highest first."""
         return [prompt for rungs in self.tried for prompt, _ in rungs]
+
+    @property
+    def counts(self) -> LadderCounts | None:
+        """Images tried and accepted at each rate; None without a ladder."""
+        return None if self.verdicts is None else LadderCounts.of(self.tried)
 
     @property
     def last(self) -> list[Prompt]:
@@ -79,7 +82,7 @@ def settle(
         at_rate = [rungs[number][len(tried[number])] for number in now]
         offline.generate(at_rate, rows, keep=True)
         found = _verdicts(offline, at_rate, class_names, rows, control)
-        accepted = {n for n, verdict in zip(now, found, strict=True) if _is_accepted(verdict)}
+        accepted = {n for n, verdict in zip(now, found, strict=True) if is_accepted(verdict)}
         for number, prompt, verdict in zip(now, at_rate, found, strict=True):
             tried[number].append((prompt, verdict))
         say("verdict", f"noise rate {rate:g}: {len(accepted):,} of {len(now):,} images accepted")
@@ -92,10 +95,6 @@ def settle(
     offline.models.drop("images")  # its memory is the classifier's
     verdicts = [verdict for entry in tried for _, verdict in entry if verdict is not None]
     return Settled(tried, verdicts)
-
-
-def _is_accepted(verdict: Verdict | None) -> bool:
-    return verdict is not None and verdict.reason is None
 
 
 def _verdicts(
@@ -147,7 +146,7 @@ def foresee(offline: Offline, prompts: Sequence[Prompt], class_names: Sequence[s
         at_rate = {n: prompt for n, prompt in at_rate.items() if prompt.noise_rate == rate}
         for number, verdict in _known_verdicts(offline, at_rate, class_names).items():
             settled.add(waiting[number][0].image_id)
-            waiting[number] = [] if _is_accepted(verdict) else waiting[number][1:]
+            waiting[number] = [] if is_accepted(verdict) else waiting[number][1:]
     offline.models.drop("embeddings")
     return Foreseen(waiting, settled)
 

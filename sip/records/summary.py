@@ -11,6 +11,7 @@ from sip.core.errors import UserError
 from sip.core.machine import Machine
 from sip.filter.base import FilterCounts
 from sip.metrics.base import MetricRow
+from sip.pipeline.rungs import LadderCounts
 from sip.weights.loaded import LoadedWeights
 
 BROUGHT = {"gif_like": "guided"}  # offline choice -> the filter that it chooses itself
@@ -54,7 +55,9 @@ class Summary:
         fingerprint: Hash of the recipe, ten hex digits.
         num_real, num_generated: Images to train on.
         filter: What the filter did; None without one.
-        unet_evaluations: U-Net forward passes for all generated images, cached ones included.
+        ladder: What a ladder of noise rates tried and accepted; None without one.
+        unet_evaluations: U-Net forward passes for all generated images, cached and rejected ones
+            included.
         metrics: Name -> value, shares in [0, 1].
         quality: The metrics of the generated images in full.
         command: The command line that made the run; None outside of Hydra.
@@ -72,6 +75,7 @@ class Summary:
     num_real: int
     num_generated: int
     filter: FilterCounts | None = None
+    ladder: LadderCounts | None = None
     unet_evaluations: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     quality: tuple[MetricRow, ...] = ()
@@ -222,7 +226,10 @@ class TrainingSummary(Summary):
         """
         shots = f", {self.shots} shots a class" if self.shots else ""
         filtered = {"filter": self.filter.line()} if self.filter else {}
-        if self.filter and self.filter.rejected:
+        if self.ladder:
+            filtered["accepted at noise rate"] = self.ladder.line()
+        has_rejected = self.ladder is not None and self.ladder.has_rejected
+        if has_rejected or (self.filter and self.filter.rejected):
             filtered["rejected"] = str(folder / "rejected.png")
         shown = [f"{t} {self.metrics[key]:.3f}" for key, t in SHOWN.items() if key in self.metrics]
         return {

@@ -13,6 +13,7 @@ from sip.report.charts import Scale
 from sip.report.confusion import confusions
 from sip.report.curves import HEIGHT, WIDTH, curves, without_curves
 from sip.report.images import choose, collect, page_data
+from sip.report.ladder import ClassLadder, ladders, rates_of
 from sip.report.results import ArmGroup, QualityRow, groups, quality
 from sip.report.runs import NamedRun
 from sip.report.thumbnails import Thumbnails, file_address
@@ -89,6 +90,7 @@ def page(
     arms = [arm for group in shown_groups for arm in group["arms"]]
     seeds = {seed for arm in arms for seed in arm.runs}
     balance = _balance(shown_groups, damaged)
+    ladder = _ladder(shown_groups)
     parts = {
         "result": True,
         "curves": any(group["curves"] for group in shown_groups),
@@ -96,6 +98,7 @@ def page(
         "quality": any(group["quality"] for group in shown_groups),
         "figures": bool(shown_figures),
         "balance": bool(balance),
+        "ladder": bool(ladder),
         "images": bool(chosen),
         "cost": True,
         "commands": True,
@@ -121,6 +124,7 @@ def page(
         groups=shown_groups,
         describe=describe,
         balance=balance,
+        ladder=ladder,
         chart=(WIDTH, HEIGHT),
         figures=shown_figures,
         commands=[public(line) for line in made if line],
@@ -187,6 +191,17 @@ def _balance(
             if classes:
                 found.append((run.title, balance_line(classes), classes))
     return found
+
+
+def _ladder(
+    shown_groups: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, list[float], list[ClassLadder]]]:
+    """Return name, noise rates and classes of each arm with a ladder of noise rates."""
+    arms = [
+        (f"{group['name']}: {arm.name}", arm) for group in shown_groups for arm in group["arms"]
+    ]
+    found = [(name, ladders(arm)) for name, arm in arms]
+    return [(name, rates_of(classes), classes) for name, classes in found if classes]
 
 
 def environment(runs: Sequence[NamedRun]) -> dict[str, list[str]]:

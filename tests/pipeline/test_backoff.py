@@ -133,6 +133,14 @@ def test_each_image_is_accepted_at_the_highest_rate_that_the_verdict_allows(
     assert kept.noise_rate.nunique() == 3 and 0 < len(kept) < 20  # something at each rate
     assert summary["num_generated"] == len(kept) and summary["failures"] == {}
     assert summary["unet_evaluations"] == rows.unet_evaluations.sum() > kept.unet_evaluations.sum()
+    for rung in summary["ladder"]["rungs"]:
+        here = rows[
+            (rows.class_name == rung["class_name"]) & (rows.noise_rate == rung["noise_rate"])
+        ]
+        counts = (len(here), (here.status == "ok").sum())
+        assert counts == (rung["tried"], rung["accepted"]) and rung["tried"]
+    assert sum(rung["tried"] for rung in summary["ladder"]["rungs"]) == len(rows)
+    assert sum(summary["ladder"]["left_out"].values()) == 20 - len(kept)
     assert rows.groupby(["sample_id", "variant"]).seed.nunique().max() == 1
 
 
@@ -200,6 +208,7 @@ def test_training_takes_what_the_generation_accepted(
         zip(some[1].id, some[1].status, strict=True)
     )
     assert summary["num_generated"] == some[0]["num_generated"]
+    assert json.loads(json.dumps(summary["ladder"])) == some[0]["ladder"]
     assert sum(row["computed"] for row in summary["stages"] if row["stage"] == "images") == 0
 
 
@@ -298,6 +307,8 @@ def test_a_failed_image_goes_down_too_and_each_starts_at_its_own_rate(tmp_path: 
         ("a", 0.9), ("a", 0.5), ("b", 0.9), ("c", 0.5), ("c", 0.3), ("d", 0.9), ("d", 0.5),
         ("d", 0.3),
     ]  # fmt: skip
+    assert settled.counts is not None and settled.counts.left_out == {"cat": 1}
+    assert settled.counts.line() == "1 of 3 at 0.9, 1 of 3 at 0.5, 1 of 2 at 0.3; 1 left out"
     states = [image.row.status for image in settled.images(offline, {})]  # type: ignore[arg-type]
     assert states == ["failed", "ok", "ok", "rejected", "ok", "failed", "failed", "failed"]
     assert [one.noise_rate for one in settled.last] == [0.5, 0.9, 0.3, 0.3]

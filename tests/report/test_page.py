@@ -14,6 +14,7 @@ from scipy import stats
 
 from sip.core.errors import UserError
 from sip.core.paths import conf_folder
+from sip.pipeline.rungs import LadderCounts, RungCounts
 from sip.records.read import RunRecord, runs_of
 from sip.report.page import csp_hash
 from sip.report.results import groups
@@ -113,6 +114,26 @@ def test_an_experiment_that_generates_nothing_has_no_gallery(tmp_path: Path) -> 
     assert 'id="images"' not in text and "70.00" in text
     assert "Only one arm has a result; there is nothing to compare." in text
     assert all(f"<dd>1</dd><dt>{noun}</dt>" in text for noun in ("run", "arm", "seed"))
+
+
+def test_acceptance_by_class_and_noise_rate_is_there_for_arms_with_a_ladder(
+    tmp_path: Path,
+) -> None:
+    rungs = (
+        RungCounts("cat", 0.9, 4, 3), RungCounts("cat", 0.5, 1, 0), RungCounts(HARM, 0.9, 4, 4),
+    )  # fmt: skip
+    for seed in (0, 1):
+        make_run(tmp_path, "none", seed)
+        make_run(tmp_path, "sip", seed, ladder=LadderCounts(rungs, {"cat": 1}))
+    text = write_page(tmp_path).read_text()
+    section = text.partition('<section id="ladder"')[2].partition("</section>")[0]
+    cells = re.findall(r'data-label="([^"]+)">([^<]+)</td>', section)
+    assert cells == [
+        ("noise rate 0.9", "6 of 8"), ("noise rate 0.5", "0 of 2"), ("left out", "2"),
+        ("noise rate 0.9", "8 of 8"), ("noise rate 0.5", "–"), ("left out", "0"),
+    ]  # fmt: skip
+    assert 'aria-label="0.9: 75 %, 0.5: 0 %, left out: 25 %"' in section
+    assert HARM not in section
 
 
 def test_images_per_class_are_there_if_classes_are_balanced(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""How many images of each class a ladder of noise rates tried and accepted, rate by rate."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from sip.filter.base import Verdict
+from sip.prompts.base import Prompt
+
+# The rungs of an image that were generated, each with its verdict; None: it failed.
+Tried = list[tuple[Prompt, Verdict | None]]
+
+
+def is_accepted(verdict: Verdict | None) -> bool:
+    """Return whether an image did not fail and was not rejected."""
+    return verdict is not None and verdict.reason is None
+
+
+@dataclass(frozen=True)
+class RungCounts:
+    """Images of a class at a noise rate."""
+
+    class_name: str
+    noise_rate: float
+    tried: int
+    accepted: int
+
+
+@dataclass(frozen=True)
+class LadderCounts:
+    """What became of the images of a prompt list.
+
+    Attributes:
+        rungs: By class, in the order of the labels, then by falling noise rate.
+        left_out: Class in words -> images that no rate was accepted for; only classes with some.
+    """
+
+    rungs: tuple[RungCounts, ...]
+    left_out: Mapping[str, int]
+
+    @classmethod
+    def of(cls, images: Sequence[Tried]) -> Self:
+        """Count the rungs of each image."""
+        tried: Counter[tuple[int, str, float]] = Counter()
+        accepted: Counter[tuple[int, str, float]] = Counter()
+        left_out: Counter[tuple[int, str]] = Counter()
+        for rungs in images:
+            for prompt, verdict in rungs:
+                place = (prompt.label, prompt.class_name, prompt.noise_rate)
+                tried[place] += 1
+                accepted[place] += is_accepted(verdict)
+            left_out[place[:2]] += not is_accepted(verdict)
+        order = sorted(tried, key=lambda place: (place[:2], -place[2]))
+        return cls(
+            tuple(RungCounts(place[1], place[2], tried[place], accepted[place]) for place in order),
+            {name: num for (_, name), num in sorted(left_out.items()) if num},
+        )
+
+    @property
+    def by_rate(self) -> dict[float, tuple[int, int]]:
+        """Noise rate, falling -> images tried and accepted, of all classes."""
+        rates = sorted({rung.noise_rate for rung in self.rungs}, reverse=True)
+        return {
+            rate: (
+                sum(rung.tried for rung in self.rungs if rung.noise_rate == rate),
+                sum(rung.accepted for rung in self.rungs if rung.noise_rate == rate),
+            )
+            for rate in rates
+        }
+
+    @property
+    def has_rejected(self) -> bool:
+        """Whether an image was generated at more than one rate, or left out."""
+        return any(rung.accepted < rung.tried for rung in self.rungs)
+
+    def line(self) -> str:
+        """Return the counts in one line."""
+        parts = [f"{num:,} of {of:,} at {rate:g}" for rate, (of, num) in self.by_rate.items()]
+        return f"{', '.join(parts)}; {sum(self.left_out.values()):,} left out"
