@@ -2,6 +2,8 @@
 
 Its weights are a download that may not be there. Then the same two distances are measured on the
 unit vectors of the stack's scorer and of the card's judge, named so, and never called FID or KID.
+If the extra `natural` is installed, also on features of ImageNet's EfficientNet-lite0, which saw
+none of the stack's images.
 """
 
 from collections.abc import Mapping
@@ -10,15 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from sip.metrics.distribution import frechet_distance, kernel_distance
+from sip.core.errors import UserError
+from sip.metrics.distribution import (
+    frechet_distance,
+    kernel_distance,
+    kernel_distance_error,
+    precision_recall,
+    scaled,
+)
+from sip.stack.judge import LITE0_NAME
 from sip.stack.measures import Numbers
+from sip.weights.packages import package_folder, require_package
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity, in torch's hub cache
 INCEPTION_FEATURE = 2048
 KID_SUBSETS, KID_SIZE = 100, 1000
 BATCH = 250  # images
+LITE0_SIZE, LITE0_BATCH = 128, 50  # px, as `metrics=lite0` has it; images
+NUM_NEIGHBOURS = 3  # of precision and recall: the paper's
 
 
 def has_inception() -> bool:
@@ -63,3 +77,49 @@ def feature_distances(real: Mapping[str, Tensor], generated: Mapping[str, Tensor
                 distance(first, second), 5
             )
     return distances
+
+
+def has_lite0() -> bool:
+    """Return whether ImageNet's lite0 is on this disk."""
+    try:
+        require_package(LITE0_NAME)
+    except UserError:
+        return False
+    return True
+
+
+def lite0_features(pixels: Tensor, device: str) -> Tensor:
+    """Return what lite0 hands to its last layer, (N, 1280), on the CPU, of images in [-1, 1]."""
+    import timm
+
+    folder = package_folder(LITE0_NAME)
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+    network.to(device, memory_format=torch.channels_last)
+    features = []
+    with torch.inference_mode():
+        for part in pixels.split(LITE0_BATCH):
+            size = (LITE0_SIZE, LITE0_SIZE)
+            large = F.interpolate(part.to(device), size, mode="bicubic", antialias=True)
+            large = large.clamp(-1, 1).contiguous(memory_format=torch.channels_last)
+            features.append(network(large).float().cpu())
+    return torch.cat(features)
+
+
+def lite0_distances(real: Tensor, generated: Tensor, device: str) -> Numbers:
+    """Return distances, precision and recall in lite0's features, of images in [-1, 1]."""
+    first, second = (lite0_features(part, device).numpy() for part in (real, generated))
+    products = scaled(first), scaled(second)
+    error = kernel_distance_error(*products, KID_SIZE)
+    numbers: Numbers = {
+        "Frechet distance, lite0 features": round(frechet_distance(first, second), 3),
+        "kernel distance, lite0 features": round(kernel_distance(*products), 5),
+    }
+    if error is not None:
+        numbers["its standard error, by blocks"] = round(error, 5)
+    if min(len(first), len(second)) > NUM_NEIGHBOURS:
+        precision, recall = precision_recall(first, second, NUM_NEIGHBOURS)
+        numbers |= {
+            "precision, lite0 features": round(precision, 4),
+            "recall, lite0 features": round(recall, 4),
+        }
+    return numbers

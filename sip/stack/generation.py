@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sip.core.progress import Progress, say
 from sip.core.text import format_duration
-from sip.stack.judge import Judge, judged
+from sip.stack.judge import AnyJudge, judged
 from sip.stack.measures import Numbers, ScorerView, claims_right, share
 from sip.stack.pool import Pool
 from sip.stack.texts import LABEL_PROMPT, Measured
@@ -24,6 +24,7 @@ GUIDANCE = 5.0  # if no other scale is stated
 FROM_NOISE_GUIDANCE = 2.0  # of the images from noise, whose distribution is measured
 PROMPT_RATES = (0.5, 0.9)  # noise rates at which another class is prompted
 NUM_STEPS = 50  # of DDIM
+JUDGE_ACCURACY = "judge's own accuracy, the ceiling of label kept"
 BATCH = 140  # images
 
 
@@ -97,7 +98,7 @@ class Judges:
     """The models that judge generated images: the scorer, and the judge if there are labels."""
 
     scorer: ScorerView
-    judge: Judge | None
+    judge: AnyJudge | None
 
     def labels(self, pixels: Tensor) -> Tensor:
         """Return the judge's labels (N,) of images (N, 3, S, S), in [-1, 1]."""
@@ -142,7 +143,7 @@ def generation_quality(pipelines: StockPipelines, pool: Pool, judges: Judges) ->
     labels = pool.texts.labels if judges.judge is not None else None
     report: Numbers = {}
     if labels is not None:
-        report["judge's own accuracy"] = share(judges.labels(pixels) == labels)
+        report[JUDGE_ACCURACY] = share(judges.labels(pixels) == labels)
     before = judges.features(pixels)
     for rate in NOISE_RATES:
         images, at = pipelines.from_images(pixels, own, rate, GUIDANCE), f"noise rate {rate}"

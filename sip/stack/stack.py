@@ -21,11 +21,13 @@ from sip.dataset.digits import Digits
 from sip.stack import chains, parts
 from sip.stack.fit import forget
 from sip.stack.folder import GRAMMAR, folder_of, reports_of
+from sip.stack.judge import LITE0_NAME, NETWORKS, network_of
 from sip.stack.pool import Pool
 from sip.stack.sizes import IMAGE_SIZES, Preset, preset
 from sip.stack.sources import load, part_of
 from sip.stack.texts import Measured
 from sip.stack.work import Work, work_of
+from sip.weights.packages import require_package
 from sip.weights.stacks import MADE_FROM
 
 NAME = "stack"
@@ -55,8 +57,11 @@ class Stack:
         self.config = config
         self.dataset: Dataset = build(config.dataset)
         self.is_digits = isinstance(self.dataset, Digits) and config.caption_file is None
-        self.preset: Preset = preset(config.size, self.is_digits).scaled(config.scale)
         self.folder = folder_of(config)
+        chosen = preset(config.size, self.is_digits)
+        if self._judge_network() == "lite0":
+            chosen = sizes.with_lite0()
+        self.preset: Preset = chosen.scaled(config.scale)
         self.labelled = bool(config.labels)
         self.mirrored = not self.is_digits if config.mirror == "auto" else bool(config.mirror)
         if self.mirrored and self.is_digits:
@@ -67,6 +72,16 @@ class Stack:
         self.again: list[str] = [again] if isinstance(again, str) else list(again or [])
         self.parts = [p for p in parts.MAKERS if self.labelled or p not in parts.LABELLED]
         self.chosen = self._known("parts", config.parts) if config.parts else self.parts
+
+    def _judge_network(self) -> str:
+        """Return what the judge is: the configured network, else that which is there."""
+        choice = self.config.judge
+        if choice not in (None, *NETWORKS):
+            raise UserError(
+                f"judge: must be {', '.join(NETWORKS)} or null, got {choice!r}; null keeps what "
+                f"is there, else {NETWORKS[0]}"
+            )
+        return choice or self.reports().get("judge", {}).get("network", NETWORKS[0])
 
     @cached_property
     def made_from(self) -> dict[str, Any]:
@@ -109,6 +124,12 @@ class Stack:
         """Return part -> report of those parts that are there."""
         return reports_of(self.folder)
 
+    @property
+    def has_judge(self) -> bool:
+        """Whether the card's judge is there, and the network that is configured."""
+        there = self.reports().get("judge", {"network": None})
+        return bool(there.get("network", NETWORKS[0]) == network_of(self.preset))
+
     def missing(self) -> list[str]:
         """Return the parts to train; a new autoencoder asks for a new diffusion model.
 
@@ -120,6 +141,8 @@ class Stack:
         missing = {p for p in self.parts if p in again or "all" in again or p not in there}
         if "vae" in missing:
             missing.add("diffusion")
+        if not self.has_judge:
+            missing.add("judge")
         return [part for part in self.parts if part in missing]
 
     def to_train(self) -> list[str]:
@@ -162,6 +185,8 @@ class Stack:
                 say(part, f"is in {self.folder}")
         if not missing:
             return []
+        if "judge" in missing and network_of(self.preset) == "lite0":
+            require_package(LITE0_NAME)
         pool = self.pool()  # before anything is written: it may be refused
         self._settle(work, missing)
         if isinstance(pool.texts, Measured):

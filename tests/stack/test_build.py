@@ -12,21 +12,24 @@ import timm
 import torch
 from omegaconf import DictConfig
 from PIL import Image
+from torchmetrics.image.kid import poly_mmd
 from transformers import AutoTokenizer
 
 from sip.config.build import build as instantiate
 from sip.core.errors import UserError
 from sip.images.patches import PatchAutoencoder
 from sip.jobs.generate import generate
-from sip.stack import build, chains, diffusion, generation, parts, quality
+from sip.stack import build, chains, diffusion, distances, generation, parts, quality, sizes
 from sip.stack import folder as stack_folder
 from sip.stack.card import num_samples
 from sip.stack.distances import feature_distances, inception_distances
 from sip.stack.folder import reports_of
+from sip.stack.judge import LITE0_NAME, judged, load_judge
 from sip.stack.measures import pca_psnr, psnr
 from sip.stack.sizes import PRESETS, preset
 from sip.stack.stack import Stack
 from sip.stack.vae import LATENTS, all_latents, encode, vae
+from sip.weights.packages import PACKAGES, package_folder
 from sip.weights.stacks import stack_remarks
 from tests.composing import composed
 from tests.stack.made_up import CLASSES, configuration, plain_work, write_parquet
@@ -126,6 +129,7 @@ def test_the_card_says_what_was_measured(made: tuple[DictConfig, Path]) -> None:
         ("diffusion", "noise rate 0.5: label kept"),
         ("diffusion", "noise rate 0.9, guidance scale 5: label kept"),
         ("diffusion", "noise rate 0.9, another class as prompt: class taken over"),
+        ("diffusion", "judge's own accuracy, the ceiling of label kept"),
         ("distribution", "Frechet distance of the judge's features"),
     ):
         assert f"| {name} | {measured[part][name]} |" in card
@@ -301,6 +305,53 @@ def test_again_makes_a_part_again(
     old = (folder / "judge.safetensors").stat().st_mtime_ns
     assert stack.make() == []
     assert (folder / "judge.safetensors").stat().st_mtime_ns > old
+
+
+def test_another_judge_is_trained_alone(
+    made: tuple[DictConfig, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(PACKAGES[LITE0_NAME].module)
+    folder = tmp_path / "stack"
+    shutil.copytree(made[1], folder)
+    few = replace(sizes.LITE0_JUDGE, batch_size=SMALL_BATCHES)
+    monkeypatch.setattr(sizes, "LITE0_JUDGE", few)
+    assert Stack(configuration(data, folder, "judge=scratch")).missing() == []
+    stack = Stack(configuration(data, folder, "judge=lite0"))
+    assert stack.missing() == ["judge"] and stack.make() == []
+    assert reports_of(folder)["judge"]["network"] == "lite0"
+    kept = Stack(configuration(data, folder))  # null: as trained
+    assert kept.missing() == []
+    assert Stack(configuration(data, folder, "judge=scratch")).missing() == ["judge"]
+
+    judge = load_judge(folder, kept.preset, 2, "cpu")
+    imagenet = timm.create_model(f"local-dir:{package_folder(LITE0_NAME)}", pretrained=True)
+    change = judge.network.conv_stem.weight - imagenet.conv_stem.weight
+    assert 0 < change.abs().max() < 1e-3  # one step from ImageNet's
+    pixels = stack.pool().pixels(torch.arange(8))
+    labels, features = judged(judge, pixels)
+    with torch.inference_mode():
+        assert labels.equal(judge(pixels).argmax(1)) and features.shape == (8, 1280)
+    with pytest.raises(UserError, match="judge: must be scratch, lite0 or null, got 'vit'"):
+        Stack(configuration(data, folder, "judge=vit"))
+
+
+def test_lite0_distances_are_those_of_its_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(PACKAGES[LITE0_NAME].module)
+    images = torch.rand(3, 8, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    monkeypatch.setattr(distances, "KID_SIZE", 4)
+    found = distances.lite0_distances(images[0], images[1] * 0.3, "cpu")
+    network = timm.create_model(f"local-dir:{package_folder(LITE0_NAME)}", pretrained=True).eval()
+    large = torch.nn.functional.interpolate(images[0], 128, mode="bicubic", antialias=True)
+    with torch.inference_mode():
+        expected = network.forward_head(network.forward_features(large.clamp(-1, 1)), True)
+    real = distances.lite0_features(images[0], "cpu")
+    torch.testing.assert_close(real, expected, atol=1e-3, rtol=1e-3)
+    other = distances.lite0_features(images[1] * 0.3, "cpu")
+    kernel = poly_mmd(real, other).item()
+    assert found["kernel distance, lite0 features"] == pytest.approx(kernel, abs=2e-5)
+    blocks = [poly_mmd(real[rows], other[rows]).item() for rows in (slice(0, 4), slice(4, 8))]
+    error = abs(blocks[0] - blocks[1]) / 2  # sqrt(2) times the deviation of two, over sqrt(2)
+    assert found["its standard error, by blocks"] == pytest.approx(error, abs=2e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
