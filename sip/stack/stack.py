@@ -60,7 +60,7 @@ class Stack:
         self.folder = folder_of(config)
         chosen = preset(config.size, self.is_digits)
         if self._judge_network() == "lite0":
-            chosen = sizes.with_lite0()
+            chosen = chosen.with_lite0()
         self.preset: Preset = chosen.scaled(config.scale)
         self.labelled = bool(config.labels)
         self.mirrored = not self.is_digits if config.mirror == "auto" else bool(config.mirror)
