@@ -25,7 +25,7 @@ from sip.images.base import GeneratedImage
 from sip.images.batches import Batch
 from sip.images.families.base import Conditioning
 from sip.images.loading import load_pipeline
-from sip.images.module import ImageModule
+from sip.images.module import ImageModule, unreadable
 from sip.images.recent import Recent
 from sip.images.safety import ERRORS, SafetyChecker, judge
 from sip.images.samplers import Sampler
@@ -92,7 +92,7 @@ class Engine(ImageModule):
             more = [rows[-1]] * (-len(rows) % full if self.runtime.compile else 0)
             generated = super().predict_step(replace(batch, prompts=[*rows, *more]))
             images = {image.image_id: image for image in generated}
-        return [images.get(row.image_id) or _unreadable(row, batch) for row in batch.prompts]
+        return [images.get(row.image_id) or unreadable(row, batch) for row in batch.prompts]
 
     def rows(self, batch: Batch) -> list[GeneratedImage]:
         """Generate one batch that fits into memory, rows of one group."""
@@ -201,8 +201,3 @@ def _on_host(pixels: Tensor) -> Tensor:
     host.copy_(pixels, non_blocking=True)
     torch.cuda.current_stream(pixels.device).synchronize()
     return host
-
-
-def _unreadable(row: Prompt, batch: Batch) -> GeneratedImage:
-    error = batch.unreadable[row.source_sha256]
-    return GeneratedImage(row.image_id, None, 0, 0.0, "failed", "unreadable", error)

@@ -13,7 +13,7 @@ from sip.images.folder import PipelineFolder
 from sip.images.quiet import quiet
 from sip.images.settings import DiffusionSettings
 from sip.weights.checksums import check_hub
-from sip.weights.layout import model_folders, variant_of, weight_files
+from sip.weights.layout import CHECKER, model_folders, variant_of, weight_files
 from sip.weights.safety import OWN, plain_load_errors, require_filled
 
 
@@ -31,7 +31,7 @@ def load_pipeline(settings: DiffusionSettings) -> Any:
     check_hub(folder.path)
     dtype = getattr(torch, settings.dtype)
     with quiet():
-        models = _load_models(folder, dtype, settings.variant, without)
+        models = load_models(folder, dtype, settings.variant, without)
         with plain_load_errors(f"images.model: {folder.path}"):
             pipeline = getattr(diffusers, family.pipelines[0]).from_pretrained(
                 folder.path, dtype=dtype, use_safetensors=True, **models, **without
@@ -43,7 +43,30 @@ def load_pipeline(settings: DiffusionSettings) -> Any:
     return pipeline
 
 
-def _load_models(
+def load_stock(kind: Any, folder: PipelineFolder, dtype: str, variant: str | None) -> Any:
+    """Return a pipeline of a class of diffusers, on the CPU, without a safety checker.
+
+    Raises:
+        UserError: The folder does not hold what the class needs, or what was downloaded.
+    """
+    without: dict[str, Any] = {}
+    if "safety_checker" in folder.index:
+        without = {**dict.fromkeys(CHECKER), "requires_safety_checker": False}
+        say("images", "the safety checker is off: generated images are not screened")
+    check_hub(folder.path)
+    with quiet():
+        models = load_models(folder, getattr(torch, dtype), variant, without)
+        with plain_load_errors(f"images.model: {folder.path}"):
+            return kind.from_pretrained(
+                folder.path,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                **models,
+                **without,
+            )
+
+
+def load_models(
     folder: PipelineFolder, dtype: torch.dtype, variant: str | None, without: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return part -> model; the pipeline would fill what a file lacks with random numbers.

@@ -9,6 +9,7 @@ from sip.device.module import PredictionModule
 from sip.device.settings import Runtime
 from sip.images.base import GeneratedImage, Generator
 from sip.images.batches import Batch
+from sip.prompts.base import Prompt
 
 REMEDY = "a smaller images.size, images.dtype=bfloat16 or images.vae_tiling=true"
 
@@ -43,3 +44,9 @@ class ImageModule(PredictionModule):
 
     def clear(self) -> None:
         """Free the memory of what is kept between batches; the weights go with the module."""
+
+
+def unreadable(row: Prompt, batch: Batch) -> GeneratedImage:
+    """Return the failed image of a row whose original cannot be read."""
+    error = batch.unreadable[row.source_sha256]
+    return GeneratedImage(row.image_id, None, 0, 0.0, "failed", "unreadable", error)

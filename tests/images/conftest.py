@@ -12,8 +12,8 @@ from sip.config.cli import conf_folder
 from sip.device.settings import Runtime
 from sip.images.base import GeneratedImage
 from sip.images.batches import group_rows, read_batch
-from sip.images.engine import Engine
 from sip.images.img2img import Img2Img
+from sip.images.module import ImageModule
 from sip.images.settings import DiffusionSettings
 from sip.images.txt2img import Txt2Img
 from sip.prompts.base import Prompt, Span
@@ -96,12 +96,12 @@ def generate():
     """Generate the images of a list, with a component or an engine; return them by image id."""
 
     def generate_all(
-        generator: DiffusionSettings | Engine,
+        generator: DiffusionSettings | ImageModule,
         prompts: list[Prompt],
         batch_size: int = 4,
         runtime: Runtime | None = None,
     ) -> dict[str, GeneratedImage]:
-        if isinstance(generator, Engine):
+        if isinstance(generator, ImageModule):
             engine, settings = generator, generator.settings
         else:
             settings = generator

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import torch
 from diffusers import (
+    AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     QwenImagePipeline,
@@ -19,6 +22,7 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
     Qwen3Config,
+    Qwen3ForCausalLM,
     Qwen3Model,
     T5Config,
     T5EncoderModel,
@@ -93,8 +97,8 @@ def save_z_image(folder: Path) -> Path:
     return folder
 
 
-def save_flux(folder: Path, reads_guidance: bool) -> Path:
-    """Save a FLUX.1-dev, or a schnell."""
+def save_flux(folder: Path, reads_guidance: bool, pipeline_class=FluxPipeline) -> Path:
+    """Save a FLUX.1-dev, or a schnell, or of another class with the same parts."""
     torch.manual_seed(4)
     tokenizer = clip_tokenizer()
     transformer = FluxTransformer2DModel(
@@ -109,7 +113,7 @@ def save_flux(folder: Path, reads_guidance: bool) -> Path:
         axes_dims_rope=ROPE,
     )
     loud = ("context_embedder", "text_embedder", "guidance_embedder", "proj_out")
-    FluxPipeline(
+    pipeline_class(
         transformer=loud_text(transformer, loud),
         vae=flux_autoencoder(),
         scheduler=flow_scheduler(shift=3.0 if reads_guidance else 1.0,
@@ -119,6 +123,43 @@ def save_flux(folder: Path, reads_guidance: bool) -> Path:
         tokenizer_2=t5_tokenizer(),
         text_encoder_2=t5_encoder(WIDTH),
     ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def save_klein(folder: Path) -> Path:
+    """Save a FLUX.2-klein that is not distilled."""
+    torch.manual_seed(6)
+    tokenizer = qwen_tokenizer()
+    layers = LANGUAGE | {"num_hidden_layers": 28}  # it reads the states of 9, 18 and 27
+    vae = AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=64,
+    )
+    with torch.no_grad():
+        vae.decoder.conv_out.weight.mul_(8)
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=3 * WIDTH,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    Flux2KleinPipeline(
+        transformer=loud_text(transformer, ("context_embedder", "proj_out")),
+        vae=vae,
+        scheduler=flow_scheduler(use_dynamic_shifting=True),
+        tokenizer=tokenizer,
+        text_encoder=Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), **layers)),
+    ).save_pretrained(folder)
     return folder
 
 

@@ -1,0 +1,125 @@
+"""A loaded pipeline of diffusers as a LightningModule."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
+
+from sip.core.errors import UserError
+from sip.core.text import reason_of
+from sip.device.settings import Runtime
+from sip.images.acceleration import attention
+from sip.images.base import GeneratedImage
+from sip.images.batches import Batch
+from sip.images.loading import load_stock
+from sip.images.module import ImageModule, unreadable
+from sip.images.pipelines import StockPipeline, takes
+from sip.images.quiet import quiet
+from sip.images.safety import ERRORS, judge
+from sip.prompts.base import Prompt
+
+DENOISERS = ("transformer", "unet", "prior")
+
+
+class StockModule(ImageModule):
+    """Calls a pipeline for batches of rows, or row by row if it takes one original a call.
+
+    Args:
+        settings: What is generated and how.
+        runtime: Device settings.
+
+    Raises:
+        UserError: The weights are not on this disk, or do not fit the settings.
+    """
+
+    settings: StockPipeline
+
+    def __init__(self, settings: StockPipeline, runtime: Runtime) -> None:
+        super().__init__(settings, runtime)
+        settings.require()
+        kind = settings.pipeline_class(settings.folder)
+        self.pipeline = load_stock(kind, settings.folder, settings.dtype, settings.variant)
+        self.pipeline.set_progress_bar_config(disable=True)
+        parts = self.pipeline.components.items()
+        self.models = nn.ModuleDict({name: part for name, part in parts if _is_model(part)})
+        self.batches = takes(kind, "strength")
+        self.requires_grad_(False)
+        self.eval()
+        self.to(runtime.device)
+        self.denoiser = next(self.models[name] for name in DENOISERS if name in self.models)
+        if runtime.vae_slicing and hasattr(self.pipeline.vae, "enable_slicing"):
+            self.pipeline.vae.enable_slicing()
+        if runtime.compile:
+            self.denoiser.compile()
+
+    def rows(self, batch: Batch) -> list[GeneratedImage]:
+        """Generate one batch that fits into memory, rows of one group."""
+        images: dict[str, GeneratedImage] = {}
+        readable = [row for row in batch.prompts if row.source_sha256 not in batch.unreadable]
+        calls = [readable] if self.batches else [[row] for row in readable]
+        for rows in filter(None, calls):
+            images |= {image.image_id: image for image in self._call(rows, batch)}
+        return [images.get(row.image_id) or unreadable(row, batch) for row in batch.prompts]
+
+    def _call(self, rows: Sequence[Prompt], batch: Batch) -> Iterator[GeneratedImage]:
+        """Yield the images of rows of one call."""
+        begin = time.perf_counter()
+        with self._counted() as counts:
+            pixels = self._generate(rows, batch)
+        evaluations = sum(counts) // len(rows)
+        seconds = (time.perf_counter() - begin) / len(rows)
+        for row, image, reason in zip(rows, pixels, judge(pixels, None), strict=True):
+            made = GeneratedImage(row.image_id, image, evaluations, seconds)
+            if reason is not None:
+                error = ERRORS[reason]
+                made = replace(made, pixels=None, status="failed", reason=reason, error=error)
+            yield made
+
+    def _generate(self, rows: Sequence[Prompt], batch: Batch) -> Tensor:
+        """Return images (B, 3, H, W), float32, on the CPU, in [0, 1] or not finite."""
+        size = self.settings.size
+        # Kontext else generates at one megapixel, and resizes the original to it.
+        optional = {"height": size, "width": size, "max_area": size**2, "_auto_resize": False}
+        sources = [to_pil_image(batch.sources[row.source_sha256].cpu()) for row in rows]
+        with quiet(), attention(self.runtime.attention), self._plain_errors():
+            images: Tensor = self.pipeline(
+                image=sources if self.batches else sources[0],
+                generator=[torch.Generator("cpu").manual_seed(row.seed) for row in rows],
+                num_inference_steps=self.settings.num_steps,
+                output_type="pt",
+                **{k: v for k, v in optional.items() if takes(type(self.pipeline), k)},
+                **self.settings.arguments(rows),
+            ).images
+        return images.float().cpu()
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:  # as the pipelines check what they are called with
+            name = type(self.pipeline).__name__
+            reason = reason_of(error)
+            raise UserError(f"images: {name}: {reason}; change images.size or the model") from error
+
+    @contextmanager
+    def _counted(self) -> Iterator[list[int]]:
+        """Yield a list to which each forward pass of the denoiser adds its rows."""
+        counts: list[int] = []
+
+        def count(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            counts.append(len(given[0] if given else named["hidden_states"]))
+
+        handle = self.denoiser.register_forward_pre_hook(count, with_kwargs=True)
+        try:
+            yield counts
+        finally:
+            handle.remove()
+
+
+def _is_model(part: Any) -> bool:
+    return isinstance(part, nn.Module)

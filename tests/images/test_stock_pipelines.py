@@ -1,0 +1,188 @@
+"""`images=auto` and `images=edit` call diffusers' pipelines with the values of each row."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from sip.core.errors import UserError
+from sip.core.image_io import read_rgb
+from sip.core.paths import conf_folder
+from sip.images.auto import AutoImg2Img
+from sip.images.edit import Edit
+from sip.images.folder import PipelineFolder
+from sip.images.pipelines import StockPipeline
+from sip.prompts.base import Prompt, Span
+from tests.images import flow_models
+from tests.images.stock import assert_equal, call, stock
+
+SCALES = (2.35, 2.2, 2.27, 5.0, 0.5, 1.0, 2.3)
+ROUNDED = (2.25, 2.25, 2.25, 5.0, 1.0, 1.0, 2.25)
+SMALL = {"revision": None, "dtype": "float32", "size": 32, "num_steps": 4}
+
+
+def component(kind: type[StockPipeline], name: str, folder: Path, **changes: Any) -> Any:
+    """Return a choice with a small model."""
+    values = OmegaConf.to_container(OmegaConf.load(conf_folder() / "images" / f"{name}.yaml"))
+    assert isinstance(values, dict)
+    del values["_target_"]
+    return kind(**values | SMALL | {"model": str(folder)} | changes)
+
+
+@pytest.fixture
+def rows(make_prompt: Callable[..., Prompt]) -> list[Prompt]:
+    """Seven rows of unlike text and guidance; most guidance scales lie near each other."""
+    return [
+        make_prompt(
+            index,
+            guidance_scale=scale,
+            spans=(Span(f"a photo of a {'bold ' * (index % 3)}nine", 1.0),),
+        )
+        for index, scale in enumerate(SCALES)
+    ]
+
+
+@pytest.fixture(scope="module")
+def z_image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return flow_models.save_z_image(tmp_path_factory.mktemp("z") / "model")
+
+
+@pytest.mark.parametrize(
+    ("fixture", "name"),
+    [("model_folder", "StableDiffusion"), ("z_image_folder", "ZImage")],
+)
+def test_auto_calls_the_pipeline_for_rows_that_share_rate_and_rounded_guidance(
+    request, rows, generate, fixture, name, capfd
+):
+    folder = request.getfixturevalue(fixture)
+    generator = component(AutoImg2Img, "auto", folder)
+    assert [generator.guidance(row) for row in rows] == list(ROUNDED)
+    rows = [*rows, replace(rows[0], noise_rate=0.75), replace(rows[1], negative_prompt="thin")]
+    assert len({generator.group(row) for row in rows}) == 5
+    generator.examine(rows)
+    assert "guidance scales are rounded to steps of 0.25" in capfd.readouterr().err
+    module = generator.load(request.getfixturevalue("cpu"))
+    generated = generate(module, rows, batch_size=7)
+    pipeline = stock(getattr(diffusers, f"{name}Img2ImgPipeline"), folder)
+
+    def expected(row):
+        return call(pipeline, replace(row, guidance_scale=generator.guidance(row)), 4)
+
+    assert_equal(generated, rows, expected)
+    if name == "StableDiffusion":  # the same number of steps, with rates that divide it
+        assert all(
+            generated[row.image_id].unet_evaluations == generator.num_evaluations(row)
+            for row in rows
+        )
+
+
+@pytest.fixture
+def cpu():
+    from sip.device.settings import Runtime
+
+    return Runtime.cpu()
+
+
+EDITORS = {
+    "FluxKontextPipeline": lambda folder: flow_models.save_flux(
+        folder, True, diffusers.FluxKontextPipeline
+    ),
+    "Flux2KleinPipeline": flow_models.save_klein,
+}
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_edit_gives_each_image_its_own_instruction_and_guidance(
+    rows, generate, name, tmp_path, cpu, capfd
+):
+    folder = EDITORS[name](tmp_path / "model")
+    generator = component(Edit, "edit", folder, instruction="another place: {prompt}", size=64)
+    rows = rows[2:5]
+    generator.examine([replace(rows[0], spans=(Span("nine", 1.5),))])
+    said = capfd.readouterr().err
+    assert "prompt weights are not used" in said and "the noise rate is not read" in said
+    generated = generate(generator.load(cpu), rows, batch_size=3)
+    other = generate(generator.load(cpu), [replace(rows[0], noise_rate=0.1)])
+    assert torch.equal(*(next(iter(g.values())).pixels for g in (generated, other)))
+    pipeline = stock(getattr(diffusers, name), folder)
+    own = {"max_area": 64**2, "_auto_resize": False} if "Kontext" in name else {}
+
+    def expected(row):
+        with torch.no_grad():
+            return pipeline(
+                image=read_rgb(row.source, 64),
+                prompt=f"another place: {row.text}",
+                guidance_scale=row.guidance_scale,
+                num_inference_steps=4,
+                height=64,
+                width=64,
+                generator=torch.Generator().manual_seed(row.seed),
+                output_type="pt",
+                **own,
+            ).images[0]
+
+    assert_equal(generated, rows, expected)
+    if "Klein" in name:
+        small = component(Edit, "edit", folder)
+        with pytest.raises(UserError, match="images: Flux2KleinPipeline: Image too small: 32"):
+            generate(small.load(cpu), rows[:1])
+    guided = [4 if "Kontext" in name or row.guidance_scale <= 1 else 8 for row in rows]
+    assert [generated[row.image_id].unet_evaluations for row in rows] == guided
+
+
+def test_an_unreadable_original_costs_its_own_row(model_folder, rows, generate, tmp_path, cpu):
+    bad = replace(rows[3], source=str(tmp_path / "gone.png"), source_sha256="gone")
+    generated = generate(component(AutoImg2Img, "auto", model_folder).load(cpu), [bad, rows[0]])
+    assert generated[bad.image_id].reason == "unreadable"
+    assert generated[rows[0].image_id].status == "ok"
+
+
+def named(name: str, folder: Path) -> PipelineFolder:
+    (folder / "model_index.json").write_text(f'{{"_class_name": "{name}"}}')
+    return PipelineFolder(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"),
+        ("QwenImagePipeline", "QwenImageImg2ImgPipeline"),
+        ("ChromaPipeline", "ChromaImg2ImgPipeline"),
+        ("SanaSprintPipeline", "SanaSprintImg2ImgPipeline"),
+        ("LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"),
+        ("Kandinsky3Img2ImgPipeline", "Kandinsky3Img2ImgPipeline"),
+    ],
+)
+def test_auto_knows_the_pipeline_of_a_model(name, found, tmp_path):
+    assert AutoImg2Img.pipeline_class(named(name, tmp_path)).__name__ == found
+
+
+def test_models_that_do_not_fit_are_refused_in_one_line(tmp_path, model_folder):
+    for name in (
+        "PixArtSigmaPipeline",
+        "FluxControlPipeline",
+        "FluxKontextPipeline",
+        "os",
+        "ConfigMixin",
+    ):
+        with pytest.raises(UserError, match=f"with `strength` for, got a {name} in"):
+            AutoImg2Img.pipeline_class(named(name, tmp_path))
+    for name in ("StableDiffusionImg2ImgPipeline", "StableDiffusionPipeline", "os"):
+        with pytest.raises(UserError, match=f"an editor by instruction, .* got a {name} in"):
+            Edit.pipeline_class(named(name, tmp_path))
+    with pytest.raises(UserError, match="instruction: must be a template with {prompt}"):
+        component(Edit, "edit", model_folder, instruction="another place")
+    wrong = component(AutoImg2Img, "auto", model_folder, guidance_argument="true_cfg_scale")
+    with pytest.raises(UserError, match="one that StableDiffusionPipeline takes.* guidance_scale$"):
+        wrong.require()
+
+
+def test_a_noise_rate_without_steps_is_refused(model_folder, rows):
+    generator = component(AutoImg2Img, "auto", model_folder)
+    with pytest.raises(UserError, match=r"noise_rate: must be in \[0.25, 1\], .* got 0.2"):
+        generator.check([replace(rows[0], noise_rate=0.2)])
