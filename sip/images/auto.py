@@ -13,12 +13,13 @@ from sip.core.errors import UserError, ValueRefusedError
 from sip.core.progress import say
 from sip.core.ranges import Positive
 from sip.images.folder import PipelineFolder
-from sip.images.pipelines import StockPipeline, is_pipeline, takes
+from sip.images.pipelines import is_pipeline, takes
+from sip.images.stock import Stock
 from sip.prompts.base import Prompt
 
 
 @component
-class AutoImg2Img(StockPipeline):
+class AutoImg2Img(Stock):
     """The image-to-image pipeline that diffusers has for a model.
 
     Args:

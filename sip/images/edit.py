@@ -13,12 +13,13 @@ from sip.core.errors import UserError
 from sip.core.progress import say
 from sip.core.templates import cut
 from sip.images.folder import PipelineFolder
-from sip.images.pipelines import StockPipeline, is_pipeline, takes
+from sip.images.pipelines import is_pipeline, takes
+from sip.images.stock import Stock
 from sip.prompts.base import Prompt
 
 
 @component
-class Edit(StockPipeline):
+class Edit(Stock):
     """Tells an editor what to make of the original.
 
     Args:

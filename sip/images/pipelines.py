@@ -9,22 +9,18 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from sip.core.component import component, known_by
 from sip.core.errors import UserError
 from sip.core.progress import say
 from sip.core.ranges import Count, Dtype
-from sip.device.settings import Runtime
 from sip.images.base import Generator
 from sip.images.folder import PipelineFolder
 from sip.prompts.base import Prompt
 from sip.weights.layout import CHECKER
 from sip.weights.loaded import LoadedWeights
 from sip.weights.source import require, weights_folder, weights_recipe
-
-if TYPE_CHECKING:
-    from sip.images.pipeline_module import StockModule
 
 
 @component
@@ -63,16 +59,6 @@ class StockPipeline(Generator):
     @abstractmethod
     def arguments(self, rows: Sequence[Prompt]) -> dict[str, Any]:
         """Return the arguments of one call for rows of one group, but for images and seeds."""
-
-    def load(self, runtime: Runtime) -> "StockModule":
-        """Return a new module with the pipeline on the device.
-
-        Raises:
-            UserError: As `require`.
-        """
-        from sip.images.pipeline_module import StockModule
-
-        return StockModule(self, runtime)
 
     def require(self) -> None:
         """Make sure, without loading, that the weights are on this disk and of a fitting class.
