@@ -73,7 +73,8 @@ class Overview(Callback):
             return
         took = format_duration(time.time() - jobs.started)
         of_cached = f", {len(jobs.cached)} of them cached" if jobs.cached else ""
-        say("sweep", f"{counted(len(jobs.finished), 'job')} finished in {took}{of_cached}")
+        done = "planned" if config.plan else "finished"
+        say("sweep", f"{counted(len(jobs.finished), 'job')} {done} in {took}{of_cached}")
         if "OptunaSweeper" in config.hydra.sweeper._target_:
             file = Path(config.hydra.sweep.dir) / SEARCHED
             for line in best_settings(OmegaConf.load(file), config.train.objectives):

@@ -81,7 +81,7 @@ def test_a_sweep_says_what_is_ahead(tmp_path: Path) -> None:
     assert lines[1] == "2 jobs, 0 cached"
     assert lines[2].startswith("job 1/2: seed=0 (")
     assert lines[3].startswith("job 2/2: seed=1 (") and " left)" in lines[3]
-    assert lines[4].startswith("2 jobs finished in ") and code == 0
+    assert lines[4].startswith("2 jobs planned in ") and code == 0
     assert not list((tmp_path / "runs" / ".hydra").glob("sweep-*"))
 
 
