@@ -36,6 +36,7 @@ from sip.tables.stated import require_rows, rows_to_run
 from sip.tables.statistics import estimate
 
 IMPOSSIBLE = "n/a"  # of a cell that no command can fill
+NOT_RUN = "not run"  # of a claim whose rows are not there
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Document:
         notes: What applies to all of the table, a line each.
         warnings: Those of the notes that say that a comparison is not what it seems.
         comparison_notes: What applies to the comparisons.
+        family_notes: Those of the notes without which claims cannot be read; none without a family.
         commands: What fills the gaps: name -> command.
         fingerprints: Fingerprints of the runs.
         found, compared, claims: What the grids show, in full.
@@ -82,6 +84,7 @@ class Document:
     grids: list[TextGrid] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     comparison_notes: list[str] = field(default_factory=list)
+    family_notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)
     fingerprints: list[str] = field(default_factory=list)
@@ -190,7 +193,7 @@ def _assembled(
     worth = equivalents(found, layout) if layout.equivalent else []
     result = Document(layout.title, found=found, compared=compared, claims=claims, layout=layout)
     for block in sorted({block for block, _, _ in found}):
-        if here := [claim for claim in claims if claim.block == block and claim.difference]:
+        if here := [claim for claim in claims if claim.block == block]:
             result.grids.append(_claims(block, here, layout))
         result.grids.append(_values(block, found, empty, compared, layout))
         if (differences := _comparisons(block, compared, layout, found)).rows:
@@ -200,11 +203,14 @@ def _assembled(
     pairs = compared_pairs(compared, claims)
     result.warnings = confounded(pairs, found, layout)
     result.notes += [*notes, value_note(layout), *control_note(layout, found, compared)]
-    result.notes += [*base_notes(found, layout), *result.warnings]
-    result.notes += [
+    bases = [*base_notes(found, layout), *result.warnings]
+    tested = [
         *claim_notes(claims, compared, layout),
         *missing_notes(claims, layout.order({row for _, row, _ in found})),
     ]
+    result.notes += [*bases, *tested]
+    if layout.family is not None:
+        result.family_notes = [value_note(layout), *bases, *tested]
     for choice in choices:
         line = choice.line(layout)
         result.notes.append(f"Chosen on validation: {line}")
@@ -214,7 +220,7 @@ def _assembled(
             "configuration refuses it."
         )
     result.notes += gain_notes(found, layout)
-    result.comparison_notes = comparison_notes(layout, compared)
+    result.comparison_notes = comparison_notes(layout, compared, claims)
     result.names = layout.row_words
     used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
     result.fingerprints = [run.fingerprint for run in used]
@@ -225,7 +231,6 @@ def _claims(block: str, claims: Sequence[ClaimResult], layout: TableLayout) -> T
     several = len({claim.column for claim in claims}) > 1
     lines = []
     for claim in claims:
-        assert claim.difference is not None
         against = JOIN.join(map(layout.row_name, claim.against.split(JOIN)))
         if claim.chosen_from > 1:
             against += f" (best of {claim.chosen_from} on validation)"
@@ -234,7 +239,8 @@ def _claims(block: str, claims: Sequence[ClaimResult], layout: TableLayout) -> T
             Text(against),
             *([Text(layout.column_name(claim.column))] if several else []),
         ]
-        line.append(Text(value_text(claim.difference.estimate, "+"), claim.is_clear))
+        gain = value_text(claim.difference.estimate, "+") if claim.difference else NOT_RUN
+        line.append(Text(gain, claim.is_clear))
         lines.append([*line, Text(p_text(claim.holm_p))])
     header = ["claim", "against", *(["column"] if several else []), *COMPARED]
     title = f"{layout.block}: {block}, confirmatory" if block else "Confirmatory"

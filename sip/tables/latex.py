@@ -36,8 +36,8 @@ def latex(document: Document) -> str:
         if grid.compares in first:
             notes = [f"Notes: see Table~\\ref{{{first[grid.compares]}}}."]
         else:
-            own = document.comparison_notes if grid.compares else document.notes
-            notes = [_in_text(note) for note in own]
+            differences = [*document.family_notes, *document.comparison_notes]
+            notes = list(map(_in_text, differences if grid.compares else document.notes))
         first.setdefault(grid.compares, label)
         texts.append(_float(document, grid, label, notes))
     prints = escape_latex(", ".join(document.fingerprints))

@@ -39,7 +39,8 @@ class Gap:
         where = layout.place_name(*self.place)
         if self.whole:
             return f"{where}: missing"
-        return f"{where}: lacks seeds {', '.join(map(str, self.seeds))}"
+        word = "seed" if len(self.seeds) == 1 else "seeds"
+        return f"{where}: lacks {word} {', '.join(map(str, self.seeds))}"
 
 
 def gaps(

@@ -90,9 +90,11 @@ def claim_notes(
     ]
 
 
-def comparison_notes(layout: TableLayout, compared: Sequence[Comparison]) -> list[str]:
+def comparison_notes(
+    layout: TableLayout, compared: Sequence[Comparison], claims: Sequence[ClaimResult]
+) -> list[str]:
     """Return how rows are compared."""
-    if not compared:
+    if not (compared or claims):
         return []
     lines = [
         f"difference{_points(layout)}: of the row to the one it stands against, paired by seed, "

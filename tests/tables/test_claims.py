@@ -12,6 +12,7 @@ from sip.tables.document import Document, document
 from sip.tables.forest import read_groups
 from sip.tables.forest_plot import draw_forest
 from sip.tables.formats import markdown, write
+from sip.tables.latex import latex
 from sip.tables.layout import TableClaim
 from sip.tables.query import select_runs
 from sip.tables.statistics import holm
@@ -100,6 +101,13 @@ def test_a_claim_without_its_rows_is_named_and_counts_in_the_correction(tmp_path
     assert list(missing)[:2] == ["randaugment: missing", "cutmix: missing"] and len(missing) == 6
     words = missing["sip_moex: missing"].split()
     assert "augmentation=sip_moex" in words and words[-1] == "seed=0,1,2,3,4"
+    assert [row[-2:] for row in fields(table)][1:] == [["not run", "-"]] * 2
+    float_of_claims = latex(table).split("\\end{table")[0]
+    shown = [line for line in float_of_claims.splitlines() if "& not run & " in line]
+    assert len(shown) == 2 and "SIP + X \\textgreater{} X" in shown[1]
+    for part in ("Confirmatory: 3 claims", "Bold:", "test/top1, in", "difference, in points"):
+        assert part in float_of_claims
+    assert float_of_claims.count("not computed, since") == 2
     file = write(table, "test/top1", tmp_path / "table")[1]
     forest = forest_of(f"figure.csv={file}", "figure.claims=true")
     (group,) = read_groups(file, forest)

@@ -86,7 +86,7 @@ def test_gaps_are_named_with_the_command_that_fills_them(two_sets: Path) -> None
         "experiment=main",
         "seed=0,1,2,3,4",
     ]
-    incomplete = [name for name in lacking if "lacks seeds 4" in name]
+    incomplete = [name for name in lacking if "lacks seed 4" in name]
     assert len(incomplete) == 1 and "seed=4" in lacking[incomplete[0]]
     assert " -m augmentation" not in lacking[incomplete[0]]
 
