@@ -75,6 +75,13 @@ class LadderCounts:
         return any(rung.accepted < rung.tried for rung in self.rungs)
 
     def line(self) -> str:
-        """Return the counts in one line."""
+        """Return the counts in one line; it says so if the ladder changed nothing."""
         parts = [f"{num:,} of {of:,} at {rate:g}" for rate, (of, num) in self.by_rate.items()]
-        return f"{', '.join(parts)}; {sum(self.left_out.values()):,} left out"
+        line = f"{', '.join(parts)}; {sum(self.left_out.values()):,} left out"
+        if len(self.by_rate) == 1 and not self.has_rejected:
+            (rate,) = self.by_rate
+            line += (
+                f" (these are the images of augmentation=sip prompts.noise_rate={rate:g} "
+                "prompts.vary_captions=true)"
+            )
+        return line

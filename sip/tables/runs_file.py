@@ -19,7 +19,7 @@ import numpy as np
 
 from sip.core.errors import UserError, ValueRefusedError
 from sip.core.files import write_atomically
-from sip.core.text import without_paths
+from sip.core.text import join_first, without_paths
 from sip.records.read import Predictions, TrainingRun
 from sip.records.varied import plain
 from sip.tables.kept import EMPTY, SEVERAL, KeptRun, RunRow
@@ -28,6 +28,8 @@ from sip.tables.stacks import stack_of
 
 RUNS, PREDICTIONS = "_runs.csv", "_predictions.npz"
 MAX_BYTES = 2**28  # of a file
+OLD_COLUMNS = {"block", "row", "column", "seed", "value", "fingerprint"}  # in every version
+REWRITE = "python -m sip.tables runs=RUNS output"
 OPTIONAL = ("val", "test", "threads", "shots", "fraction")  # empty if there is none
 
 
@@ -196,7 +198,17 @@ def read_rows(file: Path) -> list[RunRow]:
             raise ValueError("it has no run")
         if any({*row.layout_keys} != {"block", "rows", "columns"} for row in rows):
             raise ValueError("keys: must name block, rows and columns")
+    except FileNotFoundError as error:
+        there = sorted(path.name for path in file.parent.glob(f"*{RUNS}"))
+        fix = f"there is {join_first(there)}" if there else f"name a table's ..{RUNS}"
+        raise UserError(f"from: no such file {file}; {fix}") from error
     except ValidationError as error:
+        absent = [field.name for field in fields(RunRow) if field.name not in lines[0]]
+        if lines[0].keys() > OLD_COLUMNS and absent:
+            raise UserError(
+                f"from: {file} lacks the columns {join_first(absent)}: an older version wrote it; "
+                f"write it again from the runs: {REWRITE}={file.name.removesuffix(RUNS)}"
+            ) from error
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg'].lower()}"
         raise _no_file(file, reason) from error

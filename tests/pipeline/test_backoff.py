@@ -22,6 +22,7 @@ from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.backoff import settle
 from sip.pipeline.offline import Offline
+from sip.pipeline.plan import Plan
 from sip.pipeline.stored import StoredImage
 from sip.prompts.base import Backoff, Prompt
 from tests.composing import composed
@@ -89,7 +90,13 @@ def every(folder: Path) -> tuple[dict, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def some(folder: Path, every: tuple[dict, pd.DataFrame]) -> tuple[dict, pd.DataFrame]:
+def stricter(folder: Path, every: tuple[dict, pd.DataFrame]) -> Plan:
+    """The plan of a stricter verdict, when the first rate is all that is there."""
+    return Generation(config(folder, *SOME)).plan()
+
+
+@pytest.fixture(scope="module")
+def some(folder: Path, stricter: Plan) -> tuple[dict, pd.DataFrame]:
     return generated(folder, *SOME)
 
 
@@ -158,6 +165,17 @@ def test_the_plan_bounds_the_cost_and_follows_what_is_there(
     rejected = (some[1].noise_rate == 0.9) & (some[1].status == "rejected")
     lower = Generation(config(folder, *SOME, "prompts.ladder=[0.9,0.4]")).plan()
     assert lower.to_generate == rejected.sum() and lower.evaluations == lower.least > 0
+
+
+def test_the_plan_of_a_stricter_verdict_has_the_rates_below_those_that_are_there(
+    stricter: Plan, some: tuple[dict, pd.DataFrame]
+) -> None:
+    rejected = some[1][(some[1].noise_rate == 0.9) & (some[1].status == "rejected")]
+    assert (stricter.cached, stricter.to_generate) == (20, 2 * len(rejected))
+    spent = rejected.unet_evaluations.sum()  # at 3 of 4 steps; those below take 2 and 1
+    assert (stricter.least, stricter.evaluations) == (spent * 2 // 3, spent)
+    lower = some[1][some[1].noise_rate < 0.9].unet_evaluations.sum()
+    assert stricter.least <= lower <= stricter.evaluations
 
 
 def test_a_job_that_ends_between_two_rates_goes_on_alike(
@@ -312,6 +330,11 @@ def test_a_failed_image_goes_down_too_and_each_starts_at_its_own_rate(tmp_path: 
     states = [image.row.status for image in settled.images(offline, {})]  # type: ignore[arg-type]
     assert states == ["failed", "ok", "ok", "rejected", "ok", "failed", "failed", "failed"]
     assert [one.noise_rate for one in settled.last] == [0.5, 0.9, 0.3, 0.3]
+    alone = settle(offline, prompts[1:2], ["cat"], StageLog()).counts  # type: ignore[arg-type]
+    assert alone is not None and alone.line() == (
+        "1 of 1 at 0.9; 0 left out (these are the images of augmentation=sip "
+        "prompts.noise_rate=0.9 prompts.vary_captions=true)"
+    )
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sip.core.errors import UserError
@@ -143,7 +144,14 @@ def test_what_is_no_such_file_is_one_line(chosen, tmp_path: Path) -> None:
     refused("x_runs.csv", f"{head}\n{first}\n{first}\n", "two runs of cutmix, seed 0")
     (tmp_path / "x_runs.csv").write_text(whole)
     refused("x_predictions.npz", "no zip", "x_predictions.npz")
-    with pytest.raises(UserError, match="from: must be"):
+    with pytest.raises(UserError, match=r"^from: no such file .*none_runs.csv; .* x_runs.csv$"):
         recomputed(tmp_path / "none_runs.csv", layout())
+    with pytest.raises(UserError, match=r"no such file .*; name a table's \.\._runs.csv$"):
+        recomputed(tmp_path / "none" / "x_runs.csv", layout())
+    old = tmp_path / "old_runs.csv"
+    pd.read_csv(chosen[0] / "table_runs.csv").drop(columns=["stack", "limits"]).to_csv(old)
+    with pytest.raises(UserError, match="lacks the columns limits, stack|stack, limits") as error:
+        recomputed(old, layout())
+    assert "must" not in str(error.value) and str(error.value).endswith(" output=old")
     with pytest.raises(UserError, match="table.value: must be the metric of .*top1"):
         recomputed(chosen[0] / "table_runs.csv", layout("table.value=val/top1"))
