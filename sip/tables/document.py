@@ -25,6 +25,7 @@ from sip.tables.notes import (
     machine_notes,
     machine_of,
     runs_note,
+    unfinished_note,
     value_note,
 )
 from sip.tables.numbers import p_text, value_text
@@ -168,7 +169,8 @@ def _document(
         *diverged_note(runs, layout),
         *generator_note(found),
     ]
-    result.notes += [runs_note(used, source), *machine_notes(Counter(map(machine_of, used)))]
+    result.notes += [*unfinished_note(used), runs_note(used, source)]
+    result.notes += machine_notes(Counter(map(machine_of, used)))
     result.notes += [gap.line(layout) for gap in lacking]
     result.commands = [(gap.line(layout), gap.command) for gap in lacking]
     return result

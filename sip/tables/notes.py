@@ -216,9 +216,29 @@ def generator_note(found: Mapping[Place, TableCell]) -> list[str]:
 def runs_note(runs: Sequence[TrainingRun], source: str) -> str:
     """Return which runs the table is made from; `source` names the file that they are read from."""
     commits = sorted({str(run.summary.commit)[:10] for run in runs})
-    names = {name for run in runs for name in run.summary.experiments if name}
-    of = f" of {', '.join(sorted(names))}" if names else ""
+    of = _experiments([{name for name in run.summary.experiments if name} for run in runs])
     return (
         f"{counted(len(runs), 'run')}{of}, commit {', '.join(commits)}{source}. "
         "Checkpoints are chosen on validation; the test split is read once per run."
     )
+
+
+def _experiments(names: Sequence[set[str]]) -> str:
+    """Return what runs of these experiments are of; those of all come first, if there are any."""
+    every, common = set[str]().union(*names), names[0].intersection(*names) if names else set()
+    if not every:
+        return ""
+    of = f" of {', '.join(sorted(common or every))}"
+    others = [f"{sum(n in one for one in names)} shared with {n}" for n in sorted(every - common)]
+    return f"{of} ({', '.join(others)})" if common and others else of
+
+
+def unfinished_note(runs: Sequence[TrainingRun]) -> list[str]:
+    """Return a note if most runs were best at their last step."""
+    num = sum(run.summary.best_step == run.summary.steps > 0 for run in runs)
+    if num <= len(runs) / 2:
+        return []
+    return [
+        f"The best checkpoint is that of the last step in {num} of {counted(len(runs), 'run')}: "
+        "training may be unfinished."
+    ]

@@ -498,3 +498,15 @@ def test_the_command_prints_and_writes_a_table_and_a_figure(
     )
     written = sorted(file.suffix for file in tmp_path.iterdir())
     assert written == [".csv", ".csv", ".md", ".npz", ".pdf", ".png", ".tex"]
+
+
+def test_notes_on_shared_runs_and_on_training_that_may_be_unfinished(tmp_path: Path) -> None:
+    for seed in range(3):
+        names = ("trial", "quick") if seed == 0 else ("trial",)
+        write_run(tmp_path, "none", seed, experiments=names, best_step=250 if seed else 200)
+    text = markdown(made(tmp_path))
+    assert "3 runs of trial (1 shared with quick), commit" in text
+    assert "last step in 2 of 3 runs: training may be unfinished" in text
+    write_run(tmp_path, "cutmix", 0, experiments=("other",))
+    text = markdown(made(tmp_path))
+    assert "4 runs of other, quick, trial, commit" in text and "unfinished" not in text
