@@ -210,10 +210,11 @@ class Command:
         """Return one line on what is wrong with the command line, with the names that are near."""
         if several := SEVERAL.search(str(error)):
             key, values = several.groups()
-            return (
-                f"{key}={values}: several values are a sweep, a job for each; add -m, or write "
-                f"'{key}=[{values}]' for one list, \"{key}='{values}'\" for one text"
-            )
+            advice = f"{key}={values}: several values are a sweep, a job for each; add -m"
+            kinds = self._kinds(key)
+            others = [f"'{key}=[{values}]' for one list"] if kinds & {list, type(None)} else []
+            others += [f"\"{key}='{values}'\" for one text"] if kinds & {str, type(None)} else []
+            return f"{advice}, or write {', '.join(others)}" if others else advice
         if there := IS_THERE.search(str(error)):
             key = next(filter(None, there.groups()))
             added = [text for text in self.overrides if re.match(rf"\+{re.escape(key)}[@=]", text)]
@@ -241,6 +242,29 @@ class Command:
         if isinstance(error, OverrideParseException):
             return _unread(error)
         return one_line(error)
+
+    def _kinds(self, key: str) -> set[type]:
+        """Return the types of a key's values in all choices; {list} for a group of several."""
+        if key in self.groups:
+            return {list} if key in self._listed(self.config_name) else set()
+        kinds = {type(value) for name, value in _flat_items(self._main) if name == key}
+        for group, file in self._files(shared=True):
+            if group not in (".", "sweep") and not group.startswith("hydra"):
+                package = match[1] if (match := PACKAGE.search(file.read_text())) else group
+                top = "" if package == "_global_" else f"{package.replace('/', '.')}."
+                values = _flat_items(read_yaml(file), top)
+                kinds |= {type(value) for name, value in values if name == key}
+        return kinds
+
+    def _listed(self, name: str) -> set[str]:
+        """Return the groups of which a primary configuration takes a list of choices."""
+        found = set[str]()
+        for base in read_yaml(self.folder / f"{name}.yaml").get("defaults", []):
+            if isinstance(base, dict):
+                found |= {str(group) for group, choice in base.items() if isinstance(choice, list)}
+            elif base != "_self_":
+                found |= self._listed(base)
+        return found
 
     def _not_chosen(self, key: str, value: str) -> str:
         """Return why a key is none of the composed configuration, and which choices have it."""

@@ -185,8 +185,8 @@ def test_hydras_answers_name_what_to_write(toy: Path, tmp_path: Path) -> None:
     for argument, message in {
         "+seed=3": "+seed=3: seed is there already; write seed=3",
         "+stage=blip": "+stage=blip: stage is there already; write stage=blip",
-        "seed=0,1": "seed=0,1: several values are a sweep, a job for each; add -m, or write "
-        "'seed=[0,1]' for one list, \"seed='0,1'\" for one text",
+        "seed=0,1": "seed=0,1: several values are a sweep, a job for each; add -m",
+        "stage=blip,own": "stage=blip,own: several values are a sweep, a job for each; add -m",
     }.items():
         code, _, err = run(toy, tmp_path, argument)
         assert (code, err) == (2, f"error: {message}\n")

@@ -164,6 +164,20 @@ def test_a_key_of_another_choice_is_answered(overrides: list[str], answer: str) 
     assert answer in explained(*overrides)
 
 
+@pytest.mark.parametrize(
+    ("override", "end"),
+    [
+        ("metrics=a,b", "; add -m, or write 'metrics=[a,b]' for one list"),
+        ("augmentation=sip,none", "; add -m"),
+        ("train.reuse=true,false", "; add -m"),
+    ],
+)
+def test_a_list_is_advised_only_for_keys_that_take_one(override: str, end: str) -> None:
+    hydras = Exception(f"Ambiguous value for argument '{override}'\n1. ...")
+    whole = f"{override}: several values are a sweep, a job for each{end}"
+    assert command(override).explain(hydras) == whole
+
+
 def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
     for key, value in node.items() if isinstance(node, dict) else ():
         yield f"{prefix}{key}"
