@@ -273,9 +273,15 @@ class Command:
             if group in self.groups and key in dict(self._keys_of(group, file)):
                 choices.setdefault(group, []).append(file.stem)
         for group, names in choices.items():
-            example = with_value(f"{group}={names[0]} {key}={{}}", value)
+            chosen = f"{group}={names[0]}"
+            offline = self.folder / "augmentation" / "offline" / f"{names[0]}.yaml"
+            if group == "images" and offline.is_file():  # an arm that chooses it, with its prompts
+                chosen = f"augmentation={names[0]}"
+            example = with_value(f"{chosen} {key}={{}}", value)
             further = f" (or {', '.join(names[1:])})" if len(names) > 1 else ""
-            return f"the chosen {group} has no such key; write {example}{further}"
+            typed = [text for text in self.overrides if text.partition("=")[0] == group]
+            where = typed[-1] if typed else f"the chosen {group}"
+            return f"{where} has no key {key.rpartition('.')[2]}; write {example}{further}"
         return no_such("key", key, self._names - {key})
 
     @cached_property

@@ -148,10 +148,17 @@ def test_a_group_with_dots_is_answered() -> None:
     [
         (
             ["prompts.guidance.scale=7.5"],
-            "prompts.guidance.scale=7.5: the chosen prompts/guidance has no such key; write "
+            "prompts.guidance.scale=7.5: the chosen prompts/guidance has no key scale; write "
             "prompts/guidance=constant prompts.guidance.scale=7.5 (or constant_3, constant_5, ",
         ),
-        (["dataset.val_fraction=0.3"], "the chosen dataset has no such key; write dataset="),
+        (
+            ["augmentation=sip", "images=img2img", "images.choose=nearest"],
+            "images=img2img has no key choose; write augmentation=retrieved images.choose=nearest",
+        ),
+        (
+            ["dataset.val_fraction=0.3"],
+            "the chosen dataset has no key val_fraction; write dataset=",
+        ),
         (
             ["backbone=efficientnet_b0"],
             "any other model of timm: backbone=timm backbone.name=efficientnet_b0",
