@@ -25,6 +25,8 @@ def require_run(place: Path, key: str, *needed: str) -> None:
     Raises:
         UserError: It is not there: the runs with a near name are listed; or it lacks a file.
     """
+    if place == Path():
+        raise UserError(f"{key}: must be given; say {key}=runs/<name>")
     rule = "must be the folder of a finished run"
     if not place.is_dir():
         there = sorted(file.parent.name for file in place.parent.glob("*/summary.json"))

@@ -90,7 +90,8 @@ def _of_survey(name: str, survey: "Survey", broken: str) -> Iterator[Finding]:
 
     how = "all are readable" if survey.is_decoded else "listed, not decoded: no image files"
     if survey.broken:
-        how = f"{len(survey.broken):,} more are broken"
+        num = len(survey.broken)
+        how = f"{num:,} more {'is' if num == 1 else 'are'} broken"
     yield Finding("data set", OK, f"{name}: {survey.sizes()}; {how}")
     yield Finding("per class", OK, survey.per_class())
     if survey.broken:

@@ -15,7 +15,7 @@ def task(config: "DictConfig") -> None:
     from sip.core.text import counted
 
     for name, example in (("run", "runs/<name>"), ("output", "<a new folder or file>")):
-        if config[name] is None:
+        if config[name] in (None, ""):
             raise UserError(f"{name}: must be given; say {name}={example}")
 
     if config.format == "onnx":

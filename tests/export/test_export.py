@@ -272,6 +272,8 @@ def test_what_is_no_finished_run_is_refused(options: Make, run: Path, tmp_path: 
         match="must be the folder of a finished run.* with images.parquet|which is not there",
     ):
         export(options(run=tmp_path))
+    with pytest.raises(UserError, match="run: must be given; say run=runs/<name>"):
+        export(options(run=Path("")))
     with pytest.raises(
         UserError, match="store: must be a folder, got .*none; say where the store is"
     ):
