@@ -73,6 +73,17 @@ def test_a_failed_row_of_scores_is_no_obstacle(job: Generation) -> None:
     assert make_plan(job.offline, samples).to_score == 1
 
 
+def test_evaluations_are_named_only_if_images_are_denoised(
+    job: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = type(job.offline.generator)
+    plan = make_plan(job.offline, job.samples(), unmeasured="a test")
+    assert "U-Net evaluations" in plan.lines() and "U-Net" in plan.line()
+    monkeypatch.setattr(generator, "num_evaluations", lambda self, prompt: 0)  # as images=retrieved
+    plan = make_plan(job.offline, job.samples(), unmeasured="a test")
+    assert "U-Net evaluations" not in plan.lines() and "U-Net" not in plan.line()
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     plan = Plan(0, 0, 10, 0, 0, 100, True, 1.0, 2_000_000, 1_000_000, 1)
     with pytest.raises(UserError, match="about 2 MB are needed for 10 images, 1 MB are free"):
