@@ -70,7 +70,7 @@ main() { # the paper's claims: settings by validation on five seeds, then 20 see
       augmentation=randaugment,sip_randaugment
   done
   table main main claims table=confirmatory
-  table main main generated table=generated
+  table main main generated table=generated "table.select=[prompts.noise_rate,images.per_sample,augmentation.sample.arguments.num_ops,augmentation.sample.arguments.magnitude]"
   table main main forest figure=forest figure.claims=true figure.csv=experiments/main/claims.csv
   table main main arms figure=forest figure.csv=experiments/main/claims.csv
   cp experiments/main/arms.png docs/images/forest.png
