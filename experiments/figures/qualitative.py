@@ -7,6 +7,7 @@ under the run's own base and sample transforms, as the classifier sees it.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -69,25 +70,31 @@ def of_arm(rows: pd.DataFrame, run: Path, sample_id: str) -> Image.Image:
     """Return the image that the arm makes of an original."""
     mine = rows[(rows.sample_id == sample_id) & (rows.kind == "generated") & (rows.status == "ok")]
     if len(mine):
-        return read_rgb(store(run) / mine.sort_values("variant").iloc[0].file)
+        return opened(run, mine.sort_values("variant").iloc[0].file)
     image = real(rows, run, sample_id)
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
     torch.manual_seed(SEED)
-    config = yaml.safe_load((run / "config.yaml").read_text())["augmentation"]
     for place in ("base", "sample"):
-        pixels = build(config[place])(pixels)
+        pixels = build(configuration(run)["augmentation"][place])(pixels)
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
 def real(rows: pd.DataFrame, run: Path, sample_id: str) -> Image.Image:
     """Return the original."""
     row = rows[(rows.sample_id == sample_id) & (rows.kind == "real")].iloc[0]
-    return read_rgb(store(run) / row.file)
+    return opened(run, row.file)
 
 
-def store(run: Path) -> Path:
-    """Return the store of a run, below the current folder."""
-    return Path(yaml.safe_load((run / "config.yaml").read_text())["paths"]["store"])
+def opened(run: Path, file: str) -> Image.Image:
+    """Return an image of a run's store, of the size that the classifier sees."""
+    config = configuration(run)
+    return read_rgb(Path(config["paths"]["store"]) / file, config["profile"]["image_size"])
+
+
+def configuration(run: Path) -> dict[str, Any]:
+    """Return the configuration of a run, as plain values."""
+    config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())
+    return config
 
 
 if __name__ == "__main__":
