@@ -223,6 +223,8 @@ def _is_of_the_command(error: Exception, config: DictConfig) -> bool:
 
 def _unused_launcher() -> str | None:
     """Return the launcher that the command line chooses and a single job does not use, if any."""
+    if not HydraConfig.initialized():
+        return None
     chosen = HydraConfig.get().runtime.choices.get("hydra/launcher")
     return None if chosen in (None, "basic") else chosen
 

@@ -27,7 +27,8 @@ def task(config: "DictConfig") -> None:
         has_commands = any(finding.command for finding in missing)
         how = "the lines with -> say how to get it" if has_commands else "the lines say what to do"
         raise UserError(
-            f"profile={config.profile.name} is not ready, see what is marked MISSING: {names}; {how}"
+            f"profile={config.profile.name} is not ready, see what is marked MISSING: {names}; "
+            f"{how}"
         )
     print(f"profile={config.profile.name}: nothing that this configuration needs is missing")
 

@@ -284,7 +284,7 @@ def test_a_flag_is_true_or_false(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert run_here(f"sip.{module}", [f"{key}={value}"], monkeypatch) == 1
+    assert run_here(f"sip.{module}", [f"{key}={value}"], monkeypatch) == 2
     message = f"error: {key}: must be true or false, got {value}; write {key}=true\n"
     assert capfd.readouterr().err == message
 
@@ -487,5 +487,5 @@ def test_a_plain_command_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return load(*args, **kwargs)
 
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counting)
-    assert run_here("sip.generate", ["retry=anything"], monkeypatch) == 1
+    assert run_here("sip.generate", ["retry=anything"], monkeypatch) == 2
     assert len(composed) == 1

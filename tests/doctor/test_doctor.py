@@ -298,7 +298,7 @@ def test_what_cannot_be_looked_at_is_a_finding_and_the_rest_goes_on(
 
     for module, name in ((machine, "device"), (contents, "weights"), (packages, "findings")):
         monkeypatch.setattr(module, name, broken)
-    gaps = "is not ready, see what is marked MISSING: packages, device, weights; the lines with -> say how"
+    gaps = "see what is marked MISSING: packages, device, weights; the lines with -> say how"
     with pytest.raises(UserError, match=gaps):
         task(config())
     lines = capsys.readouterr().out.splitlines()
@@ -327,7 +327,9 @@ def test_the_command_names_the_gaps_and_shows_no_key(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sip.doctor", "profile=paper", "augmentation=sip"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stderr.startswith("error: profile=paper is not ready, see what is marked MISSING: captions, ")
+    assert done.stderr.startswith(
+        "error: profile=paper is not ready, see what is marked MISSING: captions, "
+    )
     assert done.stderr.count("\n") == 1
     assert done.stdout.count("-> hf download ") >= 3
     assert "data set     dataset: cannot read the data set cifar10" in done.stdout

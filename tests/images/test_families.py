@@ -222,8 +222,8 @@ def test_sd3s_sizes_are_whole_patches(make_img2img, sd3_folder):
 def test_an_unknown_class_lists_the_known_ones(make_img2img, tmp_path):
     folder = models.save_sd(tmp_path / "model")
     index = folder / "model_index.json"
-    index.write_text(index.read_text().replace("StableDiffusionPipeline", "FluxPipeline"))
-    with pytest.raises(UserError, match="must be one of .*, got a FluxPipeline in") as caught:
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "LuminaPipeline"))
+    with pytest.raises(UserError, match="must be one of .*, got a LuminaPipeline in") as caught:
         make_img2img(model=str(folder)).require()
     assert all(name in str(caught.value) for name in families())
 

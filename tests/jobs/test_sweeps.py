@@ -165,7 +165,7 @@ def test_swept_keys_are_in_the_name_the_record_and_the_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     overrides = ["prompts.noise_rate=0.75", "prompts/guidance=quadratic", "augmentation=sip"]
-    overrides += [f"paths.runs={tmp_path / 'runs'}", "experiment=nxg"]
+    overrides += [f"paths.runs={tmp_path / 'runs'}", "experiment=nxg", "logger=csv"]
     config = hydra_job(overrides)
     job = TrainJob(config)
     assert job.name == "resnet50-sip-noise_rate_0.75-guidance_quadratic-seed0"
