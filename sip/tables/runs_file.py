@@ -29,7 +29,7 @@ from sip.tables.stacks import stack_of
 RUNS, PREDICTIONS = "_runs.csv", "_predictions.npz"
 MAX_BYTES = 2**28  # of a file
 OLD_COLUMNS = {"block", "row", "column", "seed", "value", "fingerprint"}  # in every version
-REWRITE = "python -m sip.tables runs=RUNS output"
+REWRITE = "python -m sip.tables runs=RUNS"
 OPTIONAL = ("val", "test", "threads", "shots", "fraction")  # empty if there is none
 
 
@@ -207,7 +207,7 @@ def read_rows(file: Path) -> list[RunRow]:
         if lines[0].keys() > OLD_COLUMNS and absent:
             raise UserError(
                 f"from: {file} lacks the columns {join_first(absent)}: an older version wrote it; "
-                f"write it again from the runs: {REWRITE}={file.name.removesuffix(RUNS)}"
+                f"write it again from the runs: {REWRITE} output={file.name.removesuffix(RUNS)}"
             ) from error
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg'].lower()}"

@@ -5,6 +5,7 @@ short. What needs a GPU, weights or hours is read and built, and does no work; o
 pages say of missing weights is run too.
 """
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,11 +110,17 @@ def arguments_of(line: Line, cwd: Path) -> list[str]:
         key, _, value = word.partition("=")
         if value.startswith("runs/") and "..." in value:
             value = value.replace("oxford_pets", "image_folder").replace("resnet50", "resnet_mini")
-            word = f"{key}={next(cwd.glob(value.replace('...', '*')))}"
+            found = sorted(cwd.glob(value.replace("...", "*")), key=is_of_digits)
+            word = f"{key}={found[-1]}"
         for written, there in PLACEHOLDERS.items():
             word = word.replace(written, there.format(cwd))
         words += FEWER.get(word, [word])
     return words
+
+
+def is_of_digits(run: Path) -> bool:
+    """Return whether a run is of the digits: other pages' runs have the same name."""
+    return json.loads((run / "summary.json").read_text()).get("dataset") == "digits"
 
 
 def shortened(module: str, words: list[str]) -> list[str]:
