@@ -7,17 +7,16 @@ under the run's own base and sample transforms, as the classifier sees it.
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from PIL import Image
 
 from sip.config.build import build
 from sip.core.image_io import read_rgb
+from sip.records.read import read_run
 
 ROWS = 6
 SIDE, GAP, LEFT, TOP = 0.95, 0.06, 0.1, 0.42  # inches
@@ -74,8 +73,9 @@ def of_arm(rows: pd.DataFrame, run: Path, sample_id: str) -> Image.Image:
     image = real(rows, run, sample_id)
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
     torch.manual_seed(SEED)
+    arm = read_run(run).config["augmentation"]
     for place in ("base", "sample"):
-        pixels = build(configuration(run)["augmentation"][place])(pixels)
+        pixels = build(arm[place])(pixels)
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
@@ -87,14 +87,8 @@ def real(rows: pd.DataFrame, run: Path, sample_id: str) -> Image.Image:
 
 def opened(run: Path, file: str) -> Image.Image:
     """Return an image of a run's store, of the size that the classifier sees."""
-    config = configuration(run)
-    return read_rgb(Path(config["paths"]["store"]) / file, config["profile"]["image_size"])
-
-
-def configuration(run: Path) -> dict[str, Any]:
-    """Return the configuration of a run, as plain values."""
-    config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())
-    return config
+    record = read_run(run)
+    return read_rgb(record.store / file, record.config["profile"]["image_size"])
 
 
 if __name__ == "__main__":

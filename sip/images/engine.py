@@ -60,9 +60,7 @@ class Engine(ImageModule):
         self.texts = TextEmbeddings(self.models, settings.weighting)
         # The originals' latent distributions by content hash, (2 C, h, w): mean, log variance.
         self.posteriors: Recent[str] = Recent(NUM_POSTERIORS)
-        self.requires_grad_(False)
-        self.eval()
-        self.to(runtime.device)
+        self.place()
         accelerate(self.models, runtime)
 
     def clear(self) -> None:

@@ -27,6 +27,12 @@ class ImageModule(PredictionModule):
         self.settings = settings
         self.runtime = runtime
 
+    def place(self) -> None:
+        """Freeze the weights, and move them to the device."""
+        self.requires_grad_(False)
+        self.eval()
+        self.to(self.runtime.device)
+
     @abstractmethod
     def rows(self, batch: Batch) -> list[GeneratedImage]:
         """Generate one batch that fits into memory, rows of one group.

@@ -48,9 +48,7 @@ class StockModule(ImageModule):
         parts = self.pipeline.components.items()
         self.models = nn.ModuleDict({name: part for name, part in parts if _is_model(part)})
         self.batches = takes(kind, "strength")
-        self.requires_grad_(False)
-        self.eval()
-        self.to(runtime.device)
+        self.place()
         self.denoiser = next(self.models[name] for name in DENOISERS if name in self.models)
         if runtime.vae_slicing and hasattr(self.pipeline.vae, "enable_slicing"):
             self.pipeline.vae.enable_slicing()

@@ -1,10 +1,24 @@
-"""Generated images as the store would hold them."""
+"""Generated images as the store would hold them, and settings of runs that take seconds."""
 
 from typing import Any
 
 from sip.images.base import ImageRow
 from sip.pipeline.stored import Candidates, StoredImage
 from sip.prompts.base import Prompt
+
+TRAINING = (
+    "dataset.shots=1",
+    "images.num_steps=4",
+    "images.per_sample=2",
+    "backbone=timm",
+    "backbone.name=test_resnet",
+    "classifier.steps=4",
+    "classifier.val_every=2",
+    "classifier.warmup_steps=1",
+    "runtime.num_threads=1",
+    "train.leaks=false",
+    "logger=csv",
+)
 
 
 def stored(

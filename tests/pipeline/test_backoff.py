@@ -27,23 +27,10 @@ from sip.pipeline.stored import StoredImage
 from sip.prompts.base import Backoff, Prompt
 from tests.composing import composed
 from tests.kills import contents
-from tests.pipeline.made_up import stored
+from tests.pipeline.made_up import TRAINING, stored
 
 ROOT = Path(__file__).parents[2]
-SHORT = (
-    "dataset.shots=1",
-    "images.num_steps=4",
-    "images.per_sample=2",
-    "backbone=timm",
-    "backbone.name=test_resnet",
-    "classifier.steps=4",
-    "classifier.val_every=2",
-    "classifier.warmup_steps=1",
-    "runtime.num_threads=1",
-    "train.leaks=false",
-    "logger=csv",
-    "metrics=[]",
-)
+SHORT = (*TRAINING, "metrics=[]")
 ADAPTIVE = ("augmentation=sip_adaptive", "prompts.ladder=[0.9,0.5,0.3]")
 BY_COSINE = (*ADAPTIVE, "prompts/verdict=similarity")
 ALL = (*BY_COSINE, "prompts.verdict.threshold=-1.0")

@@ -26,23 +26,14 @@ from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.offline import Offline
 from tests.composing import composed
+from tests.pipeline.made_up import TRAINING
 
 ROOT = Path(__file__).parents[2]
 SCORER = ROOT / "sip" / "miniature" / "scorer"
 SHORT = (
-    "dataset.shots=1",
+    *TRAINING,
     "prompts=real_guidance",  # reads neither captions nor scores
     "prompts.noise_rate=0.9",
-    "images.num_steps=4",
-    "images.per_sample=2",
-    "backbone=timm",
-    "backbone.name=test_resnet",
-    "classifier.steps=4",
-    "classifier.val_every=2",
-    "classifier.warmup_steps=1",
-    "runtime.num_threads=1",
-    "train.leaks=false",
-    "logger=csv",
 )
 
 

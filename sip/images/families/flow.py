@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sip.images.families.base import Family
+from sip.images.families.base import Conditioning, Family
 from sip.images.folder import PipelineFolder
 from sip.images.schedulers import NoiseSchedule, SchedulerName, flow_schedule
 
@@ -40,6 +40,35 @@ class FlowFamily(Family):
     def size_unit(cls, folder: PipelineFolder) -> int:
         """Return the number of px that sizes are multiples of: that of a patch."""
         return folder.vae_scale * PATCH
+
+
+class PackedFamily(FlowFamily):
+    """A transformer that is called with one token a patch, and may read the guidance scale."""
+
+    @classmethod
+    def embeds_guidance(cls, folder: PipelineFolder) -> bool:
+        """Return whether the transformer reads the guidance scale."""
+        return bool(folder.config("transformer").get("guidance_embeds"))
+
+    @property
+    def patches(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        height, width = (side // PATCH for side in self.latent_shape[1:])
+        return height, width
+
+    def guidance(self, scales: Tensor) -> Tensor | None:
+        """Return the scales (B,), float32, as the transformer reads them; None if it does not."""
+        return scales.float() if self.denoiser.config.guidance_embeds else None
+
+    def predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """Return the transformer's prediction (B, C, h, w) for one timestep () on the device."""
+        tokens: Tensor = self.denoiser(
+            hidden_states=packed(latents),
+            timestep=timestep.expand(len(latents)) / 1000,
+            return_dict=False,
+            **conditioning,
+        )[0]
+        return unpacked(tokens, *latents.shape[2:])
 
 
 def packed(latents: Tensor) -> Tensor:

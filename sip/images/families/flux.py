@@ -13,9 +13,8 @@ from torch import Tensor
 
 from sip.images.families.base import Conditioning
 from sip.images.families.clip_text import ClipText
-from sip.images.families.flow import PATCH, FlowFamily, packed, unpacked
+from sip.images.families.flow import PackedFamily
 from sip.images.families.t5_text import T5Text
-from sip.images.folder import PipelineFolder
 from sip.prompts.base import Span
 from sip.prompts.weighting.base import Weighting
 
@@ -31,7 +30,7 @@ class PooledClip(ClipText):
         return output.last_hidden_state, output.pooler_output
 
 
-class Flux(FlowFamily):
+class Flux(PackedFamily):
     """A CLIP text encoder that pools, a T5 encoder, a transformer on packed latents."""
 
     pipelines: ClassVar[tuple[str, ...]] = ("FluxPipeline", "FluxImg2ImgPipeline")
@@ -45,11 +44,6 @@ class Flux(FlowFamily):
         self.text = PooledClip(pipeline.tokenizer, pipeline.text_encoder, layer=-1)
         self.t5 = T5Text(pipeline.tokenizer_2, pipeline.text_encoder_2, T5_LENGTH)
         self.pooled_width = int(self.denoiser.config.pooled_projection_dim)
-
-    @classmethod
-    def embeds_guidance(cls, folder: PipelineFolder) -> bool:
-        """Return whether the transformer reads the guidance scale."""
-        return bool(folder.config("transformer").get("guidance_embeds"))
 
     def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
         """Return the embeddings (B, L D + P), one a prompt; the pooled part is not weighted."""
@@ -69,25 +63,15 @@ class Flux(FlowFamily):
     def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
         """Return what the transformer is called with next to latents and timestep."""
         hidden, pooled = texts[:, : -self.pooled_width], texts[:, -self.pooled_width :]
-        height, width = (side // PATCH for side in self.latent_shape[1:])
+        height, width = self.patches
         places = torch.cartesian_prod(torch.arange(1), torch.arange(height), torch.arange(width))
         return {
             "encoder_hidden_states": hidden.unflatten(1, (T5_LENGTH, -1)).contiguous(),
             "pooled_projections": pooled.contiguous(),
             "txt_ids": texts.new_zeros(T5_LENGTH, 3),
             "img_ids": places.to(texts),
-            "guidance": scales.float() if self.denoiser.config.guidance_embeds else None,
+            "guidance": self.guidance(scales),
         }
-
-    def predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """Return the transformer's prediction (B, C, h, w) for one timestep () on the device."""
-        tokens: Tensor = self.denoiser(
-            hidden_states=packed(latents),
-            timestep=timestep.expand(len(latents)) / 1000,
-            return_dict=False,
-            **conditioning,
-        )[0]
-        return unpacked(tokens, *latents.shape[2:])
 
     def _joined(self, hidden: Tensor, pooled: Tensor | None) -> Tensor:
         assert pooled is not None

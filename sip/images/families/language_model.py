@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sip.images.families.flow import FlowFamily
 from sip.prompts.base import Span
+from sip.prompts.weighting.base import Weighting
 
 
 class LanguageText(nn.Module):
@@ -55,6 +57,21 @@ class LanguageText(nn.Module):
         hidden = states[self.layer][0, self.skipped :]
         marked = torch.cat([hidden, torch.ones_like(hidden[:, :1])], dim=1)
         return nn.functional.pad(marked, (0, 0, 0, self.length - len(marked))).flatten()
+
+
+class LanguageFamily(FlowFamily):
+    """A transformer that reads prompts as a language model encodes them."""
+
+    weighs_texts = False
+    text: LanguageText
+
+    def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
+        """Return the embeddings (B, L (D + 1)), one a prompt; weights are not read."""
+        return self.text.embed(prompts).to(self.denoiser.dtype)
+
+    def unconditional(self, weighting: Weighting) -> Tensor:
+        """Return the embedding (1, L (D + 1)) of the empty prompt."""
+        return self.encode_texts(weighting, [()])
 
 
 def tokens_of(texts: Tensor, length: int) -> tuple[Tensor, Tensor]:

@@ -5,28 +5,25 @@ defaults; the guidance scale is their `true_cfg_scale`, with the empty prompt as
 there, a guided prediction is brought back to the norm of the one with text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from sip.images.families.base import Conditioning
-from sip.images.families.flow import PATCH, FlowFamily, packed, unpacked
-from sip.images.families.language_model import LanguageText, tokens_of
+from sip.images.families.flow import PATCH, PackedFamily, packed, unpacked
+from sip.images.families.language_model import LanguageFamily, LanguageText, tokens_of
 from sip.images.folder import PipelineFolder
-from sip.prompts.base import Span
-from sip.prompts.weighting.base import Weighting
 
 LENGTH = 1024  # tokens, the pipeline's default
 AFTER = 5  # of them, of the template behind the prompt
 
 
-class QwenImage(FlowFamily):
+class QwenImage(LanguageFamily, PackedFamily):
     """A vision-language model that reads the prompt, a transformer, an autoencoder of videos."""
 
     pipelines: ClassVar[tuple[str, ...]] = ("QwenImagePipeline", "QwenImageImg2ImgPipeline")
     tokenizers: ClassVar[Mapping[str, str | int]] = {"tokenizer": LENGTH - AFTER}
-    weighs_texts = False
 
     def __init__(self, pipeline: Any, size: int) -> None:
         super().__init__(pipeline, size)
@@ -45,44 +42,20 @@ class QwenImage(FlowFamily):
         halvings: int = len(folder.config("vae")["temperal_downsample"])
         return 2**halvings * PATCH
 
-    @classmethod
-    def embeds_guidance(cls, folder: PipelineFolder) -> bool:
-        """Return whether the transformer reads the guidance scale."""
-        return bool(folder.config("transformer").get("guidance_embeds"))
-
     def shape_of_latents(self, size: int) -> tuple[int, int, int]:
         """Return (C, h, w) of the latents of an image of this size, in px."""
         side = size // 2 ** len(self.vae.config.temperal_downsample)
         return self.vae.config.z_dim, side, side
 
-    def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
-        """Return the embeddings (B, L (D + 1)), one a prompt; weights are not read."""
-        return self.text.embed(prompts).to(self.denoiser.dtype)
-
-    def unconditional(self, weighting: Weighting) -> Tensor:
-        """Return the embedding (1, L (D + 1)) of the empty prompt."""
-        return self.encode_texts(weighting, [()])
-
     def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
         """Return what the transformer is called with next to latents and timestep."""
         states, is_token = tokens_of(texts, LENGTH)
-        height, width = (side // PATCH for side in self.latent_shape[1:])
         return {
             "encoder_hidden_states": states,
             "encoder_hidden_states_mask": None if is_token.all() else is_token.long(),
-            "img_shapes": [[(1, height, width)]] * len(texts),
-            "guidance": scales.float() if self.denoiser.config.guidance_embeds else None,
+            "img_shapes": [[(1, *self.patches)]] * len(texts),
+            "guidance": self.guidance(scales),
         }
-
-    def predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """Return the transformer's prediction (B, C, h, w) for one timestep () on the device."""
-        tokens: Tensor = self.denoiser(
-            hidden_states=packed(latents),
-            timestep=timestep.expand(len(latents)) / 1000,
-            return_dict=False,
-            **conditioning,
-        )[0]
-        return unpacked(tokens, *latents.shape[2:])
 
     def guide(self, without: Tensor, with_text: Tensor, scales: Tensor) -> Tensor:
         """Return guided predictions (B, C, h, w), each patch as long as the one with text."""

@@ -5,28 +5,24 @@ A guidance scale of these pipelines is one less than everywhere else, and than h
 5, theirs of 0 is 1, which is none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from sip.images.families.base import Conditioning
-from sip.images.families.flow import FlowFamily
-from sip.images.families.language_model import LanguageText, tokens_of
-from sip.prompts.base import Span
-from sip.prompts.weighting.base import Weighting
+from sip.images.families.language_model import LanguageFamily, LanguageText, tokens_of
 
 LENGTH = 512  # tokens, the pipeline's default
 TEMPLATE = 8  # of them, of the chat template
 
 
-class ZImage(FlowFamily):
+class ZImage(LanguageFamily):
     """A language model that reads the prompt, a transformer."""
 
     pipelines: ClassVar[tuple[str, ...]] = ("ZImagePipeline", "ZImageImg2ImgPipeline")
     tokenizers: ClassVar[Mapping[str, str | int]] = {"tokenizer": LENGTH - TEMPLATE}
-    weighs_texts = False
 
     def __init__(self, pipeline: Any, size: int) -> None:
         super().__init__(pipeline, size)
@@ -39,14 +35,6 @@ class ZImage(FlowFamily):
             return filled
 
         self.text = LanguageText(tokenizer, pipeline.text_encoder, template, -2, 0, LENGTH)
-
-    def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
-        """Return the embeddings (B, L (D + 1)), one a prompt; weights are not read."""
-        return self.text.embed(prompts).to(self.denoiser.dtype)
-
-    def unconditional(self, weighting: Weighting) -> Tensor:
-        """Return the embedding (1, L (D + 1)) of the empty prompt."""
-        return self.encode_texts(weighting, [()])
 
     def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
         """Return what the transformer is called with: texts of unlike length."""
