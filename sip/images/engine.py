@@ -58,7 +58,8 @@ class Engine(ImageModule):
         if settings.safety_checker:
             self.checker = SafetyChecker(pipeline.safety_checker, pipeline.feature_extractor)
         self.texts = TextEmbeddings(self.models, settings.weighting)
-        # The originals' latent distributions by content hash, (2 C, h, w): mean, log variance.
+        # The originals' latent distributions by content hash, (2 C, h, w): mean, log variance;
+        # (C, h, w): latents, of an autoencoder without distributions.
         self.posteriors: Recent[str] = Recent(NUM_POSTERIORS)
         self.place()
         accelerate(self.models, runtime)
@@ -175,11 +176,13 @@ class Engine(ImageModule):
         """
         keys = [row.source_sha256 for row in batch.prompts]
         parameters = self.posteriors.get(keys, partial(self._encode, batch))
+        if not self.settings.samples_originals:
+            return self.models.scaled(parameters)
         posterior = DiagonalGaussianDistribution(parameters)
         return self.models.scaled(posterior.mean + posterior.std * noise)
 
     def _encode(self, batch: Batch, key: str) -> Tensor:
-        """Return the latent distribution (2 C, h, w) of an original, encoded by itself."""
+        """Return what `posteriors` keeps of an original, encoded by itself."""
         return self.models.encode(batch.sources[key][None].to(self.device))[0]
 
     def _image(

@@ -11,9 +11,15 @@ from sip.weights.layout import read_json
 
 @dataclass(frozen=True)
 class PipelineFolder:
-    """A folder in the layout of diffusers: `model_index.json` and a subfolder for each part."""
+    """A folder in the layout of diffusers: `model_index.json` and a subfolder for each part.
+
+    Attributes:
+        path: The folder.
+        timestep_spacing: Takes the place of what the scheduler's configuration says, unless None.
+    """
 
     path: Path
+    timestep_spacing: str | None = None
 
     @cached_property
     def index(self) -> dict[str, Any]:
@@ -37,8 +43,9 @@ class PipelineFolder:
 
     def config(self, part: str) -> dict[str, Any]:
         """Return a part's configuration."""
-        name = "scheduler_config.json" if part == "scheduler" else "config.json"
-        return self._read(f"{part}/{name}")
+        if part != "scheduler":
+            return self._read(f"{part}/config.json")
+        return self._read("scheduler/scheduler_config.json") | spaced(self.timestep_spacing)
 
     def _read(self, name: str) -> dict[str, Any]:
         if not (self.path / name).is_file():
@@ -47,3 +54,8 @@ class PipelineFolder:
                 "without it; set another model"
             )
         return read_json(self.path / name)
+
+
+def spaced(timestep_spacing: str | None) -> dict[str, str]:
+    """Return the part of a scheduler's configuration that an option replaces."""
+    return {} if timestep_spacing is None else {"timestep_spacing": timestep_spacing}

@@ -23,7 +23,11 @@ class Img2Img(Diffusion):
     """Starts from the noised original; the noise rate says how much of the schedule is run."""
 
     reads_source: ClassVar[bool] = True
-    num_noises: ClassVar[int] = 2
+
+    @property
+    def num_noises(self) -> int:
+        """Noises of an image before its first step."""
+        return 2 if self.samples_originals else 1
 
     def first_step(self, prompt: Prompt) -> int:
         """Return the index of the first scheduler step, rounded as diffusers does.
@@ -47,5 +51,6 @@ class Img2Img(Diffusion):
 
     def start(self, originals: Originals, noise: "Tensor", sampler: "Sampler") -> "Tensor":
         """Return the originals' latents (B, C, h, w), float32, noised for the first step."""
-        # The order of the noises is the pipeline's: first the posterior's, then the step's.
-        return sampler.noised(originals(noise[0]), noise[1])
+        # The order of the noises is the pipeline's: first the posterior's, if there is one, then
+        # the step's.
+        return sampler.noised(originals(noise[0]), noise[-1])

@@ -9,6 +9,7 @@ import transformers
 
 from sip.core.progress import say
 from sip.images import patches
+from sip.images.autoencoder import Autoencoder
 from sip.images.folder import PipelineFolder
 from sip.images.quiet import quiet
 from sip.images.settings import DiffusionSettings
@@ -31,7 +32,10 @@ def load_pipeline(settings: DiffusionSettings) -> Any:
     check_hub(folder.path)
     dtype = getattr(torch, settings.dtype)
     with quiet():
-        models = load_models(folder, dtype, settings.variant, without)
+        own = without | ({"vae": None} if settings.autoencoder else {})
+        models = load_models(folder, dtype, settings.variant, own)
+        if settings.autoencoder:
+            models["vae"] = load_autoencoder(settings.autoencoder, dtype)
         with plain_load_errors(f"images.model: {folder.path}"):
             pipeline = getattr(diffusers, family.pipelines[0]).from_pretrained(
                 folder.path, dtype=dtype, use_safetensors=True, **models, **without
@@ -41,6 +45,22 @@ def load_pipeline(settings: DiffusionSettings) -> Any:
     if settings.vae_tiling:
         pipeline.vae.enable_tiling()
     return pipeline
+
+
+def load_autoencoder(autoencoder: Autoencoder, dtype: torch.dtype) -> Any:
+    """Return an autoencoder, on the CPU.
+
+    Raises:
+        UserError: Its weights do not fill it, or are not what was downloaded.
+    """
+    folder = autoencoder.folder()
+    check_hub(folder)
+    with plain_load_errors(f"images.vae: {folder}"):
+        model, info = getattr(diffusers, autoencoder.kind).from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+    require_filled(folder, autoencoder.kind, info)
+    return model
 
 
 def load_stock(kind: Any, folder: PipelineFolder, dtype: str, variant: str | None) -> Any:

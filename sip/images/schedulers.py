@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SchedulerName = Literal["ddim", "euler", "dpmpp_2m", "unipc", "lcm"]
+Spacing = Literal["leading", "linspace", "trailing"]
 
 # Name -> diffusers' class, and what the name says whatever the model's own configuration holds.
 SCHEDULERS: dict[SchedulerName, tuple[str, dict[str, Any]]] = {
@@ -65,6 +66,11 @@ class NoiseSchedule:
         return self._class == "UniPCMultistepScheduler"
 
     @property
+    def reads_spacing(self) -> bool:
+        """Whether the timesteps depend on `timestep_spacing`."""
+        return self._class not in ("LCMScheduler", "FlowMatchEulerDiscreteScheduler")
+
+    @property
     def _class(self) -> str:
         return type(self.stock).__name__
 
@@ -88,9 +94,9 @@ def stock_scheduler(name: SchedulerName, config: Mapping[str, Any]) -> Any:
     return getattr(diffusers, class_name).from_config(dict(config), **fixed)
 
 
-def assumed_parts(name: SchedulerName, num_steps: int) -> list[float]:
+def assumed_parts(name: SchedulerName, num_steps: int, spacing: Mapping[str, Any]) -> list[float]:
     """Return `NoiseSchedule.parts` of a model whose own configuration is not known."""
-    return noise_schedule(name, ASSUMED, num_steps).parts
+    return noise_schedule(name, {**ASSUMED, **spacing}, num_steps).parts
 
 
 def noise_schedule(name: SchedulerName, config: Mapping[str, Any], num_steps: int) -> NoiseSchedule:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import Field
 
@@ -17,11 +17,12 @@ from sip.core.component import Part, added, component, known_by, refuse
 from sip.core.errors import UserError, ValueRefusedError
 from sip.core.progress import say
 from sip.core.ranges import Count, Dtype, Share
+from sip.images.autoencoder import Autoencoder
 from sip.images.base import Generator
-from sip.images.folder import PipelineFolder
+from sip.images.folder import PipelineFolder, spaced
 from sip.images.lengths import TextReader, cut_prompts, require_labels, text_readers
 from sip.images.lora import Lora
-from sip.images.schedulers import SchedulerName
+from sip.images.schedulers import SchedulerName, Spacing
 from sip.prompts.base import Prompt
 from sip.prompts.weighting.base import Weighting
 from sip.weights.layout import CHECKER
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sip.images.samplers import Sampler
     from sip.images.schedulers import NoiseSchedule
 
+T = TypeVar("T")
 Originals = Callable[["Tensor"], "Tensor"]
 Interval = Annotated[tuple[Share, Share], Field(strict=False)]  # YAML knows lists only
 
@@ -56,10 +58,12 @@ class DiffusionSettings(Generator):
         safety_checker: Whether images that the model's checker flags fail.
         weighting: Turns weighted spans into text embeddings.
         license: Licence of the weights, by the name that the hub uses; for the data card.
+        timestep_spacing: "leading", "linspace" or "trailing", of the steps; None: the model's own.
+        vae: Folder or hub name of another autoencoder, or a mapping of `model` and `revision`; None
+            for the model's own.
     """
 
     version: ClassVar[int] = 3
-    num_noises: ClassVar[int]  # noises of an image before its first step
 
     model: str = known_by("weights")
     revision: str | None = known_by("weights")
@@ -73,6 +77,8 @@ class DiffusionSettings(Generator):
     safety_checker: bool
     weighting: Part[Weighting]
     license: str | None = added(neutral=None)
+    timestep_spacing: Spacing | None = added(neutral=None)
+    vae: str | dict[str, Any] | None = known_by("autoencoder", neutral=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,7 +86,12 @@ class DiffusionSettings(Generator):
         if low > high:
             rule = "[low, high] with low <= high"
             raise refuse("guidance_interval", rule, list(self.guidance_interval))
-        _ = self.adapter  # refuses wrong values
+        _ = self.adapter, self.autoencoder  # refuses wrong values
+
+    @property
+    @abstractmethod
+    def num_noises(self) -> int:
+        """Noises of an image before its first step."""
 
     @abstractmethod
     def first_step(self, prompt: Prompt) -> int:
@@ -129,6 +140,8 @@ class DiffusionSettings(Generator):
         )
         if self.adapter:
             self.adapter.require()
+        if self.autoencoder:
+            self.autoencoder.require(self.folder)
         self._require_fit()
 
     def check(self, prompts: Sequence[Prompt]) -> None:
@@ -197,7 +210,10 @@ class DiffusionSettings(Generator):
         unit = self.family.size_unit(self.folder)
         if self.size % unit:
             raise refuse("images.size", f"a multiple of {unit} px for this model", self.size)
-        _ = self.schedule  # refuses what the scheduler cannot do
+        schedule = self.schedule  # refuses what the scheduler cannot do
+        if self.timestep_spacing and not schedule.reads_spacing:
+            rule = "null for scheduler lcm and for models with flow matching"
+            raise refuse("images.timestep_spacing", rule, self.timestep_spacing)
 
     def loaded(self) -> LoadedWeights | None:
         """Return the weights that it loads; `adapter` knows its own."""
@@ -211,15 +227,20 @@ class DiffusionSettings(Generator):
     @cached_property
     def adapter(self) -> Lora | None:
         """The adapter that is fused into the weights."""
-        if self.lora is None:
+        return None if self.lora is None else _built(Lora, "lora", self.lora)
+
+    @cached_property
+    def autoencoder(self) -> Autoencoder | None:
+        """The autoencoder in the place of the model's own."""
+        if self.vae is None:
             return None
-        try:
-            return Lora(**self.lora)
-        except ValueRefusedError as error:
-            raise error.below("lora") from None
-        except TypeError:
-            keys = ", ".join(item.name for item in fields(Lora))
-            raise refuse("lora", f"null or a mapping of {keys}", list(self.lora)) from None
+        given = {"model": self.vae, "revision": None} if isinstance(self.vae, str) else self.vae
+        return _built(Autoencoder, "vae", given)
+
+    @property
+    def samples_originals(self) -> bool:
+        """Whether an original is encoded to a distribution, from which a noise chooses."""
+        return self.autoencoder is None or not self.autoencoder.is_tiny
 
     @property
     def _without(self) -> tuple[str, ...]:
@@ -237,7 +258,7 @@ class DiffusionSettings(Generator):
     def folder(self) -> PipelineFolder:
         """The model folder."""
         path = weights_folder(self.model, self.revision, self.variant, self._without)
-        return PipelineFolder(path)
+        return PipelineFolder(path, self.timestep_spacing)
 
     @cached_property
     def family(self) -> "type[Family]":
@@ -266,7 +287,8 @@ class DiffusionSettings(Generator):
         else:
             from sip.images.schedulers import assumed_parts
 
-            parts = assumed_parts(self.scheduler, self.num_steps)
+            spacing = spaced(self.timestep_spacing)
+            parts = assumed_parts(self.scheduler, self.num_steps, spacing)
         return [low <= part <= high for part in parts]
 
     def guided_steps(self, prompt: Prompt) -> list[bool]:
@@ -289,3 +311,14 @@ def _family(path: Path) -> "type[Family]":
     from sip.images.families import family_of
 
     return family_of(PipelineFolder(path))
+
+
+def _built(kind: type[T], key: str, values: Mapping[str, Any]) -> T:
+    """Return a part of the settings that YAML states as a mapping."""
+    try:
+        return kind(**values)
+    except ValueRefusedError as error:
+        raise error.below(key) from None
+    except TypeError:
+        keys = ", ".join(item.name for item in fields(kind))  # type: ignore[arg-type]
+        raise refuse(key, f"null or a mapping of {keys}", list(values)) from None

@@ -21,7 +21,11 @@ class Txt2Img(Diffusion):
     """Generates without the original; all steps are run whatever the noise rate."""
 
     reads_source: ClassVar[bool] = False
-    num_noises: ClassVar[int] = 1
+
+    @property
+    def num_noises(self) -> int:
+        """Noises of an image before its first step."""
+        return 1
 
     def first_step(self, prompt: Prompt) -> int:
         """Return 0."""

@@ -25,6 +25,7 @@ STEMS = {
     "transformers": ("model",),
     "diffusers": ("*/model", "*/diffusion_pytorch_model"),
     "timm": ("model", "open_clip_model"),
+    "autoencoder": ("diffusion_pytorch_model",),
 }
 VARIANT = r"[A-Za-z]\w*"
 WEIGHTS = re.compile(

@@ -74,9 +74,12 @@ class Loads(Protocol):
 def loaded_weights(components: Mapping[Any, object]) -> dict[str, LoadedWeights]:
     """Return the weights of the components that load some, by the stage's name.
 
-    Those of a generator's adapter are "images.lora".
+    Those of a generator's adapter are "images.lora", of its other autoencoder "images.vae".
     """
-    adapters = {f"{name}.lora": getattr(part, "adapter", None) for name, part in components.items()}
-    parts = {**components, **adapters}
+    parts = dict(components)
+    for key, attribute in {"lora": "adapter", "vae": "autoencoder"}.items():
+        parts |= {
+            f"{name}.{key}": getattr(part, attribute, None) for name, part in components.items()
+        }
     found = {name: part.loaded() for name, part in parts.items() if isinstance(part, Loads)}
     return {name: weights for name, weights in found.items() if weights is not None}

@@ -88,7 +88,7 @@ def require(
         file: The one safetensors file that is needed, such as a LoRA's, instead of a model.
         check: Called with the model's folder before its weights are downloaded, raises what speaks
             against it.
-        kind: The library that reads the model, "transformers", "diffusers" or "timm".
+        kind: What reads the model, a key of `layout.STEMS`.
 
     Raises:
         MissingWeightsError: Weights are missing; says how to get them.

@@ -32,7 +32,7 @@ NEEDS = {"prompts/verdict": ["prompts=sip_adaptive"]}  # group -> what it is a p
 NEWER = (
     *("retrieved", "flux_dev", "flux_schnell", "qwen_image", "sd35_medium", "z_image"),
     *("z_image_turbo", "sip_adaptive", "sip_adaptive_randaugment"),
-    *("auto", "edit", "edit_kontext", "edit_qwen"),
+    *("auto", "edit", "edit_kontext", "edit_qwen", "sd15_hyper8", "sdxl_hyper8"),
 )
 
 

@@ -112,10 +112,15 @@ class Family(nn.Module, ABC):
         """Forget the embeddings that are kept; they lie on the device."""
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Return the latent distributions (B, 2 C, h, w), float32: mean and log variance."""
-        posterior = self.vae.encode(pixels.to(self.vae.dtype) * 2 - 1).latent_dist
-        parameters: Tensor = posterior.parameters.float()
-        return parameters
+        """Return the latent distributions (B, 2 C, h, w), float32: mean and log variance.
+
+        Of an autoencoder without distributions, the latents (B, C, h, w).
+        """
+        encoded = self.vae.encode(pixels.to(self.vae.dtype) * 2 - 1)
+        parameters: Tensor = (
+            encoded.latents if "latents" in encoded else encoded.latent_dist.parameters
+        )
+        return parameters.float()
 
     def scaled(self, latents: Tensor) -> Tensor:
         """Return the autoencoder's latents at the scale that the denoiser works at."""
@@ -138,8 +143,8 @@ class Family(nn.Module, ABC):
 
     def _moments(self, latents: Tensor) -> tuple[Tensor | float, Tensor | float]:
         config = self.vae.config
-        if config.latents_mean is None or config.latents_std is None:
-            return float(config.shift_factor or 0.0), 1.0
+        if config.get("latents_mean") is None or config.get("latents_std") is None:
+            return float(config.get("shift_factor") or 0.0), 1.0
         mean, std = (
             torch.tensor(values, device=latents.device).view(1, -1, 1, 1)
             for values in (config.latents_mean, config.latents_std)
