@@ -88,9 +88,11 @@ def begin(folder: Path, keys: Sequence[str], total: int | None, cached: Iterable
 
 
 def end() -> None:
-    """Delete the file; later jobs of this process belong to no sweep."""
+    """Delete the file and what jobs have left; later jobs of this process belong to no sweep."""
     if file := os.environ.pop(VARIABLE, None):
         Path(file).unlink(missing_ok=True)
+        for plan in _plans(file):
+            plan.unlink()
 
 
 def add(number: int, **result: Any) -> None:
@@ -101,6 +103,20 @@ def add(number: int, **result: Any) -> None:
     if file := os.environ.get(VARIABLE):
         with Path(file).open("a") as lines:
             lines.write(json.dumps({"job": number} | result) + "\n")
+
+
+def leave(plan: Any) -> None:
+    """Leave the plan of this job, a JSON value, for the end of the sweep; alone, do nothing."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if file := os.environ.get(VARIABLE):
+        number = HydraConfig.get().job.num
+        Path(f"{file}.plan{number}").write_text(json.dumps(plan))
+
+
+def plans() -> list[Any]:
+    """Return the plans that jobs have left."""
+    return [json.loads(plan.read_text()) for plan in _plans(os.environ.get(VARIABLE, ""))]
 
 
 def swept() -> dict[str, str]:
@@ -117,3 +133,8 @@ def swept_values(overrides: Iterable[str], keys: Sequence[str]) -> dict[str, str
     """Return the swept keys among a job's overrides and their values, as typed."""
     pairs = (text.lstrip("+").partition("=") for text in overrides)
     return {key: value for key, _, value in pairs if key in keys}
+
+
+def _plans(file: str) -> list[Path]:
+    path = Path(file)
+    return sorted(path.parent.glob(f"{path.name}.plan*")) if file else []

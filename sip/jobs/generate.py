@@ -44,6 +44,7 @@ from sip.pipeline.plan import (
     show_plan,
     without_device,
 )
+from sip.pipeline.planned import leave
 from sip.pipeline.quality import MAX_IMAGES, Quality, measure
 from sip.pipeline.stored import Candidates
 from sip.prompts.base import Prompt
@@ -72,7 +73,9 @@ def generate(config: DictConfig) -> None:
         repair(Path(config.paths.store), config.runtime.num_workers)
     work = Generation(config)
     if config.plan:
-        show_plan(work.plan(), work.missing)
+        plan = work.plan()
+        show_plan(plan, work.missing)
+        leave(plan.work)
         return
     work.run()
 

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sip.config import sweep
 from sip.core.progress import say
-from sip.core.text import counted, format_duration
+from sip.core.text import counted, format_duration, text_table
 from sip.jobs.baseline import tables_command
 
 LOOKED_UP = ("train", "generate")  # jobs
@@ -69,12 +69,19 @@ class Overview(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Say how long it took and how to compare, and the best settings of a search."""
         jobs = sweep.Sweep.read()
-        if jobs is None or config.hydra.job.name != "train":
+        name = config.hydra.job.name
+        if jobs is None or name not in LOOKED_UP:
             return
         took = format_duration(time.time() - jobs.started)
         of_cached = f", {len(jobs.cached)} of them cached" if jobs.cached else ""
         done = "planned" if config.plan else "finished"
         say("sweep", f"{counted(len(jobs.finished), 'job')} {done} in {took}{of_cached}")
+        if config.plan:
+            from sip.pipeline.planned import left, total_lines
+
+            print(text_table(total_lines(left(), Path(config.paths.store))))
+        if name != "train":
+            return
         if "OptunaSweeper" in config.hydra.sweeper._target_:
             file = Path(config.hydra.sweep.dir) / SEARCHED
             for line in best_settings(OmegaConf.load(file), config.train.objectives):

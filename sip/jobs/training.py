@@ -23,7 +23,7 @@ from sip.jobs.alone import alone
 from sip.jobs.evaluate import evaluate
 from sip.jobs.splits import Splits, load_splits, remarks_of
 from sip.jobs.train_job import TrainJob
-from sip.jobs.training_plan import plan_training
+from sip.jobs.training_plan import RUN, plan_training, trainings_of
 from sip.pipeline.backoff import settle
 from sip.pipeline.features import required_by_metrics
 from sip.pipeline.filtering import Sifted, sift
@@ -35,6 +35,7 @@ from sip.pipeline.plan import (
     say_what_models_know,
     without_device,
 )
+from sip.pipeline.planned import PlannedRows, leave
 from sip.pipeline.quality import NOTHING, measure
 from sip.pipeline.rungs import LadderCounts
 from sip.pipeline.stored import StoredImage
@@ -69,15 +70,19 @@ def print_plan(job: TrainJob) -> None:
     say_made_parts(job.dataset)
     say_remarks(job.dataset)
     rows = {"to generate": "nothing: this arm is trained on the real images"}
-    if job.offline:
+    work: list[PlannedRows] = []
+    if job.offline and RUN not in trainings_of(job):
+        rows = {"to generate": "nothing: the finished run is cached"}
+    elif job.offline:
         num_processes = job.devices.num_processes(job.config.runtime.device)
         unmeasured = NO_WEIGHTS if missing else no_device
-        rows = make_plan(
-            job.offline, samples, num_processes, unmeasured, job.dataset.class_names
-        ).lines()
+        plan = make_plan(job.offline, samples, num_processes, unmeasured, job.dataset.class_names)
+        rows, work = plan.lines(), [*plan.work]
     stages = {stage for stage, _ in missing.models} if missing else set()
     lacking = "the weights of the backbone are missing" if "backbone" in stages else no_device
-    print(text_table(rows | plan_training(job, lacking or None).lines()))
+    training = plan_training(job, lacking or None)
+    print(text_table(rows | training.lines()))
+    leave([*work, *training.work])
     if missing is not None:
         print(missing)
 

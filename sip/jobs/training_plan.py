@@ -14,11 +14,13 @@ from sip.dataset.base import Sample
 from sip.device.settings import Runtime, device, set_threads
 from sip.jobs.control import recipe_of
 from sip.jobs.train_job import TrainJob
+from sip.pipeline.planned import PlannedRows
 from sip.records.read import finished_folders
 
 if TYPE_CHECKING:
     from sip.classifier.recipe import Recipe
 
+RUN = "the run"
 Splits = Mapping[str, Sequence[Sample]]
 
 
@@ -27,7 +29,7 @@ class TrainingPlan:
     """Trainings of one recipe, and what they take.
 
     Attributes:
-        trainings: Names of those that are not cached.
+        trainings: Name -> key of each that is not cached.
         steps, batch_size: Optimiser steps of each, and images of each step.
         validations: At most; `classifier.patience` may end it before.
         num_val, num_test: Images.
@@ -35,7 +37,7 @@ class TrainingPlan:
         reason: Why not.
     """
 
-    trainings: tuple[str, ...]
+    trainings: Mapping[str, str]
     steps: int
     batch_size: int
     validations: int
@@ -58,6 +60,15 @@ class TrainingPlan:
             "time to train": self._time(),
         }
 
+    @property
+    def work(self) -> list[PlannedRows]:
+        """The trainings; the control of several runs has the same key in all."""
+        each = None if self.seconds is None else self.seconds / max(1, len(self.trainings))
+        return [
+            PlannedRows("train", "", (key,), steps=self.steps, seconds=each, exact=name == RUN)
+            for name, key in self.trainings.items()
+        ]
+
     def _time(self) -> str:
         if self.seconds is None:
             return f"not measured: {self.reason}"
@@ -77,7 +88,7 @@ def plan_training(job: TrainJob, unmeasured: str | None) -> TrainingPlan:
     splits = {part: job.dataset.samples(part) for part in ("train", "val", "test")}
     sources = _sources(job, splits["train"])
     recipe = job.classifier.resolved(len(job.augmentation.offline.pool(sources, job.config.seed)))
-    trainings = _trainings(job)
+    trainings = trainings_of(job)
     seconds, reason = None, unmeasured or ""
     if trainings and unmeasured is None:
         try:
@@ -106,20 +117,21 @@ def _sources(job: TrainJob, samples: Sequence[Sample]) -> list[int | None]:
     return sources
 
 
-def _trainings(job: TrainJob) -> tuple[str, ...]:
-    """Return what the job would train."""
+def trainings_of(job: TrainJob) -> dict[str, str]:
+    """Return what the job would train: name -> key."""
     runs = Path(job.config.paths.runs)
-    trainings = []
+    trainings: dict[str, str] = {}
     if not finished_folders(runs, job.fingerprint) or not job.config.train.reuse:
-        trainings.append("the run")
+        trainings[RUN] = job.fingerprint
     control = recipe_of(job.recipe)
-    is_there = bool(finished_folders(runs, fingerprint_of(control)))
+    key = fingerprint_of(control)
+    is_there = bool(finished_folders(runs, key))
     facts = job.components.facts if job.components else frozenset()
     if trainings and not is_there and "control" in facts:
-        trainings.append("the control that the filter reads")
+        trainings["the control that the filter reads"] = f"control-{key}"
     if job.config.train.baseline and control != job.recipe and not (is_there or is_multirun()):
-        trainings.append("its baseline")
-    return tuple(trainings)
+        trainings["its baseline"] = key
+    return trainings
 
 
 def _seconds(job: TrainJob, recipe: "Recipe", splits: Splits, num_train: int) -> float:

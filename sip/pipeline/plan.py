@@ -1,6 +1,5 @@
 """What a run would do, before it does it: rows, U-Net evaluations, time, space."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,15 +8,17 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from sip.core.errors import UserError
+from sip.core.files import free_bytes
 from sip.core.progress import say
 from sip.core.text import counted, format_bytes, format_duration, text_table
 from sip.dataset.base import Sample
 from sip.device.settings import absent
 from sip.images.balance import describe
 from sip.pipeline.backoff import foresee
-from sip.pipeline.components import StageName, trial_prompt
-from sip.pipeline.offline import Offline, score_keys
-from sip.prompts.base import Prompt
+from sip.pipeline.known import known_rows
+from sip.pipeline.offline import Offline
+from sip.pipeline.planned import PlannedRows, at_most
+from sip.pipeline.rows import assumed_prompts, coming_images, known_images, readings, timed
 from sip.weights import hub
 from sip.weights.missing import MissingWeightsError
 from sip.weights.stacks import stack_remarks
@@ -30,7 +31,6 @@ SPARE = 1.05  # of the bytes needed: rows, checksums, blocks of the file system
 MAX_EXAMPLE = 76  # characters of a prompt that is shown
 NO_WEIGHTS = "weights are missing"
 NOTHING_TO_DO = "none, everything is cached"
-ASSUMED_GUIDANCE = 2.0  # of a row whose caption is not there yet: with guidance, the costlier way
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Plan:
         balance: Images of each class and original in words, with `images.balance=true`.
         example: A prompt, with a gap if its caption is not there yet; empty if there is none.
         unmeasured: Why the time was not measured.
+        work: The same row by row, for the total of a sweep.
     """
 
     to_caption: int
@@ -71,13 +72,11 @@ class Plan:
     unmeasured: str = ""
     least: int | None = None
     denoises: bool = True
+    work: tuple[PlannedRows, ...] = ()
 
     @property
     def _evaluations(self) -> str:
-        text = f"{self.evaluations:,}"
-        if self.least is None or self.least == self.evaluations:
-            return text
-        return f"at most {text} ({self.least:,} if no further image is rejected)"
+        return at_most(self.evaluations, self.least)
 
     def lines(self) -> dict[str, str]:
         """Return the plan as names and values."""
@@ -207,7 +206,6 @@ def make_plan(
         class_names: By label, for the verdicts on what a ladder has generated; empty: not asked.
     """
     known = known_rows(offline, samples)
-    to_caption, to_score = known.to_caption, known.to_score
     counts = offline.num_images(samples)
     prompts = offline.write(known.samples, known.captions, known.scores, counts)
     offline.generator.check(prompts)
@@ -216,44 +214,42 @@ def make_plan(
     rows = {prompt.image_id: prompt for rungs in ladders.waiting for prompt in rungs}
     failed = stage.failed(rows)
     to_make = {*stage.missing(rows), *(failed if offline.retry_failed else ())}
-    missing = [prompt for key, prompt in rows.items() if key in to_make]
     offline.examine(prompts)
-    if to_caption:
+    if known.to_caption:
         offline.foresee(samples)
-    coming = sum(counts[sample.sample_id] for sample in known.coming)
-    cost = offline.generator.num_evaluations
     first = {rungs[0].image_id for rungs in ladders.waiting if rungs}
-    assumed = [cost(prompt) for prompt in _assumed(offline)]
-    evaluations = sum(map(cost, missing)) + coming * sum(assumed)
-    least = sum(cost(prompt) for prompt in missing if prompt.image_id in first)
-    least += coming * max(assumed)
-    to_generate = len(missing) + coming * len(assumed)
-    busy = {"captions": to_caption, "scores": to_score, "images": to_generate}
-    seconds: float | None = None if unmeasured else 0.0
-    if not unmeasured and any(busy.values()):
-        speed = offline.trials.speed(samples, {name for name, num in busy.items() if num})
-        seconds = to_caption * speed.caption + to_score * speed.score
-        seconds += evaluations * speed.evaluation + to_generate * speed.image
-    folder = offline.store.root
+    missing = [prompt for key, prompt in rows.items() if key in to_make]
+    images = [
+        *known_images(offline, missing, first),
+        *coming_images(offline, samples, known.coming),
+    ]
+    work = [*images, *readings(offline, known)]
+    to_generate = sum(len(rows.keys) for rows in images)
+    bytes_each = SPARE * _bytes_per_image(offline, samples) if to_generate else 0.0
+    if not unmeasured and work:
+        work = timed(offline, work, samples, num_devices)
+    work = [replace(rows, bytes=bytes_each) if rows.kind == "generate" else rows for rows in work]
+    cached = {*rows.keys() - to_make, *ladders.settled}
     return Plan(
-        to_caption=to_caption,
-        to_score=to_score,
+        to_caption=len(known.to_caption),
+        to_score=len(known.to_score),
         to_generate=to_generate,
-        cached=len(rows) - len(missing) + len(ladders.settled - rows.keys()),
+        cached=len(cached),
         failed=len(failed),
-        evaluations=evaluations,
-        exact=not coming,
-        seconds=None if seconds is None else seconds / num_devices,
-        bytes_needed=int(to_generate * _bytes_per_image(offline, samples) * SPARE)
-        if to_generate
-        else 0,
-        bytes_free=shutil.disk_usage(_existing(folder)).free,
+        evaluations=sum(rows.evaluations * len(rows.keys) for rows in images),
+        exact=not known.coming,
+        seconds=None if unmeasured else sum((rows.seconds or 0) * len(rows.keys) for rows in work),
+        bytes_needed=int(to_generate * bytes_each),
+        bytes_free=free_bytes(offline.store.root),
         num_devices=num_devices,
         balance=describe(samples, counts) if offline.generator.balance else "",
         example=prompts[0].text if prompts else offline.example(samples[0]) if samples else "",
         unmeasured=unmeasured,
-        least=None if offline.verdict is None else least,
-        denoises=max(assumed) > 0,
+        least=None
+        if offline.verdict is None
+        else sum(rows.least * len(rows.keys) for rows in images),
+        denoises=max(map(offline.generator.num_evaluations, assumed_prompts(offline))) > 0,
+        work=(*work, PlannedRows("cached", str(stage.folder), tuple(sorted(cached)))),
     )
 
 
@@ -262,63 +258,6 @@ def show_plan(plan: Plan, missing: MissingWeightsError | None) -> None:
     print(text_table(plan.lines()))
     if missing is not None:
         print(missing)
-
-
-@dataclass(frozen=True)
-class KnownRows:
-    """The samples whose prompts can be written now, and how many others wait for which stage.
-
-    Attributes:
-        samples: Samples whose rows of captions and scores are there.
-        captions, scores: Their rows; None if the prompts do not read them.
-        to_caption, to_score: Images.
-        coming: The samples whose prompts can be written after that.
-    """
-
-    samples: list[Sample]
-    captions: list[list[str]] | None
-    scores: list[list[float]] | None
-    to_caption: int
-    to_score: int
-    coming: list[Sample]
-
-
-def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
-    """Look up the captions and scores that are there."""
-    known, captions, scores = list(samples), None, None
-    to_caption = to_score = 0
-    coming: list[Sample] = []
-    if offline.captioner:
-        keys = [offline.captioner.key(sample) for sample in known]
-        kept, missing = _there(offline, "captions", keys)
-        coming = [known[n] for n in missing]
-        to_caption = len(missing)
-        known = [known[n] for n in kept]
-        captions = offline.column("captions", [keys[n] for n in kept], "captions")
-    if offline.scorer and captions is not None:
-        keys = score_keys(known, captions)
-        kept, missing = _there(offline, "scores", keys)
-        coming += [known[n] for n in missing]
-        to_score = len(coming)
-        known, captions = [known[n] for n in kept], [captions[n] for n in kept]
-        scores = offline.column("scores", [keys[n] for n in kept], "similarities")
-    return KnownRows(known, captions, scores, to_caption, to_score, coming)
-
-
-def _there(offline: Offline, name: StageName, keys: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Return the positions of the keys that have a good row, and of those to compute."""
-    stage = offline.stage(name)
-    missing, failed = set(stage.missing(keys)), set(stage.failed(keys))
-    kept = [n for n, key in enumerate(keys) if key not in missing | failed]
-    wanted = missing | failed if offline.retry_failed else missing
-    return kept, [n for n, key in enumerate(keys) if key in wanted]
-
-
-def _assumed(offline: Offline) -> list[Prompt]:
-    """Return what an image is generated from whose caption is not there yet, on each rung."""
-    backoff = offline.writer.backoff
-    rates = [max(offline.writer.noise_rates)] if backoff is None else backoff.rates
-    return [replace(trial_prompt(rate), guidance_scale=ASSUMED_GUIDANCE) for rate in rates]
 
 
 def _bytes_per_image(offline: Offline, samples: Sequence[Sample]) -> float:
@@ -333,9 +272,3 @@ def _bytes_per_image(offline: Offline, samples: Sequence[Sample]) -> float:
             continue
         sizes.append(len(encode(to_tensor([image])[0], offline.generator.format)))
     return sum(sizes) / len(sizes) if sizes else 0.0
-
-
-def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = folder.parent
-    return folder

@@ -1,5 +1,6 @@
 """Sweeps: every preset composes, what is ahead is said, failed jobs are named at the end."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def test_a_preset_says_what_it_asks_and_how_it_is_started(sweep: str) -> None:
 def start(cwd: Path, *arguments: str) -> tuple[int, str]:
     """Run the main job; return its exit code and what it said."""
     done = run_module("sip.train", arguments, cwd / "said", cwd)
-    return done.returncode, done.stderr
+    return done.returncode, done.stderr + done.stdout
 
 
 def test_a_sweep_says_what_is_ahead(tmp_path: Path) -> None:
@@ -82,6 +83,7 @@ def test_a_sweep_says_what_is_ahead(tmp_path: Path) -> None:
     assert lines[2].startswith("job 1/2: seed=0 (")
     assert lines[3].startswith("job 2/2: seed=1 (") and " left)" in lines[3]
     assert lines[4].startswith("2 jobs planned in ") and code == 0
+    assert re.search(r"\ntotal +2 jobs planned; .*\nto train +2 classifiers\noptimiser", said)
     assert not list((tmp_path / "runs" / ".hydra").glob("sweep-*"))
 
 

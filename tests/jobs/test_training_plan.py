@@ -48,15 +48,27 @@ def test_passes_count_the_images_that_are_still_to_be_generated(tmp_path: Path) 
 def test_a_cached_run_and_its_baseline_are_told_apart(tmp_path: Path) -> None:
     arm = ["augmentation=cutmix", "train.baseline=true"]
     made = plan(tmp_path, *arm)
-    assert made.trainings == ("the run", "its baseline")
+    assert list(made.trainings) == ["the run", "its baseline"]
     assert made.lines()["optimiser steps"] == "40 each, of 32 images"
     config = composed(*SHORT, *arm, folder=tmp_path)
     job = TrainJob(config)
     summary = training_summary(fingerprint=job.fingerprint, recipe=job.recipe)
     write_run(Path(config.paths.runs) / f"x-{job.fingerprint}", summary)
-    assert plan(tmp_path, *arm).trainings == ("its baseline",)
+    assert list(plan(tmp_path, *arm).trainings) == ["its baseline"]
     (lines,) = [plan(tmp_path, "augmentation=cutmix").lines()]
     assert lines == {"to train": "nothing, the finished run is cached"}
+
+
+def test_a_cached_run_generates_nothing_whatever_the_store_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = composed(*SHORT, "augmentation=sip", "plan=true", folder=tmp_path)
+    job = TrainJob(config)
+    summary = training_summary(fingerprint=job.fingerprint, recipe=job.recipe)
+    write_run(Path(config.paths.runs) / f"x-{job.fingerprint}", summary)
+    train(config)
+    said = capsys.readouterr().out
+    assert "to generate  nothing: the finished run is cached\n" in said
 
 
 @pytest.mark.parametrize(

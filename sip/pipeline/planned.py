@@ -1,0 +1,134 @@
+"""What plans foresee, row by row, so that jobs of a sweep count together what they share once."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from sip.config import sweep
+from sip.core.files import free_bytes
+from sip.core.text import counted, format_bytes, format_duration
+
+Kind = Literal["caption", "score", "generate", "cached", "train"]
+Item = TypeVar("Item")
+Cost = TypeVar("Cost", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class PlannedRows:
+    """Rows that a job needs and that cost the same each.
+
+    Attributes:
+        kind: What is to be done for them; "cached": generated before.
+        place: Folder of the rows: a key means the same in all jobs with this folder.
+        keys: Keys of the rows; a row that several jobs need has the same in all.
+        evaluations, least: U-Net forward passes of a row, and those if no image is rejected.
+        steps: Optimiser steps of a training.
+        bytes: Bytes of a row on the store's disk.
+        seconds: Seconds of a row; None if it was not measured.
+        exact: False if the keys stand for rows that are known only after captions or other jobs:
+            two keys may then turn out to be one row, never one key two rows.
+    """
+
+    kind: Kind
+    place: str
+    keys: tuple[str, ...]
+    evaluations: int = 0
+    least: int = 0
+    steps: int = 0
+    bytes: float = 0.0
+    seconds: float | None = 0.0
+    exact: bool = True
+
+
+def alike(items: Iterable[Item], cost: Callable[[Item], Cost]) -> dict[Cost, list[Item]]:
+    """Return cost -> the items that have it."""
+    groups: dict[Cost, list[Item]] = {}
+    for item in items:
+        groups.setdefault(cost(item), []).append(item)
+    return groups
+
+
+def at_most(evaluations: int, least: int | None) -> str:
+    """Return a number of evaluations; an upper bound with the number without rejections."""
+    if least is None or least == evaluations:
+        return f"{evaluations:,}"
+    return f"at most {evaluations:,} ({least:,} if no further image is rejected)"
+
+
+def leave(work: Iterable[PlannedRows]) -> None:
+    """Leave the work of this job to the total of its sweep, if it is a job of one."""
+    sweep.leave([asdict(rows) for rows in work])
+
+
+def left() -> list[list[PlannedRows]]:
+    """Return the work that the jobs of this sweep have left."""
+    return [
+        [PlannedRows(**rows | {"keys": tuple(rows["keys"])}) for rows in job]
+        for job in sweep.plans()
+    ]
+
+
+def total_lines(jobs: Sequence[Iterable[PlannedRows]], store: Path) -> dict[str, str]:
+    """Return the total of jobs as names and values; a row that several need counts once.
+
+    Args:
+        jobs: The work of each job.
+        store: Folder of the store.
+    """
+    rows: dict[tuple[str, str, str], PlannedRows] = {}
+    for job in jobs:
+        for work in job:
+            for key in work.keys:
+                known = rows.setdefault((work.kind, work.place, key), work)
+                if (work.evaluations, work.least) > (known.evaluations, known.least):
+                    rows[work.kind, work.place, key] = work
+    kinds = alike(rows.values(), lambda work: work.kind)
+    lines = {"total": f"{counted(len(jobs), 'job')} planned; what several need is counted once"}
+    if kinds.keys() - {"train"}:
+        lines |= _generation(kinds, store)
+    if train := kinds.get("train"):
+        bound = _bound(train)
+        lines["to train"] = bound + counted(len(train), "classifier")
+        lines["optimiser steps"] = f"{bound}{sum(work.steps for work in train):,}"
+    return {**lines, "time": _time(rows.values())}
+
+
+def _generation(kinds: Mapping[Kind, Sequence[PlannedRows]], store: Path) -> dict[str, str]:
+    """Return the lines on what is generated."""
+    generate = kinds.get("generate", [])
+    evaluations = sum(work.evaluations for work in generate)
+    least = sum(work.least for work in generate)
+    bound = _bound(generate)
+    passes = at_most(evaluations, least)
+    needed = format_bytes(sum(work.bytes for work in generate))
+    to_caption, to_score, cached = (
+        len(kinds.get(kind, [])) for kind in ("caption", "score", "cached")
+    )
+    return {
+        "to caption, to score": f"{to_caption:,}, {to_score:,} images",
+        "to generate": ("at most " if least < evaluations else bound)
+        + counted(len(generate), "image"),
+        "cached": counted(cached, "image"),
+        **(
+            {"U-Net evaluations": passes if least < evaluations else bound + passes}
+            if evaluations or not generate
+            else {}
+        ),
+        "disk": f"about {needed} needed, {format_bytes(free_bytes(store))} free",
+    }
+
+
+def _bound(rows: Iterable[PlannedRows]) -> str:
+    return "" if all(work.exact for work in rows) else "at most "
+
+
+def _time(rows: Iterable[PlannedRows]) -> str:
+    """Return the time of all rows, one after the other."""
+    seconds = [work.seconds for work in rows if work.kind != "cached"]
+    measured = [value for value in seconds if value is not None]
+    if len(measured) < len(seconds):
+        return "not measured for all jobs: their plans say why"
+    if not seconds:
+        return "none, everything is cached"
+    return f"about {format_duration(sum(measured))}, one job after the other"

@@ -1,0 +1,119 @@
+"""The rows that a run has to make, as work: what they are known by and what each costs."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from sip.core.hashing import digest
+from sip.dataset.base import Sample
+from sip.pipeline.components import trial_prompt
+from sip.pipeline.known import KnownRows
+from sip.pipeline.offline import Offline
+from sip.pipeline.planned import PlannedRows, alike
+from sip.prompts.base import Prompt
+
+ASSUMED_GUIDANCE = 2.0  # of a row whose caption is not there yet: with guidance, the costlier way
+STAGES = {"caption": "captions", "score": "scores", "generate": "images"}
+
+
+def readings(offline: Offline, known: KnownRows) -> list[PlannedRows]:
+    """Return the captions and scores to compute."""
+    work = []
+    if known.to_caption:
+        place = str(offline.stage("captions").folder)
+        work.append(PlannedRows("caption", place, tuple(known.to_caption), seconds=None))
+    if known.to_score:
+        place = str(offline.stage("scores").folder)
+        work.append(PlannedRows("score", place, tuple(known.to_score), seconds=None))
+    return work
+
+
+def known_images(
+    offline: Offline, prompts: Sequence[Prompt], first: Collection[str]
+) -> list[PlannedRows]:
+    """Return the images of prompts.
+
+    Args:
+        offline: The stages.
+        prompts: Prompts of the images.
+        first: Keys of the images that are generated whatever a verdict says.
+    """
+
+    def cost(prompt: Prompt) -> tuple[int, bool]:
+        return offline.generator.num_evaluations(prompt), prompt.image_id in first
+
+    return [
+        PlannedRows(
+            "generate",
+            str(offline.stage("images").folder),
+            tuple(prompt.image_id for prompt in group),
+            evaluations=evaluations,
+            least=evaluations if is_first else 0,
+            seconds=None,
+        )
+        for (evaluations, is_first), group in alike(prompts, cost).items()
+    ]
+
+
+def coming_images(
+    offline: Offline, samples: Sequence[Sample], coming: Sequence[Sample]
+) -> list[PlannedRows]:
+    """Return the images whose captions are not there yet, under keys that stand for theirs.
+
+    Given the images stage, a prompt is decided by the recipes of the stages before it, the original
+    and its class, and, for a writer that looks at all captions, by the whole set and the number of
+    variants: two images never have one key, whatever the captions will be.
+
+    Args:
+        offline: The stages.
+        samples: All originals.
+        coming: Originals without a caption or score.
+    """
+    counts = offline.num_images(samples)
+    makers = (offline.captioner, offline.scorer, offline.writer)
+    decides = digest(
+        [maker.recipe() for maker in makers if maker is not None],
+        sorted(sample.sha256 for sample in samples),
+        max(counts.values(), default=0),
+    )
+    images = [
+        (sample.sha256, sample.class_name, variant)
+        for sample in coming
+        for variant in range(counts[sample.sample_id])
+    ]
+    costs = [offline.generator.num_evaluations(prompt) for prompt in assumed_prompts(offline)]
+    return [
+        PlannedRows(
+            "generate",
+            str(offline.stage("images").folder),
+            tuple(digest(decides, *image, rung) for image in images),
+            evaluations=evaluations,
+            least=evaluations if evaluations == max(costs) else 0,
+            seconds=None,
+            exact=False,
+        )
+        for rung, evaluations in enumerate(costs)
+        if images
+    ]
+
+
+def timed(
+    offline: Offline, work: Sequence[PlannedRows], samples: Sequence[Sample], num_devices: int
+) -> list[PlannedRows]:
+    """Return the work with its seconds, by a short measurement."""
+    speed = offline.trials.speed(samples, {STAGES[rows.kind] for rows in work})
+    reading = {"caption": speed.caption, "score": speed.score}
+    return [
+        replace(
+            rows,
+            seconds=reading.get(rows.kind, rows.evaluations * speed.evaluation + speed.image)
+            / num_devices,
+        )
+        for rows in work
+    ]
+
+
+def assumed_prompts(offline: Offline) -> list[Prompt]:
+    """Return what an image is generated from whose caption is not there yet, on each rung."""
+    backoff = offline.writer.backoff
+    rates = [max(offline.writer.noise_rates)] if backoff is None else backoff.rates
+    return [replace(trial_prompt(rate), guidance_scale=ASSUMED_GUIDANCE) for rate in rates]
