@@ -11,6 +11,7 @@ from sip.core.progress import say
 from sip.images import patches
 from sip.images.autoencoder import Autoencoder
 from sip.images.folder import PipelineFolder
+from sip.images.quantization import quantize
 from sip.images.quiet import quiet
 from sip.images.settings import DiffusionSettings
 from sip.weights.checksums import check_hub
@@ -42,6 +43,8 @@ def load_pipeline(settings: DiffusionSettings) -> Any:
             )
         if settings.adapter:
             settings.adapter.fuse(pipeline)
+        if settings.quantization:
+            quantize(pipeline, settings.quantization)
     if settings.vae_tiling:
         pipeline.vae.enable_tiling()
     return pipeline

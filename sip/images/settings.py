@@ -22,6 +22,7 @@ from sip.images.base import Generator
 from sip.images.folder import PipelineFolder, spaced
 from sip.images.lengths import TextReader, cut_prompts, require_labels, text_readers
 from sip.images.lora import Lora
+from sip.images.quantization import Quantization, require_torchao
 from sip.images.schedulers import SchedulerName, Spacing
 from sip.prompts.base import Prompt
 from sip.prompts.weighting.base import Weighting
@@ -61,6 +62,7 @@ class DiffusionSettings(Generator):
         timestep_spacing: "leading", "linspace" or "trailing", of the steps; None: the model's own.
         vae: Folder or hub name of another autoencoder, or a mapping of `model` and `revision`; None
             for the model's own.
+        quantization: "int8" or "fp8", of the weights of linear layers; None for `dtype`.
     """
 
     version: ClassVar[int] = 3
@@ -79,6 +81,7 @@ class DiffusionSettings(Generator):
     license: str | None = added(neutral=None)
     timestep_spacing: Spacing | None = added(neutral=None)
     vae: str | dict[str, Any] | None = known_by("autoencoder", neutral=None)
+    quantization: Quantization | None = added(neutral=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,6 +133,8 @@ class DiffusionSettings(Generator):
             UserError: They are not, or do not; says what is missing and how to get it.
         """
         self.__dict__.pop("is_on_disk", None)
+        if self.quantization:
+            require_torchao()
         require(
             self.model,
             self.revision,
