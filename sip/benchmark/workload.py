@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from sip.core.component import refuse
 from sip.core.hashing import digest
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt
@@ -52,6 +53,9 @@ def make_prompts(offline: "Offline", num: int, folder: Path) -> list[Prompt]:
     ]
     captions = [[_caption(number)] for number in range(len(samples))]
     prompts = offline.write(samples, captions, [[0.3]] * len(samples))[:num]
+    if not prompts:  # of a table
+        rule = "one that writes prompts for any image"
+        raise refuse("prompts", rule, type(offline.writer).__name__, "choose prompts=label_caption")
     return [
         replace(
             prompt,

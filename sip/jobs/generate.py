@@ -48,6 +48,7 @@ from sip.pipeline.planned import leave
 from sip.pipeline.quality import MAX_IMAGES, Quality, measure
 from sip.pipeline.stored import Candidates
 from sip.prompts.base import Prompt
+from sip.prompts.rows import check_format, write_rows
 from sip.records.summary import GenerationSummary, StageCounts
 from sip.records.write import (
     NUM_PAIRS,
@@ -61,6 +62,8 @@ from sip.records.write import (
 from sip.store.repair import repair
 from sip.weights.loaded import loaded_weights
 
+CAPTIONING = {"captions", "scores"}  # stages
+
 
 def generate(config: DictConfig) -> None:
     """Generate what the training part lacks; with `plan=true` only print what that would be.
@@ -73,6 +76,8 @@ def generate(config: DictConfig) -> None:
         repair(Path(config.paths.store), config.runtime.num_workers)
     work = Generation(config)
     if config.plan:
+        if config.prompts_out is not None:
+            work.list_prompts()
         plan = work.plan()
         show_plan(plan, work.missing)
         leave(plan.work)
@@ -100,6 +105,11 @@ class Generation:
         if self.offline.filter is not None and "control" in self.offline.filter.reads:
             say("filter", "needs a classifier: sip.train applies it, here every image is kept")
             self.offline.filter = None
+        if config.prompts_out is not None:
+            check_format(Path(config.prompts_out), "prompts_out")
+            if self.offline.verdict is not None:
+                fix = "choose prompts=label_caption, or leave prompts_out out"
+                raise refuse("prompts", "a list without a ladder for prompts_out", "a ladder", fix)
         set_threads(self.offline.runtime)
         say_what_models_know(config)
         if _makes_artifacts(config.logger):
@@ -127,6 +137,30 @@ class Generation:
             say_remarks(self.dataset)
         return samples
 
+    def list_prompts(self) -> None:
+        """Have the captions made, and write the prompts to `prompts_out`; no image is generated.
+
+        Raises:
+            MissingWeightsError: Weights of captioner or scorer are missing.
+        """
+        if self.missing is not None and CAPTIONING & {stage for stage, _ in self.missing.models}:
+            raise self.missing
+        offline = self.offline
+        with graceful(), launched(offline.devices, offline.runtime.device) as device:
+            offline.models.runtime = replace(offline.runtime, device=device)
+            prompts, _ = offline.prompts(self.samples(), self.stages)
+            self._write_prompts(prompts)
+
+    def _write_prompts(self, prompts: list[Prompt]) -> None:
+        file = self.config.prompts_out
+        if file is not None and progress.is_first:
+            num = write_rows(prompts, Path(file))
+            say(
+                "prompts",
+                f"{counted(num, 'row')} in {file}; edit it, and use it with "
+                f"prompts=table prompts.file={shlex.quote(str(file))}",
+            )
+
     def plan(self) -> Plan:
         """Return what there is to do."""
         unmeasured = NO_WEIGHTS if self.missing else self.no_device
@@ -151,6 +185,7 @@ class Generation:
                 plan.check_space(self.offline.store.root)
             raise_if_stopped()
             prompts, captions = self.offline.prompts(samples, self.stages)
+            self._write_prompts(prompts)
             settled = settle(offline, prompts, self.dataset.class_names, self.stages)
             if progress.is_first:
                 self._write(samples, settled, captions)

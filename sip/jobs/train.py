@@ -22,6 +22,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sip.core import progress
+from sip.core.component import refuse
 from sip.core.files import check_folders
 from sip.core.progress import say
 from sip.core.text import text_table
@@ -43,6 +44,8 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         UserError: Something is missing or wrong; before any costly work.
     """
     check_retry(config.retry)
+    if config.prompts_out is not None:
+        raise refuse("prompts_out", "null in sip.train", config.prompts_out, "run sip.generate")
     check_folders(config.paths)
     if config.retry == "damaged" and not config.plan:
         repair(Path(config.paths.store), config.runtime.num_workers)

@@ -93,7 +93,7 @@ class Components:
             prompts = self.writer.write([sample], [[CAPTION_GAP]], [[ASSUMED_COSINE]], 1)
         except (UserError, ValueError):
             return ""
-        return prompts[0].text
+        return prompts[0].text if prompts else ""
 
     def require(self) -> None:
         """Check before any work that the images can be generated and that all weights are there.
@@ -116,6 +116,9 @@ class Components:
             name = type(self.generator).__name__
             fix = "choose images=img2img, or prompts=label_caption"
             raise refuse("images", "made from their originals for a ladder of rates", name, fix)
+        if self.generator.balance and self.writer.counts([]) is not None:
+            rule = "false as prompts.file has a row for each image"
+            raise refuse("images.balance", rule, True, "add or remove rows")
         self.generator.check([trial_prompt(rate) for rate in self.writer.noise_rates])
 
     def missing_weights(self) -> dict[str, MissingWeightsError]:

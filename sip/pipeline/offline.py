@@ -48,6 +48,7 @@ class Offline(Components):
         self.trials = Trials(self.models, self.store.root / "batch_sizes.json")
         self._stages: dict[StageName, StageStore] = {}
         self._examined: set[tuple[str, int]] = set()  # sample_id and variant
+        self._checked = False
         check_retry(config.retry)
         self.retry_failed = config.retry == "failed"
 
@@ -70,7 +71,7 @@ class Offline(Components):
         """Return the prompts, and sample_id -> candidate captions with cosines."""
         captions: list[list[str]] | None = None
         scores: list[list[float]] | None = None
-        counts = self.num_images(samples)
+        samples, counts = self.to_generate_from(samples)
         if self.captioner:
             captions = self._captions(samples, stages)
             samples, captions = _with_result(captions, samples, captions)
@@ -103,9 +104,25 @@ class Offline(Components):
         prompts = self.writer.write(samples, captions, scores, most)
         return [prompt for prompt in prompts if prompt.variant < counts[prompt.sample_id]]
 
+    def to_generate_from(
+        self, samples: Sequence[Sample]
+    ) -> tuple[Sequence[Sample], dict[str, int]]:
+        """Return the originals that have images, and the number of images of each.
+
+        Raises:
+            UserError: Prompts cannot be written for the originals.
+        """
+        if not self._checked:
+            self.writer.check(samples)
+            self._checked = True
+        counts = self.num_images(samples)
+        return [sample for sample in samples if counts[sample.sample_id]], counts
+
     def num_images(self, samples: Sequence[Sample]) -> dict[str, int]:
         """Return sample_id -> number of images to generate from it."""
         generator = self.generator
+        if (counts := self.writer.counts(samples)) is not None:
+            return counts
         if generator.balance:
             return balanced(samples, generator.per_sample, generator.max_per_sample)
         return {sample.sample_id: generator.per_sample for sample in samples}

@@ -205,8 +205,8 @@ def make_plan(
         unmeasured: Why the time cannot be measured; empty if it can.
         class_names: By label, for the verdicts on what a ladder has generated; empty: not asked.
     """
+    samples, counts = offline.to_generate_from(samples)
     known = known_rows(offline, samples)
-    counts = offline.num_images(samples)
     prompts = offline.write(known.samples, known.captions, known.scores, counts)
     offline.generator.check(prompts)
     stage = offline.stage("images")

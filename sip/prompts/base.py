@@ -125,6 +125,16 @@ class PromptWriter(Protocol):
     def recipe(self) -> dict:
         """Return everything that decides the prompt list."""
 
+    def check(self, samples: Sequence[Sample]) -> None:
+        """Check the originals of a whole run, before captions are made.
+
+        Raises:
+            UserError: Prompts cannot be written for them.
+        """
+
+    def counts(self, samples: Sequence[Sample]) -> dict[str, int] | None:
+        """Return sample_id -> number of its images; None if `images.per_sample` says it."""
+
     def write(
         self,
         samples: Sequence[Sample],

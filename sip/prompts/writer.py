@@ -64,6 +64,13 @@ class Writer(Component, ABC):
         """Each image is generated once."""
         return None
 
+    def check(self, samples: Sequence[Sample]) -> None:
+        """Check nothing: any original will do."""
+
+    def counts(self, samples: Sequence[Sample]) -> dict[str, int] | None:
+        """Return None: `images.per_sample` says how many images an original has."""
+        return None
+
     def prepare(
         self, samples: Sequence[Sample], captions: Sequence[Sequence[str]] | None
     ) -> Sequence[Any]:

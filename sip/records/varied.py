@@ -11,7 +11,7 @@ from sip.records.summary import BASE
 NAMED = ("augmentation", "backbone", "dataset")  # more telling than their parts
 # Of the configuration, what cannot change a result; seeds are told apart by the run's own.
 WITHOUT_EFFECT = (
-    *("experiment", "seed", "debug", "plan", "retry", "train", "metrics"),
+    *("experiment", "seed", "debug", "plan", "prompts_out", "retry", "train", "metrics"),
     *("paths", "runtime", "logger", "trainer"),
     *("exp", "sweep"),  # presets: they only give values to other keys
 )

@@ -33,6 +33,7 @@ NEWER = (
     *("retrieved", "flux_dev", "flux_schnell", "qwen_image", "sd35_medium", "z_image"),
     *("z_image_turbo", "sip_adaptive", "sip_adaptive_randaugment"),
     *("auto", "edit", "edit_kontext", "edit_qwen", "sd15_hyper8", "sdxl_hyper8"),
+    "table",
 )
 
 
@@ -62,8 +63,10 @@ def recipe_lines() -> Iterator[tuple[str, str]]:
     """Yield (profile and choice, recipe as JSON in one line)."""
     from sip.config.build import build
     from sip.dataset.reader import Reader
+    from sip.prompts.table import PromptTable
 
-    with patch.object(Reader, "content", "hash of files that are not in the repository"):
+    content = "hash of files that are not in the repository"
+    with patch.object(Reader, "content", content), patch.object(PromptTable, "content", content):
         for profile in PROFILES:
             for choice, node in nodes(profile).items():
                 recipe = build(node).recipe()

@@ -19,6 +19,7 @@ from hydra.utils import get_class
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.dataset.reader import Reader
+from sip.prompts.table import PromptTable
 from tests.architecture.choices import CONF, PROFILES, TOGETHER, nodes, recipe_lines
 
 GOLDEN = Path(__file__).with_name("recipes.jsonl")
@@ -170,6 +171,7 @@ def test_every_configured_value_is_in_the_recipe(
 ) -> None:
     content = property(lambda reader: getattr(reader, "path", reader.root))  # it needs no files
     monkeypatch.setattr(Reader, "content", content)
+    monkeypatch.setattr(PromptTable, "content", property(lambda table: table.file))
     node, place = distinct()[target]
     inner: Any = node
     for name in place:

@@ -78,6 +78,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
             rows.append(f"{name}/{number}.png,{Path(name).name},train")
     (folder / "list.csv").write_text("\n".join(rows) + "\n")
+    (folder / "prompts.csv").write_text("file,prompt\nimages/dog/0.png,a dog\n")
     for page in PAGES:
         for block in blocks(page):
             if page not in OWN_PAGES and block.title and block.title.startswith("my_conf/"):

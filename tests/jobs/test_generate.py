@@ -116,6 +116,22 @@ def test_a_plan_makes_nothing_and_counts_right(tmp_path: Path, whole: Path) -> N
     assert re.search(r"U-Net evaluations +80\b", more)
 
 
+def test_prompts_written_to_a_table_give_the_same_images(tmp_path: Path, whole: Path) -> None:
+    file = tmp_path / "prompts.csv"
+    printed = generate(whole, "plan=true", f"prompts_out={file}")
+    assert "20 rows in" in printed.stderr and re.search(r"cached +20 images", printed.stdout)
+    mine = ("prompts=table", f"prompts.file={file}")
+    assert "images       cached 20, computed 0" in generate(whole, *mine).stderr
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], lines[1].replace(",0.5,", ",0.7,"), *lines[3:]]))
+    fewer = generate(whole, *mine).stderr
+    assert "prompts.csv: 19 rows, no row of 1 original" in fewer
+    assert "images       cached 18, computed 1" in fewer
+    assert "captions " not in fewer  # no captioner is built
+    refused = generate(whole, "prompts_out=list.txt", code=2).stderr
+    assert "prompts_out: must be the name of a .csv or .parquet file" in refused
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],

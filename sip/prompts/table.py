@@ -1,0 +1,191 @@
+"""Prompts of your own: a table says which images are generated from which original, and how.
+
+Ours. `sip.generate plan=true prompts_out=prompts.csv` writes such a table to begin with
+(`sip.prompts.rows`).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from sip.core.component import component, ignored, known_by
+from sip.core.errors import UserError
+from sip.core.hashing import digest, seed_of
+from sip.core.progress import say
+from sip.core.text import counted, join_first
+from sip.dataset.base import Sample
+from sip.prompts.base import Prompt, ranked_captions
+from sip.prompts.label_caption import LabelCaption
+from sip.prompts.rows import PromptRow, read_rows
+from sip.prompts.writer import Chosen, guidance_scale
+
+
+@component
+class PromptTable(LabelCaption):
+    """Each row of a file is an image to generate; what it leaves out is as of `LabelCaption`.
+
+    An original without rows is not generated from. A row's seed, if the table has none, is that of
+    the n-th image of its original.
+
+    Args:
+        file: A .csv or .parquet file, see `sip.prompts.rows`. Relative paths in its column `file`
+            start from its folder.
+        subset: Whether the table may have rows of originals that this run does not use, such as
+            with few shots; they are passed over.
+    """
+
+    file: str = known_by("content")
+    subset: bool = ignored()
+
+    @cached_property
+    def _table(self) -> tuple[list[PromptRow], list[str]]:
+        return read_rows(Path(self.file).expanduser())
+
+    @property
+    def _rows(self) -> list[PromptRow]:
+        return self._table[0]
+
+    @property
+    def content(self) -> str:
+        """Hash of what the rows say."""
+        return digest([row.values() for row in self._rows])
+
+    @cached_property
+    def _of_original(self) -> Mapping[str, list[PromptRow]]:
+        """Sample_id, or absolute path -> its rows."""
+        folder = Path(self.file).expanduser().parent
+        found: dict[str, list[PromptRow]] = {}
+        for row in self._rows:
+            name = row.sample_id or os.path.abspath(folder / Path(row.file or "").expanduser())
+            found.setdefault(name, []).append(row)
+        return found
+
+    def _rows_of(self, sample: Sample) -> Sequence[PromptRow]:
+        by_id = self._of_original.get(sample.sample_id, [])
+        by_file = self._of_original.get(os.path.abspath(sample.path), [])
+        return sorted([*by_id, *by_file], key=lambda row: row.line)
+
+    @property
+    def noise_rates(self) -> tuple[float, ...]:
+        """The lowest and the highest noise rate of the rows."""
+        rates = {self.noise_rate if r.noise_rate is None else r.noise_rate for r in self._rows}
+        return tuple(sorted({min(rates), max(rates)}))
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Stages that some row needs."""
+        needed = super().reads
+        if not needed or not any(self._needs_caption(row) for row in self._rows):
+            return frozenset()
+        return needed
+
+    def _needs_caption(self, row: PromptRow) -> bool:
+        if row.spans is None and row.caption is None and self._shows_caption:
+            return True
+        return row.similarity is None and self._needs_similarity(row)
+
+    def _needs_similarity(self, row: PromptRow) -> bool:
+        return self.guidance.needs_similarity and row.guidance_scale is None
+
+    def counts(self, samples: Sequence[Sample]) -> dict[str, int]:
+        """Return sample_id -> number of its rows."""
+        return {sample.sample_id: len(self._rows_of(sample)) for sample in samples}
+
+    def check(self, samples: Sequence[Sample]) -> None:
+        """Check that the rows are of these originals, and say what is passed over.
+
+        Raises:
+            UserError: Rows are of others, and `subset` is false; or all of them are. Or a row's
+                guidance scale can be told from nothing.
+        """
+        for row in self._rows:
+            if row.caption and row.similarity is None and self._needs_similarity(row):
+                raise UserError(
+                    f"prompts.file: {self.file}: row {row.line}, column guidance_scale: must be "
+                    "given where caption is and similarity is not, got nothing; add it, or choose "
+                    "prompts/guidance=constant"
+                )
+        ids = {sample.sample_id for sample in samples}
+        paths = {os.path.abspath(sample.path) for sample in samples}
+        strays = [
+            row
+            for name, rows in self._of_original.items()
+            for row in rows
+            if name not in (paths if row.sample_id is None else ids)
+        ]
+        if strays and (not self.subset or len(strays) == len(self._rows)):
+            row = strays[0]
+            column, known = ("sample_id", ids) if row.sample_id else ("file", paths)
+            fix = "" if self.subset else ", or set prompts.subset=true if others are listed too"
+            raise UserError(
+                f"prompts.file: {self.file}: row {row.line}, column {column}: must name an image "
+                f"to train on, such as {min(known, default='')}, got "
+                f"{row.sample_id or row.file} ({counted(len(strays), 'such row')}); fix the "
+                f"table{fix}"
+            )
+        lacking = Counter(bool(self._rows_of(sample)) for sample in samples)[False]
+        text = counted(len(self._rows) - len(strays), "row")
+        text += f", {len(strays):,} of other originals" if strays else ""
+        text += f", no row of {counted(lacking, 'original')}" if lacking else ""
+        if unread := self._table[1]:
+            text += f", not read: {join_first(unread)}"
+        say("prompts", f"{Path(self.file).name}: {text}")
+
+    def write(
+        self,
+        samples: Sequence[Sample],
+        captions: Sequence[Sequence[str]] | None,
+        similarities: Sequence[Sequence[float]] | None,
+        per_sample: int,
+    ) -> list[Prompt]:
+        """Return the prompts of the rows, in the order of the samples.
+
+        Raises:
+            ValueError: Captions or similarities that `reads` asks for are missing.
+            UserError: The guidance rule gives no finite number.
+        """
+        if self.reads and (captions is None or similarities is None):
+            raise ValueError(f"this prompt reads {' and '.join(sorted(self.reads))}, got none")
+        prompts: list[Prompt] = []
+        for index, sample in enumerate(samples):
+            rows = self._rows_of(sample)
+            chosen: Sequence[Chosen] = [(None, None)] * len(rows)
+            if self.reads and captions is not None and similarities is not None:
+                ranked = ranked_captions(sample, captions[index], similarities[index])
+                chosen = self.choose(ranked, len(rows))
+            prompts += [
+                self._prompt(sample, variant, row, chosen[variant])
+                for variant, row in enumerate(rows)
+            ]
+        return prompts
+
+    def _prompt(self, sample: Sample, variant: int, row: PromptRow, chosen: Chosen) -> Prompt:
+        """Return a row's prompt."""
+        caption, similarity = chosen
+        if row.caption is not None:
+            caption, similarity = row.caption, row.similarity
+        elif row.spans is not None:
+            caption = None  # it is not in the prompt
+        scale = row.guidance_scale
+        if scale is None:
+            scale = guidance_scale(self.guidance, sample, similarity)
+        spans = self._filled(sample, caption) if row.spans is None else row.spans
+        negative = self.negative_prompt if row.negative_prompt is None else row.negative_prompt
+        seed = seed_of(self.seed, sample.sha256, variant) if row.seed is None else row.seed
+        return Prompt(
+            sample_id=sample.sample_id,
+            source=sample.path,
+            source_sha256=sample.sha256,
+            label=sample.label,
+            class_name=sample.class_name,
+            variant=variant,
+            spans=spans,
+            negative_prompt=negative,
+            guidance_scale=scale,
+            noise_rate=self.noise_rate if row.noise_rate is None else row.noise_rate,
+            seed=seed,
+            caption=caption,
+            similarity=similarity,
+        )

@@ -1,0 +1,156 @@
+"""Prompts from a table: what it leaves out, the way back to the same prompts, and refusals."""
+
+import csv
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sip.core.errors import UserError
+from sip.core.hashing import seed_of
+from sip.prompts.base import Span
+from sip.prompts.guidance.quadratic import Quadratic
+from sip.prompts.label_caption import LabelCaption
+from sip.prompts.rows import write_rows
+from sip.prompts.table import PromptTable
+from tests.prompts.varied import COMMON
+from tests.prompts.varied import SAMPLES as TWELVE
+
+SAMPLES = TWELVE[:2]  # a cat and a race car
+CAPTIONS = [['a cat, "asleep"\non a mat', "an animal"], ["größe – wheels, (red)"]]
+COSINES = [[0.32, 0.2], [0.4]]
+PRESET = {
+    "template": "a photo of a {label}, {caption}",
+    "label_weight": 1.5,
+    "caption_weight": 0.9,
+    "guidance": Quadratic(4.0, 2.0, 1.0, "clipscore"),
+}
+
+
+def table(file: Path, **changes) -> PromptTable:
+    return PromptTable(**(COMMON | PRESET | {"file": str(file), "subset": False} | changes))
+
+
+def written(folder: Path, *rows: dict, name: str = "prompts.csv") -> Path:
+    file = folder / name
+    if file.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(list(rows)), file)
+        return file
+    with file.open("w", newline="") as stream:
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        lines = csv.DictWriter(stream, columns)
+        lines.writeheader()
+        lines.writerows(rows)
+    return file
+
+
+def refusal(file: Path, **changes) -> str:
+    made = table(file, **changes)
+    with pytest.raises(UserError) as error:
+        made.check(SAMPLES)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["prompts.csv", "prompts.parquet"])
+@pytest.mark.parametrize("template", ["a photo of a {label}, {caption}", "{label}", ""])
+def test_a_list_read_back_is_the_same_list(tmp_path: Path, name: str, template: str) -> None:
+    preset = LabelCaption(**(COMMON | PRESET | {"template": template}))
+    prompts = preset.write(SAMPLES, CAPTIONS, COSINES, 3)
+    assert write_rows(prompts, tmp_path / name) == 6
+    again = table(tmp_path / name, template="another {label}", noise_rate=0.1, seed=7)
+    again.check(SAMPLES)
+    assert again.reads == frozenset()
+    read = again.write(SAMPLES, None, None, 1)
+    assert read == prompts
+    assert [one.image_id for one in read] == [one.image_id for one in prompts]
+
+
+def test_both_formats_have_the_same_recipe_and_another_value_another(tmp_path: Path) -> None:
+    prompts = LabelCaption(**(COMMON | PRESET)).write(SAMPLES, CAPTIONS, COSINES, 1)
+    files = [tmp_path / "a.csv", tmp_path / "b.parquet"]
+    for file in files:
+        write_rows(prompts, file)
+    recipes = [table(file).recipe() for file in files]
+    assert recipes[0] == recipes[1]
+    files[0].write_text(files[0].read_text().replace("0.5", "0.25"))
+    assert table(files[0]).recipe() != recipes[0]
+
+
+def test_what_a_row_leaves_out_is_as_of_the_preset(tmp_path: Path) -> None:
+    rows = (
+        {"sample_id": "s1", "prompt": "a fast car", "guidance_scale": 5},
+        {"sample_id": "s0", "prompt": None, "noise_rate": 0.7},
+        {"sample_id": "s1", "caption": "wheels", "similarity": 0.4, "seed": 3},
+    )
+    made = table(written(tmp_path, *rows))
+    assert made.reads == {"captions", "scores"}  # of the cat
+    assert made.counts(SAMPLES) == {"s0": 1, "s1": 2}
+    assert made.noise_rates == (0.5, 0.7)
+    cat, car, wheels = made.write(SAMPLES, CAPTIONS, COSINES, 9)
+    preset = LabelCaption(**(COMMON | PRESET)).write(SAMPLES, CAPTIONS, COSINES, 2)
+    assert (cat.spans, cat.guidance_scale, cat.seed) == (
+        preset[0].spans,
+        preset[0].guidance_scale,
+        preset[0].seed,
+    )
+    assert cat.noise_rate == 0.7
+    assert (car.spans, car.guidance_scale, car.caption) == ((Span("a fast car", 1.0),), 5.0, None)
+    assert car.seed == seed_of(0, "sha1", 0)
+    assert wheels.spans[-1] == Span("wheels", 0.9)
+    assert (wheels.guidance_scale, wheels.seed, wheels.variant) == (7.0, 3, 1)
+
+
+def test_an_original_can_be_named_by_its_file(tmp_path: Path) -> None:
+    relative = f"{'../' * 20}data/1.png"
+    rows = ({"file": "/data/0.png"}, {"file": relative}, {"file": relative})
+    assert table(written(tmp_path, *rows)).counts(SAMPLES) == {"s0": 1, "s1": 2}
+
+
+def test_rows_of_other_originals_need_subset(tmp_path: Path, capsys) -> None:
+    rows = [{"sample_id": name, "prompt": "x", "guidance_scale": 2} for name in ("s0", "s7", "s9")]
+    file = written(tmp_path, *(row | {"notes": "n"} for row in rows))
+    assert refusal(file) == (
+        f"prompts.file: {file}: row 3, column sample_id: must name an image to train on, such as "
+        "s0, got s7 (2 such rows); fix the table, or set prompts.subset=true if others are listed "
+        "too"
+    )
+    table(file, subset=True).check(SAMPLES)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "prompts.csv: 1 row, 2 of other originals, no row of 1 original" in said
+    assert "not read: notes" in said
+    only = written(tmp_path, *rows[1:], name="c.csv")
+    assert "must name an image to train on" in refusal(only, subset=True)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"noise_rate": "0,5"}, "row 2, column noise_rate: must be in (0, 1], got '0,5'"),
+        ({"noise_rate": 0}, "row 2, column noise_rate: must be in (0, 1], got '0'"),
+        ({"guidance_scale": "nan"}, "column guidance_scale: must be a finite number, got 'nan'"),
+        ({"seed": "1.5"}, "column seed: must be a whole number in [0, 2**63), got '1.5'"),
+        ({"seed": 2**63}, "column seed: must be a whole number in [0, 2**63)"),
+        ({"spans": '[["a", true]]'}, "column spans: must be JSON of the form"),
+        ({"spans": "[["}, "column spans: must be JSON of the form"),
+        (
+            {"spans": '[["a cat", 1]]', "prompt": "a dog"},
+            "column prompt: must be the text of spans",
+        ),
+        ({"sample_id": None, "prompt": "x"}, "column sample_id: must name the original"),
+        ({"file": "x.png"}, "column file: must be empty where sample_id is given"),
+        ({"caption": "c"}, "column guidance_scale: must be given where caption is"),
+    ],
+)
+def test_refusals_name_row_and_column(tmp_path: Path, row: dict, said: str) -> None:
+    assert said in refusal(written(tmp_path, {"sample_id": "s0"} | row))
+
+
+def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+    assert "must be a CSV file in UTF-8" in refusal(tmp_path / "gone.csv")
+    assert "must be the name of a .csv or .parquet file" in refusal(tmp_path / "list.xlsx")
+    (tmp_path / "bad.parquet").write_text("no")
+    assert "must be a Parquet file" in refusal(tmp_path / "bad.parquet")
+    assert "with a column sample_id or file" in refusal(written(tmp_path, {"id": 1}))
+    (tmp_path / "empty.csv").write_text("sample_id,prompt\n")
+    assert "a row for each image to generate" in refusal(tmp_path / "empty.csv")
