@@ -59,7 +59,7 @@ class KeepBest(Callback):
 
 
 class Bar(Callback):
-    """The framework's own progress bar, a tick a step, with loss and best accuracy after it."""
+    """The framework's own progress bar, a tick a step, with loss, last and best accuracy."""
 
     def __init__(self, best: KeepBest, every: int) -> None:
         self.best, self.every = best, every  # steps between looks at the loss: each one waits
@@ -76,9 +76,14 @@ class Bar(Callback):
         """Advance by a step."""
         if trainer.global_step % self.every == 0:
             self.shown["loss"] = f"{float(outputs['loss']):.3f}"
-            if self.best.accuracy >= 0:
-                self.shown["val"] = f"{self.best.accuracy:.3f}"
         self.bar.update(1, **self.shown)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Show the accuracy that was just measured, and the best one so far."""
+        if hasattr(self, "bar"):
+            accuracy = float(trainer.callback_metrics["val/accuracy"])
+            self.shown |= {"val": f"{accuracy:.3f}", "best": f"{self.best.accuracy:.3f}"}
+            self.bar.set_postfix(self.shown)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Close the bar."""

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from sip.config.guard import OWN_CODE, TRUSTED, is_trusted
-from sip.core.errors import UserError, ValueRefusedError
+from sip.core.errors import UntrustedError, UserError, ValueRefusedError
 from sip.core.text import reason_of
 
 TARGET = "_target_"
@@ -178,7 +178,7 @@ def _import(target: str) -> tuple[types.ModuleType, list[str]]:
 
 
 def _untrusted(target: Any) -> UserError:
-    return UserError(
+    return UntrustedError(
         f"_target_ {' '.join(str(target).split())}: must be a class defined below one of "
         f"{', '.join(TRUSTED)} (sip.config.guard.TRUSTED); nothing was called; {OWN_CODE}"
     )

@@ -29,8 +29,9 @@ from sip.config.interpreter import check_interpreter, own_module
 from sip.config.output import Output, is_read
 from sip.config.provenance import is_multirun, program_versions
 from sip.core import progress
-from sip.core.errors import UserError, ValueRefusedError
+from sip.core.errors import UntrustedError, UserError, ValueRefusedError
 from sip.core.files import disk_error
+from sip.core.interrupt import stoppable
 from sip.core.paths import conf_folder
 from sip.core.text import CONTROL, counted
 
@@ -76,7 +77,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
             sys.exit(0)
         command.check()
         sys.argv[1:] = map(command.for_hydra, sys.argv[1:])
-        with _one_composition() if command.is_plain else nullcontext():
+        with stoppable(), _one_composition() if command.is_plain else nullcontext():
             run()
     except ReportedError:
         _say_failed(sweep.Sweep.read())
@@ -208,7 +209,7 @@ class Job:
 
 def _is_of_the_command(error: Exception, config: DictConfig) -> bool:
     """Return whether a value that the command line states, or lacks, ended the task."""
-    if not isinstance(error, UserError):
+    if not isinstance(error, UserError) or isinstance(error, UntrustedError):
         return isinstance(error, USER_ERRORS)
     if (key := error.refused_key) is None:
         return False

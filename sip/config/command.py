@@ -280,7 +280,7 @@ class Command:
             example = with_value(f"{chosen} {key}={{}}", value)
             further = f" (or {', '.join(names[1:])})" if len(names) > 1 else ""
             typed = [text for text in self.overrides if text.partition("=")[0] == group]
-            where = typed[-1] if typed else f"the chosen {group}"
+            where = typed[-1] if typed else f"the choice of {group} in use"
             return f"{where} has no key {key.rpartition('.')[2]}; write {example}{further}"
         return no_such("key", key, self._names - {key})
 

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from sip.config.plugins import plugins
-from sip.core.errors import UserError
+from sip.core.errors import UntrustedError, UserError
 
 STAGES = "augmentation backbone captions classifier dataset filter images metrics prompts scores"
 TRUSTED = (
@@ -57,7 +57,7 @@ def own_prefixes() -> tuple[str, ...]:
     names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
     for name in names:
         if not NAME.fullmatch(name) or name.partition(".")[0] in sys.stdlib_module_names:
-            raise UserError(
+            raise UntrustedError(
                 f"{VARIABLE}: must be names of your own packages with commas between them, got "
                 f"{name!r}; for example {VARIABLE}=my_captioner,my_data"
             )
@@ -69,7 +69,7 @@ def check_targets(config: Any) -> None:
     for path, value in _leaves(config, ()):
         if "_target_" in path and not is_trusted(value) and "${" not in str(value):
             got = f"{'.'.join(path)}={value}"
-            raise UserError(
+            raise UntrustedError(
                 f"{got}: must be below {', '.join(TRUSTED)}; {OWN_CODE}{_trusted_now()}"
             )
 

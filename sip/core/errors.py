@@ -39,6 +39,10 @@ class ValueRefusedError(UserError):
         return ValueRefusedError(key, self.rule, self.value, self.fix)
 
 
+class UntrustedError(UserError):
+    """A configuration names code that the user does not trust; nothing was called."""
+
+
 class DamagedError(UserError):
     """A finished file is no longer what was written; it is named, and never used."""
 

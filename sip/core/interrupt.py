@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: the first finishes the current batch, the second stops at once."""
 
+import os
 import signal
 import sys
 import threading
@@ -66,6 +67,31 @@ def graceful() -> Iterator[None]:
         _active, _requested = False, None
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM end the block at once, as Ctrl-C does; in `graceful` it waits for the batch.
+
+    Raises:
+        Stopped: SIGTERM came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a fork, which others end so
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise Stopped(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def reclaim() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import UserError
+from sip.core.text import counted
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 from sip.pipeline.components import Components
 from sip.pipeline.plan import nothing_downloaded
@@ -90,18 +91,19 @@ def _of_survey(name: str, survey: "Survey", broken: str) -> Iterator[Finding]:
 
     how = "all are readable" if survey.is_decoded else "listed, not decoded: no image files"
     if survey.broken:
-        num = len(survey.broken)
-        how = f"{num:,} more {'is' if num == 1 else 'are'} broken"
+        broken_files = counted(len(survey.broken), "unreadable image")
+        how = f"and {broken_files}"
     yield Finding("data set", OK, f"{name}: {survey.sizes()}; {how}")
     yield Finding("per class", OK, survey.per_class())
     if survey.broken:
         skips = broken == "skip"
         end = (
-            "skipped (dataset.broken=skip)"
+            "left out, as dataset.broken=skip says"
             if skips
-            else "fix or delete them, or dataset.broken=skip"
+            else "fix or delete them, or leave them out with dataset.broken=skip"
         )
-        yield Finding("broken", NOTE if skips else MISSING, f"{survey.broken_names()}; {end}")
+        text = f"{broken_files}: {survey.broken_names()}; {end}"
+        yield Finding("broken", NOTE if skips else MISSING, text)
     try:
         require_trainable(survey.class_names, survey.parts)
     except UserError as error:

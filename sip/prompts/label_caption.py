@@ -15,13 +15,16 @@ from sip.dataset.base import Sample
 from sip.prompts.base import Span
 from sip.prompts.writer import Spans, Writer
 
+VOWELS = tuple("aeiou")
+
 
 @component
 class LabelCaption(Writer):
     """Fills a template with label and caption, each with its weight.
 
     Args:
-        template: Text with `{label}` and `{caption}`, each any number of times or not at all.
+        template: Text with `{label}` and `{caption}`, each any number of times or not at all;
+            `{article}` is "an" if the label begins with a vowel, else "a".
         label_weight, caption_weight: Weights of these fields' text; all other text weighs 1.
         vary_captions: Whether the images of one original take its different captions, the best
             first and then round again, each with its own guidance scale; else all take the best.
@@ -41,7 +44,7 @@ class LabelCaption(Writer):
 
     @cached_property
     def _pieces(self) -> list[tuple[str, str | None]]:
-        return cut("template", self.template, ("label", "caption"))
+        return cut("template", self.template, ("label", "caption", "article"))
 
     @property
     def _shows_caption(self) -> bool:
@@ -74,6 +77,9 @@ class LabelCaption(Writer):
             spans.append(_shared_span(text, 1.0))
             if field == "label":
                 spans.append(_shared_span(sample.class_name, self.label_weight))
+            elif field == "article":
+                article = "an" if sample.class_name[:1].lower() in VOWELS else "a"
+                spans.append(_shared_span(article, 1.0))
             elif field == "caption":
                 spans.append(Span(caption or "", self.caption_weight))
         return tuple(span for span in spans if span.text)

@@ -125,7 +125,7 @@ def test_no_untrusted_module_is_imported() -> None:
         " 'torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["UserError", "False", "False"]
+    assert run.stdout.split() == ["UntrustedError", "False", "False"]
 
 
 @pytest.mark.parametrize("text", ["'\\${oc.create:{_target_: os.system}}'", "['\\${oc.env:HOME}']"])

@@ -295,12 +295,13 @@ def test_a_bug_comes_with_its_traceback(toy: Path, tmp_path: Path) -> None:
     assert "hydra" not in err
 
 
-def test_an_interrupt_is_one_line(toy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_is_one_line(toy: Path, tmp_path: Path, number: int, code: int) -> None:
     process = start(toy, tmp_path, "mode=slow")
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err == "stopped: what was finished is kept; the same command goes on from there\n"
 
 

@@ -148,7 +148,7 @@ def test_a_group_with_dots_is_answered() -> None:
     [
         (
             ["prompts.guidance.scale=7.5"],
-            "prompts.guidance.scale=7.5: the chosen prompts/guidance has no key scale; write "
+            "the choice of prompts/guidance in use has no key scale; write "
             "prompts/guidance=constant prompts.guidance.scale=7.5 (or constant_3, constant_5, ",
         ),
         (
@@ -157,7 +157,7 @@ def test_a_group_with_dots_is_answered() -> None:
         ),
         (
             ["dataset.val_fraction=0.3"],
-            "the chosen dataset has no key val_fraction; write dataset=",
+            "the choice of dataset in use has no key val_fraction; write dataset=",
         ),
         (
             ["backbone=efficientnet_b0"],

@@ -194,6 +194,6 @@ def test_nothing_of_it_runs_without_trust(
     with pytest.raises(SystemExit) as stop:
         importlib.import_module("sip.generate").main()
     said = capsys.readouterr().err
-    assert stop.value.code == 1 and said.count("\n") == 1
+    assert stop.value.code == 2 and said.count("\n") == 1
     assert said.startswith("error: captions._target_=my_captioner.Brightness: must be below")
     assert "SIP_TRUSTED=my_package" in said

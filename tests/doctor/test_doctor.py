@@ -135,15 +135,18 @@ def test_images_are_counted_and_broken_ones_named(tmp_path: Path) -> None:
     ]
     whole, each, broken, *notes, prompt = contents.data(config(*words))
     assert (prompt.state, prompt.text) == (OK, "such as 'a photo of a cat, <caption>'")
-    assert whole.text.endswith("2 classes; images: train 15, val 2, test 4; 1 more is broken")
+    assert whole.text.endswith("2 classes; images: train 15, val 2, test 4; and 1 unreadable image")
     assert each.text == "train/val/test: cat 14/2/4, dog 1/0/0"
     assert broken.state == MISSING
-    assert broken.text.startswith("dog/1.png (cannot identify image file); fix or delete them, or")
+    assert broken.text == (
+        "1 unreadable image: dog/1.png (cannot identify image file); fix or delete them, or leave "
+        "them out with dataset.broken=skip"
+    )
     assert [note.text for note in notes] == [
         f"classes without a {part} image: 1 of 2 (dog)" for part in ("val", "test")
     ]
     broken = list(contents.data(config(*words, "dataset.broken=skip")))[2]
-    assert broken.state == NOTE
+    assert broken.state == NOTE and broken.text.endswith("left out, as dataset.broken=skip says")
 
 
 def test_copies_across_parts_and_class_names_that_are_no_words_are_notes(tmp_path: Path) -> None:

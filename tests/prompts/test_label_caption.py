@@ -1,5 +1,7 @@
 """The list of prompts: spans, weights, guidance, seeds, and what each preset reads."""
 
+from dataclasses import replace
+
 import pytest
 
 from sip.core.errors import UserError
@@ -44,6 +46,14 @@ def test_label_and_best_caption_get_their_weights():
     assert cat.text == "a photo of a cat, a tabby on a mat"
     assert (cat.caption, cat.similarity) == ("a tabby on a mat", 0.32)  # the first of equals
     assert car.spans[-1] == Span("wheels (two), {red}", 0.9)  # no part of a caption is parsed
+
+
+def test_an_article_fits_the_label() -> None:
+    cat, _ = write(template="{article} {label}")
+    assert cat.text == "a cat"
+    eight = replace(SAMPLES[0], class_name="Eight")
+    (row,) = make(template="{article} {label}").write([eight], CAPTIONS[:1], COSINES[:1], 1)
+    assert row.spans == (Span("an", 1.0), Span(" ", 1.0), Span("Eight", 1.5))
 
 
 def test_rows_say_where_they_come_from():
@@ -151,7 +161,7 @@ def test_missing_captions_are_an_error():
 
 @pytest.mark.parametrize("template", ["a {lable}", "a {}", "a {label!r}", "a {label:>9}"])
 def test_an_unknown_field_is_an_error(template):
-    message = r"template: must be a template with no field but \{label\} and \{caption\}, got 'a \{"
+    message = r"no field but \{label\} and \{caption\} and \{article\}, got 'a \{"
     with pytest.raises(UserError, match=message):
         make(template=template)
 
