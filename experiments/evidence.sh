@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-.venv/bin/python}
 NUM_JOBS=${NUM_JOBS:-2}
-EXPERIMENTS=${EXPERIMENTS:-"main adaptive number_and_shots ablations cost"}
+EXPERIMENTS=${EXPERIMENTS:-"main avx2 adaptive number_and_shots ablations cost"}
 BACKBONES=${BACKBONES:-"resnet_mini vit clip_vit"}
 MINI=backbone=resnet_mini
 STRONG=prompts.noise_rate=0.9
@@ -28,6 +28,7 @@ declare -A RANDAUGMENT=(
 )
 
 declare -A PARTS=( # pages of several sweeps
+  [avx2]=""
   [adaptive]="adaptive harm"
   [number_and_shots]="per_sample shots"
   [ablations]="prompts weights guidance sampling paradigm noise_x_guidance"
@@ -43,6 +44,7 @@ sweep() { # experiment, then what sip.train is to do
 table() { # page, experiment, name of the file, then what sip.tables is to do
   local page=$1 experiment=$2 name=$3
   shift 3
+  mkdir -p "experiments/$page"
   "$PYTHON" -m sip.tables "$@" experiment="$experiment" output="experiments/$page/$name" ||
     failed+=("$page/$name")
 }
@@ -74,6 +76,21 @@ main() { # the paper's claims: settings by validation on five seeds, then 20 see
   table main main forest figure=forest figure.claims=true figure.csv=experiments/main/claims.csv
   table main main arms figure=forest figure.csv=experiments/main/claims.csv
   cp experiments/main/arms.png docs/images/forest.png
+}
+
+avx2() { # the claims again with another instruction set, for one backbone; the same images
+  local operations magnitude
+  export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+  read -r operations magnitude <<<"${RANDAUGMENT[resnet_mini]}"
+  # shellcheck disable=SC2086
+  sweep main +sweep=confirmatory $MINI ${SIP[resnet_mini]} paths.runs=runs/avx2 \
+    augmentation=none,cutmix,moex,sip,sip_cutmix,sip_moex
+  # shellcheck disable=SC2086
+  sweep main +sweep=confirmatory $MINI ${SIP[resnet_mini]} paths.runs=runs/avx2 \
+    augmentation.sample.arguments.num_ops="$operations" \
+    augmentation.sample.arguments.magnitude="$magnitude" augmentation=randaugment,sip_randaugment
+  unset ATEN_CPU_CAPABILITY ONEDNN_MAX_CPU_ISA
+  table main main avx2 table=confirmatory runs=runs/avx2
 }
 
 adaptive() { # as much noise as the class survives: against fixed rates, and where the generator is bad
@@ -140,9 +157,8 @@ cost() { # with nothing else running: one run at a time, and images of its own
 
 for experiment in $EXPERIMENTS; do
   echo "== $experiment"
-  mkdir -p "experiments/$experiment"
   "$experiment"
-  for name in ${PARTS[$experiment]:-$experiment}; do report "$name"; done
+  for name in ${PARTS[$experiment]-$experiment}; do report "$name"; done
 done
 if ((${#failed[@]})); then
   echo "evidence: failed: ${failed[*]}; the messages are above" >&2

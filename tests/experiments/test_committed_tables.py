@@ -22,6 +22,7 @@ COMMITTED = sorted(ROOT.rglob("*_runs.csv"))
 OPTIONS = {
     "stability/table": ("table.value=val/top1", "table.also=[]", "table.family=[]"),
     "main/claims": ("table=confirmatory",),
+    "main/avx2": ("table=confirmatory",),
     "adaptive/table": ("table.validation=true",),
     "adaptive/harm": ("table.validation=true",),
 }
