@@ -74,7 +74,7 @@ def stoppable() -> Iterator[None]:
     """Let SIGTERM end the block at once, as Ctrl-C does; in `graceful` it waits for the batch.
 
     Raises:
-        Stopped: SIGTERM came.
+        Stopped: The process got SIGTERM.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -37,7 +37,7 @@ def log_finished(
     from sip.tracking.safely import SafeLogging
 
     require_logger(config)
-    say(config.kind, f"logging what {folder} holds, a cached run that was logged elsewhere")
+    say(config.kind, f"logging what {folder} holds, a cached run that is not logged there yet")
     loggers = make_loggers(config, folder, **named)
     trackers = [logger for logger in loggers if isinstance(logger, SafeLogging)]
     for tracker in trackers:
