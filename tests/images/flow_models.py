@@ -11,6 +11,7 @@ from diffusers import (
     Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    QwenImageEditPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     ZImagePipeline,
@@ -21,6 +22,9 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
@@ -37,6 +41,7 @@ CHAT = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+VISION = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
 LANGUAGE = {
     "hidden_size": WIDTH,
     "intermediate_size": 64,
@@ -55,9 +60,9 @@ def flux_autoencoder():
     return autoencoder(latent_channels=8, shift_factor=0.1, use_quant_conv=False)
 
 
-def qwen_tokenizer() -> Qwen2Tokenizer:
-    """Return one that reads bytes, with the chat tokens."""
-    marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+def qwen_tokenizer(*vision: str) -> Qwen2Tokenizer:
+    """Return one that reads bytes, with the chat tokens, and with those of images if named."""
+    marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *vision]
     letters = sorted(bytes_to_unicode().values())
     vocabulary = {token: number for number, token in enumerate([*letters, *marks])}
     tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=[], chat_template=CHAT)
@@ -163,15 +168,20 @@ def save_klein(folder: Path) -> Path:
     return folder
 
 
-def save_qwen_image(folder: Path) -> Path:
+def save_qwen_image(folder: Path, edits: bool = False) -> Path:
+    """Save a Qwen-Image, or a Qwen-Image-Edit, whose text encoder sees the original too."""
     torch.manual_seed(5)
-    tokenizer = qwen_tokenizer()
+    tokenizer = qwen_tokenizer(*(VISION if edits else ()))
     language = LANGUAGE | {"vocab_size": len(tokenizer), "max_position_embeddings": 2048}
     language["rope_scaling"] = {"type": "default", "mrope_section": [2, 3, 3]}
     del language["head_dim"]
     vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
     vision["out_hidden_size"] = WIDTH
-    config = Qwen2_5_VLConfig(text_config=language, vision_config=vision)
+    ids = tokenizer.convert_tokens_to_ids(VISION) if edits else ()
+    names = ("vision_start_token_id", "image_token_id", "vision_end_token_id", "video_token_id")
+    config = Qwen2_5_VLConfig(
+        text_config=language, vision_config=vision, **dict(zip(names, ids, strict=False))
+    )
     encoder = Qwen2_5_VLForConditionalGeneration(config)
     vae = AutoencoderKLQwenImage(
         base_dim=8,
@@ -193,13 +203,20 @@ def save_qwen_image(folder: Path) -> Path:
         joint_attention_dim=WIDTH,
         axes_dims_rope=ROPE,
     )
-    QwenImagePipeline(
-        transformer=loud_text(transformer, ("txt_in", "proj_out")),
+    more = {}
+    if edits:
+        parts = Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor()
+        more["processor"] = Qwen2VLProcessor(*parts)
+    (QwenImageEditPipeline if edits else QwenImagePipeline)(
+        transformer=loud_text(
+            transformer, ("txt_in", "proj_out", *(("img_in", "attn.to_") if edits else ()))
+        ),
         vae=vae,
         scheduler=flow_scheduler(
             use_dynamic_shifting=True, shift_terminal=0.02, time_shift_type="exponential"
         ),
         tokenizer=tokenizer,
         text_encoder=encoder,
+        **more,
     ).save_pretrained(folder)
     return folder

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,43 @@ def test_edit_gives_each_image_its_own_instruction_and_guidance(
             generate(small.load(cpu), rows[:1])
     guided = [4 if "Kontext" in name or row.guidance_scale <= 1 else 8 for row in rows]
     assert [generated[row.image_id].unet_evaluations for row in rows] == guided
+
+
+def test_qwen_image_edit_shows_its_text_encoder_each_original(
+    rows, generate, tmp_path, cpu, monkeypatch
+):
+    module = import_module("diffusers.pipelines.qwenimage.pipeline_qwenimage_edit")
+    scaled = module.calculate_dimensions  # it sees originals at a megapixel
+    monkeypatch.setattr(module, "calculate_dimensions", lambda area, ratio: scaled(64**2, ratio))
+    folder = flow_models.save_qwen_image(tmp_path / "model", edits=True)
+    generator = component(Edit, "edit", folder, size=64, guidance_argument="true_cfg_scale")
+    rows = rows[2:5]
+    pipeline = stock(diffusers.QwenImageEditPipeline, folder)
+
+    def expected(row):
+        with torch.no_grad():
+            return pipeline(
+                image=read_rgb(row.source, 64),
+                prompt=generator.instruction.format(prompt=row.text),
+                negative_prompt=row.negative_prompt,
+                true_cfg_scale=row.guidance_scale,
+                num_inference_steps=4,
+                height=64,
+                width=64,
+                generator=torch.Generator().manual_seed(row.seed),
+                output_type="pt",
+            ).images[0]
+
+    images = {row.image_id: expected(row) for row in rows}
+    engine = generator.load(cpu)
+    for batch_size in (3, 1):
+        generated = generate(engine, rows, batch_size)
+        assert_equal(generated, rows, lambda row: images[row.image_id])
+    guided = [8 if row.guidance_scale > 1 else 4 for row in rows]
+    assert [generated[row.image_id].unet_evaluations for row in rows] == guided
+    seen = replace(rows[0], source=rows[1].source, source_sha256=rows[1].source_sha256)
+    other = generate(engine, [seen])[seen.image_id].pixels
+    assert (other - images[rows[0].image_id]).abs().mean() > 0.01
 
 
 def test_an_unreadable_original_costs_its_own_row(model_folder, rows, generate, tmp_path, cpu):
