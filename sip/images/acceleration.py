@@ -34,7 +34,12 @@ def accelerate(family: Family, runtime: Runtime) -> None:
     if runtime.compile:
         torch._dynamo.config.recompile_limit = MOST_SHAPES
         # The two halves and not the autoencoder: slicing and tiling stay what they are.
-        for part in (family.denoiser, family.vae.encoder, family.vae.decoder):
+        parts = [family.vae.encoder, family.vae.decoder]
+        if runtime.compile == "blocks" and getattr(family.denoiser, "_repeated_blocks", None):
+            family.denoiser.compile_repeated_blocks(dynamic=False)
+        else:
+            parts.insert(0, family.denoiser)
+        for part in parts:
             part.compile(dynamic=False)
 
 

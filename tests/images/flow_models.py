@@ -208,9 +208,7 @@ def save_qwen_image(folder: Path, edits: bool = False) -> Path:
         parts = Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor()
         more["processor"] = Qwen2VLProcessor(*parts)
     (QwenImageEditPipeline if edits else QwenImagePipeline)(
-        transformer=loud_text(
-            transformer, ("txt_in", "proj_out", *(("img_in", "attn.to_") if edits else ()))
-        ),
+        transformer=loud_text(transformer, ("txt_in", "proj_out")),
         vae=vae,
         scheduler=flow_scheduler(
             use_dynamic_shifting=True, shift_terminal=0.02, time_shift_type="exponential"

@@ -10,7 +10,8 @@ from sip.device.settings import Runtime
 from sip.images.batches import Batch, group_rows, read_batch
 from sip.images.schedulers import SCHEDULERS
 from sip.prompts.base import Span
-from tests.images.models import SIZE
+from tests.images import flow_models
+from tests.images.models import SIZE, save_sd3
 
 ONE_LEVEL = 1 / 255
 
@@ -299,9 +300,31 @@ def test_what_did_not_fit_into_memory_is_not_filled_up_to(
     assert set(rows) == {2}
 
 
+def test_only_repeated_blocks_are_compiled_if_there_are_such(
+    make_img2img, model_folder, monkeypatch, tmp_path
+):
+    compiled = []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **kwargs: compiled.append(type(self).__name__)
+    )
+    for folder, blocks in {
+        model_folder: ["BasicTransformerBlock"],
+        flow_models.save_z_image(tmp_path / "z"): ["ZImageTransformerBlock"],
+        save_sd3(tmp_path / "sd3"): ["SD3Transformer2DModel"],  # names no blocks
+    }.items():
+        compiled.clear()
+        scheduler = "ddim" if folder == model_folder else "euler"
+        generator = make_img2img(model=str(folder), scheduler=scheduler)
+        engine = generator.load(Runtime.cpu(compile="blocks"))
+        assert sorted(set(compiled)) == sorted([*blocks, "Decoder", "Encoder"])
+        denoiser = {type(part).__name__ for part in engine.models.denoiser.modules()}
+        assert set(blocks) <= denoiser
+
+
 @pytest.mark.slow
-def test_a_compiled_engine_generates_the_same(make_img2img, make_prompt, generate):
+@pytest.mark.parametrize("compiles", [True, "blocks"])
+def test_a_compiled_engine_generates_the_same(make_img2img, make_prompt, generate, compiles):
     rows = [make_prompt(index) for index in range(4)]
-    compiled = generate(make_img2img(), rows, 3, Runtime.cpu(compile=True, channels_last=True))
+    compiled = generate(make_img2img(), rows, 3, Runtime.cpu(compile=compiles, channels_last=True))
     for image_id, row in generate(make_img2img(), rows).items():
         assert (compiled[image_id].pixels - row.pixels).abs().max() <= ONE_LEVEL

@@ -20,7 +20,7 @@ from sip.images.folder import PipelineFolder
 from sip.images.pipelines import StockPipeline
 from sip.prompts.base import Prompt, Span
 from tests.images import flow_models
-from tests.images.stock import assert_equal, call, stock
+from tests.images.stock import TOLERANCE, assert_equal, call, stock
 
 SCALES = (2.35, 2.2, 2.27, 5.0, 0.5, 1.0, 2.3)
 ROUNDED = (2.25, 2.25, 2.25, 5.0, 1.0, 1.0, 2.25)
@@ -170,7 +170,7 @@ def test_qwen_image_edit_shows_its_text_encoder_each_original(
     assert [generated[row.image_id].unet_evaluations for row in rows] == guided
     seen = replace(rows[0], source=rows[1].source, source_sha256=rows[1].source_sha256)
     other = generate(engine, [seen])[seen.image_id].pixels
-    assert (other - images[rows[0].image_id]).abs().mean() > 0.01
+    assert (other - images[rows[0].image_id]).abs().max() > 3 * TOLERANCE  # the original counts
 
 
 def test_an_unreadable_original_costs_its_own_row(model_folder, rows, generate, tmp_path, cpu):
