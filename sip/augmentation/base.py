@@ -25,6 +25,10 @@ class OfflineMode(Protocol):
 
     generates: ClassVar[bool]  # True: generated images are asked for
 
+    @property
+    def reads_probability(self) -> bool:
+        """Whether each generated image needs a verdict with the probability of its label."""
+
     def recipe(self) -> dict:
         """Return everything that decides which training images there are."""
 
@@ -37,8 +41,13 @@ class OfflineMode(Protocol):
         One random order of the pool after the other, a function of the arguments only.
         """
 
-    def weights(self, sources: Sources) -> "Tensor | None":
-        """Return each image's weight in the loss, (N,), float32, > 0; None if all are 1."""
+    def weights(self, sources: Sources, probabilities: Sequence[float | None]) -> "Tensor | None":
+        """Return each image's weight in the loss, (N,), float32, > 0; None if all are 1.
+
+        Args:
+            sources: Position of each image's original; None: it is real.
+            probabilities: Probability of each label, by the verdict on the image; None if unknown.
+        """
 
 
 class Mix(Component, ABC):

@@ -29,6 +29,7 @@ class TrainingImage:
     Attributes:
         source: The `sample_id` of its original.
         file_sha256: Hash of the file, which is checked whenever it is read.
+        probability: Probability of the label by the verdict on the image; None if there is none.
     """
 
     sample_id: str
@@ -36,6 +37,7 @@ class TrainingImage:
     label: int
     source: str | None = None
     file_sha256: str | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True)

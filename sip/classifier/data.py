@@ -89,6 +89,11 @@ def sources(rows: Sequence[LabelledImage]) -> list[int | None]:
     return [None if name is None else real[name] for name in names]
 
 
+def probabilities(rows: Sequence[LabelledImage]) -> list[float | None]:
+    """Return the verdict's probability of the label of each image; None if there is none."""
+    return [getattr(row, "probability", None) for row in rows]
+
+
 class Stream(Dataset[tuple[Tensor, int] | tuple[Tensor, int, Tensor]]):
     """`length` training images, pass after pass, each in a random order.
 
@@ -108,7 +113,7 @@ class Stream(Dataset[tuple[Tensor, int] | tuple[Tensor, int, Tensor]]):
         self.images, self.transforms, self.length, self.seed = images, transforms, length, seed
         self.offline = offline or NoGenerated()
         self.sources = sources(images.rows)
-        self.weights = self.offline.weights(self.sources)
+        self.weights = self.offline.weights(self.sources, probabilities(images.rows))
 
     def __len__(self) -> int:
         """Return the number of images that the budget of steps takes."""

@@ -15,7 +15,7 @@ from sip.augmentation.mix.none import NoMix
 from sip.augmentation.sample.none import AsIs
 from sip.backbone.base import Backbone
 from sip.classifier.base import LabelledImage
-from sip.classifier.data import ShardedSplits, sources
+from sip.classifier.data import ShardedSplits, probabilities, sources
 from sip.classifier.kept_features import compute, kept_features
 from sip.classifier.module import Classifier
 from sip.classifier.positions import StreamPositions, check_share
@@ -100,7 +100,7 @@ class FeatureStream(Dataset[tuple[Tensor, ...]]):
         self.features, self.recipe, self.seed = features, recipe, seed
         self.labels = torch.tensor([row.label for row in rows])
         self.offline, self.sources = augmentation.offline, sources(rows)
-        self.weights = self.offline.weights(self.sources)
+        self.weights = self.offline.weights(self.sources, probabilities(rows))
 
     def __len__(self) -> int:
         """Return the number of steps."""

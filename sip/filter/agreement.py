@@ -36,6 +36,11 @@ class Agreement(ImageFilter):
         """Each image is judged by itself."""
         return True
 
+    @property
+    def gives_probability(self) -> bool:
+        """Verdicts have the probability of the label."""
+        return True
+
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Compare each image's label with the control's view."""
         paths = [image.path for image in images]

@@ -125,6 +125,10 @@ class Filter(Protocol):
     def single(self) -> bool:
         """Whether the verdict on an image depends on no other image."""
 
+    @property
+    def gives_probability(self) -> bool:
+        """Whether its verdicts have a probability."""
+
     def recipe(self) -> dict:
         """Return everything that decides the verdicts, except what it reads."""
 
@@ -169,6 +173,11 @@ class ImageFilter(Component):
     @property
     def single(self) -> bool:
         """Images are compared with each other, as in most filters."""
+        return False
+
+    @property
+    def gives_probability(self) -> bool:
+        """Verdicts have no probability, as of most filters."""
         return False
 
     def check(self, per_sample: int) -> None:

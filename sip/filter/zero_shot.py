@@ -36,6 +36,11 @@ class ZeroShot(LabelFilter):
         """Each image is judged by itself."""
         return True
 
+    @property
+    def gives_probability(self) -> bool:
+        """Verdicts have the probability of the label."""
+        return True
+
     def judge(self, images: Sequence[Candidate], facts: Facts) -> list[Verdict]:
         """Classify each image by the classes' prompts."""
         texts = facts.texts(self.prompts(facts.class_names))

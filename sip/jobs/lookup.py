@@ -37,11 +37,13 @@ class LookUp:
         cached: Numbers of the jobs that have a finished run of the same recipe.
         refused: Why a job cannot run -> the numbers of all jobs for which that holds.
         repeated: Number of a job -> that of an earlier one whose run is the same.
+        fingerprints: Number of a job -> fingerprint of its run, if it is not refused.
     """
 
     cached: list[int] = field(default_factory=list)
     refused: dict[str, list[int]] = field(default_factory=dict)
     repeated: dict[int, int] = field(default_factory=dict)
+    fingerprints: dict[int, str] = field(default_factory=dict)
 
     def repeats(self, jobs: Sequence[Sequence[str]], keys: Sequence[str]) -> list[str]:
         """Return one line if jobs are the runs of earlier ones, with the keys that differ."""
@@ -152,6 +154,8 @@ def look_up(config: DictConfig, jobs: Sequence[Sequence[str]]) -> LookUp:
         except (UserError, OmegaConfBaseException) as error:
             reason = str(error) if isinstance(error, UserError) else one_line(error)
             found.refused.setdefault(reason, []).append(number)
+        if checks.fingerprint:
+            found.fingerprints[number] = checks.fingerprint
         if checks.fingerprint and first.setdefault(checks.fingerprint, number) != number:
             found.repeated[number] = first[checks.fingerprint]
         bar.update(1)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sip.augmentation.offline.generated import NO_PROBABILITY
 from sip.config.build import build
 from sip.config.provenance import choice, command_line
 from sip.config.sweep import swept
 from sip.core import progress
 from sip.core.component import refuse
+from sip.core.errors import UserError
 from sip.core.hashing import fingerprint_of
 from sip.core.progress import say
 from sip.dataset.base import Dataset
@@ -138,6 +140,10 @@ class TrainJob:
         self.classifier.check(self.backbone)
         if self.components is not None:
             self.components.check()
+            if self.augmentation.offline.reads_probability and not (
+                self.components.gives_probability
+            ):
+                raise UserError(NO_PROBABILITY)
 
     def say_ignored_settings(self) -> None:
         """Say which settings are about generation, if the arm generates nothing."""

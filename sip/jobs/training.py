@@ -318,5 +318,10 @@ def trainer_kwargs(config: DictConfig) -> dict[str, Any]:
 def _training_image(image: StoredImage) -> TrainingImage:
     prompt = image.prompt
     return TrainingImage(
-        prompt.image_id, image.file, prompt.label, prompt.sample_id, image.row.file_sha256
+        prompt.image_id,
+        image.file,
+        prompt.label,
+        prompt.sample_id,
+        image.row.file_sha256,
+        image.probability,
     )

@@ -4,17 +4,20 @@ Every rung of the ladder is an ordinary row of the store with a key of its own, 
 finds what is there and decides alike. All images of a rung are generated before they are judged.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from sip.core.progress import say
 from sip.core.stages import StageLog
+from sip.core.text import counted
 from sip.filter.base import Verdict
 from sip.pipeline.filtering import Control, OfflineFacts, candidate, judge, mark
 from sip.pipeline.offline import Offline
 from sip.pipeline.rungs import LadderCounts, Tried, is_accepted
+from sip.pipeline.starts import learned_from, start_rates
 from sip.pipeline.stored import Candidates, StoredImage
-from sip.prompts.base import Prompt
+from sip.prompts.base import Backoff, Prompt
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,12 @@ class Settled:
     Attributes:
         tried: One entry for each prompt of the list, in its order.
         verdicts: On all that did not fail, in the order of `prompts`; None without a ladder.
+        starts: As in `LadderCounts`.
     """
 
     tried: Sequence[Tried]
     verdicts: list[Verdict] | None
+    starts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def prompts(self) -> list[Prompt]:
@@ -37,7 +42,7 @@ class Settled:
     @property
     def counts(self) -> LadderCounts | None:
         """Images tried and accepted at each rate; None without a ladder."""
-        return None if self.verdicts is None else LadderCounts.of(self.tried)
+        return None if self.verdicts is None else LadderCounts.of(self.tried, self.starts)
 
     @property
     def last(self) -> list[Prompt]:
@@ -71,17 +76,41 @@ def settle(
     if backoff is None:
         offline.generate(prompts, stages)
         return Settled([[(prompt, None)] for prompt in prompts], None)
-    rungs = [backoff.rungs(prompt) for prompt in prompts]
-    tried: list[Tried] = [[] for _ in prompts]
-    waiting = list(range(len(prompts)))
     rows = StageLog()  # of all rungs
-    for rate in backoff.rates:
+    start = [backoff.rungs(prompt) for prompt in prompts]
+    is_first = learned_from(prompts, backoff.learn)
+    first = [rungs for rungs, learns in zip(start, is_first, strict=True) if learns]
+    of_first = _descend(offline, first, class_names, rows, control)
+    starts = start_rates(of_first, backoff)
+    others = [prompt for prompt, learns in zip(prompts, is_first, strict=True) if not learns]
+    _say_starts(backoff, prompts, others, starts)
+    rest = [backoff.rungs(replace(one, noise_rate=starts[one.label])) for one in others]
+    parts = iter(of_first), iter(_descend(offline, rest, class_names, rows, control))
+    stages.take(rows)
+    offline.models.drop("images")  # its memory is the classifier's
+    tried = [next(parts[0] if learns else parts[1]) for learns in is_first]
+    verdicts = [verdict for entry in tried for _, verdict in entry if verdict is not None]
+    return Settled(tried, verdicts, {one.class_name: starts[one.label] for one in others})
+
+
+def _descend(
+    offline: Offline,
+    rungs: Sequence[Sequence[Prompt]],
+    class_names: Sequence[str],
+    stages: StageLog,
+    control: Callable[[], Control] | None,
+) -> list[Tried]:
+    """Generate each image at the first of its rungs that is accepted; return what was tried."""
+    assert offline.writer.backoff is not None
+    tried: list[Tried] = [[] for _ in rungs]
+    waiting = list(range(len(rungs)))
+    for rate in offline.writer.backoff.rates:
         now = [number for number in waiting if rungs[number][len(tried[number])].noise_rate == rate]
         if not now:
             continue
         at_rate = [rungs[number][len(tried[number])] for number in now]
-        offline.generate(at_rate, rows, keep=True)
-        found = _verdicts(offline, at_rate, class_names, rows, control)
+        offline.generate(at_rate, stages, keep=True)
+        found = _verdicts(offline, at_rate, class_names, stages, control)
         accepted = {n for n, verdict in zip(now, found, strict=True) if is_accepted(verdict)}
         for number, prompt, verdict in zip(now, at_rate, found, strict=True):
             tried[number].append((prompt, verdict))
@@ -91,10 +120,23 @@ def settle(
             for number in waiting
             if number not in accepted and len(tried[number]) < len(rungs[number])
         ]
-    stages.take(rows)
-    offline.models.drop("images")  # its memory is the classifier's
-    verdicts = [verdict for entry in tried for _, verdict in entry if verdict is not None]
-    return Settled(tried, verdicts)
+    return tried
+
+
+def _say_starts(
+    backoff: Backoff,
+    prompts: Sequence[Prompt],
+    others: Sequence[Prompt],
+    starts: Mapping[int, float],
+) -> None:
+    """Print where classes start, if that is learned; or that there is nothing to learn it for."""
+    if backoff.learn is None or not prompts:
+        return
+    if not others:
+        say("verdict", f"no class has more than prompts.learn={backoff.learn} originals")
+    labels = Counter(starts[label] for label in {one.label for one in others})
+    for rate, num in sorted(labels.items(), reverse=True):
+        say("verdict", f"{counted(num, 'class', 'classes')} go on from noise rate {rate:g}")
 
 
 def _verdicts(
@@ -119,36 +161,71 @@ class Foreseen:
     Attributes:
         waiting: For each prompt the rungs that may be needed, the highest first; empty if it is
             accepted or given up.
+        needed: For each prompt the rungs of which at least one is needed.
         settled: Keys of the rungs whose verdict is known.
     """
 
     waiting: list[list[Prompt]]
+    needed: list[list[Prompt]]
     settled: set[str]
 
 
-def foresee(offline: Offline, prompts: Sequence[Prompt], class_names: Sequence[str]) -> Foreseen:
+def foresee(
+    offline: Offline, prompts: Sequence[Prompt], class_names: Sequence[str], is_whole: bool = True
+) -> Foreseen:
     """Follow the ladders as far as images and their embeddings are in the store.
 
     Args:
         offline: The stages; nothing is generated or embedded.
         prompts: At the highest noise rate.
         class_names: By label; empty: no verdict is asked for, which would load the scorer.
+        is_whole: Whether these are the prompts of all originals: which of them the start of a
+            class is learned from is not known before.
     """
     backoff = offline.writer.backoff
     if backoff is None:
-        return Foreseen([[prompt] for prompt in prompts], set())
+        alone = [[prompt] for prompt in prompts]
+        return Foreseen(alone, alone, set())
+    is_known = offline.verdict is not None and offline.verdict.reads == {"embeddings"}
+    asked = class_names if is_known else ()
     waiting = [backoff.rungs(prompt) for prompt in prompts]
-    if offline.verdict is None or offline.verdict.reads != {"embeddings"} or not class_names:
-        return Foreseen(waiting, set())
-    settled: set[str] = set()
-    for rate in backoff.rates:
-        at_rate = {n: rungs[0] for n, rungs in enumerate(waiting) if rungs}
+    needed = [list(rungs) for rungs in waiting]
+    is_first = learned_from(prompts, backoff.learn)
+    if backoff.learn is not None and not is_whole:
+        return Foreseen(waiting, needed, set())
+    first = {n: waiting[n] for n, learns in enumerate(is_first) if learns}
+    tried, settled = _follow(offline, first, asked)
+    unsettled = {prompts[n].label for n in first if waiting[n]}
+    starts = start_rates([rungs for n, rungs in tried.items() if not waiting[n]], backoff)
+    rest: dict[int, list[Prompt]] = {}
+    for n, prompt in enumerate(prompts):
+        if not is_first[n] and prompt.label not in unsettled:
+            rest[n] = waiting[n] = backoff.rungs(replace(prompt, noise_rate=starts[prompt.label]))
+    settled |= _follow(offline, rest, asked)[1]
+    for n in first | rest:
+        needed[n] = waiting[n][:1]
+    offline.models.drop("embeddings")
+    return Foreseen(waiting, needed, settled)
+
+
+def _follow(
+    offline: Offline, waiting: Mapping[int, list[Prompt]], class_names: Sequence[str]
+) -> tuple[dict[int, Tried], set[str]]:
+    """Take away the rungs whose verdict is known, and those below an accepted one.
+
+    Returns:
+        The rungs with their verdicts, and their keys.
+    """
+    assert offline.writer.backoff is not None
+    tried: dict[int, Tried] = {number: [] for number in waiting}
+    for rate in offline.writer.backoff.rates if class_names else ():
+        at_rate = {n: rungs[0] for n, rungs in waiting.items() if rungs}
         at_rate = {n: prompt for n, prompt in at_rate.items() if prompt.noise_rate == rate}
         for number, verdict in _known_verdicts(offline, at_rate, class_names).items():
-            settled.add(waiting[number][0].image_id)
-            waiting[number] = [] if is_accepted(verdict) else waiting[number][1:]
-    offline.models.drop("embeddings")
-    return Foreseen(waiting, settled)
+            tried[number].append((waiting[number][0], verdict))
+            del waiting[number][: None if is_accepted(verdict) else 1]
+    keys = {prompt.image_id for rungs in tried.values() for prompt, _ in rungs}
+    return tried, keys
 
 
 def _known_verdicts(

@@ -59,8 +59,16 @@ class Components:
     @property
     def facts(self) -> frozenset[str]:
         """What filter and verdict read, of {"embeddings", "control"}."""
-        judges = [judge for judge in (self.filter, self.verdict) if judge is not None]
-        return frozenset().union(*(judge.reads for judge in judges))
+        return frozenset().union(*(judge.reads for judge in self._judges))
+
+    @property
+    def gives_probability(self) -> bool:
+        """Whether each image that is kept has a probability of its label, by filter or verdict."""
+        return any(getattr(judge, "gives_probability", False) for judge in self._judges)
+
+    @property
+    def _judges(self) -> list[Filter]:
+        return [judge for judge in (self.filter, self.verdict) if judge is not None]
 
     def of_stage(self, name: StageName) -> Any:
         """Return the component that makes the rows of a stage; the scorer makes those of two."""

@@ -170,6 +170,8 @@ def mark(images: Iterable[StoredImage], found: Sequence[Verdict] | None) -> Iter
     rest = iter(found)
     for image in images:
         verdict = next(rest) if image.is_ok else None
+        if verdict is not None and verdict.probability is not None:
+            image = replace(image, probability=verdict.probability)
         if verdict is None or verdict.reason is None:
             yield image
         else:

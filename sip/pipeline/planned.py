@@ -22,7 +22,8 @@ class PlannedRows:
         kind: What is to be done for them; "cached": generated before.
         place: Folder of the rows: a key means the same in all jobs with this folder.
         keys: Keys of the rows; a row that several jobs need has the same in all.
-        evaluations, least: U-Net forward passes of a row, and those if no image is rejected.
+        evaluations, least: U-Net forward passes of a row, and those that are needed whatever a
+            verdict says.
         steps: Optimiser steps of a training.
         bytes: Bytes of a row on the store's disk.
         seconds: Seconds of a row; None if it was not measured.
@@ -50,10 +51,10 @@ def alike(items: Iterable[Item], cost: Callable[[Item], Cost]) -> dict[Cost, lis
 
 
 def at_most(evaluations: int, least: int | None) -> str:
-    """Return a number of evaluations; an upper bound with the number without rejections."""
+    """Return a number of evaluations; an upper bound with the lower one."""
     if least is None or least == evaluations:
         return f"{evaluations:,}"
-    return f"at most {evaluations:,} ({least:,} if no further image is rejected)"
+    return f"at most {evaluations:,} (at least {least:,})"
 
 
 def leave(work: Iterable[PlannedRows]) -> None:

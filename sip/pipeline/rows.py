@@ -81,13 +81,16 @@ def coming_images(
         for variant in range(counts[sample.sample_id])
     ]
     costs = [offline.generator.num_evaluations(prompt) for prompt in assumed_prompts(offline)]
+    backoff = offline.writer.backoff
+    learns = backoff is not None and backoff.learn is not None  # an image may start at any rung
+    least = min(costs) if learns else max(costs)
     return [
         PlannedRows(
             "generate",
             str(offline.stage("images").folder),
             tuple(digest(decides, *image, rung) for image in images),
             evaluations=evaluations,
-            least=evaluations if evaluations == max(costs) else 0,
+            least=evaluations if evaluations == least else 0,
             seconds=None,
             exact=False,
         )

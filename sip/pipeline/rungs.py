@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
+from sip.core.text import counted
 from sip.filter.base import Verdict
 from sip.prompts.base import Prompt
 
@@ -34,14 +35,22 @@ class LadderCounts:
     Attributes:
         rungs: By class, in the order of the labels, then by falling noise rate.
         left_out: Class in words -> images that no rate was accepted for; only classes with some.
+        starts: Class in words -> learned noise rate at which its other originals started; only
+            classes that have others.
     """
 
     rungs: tuple[RungCounts, ...]
     left_out: Mapping[str, int]
+    starts: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, images: Sequence[Tried]) -> Self:
-        """Count the rungs of each image."""
+    def of(cls, images: Sequence[Tried], starts: Mapping[str, float]) -> Self:
+        """Count the rungs of each image.
+
+        Args:
+            images: Their rungs.
+            starts: As in the attribute.
+        """
         tried: Counter[tuple[int, str, float]] = Counter()
         accepted: Counter[tuple[int, str, float]] = Counter()
         left_out: Counter[tuple[int, str]] = Counter()
@@ -55,6 +64,7 @@ class LadderCounts:
         return cls(
             tuple(RungCounts(place[1], place[2], tried[place], accepted[place]) for place in order),
             {name: num for (_, name), num in sorted(left_out.items()) if num},
+            starts,
         )
 
     @property
@@ -84,4 +94,11 @@ class LadderCounts:
                 f" (these are the images of augmentation=sip prompts.noise_rate={rate:g} "
                 "prompts.vary_captions=true)"
             )
+        if self.starts:
+            starts = Counter(self.starts.values())
+            parts = [
+                f"{rate:g} ({counted(num, 'class', 'classes')})"
+                for rate, num in sorted(starts.items(), reverse=True)
+            ]
+            line += f"; learned starts: {', '.join(parts)}"
         return line

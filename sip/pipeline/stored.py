@@ -18,11 +18,13 @@ class StoredImage:
         prompt: What it was generated from.
         row: Its row in the store.
         candidates: The captions that its original could have had.
+        probability: Probability of its label by the last verdict that gives one; None if none does.
     """
 
     prompt: Prompt
     row: ImageRow
     candidates: Candidates = ()
+    probability: float | None = None
 
     @property
     def is_ok(self) -> bool:

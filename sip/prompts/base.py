@@ -96,10 +96,15 @@ class Backoff:
     Attributes:
         rates: Noise rates, falling; the first one is that of the prompt list.
         verdict: The filter that accepts or rejects an image; it judges each by itself.
+        learn: Originals of each class from which the start of its others is learned; None: all
+            start at the first rate.
+        min_acceptance: The start is the highest rate with a mean acceptance above it, in (0, 1).
     """
 
     rates: tuple[float, ...]
     verdict: Any
+    learn: int | None = None
+    min_acceptance: float = 0.5
 
     def rungs(self, prompt: Prompt) -> list[Prompt]:
         """Return the prompt at its own noise rate and at each lower one, with a key each."""

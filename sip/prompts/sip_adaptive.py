@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from sip.core.component import Part, component, refuse
-from sip.core.ranges import Rate
+from sip.core.component import Part, added, component, refuse
+from sip.core.ranges import Count, Rate
 from sip.prompts.base import Backoff
 from sip.prompts.label_caption import LabelCaption
 
@@ -24,10 +24,15 @@ class SipAdaptive(LabelCaption):
     Args:
         ladder: Noise rates, falling. `noise_rate` is the first of them.
         verdict: A filter that judges each image by itself.
+        learn: Originals of each class that start at the highest rate; its others start where
+            `sip.pipeline.starts` learns from them that the class holds. None: all start there.
+        min_acceptance: Share of accepted images that a rate must promise to be a start.
     """
 
     ladder: Annotated[list[Rate], Field(min_length=1)]
     verdict: Part[Any]
+    learn: Count | None = added(neutral=None)
+    min_acceptance: Annotated[float, Field(gt=0, lt=1)] = added(neutral=0.5)
 
     def __post_init__(self) -> None:
         """Refuse a ladder that does not fall, and a filter that compares images."""
@@ -50,4 +55,4 @@ class SipAdaptive(LabelCaption):
     @cached_property
     def backoff(self) -> Backoff:
         """The ladder and its verdict."""
-        return Backoff(tuple(self.ladder), self.verdict)
+        return Backoff(tuple(self.ladder), self.verdict, self.learn, self.min_acceptance)

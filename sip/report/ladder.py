@@ -1,6 +1,6 @@
 """Acceptance at each noise rate and class, of arms that look for it on a ladder."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,11 +15,13 @@ class ClassLadder:
         name: Class in words.
         counts: Noise rate -> images tried and accepted.
         left_out: Images that no rate was accepted for.
+        starts: Learned starts of the class, the highest first; empty if all start at the top.
     """
 
     name: str
     counts: dict[float, tuple[int, int]]
     left_out: int
+    starts: tuple[float, ...] = ()
 
     @property
     def shares(self) -> list[tuple[str, float, float]]:
@@ -40,11 +42,14 @@ def ladders(arm: Arm) -> list[ClassLadder]:
     tried: Counter[tuple[str, float]] = Counter()
     accepted: Counter[tuple[str, float]] = Counter()
     left_out: Counter[str] = Counter()
+    starts: dict[str, set[float]] = defaultdict(set)
     for run in arm.runs.values():
         counts = run.record.summary.ladder
         if counts is None:
             continue
         left_out.update(counts.left_out)
+        for name, rate in counts.starts.items():
+            starts[name].add(rate)
         for rung in counts.rungs:
             tried[rung.class_name, rung.noise_rate] += rung.tried
             accepted[rung.class_name, rung.noise_rate] += rung.accepted
@@ -54,6 +59,7 @@ def ladders(arm: Arm) -> list[ClassLadder]:
             name,
             {rate: (tried[name, rate], accepted[name, rate]) for rate in rates},
             left_out[name],
+            tuple(sorted(starts[name], reverse=True)),
         )
         for name in dict.fromkeys(name for name, _ in tried)
     ]

@@ -1,5 +1,7 @@
 """How generated images enter the training: counts, weights, determinism, and what is refused."""
 
+import math
+import operator
 import re
 from collections import Counter
 
@@ -8,6 +10,7 @@ import torch
 
 from sip.augmentation.offline.generated import GeneratedMode
 from sip.augmentation.offline.none import NoGenerated
+from sip.classifier.module import weighted_cross_entropy
 from sip.core.errors import UserError
 
 # Four real images, then two generated ones of each of the first three.
@@ -92,16 +95,51 @@ def test_the_order_is_a_function_of_the_seed(mode: str) -> None:
     assert order(offline, seed=1) != first
 
 
+PROBABILITIES = [None] * 4 + [1.0, 0.5, 0.25, 0.75, 0.0, 1.0]
+
+
 def test_weights() -> None:
-    assert NoGenerated().weights(SOURCES) is generated("concat").weights(SOURCES) is None
-    assert generated("replace").weights(SOURCES) is None
-    assert generated("weighted", weight=0.25).weights(SOURCES).tolist() == [1.0] * 4 + [0.25] * 6
+    given = SOURCES, PROBABILITIES
+    assert NoGenerated().weights(*given) is generated("concat").weights(*given) is None
+    assert generated("replace").weights(*given) is None
+    assert generated("weighted", weight=0.25).weights(*given).tolist() == [1.0] * 4 + [0.25] * 6
+
+
+def test_verdicts_weigh_generated_images_by_their_probability() -> None:
+    verdict = generated("verdict")
+    assert verdict.reads_probability and not generated("weighted").reads_probability
+    weights = verdict.weights(SOURCES, PROBABILITIES)
+    assert weights.tolist() == pytest.approx([1.0] * 4 + [1.0, 0.5, 0.25, 0.75, 1e-4, 1.0])
+    assert order(verdict) == order(generated("concat"))
+    assert verdict.weights(SOURCES, [None] * 4 + [1.0] * 6) is None  # plain mixing
+    with pytest.raises(UserError, match="mixing.mode=verdict: must come with a verdict that"):
+        verdict.weights(SOURCES, [None] * 10)
+
+
+def test_the_loss_of_verdicts_is_that_of_an_independent_formula() -> None:
+    weights = generated("verdict").weights(SOURCES, PROBABILITIES)
+    logits = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(10) % 3
+    targets = torch.nn.functional.one_hot(labels, 3) * weights[:, None]
+    given = weighted_cross_entropy(logits, targets, 0.1).item()
+    losses = []
+    for row, label in zip(logits.double().tolist(), labels.tolist(), strict=True):
+        log_sum = math.log(sum(map(math.exp, row)))
+        smoothed = [0.9 * (number == label) + 0.1 / 3 for number in range(3)]
+        losses.append(sum(s * (log_sum - x) for s, x in zip(smoothed, row, strict=True)))
+    shares = [1, 1, 1, 1, 1, 0.5, 0.25, 0.75, 1e-4, 1]
+    expected = sum(map(operator.mul, shares, losses)) / sum(shares)
+    assert given == pytest.approx(expected, rel=1e-5)
+    assert given != pytest.approx(sum(losses) / 10, rel=1e-3)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (("mix", 0.5, 0.5, None), "mode: must be one of concat, replace, weighted, got 'mix'"),
+        (
+            ("mix", 0.5, 0.5, None),
+            "mode: must be one of concat, replace, weighted, verdict, got 'mix'",
+        ),
         (("replace", 1.5, 0.5, None), "p: must be in [0, 1], got 1.5"),
         (("weighted", 0.5, 0, None), "weight: must be a number > 0, got 0"),
         (("concat", 0.5, 0.5, 0), "ratio: must be a number > 0 or null, got 0"),

@@ -10,19 +10,26 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import DictConfig
+from torch import Tensor
 
+from sip.augmentation.offline.generated import GeneratedMode
 from sip.core.errors import UserError
+from sip.core.hashing import digest
 from sip.core.stages import StageLog
 from sip.filter.base import KEPT, Candidate, Facts, Verdict
 from sip.jobs.generate import Generation
 from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.backoff import settle
+from sip.pipeline.filtering import OfflineFacts
 from sip.pipeline.offline import Offline
 from sip.pipeline.plan import Plan
+from sip.pipeline.rungs import Tried
+from sip.pipeline.starts import start_rates
 from sip.pipeline.stored import StoredImage
 from sip.prompts.base import Backoff, Prompt
 from tests.composing import composed
@@ -145,7 +152,7 @@ def test_the_plan_bounds_the_cost_and_follows_what_is_there(
     first = Generation(config(tmp_path, *SOME)).plan()
     assert (first.to_generate, first.cached) == (60, 0)
     assert first.evaluations == 20 * 2 * sum(steps.values()) and first.least == 20 * 2 * 3
-    assert "at most 240 (120 if no further image is rejected)" in first.lines()["U-Net evaluations"]
+    assert "at most 240 (at least 120)" in first.lines()["U-Net evaluations"]
     through = Generation(config(folder, *SOME)).plan()
     assert (through.to_generate, through.evaluations, through.least) == (0, 0, 0)
     assert through.cached == len(some[1]) and through.lines()["U-Net evaluations"] == "0"
@@ -217,6 +224,33 @@ def test_training_takes_what_the_generation_accepted(
     assert sum(row["computed"] for row in summary["stages"] if row["stage"] == "images") == 0
 
 
+def test_verdicts_may_weigh_the_loss(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, weights = {}, GeneratedMode.weights
+
+    def seen(self: GeneratedMode, sources: Sequence, probabilities: Sequence) -> Tensor | None:
+        result = weights(self, sources, probabilities)
+        given.update(probabilities=probabilities, weights=result)
+        return result
+
+    monkeypatch.setattr(GeneratedMode, "weights", seen)
+    overrides = (*ADAPTIVE, "prompts.verdict.logit_scale=20.0", "mixing.mode=verdict")
+    _, run = trained(config(folder, *overrides))
+    rows = pd.read_parquet(run / "images.parquet").query("kind == 'generated' and status == 'ok'")
+    job = TrainJob(config(folder, *overrides))
+    files = [(folder / "store" / file).read_bytes() for file in rows.file]
+    vectors = job.offline.embeddings([sha256(file).hexdigest() for file in files])
+    facts = OfflineFacts(job.offline, job.dataset.class_names, None)
+    texts = facts.texts([f"a photo of a {name}" for name in job.dataset.class_names])
+    powers = np.exp(20 * vectors.astype(float) @ texts.T)
+    own = [job.dataset.class_names.index(name) for name in rows.class_name]
+    expected = (powers / powers.sum(1, keepdims=True))[range(len(rows)), own]
+    assert given["probabilities"] == [None] * 10 + [pytest.approx(p, abs=1e-3) for p in expected]
+    assert given["weights"][10:].tolist() == pytest.approx(list(expected), abs=1e-3)
+    assert given["weights"][:10].tolist() == [1.0] * 10 and expected.min() < 0.95
+    with pytest.raises(UserError, match="mixing.mode=verdict: must come with a verdict that gives"):
+        train(config(folder, *SOME, "mixing.mode=verdict"))  # cosines are no probabilities
+
+
 def test_the_control_may_be_the_verdict_of_a_training_only(folder: Path, plain: Path) -> None:
     agreement = (*ADAPTIVE, "prompts/verdict=agreement", "prompts.verdict.confidence=0.0")
     with pytest.raises(UserError, match="prompts.verdict: must be one that needs no classifier in"):
@@ -241,6 +275,8 @@ def test_the_control_may_be_the_verdict_of_a_training_only(folder: Path, plain: 
             + ["prompts.verdict.keep=0.5", "prompts.verdict.threshold=null"],
             "prompts.verdict: must be a filter that judges each image by itself, got 'Similarity'",
         ),
+        (["prompts.learn=0"], "prompts.learn: must be a whole number >= 1 or null, got 0"),
+        (["prompts.min_acceptance=1.0"], r"prompts.min_acceptance: must be in \(0, 1\), got 1"),
         (["prompts.verdict.margin=2"], r"prompts.verdict.margin: must be in \[0, 1\), got 2"),
     ],
 )  # fmt: skip
@@ -324,8 +360,92 @@ def test_a_failed_image_goes_down_too_and_each_starts_at_its_own_rate(tmp_path: 
     )
 
 
+LEARNED = (*SOME, "dataset.shots=3", "images.per_sample=1", "prompts.learn=1")
+EVENLY = "prompts.min_acceptance=0.4"  # one accepted of one: 2 of 3; none of one: 1 of 3
+
+
+@pytest.fixture(scope="module")
+def learning(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("learned")
+
+
+@pytest.fixture(scope="module")
+def learned(learning: Path) -> tuple[dict, pd.DataFrame]:
+    return generated(learning, *LEARNED, EVENLY)
+
+
+def test_a_class_starts_where_its_first_original_was_accepted(
+    learning: Path, learned: tuple[dict, pd.DataFrame]
+) -> None:
+    summary, rows = learned
+    originals = rows.drop_duplicates("sample_id")
+    firsts = dict(zip(originals.sample_id, originals.noise_rate, strict=True))
+    starts = summary["ladder"]["starts"]
+    assert len(starts) == 10 and len(set(starts.values())) > 1
+    shas = {one.sample_id: one.sha256 for one in Generation(config(learning, *LEARNED)).samples()}
+    for name, own in rows.groupby("class_name"):
+        ranked = sorted(own.sample_id.unique(), key=lambda one: digest("ladder", shas[one]))
+        assert [firsts[one] for one in ranked] == [0.9, starts[name], starts[name]]
+        of_first = own[own.sample_id == ranked[0]]
+        accepted = of_first[of_first.status == "ok"].noise_rate
+        assert starts[name] == (accepted.item() if len(accepted) else 0.3)
+    every = generated(learning, *LEARNED, "prompts.learn=null")[0]
+    assert 0 < summary["unet_evaluations"] < every["unet_evaluations"]
+    assert every["ladder"]["starts"] == {} and summary["fingerprint"] != every["fingerprint"]
+
+
+def test_a_learning_job_that_ends_after_each_rate_goes_on_alike(
+    learning: Path,
+    learned: tuple[dict, pd.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generate = Offline.generate
+
+    def broken(self: Offline, prompts: Sequence[Prompt], stages: StageLog, keep: bool) -> None:
+        if generate(self, prompts, stages, keep).computed:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Offline, "generate", broken)
+    first = Generation(config(tmp_path, *LEARNED, EVENLY)).plan()
+    spent = learned[0]["unet_evaluations"]
+    steps = {0.9: 3, 0.5: 2, 0.3: 1}  # of 4, two evaluations each
+    assert first.evaluations == 2 * 30 * sum(steps.values())
+    assert first.least == 2 * 30 * 1 <= spent  # captions are not there: no start is known
+    plans = []
+    for _ in range(20):
+        try:
+            _, rows = generated(tmp_path, *LEARNED, EVENLY)
+            break
+        except KeyboardInterrupt:
+            plans.append(Generation(config(tmp_path, *LEARNED, EVENLY)).plan())
+    assert len(plans) > 3 and plans[0].least is not None
+    pd.testing.assert_frame_equal(rows.drop(columns="file"), learned[1].drop(columns="file"))
+    made = of_images(tmp_path)
+    assert {key.removeprefix("images/") for key in made} == set(rows.id)
+    assert all(of_images(learning)[key] == row for key, row in made.items())
+    done = [10 * 2 * steps[0.9]]
+    assert plans[0].least <= spent - done[0] <= plans[0].evaluations
+    assert plans[0].cached == 10
+    assert plans[-1].evaluations == plans[-1].least == 0
+
+
+def test_a_start_is_the_highest_rate_with_enough_accepted() -> None:
+    def image(rate: float, is_kept: bool, label: int = 0) -> Tried:
+        prompt = Prompt("a", "", "", label, "cat", 0, (), "", 1.0, rate, 0, None, None)
+        return [(prompt, KEPT if is_kept else Verdict("no", "no"))]
+
+    images = [image(0.9, True), image(0.5, True), image(0.5, True), image(0.3, False)]
+    rates = (0.9, 0.5, 0.3)
+    for least, start in ((0.3, 0.9), (0.34, 0.5), (0.66, 0.5), (0.67, 0.3)):  # 2 and 4 of 6
+        backoff = Backoff(rates, None, 4, least)
+        assert start_rates([*images, image(0.9, True, 1)], backoff)[0] == start
+    assert start_rates([], Backoff(rates, None, 1)) == {}
+
+
 @pytest.mark.slow
 def test_two_processes_decide_as_one(tmp_path: Path, some: tuple[dict, pd.DataFrame]) -> None:
+    """With a start that is learned, too: each process learns the same."""
     paths = [f"paths.{name}={tmp_path / name}" for name in ("store", "runs", "data")]
     several = ["trainer.devices=2", "trainer.strategy=ddp", "runtime.device=cpu"]
     several += ["runtime.shard_size=2", "runtime.batch_size.images=2"]

@@ -52,7 +52,7 @@ def test_time_space_and_trainings_are_added_up(tmp_path: Path) -> None:
     jobs = [[images, control, runs[0]], [needed, control, runs[1]], [runs[2]]]
     lines = total_lines(jobs, tmp_path / "not" / "there")
     assert lines["to generate"] == "at most 2 images"
-    assert lines["U-Net evaluations"] == "at most 8 (4 if no further image is rejected)"
+    assert lines["U-Net evaluations"] == "at most 8 (at least 4)"
     assert lines["disk"].startswith("about 2 MB needed, ")
     assert lines["to train"] == "at most 3 classifiers"
     assert lines["optimiser steps"] == "at most 25"

@@ -133,7 +133,11 @@ def test_acceptance_by_class_and_noise_rate_is_there_for_arms_with_a_ladder(
         ("noise rate 0.9", "8 of 8"), ("noise rate 0.5", "–"), ("left out", "0"),
     ]  # fmt: skip
     assert 'aria-label="0.9: 75 %, 0.5: 0 %, left out: 25 %"' in section
-    assert HARM not in section
+    assert HARM not in section and "Start" not in section
+    make_run(tmp_path, "sip", 2, ladder=LadderCounts(rungs, {}, {"cat": 0.5}))
+    section = write_page(tmp_path).read_text().partition('<section id="ladder"')[2]
+    starts = re.findall(r'data-label="learned start">([^<]+)</td>', section)
+    assert starts == ["0.5", "–"] and "Start: the noise rate at which" in section
 
 
 def test_images_per_class_are_there_if_classes_are_balanced(tmp_path: Path) -> None:

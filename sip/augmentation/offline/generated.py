@@ -2,10 +2,12 @@
 
 arXiv 2302.02070 states that both are used, not how; all modes here are our reading. `concat` is
 the plainest. `replace` is DA-Fusion's (Trabucco et al., ICLR 2024, arXiv 2302.07944, section 4: an
-original is replaced by one of its own generated images with probability alpha = 0.5). In all modes
-the number of optimiser steps is the same: it is a budget of the classifier's recipe.
+original is replaced by one of its own generated images with probability alpha = 0.5). `verdict` is
+ours. In all modes the number of optimiser steps is the same: it is a budget of the classifier's
+recipe.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sip.augmentation.base import Sources
@@ -18,16 +20,23 @@ from sip.core.ranges import Positive, Share
 if TYPE_CHECKING:
     from torch import Tensor
 
+LEAST = 1e-4  # weight of an image whose probability is 0: verdicts have four decimals
+NO_PROBABILITY = (
+    "mixing.mode=verdict: must come with a verdict that gives a probability on each generated "
+    "image, got none; choose augmentation=sip_adaptive, filter=zero_shot or filter=agreement"
+)
+
 
 @component
 class GeneratedMode(Component):
-    """Generated images enter the training in one of three modes.
+    """Generated images enter the training in one of four modes.
 
     Args:
         mode: "concat" (real and generated images, each seen equally often), "replace" (a pass goes
             through the real ones only, and shows instead of one, with probability `p`, one of its
-            own generated images) or "weighted" (as concat, but a generated image has the weight
-            `weight` in the loss, which is divided by the batch's sum of weights).
+            own generated images), "weighted" (as concat, but a generated image has the weight
+            `weight` in the loss, which is divided by the batch's sum of weights) or "verdict" (as
+            weighted, by the probability of its label that the verdict on the image gives).
         p: For mode replace.
         weight: For mode weighted; a real image has weight 1.
         ratio: Generated images per real one at most; None for all. 0.5 keeps one generated image
@@ -36,10 +45,15 @@ class GeneratedMode(Component):
 
     generates: ClassVar[bool] = True
 
-    mode: Literal["concat", "replace", "weighted"]
+    mode: Literal["concat", "replace", "weighted", "verdict"]
     p: Share
     weight: Positive
     ratio: Positive | None
+
+    @property
+    def reads_probability(self) -> bool:
+        """Whether the loss is weighted by verdicts."""
+        return self.mode == "verdict"
 
     def pool(self, sources: Sources, seed: int) -> list[int]:
         """Return what a pass goes through: real images, and except for replace generated ones.
@@ -59,13 +73,24 @@ class GeneratedMode(Component):
         order = passes(self.pool(sources, seed), length, seed)
         return self._replaced(order, sources, seed) if self.mode == "replace" else order
 
-    def weights(self, sources: Sources) -> "Tensor | None":
-        """Return each image's weight in the loss, (N,), float32; None if all are 1."""
+    def weights(self, sources: Sources, probabilities: Sequence[float | None]) -> "Tensor | None":
+        """Return each image's weight in the loss, (N,), float32, > 0; None if all are 1.
+
+        Raises:
+            UserError: Mode verdict, and a generated image has no probability.
+        """
         import torch
 
-        if self.mode != "weighted":
+        if self.mode == "weighted":
+            return torch.tensor([1.0 if source is None else self.weight for source in sources])
+        if self.mode != "verdict":
             return None
-        return torch.tensor([1.0 if source is None else self.weight for source in sources])
+        pairs = zip(sources, probabilities, strict=True)
+        judged = [1.0 if source is None else probability for source, probability in pairs]
+        if None in judged:
+            raise UserError(NO_PROBABILITY)
+        weights = torch.tensor(judged).clamp(min=LEAST)
+        return None if bool((weights == 1).all()) else weights
 
     def _kept(self, sources: Sources, seed: int) -> list[int]:
         """Return the positions of the generated images that `ratio` leaves.

@@ -1,5 +1,6 @@
 """No new images: no stage of the generation is asked for anything."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from sip.augmentation.base import Sources
@@ -15,6 +16,7 @@ class NoGenerated(Component):
     """Real images only."""
 
     generates: ClassVar[bool] = False
+    reads_probability: ClassVar[bool] = False
 
     def pool(self, sources: Sources, seed: int) -> list[int]:
         """Return all positions."""
@@ -24,6 +26,6 @@ class NoGenerated(Component):
         """Return which image is seen at each position of the training: (length,), int64."""
         return passes(self.pool(sources, seed), length, seed)
 
-    def weights(self, sources: Sources) -> None:
+    def weights(self, sources: Sources, probabilities: Sequence[float | None]) -> None:
         """Return None: all images have the same weight."""
         return
