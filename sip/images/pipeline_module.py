@@ -49,11 +49,12 @@ class StockModule(ImageModule):
         self.models = nn.ModuleDict({name: part for name, part in parts if _is_model(part)})
         self.batches = takes(kind, "strength")
         self.place()
-        self.denoiser: Any = next(self.models[name] for name in DENOISERS if name in self.models)
+        denoiser: Any = next(self.models[name] for name in DENOISERS if name in self.models)
+        self.denoiser: nn.Module = denoiser
         if runtime.vae_slicing and hasattr(self.pipeline.vae, "enable_slicing"):
             self.pipeline.vae.enable_slicing()
         if runtime.compile == "blocks" and getattr(self.denoiser, "_repeated_blocks", None):
-            self.denoiser.compile_repeated_blocks()
+            denoiser.compile_repeated_blocks()
         elif runtime.compile:
             self.denoiser.compile()
 

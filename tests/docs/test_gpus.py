@@ -1,0 +1,49 @@
+"""The table of GPUs agrees with what the heads of the YAMLs say of each model's memory."""
+
+import re
+
+import pytest
+
+from tests.docs.pages import ROOT, hook
+
+conf_pages, yaml_options = map(hook, ("conf_pages", "yaml_options"))
+REST = 2.0  # GB next to the weights
+INT8 = 0.55  # of their 16 bits: all but the autoencoder, convolutions and embeddings, and scales
+
+
+def weights() -> dict[str, float]:
+    """Return the GB of weights of each model that has a head."""
+    found = {}
+    for file in (ROOT / "conf" / "images").glob("*.yaml"):
+        facts = conf_pages.facts_of(yaml_options.read_choice(file, "images").header)
+        if facts:
+            found[file.stem] = float(facts["GPU memory"].partition(" GB")[0])
+    return found
+
+
+def rows() -> list[tuple[float, list[str], list[str]]]:
+    """Return the GB of each GPU, and the models in its two cells."""
+    page = (ROOT / "docs" / "costs.md").read_text()
+    section = page.partition("## Which model for my GPU")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\| (\d+) GB \|(.*)\|(.*)\|$", section, re.MULTILINE)
+    return [
+        (float(size), *(re.findall(r"`(\w+)`", cell) for cell in cells)) for size, *cells in lines
+    ]
+
+
+@pytest.mark.parametrize("column", [1, 2])
+def test_each_model_is_listed_at_the_smallest_gpu_that_takes_it(column: int) -> None:
+    part = INT8 if column == 2 else 1.0
+    sizes = [row[0] for row in rows()]
+    assert sizes == [8, 12, 16, 24, 48, 80]
+    placed = {name: row[0] for row in rows() for name in row[column]}
+    fitting = {
+        name: next(size for size in sizes if gigabytes * part + REST <= size)
+        for name, gigabytes in weights().items()
+    }
+    if column == 1:
+        assert placed == fitting
+    else:  # those for which it makes a difference; editors are not quantised
+        whole = {name: row[0] for row in rows() for name in row[1]}
+        helped = {name for name in fitting if fitting[name] < whole[name]}
+        assert placed == {n: fitting[n] for n in helped if not n.startswith("edit")}
