@@ -13,7 +13,15 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLQwenImage,
+    FluxTransformer2DModel,
+    QwenImageTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    ZImageTransformer2DModel,
+)
 from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -55,6 +63,14 @@ SD3: dict[str, Any] = {
     "pos_embed_max_size": 192,
     "out_channels": 16,
 }
+SD35 = SD3 | {
+    "dual_attention_layers": tuple(range(13)),
+    "qk_norm": "rms_norm",
+    "pos_embed_max_size": 384,
+}
+FLUX_DEV, FLUX_SCHNELL = {"guidance_embeds": True}, {"guidance_embeds": False}
+QWEN = {"num_layers": 60}  # these two are diffusers' defaults
+Z_IMAGE = {"n_layers": 30}
 
 
 @dataclass(frozen=True)
@@ -83,7 +99,15 @@ MODELS = (
     Model("sd_turbo", SD2_UNET, 340, 512, 4, 1),
     Model("sdxl", XL_UNET, 818, 1024, 50, 2),
     Model("sdxl_turbo", XL_UNET, 818, 512, 4, 1),
+    Model("sd15_hyper8", UNET, 123, 512, 8, 2),
+    Model("sdxl_hyper8", XL_UNET, 818, 1024, 8, 2),
     Model("sd3", SD3, 5_581, 1024, 28, 2),
+    Model("sd35_medium", SD35, 5_581, 1024, 40, 2),
+    Model("z_image_turbo", Z_IMAGE, 4_022, 1024, 8, 1),
+    Model("z_image", Z_IMAGE, 4_022, 1024, 50, 2),
+    Model("flux_schnell", FLUX_SCHNELL, 4_885, 1024, 4, 1),
+    Model("flux_dev", FLUX_DEV, 4_885, 1024, 28, 1),
+    Model("qwen_image", QWEN, 8_292, 1024, 50, 2),
 )
 
 
@@ -144,11 +168,29 @@ def _fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **_: Any
 def denoiser_of(model: Model) -> tuple[nn.Module, Callable[[int], object]]:
     """Return the denoiser, and a call of it with a number of rows."""
     side = model.size // 8
-    if model.settings is SD3:
-        denoiser: nn.Module = SD3Transformer2DModel(**SD3)
+    if model.settings in (FLUX_DEV, FLUX_SCHNELL):
+        return flux(model.settings, side)
+    if model.settings == QWEN:
+        denoiser: nn.Module = QwenImageTransformer2DModel()
+        return denoiser, lambda rows: denoiser(
+            torch.zeros(rows, side**2 // 4, 64),
+            encoder_hidden_states=torch.zeros(rows, 512, 3584),
+            encoder_hidden_states_mask=None,
+            timestep=torch.zeros(rows),
+            img_shapes=[[(1, side // 2, side // 2)]] * rows,
+        )
+    if model.settings == Z_IMAGE:
+        denoiser = ZImageTransformer2DModel()
+        return denoiser, lambda rows: denoiser(
+            [torch.zeros(16, 1, side, side)] * rows,
+            torch.zeros(rows),
+            [torch.zeros(512, 2560)] * rows,
+        )
+    if model.settings in (SD3, SD35):
+        denoiser = SD3Transformer2DModel(**model.settings)
         return denoiser, lambda rows: denoiser(
             torch.zeros(rows, 16, side, side),
-            encoder_hidden_states=torch.zeros(rows, 154, 4096),
+            encoder_hidden_states=torch.zeros(rows, 333, 4096),
             pooled_projections=torch.zeros(rows, 2048),
             timestep=torch.zeros(rows),
         )
@@ -167,21 +209,39 @@ def denoiser_of(model: Model) -> tuple[nn.Module, Callable[[int], object]]:
     )
 
 
+def flux(settings: dict[str, Any], side: int) -> tuple[nn.Module, Callable[[int], object]]:
+    """Return FLUX.1's transformer, and a call of it with a number of rows."""
+    denoiser = FluxTransformer2DModel(**settings)
+    guidance = torch.zeros(1, dtype=torch.float32) if settings["guidance_embeds"] else None
+    return denoiser, lambda rows: denoiser(
+        hidden_states=torch.zeros(rows, side**2 // 4, 64),
+        encoder_hidden_states=torch.zeros(rows, 512, 4096),
+        pooled_projections=torch.zeros(rows, 768),
+        timestep=torch.zeros(rows),
+        img_ids=torch.zeros(side**2 // 4, 3),
+        txt_ids=torch.zeros(512, 3),
+        guidance=guidance,
+    )
+
+
 def line(model: Model) -> str:
     """Return a model's row of the table."""
-    channels = 16 if model.settings is SD3 else 4
+    channels = 4 if model.settings in (UNET, SD2_UNET, XL_UNET) else 16
+    frames = (1,) if model.settings == QWEN else ()  # its autoencoder is one of videos
     denoiser, call = denoiser_of(model)
-    vae = AutoencoderKL(**(VAE | {"latent_channels": channels}))
-    image = torch.zeros(1, 3, model.size, model.size)
+    vae: nn.Module = AutoencoderKLQwenImage()
+    if model.settings != QWEN:
+        vae = AutoencoderKL(**(VAE | {"latent_channels": channels}))
+    image = torch.zeros(1, 3, *frames, model.size, model.size)
     evaluation, _ = measure(denoiser, lambda: call(1))
     _, batch = measure(denoiser, lambda: call(model.passes))
     encode, _ = measure(vae, lambda: vae.encode(image))
     decode, decoding = measure(
-        vae, lambda: vae.decode(torch.zeros(1, channels, model.size // 8, model.size // 8))
+        vae, lambda: vae.decode(torch.zeros(1, channels, *frames, model.size // 8, model.size // 8))
     )
     parameters = sum(p.numel() for part in (denoiser, vae) for p in part.parameters())
     weights = (parameters / 1e6 + model.texts) * 2e6 / GB  # 16-bit
-    work = model.steps // 2 * model.passes * evaluation + encode + decode
+    work = -(-model.steps // 2) * model.passes * evaluation + encode + decode
     millions = parameters / 1e6 + model.texts
     return (
         f"| `{model.name}` | {model.size} | {millions:,.0f} M | {weights:.1f} | {batch:.2f} "
