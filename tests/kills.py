@@ -103,7 +103,10 @@ def attempt(config: DictConfig, loaded: Generation, seconds: float) -> bool:
 def stage(store: Path) -> str:
     """Return the last stage that has rows."""
     stages = {path.parents[2].name for path in store.glob("*/*/shards/*")}
-    return next((stage for stage in ("images", "scores", "captions") if stage in stages), "none")
+    return next(
+        (stage for stage in ("embeddings", "images", "scores", "captions") if stage in stages),
+        "none",
+    )
 
 
 def main() -> None:

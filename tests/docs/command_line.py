@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from sip.config.build import build
 from sip.jobs.lookup import LookUp
+from sip.jobs.policy import Racing
 from sip.jobs.sweeps import Overview
 
 
@@ -58,10 +59,15 @@ def understand(module: str, arguments: Sequence[str], monkeypatch: pytest.Monkey
             task(loader.load_sweep_config(launcher.config, list(job)))
         return []
 
+    def race(racing: Racing, arguments: list[str]) -> None:
+        racing.prepare(arguments)
+        launch(racing.own_launcher, [[*racing.common, *one] for one in racing.candidates])
+
     with monkeypatch.context() as patched:
         patched.setattr(program(module), "task", task)
         patched.setattr("sip.jobs.lookup.look_up", lambda *_: LookUp())
         patched.setattr(Overview, "on_multirun_end", lambda *_, **__: None)
+        patched.setattr(Racing, "sweep", race)
         for launcher in Plugins.instance().discover(Launcher):
             patched.setattr(launcher, "launch", launch)
         patched.setattr(Sweeper, "validate_batch_is_legal", lambda *_: None)  # composes every job

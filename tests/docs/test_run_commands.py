@@ -35,7 +35,7 @@ FEWER = {  # jobs of a sweep
 }
 COSTLY = (
     *("runtime=gpu", "profile=own", "dataset=huggingface", "dataset=webdataset", "full_size"),
-    *("dataset.shots=null", "_candidates", "+sweep=confirmatory"),
+    *("dataset.shots=null", "_candidates", "+sweep=confirmatory", "+sweep=policy"),
 )
 OWN_PAGES = {page for page in PAGES if page.parent.name == "extend"}  # test_recipes.py runs them
 FOLDER = "/path/to/images"
