@@ -17,6 +17,7 @@ from sip.core.progress import say
 from sip.core.text import counted, join_first
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt, ranked_captions
+from sip.prompts.guidance.base import GuidanceRule, fitted
 from sip.prompts.label_caption import LabelCaption
 from sip.prompts.rows import PromptRow, read_rows
 from sip.prompts.writer import Chosen, guidance_scale
@@ -148,29 +149,31 @@ class PromptTable(LabelCaption):
         """
         if self.reads and (captions is None or similarities is None):
             raise ValueError(f"this prompt reads {' and '.join(sorted(self.reads))}, got none")
-        prompts: list[Prompt] = []
+        listed: list[tuple[Sample, int, PromptRow, Chosen]] = []
         for index, sample in enumerate(samples):
             rows = self._rows_of(sample)
             chosen: Sequence[Chosen] = [(None, None)] * len(rows)
             if self.reads and captions is not None and similarities is not None:
                 ranked = ranked_captions(sample, captions[index], similarities[index])
                 chosen = self.choose(ranked, len(rows))
-            prompts += [
-                self._prompt(sample, variant, row, chosen[variant])
-                for variant, row in enumerate(rows)
-            ]
-        return prompts
+            for variant, (row, best) in enumerate(zip(rows, chosen, strict=True)):
+                listed.append((sample, variant, row, _stated(row, best)))
+        cosines = [
+            cosine
+            for _, _, row, (_, cosine) in listed
+            if cosine is not None and row.guidance_scale is None
+        ]
+        rule = fitted(self.guidance, cosines)
+        return [self._prompt(*of_row, rule) for of_row in listed]
 
-    def _prompt(self, sample: Sample, variant: int, row: PromptRow, chosen: Chosen) -> Prompt:
+    def _prompt(
+        self, sample: Sample, variant: int, row: PromptRow, chosen: Chosen, rule: GuidanceRule
+    ) -> Prompt:
         """Return a row's prompt."""
         caption, similarity = chosen
-        if row.caption is not None:
-            caption, similarity = row.caption, row.similarity
-        elif row.spans is not None:
-            caption = None  # it is not in the prompt
         scale = row.guidance_scale
         if scale is None:
-            scale = guidance_scale(self.guidance, sample, similarity)
+            scale = guidance_scale(rule, sample, similarity)
         spans = self._filled(sample, caption) if row.spans is None else row.spans
         negative = self.negative_prompt if row.negative_prompt is None else row.negative_prompt
         seed = seed_of(self.seed, sample.sha256, variant) if row.seed is None else row.seed
@@ -189,3 +192,12 @@ class PromptTable(LabelCaption):
             caption=caption,
             similarity=similarity,
         )
+
+
+def _stated(row: PromptRow, best: Chosen) -> Chosen:
+    """Return the caption and the cosine of a row: its own, or the best of its original."""
+    if row.caption is not None:
+        return row.caption, row.similarity
+    if row.similarity is not None:
+        best = best[0], row.similarity
+    return best if row.spans is None else (None, best[1])  # no caption: it is not in the prompt

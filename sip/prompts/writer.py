@@ -11,7 +11,7 @@ from sip.core.hashing import seed_of
 from sip.core.ranges import Rate, Seed
 from sip.dataset.base import Sample
 from sip.prompts.base import Backoff, Prompt, Span, ranked_captions
-from sip.prompts.guidance.base import GuidanceRule
+from sip.prompts.guidance.base import GuidanceRule, fitted
 from sip.prompts.weighting.base import Weighting
 
 Spans = tuple[Span, ...]
@@ -116,13 +116,16 @@ class Writer(Component, ABC):
         if missing := sorted(name for name in reads if given[name] is None):
             raise ValueError(f"this prompt reads {' and '.join(missing)}, got none")
         prepared = self.prepare(samples, captions)
+        ranked: list[list[tuple[str, float]]] = []
+        if "scores" in reads and captions is not None and similarities is not None:
+            ranked = list(map(ranked_captions, samples, captions, similarities))
+        rule = fitted(self.guidance, [best[0][1] for best in ranked])
         prompts: list[Prompt] = []
         for index, sample in enumerate(samples):
             chosen: Sequence[Chosen] = [(None, None)] * per_sample
-            if "scores" in reads and captions is not None and similarities is not None:
-                ranked = ranked_captions(sample, captions[index], similarities[index])
-                chosen = self.choose(ranked, per_sample)
-            scales = {pair: guidance_scale(self.guidance, sample, pair[1]) for pair in chosen}
+            if ranked:
+                chosen = self.choose(ranked[index], per_sample)
+            scales = {pair: guidance_scale(rule, sample, pair[1]) for pair in chosen}
             texts = self.spans(sample, [caption for caption, _ in chosen], prepared)
             prompts += [
                 Prompt(

@@ -4,7 +4,7 @@ Source: Zhai et al., SigLIP, ICCV 2023 (arXiv 2303.15343), by transformers.
 
 Its cosines are much lower than CLIP's, since it is trained with a sigmoid and a bias instead of a
 softmax. They rank captions, but the paper's rule that turns a similarity into a guidance scale is
-made for CLIP's range and does not carry over unchanged.
+made for CLIP's range: take `prompts.guidance.scaling=quantile`.
 """
 
 from importlib.util import find_spec
@@ -41,26 +41,31 @@ class Siglip(TwoTowers):
         super().require()
 
     def encode_texts(self, network: Any, tokenizer: Any, texts: list[str]) -> "Tensor":
-        """Return the embeddings (texts, D) of one batch.
-
-        Always padded to the full context, and without a mask, as SigLIP was trained: it reads the
-        padding too.
-        """
-        tokens = tokenizer(
-            texts,
-            padding="max_length",
-            truncation=True,
-            max_length=network.config.text_config.max_position_embeddings,
-            return_tensors="pt",
-        ).to(network.device)
-        features: Tensor = network.get_text_features(tokens.input_ids).pooler_output
-        return features
+        """Return the embeddings (texts, D) of one batch."""
+        return encode_padded(network, tokenizer, texts)
 
     def _processor(self, folder: Path) -> Any:
         from transformers import SiglipImageProcessorPil, SiglipProcessor, SiglipTokenizer
 
         image_processor = SiglipImageProcessorPil.from_pretrained(folder)
         return SiglipProcessor(image_processor, SiglipTokenizer.from_pretrained(folder))
+
+
+def encode_padded(network: Any, tokenizer: Any, texts: list[str]) -> "Tensor":
+    """Return the embeddings (texts, D) of one batch.
+
+    Always padded to the full context, and without a mask, as SigLIP was trained: it reads the
+    padding too.
+    """
+    tokens = tokenizer(
+        texts,
+        padding="max_length",
+        truncation=True,
+        max_length=network.config.text_config.max_position_embeddings,
+        return_tensors="pt",
+    ).to(network.device)
+    features: Tensor = network.get_text_features(tokens.input_ids).pooler_output
+    return features
 
 
 def _installed(package: str) -> bool:

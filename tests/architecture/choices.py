@@ -33,7 +33,7 @@ NEWER = (
     *("retrieved", "flux_dev", "flux_schnell", "qwen_image", "sd35_medium", "z_image"),
     *("z_image_turbo", "sip_adaptive", "sip_adaptive_randaugment"),
     *("auto", "edit", "edit_kontext", "edit_qwen", "sd15_hyper8", "sdxl_hyper8"),
-    "table",
+    *("table", "siglip2", "metaclip2", "openclip"),
 )
 
 
