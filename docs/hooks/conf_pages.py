@@ -6,7 +6,7 @@ does not.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from source_docs import ROOT, package_line, source_of
@@ -26,7 +26,9 @@ PURPOSE = {  # of groups without a package, whose docstring would say it
     "trainer": "Devices, machines and strategy: Lightning's.",
 }
 # What the header of a model's choice states, each in a line of its own.
+# What the head of a choice states if it names a model; a generator states all of them, a captioner or scorer three.
 FACTS = ("Source", "Licence", "Parameters", "GPU memory", "Evaluations", "Prompt weights")
+NUM_SHARED = 3
 PLAIN = str.maketrans({"<": "&lt;", "|": "\\|", "*": "\\*", "{": "&#123;", "[": "\\[", "_": "\\_"})
 
 
@@ -88,27 +90,28 @@ def group_page(group: str) -> str:
 
 def models_table(group: str) -> str:
     """Return a table of the models among a group's choices; empty if there are none."""
+    names = FACTS if group == "images" else FACTS[:NUM_SHARED]
     rows = []
     for file in sorted((CONF / group).glob("*.yaml")):
         choice = read_choice(file, group)
-        if facts := facts_of(choice.header):
-            cells = [_link(group, choice.name), *(_text(facts[name]) for name in FACTS)]
+        if facts := facts_of(choice.header, names):
+            cells = [_link(group, choice.name), *(_text(facts[name]) for name in names)]
             rows.append(f"| {' | '.join(cells)} |")
-    head = ["choice", *(name.lower() for name in FACTS)]
+    head = ["choice", *(name.lower() for name in names)]
     heads = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     return "\n".join([*heads, *rows]) if rows else ""
 
 
-def facts_of(header: str) -> dict[str, str]:
-    """Return the facts that a header states, all of `FACTS` or none.
+def facts_of(header: str, names: Sequence[str] = FACTS) -> dict[str, str]:
+    """Return the facts that a header states, all of these names or none.
 
     Raises:
         ValueError: It states some of them.
     """
-    any_of = "|".join(FACTS)
+    any_of = "|".join(names)
     found = dict(re.findall(rf"\b({any_of}): (.+?)\.(?= (?:{any_of}): |$)", header))
-    if found and set(found) != set(FACTS):
-        raise ValueError(f"{header}: must state {', '.join(FACTS)}, got {', '.join(found)}")
+    if found and set(found) != set(names):
+        raise ValueError(f"{header}: must state {', '.join(names)}, got {', '.join(found)}")
     return found
 
 

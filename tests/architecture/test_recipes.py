@@ -43,6 +43,7 @@ NEXT_TO: dict[str, dict[str, Any]] = {
     "dataset train_part": {"pretrain_fraction": 0.5},
     "dataset seed": {"shots": 5},
     "filter threshold": {"keep": None, "threshold": 0.25},
+    "prompts cosines": {"scaling": "quantile", "cosines": [0.1, 0.2]},
     "prompts vary_captions": {"template": "{label}, {caption}"},
     "images max_per_sample": {"balance": True},
     "images lora": {
@@ -56,7 +57,7 @@ PAIRED = {
     "sip.prompts.sip_adaptive.SipAdaptive": {"noise_rate"},
 }
 WORDS = (
-    *("nucleus", "beam", "float32", "bfloat16", "ddim", "euler", "png", "jpeg", "raw"),
+    *("nucleus", "beam", "int8", "float32", "bfloat16", "ddim", "euler", "png", "jpeg", "raw"),
     *("clipscore", "adamw", "sgd", "steps", "epochs", "32-true", "bf16-mixed", "files"),
     *(
         "webdataset",
