@@ -25,8 +25,8 @@ PURPOSE = {  # of groups without a package, whose docstring would say it
     "table": "A table of `sip.tables`.",
     "trainer": "Devices, machines and strategy: Lightning's.",
 }
-# What the header of a model's choice states, each in a line of its own.
-# What the head of a choice states if it names a model; a generator states all of them, a captioner or scorer three.
+# What the header of a choice states that names a model, each in a line of its own: all of it if it
+# generates images, the first three if it captions or scores.
 FACTS = ("Source", "Licence", "Parameters", "GPU memory", "Evaluations", "Prompt weights")
 NUM_SHARED = 3
 PLAIN = str.maketrans({"<": "&lt;", "|": "\\|", "*": "\\*", "{": "&#123;", "[": "\\[", "_": "\\_"})
