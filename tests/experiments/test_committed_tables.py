@@ -23,6 +23,11 @@ OPTIONS = {
     "stability/table": ("table.value=val/top1", "table.also=[]", "table.family=[]"),
     "main/claims": ("table=confirmatory",),
     "main/avx2": ("table=confirmatory",),
+    "number_and_shots/per_sample": (
+        *("table.rows=images.per_sample", "table.control=1", "table.family=[]"),
+        *("table.validation=true", "table.title=Generated images per original"),
+    ),
+    "number_and_shots/shots": ("table=shots",),
     "adaptive/table": ("table.validation=true",),
     "adaptive/harm": ("table.validation=true",),
 }
