@@ -17,9 +17,11 @@ import time
 import warnings
 from collections import Counter
 from pathlib import Path
+from threading import RLock
 
 import torch
 from omegaconf import DictConfig
+from tqdm import tqdm
 
 from sip.core.tars import read_bytes
 from sip.jobs.generate import Generation
@@ -83,6 +85,7 @@ def attempt(config: DictConfig, loaded: Generation, seconds: float) -> bool:
     pid = os.fork()
     if pid == 0:
         code = 1
+        tqdm.set_lock(RLock())  # its own lock is shared with forks, and is not dropped by a kill
         try:
             run(config, loaded)
             code = 0

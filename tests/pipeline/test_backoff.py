@@ -444,13 +444,13 @@ def test_a_start_is_the_highest_rate_with_enough_accepted() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_decide_as_one(tmp_path: Path, some: tuple[dict, pd.DataFrame]) -> None:
+def test_two_processes_decide_as_one(tmp_path: Path, learned: tuple[dict, pd.DataFrame]) -> None:
     """With a start that is learned, too: each process learns the same."""
     paths = [f"paths.{name}={tmp_path / name}" for name in ("store", "runs", "data")]
     several = ["trainer.devices=2", "trainer.strategy=ddp", "runtime.device=cpu"]
     several += ["runtime.shard_size=2", "runtime.batch_size.images=2"]
     done = subprocess.run(
-        [sys.executable, "-m", "sip.generate", *SHORT, *SOME, *paths, *several],
+        [sys.executable, "-m", "sip.generate", *SHORT, *LEARNED, EVENLY, *paths, *several],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -460,5 +460,5 @@ def test_two_processes_decide_as_one(tmp_path: Path, some: tuple[dict, pd.DataFr
     (table,) = (tmp_path / "runs").glob("generate-*/images.parquet")
     rows = pd.read_parquet(table).query("kind == 'generated'").reset_index(drop=True)
     assert list(zip(rows.id, rows.status, strict=True)) == list(
-        zip(some[1].id, some[1].status, strict=True)
+        zip(learned[1].id, learned[1].status, strict=True)
     )
