@@ -93,7 +93,7 @@ class Floor:
         dtype = family.denoiser.dtype if call.part == "denoise" else family.vae.dtype
         batch = torch.randn(call.rows, *shape).to(self.engine.device, dtype)
         if call.part != "denoise":
-            return (batch,)
+            return (family.framed(batch),)
         texts = self.engine.texts.positive([prompt]).repeat(call.rows, 1)
         scales = torch.full((call.rows,), 2.0, device=self.engine.device)
         return batch, family.conditioning(texts, scales)

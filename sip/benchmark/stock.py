@@ -4,6 +4,7 @@ This is what published implementations do: eager, one image at a time, its text 
 """
 
 import copy
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,9 @@ class StockLoop:
         self.pipeline.set_progress_bar_config(disable=True)
         self.num_steps = settings.num_steps
         self.size = settings.size
+        self.guidance_argument = settings.family.guidance_argument
+        called = inspect.signature(self.pipeline.__call__).parameters  # others generate at 1024 px
+        self.sizes = {name: self.size for name in ("height", "width") if name in called}
 
     def run(self, prompts: Sequence[Prompt], folder: Path) -> None:
         """Generate the images of the prompts into a folder, which is created if missing."""
@@ -47,7 +51,8 @@ class StockLoop:
                 negative_prompt=prompt.negative_prompt,
                 image=read_rgb(prompt.source, self.size),
                 strength=prompt.noise_rate,
-                guidance_scale=prompt.guidance_scale,
+                **{self.guidance_argument: prompt.guidance_scale},
+                **self.sizes,
                 num_inference_steps=self.num_steps,
                 generator=torch.Generator("cpu").manual_seed(prompt.seed),
             ).images[0]

@@ -17,8 +17,8 @@ from sip.core.text import reason_of
 from sip.weights.content import check_content, how_to_replace
 from sip.weights.layout import PIPELINE, SMALL, read_json
 
-# Where diffusers takes a pipeline's parts from; the last is its own module of the safety checker.
-LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
+# Where diffusers takes a pipeline's parts from; the last two are modules of its own.
+LIBRARIES = ("diffusers", "transformers", "stable_diffusion", "kolors")
 OWN = ("sip.images.patches", "PatchAutoencoder")  # the one class of this package
 CONFIGS = ("config.json", PIPELINE)  # ends of the names of files that may name code
 CODE = "auto_map"  # transformers' key: class -> file of the folder that defines it

@@ -30,6 +30,7 @@ class Family(nn.Module, ABC):
 
     pipelines: ClassVar[tuple[str, ...]]  # the first one loads them all
     denoiser_part: ClassVar[str] = "unet"
+    guidance_argument: ClassVar[str] = "guidance_scale"  # of the pipelines
     can_be_screened: ClassVar[bool] = False  # whether there is a safety checker for them
     optional: ClassVar[tuple[str, ...]] = ()  # parts that the folder may lack
     texts_kept: ClassVar[int] = 512
@@ -110,6 +111,10 @@ class Family(nn.Module, ABC):
 
     def forget(self) -> None:
         """Forget the embeddings that are kept; they lie on the device."""
+
+    def framed(self, batch: Tensor) -> Tensor:
+        """Return pixels or latents (B, C, h, w) as the autoencoder takes them."""
+        return batch
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return the latent distributions (B, 2 C, h, w), float32: mean and log variance.

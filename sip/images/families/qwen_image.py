@@ -23,6 +23,7 @@ class QwenImage(LanguageFamily, PackedFamily):
     """A vision-language model that reads the prompt, a transformer, an autoencoder of videos."""
 
     pipelines: ClassVar[tuple[str, ...]] = ("QwenImagePipeline", "QwenImageImg2ImgPipeline")
+    guidance_argument: ClassVar[str] = "true_cfg_scale"
     tokenizers: ClassVar[Mapping[str, str | int]] = {"tokenizer": LENGTH - AFTER}
 
     def __init__(self, pipeline: Any, size: int) -> None:
@@ -63,9 +64,13 @@ class QwenImage(LanguageFamily, PackedFamily):
         norms = plain.norm(dim=-1, keepdim=True) / guided.norm(dim=-1, keepdim=True)
         return unpacked(guided * norms, *with_text.shape[2:])
 
+    def framed(self, batch: Tensor) -> Tensor:
+        """Return pixels or latents (B, C, h, w) as (B, C, 1, h, w), a video of a frame each."""
+        return batch.unsqueeze(2)
+
     def encode(self, pixels: Tensor) -> Tensor:
         """Return the latent distributions (B, 2 C, h, w), float32, of a frame each."""
-        return super().encode(pixels.unsqueeze(2)).squeeze(2)
+        return super().encode(self.framed(pixels)).squeeze(2)
 
     def _pixels(self, latents: Tensor) -> Tensor:
-        return super()._pixels(latents.unsqueeze(2)).squeeze(2)
+        return super()._pixels(self.framed(latents)).squeeze(2)
