@@ -23,6 +23,31 @@ OPTIONS = {
     "stability/table": ("table.value=val/top1", "table.also=[]", "table.family=[]"),
     "main/claims": ("table=confirmatory",),
     "main/avx2": ("table=confirmatory",),
+    "ablations/prompts": ("table=ablation", "table.family=[]", "table.validation=true"),
+    "ablations/paradigm": ("table=ablation", "table.family=[]", "table.validation=true"),
+    "ablations/weights": (
+        *("table.rows=prompts.label_weight", "table.columns=prompts.caption_weight"),
+        *("table.control=1.5", "table.family=[]"),
+        "table.title=Weights of the label by weights of the caption",
+    ),
+    "ablations/guidance": (
+        *("table.rows=prompts/guidance", "table.control=quadratic", "table.family=[]"),
+        *("table.validation=true", "table.title=Guidance scales"),
+    ),
+    "ablations/sampling": (
+        *("table.rows=captions.sampling", "table.control=nucleus", "table.family=[]"),
+        *("table.validation=true", "table.title=Sampling of the captions"),
+    ),
+    "ablations/noise_x_guidance": (
+        *("table.rows=prompts.noise_rate", "table.columns=prompts.guidance.scale"),
+        *("table.control=0.5", "table.family=[]", "table.title=Noise rates by guidance scales"),
+    ),
+    "ablations/generated": ("table=generated",),
+    "ablations/distance": (
+        *("table.rows=prompts.noise_rate", "table.columns=prompts.guidance.scale"),
+        *("table.value=generated/diversity_original", "table.family=[]"),
+        "table.title=Distance of the generated images to their originals",
+    ),
     "number_and_shots/per_sample": (
         *("table.rows=images.per_sample", "table.control=1", "table.family=[]"),
         *("table.validation=true", "table.title=Generated images per original"),
