@@ -41,6 +41,11 @@ T = TypeVar("T")
 Originals = Callable[["Tensor"], "Tensor"]
 Interval = Annotated[tuple[Share, Share], Field(strict=False)]  # YAML knows lists only
 
+LORA_FORM = "{model: FOLDER, revision: null, weight_name: NAME.safetensors, scale: 1.0}"
+LoraValues = Annotated[
+    dict[str, Any], Field(description=f"a mapping, such as 'images.lora={LORA_FORM}',")
+]
+
 
 @component
 class DiffusionSettings(Generator):
@@ -70,7 +75,7 @@ class DiffusionSettings(Generator):
     model: str = known_by("weights")
     revision: str | None = known_by("weights")
     variant: str | None = known_by("weights")
-    lora: dict[str, Any] | None = known_by("adapter")
+    lora: LoraValues | None = known_by("adapter")
     dtype: Dtype
     scheduler: SchedulerName
     num_steps: Count

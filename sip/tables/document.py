@@ -14,7 +14,7 @@ from sip.tables.cells import Comparison, Place, TableCell, cells, comparisons
 from sip.tables.claims import JOIN, ClaimResult, claim_results, missing_notes
 from sip.tables.equivalent import Equivalent, equivalents
 from sip.tables.layout import MEAN, TableLayout
-from sip.tables.missing import gaps
+from sip.tables.missing import gaps, together
 from sip.tables.notes import (
     claim_notes,
     comparison_notes,
@@ -172,7 +172,7 @@ def _document(
     result.notes += [*unfinished_note(used), runs_note(used, source)]
     result.notes += machine_notes(Counter(map(machine_of, used)))
     result.notes += [gap.line(layout) for gap in lacking]
-    result.commands = [(gap.line(layout), gap.command) for gap in lacking]
+    result.commands = together([(gap.line(layout), gap.command) for gap in lacking])
     return result
 
 

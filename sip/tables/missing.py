@@ -6,6 +6,7 @@ fill, such as a noise rate of an arm that generates nothing, are no gaps.
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from sip.records.summary import BASE
 from sip.records.varied import plain
 from sip.tables.cells import Place, TableCell
 from sip.tables.layout import MEAN, NONE, SEPARATOR, TableLayout
+
+PLAIN = re.compile(r"([\w./@+]+)=[\w.+/-]+")  # an override with a value that a sweep can list
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,42 @@ class CellCommand:
         listed = ",".join(map(str, seeds))
         several = ["-m"] if "," in listed else []
         return shlex.join(["python", "-m", "sip.train", *several, *given, f"seed={listed}"])
+
+
+def together(filled: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the commands, those joined to a sweep that differ in the value of one key.
+
+    Args:
+        filled: What a command fills, and the command.
+    """
+    result: list[tuple[str, str]] = []
+    left = [(name, shlex.split(command)) for name, command in filled]
+    while left:
+        (name, words), *left = left
+        places = [_differs(words, others) for _, others in left]
+        found = Counter(place for place in places if place is not None).most_common(1)
+        if found:
+            at = found[0][0]
+            joined = [row for row, place in zip(left, places, strict=True) if place == at]
+            left = [row for row, place in zip(left, places, strict=True) if place != at]
+            values = [others[at].partition("=")[2] for _, others in joined]
+            words = [*words[:at], ",".join([words[at], *values]), *words[at + 1 :]]
+            words = words if "-m" in words[3:] else [*words[:3], "-m", *words[3:]]
+            name = "; ".join([name, *(name for name, _ in joined)])
+        result.append((name, shlex.join(words)))
+    return result if len(result) == len(filled) else together(result)
+
+
+def _differs(words: Sequence[str], others: Sequence[str]) -> int | None:
+    """Return the one place at which two commands differ, in the plain value of a key."""
+    if len(words) != len(others):
+        return None
+    places = [at for at, pair in enumerate(zip(words, others, strict=True)) if len({*pair}) > 1]
+    if len(places) != 1:
+        return None
+    (at,) = places
+    one, other = PLAIN.fullmatch(words[at]), PLAIN.fullmatch(others[at])
+    return at if one and other and one[1] == other[1] != "seed" else None
 
 
 def _wanted(place: Place, layout: TableLayout) -> dict[str, str]:
