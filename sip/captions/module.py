@@ -1,9 +1,10 @@
 """A loaded captioner as a LightningModule."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from PIL.Image import Image
-from torch import Tensor, nn
+from torch import nn
 
 from sip.captions.base import CaptionRow
 from sip.dataset.base import Sample
@@ -16,8 +17,9 @@ class CaptionModule(PredictionModule):
 
     Args:
         key: Returns the key of a sample's row.
-        prepare: Returns (images, ...), float32, on the CPU, of RGB images of any size; it is called
-            in several threads at once, while the device is at work.
+        prepare: Returns (images, ...), float32, on the CPU, of RGB images of any size, or a list
+            with a mapping of tensors for each; it is called in several threads at once, while the
+            device is at work.
         caption: Returns the candidates of each sample, without repetitions, from what `prepare`
             returned, on the device.
         network: The weights, on the device; None without any.
@@ -26,8 +28,8 @@ class CaptionModule(PredictionModule):
     def __init__(
         self,
         key: Callable[[Sample], str],
-        prepare: Callable[[Sequence[Image]], Tensor],
-        caption: Callable[[Sequence[Sample], Tensor], list[list[str]]],
+        prepare: Callable[[Sequence[Image]], Any],
+        caption: Callable[[Sequence[Sample], Any], list[list[str]]],
         network: nn.Module | None = None,
     ) -> None:
         super().__init__("captions", "captions.dtype=bfloat16 or another model")

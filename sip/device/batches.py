@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    Prepared = Tensor | list[dict[str, Tensor]]
+
 Item = TypeVar("Item")
 
 
@@ -29,12 +31,13 @@ class ImageBatch(Generic[Item]):
     Attributes:
         items: All items of the batch.
         errors: For each item why its image cannot be read; None if it can.
-        pixels: (readable items, ...), float32; None if no image can be read.
+        pixels: (readable items, ...), float32, or a mapping of tensors for each readable item;
+            None if no image can be read.
     """
 
     items: Sequence[Item]
     errors: Sequence[str | None]
-    pixels: "Tensor | None"
+    pixels: "Prepared | None"
 
     def __len__(self) -> int:
         return len(self.items)
@@ -57,7 +60,13 @@ class ImageBatch(Generic[Item]):
         """Return the batch with its pixels on a device; Lightning calls this."""
         if self.pixels is None:
             return self
-        return replace(self, pixels=self.pixels.to(device, non_blocking=True))
+        if not isinstance(self.pixels, list):
+            return replace(self, pixels=self.pixels.to(device, non_blocking=True))
+        rows = [
+            {name: tensor.to(device, non_blocking=True) for name, tensor in row.items()}
+            for row in self.pixels
+        ]
+        return replace(self, pixels=rows)
 
     @property
     def _is_readable(self) -> list[bool]:
@@ -65,7 +74,7 @@ class ImageBatch(Generic[Item]):
 
 
 def reader(
-    image_of: Callable[[Item], HasPath], prepare: Callable[[list["Image"]], "Tensor"]
+    image_of: Callable[[Item], HasPath], prepare: Callable[[list["Image"]], "Prepared"]
 ) -> Callable[[Sequence[Item]], ImageBatch[Item]]:
     """Return a function that reads the images of items and prepares them for a model."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sip.core.errors import DamagedError
 
-HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
+HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja"}
 NAME = "SHA256SUMS"  # as `sha256sum` writes and checks it
 CONVERTED = "converted.sha256"  # the same, of weights that were converted
 PACKAGED = Path(__file__).resolve().parents[1] / "miniature"

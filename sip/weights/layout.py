@@ -37,7 +37,7 @@ PICKLED = re.compile(
     rf"(\.(?P<variant>{VARIANT}))?(-\d{{5}}-of-\d{{5}})?(\.(?P<old_variant>{VARIANT}))?\.bin"
 )
 INDEX = re.compile(rf"\w+\.(?P<format>safetensors|bin)\.index(\.(?P<variant>{VARIANT}))?\.json")
-SMALL = (".json", ".txt", ".model")  # configurations and tokenizers
+SMALL = (".json", ".txt", ".model", ".jinja")  # configurations, tokenizers, chat templates
 SMALL_PATTERNS = [f"*{suffix}" for suffix in SMALL]
 CHECKER = ("safety_checker", "feature_extractor")  # components that are not needed unless asked for
 # Components of a pipeline that have no weights, by the end of the name of their class.

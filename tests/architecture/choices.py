@@ -34,6 +34,7 @@ NEWER = (
     *("z_image_turbo", "sip_adaptive", "sip_adaptive_randaugment"),
     *("auto", "edit", "edit_kontext", "edit_qwen", "sd15_hyper8", "sdxl_hyper8"),
     *("table", "siglip2", "metaclip2", "openclip"),
+    *("vlm", "qwen3_vl_2b", "internvl3_1b"),
 )
 
 

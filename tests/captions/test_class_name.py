@@ -6,19 +6,19 @@ import pytest
 
 from sip.captions.class_name import ClassName
 from sip.core.errors import UserError
-from tests.captions.images import captions_of, loaded, make_samples
+from tests.captions.images import SIZES, captions_of, loaded, make_samples
 
 
 def test_class_name(tmp_path):
     captioner = loaded(ClassName("a {label}"))
-    samples = make_samples(tmp_path, 2)
+    samples = make_samples(tmp_path, SIZES[:2])
     assert captions_of(captioner, samples) == [["a one"], ["a one"]]
     with pytest.raises(UserError, match="template: must be text with {label} in it, got 'a thing'"):
         ClassName("a thing")
 
 
 def test_an_image_in_two_classes_has_two_rows(tmp_path):
-    captioner, (sample, *_) = ClassName("a {label}"), make_samples(tmp_path, 2)
+    captioner, (sample, *_) = ClassName("a {label}"), make_samples(tmp_path, SIZES[:2])
     other = replace(sample, sample_id="cat/1.png", class_name="cat")
     assert captioner.key(sample) != captioner.key(other)
     assert captioner.key(sample) == captioner.key(replace(sample, sample_id="another"))
