@@ -108,7 +108,9 @@ class Reader(Subset, ABC):
                 raise self._refused()
             if broken:
                 num = counted(len(broken), "image")
-                text = f"passed over {num} of {split} that cannot be read: {_shown(broken)}"
+                text = f"left out {num} of {split} that cannot be read: {_shown(broken)}"
+                if split in self.made_parts:
+                    text += "; the parts were made with them: delete the files to make them without"
                 say_once(str(getattr(self, "root", "")), text)
             self._opened[split] = samples
             self._num_broken[split] = len(broken)

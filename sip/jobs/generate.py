@@ -292,7 +292,7 @@ class Generation:
             fingerprint=self.fingerprint,
             dataset=choice("dataset"),
             images=choice("images"),
-            num_real=len(samples),
+            num_real=sum(num > 0 for num in self.offline.num_images(samples).values()),
             num_generated=counts.kept if counts else len({prompt.image_id for prompt in kept}),
             filter=counts,
             ladder=settled.counts,

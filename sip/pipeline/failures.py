@@ -29,7 +29,7 @@ def failures(
     """
     keys = stage.failed(dict.fromkeys(prompt.image_id for prompt in prompts))
     reasons = Counter(row["reason"] for row in stage.read(keys).values())
-    if unread := _unread(prompts, samples):
+    if unread := _unread(prompts, samples, counts):
         reasons["unreadable"] += sum(counts[sample.sample_id] for sample in unread)
     return reasons
 
@@ -50,7 +50,7 @@ def report_failures(
     num, total = sum(reasons.values()), sum(counts[sample.sample_id] for sample in samples)
     if not num:
         return
-    if unread := _unread(prompts, samples):
+    if unread := _unread(prompts, samples, counts):
         names = ", ".join(sample.path for sample in unread[:NUM_NAMED])
         say("images", f"unreadable: {names}; fix or delete them before training")
     by_reason = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
@@ -63,7 +63,9 @@ def report_failures(
     say("images", text)
 
 
-def _unread(prompts: Sequence[Prompt], samples: Sequence[Sample]) -> list[Sample]:
-    """Return the originals without a prompt."""
+def _unread(
+    prompts: Sequence[Prompt], samples: Sequence[Sample], counts: Mapping[str, int]
+) -> list[Sample]:
+    """Return the originals that should have a prompt and have none."""
     listed = {prompt.sample_id for prompt in prompts}
-    return [sample for sample in samples if sample.sample_id not in listed]
+    return [one for one in samples if one.sample_id not in listed and counts[one.sample_id]]

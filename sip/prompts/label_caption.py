@@ -24,7 +24,7 @@ class LabelCaption(Writer):
 
     Args:
         template: Text with `{label}` and `{caption}`, each any number of times or not at all;
-            `{article}` is "an" if the label begins with a vowel, else "a".
+            `{article}` is "an" if the label begins with a vowel, else "a", also of "hour".
         label_weight, caption_weight: Weights of these fields' text; all other text weighs 1.
         vary_captions: Whether the images of one original take its different captions, the best
             first and then round again, each with its own guidance scale; else all take the best.

@@ -25,6 +25,7 @@ from sip.prompts.base import Prompt, Span
 NUM_SHOWN = 10  # bad cells that a message names
 NUMBER_OF_SEEDS = 2**63
 FORMATS = (".csv", ".parquet")
+DELIMITERS = ",;\t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ def read_rows(file: Path) -> tuple[list[PromptRow], list[str]]:
         UserError: It cannot be read, or cells do not fit; names the rows and columns.
     """
     check_format(file, "prompts.file")
+    if not file.exists():
+        raise _refused("a file that is there", f"{file}; prompts_out={file} writes one")
     try:
         columns, lines = (_csv if file.suffix == ".csv" else _parquet)(file)
     except (OSError, ValueError, csv.Error) as error:
@@ -78,7 +81,7 @@ def read_rows(file: Path) -> tuple[list[PromptRow], list[str]]:
     for line, cells in lines:
         values: dict[str, Any] = {}
         for column, cell in cells.items():
-            if column in READERS and cell is not None and cell != "":
+            if column in READERS and not _is_empty(cell):
                 try:
                     values[column] = READERS[column](cell)
                 except ValueError as error:
@@ -175,7 +178,10 @@ def _problems(row: PromptRow, prompt: str | None) -> Iterator[str]:
 def _csv(file: Path) -> tuple[list[str], Iterator[tuple[int, Mapping[str, Any]]]]:
     if file.exists() and not file.is_file():  # to read a pipe may never end
         raise OSError("it is not a regular file")
-    table = csv.DictReader(io.StringIO(file.read_text("utf-8-sig"), newline=""), strict=True)
+    text = file.read_text("utf-8-sig")
+    head = text.partition("\n")[0]
+    sign = max(DELIMITERS, key=lambda sign: sum(_plain(n) in READERS for n in head.split(sign)))
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=sign, strict=True)
     columns = [name.strip() for name in table.fieldnames or ()]
     table.fieldnames = columns
 
@@ -196,6 +202,14 @@ def _parquet(file: Path) -> tuple[list[str], Iterator[tuple[int, Mapping[str, An
         read = sorted({name for name in columns if name in READERS})
         rows = opened.read(read, use_threads=False).to_pylist() if read else []
     return columns, iter(list(enumerate(rows, 1)))
+
+
+def _plain(name: str) -> str:
+    return name.strip(' \t\r"')
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
 def _text(cell: Any) -> str:
@@ -258,7 +272,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "prompt": _text,
     "spans": _spans,
     "negative_prompt": _text,
-    "guidance_scale": _number("a finite number", lambda value: True),
+    "guidance_scale": _number("0 or more", lambda value: value >= 0),
     "noise_rate": _number("in (0, 1]", lambda value: 0 < value <= 1),
     "seed": _seed,
     "caption": _text,

@@ -7,6 +7,7 @@ Ours. `sip.generate plan=true prompts_out=prompts.csv` writes such a table to be
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from sip.dataset.base import Sample
 from sip.prompts.base import Prompt, ranked_captions
 from sip.prompts.guidance.base import GuidanceRule, fitted
 from sip.prompts.label_caption import LabelCaption
-from sip.prompts.rows import PromptRow, read_rows
+from sip.prompts.rows import READERS, PromptRow, read_rows
 from sip.prompts.writer import Chosen, guidance_scale
 
 
@@ -131,7 +132,7 @@ class PromptTable(LabelCaption):
         text += f", {len(strays):,} of other originals" if strays else ""
         text += f", no row of {counted(lacking, 'original')}" if lacking else ""
         if unread := self._table[1]:
-            text += f", not read: {join_first(unread)}"
+            text += f", not read: {join_first([_with_near(name) for name in unread])}"
         say("prompts", f"{Path(self.file).name}: {text}")
 
     def write(
@@ -192,6 +193,12 @@ class PromptTable(LabelCaption):
             caption=caption,
             similarity=similarity,
         )
+
+
+def _with_near(column: str) -> str:
+    """Return the name of a column that is not read, with the one that may be meant."""
+    near = get_close_matches(column, READERS, 1)
+    return f"{column} (did you mean {near[0]}?)" if near else column
 
 
 def _stated(row: PromptRow, best: Chosen) -> Chosen:

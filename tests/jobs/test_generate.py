@@ -128,6 +128,11 @@ def test_prompts_written_to_a_table_give_the_same_images(tmp_path: Path, whole: 
     assert "prompts.csv: 19 rows, no row of 1 original" in fewer
     assert "images       cached 18, computed 1" in fewer
     assert "captions " not in fewer  # no captioner is built
+    newest = max(
+        (whole / "runs").glob("generate-*/summary.json"), key=lambda file: file.stat().st_mtime
+    )
+    summary = json.loads(newest.read_text())
+    assert (summary["num_real"], summary["num_generated"], summary["failures"]) == (19, 19, {})
     refused = generate(whole, "prompts_out=list.txt", code=2).stderr
     assert "prompts_out: must be the name of a .csv or .parquet file" in refused
 
@@ -236,7 +241,7 @@ def test_broken_images_are_refused_or_passed_over(tmp_path: Path, own: Path) -> 
     assert "dataset.broken=skip" in line and " at 0x" not in printed and "Traceback" not in printed
     assert not (tmp_path / "store" / "captions").exists()
     printed = generate(tmp_path, *data, "dataset.broken=skip").stderr
-    assert "passed over 3 images of train that cannot be read: train/cat/4.png (" in printed
+    assert "left out 3 images of train that cannot be read: train/cat/4.png (" in printed
     assert "captions     cached 0, computed 9" in printed
     (folder,) = (tmp_path / "runs").glob("generate-*/summary.json")
     assert json.loads(folder.read_text())["num_real"] == 9

@@ -128,7 +128,8 @@ def test_rows_of_other_originals_need_subset(tmp_path: Path, capsys) -> None:
     [
         ({"noise_rate": "0,5"}, "row 2, column noise_rate: must be in (0, 1], got '0,5'"),
         ({"noise_rate": 0}, "row 2, column noise_rate: must be in (0, 1], got '0'"),
-        ({"guidance_scale": "nan"}, "column guidance_scale: must be a finite number, got 'nan'"),
+        ({"guidance_scale": "nan"}, "column guidance_scale: must be 0 or more, got 'nan'"),
+        ({"guidance_scale": -3}, "column guidance_scale: must be 0 or more, got '-3'"),
         ({"seed": "1.5"}, "column seed: must be a whole number in [0, 2**63), got '1.5'"),
         ({"seed": 2**63}, "column seed: must be a whole number in [0, 2**63)"),
         ({"spans": '[["a", true]]'}, "column spans: must be JSON of the form"),
@@ -147,10 +148,24 @@ def test_refusals_name_row_and_column(tmp_path: Path, row: dict, said: str) -> N
 
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
-    assert "must be a CSV file in UTF-8" in refusal(tmp_path / "gone.csv")
+    assert "must be a file that is there, got" in refusal(tmp_path / "gone.csv")
+    (tmp_path / "latin.csv").write_bytes("file,prompt\na,größe\n".encode("latin-1"))
+    assert "must be a CSV file in UTF-8" in refusal(tmp_path / "latin.csv")
     assert "must be the name of a .csv or .parquet file" in refusal(tmp_path / "list.xlsx")
     (tmp_path / "bad.parquet").write_text("no")
     assert "must be a Parquet file" in refusal(tmp_path / "bad.parquet")
     assert "with a column sample_id or file" in refusal(written(tmp_path, {"id": 1}))
     (tmp_path / "empty.csv").write_text("sample_id,prompt\n")
     assert "a row for each image to generate" in refusal(tmp_path / "empty.csv")
+
+
+def test_cells_of_spaces_are_empty_and_semicolons_divide_columns(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "excel.csv"
+    file.write_text(
+        "sample_id;promt;prompt;guidance_scale\ns0;a;  ;2\ns1;;a red car, fast;3\n", "utf-8-sig"
+    )
+    made = table(file, template="{label}")
+    made.check(SAMPLES)
+    assert "not read: promt (did you mean prompt?)" in " ".join(capsys.readouterr().err.split())
+    cat, car = made.write(SAMPLES, None, None, 1)
+    assert (cat.text, car.text, car.guidance_scale) == ("cat", "a red car, fast", 3.0)
