@@ -54,6 +54,8 @@ OPTIONS = {
     ),
     "number_and_shots/shots": ("table=shots",),
     "adaptive/table": ("table.validation=true",),
+    "adaptive/policy": (),
+    "adaptive/rounds": ("table=rounds",),
     "adaptive/harm": ("table.validation=true",),
 }
 Lines = list[dict[str, str]]
