@@ -11,7 +11,7 @@ number of its line and its column.
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +105,7 @@ class CsvFile(Reader):
         numbers = {name: number for number, name in enumerate(names)}
         entries: dict[Split, list[Entry]] = {}
         for row in rows:
-            name = Path(os.path.relpath(row.path, self.place)).as_posix()
+            name = self._name(row.path)
             entry = Entry.of_file(name, numbers[row.label], row.path, row.is_generated)
             entries.setdefault(row.part, []).append(entry)
         if "train" not in entries:
@@ -115,6 +115,28 @@ class CsvFile(Reader):
             )
         self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         return prompt_words(names, self.prompt_names), entries
+
+    def column_files(self, column: str, sample_ids: Sequence[str]) -> dict[str, str]:
+        """Return sample_id -> the file that another column names, of those that exist.
+
+        Raises:
+            UserError: There is no such column.
+        """
+        asked, files = set(sample_ids), {}
+        for line, cells in self._cells():
+            if column not in cells:
+                columns = ", ".join(name for name in cells if name)
+                raise UserError(
+                    f"images.masks.column: must be one of {columns} in {self.file}, got {column!r}"
+                )
+            path = Path(os.path.normpath(self.place / (cells[column] or "").strip()))
+            name = self._name(self._row(line, cells).path)
+            if name in asked and path.is_file():
+                files[name] = str(path)
+        return files
+
+    def _name(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.place)).as_posix()
 
     def _rows(self) -> list[Row]:
         """Return the rows of images that exist.

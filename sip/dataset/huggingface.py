@@ -6,6 +6,7 @@ hash when first asked for.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -156,6 +157,25 @@ class HuggingFace(PretrainReader):
             entries, self.test_fraction, self.val_fraction, self.split_seed, self.pretrain_fraction
         )
         return prompt_words(names, self.prompt_names), entries
+
+    def column_files(self, column: str, sample_ids: Sequence[str]) -> dict[str, str]:
+        """Return sample_id -> file of the image in another column; without rows that have none.
+
+        Raises:
+            UserError: There is no such column of images.
+        """
+        try:
+            tables = replace(self, image_column=column)._tables()
+        except UserError as error:
+            message = str(error).replace("dataset.image_column", "images.masks.column")
+            raise UserError(message) from error
+        files = {}
+        for sample_id in sample_ids:
+            _, part, index = sample_id.rsplit("/", 2)
+            table = tables[part]  # type: ignore[index]
+            if table[int(index)][column] is not None:
+                files[sample_id] = open_row(table, int(index), column, self.folder).path
+        return files
 
     def _tables(self) -> dict[Split, Any]:
         """Return the source's table of each part that it has, images not decoded."""

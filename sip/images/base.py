@@ -5,15 +5,16 @@ loaded and costs next to nothing to build, and the LightningModule that its `loa
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sip.core.component import Component, component, ignored, refuse
 from sip.core.image_io import Format
 from sip.core.ranges import Count, Share
+from sip.dataset.base import Sample
 from sip.device.settings import Runtime
-from sip.prompts.base import Prompt
+from sip.prompts.base import Mask, Prompt
 from sip.store.shards import Storage
 
 if TYPE_CHECKING:
@@ -132,6 +133,14 @@ class Generator(Component, ABC):
         Raises:
             UserError: They cannot be had.
         """
+
+    def masks_of(self, samples: Sequence[Sample]) -> Mapping[str, Mask]:
+        """Return sample_id -> mask of each original; nothing if no mask is read.
+
+        Raises:
+            UserError: Masks are missing or do not fit; names them.
+        """
+        return {}
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Check the prompts before any work.

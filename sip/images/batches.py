@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from sip.core.image_io import read_rgb, to_tensor
+from sip.images.mask_files import read_mask
 from sip.prompts.base import Prompt
 
 
@@ -17,6 +18,7 @@ class Batch:
     Attributes:
         prompts: The rows, of one group; their guidance scales, texts and seeds differ freely.
         sources: Content hash -> (3, H, W), float32, in [0, 1]; empty if no source is read.
+        masks: Key of a mask that is a file -> (1, H, W), float32, 1 where it is white, else 0.
         unreadable: Content hash -> reason.
         last_sources: Content hashes that no later batch needs.
         num_full: Rows of a full batch of the job; compiled models run short batches at this size.
@@ -24,6 +26,7 @@ class Batch:
 
     prompts: Sequence[Prompt]
     sources: dict[str, Tensor] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     last_sources: frozenset[str] = frozenset()
     num_full: int = 0
@@ -107,4 +110,11 @@ def read_batch(
             batch.sources[key] = to_tensor([read_rgb(path, size)])[0]
         except ValueError as error:  # a bad image costs its own rows and not the run
             batch.unreadable[key] = str(error)
+    for row in prompts:
+        if row.mask is None or row.mask.path is None or row.mask.key in batch.masks:
+            continue
+        try:
+            batch.masks[row.mask.key] = read_mask(row.mask.path, size)
+        except ValueError as error:
+            batch.unreadable[row.source_sha256] = str(error)
     return batch

@@ -36,6 +36,18 @@ from sip.prompts.base import Prompt
 NUM_POSTERIORS = 512  # at Stable Diffusion v1.5's size one takes 0.13 MB, at SDXL's 0.5 MB
 
 
+class Around:
+    """What is done to the latents of a batch around a step; here nothing."""
+
+    def inputs(self, latents: Tensor) -> Tensor:
+        """Return the denoiser's inputs (B, C', h, w), float32, for those of the sampler."""
+        return latents
+
+    def stepped(self, latents: Tensor) -> Tensor:
+        """Return the latents (B, C, h, w), float32, that a step has led to."""
+        return latents
+
+
 class Engine(ImageModule):
     """The loaded models with the device settings, and what is kept between batches.
 
@@ -118,17 +130,28 @@ class Engine(ImageModule):
         rows, settings = batch.prompts, self.settings
         first, guided = settings.first_step(rows[0]), settings.guided_steps(rows[0])
         generators = [torch.Generator("cpu").manual_seed(row.seed) for row in rows]
-        num = settings.num_noises
+        num = settings.noises_before(first)
         noise = self.noise(generators, num + settings.schedule.num_noises(first))
         sampler = Sampler(settings.schedule, first, noise[num:])
         latents = settings.start(partial(self.sample_originals, batch), noise[:num], sampler)
         # One copy to the device for all steps: none of them waits for it.
         timesteps = sampler.timesteps.to(self.device).unbind()
         predict = self._predictor(rows, any(guided))
+        around = self.around(batch, noise[:num], sampler)
         for timestep, is_guided in zip(timesteps, guided, strict=True):
-            prediction = predict(sampler.inputs(latents), timestep, is_guided)
-            latents = sampler.step(latents, prediction)
+            prediction = predict(around.inputs(sampler.inputs(latents)), timestep, is_guided)
+            latents = around.stepped(sampler.step(latents, prediction))
         return latents
+
+    def around(self, batch: Batch, noise: Tensor, sampler: Sampler) -> "Around":
+        """Return what is done before and after each step.
+
+        Args:
+            batch: The rows.
+            noise: (num_noises, B, C, h, w), float32, as `DiffusionSettings.start` gets it.
+            sampler: At its first step.
+        """
+        return Around()
 
     def _predictor(
         self, rows: Sequence[Prompt], is_guided: bool

@@ -45,6 +45,14 @@ class Sampler:
             noised = scheduler.add_noise(latents, noise, timestep)
         return noised
 
+    def noised_again(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Return latents (B, C, h, w) with the noise that the steps run so far have left."""
+        if self._num_done == len(self.timesteps):
+            return latents
+        timestep = self.timesteps[self._num_done : self._num_done + 1]
+        noised: Tensor = self.scheduler.add_noise(latents, noise, timestep)
+        return noised
+
     def initial(self, noise: Tensor) -> Tensor:
         """Return what a trajectory from pure noise (B, C, h, w) starts with."""
         return noise * getattr(self.scheduler, "init_noise_sigma", 1.0)

@@ -71,6 +71,7 @@ class DiffusionSettings(Generator):
     """
 
     version: ClassVar[int] = 3
+    gives_mask: ClassVar[bool] = False  # to denoisers that read one
 
     model: str = known_by("weights")
     revision: str | None = known_by("weights")
@@ -100,6 +101,10 @@ class DiffusionSettings(Generator):
     @abstractmethod
     def num_noises(self) -> int:
         """Noises of an image before its first step."""
+
+    def noises_before(self, first: int) -> int:
+        """Return the number of noises of an image before its step `first`, its first one."""
+        return self.num_noises
 
     @abstractmethod
     def first_step(self, prompt: Prompt) -> int:
@@ -217,6 +222,11 @@ class DiffusionSettings(Generator):
         if self.safety_checker and not self.folder.has("safety_checker"):
             rule = f"false for {self.folder.path} ({self.folder.pipeline}), which has none"
             raise refuse("images.safety_checker", rule, self.safety_checker)
+        if self.family.reads_mask(self.folder) and not self.gives_mask:
+            raise UserError(
+                f"images: must be inpaint for {self.folder.path}, whose denoiser reads a mask, got "
+                f"{type(self).__name__}; set images=inpaint, or another images.model"
+            )
         unit = self.family.size_unit(self.folder)
         if self.size % unit:
             raise refuse("images.size", f"a multiple of {unit} px for this model", self.size)

@@ -8,6 +8,7 @@ prompts is in its fingerprint. Every stage is asked for rows: the store has them
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,11 @@ class Offline(Components):
         counts = counts or self.num_images(samples)
         most = max(counts[sample.sample_id] for sample in samples)
         prompts = self.writer.write(samples, captions, scores, most)
-        return [prompt for prompt in prompts if prompt.variant < counts[prompt.sample_id]]
+        prompts = [prompt for prompt in prompts if prompt.variant < counts[prompt.sample_id]]
+        masks = self.generator.masks_of(samples)
+        if not masks:
+            return prompts
+        return [replace(prompt, mask=masks[prompt.sample_id]) for prompt in prompts]
 
     def to_generate_from(
         self, samples: Sequence[Sample]
@@ -110,13 +115,15 @@ class Offline(Components):
         """Return the originals that have images, and the number of images of each.
 
         Raises:
-            UserError: Prompts cannot be written for the originals.
+            UserError: Prompts cannot be written for the originals, or masks are missing.
         """
         if not self._checked:
             self.writer.check(samples)
             self._checked = True
         counts = self.num_images(samples)
-        return [sample for sample in samples if counts[sample.sample_id]], counts
+        samples = [sample for sample in samples if counts[sample.sample_id]]
+        self.generator.masks_of(samples)  # what is missing is named before any work
+        return samples, counts
 
     def num_images(self, samples: Sequence[Sample]) -> dict[str, int]:
         """Return sample_id -> number of images to generate from it."""

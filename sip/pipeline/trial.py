@@ -122,6 +122,7 @@ class Trials:
         thing = replace(sample, class_name="thing")  # whose name is in no caption
         captions, scores = [["an image, with a frame"]], [[0.3]]
         prompt = components.writer.write([thing], captions, scores, self.generator.per_sample)[0]
+        prompt = replace(prompt, mask=self.generator.masks_of([sample]).get(sample.sample_id))
         short, few = self._images_trial(prompt)
         num = self._fitting(short, "images", [prompt])
         quick = self._seconds(short, num) / num

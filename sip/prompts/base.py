@@ -23,6 +23,21 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Mask:
+    """Which part of an original is marked, for generators that keep a part of it.
+
+    Attributes:
+        key: Decides the marked pixels: hash of the mask's content, or of what a model is asked.
+        path: File of the mask; None if a model finds it.
+        text: What a model is asked for; None if it is a file.
+    """
+
+    key: str
+    path: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """An image to generate.
 
@@ -35,6 +50,7 @@ class Prompt:
         noise_rate: Share of the noise schedule run, in [0, 1]; diffusers calls it `strength`.
         seed: Seed of this image's noise; the same for all noise rates and guidance scales.
         caption, similarity: The kept caption and its cosine, for the record; None if not read.
+        mask: Which part of the original is marked; None if nothing reads it.
         image_id: The key of the generated image: a hash of everything that decides its pixels.
 
     Raises:
@@ -54,6 +70,7 @@ class Prompt:
     seed: int
     caption: str | None
     similarity: float | None
+    mask: Mask | None = None
     image_id: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +91,7 @@ class Prompt:
             self.guidance_scale,
             self.noise_rate,
             self.seed,
+            *(() if self.mask is None else [self.mask.key]),
         )
         object.__setattr__(self, "image_id", key[:24])
 

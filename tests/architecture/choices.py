@@ -23,9 +23,12 @@ TOGETHER = (
     ("augmentation/sample", "prompts/weighting", "classifier/tuning"),
     ("augmentation/mix",),
     ("augmentation/base",),
-    ("prompts/verdict",),
+    ("prompts/verdict", "images/masks"),
 )  # fmt: skip
-NEEDS = {"prompts/verdict": ["prompts=sip_adaptive"]}  # group -> what it is a part of
+NEEDS = {
+    "prompts/verdict": ["prompts=sip_adaptive"],
+    "images/masks": ["images=inpaint"],
+}  # group -> what it is a part of
 
 
 # At the end in this order, so that the older choices keep their partners in `nodes`.
@@ -35,6 +38,7 @@ NEWER = (
     *("auto", "edit", "edit_kontext", "edit_qwen", "sd15_hyper8", "sdxl_hyper8"),
     *("table", "siglip2", "metaclip2", "openclip"),
     *("vlm", "qwen3_vl_2b", "internvl3_1b"),
+    "inpaint",
 )
 
 

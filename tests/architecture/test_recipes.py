@@ -71,6 +71,7 @@ WORDS = (
         "3x3_s2",
     ),
     *("{label} again", "true_cfg_scale", "resnet18", "skip", "trailing"),
+    *("white", "black"),
 )
 INSTEAD_OF_NONE = (1, 0.5, True, "main", "sip/miniature/vit", [0.5, 0.5, 0.5], ["a"], {"a": "b"})
 

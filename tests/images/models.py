@@ -87,6 +87,11 @@ def distilled_unet() -> UNet2DConditionModel:
     return UNet2DConditionModel.from_config(dict(unet().config), time_cond_proj_dim=16)
 
 
+def inpainting_unet() -> UNet2DConditionModel:
+    """Return a U-Net that reads a mask and the latents of what stays."""
+    return UNet2DConditionModel.from_config(dict(unet().config), in_channels=9)
+
+
 def safety_checker(threshold: float) -> StableDiffusionSafetyChecker:
     """Return a checker that flags what has a cosine above `threshold` with a concept."""
     small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
@@ -126,13 +131,13 @@ def second_tokenizer():
     return tokenizer
 
 
-def save_sdxl(folder: Path, zeros_for_empty: bool = True) -> Path:
+def save_sdxl(folder: Path, zeros_for_empty: bool = True, in_channels: int = 4) -> Path:
     """Save a Stable Diffusion XL."""
     torch.manual_seed(1)
     first, second = clip_tokenizer(), second_tokenizer()
     denoiser = UNet2DConditionModel(
         sample_size=8,
-        in_channels=4,
+        in_channels=in_channels,
         out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),

@@ -78,6 +78,11 @@ class Family(nn.Module, ABC):
         """Return whether the denoiser reads the guidance scale and runs no unconditional half."""
         return folder.config(cls.denoiser_part).get("time_cond_proj_dim") is not None
 
+    @classmethod
+    def reads_mask(cls, folder: PipelineFolder) -> bool:
+        """Return whether the denoiser reads a mask and the latents of what is kept."""
+        return False
+
     @abstractmethod
     def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
         """Return the embeddings (B, F), one a prompt."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sip.images.families.base import Conditioning, Family, guidance_embedding
 from sip.images.families.clip_text import ClipText
+from sip.images.folder import PipelineFolder
 from sip.prompts.base import Span
 from sip.prompts.weighting.base import Weighting
 
@@ -22,12 +23,19 @@ class StableDiffusion(Family):
         "StableDiffusionImg2ImgPipeline",
         "LatentConsistencyModelPipeline",
         "LatentConsistencyModelImg2ImgPipeline",
+        "StableDiffusionInpaintPipeline",
     )
     can_be_screened = True
 
     def __init__(self, pipeline: Any, size: int) -> None:
         super().__init__(pipeline, size)
         self.text = ClipText(pipeline.tokenizer, pipeline.text_encoder, layer=-1)
+
+    @classmethod
+    def reads_mask(cls, folder: PipelineFolder) -> bool:
+        """Return whether the U-Net reads a mask and the latents of what is kept."""
+        num_latents = folder.config("vae")["latent_channels"]
+        return bool(folder.config("unet")["in_channels"] == 2 * num_latents + 1)
 
     def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
         """Return the embeddings (B, L D), one a prompt."""

@@ -25,6 +25,7 @@ class StableDiffusionXL(StableDiffusion):
     pipelines: ClassVar[tuple[str, ...]] = (
         "StableDiffusionXLPipeline",
         "StableDiffusionXLImg2ImgPipeline",
+        "StableDiffusionXLInpaintPipeline",
     )
     can_be_screened = False
     tokenizers: ClassVar[Mapping[str, str | int]] = {
