@@ -57,7 +57,7 @@ def look_at_mask(path: str, width: int, height: int) -> MaskFile:
 
     Args:
         path: File of the mask.
-        width, height: Of its original, in px.
+        width, height: Size of its original, in px.
 
     Raises:
         ValueError: It is no mask of such an image; says why.

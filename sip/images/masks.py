@@ -125,9 +125,9 @@ class StoredMasks(Masks):
 
 @component
 class FileMasks(StoredMasks):
-    """A folder of masks: `<folder>/<id of the image, with the suffix .png>`.
+    """A folder of masks: `<folder>/<id of the image>`, with the suffix .png.
 
-    The id is the path below `dataset.root`, or what the contact sheet and the tables name it.
+    The id is `sample_id` in `images.parquet`: of files, their path below `dataset.root`.
 
     Args:
         folder: The folder; its masks are known by their content.
@@ -138,7 +138,7 @@ class FileMasks(StoredMasks):
     @property
     def rule(self) -> str:
         """Where a mask must be."""
-        return f"{self.folder}/<path of the image>.png"
+        return f"{self.folder}/<id of the image>.png"
 
     def files(self, samples: Sequence[Sample]) -> Mapping[str, str]:
         """Return sample_id -> file of the mask, of those that exist."""
