@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from sip.core.image_io import read_rgb, to_tensor
-from sip.images.mask_files import read_mask
+from sip.images.masks.files import read_mask
 from sip.prompts.base import Prompt
 
 

@@ -14,7 +14,7 @@ from sip.core.component import Part, component, refuse
 from sip.core.errors import UserError
 from sip.dataset.base import Sample
 from sip.images.img2img import Img2Img
-from sip.images.masks import Masks
+from sip.images.masks.base import Masks
 from sip.images.settings import Originals
 from sip.prompts.base import Mask
 

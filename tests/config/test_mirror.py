@@ -17,7 +17,7 @@ from tests.architecture.choices import CONF, ROOT, choices
 from tests.composing import composed
 
 PACKAGE = ROOT / "sip"
-VALUES = {"Lora"}  # built from a mapping in a choice, such as images.lora, not by `_target_`
+VALUES = {"Lora", "Autoencoder"}  # built from a value in a choice, such as images.lora
 
 
 def groups() -> list[str]:

@@ -166,8 +166,8 @@ def test_broken_files_can_be_passed_over(tmp_path: Path, capsys: pytest.CaptureF
     skipped = {
         part: folder(tmp_path, broken="skip").samples(part) for part in ("train", "val", "test")
     }
-    lines = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
-    assert sum(int(line.split("passed over ")[1].split()[0]) for line in lines) == 3
+    lines = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert sum(int(line.split("left out ")[1].split()[0]) for line in lines) == 3
     for name in ("empty.png", "half.png", "half.jpg"):
         (file,) = tmp_path.rglob(name)
         assert any(f"{file.parent.name}/{name} (" in line for line in lines)

@@ -29,6 +29,8 @@ SHORT = {
 FEWER = {  # jobs of a sweep
     "seed=0,1,2": ["seed=0"],
     "experiment=mine": ["experiment=main"],  # nothing of it can run here
+    "experiment=policy": ["experiment=main"],  # nor of these
+    "experiment=policy_rounds": ["experiment=main"],
     "+sweep=arms": ["+sweep=arms", "seed=0", "augmentation=none,sip"],
     "+sweep=noise_rate": ["+sweep=noise_rate", "seed=0", "prompts.noise_rate=0.3,0.5"],
     "+sweep=guidance": ["+sweep=guidance", "seed=0", "prompts/guidance=constant,quadratic"],

@@ -25,10 +25,10 @@ from sip.dataset.base import Sample
 from sip.dataset.csv_file import CsvFile
 from sip.dataset.huggingface import HuggingFace
 from sip.device.settings import Runtime
-from sip.images.clipseg import ClipSeg
 from sip.images.inpaint import Inpaint
-from sip.images.mask_files import read_mask
-from sip.images.masks import ColumnMasks, FileMasks
+from sip.images.masks.clipseg import ClipSeg
+from sip.images.masks.files import read_mask
+from sip.images.masks.stored import ColumnMasks, FileMasks
 from sip.prompts.base import Mask, Span
 from sip.stack.tokenizers import clip_tokenizer
 from tests.images import models

@@ -75,7 +75,11 @@ def test_what_is_fitted_and_what_is_not():
 @pytest.mark.parametrize(
     ("scaling", "cosines", "said"),
     [
-        ("clipscore", [0.1, 0.2], "cosines: must be null without scaling=quantile"),
+        (
+            "clipscore",
+            [0.1, 0.2],
+            "cosines: must be null without prompts.guidance.scaling=quantile",
+        ),
         ("quantile", [0.2, 0.1], "cosines: must be the lower one, then the higher one"),
         ("quantile", [0.2], "cosines: must be"),
         ("quantile", [0.2, 1.5], "cosines: must be"),

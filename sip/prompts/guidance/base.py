@@ -60,7 +60,7 @@ class FromCosine(Component):
         if self.cosines is None:
             return
         if self.scaling != "quantile":
-            raise refuse("cosines", "null without scaling=quantile", self.cosines)
+            raise refuse("cosines", "null without prompts.guidance.scaling=quantile", self.cosines)
         if self.cosines[0] > self.cosines[1]:
             raise refuse("cosines", "the lower one, then the higher one", self.cosines)
 
@@ -70,7 +70,7 @@ class FromCosine(Component):
         if self.scaling != "quantile":
             return SCALINGS[self.scaling](cosine)
         if self.cosines is None:
-            raise ValueError("scaling=quantile needs cosines, or to be fitted to some")
+            raise ValueError("the scaling quantile needs cosines, or to be fitted to some")
         low, high = self.cosines
         if low == high:
             return 0.5

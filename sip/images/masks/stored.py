@@ -1,62 +1,23 @@
-"""Where the masks of `images=inpaint` come from: files, or a column of the data set.
+"""Masks that people have made: files, or a column of the data set."""
 
-White marks a part of the image, as a rule the object. A segmentation model: `sip.images.clipseg`.
-"""
-
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
 
-from sip.core.component import Component, Part, component, ignored
+from sip.core.component import Part, component, ignored
 from sip.core.errors import UserError
 from sip.core.text import counted, join_first
 from sip.core.threads import num_cores
 from sip.dataset.base import Dataset, Sample
 from sip.dataset.csv_file import CsvFile
 from sip.dataset.huggingface import HuggingFace
-from sip.device.settings import Runtime
-from sip.images.mask_files import look_at_mask
+from sip.images.masks.base import Masks
+from sip.images.masks.files import look_at_mask
 from sip.prompts.base import Mask
 
-if TYPE_CHECKING:
-    from sip.images.segmenter import Segmenter
-
-
 NUM_SHOWN = 10  # masks that a message names
-
-
-@component
-class Masks(Component, ABC):
-    """Gives each original its mask.
-
-    Args:
-        kept: "white" or "black": the part that stays. Data sets mark the object in white; diffusers
-            marks in white what is painted.
-    """
-
-    kept: Literal["white", "black"]
-
-    @abstractmethod
-    def of(self, samples: Sequence[Sample]) -> dict[str, Mask]:
-        """Return sample_id -> mask.
-
-        Raises:
-            UserError: Masks are missing or do not fit; names them.
-        """
-
-    def require(self) -> None:
-        """Make sure, without loading, that weights are on this disk if they are needed.
-
-        Raises:
-            UserError: They are not.
-        """
-
-    def load(self, runtime: Runtime) -> "Segmenter | None":
-        """Return a model that finds the masks which are no files; None if all are."""
-        return None
 
 
 @component

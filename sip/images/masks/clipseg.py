@@ -14,12 +14,12 @@ from sip.core.ranges import Rate
 from sip.core.templates import cut
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
-from sip.images.masks import Masks
+from sip.images.masks.base import Masks
 from sip.prompts.base import Mask
 from sip.weights.pretrained import Pretrained
 
 if TYPE_CHECKING:
-    from sip.images.segmenter import Segmenter
+    from sip.images.masks.segmenter import Segmenter
 
 
 @component
@@ -50,7 +50,7 @@ class ClipSeg(Pretrained, Masks):
 
     def load(self, runtime: Runtime) -> "Segmenter":
         """Return a new model on the device."""
-        from sip.images.segmenter import Segmenter
+        from sip.images.masks.segmenter import Segmenter
 
         processor, network = self.read_processor(), self.read_network(runtime.device)
         return Segmenter(processor, network, self.threshold)

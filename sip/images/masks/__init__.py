@@ -1,0 +1,1 @@
+"""Masks: what of an image stays as it is, from files, a column or a segmentation model."""
