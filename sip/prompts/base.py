@@ -6,7 +6,7 @@ All choices are made here and recorded; the images stage only generates.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
@@ -94,6 +94,19 @@ class Prompt:
             *(() if self.mask is None else [self.mask.key]),
         )
         object.__setattr__(self, "image_id", key[:24])
+
+    @classmethod
+    def of(cls, sample: Sample, variant: int, **values: Any) -> Self:
+        """Return the prompt of an original, with the other attributes as given."""
+        return cls(
+            sample_id=sample.sample_id,
+            source=sample.path,
+            source_sha256=sample.sha256,
+            label=sample.label,
+            class_name=sample.class_name,
+            variant=variant,
+            **values,
+        )
 
     def _refused(self, name: str, rule: str, value: float) -> UserError:
         return UserError(

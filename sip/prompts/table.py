@@ -178,13 +178,9 @@ class PromptTable(LabelCaption):
         spans = self._filled(sample, caption) if row.spans is None else row.spans
         negative = self.negative_prompt if row.negative_prompt is None else row.negative_prompt
         seed = seed_of(self.seed, sample.sha256, variant) if row.seed is None else row.seed
-        return Prompt(
-            sample_id=sample.sample_id,
-            source=sample.path,
-            source_sha256=sample.sha256,
-            label=sample.label,
-            class_name=sample.class_name,
-            variant=variant,
+        return Prompt.of(
+            sample,
+            variant,
             spans=spans,
             negative_prompt=negative,
             guidance_scale=scale,

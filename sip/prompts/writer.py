@@ -128,13 +128,9 @@ class Writer(Component, ABC):
             scales = {pair: guidance_scale(rule, sample, pair[1]) for pair in chosen}
             texts = self.spans(sample, [caption for caption, _ in chosen], prepared)
             prompts += [
-                Prompt(
-                    sample_id=sample.sample_id,
-                    source=sample.path,
-                    source_sha256=sample.sha256,
-                    label=sample.label,
-                    class_name=sample.class_name,
-                    variant=variant,
+                Prompt.of(
+                    sample,
+                    variant,
                     spans=spans,
                     negative_prompt=self.negative_prompt,
                     guidance_scale=scales[caption, similarity],
