@@ -18,18 +18,18 @@ class Batch:
     Attributes:
         prompts: The rows, of one group; their guidance scales, texts and seeds differ freely.
         sources: Content hash -> (3, H, W), float32, in [0, 1]; empty if no source is read.
-        masks: Key of a mask that is a file -> (1, H, W), float32, 1 where it is white, else 0.
         unreadable: Content hash -> reason.
         last_sources: Content hashes that no later batch needs.
         num_full: Rows of a full batch of the job; compiled models run short batches at this size.
+        masks: Key of a mask that is a file -> (1, H, W), float32, 1 where it is white, else 0.
     """
 
     prompts: Sequence[Prompt]
     sources: dict[str, Tensor] = field(default_factory=dict)
-    masks: dict[str, Tensor] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     last_sources: frozenset[str] = frozenset()
     num_full: int = 0
+    masks: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompts)
