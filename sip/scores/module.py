@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,8 @@ class ScoreModule(PredictionModule):
     def rows(self, batch: ImageBatch[ToScore]) -> list[ScoreRow]:
         """Return a row for each image."""
         captions = [item.captions for item in batch.readable]
-        scores = iter([] if batch.pixels is None else self.score(captions, batch.pixels))
+        pixels = cast("Tensor | None", batch.pixels)  # what `prepare` returned
+        scores = iter([] if pixels is None else self.score(captions, pixels))
         return [
             _score_row(item, next(scores) if error is None else [], error)
             for item, error in zip(batch.items, batch.errors, strict=True)
@@ -111,7 +112,8 @@ class EmbeddingModule(PredictionModule):
         """Return a row for each image."""
         vectors: Any = iter(())
         if batch.pixels is not None:
-            vectors = iter(self.scorer.unit_images(batch.pixels).cpu().numpy())
+            pixels = cast("Tensor", batch.pixels)  # what `prepare` returned
+            vectors = iter(self.scorer.unit_images(pixels).cpu().numpy())
         return [
             EmbeddingRow(item.sha256, next(vectors), "ok", None)
             if error is None
