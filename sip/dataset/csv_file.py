@@ -9,13 +9,13 @@ number of its line and its column.
 """
 
 import csv
-import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sip.core.component import component, ignored, known_by
+from sip.core.csv_table import open_csv
 from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.core.text import counted, join_first, reason_of
@@ -34,7 +34,6 @@ from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut
 
 NUM_SHOWN = 10  # bad rows that a message names
-DELIMITERS = "\t;,"
 
 
 @dataclass(frozen=True)
@@ -202,15 +201,8 @@ class CsvFile(Reader):
             UserError: The file is not there, not such a table, or lacks a column.
         """
         try:
-            if self.file.exists() and not self.file.is_file():  # to read a pipe may never end
-                raise OSError("it is not a regular file")
-            text = self.file.read_text(encoding="utf-8-sig")
-            head = text.partition("\n")[0]
-            delimiter = max(DELIMITERS, key=lambda sign: self._fit(head.split(sign)))
-            lines = io.StringIO(text, newline="")
-            table = csv.DictReader(lines, delimiter=delimiter, strict=True)
-            columns = [name.strip() for name in table.fieldnames or ()]
-            table.fieldnames = columns
+            table = open_csv(self.file, {self.path_column, self.label_column})
+            columns = list(table.fieldnames or ())
             if twice := [name for name in columns if name and columns.count(name) > 1]:
                 raise UserError(
                     f"{self.file}: columns must differ in names, got {twice[0]!r} twice; rename one"
@@ -230,11 +222,6 @@ class CsvFile(Reader):
                 f"dataset.path: must be a CSV file in UTF-8, got {self.file} ({reason_of(error)}); "
                 "set it to the file, saved so"
             ) from error
-
-    def _fit(self, columns: list[str]) -> tuple[int, int]:
-        """Return how many of the needed columns a header has, and how many at all."""
-        names = {name.strip(' \t\r"') for name in columns}
-        return len(names & {self.path_column, self.label_column}), len(columns)
 
     def _bad_rows(self, bad: list[tuple[int, str]], end: str = "; fix these rows") -> UserError:
         shown = join_first([f"line {line}, {problem}" for line, problem in bad], NUM_SHOWN)

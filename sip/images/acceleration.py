@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -34,13 +35,23 @@ def accelerate(family: Family, runtime: Runtime) -> None:
     if runtime.compile:
         torch._dynamo.config.recompile_limit = MOST_SHAPES
         # The two halves and not the autoencoder: slicing and tiling stay what they are.
-        parts = [family.vae.encoder, family.vae.decoder]
-        if runtime.compile == "blocks" and getattr(family.denoiser, "_repeated_blocks", None):
-            family.denoiser.compile_repeated_blocks(dynamic=False)
-        else:
-            parts.insert(0, family.denoiser)
-        for part in parts:
+        compile_denoiser(family.denoiser, runtime, dynamic=False)
+        for part in (family.vae.encoder, family.vae.decoder):
             part.compile(dynamic=False)
+
+
+def compile_denoiser(denoiser: Any, runtime: Runtime, **options: Any) -> None:
+    """Compile a denoiser in place, or the blocks that repeat in it if it names them.
+
+    Args:
+        denoiser: A model of diffusers.
+        runtime: Its `compile` says which.
+        options: Options of `torch.compile`.
+    """
+    if runtime.compile == "blocks" and getattr(denoiser, "_repeated_blocks", None):
+        denoiser.compile_repeated_blocks(**options)
+    else:
+        denoiser.compile(**options)
 
 
 @contextmanager

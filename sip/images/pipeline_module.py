@@ -13,7 +13,7 @@ from torchvision.transforms.functional import to_pil_image
 from sip.core.errors import UserError
 from sip.core.text import reason_of
 from sip.device.settings import Runtime
-from sip.images.acceleration import attention
+from sip.images.acceleration import attention, compile_denoiser
 from sip.images.base import GeneratedImage
 from sip.images.batches import Batch
 from sip.images.loading import load_stock
@@ -49,14 +49,11 @@ class StockModule(ImageModule):
         self.models = nn.ModuleDict({name: part for name, part in parts if _is_model(part)})
         self.batches = takes(kind, "strength")
         self.place()
-        denoiser: Any = next(self.models[name] for name in DENOISERS if name in self.models)
-        self.denoiser: nn.Module = denoiser
+        self.denoiser = next(self.models[name] for name in DENOISERS if name in self.models)
         if runtime.vae_slicing and hasattr(self.pipeline.vae, "enable_slicing"):
             self.pipeline.vae.enable_slicing()
-        if runtime.compile == "blocks" and getattr(self.denoiser, "_repeated_blocks", None):
-            denoiser.compile_repeated_blocks()
-        elif runtime.compile:
-            self.denoiser.compile()
+        if runtime.compile:
+            compile_denoiser(self.denoiser, runtime)
 
     def rows(self, batch: Batch) -> list[GeneratedImage]:
         """Generate one batch that fits into memory, rows of one group."""

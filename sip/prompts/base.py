@@ -3,7 +3,7 @@
 All choices are made here and recorded; the images stage only generates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Protocol, Self
@@ -20,6 +20,11 @@ class Span:
 
     text: str
     weight: float
+
+
+def span_pairs(spans: Iterable[Span]) -> list[list[str | float]]:
+    """Return spans as JSON keeps them: [[text, weight], ...]."""
+    return [[span.text, span.weight] for span in spans]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Prompt:
                 raise self._refused(f"weight of {span.text!r}", "a finite number", span.weight)
         key = digest(
             self.source_sha256,
-            [[span.text, span.weight] for span in self.spans],
+            span_pairs(self.spans),
             self.negative_prompt,
             self.guidance_scale,
             self.noise_rate,

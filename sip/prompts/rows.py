@@ -9,7 +9,6 @@ cells, and further columns are not read. `spans` is the prompt as JSON with weig
 """
 
 import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sip.core.csv_table import open_csv
 from sip.core.errors import UserError
 from sip.core.files import atomic_file
 from sip.core.text import counted, join_first, reason_of
-from sip.prompts.base import Prompt, Span
+from sip.prompts.base import Prompt, Span, span_pairs
 
 NUM_SHOWN = 10  # bad cells that a message names
 NUMBER_OF_SEEDS = 2**63
 FORMATS = (".csv", ".parquet")
-DELIMITERS = ",;\t"
+Lines = tuple[list[str], list[tuple[int, Mapping[str, Any]]]]  # columns; number and cells of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class PromptRow:
 
     def values(self) -> list[Any]:
         """Return what decides the image, as JSON keeps it."""
-        spans = None if self.spans is None else [[span.text, span.weight] for span in self.spans]
+        spans = None if self.spans is None else span_pairs(self.spans)
         numbers = [self.guidance_scale, self.noise_rate, self.seed, self.caption, self.similarity]
         return [self.sample_id, self.file, spans, self.negative_prompt, *numbers]
 
@@ -146,11 +146,10 @@ def write_rows(prompts: Iterable[Prompt], file: Path) -> int:
 
 
 def _cells(prompt: Prompt) -> dict[str, Any]:
-    spans = [[span.text, span.weight] for span in prompt.spans]
     return {
         "sample_id": prompt.sample_id,
         "prompt": prompt.text,
-        "spans": json.dumps(spans, ensure_ascii=False),
+        "spans": json.dumps(span_pairs(prompt.spans), ensure_ascii=False),
         "negative_prompt": prompt.negative_prompt,
         "guidance_scale": prompt.guidance_scale,
         "noise_rate": prompt.noise_rate,
@@ -175,37 +174,24 @@ def _problems(row: PromptRow, prompt: str | None) -> Iterator[str]:
             )
 
 
-def _csv(file: Path) -> tuple[list[str], Iterator[tuple[int, Mapping[str, Any]]]]:
-    if file.exists() and not file.is_file():  # to read a pipe may never end
-        raise OSError("it is not a regular file")
-    text = file.read_text("utf-8-sig")
-    head = text.partition("\n")[0]
-    sign = max(DELIMITERS, key=lambda sign: sum(_plain(n) in READERS for n in head.split(sign)))
-    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=sign, strict=True)
-    columns = [name.strip() for name in table.fieldnames or ()]
-    table.fieldnames = columns
-
-    def lines() -> Iterator[tuple[int, Mapping[str, Any]]]:
-        for cells in table:
-            if None in cells:
-                raise ValueError(f"line {table.line_num} has more cells than the header")
-            yield table.line_num, cells
-
-    return columns, iter(list(lines()))
+def _csv(file: Path) -> Lines:
+    table = open_csv(file, READERS)
+    lines: list[tuple[int, Mapping[str, Any]]] = []
+    for cells in table:
+        if None in cells:
+            raise ValueError(f"line {table.line_num} has more cells than the header")
+        lines.append((table.line_num, cells))
+    return list(table.fieldnames or ()), lines
 
 
-def _parquet(file: Path) -> tuple[list[str], Iterator[tuple[int, Mapping[str, Any]]]]:
+def _parquet(file: Path) -> Lines:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(file) as opened:
         columns = opened.schema_arrow.names
         read = sorted({name for name in columns if name in READERS})
         rows = opened.read(read, use_threads=False).to_pylist() if read else []
-    return columns, iter(list(enumerate(rows, 1)))
-
-
-def _plain(name: str) -> str:
-    return name.strip(' \t\r"')
+    return columns, list(enumerate(rows, 1))
 
 
 def _is_empty(cell: Any) -> bool:

@@ -148,13 +148,14 @@ class PromptTable(LabelCaption):
             ValueError: Captions or similarities that `reads` asks for are missing.
             UserError: The guidance rule gives no finite number.
         """
-        if self.reads and (captions is None or similarities is None):
-            raise ValueError(f"this prompt reads {' and '.join(sorted(self.reads))}, got none")
+        reads = self.reads  # looks at all rows
+        if reads and (captions is None or similarities is None):
+            raise ValueError(f"this prompt reads {' and '.join(sorted(reads))}, got none")
         listed: list[tuple[Sample, int, PromptRow, Chosen]] = []
         for index, sample in enumerate(samples):
             rows = self._rows_of(sample)
             chosen: Sequence[Chosen] = [(None, None)] * len(rows)
-            if self.reads and captions is not None and similarities is not None:
+            if reads and captions is not None and similarities is not None:
                 ranked = ranked_captions(sample, captions[index], similarities[index])
                 chosen = self.choose(ranked, len(rows))
             for variant, (row, best) in enumerate(zip(rows, chosen, strict=True)):

@@ -15,6 +15,7 @@ from sip.core.spread import spread
 from sip.dataset.base import Sample, Split
 from sip.pipeline.filtering import REJECTED
 from sip.pipeline.stored import StoredImage
+from sip.prompts.base import span_pairs
 from sip.records.parquet import REAL, TEXT, WHOLE
 from sip.records.summary import Summary
 
@@ -109,7 +110,7 @@ def _rows(
             "reason": row.reason,
             "error": row.error,
             "variant": prompt.variant,
-            "spans": json.dumps([[span.text, span.weight] for span in prompt.spans]),
+            "spans": json.dumps(span_pairs(prompt.spans)),
             "negative_prompt": prompt.negative_prompt,
             "guidance_scale": prompt.guidance_scale,
             "noise_rate": prompt.noise_rate,

@@ -5,10 +5,10 @@ with a vocabulary of 901,629 tokens. Its cosines lie about where CLIP's do.
 """
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from sip.scores.clip import Clip
+from sip.scores.two_towers import with_own_tokenizer
 
 
 class MetaClip2(Clip):
@@ -17,8 +17,6 @@ class MetaClip2(Clip):
     model_class: ClassVar[str] = "MetaClip2Model"
 
     def _processor(self, folder: Path) -> Any:
-        from transformers import CLIPImageProcessorPil, PreTrainedTokenizerFast
+        from transformers import CLIPImageProcessorPil
 
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, padding_side="right")
-        image_processor = CLIPImageProcessorPil.from_pretrained(folder)
-        return SimpleNamespace(image_processor=image_processor, tokenizer=tokenizer)
+        return with_own_tokenizer(CLIPImageProcessorPil.from_pretrained(folder), folder)

@@ -6,11 +6,10 @@ their images in another form, and are refused.
 """
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sip.scores.siglip import encode_padded
-from sip.scores.two_towers import TwoTowers
+from sip.scores.two_towers import TwoTowers, with_own_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,9 +25,6 @@ class Siglip2(TwoTowers):
         return encode_padded(network, tokenizer, [text.lower() for text in texts])
 
     def _processor(self, folder: Path) -> Any:
-        from transformers import PreTrainedTokenizerFast, SiglipImageProcessorPil
+        from transformers import SiglipImageProcessorPil
 
-        # As its file has it; padded at the end, as in training.
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, padding_side="right")
-        image_processor = SiglipImageProcessorPil.from_pretrained(folder)
-        return SimpleNamespace(image_processor=image_processor, tokenizer=tokenizer)
+        return with_own_tokenizer(SiglipImageProcessorPil.from_pretrained(folder), folder)

@@ -3,6 +3,8 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from sip.device.settings import Runtime
@@ -33,6 +35,17 @@ class TwoTowers(Pretrained):
     @abstractmethod
     def encode_texts(self, network: Any, tokenizer: Any, texts: list[str]) -> "Tensor":
         """Return the embeddings (texts, D) of one batch."""
+
+
+def with_own_tokenizer(image_processor: Any, folder: Path) -> Any:
+    """Return a processor of an image processor and the tokenizer of `tokenizer.json` as it is.
+
+    Texts are padded at the end, as in training, whatever the tokenizer's class would do.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, padding_side="right")
+    return SimpleNamespace(image_processor=image_processor, tokenizer=tokenizer)
 
 
 def _prepare(image_processor: Any, images: Sequence["Image"]) -> "Tensor":
