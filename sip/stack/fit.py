@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from sip.core import interrupt
 from sip.core.errors import UserError
 from sip.core.files import atomic_file
-from sip.core.progress import progress
+from sip.core.progress import progress, say
 from sip.core.text import counted
 from sip.stack.curves import Curve
 from sip.stack.sizes import Training
@@ -38,7 +38,8 @@ def fit(
     """Train `model` in place with AdamW, 5 % warm-up and cosine; report it.
 
     All random numbers of a step are a function of seed and step, and a checkpoint holds weights,
-    average and the optimiser's state: a killed run resumes exactly.
+    average and the optimiser's state: a killed run resumes exactly. A checkpoint on the way to
+    another number of steps goes on too, with the learning rate of the present one.
 
     Args:
         name: Name of the part, and of its progress bar, curve and checkpoint.
@@ -52,12 +53,13 @@ def fit(
         show: Saves samples of the averaged model; called every `work.samples_every` seconds.
 
     Returns:
-        Steps, mean loss of the last ones, seconds of all starts, parameters, device.
+        Steps, mean loss of the last ones, seconds of all starts, parameters, device, and under
+        "changed" where the number of steps changed on the way.
 
     Raises:
         OutOfTimeError: The time limit was reached; the checkpoint is written.
         Stopped: A stop was asked for; likewise.
-        UserError: The checkpoint is of another number of steps, or the loss is not finite.
+        UserError: The checkpoint is beyond the last step, or the loss is not finite.
     """
     model.train()
     groups = _groups(model.parameters(), training.weight_decay)
@@ -67,6 +69,7 @@ def fit(
     targets: tuple[Any, ...] = (model, average, optimizer)
     saved = _resume(checkpoint, targets, training.steps, work.device)
     start, recent, before = saved["step"], saved["recent"], saved["seconds"]
+    changed: list[str] = saved["changed"]
     begun = saved_at = shown_at = time.monotonic()
     with progress(name, training.steps, "step") as bar, Curve(name, start, work) as curve:
         bar.update(start)
@@ -100,7 +103,8 @@ def fit(
             stop = interrupt.stop_requested() or work.is_late
             if done < training.steps and (stop or now - saved_at >= work.save_every):
                 state = {"step": done, "steps": training.steps, "seconds": before + now - begun}
-                _save(checkpoint, targets, state | {"recent": torch.stack(recent)})
+                state |= {"recent": torch.stack(recent), "changed": changed}
+                _save(checkpoint, targets, state)
                 saved_at = now
                 interrupt.raise_if_stopped()
                 if work.is_late:
@@ -118,6 +122,7 @@ def fit(
         "seconds": round(before + time.monotonic() - begun, 1),
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "device": device_name(work.device),
+        **({"changed": changed} if changed else {}),
     }
 
 
@@ -152,16 +157,21 @@ def _save(path: Path, targets: Iterable[Any], values: dict[str, Any]) -> None:
 def _resume(path: Path, targets: Iterable[Any], steps: int, device: str) -> dict[str, Any]:
     """Load a checkpoint into the targets; return step, recent losses and seconds."""
     if not path.exists():
-        return {"step": 0, "recent": [], "seconds": 0.0}
+        return {"step": 0, "recent": [], "seconds": 0.0, "changed": []}
     saved = torch.load(path, map_location=device, weights_only=True)
-    if saved["steps"] != steps:
+    changed = saved.get("changed", [])
+    if saved["step"] >= steps:
         raise UserError(
-            f"{path}: must be a checkpoint on the way to {steps} steps, got one to "
-            f"{saved['steps']}; set the old scale, or again=[{path.stem}]"
+            f"{path}: must be a checkpoint before step {steps}, the last one, got one of step "
+            f"{saved['step']}; train it from the start with again=[{path.stem}]"
         )
+    if saved["steps"] != steps:
+        change = f"to step {saved['step']:,} on the way to {saved['steps']:,}, then to {steps:,}"
+        say(path.stem, f"the checkpoint is of another number of steps: {change}")
+        changed = [*changed, change]
     for target, state in zip(targets, saved["states"], strict=True):
         target.load_state_dict(state)
-    return {**saved, "recent": list(saved["recent"])}
+    return {**saved, "recent": list(saved["recent"]), "changed": changed}
 
 
 def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict]:

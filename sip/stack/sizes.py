@@ -2,7 +2,7 @@
 
 `DIGITS` is the preset of the embedded profile. `TINY` has its sizes, eight latent channels
 and finer patches, for natural images on two CPU cores; `PATCH` has a PCA of patches as autoencoder
-and a larger U-Net, which two cores train overnight; `SMALL` is for a GPU, 29 M parameters
+and a larger U-Net, which two cores train in about 3 hours; `SMALL` is for a GPU, 29 M parameters
 together. All numbers are ours; steps and batch sizes are chosen for the times in docs/own-stack.md.
 """
 
@@ -190,8 +190,7 @@ PATCH = replace(
         (96, 176), 1, 16, "v_prediction", scale_shift=True, snr_shift=1.4, prompts=(60, 20, 10, 10)
     ),
     text=Tower(128, 3),
-    training=TINY.training
-    | {"diffusion": Training(20000, 128, 1e-3, 0.9995, 0.001, ema_from=0.02)},
+    training=TINY.training | {"diffusion": Training(4000, 128, 1e-3, 0.995, 0.001, ema_from=0.5)},
 )
 SMALL = Preset(
     grid=8,

@@ -115,11 +115,27 @@ def test_the_checkpoint_stays_until_the_part_is_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "toy.ckpt").exists()
 
 
-def test_another_number_of_steps_is_refused(tmp_path: Path) -> None:
+def test_another_number_of_steps_goes_on_from_the_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     with pytest.raises(Killed):
-        trained(tmp_path, kill_at=5, action=kill, save_every=0.0)
-    with pytest.raises(UserError, match=r"way to 50 steps, got one to 60; .* again=\[toy\]"):
-        trained(tmp_path, steps=50)
+        trained(tmp_path, kill_at=31, action=kill, save_every=0.0)
+    with pytest.raises(Killed):  # the change is in the checkpoint
+        trained(tmp_path, steps=50, kill_at=6, action=kill, save_every=0.0)
+    _, report, num = trained(tmp_path, steps=50)
+    assert num == 15  # 30 + 5 of 50 were done
+    change = "to step 30 on the way to 60, then to 50"
+    assert (report["steps"], report["changed"]) == (50, [change])
+    assert change in capsys.readouterr().err
+    last = (tmp_path / "curves" / "toy.csv").read_text().splitlines()[-1].split(",")
+    assert last[0] == "50" and float(last[2]) < 0.02 * TRAINING.lr
+
+
+def test_a_checkpoint_beyond_the_last_step_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        trained(tmp_path, kill_at=31, action=kill, save_every=0.0)
+    with pytest.raises(UserError, match=r"before step 30, .* got one of step 30; .*again=\[toy\]"):
+        trained(tmp_path, steps=30)
 
 
 def test_a_loss_that_is_not_finite_stops_it(tmp_path: Path) -> None:
