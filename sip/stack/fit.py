@@ -71,8 +71,8 @@ def fit(
     start, recent, before = saved["step"], saved["recent"], saved["seconds"]
     changed: list[str] = saved["changed"]
     begun = saved_at = shown_at = time.monotonic()
-    with progress(name, training.steps, "step") as bar, Curve(name, start, work) as curve:
-        bar.update(start)
+    bar = progress(name, training.steps, "step", initial=start)
+    with bar, Curve(name, start, work) as curve:
         for step in range(start, training.steps):
             rng = random.Random(seed * 1_000_003 + step)
             torch.manual_seed(rng.getrandbits(62))

@@ -122,9 +122,14 @@ def _draw_front(axis: Any, here: Sequence[Point], better: Any) -> None:
 
 
 def _log(axis: Any, xs: Sequence[float], own: bool) -> None:
-    """Make x logarithmic, with the values' own ticks or with those of 1, 2 and 5."""
+    """Make x logarithmic, with the values' own ticks or with those of 1, 2 and 5.
+
+    Measured values within a factor of 5 keep the linear axis: they would have one tick or none.
+    """
     from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
 
+    if not own and max(xs) < 5 * min(xs):
+        return
     axis.set_xscale("log")
     if own:
         axis.xaxis.set_major_locator(FixedLocator(xs))

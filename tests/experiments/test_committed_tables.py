@@ -22,6 +22,7 @@ COMMITTED = sorted(ROOT.rglob("*_runs.csv"))
 OPTIONS = {
     "stability/table": ("table.value=val/top1", "table.also=[]", "table.family=[]"),
     "main/claims": ("table=confirmatory",),
+    "cost/table": ("table=cost",),
     "main/avx2": ("table=confirmatory",),
     "ablations/prompts": ("table=ablation", "table.family=[]", "table.validation=true"),
     "ablations/paradigm": ("table=ablation", "table.family=[]", "table.validation=true"),

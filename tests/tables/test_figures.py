@@ -154,6 +154,21 @@ def test_a_metric_on_x_is_a_mean_over_seeds(tmp_path: Path) -> None:
     assert figure.pareto == "max"
 
 
+@pytest.mark.parametrize(("most", "scale"), [(40.0, "linear"), (60.0, "log")])
+def test_seconds_within_a_factor_of_five_are_on_a_linear_axis(
+    tmp_path: Path, most: float, scale: str
+) -> None:
+    write_run(tmp_path, "none", 0, metrics={"toy/seconds": 10.0})
+    write_run(tmp_path, "sip", 0, metrics={"toy/seconds": most})
+    figure = figure_of("figure=cost", "figure.x=toy/seconds")
+    canvas = make(points(select_runs(tmp_path), figure), figure)
+    FigureCanvasAgg(canvas).draw()
+    (axis,) = canvas.axes
+    assert axis.get_xscale() == scale
+    labels = [label.get_text() for label in axis.get_xticklabels() if label.get_text()]
+    assert len(labels) > 1
+
+
 def at(x: float, y: float) -> Point:
     """Return a point."""
     return Point("", "", x, Estimate(y, None, 1), f"{x},{y}")
