@@ -5,6 +5,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from sip import __version__
 from sip.core.machine import this_machine
 
+# The configuration, with the node `hydra`, of a job that `sip.api` runs in a program of somebody's
+# own; None on a command line, whose job Hydra knows.
+own_job: ContextVar[DictConfig | None] = ContextVar("own_job", default=None)
 LIBRARIES = ("torch", "diffusers", "transformers", "timm", "pytorch-lightning")
 
 
@@ -33,31 +37,25 @@ def command(job_name: str | None = None) -> str | None:
     Args:
         job_name: Name of the module below `sip`; None for the one that Hydra knows.
     """
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
+    if (job := _hydra()) is None:
         return None
-    job = HydraConfig.get()
     return shlex.join(["python", "-m", f"sip.{job_name or job.job.name}", *job.overrides.task])
 
 
 def command_line() -> dict[str, Any]:
     """Return the "overrides" of the command line, and the "choices" of every group."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
+    if (job := _hydra()) is None:
         return {"overrides": [], "choices": {}}
-    job = HydraConfig.get()
     choices = {str(k): v for k, v in job.runtime.choices.items() if not str(k).startswith("hydra")}
     return {"overrides": list(job.overrides.task), "choices": choices}
 
 
 def is_multirun() -> bool:
     """Return whether this job is one of a sweep."""
-    from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    job = _hydra()
+    return job is not None and job.mode == RunMode.MULTIRUN
 
 
 @contextmanager
@@ -87,6 +85,15 @@ def environment() -> dict[str, Any]:
         "machine": this_machine(),
         "commit": _commit(),
     }
+
+
+def _hydra() -> Any:
+    """Return the node `hydra` of the current job; None outside of one."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if (own := own_job.get()) is not None:
+        return own.hydra
+    return HydraConfig.get() if HydraConfig.initialized() else None
 
 
 def _commit() -> str | None:

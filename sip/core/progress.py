@@ -1,7 +1,9 @@
 """Progress bars with rate and time left, and lines above them, on terminals and in log files."""
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 from tqdm import tqdm
@@ -10,6 +12,17 @@ from sip.core.text import one_line
 
 # Of several processes of one job, only the first prints; `devices.launch` sets it.
 is_first = True
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silent(is_silent: bool = True) -> Iterator[None]:
+    """Print no bars and no lines in the block."""
+    token = _silent.set(is_silent)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 class Progress(tqdm):
@@ -51,7 +64,7 @@ def progress(name: str, total: int, unit: str, delay: float = 0, initial: int = 
         dynamic_ncols=True,
         delay=delay,
         initial=initial,
-        disable=not is_first,
+        disable=not is_first or _silent.get(),
     )
 
 
@@ -61,7 +74,7 @@ def say(name: str, text: str) -> None:
     Names of files and classes may hold codes that a terminal obeys; they are left out. A log that
     cannot be written (a full disk, a lost connection) does not end the work.
     """
-    if is_first:
+    if is_first and not _silent.get():
         with suppress(OSError):
             tqdm.write(f"{name:<12} {one_line(text)}", sys.stderr)
             sys.stderr.flush()

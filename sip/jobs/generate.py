@@ -9,6 +9,7 @@ filter that needs a classifier is applied only by `sip.train`.
 """
 
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,10 +91,12 @@ class Generation:
 
     Args:
         config: The whole configuration.
+        show: Takes the table of what was generated.
     """
 
-    def __init__(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig, show: Callable[[str], object] = print) -> None:
         self.config = config
+        self.show = show
         check_folders(config.paths)
         self.dataset = build(config.dataset)
         self.no_device = without_device(config) if config.plan else ""
@@ -218,7 +221,7 @@ class Generation:
         quality = self._quality(kept, captions)
         summary = self._summary(samples, settled, filtered, kept, quality)
         write_summary(self.folder, summary)
-        print(self._table(summary, sheet))
+        self.show(self._table(summary, sheet))
         offline.report_failures(settled.last, samples)
 
     def _judged(

@@ -1,0 +1,1 @@
+"""What `import sip` offers to other programs; each name is imported when it is used."""

@@ -1,0 +1,166 @@
+"""`sip.generate` and `sip.preview`: the command line's own generation, called from Python."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sip.api.data import given
+from sip.api.run import Run, RunImage
+from sip.config.job import job
+from sip.core.errors import UserError
+from sip.core.progress import silent
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def generate(
+    data: Any,
+    *,
+    model: str | None = None,
+    noise_rate: float | None = None,
+    guidance_scale: float | None = None,
+    per_sample: int | None = None,
+    label: str | None = None,
+    class_names: Sequence[str] | None = None,
+    profile: str = "paper",
+    overrides: Iterable[str] = (),
+    store: str | os.PathLike[str] = "store",
+    runs: str | os.PathLike[str] = "runs",
+    device: str | None = None,
+    progress: bool = True,
+) -> Run:
+    """Generate images from each of the given ones; what is in the store is not made again.
+
+    The recipes, the store and the images are those of `python -m sip.generate`; `Run.command` is
+    the command line. A call that was interrupted goes on when it is made again.
+
+    Args:
+        data: The images: a folder with a folder per class (and parts train, val and test if it has
+            them), a list of (image, label), a `pandas.DataFrame` or `datasets.Dataset` with columns
+            image and label, a torchvision data set, or the name of a data set (`conf/dataset`).
+            An image is a file, a PIL image, or pixels in uint8.
+        model: A choice of `conf/images`, such as "sd15", "sdxl" or "z_image_turbo"; None: that of
+            the profile.
+        noise_rate: Share of the noise schedule that is run, in (0, 1]; None: 0.5, the paper's.
+        guidance_scale: One scale for all images; None: by each caption's similarity (the paper).
+        per_sample: Images from each original; None: 1.
+        label: The class of all images, if `data` has no classes.
+        class_names: Words for labels that are numbers, by number.
+        profile: A choice of `conf/profile`: "paper" for photographs, "embedded" for the miniature
+            models, which know digits only.
+        overrides: Further settings, as on the command line: "prompts=label",
+            "images.num_steps=20".
+        store: Folder of the store.
+        runs: Folder of the runs.
+        device: "cpu" or "cuda"; None: a GPU if there is one. One device; several with the command
+            line.
+        progress: Whether to print bars, and what is noticed.
+
+    Raises:
+        UserError: A value is wrong or something is missing, in one line, before costly work.
+    """
+    images = given(data, label, class_names, Path(store))
+    settings = [
+        *images.overrides,
+        f"profile={profile}",
+        f"paths.store={store}",
+        f"paths.runs={runs}",
+        *_settings(model, noise_rate, guidance_scale, per_sample, device),
+        *_checked(overrides),
+    ]
+    with silent(not progress), job("generate", settings) as config:
+        from sip.jobs.generate import Generation
+
+        work = Generation(config, show=lambda table: None)
+        work.run()
+    return Run(work.folder, store, images.files)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What SIP makes of one image.
+
+    Attributes:
+        images: What was generated.
+        run: The run that they are of.
+    """
+
+    images: tuple[RunImage, ...]
+    run: Run
+
+    @property
+    def image(self) -> "Image.Image":
+        """The first generated image."""
+        return self.images[0].image
+
+    @property
+    def original(self) -> "Image.Image":
+        """The image that it was generated from, upright RGB."""
+        return self.images[0].original_image
+
+    @property
+    def candidates(self) -> tuple[tuple[str, float], ...]:
+        """The captions with their cosines, the best first."""
+        return self.images[0].candidates
+
+    @property
+    def prompt(self) -> str:
+        """The prompt."""
+        return self.images[0].prompt
+
+    @property
+    def guidance_scale(self) -> float:
+        """The scale of classifier-free guidance."""
+        return self.images[0].guidance_scale
+
+    def _repr_png_(self) -> bytes | None:
+        """Show original and images in a notebook."""
+        return self.run._repr_png_()
+
+
+def preview(image: Any, label: str, *, num: int = 1, **settings: Any) -> Preview:
+    """Generate from one image, to see what a setting does.
+
+    Args:
+        image: A file, a PIL image, or pixels in uint8.
+        label: Its class in words.
+        num: Images to generate.
+        settings: Arguments of `sip.generate`.
+
+    Raises:
+        UserError: As of `sip.generate`; or no image could be generated.
+    """
+    run = generate([(image, label)], per_sample=num, **settings)
+    if not len(run):
+        raise UserError(f"preview: no image could be generated; {run.folder} says why")
+    return Preview(tuple(run), run)
+
+
+def _settings(
+    model: str | None,
+    noise_rate: float | None,
+    guidance_scale: float | None,
+    per_sample: int | None,
+    device: str | None,
+) -> list[str]:
+    """Return the overrides of the arguments that were given."""
+    settings = [] if model is None else [f"images={model}"]
+    if guidance_scale is not None:
+        settings += ["prompts/guidance=constant", f"prompts.guidance.scale={guidance_scale}"]
+    values = {
+        "prompts.noise_rate": noise_rate,
+        "images.per_sample": per_sample,
+        "runtime.device": device,
+    }
+    return settings + [f"{key}={value}" for key, value in values.items() if value is not None]
+
+
+def _checked(overrides: Iterable[str]) -> list[str]:
+    if isinstance(overrides, str):
+        raise UserError(
+            f"overrides: must be a list, got the text {overrides!r}; write [{overrides!r}]"
+        )
+    return list(overrides)
