@@ -1,6 +1,6 @@
 """What is public is listed, and its signatures are those of a committed file.
 
-`python -m tests.api.test_signatures` writes the file anew: for a change that users are told of.
+`python -m tests.api.test_signatures` writes the file, for a change that users are told of.
 """
 
 import ast
