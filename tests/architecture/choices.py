@@ -38,7 +38,7 @@ NEWER = (
     *("auto", "edit", "edit_kontext", "edit_qwen", "sd15_hyper8", "sdxl_hyper8"),
     *("table", "siglip2", "metaclip2", "openclip"),
     *("vlm", "qwen3_vl_2b", "internvl3_1b"),
-    "inpaint",
+    *("inpaint", "torchvision", "albumentations"),
 )
 
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from sip.augmentation.sample.albumentations import AlbumentationsTransform
 from sip.augmentation.sample.cutout import Cutout
 from sip.augmentation.sample.flip_crop import FlipCrop
 from sip.augmentation.sample.gridmask import GridMask
@@ -192,3 +193,36 @@ def test_pad_crop_is_a_window_of_the_padded_image() -> None:
         seen.add(places[0])
     assert len(seen) > 30
     assert torch.equal(seeded(PadCrop(0, 1.0), 0), IMAGE.flip(-1))
+
+
+def test_albumentations_follows_torchs_random_numbers() -> None:
+    import albumentations
+
+    ours = AlbumentationsTransform("ElasticTransform", {"alpha": 30, "p": 1.0})
+    theirs = albumentations.Compose([albumentations.ElasticTransform(alpha=30, p=1.0)])
+    torch.manual_seed(3)
+    theirs.set_random_seed(int(torch.randint(2**31, ())))
+    wanted = theirs(image=IMAGE.permute(1, 2, 0).numpy())["image"]
+    assert np.array_equal(seeded(ours, 3).permute(1, 2, 0), wanted)
+    assert torch.equal(seeded(ours, 3), seeded(ours, 3))
+    assert not torch.equal(seeded(ours, 3), seeded(ours, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("Elastic", {}, "transform: must be the name of a transform of albumentations"),
+        ("Compose", {}, "transform: must be the name of a transform of albumentations"),
+        (
+            "ElasticTransform",
+            {"alfa": 3},
+            r"arguments: must be arguments of ElasticTransform \(.*alfa",
+        ),
+        ("ElasticTransform", {"alpha": -1}, "arguments: must be arguments of ElasticTransform"),
+    ],
+)
+def test_what_albumentations_does_not_have_is_refused(
+    name: str, arguments: dict, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        AlbumentationsTransform(name, arguments).require()
