@@ -4,8 +4,9 @@ A captioner has two parts: a component, which is cheap to build and knows the re
 and the keys of the rows, and the module that its `load` returns.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
@@ -51,3 +52,18 @@ class Captioner(Protocol):
 
     def load(self, runtime: Runtime) -> "PredictionModule":
         """Return a new module, with the weights on the device if there are any."""
+
+
+@runtime_checkable
+class StatedCaptions(Protocol):
+    """Captions that are there already; nothing of them is in the store.
+
+    It has `recipe` and `require` as a `Captioner`, which decide and check the captions.
+    """
+
+    def stated(self, samples: Sequence[Sample]) -> list[list[str]]:
+        """Return the captions of each sample, at least one, without repetitions.
+
+        Raises:
+            UserError: Captions are missing; names the samples.
+        """

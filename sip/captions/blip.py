@@ -23,6 +23,7 @@ class Blip(VisionLanguage):
         """Return tokens (images * num_captions, length), int64, image by image."""
         import torch
 
+        pixels = pixels.to(network.dtype)
         decoder, text = network.text_decoder, network.config.text_config
         patches = network.vision_model(pixel_values=pixels).last_hidden_state
         start = torch.full((len(patches), 1), text.bos_token_id, device=patches.device)

@@ -41,7 +41,9 @@ class Blip2(VisionLanguage):
         import torch
 
         language: Any = network.language_model
-        prefix = network.get_image_features(pixels, return_dict=True).pooler_output
+        prefix = network.get_image_features(
+            pixels.to(network.dtype), return_dict=True
+        ).pooler_output
         mask = torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device)
         read = language.base_model(inputs_embeds=prefix, attention_mask=mask, use_cache=True)
         rows, length = self.rows_per_image, prefix.shape[1]

@@ -73,13 +73,13 @@ class VisionLanguage(Pretrained):
         processor, network = self.read_processor(), self.read_network(runtime.device)
         return CaptionModule(
             self.key,
-            partial(_prepare, processor.image_processor),
+            partial(prepared, processor.image_processor),
             partial(self.caption, network, processor.tokenizer),
             network,
         )
 
     def caption(
-        self, network: Any, tokenizer: Any, samples: Sequence[Sample], pixels: "Tensor"
+        self, network: Any, tokenizer: Any, samples: Sequence[Sample], pixels: Any
     ) -> list[list[str]]:
         """Return the candidates of each sample, without repetitions.
 
@@ -89,17 +89,27 @@ class VisionLanguage(Pretrained):
             network: The weights.
             tokenizer: Tokenizer of the network.
             samples: At least one.
-            pixels: (samples, 3, H, W), as prepared, on the device.
+            pixels: What was prepared of the samples, on the device.
         """
-        tokens = self.generate(network, pixels.to(network.dtype), **self.options(samples))
+        tokens = self.generate(network, pixels, **self.options(samples))
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
         num = self.num_captions
         rows = [texts[row * num : (row + 1) * num] for row in range(len(samples))]
-        return [list(dict.fromkeys(text.strip() for text in row)) for row in rows]
+        return [list(dict.fromkeys(map(self.clean, row))) for row in rows]
+
+    def clean(self, text: str) -> str:
+        """Return a caption without the space around it."""
+        return text.strip()
 
     @abstractmethod
-    def generate(self, network: Any, pixels: "Tensor", **options: Any) -> "Tensor":
-        """Return tokens (images * num_captions, length), int64, image by image."""
+    def generate(self, network: Any, pixels: Any, **options: Any) -> "Tensor":
+        """Return tokens (images * num_captions, length), int64, image by image.
+
+        Args:
+            network: The weights.
+            pixels: What was prepared of the images, on the device.
+            options: Options of transformers' `generate`.
+        """
 
     @property
     def rows_per_image(self) -> int:
@@ -146,7 +156,7 @@ def cache_name() -> str:
     return "cache" if "cache" in names else "past_key_values"
 
 
-def _prepare(image_processor: Any, images: Sequence["Image"]) -> "Tensor":
+def prepared(image_processor: Any, images: Sequence["Image"]) -> "Tensor":
     """Return RGB images of any size as (images, 3, H, W), float32, as the model takes them."""
     pixels: Tensor = image_processor(images=list(images), return_tensors="pt").pixel_values
     return pixels

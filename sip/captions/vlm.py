@@ -17,7 +17,6 @@ from sip.captions.vision_language import VisionLanguage
 from sip.core.component import component, refuse
 from sip.core.errors import UserError
 from sip.core.ranges import Count
-from sip.dataset.base import Sample
 from sip.device.settings import Runtime
 from sip.weights.layout import CONFIG, read_json
 
@@ -87,13 +86,7 @@ class ChatModel(VisionLanguage):
         return [{"role": "user", "content": content}]
 
     def generate(self, network: Any, pixels: Any, **options: Any) -> "Tensor":
-        """Return tokens (images * num_captions, length), int64, image by image.
-
-        Args:
-            network: The weights.
-            pixels: A mapping for each image, as prepared.
-            options: Options of transformers' `generate`.
-        """
+        """Return tokens (images * num_captions, length), int64, image by image."""
         pad = network.generation_config.pad_token_id
         inputs = {
             name: tensor.to(network.dtype) if tensor.is_floating_point() else tensor
@@ -107,15 +100,9 @@ class ChatModel(VisionLanguage):
         tokens: Tensor = network.generate(**inputs, repetition_penalty=1.0, **options)
         return tokens[:, inputs["input_ids"].shape[1] :]
 
-    def caption(
-        self, network: Any, tokenizer: Any, samples: Sequence[Sample], pixels: Any
-    ) -> list[list[str]]:
-        """Return the candidates of each sample, in one line each, without repetitions."""
-        tokens = self.generate(network, pixels, **self.options(samples))
-        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        lines = [" ".join(text.split()) for text in texts]
-        num = self.num_captions
-        return [list(dict.fromkeys(lines[i * num : (i + 1) * num])) for i in range(len(samples))]
+    def clean(self, text: str) -> str:
+        """Return a caption in one line."""
+        return " ".join(text.split())
 
     def _processor(self, folder: Path) -> Any:
         from transformers import AutoProcessor

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Split = Literal["pretrain", "train", "val", "test"]
 
@@ -43,3 +43,19 @@ class Dataset(Protocol):
 
     def samples(self, split: Split) -> list[Sample]:
         """Return the rows of one split, in a fixed order."""
+
+
+@runtime_checkable
+class HasColumns(Protocol):
+    """A data set that knows more of its images than path and label."""
+
+    def column_values(self, column: str, key: str) -> dict[str, Any]:
+        """Return sample_id -> value in a column, of all parts.
+
+        Args:
+            column: Its name.
+            key: Key that it was configured with, for messages.
+
+        Raises:
+            UserError: There is no such column.
+        """

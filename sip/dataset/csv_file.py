@@ -10,9 +10,10 @@ number of its line and its column.
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sip.core.component import component, ignored, known_by
 from sip.core.csv_table import open_csv
@@ -123,16 +124,33 @@ class CsvFile(Reader):
         """
         asked, files = set(sample_ids), {}
         for line, cells in self._cells():
-            if column not in cells:
-                columns = ", ".join(name for name in cells if name)
-                raise UserError(
-                    f"images.masks.column: must be one of {columns} in {self.file}, got {column!r}"
-                )
+            self._require_column(column, cells, "images.masks.column")
             path = Path(os.path.normpath(self.place / (cells[column] or "").strip()))
             name = self._name(self._row(line, cells).path)
             if name in asked and path.is_file():
                 files[name] = str(path)
         return files
+
+    def column_values(self, column: str, key: str) -> dict[str, Any]:
+        """Return sample_id -> text in another column.
+
+        Args:
+            column: Its name.
+            key: Key that it was configured with, for messages.
+
+        Raises:
+            UserError: There is no such column.
+        """
+        values = {}
+        for line, cells in self._cells():
+            self._require_column(column, cells, key)
+            values[self._name(self._row(line, cells).path)] = cells[column]
+        return values
+
+    def _require_column(self, column: str, cells: Mapping[str, str], key: str) -> None:
+        if column not in cells:
+            columns = ", ".join(name for name in cells if name)
+            raise UserError(f"{key}: must be one of {columns} in {self.file}, got {column!r}")
 
     def _name(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.place)).as_posix()

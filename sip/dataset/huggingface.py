@@ -177,6 +177,28 @@ class HuggingFace(PretrainReader):
                 files[sample_id] = open_row(table, int(index), column, self.folder).path
         return files
 
+    def column_values(self, column: str, key: str) -> dict[str, Any]:
+        """Return sample_id -> value in another column.
+
+        Args:
+            column: Its name.
+            key: Key that it was configured with, for messages.
+
+        Raises:
+            UserError: There is no such column.
+        """
+        values = {}
+        for part, table in self._tables().items():
+            if column not in table.column_names:
+                columns = ", ".join(table.column_names)
+                raise UserError(f"{key}: must be one of {columns} in {part}, got {column!r}")
+            for index, value in enumerate(table[column]):
+                values[self._sample_id(part, index)] = value
+        return values
+
+    def _sample_id(self, part: Split, index: int) -> str:
+        return f"{self.name}/{part}/{index:06d}"
+
     def _tables(self) -> dict[Split, Any]:
         """Return the source's table of each part that it has, images not decoded."""
         stated = [name for name in self.splits.values() if name]
@@ -289,7 +311,7 @@ class HuggingFace(PretrainReader):
                 )
             entries.append(
                 Entry(
-                    f"{self.name}/{part}/{index:06d}",
+                    self._sample_id(part, index),
                     position[label],
                     partial(open_row, table, index, self.image_column, self.folder),
                     identity and f"{identity}/{index}",

@@ -39,6 +39,7 @@ USUAL: dict[Split, tuple[str, ...]] = {  # names of parts that `shards` does not
     "val": ("val-*.tar", "validation-*.tar"),
     "test": ("test-*.tar",),
 }
+FACTS = ("json", "cls")  # endings of what states the label
 MAX_FACTS = 2**20  # bytes of a .json or .cls, or of a header
 READ_WHOLE = (  # types of headers whose content `tarfile` reads, whatever its size
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
@@ -198,9 +199,7 @@ class WebDataset(Reader):
             raise UserError(
                 f"dataset.shards.train: must be names of tar files, got {given}; set it"
             )
-        tars = {part: self._tars(part) for part in PARTS if self.shards.get(part)}
-        tars |= self._usual_parts(tars)
-        _refuse_shared(tars)
+        tars = self._all_tars()
         groups = {part: self._groups(part, tars[part]) for part in PARTS if part in tars}
         for group in (group for rows in groups.values() for group in rows):
             self._read_label(group)
@@ -211,6 +210,53 @@ class WebDataset(Reader):
         }
         self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         return prompt_words(names, self.prompt_names), entries
+
+    def column_values(self, column: str, key: str) -> dict[str, Any]:
+        """Return sample_id -> value of a key of the JSON, or text of the member of that ending.
+
+        Args:
+            column: Key or ending.
+            key: Key that it was configured with, for messages.
+
+        Raises:
+            UserError: No image has either, or one cannot be read.
+        """
+        tars = self._all_tars()
+        groups = [group for part, files in tars.items() for group in self._groups(part, files)]
+        values, keys = {}, set[str]()
+        for group in groups:
+            facts: dict[str, Any] = {}
+            try:
+                if column in group.members and column not in {*group.images, *FACTS}:
+                    text = read_member(group.members[column], MAX_FACTS).decode("utf-8-sig")
+                    facts = {column: text}
+                elif "json" in group.members:
+                    facts = dict(json.loads(read_member(group.members["json"], MAX_FACTS)))
+            except (OSError, ValueError, TypeError, RecursionError) as error:
+                raise UserError(
+                    f"{key}: must be of text in UTF-8 or in an object of JSON, got another content "
+                    f"for {group.sample_id} ({reason_of(error)}); fix it"
+                ) from error
+            keys |= facts.keys()
+            values[group.sample_id] = facts.get(column)
+        if column not in keys:
+            there = ", ".join(sorted(keys)) or "no keys"
+            raise UserError(
+                f"{key}: must be one of {there} of the .json, or the ending of a text member, got "
+                f"{column!r}"
+            )
+        return values
+
+    def _all_tars(self) -> dict[Split, list[Path]]:
+        """Return the tar files of each part.
+
+        Raises:
+            UserError: There are none, or two parts share one.
+        """
+        tars = {part: self._tars(part) for part in PARTS if self.shards.get(part)}
+        tars |= self._usual_parts(tars)
+        _refuse_shared(tars)
+        return tars
 
     def _usual_parts(self, given: dict[Split, list[Path]]) -> dict[Split, list[Path]]:
         """Return the tar files of val and test that have the usual names and are not used yet."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sip.captions.base import StatedCaptions
 from sip.core.hashing import digest
 from sip.dataset.base import Sample
 from sip.pipeline.components import StageName
@@ -35,7 +36,9 @@ def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
     to_caption: list[str] = []
     to_score: list[str] = []
     coming: list[Sample] = []
-    if offline.captioner:
+    if isinstance(offline.captioner, StatedCaptions):
+        captions = offline.captioner.stated(known)
+    elif offline.captioner:
         keys = [offline.captioner.key(sample) for sample in known]
         kept, missing = _there(offline, "captions", keys)
         coming = [known[n] for n in missing]
@@ -45,8 +48,9 @@ def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
     if offline.scorer and captions is not None:
         keys = score_keys(known, captions)
         kept, missing = _there(offline, "scores", keys)
-        captioner = offline.stage("captions").fingerprint
-        to_score = [digest(captioner, key) for key in to_caption]
+        if to_caption:
+            captioner = offline.stage("captions").fingerprint
+            to_score = [digest(captioner, key) for key in to_caption]
         to_score += [keys[n] for n in missing]
         coming += [known[n] for n in missing]
         known, captions = [known[n] for n in kept], [captions[n] for n in kept]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -39,6 +40,7 @@ NEWER = (
     *("table", "siglip2", "metaclip2", "openclip"),
     *("vlm", "qwen3_vl_2b", "internvl3_1b"),
     *("inpaint", "torchvision", "albumentations"),
+    *("florence2", "column"),
 )
 
 
@@ -66,12 +68,15 @@ def nodes(profile: str) -> dict[str, dict[str, Any]]:
 
 def recipe_lines() -> Iterator[tuple[str, str]]:
     """Yield (profile and choice, recipe as JSON in one line)."""
+    from sip.captions.column import ColumnCaptions
     from sip.config.build import build
     from sip.dataset.reader import Reader
     from sip.prompts.table import PromptTable
 
     content = "hash of files that are not in the repository"
-    with patch.object(Reader, "content", content), patch.object(PromptTable, "content", content):
+    with ExitStack() as patched:
+        for kind in (Reader, PromptTable, ColumnCaptions):
+            patched.enter_context(patch.object(kind, "content", content))
         for profile in PROFILES:
             for choice, node in nodes(profile).items():
                 recipe = build(node).recipe()

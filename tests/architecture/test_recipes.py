@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hydra.utils import get_class
 
+from sip.captions.column import ColumnCaptions
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.dataset.reader import Reader
@@ -71,7 +72,7 @@ WORDS = (
         "3x3_s2",
     ),
     *("{label} again", "true_cfg_scale", "resnet18", "skip", "trailing"),
-    *("white", "black"),
+    *("white", "black", "<CAPTION>", "<DETAILED_CAPTION>"),
 )
 INSTEAD_OF_NONE = (1, 0.5, True, "main", "sip/miniature/vit", [0.5, 0.5, 0.5], ["a"], {"a": "b"})
 
@@ -126,9 +127,9 @@ def distinct() -> dict[str, tuple[dict[str, Any], tuple[str, ...]]]:
     """Return class path -> a node with it, and the place of it in the node: one of each class."""
     found: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {}
     for profile in reversed(PROFILES):  # models by hub name, so that a revision counts
-        for node in nodes(profile).values():
-            for place, inner in targets(node):
-                found.setdefault(inner["_target_"], (node, place))
+        parts = [(p, inner, node) for node in nodes(profile).values() for p, inner in targets(node)]
+        for place, inner, node in sorted(parts, key=lambda part: len(part[0])):
+            found.setdefault(inner["_target_"], (node, place))
     return found
 
 
@@ -174,6 +175,7 @@ def test_every_configured_value_is_in_the_recipe(
     content = property(lambda reader: getattr(reader, "path", reader.root))  # it needs no files
     monkeypatch.setattr(Reader, "content", content)
     monkeypatch.setattr(PromptTable, "content", property(lambda table: table.file))
+    monkeypatch.setattr(ColumnCaptions, "content", property(lambda captions: captions.column))
     node, place = distinct()[target]
     inner: Any = node
     for name in place:
