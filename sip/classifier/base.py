@@ -30,6 +30,8 @@ class TrainingImage:
         source: The `sample_id` of its original.
         file_sha256: Hash of the file, which is checked whenever it is read.
         probability: Probability of the label by the verdict on the image; None if there is none.
+        source_label: Class of its original, if `label` is another one; else None.
+        label_share: Share in [0, 1] of `label` in the target; the rest is `source_label`'s.
     """
 
     sample_id: str
@@ -38,6 +40,8 @@ class TrainingImage:
     source: str | None = None
     file_sha256: str | None = None
     probability: float | None = None
+    source_label: int | None = None
+    label_share: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from sip.classifier.base import LabelledImage
 from sip.classifier.loading import Loading, decode, decode_all
 from sip.classifier.positions import SplitPositions, StreamPositions
 from sip.classifier.recipe import Recipe
+from sip.classifier.targets import Targets
 from sip.core.errors import UserError
 from sip.core.hashing import seed_of, seeded
 from sip.core.image_io import file_sha256
@@ -94,12 +95,16 @@ def probabilities(rows: Sequence[LabelledImage]) -> list[float | None]:
     return [getattr(row, "probability", None) for row in rows]
 
 
-class Stream(Dataset[tuple[Tensor, int] | tuple[Tensor, int, Tensor]]):
+Item = tuple[Tensor, int | Tensor] | tuple[Tensor, int | Tensor, Tensor]
+
+
+class Stream(Dataset[Item]):
     """`length` training images, pass after pass, each in a random order.
 
     Args:
         transforms: Applied to each image, in this order.
         offline: How generated images enter; None if all are real.
+        num_classes: Number of classes; read only if an image has two.
     """
 
     def __init__(
@@ -109,20 +114,28 @@ class Stream(Dataset[tuple[Tensor, int] | tuple[Tensor, int, Tensor]]):
         length: int,
         seed: int,
         offline: OfflineMode | None = None,
+        num_classes: int = 0,
     ) -> None:
         self.images, self.transforms, self.length, self.seed = images, transforms, length, seed
         self.offline = offline or NoGenerated()
         self.sources = sources(images.rows)
         self.weights = self.offline.weights(self.sources, probabilities(images.rows))
+        self.targets = Targets(images.rows, num_classes)
 
     def __len__(self) -> int:
         """Return the number of images that the budget of steps takes."""
         return self.length
 
-    def __getitem__(self, position: int) -> tuple[Tensor, int] | tuple[Tensor, int, Tensor]:
-        """Return the changed image at a position of the stream, its label, its weight if any."""
+    def __getitem__(self, position: int) -> Item:
+        """Return the changed image at a position of the stream, its label, its weight if any.
+
+        The label is the class index, or (num_classes,) probabilities if an image has two classes.
+        """
         number = int(self.order[position])
+        label: int | Tensor
         image, label = self.images[number]
+        if self.targets.are_soft:
+            label = self.targets.of(self.order[position : position + 1])[0]
         if self.transforms:  # none needs no random numbers
             with seeded(seed_of(self.seed, "sample", position)):
                 for transform in self.transforms:
@@ -177,6 +190,7 @@ class SplitData(ShardedSplits):
         loading: How images are read; affects only the speed.
         offline: How generated images enter the training; None if all are real.
         start: Optimiser steps of the checkpoint.
+        num_classes: Number of classes; read only if an image has two.
     """
 
     def __init__(
@@ -191,6 +205,7 @@ class SplitData(ShardedSplits):
         loading: Loading,
         offline: OfflineMode | None = None,
         start: int = 0,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         self.recipe, self.loading, self.start = recipe, loading, start
@@ -201,7 +216,7 @@ class SplitData(ShardedSplits):
             left -= splits[-1].num_bytes if splits[-1].kept else 0
         self.train, self.val, self.test = splits
         length = recipe.steps * recipe.batch_size
-        self.stream = Stream(self.train, transforms, length, seed, offline)
+        self.stream = Stream(self.train, transforms, length, seed, offline, num_classes)
 
     @property
     def device(self) -> torch.device:

@@ -20,6 +20,7 @@ from sip.classifier.kept_features import compute, kept_features
 from sip.classifier.module import Classifier
 from sip.classifier.positions import StreamPositions, check_share
 from sip.classifier.recipe import Recipe
+from sip.classifier.targets import Targets
 from sip.classifier.tuning.probed import Probed
 from sip.core.progress import say
 
@@ -77,7 +78,8 @@ def feature_data(
     cached = filled.cached + filled.waited
     say("features", f"cached {cached}, computed {filled.computed}, {seconds:.1f} s")
     parts = features.split([len(split) for split in splits])
-    return FeatureData(parts, splits, augmentation, module.recipe, seed, start)
+    num_classes = module.num_classes
+    return FeatureData(parts, splits, augmentation, module.recipe, seed, start, num_classes)
 
 
 class FeatureStream(Dataset[tuple[Tensor, ...]]):
@@ -96,9 +98,10 @@ class FeatureStream(Dataset[tuple[Tensor, ...]]):
         augmentation: Augmentation,
         recipe: Recipe,
         seed: int,
+        num_classes: int = 0,
     ) -> None:
         self.features, self.recipe, self.seed = features, recipe, seed
-        self.labels = torch.tensor([row.label for row in rows])
+        self.targets = Targets(rows, num_classes)
         self.offline, self.sources = augmentation.offline, sources(rows)
         self.weights = self.offline.weights(self.sources, probabilities(rows))
 
@@ -107,10 +110,10 @@ class FeatureStream(Dataset[tuple[Tensor, ...]]):
         return self.recipe.steps
 
     def __getitem__(self, step: int) -> tuple[Tensor, ...]:
-        """Return the batch of a step: (B, D) float32, (B,) int64 and (B,) float32 if any."""
+        """Return the batch of a step: (B, D) float32, the targets, and (B,) float32 if any."""
         size = self.recipe.batch_size
         chosen = self.order[step * size : (step + 1) * size][self.rank :: self.world_size]
-        batch = self.features[chosen], self.labels[chosen]
+        batch = self.features[chosen], self.targets.of(chosen)
         return batch if self.weights is None else (*batch, self.weights[chosen])
 
     @cached_property
@@ -132,6 +135,7 @@ class FeatureData(ShardedSplits):
         features: (N, D), float32, of train, val and test.
         splits: Their images.
         start: Optimiser steps of the checkpoint.
+        num_classes: Number of classes; read only if an image has two.
     """
 
     def __init__(
@@ -142,10 +146,12 @@ class FeatureData(ShardedSplits):
         recipe: Recipe,
         seed: int,
         start: int = 0,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         self.recipe, self.start = recipe, start
-        self.stream = FeatureStream(features[0], splits[0], augmentation, recipe, seed)
+        rows = splits[0]
+        self.stream = FeatureStream(features[0], rows, augmentation, recipe, seed, num_classes)
         self.val, self.test = (
             list(zip(values, [row.label for row in rows], strict=True))
             for values, rows in zip(features[1:], splits[1:], strict=True)

@@ -17,7 +17,8 @@ from sip.classifier.optimisation import make_optimizer, make_scheduler
 from sip.classifier.recipe import Recipe
 from sip.core.hashing import seed_of, seeded
 
-Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # images, labels, weights if any
+# Images, class indices (in training also probabilities of the classes), weights if any.
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
 
 LOG_EVERY = 10  # steps between points of the curves
 
@@ -114,7 +115,9 @@ class Classifier(LightningModule):
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         """Return the loss of a batch after `mix`."""
         images, labels, *weights = batch
-        targets = F.one_hot(labels, self.num_classes).float()
+        targets = labels  # (B, num_classes): images of two classes each have both
+        if labels.dim() == 1:
+            targets = F.one_hot(labels, self.num_classes).float()
         if weights:
             targets = targets * weights[0][:, None]
         with self.seeded():

@@ -110,6 +110,7 @@ def train(
             loading or Loading(),
             augmentation.offline,
             start,
+            len(class_names),
         )
     best = KeepBest()
     facts = {"seed": seed, "lr": recipe.lr, "augmentation": augmentation.recipe()}

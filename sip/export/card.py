@@ -34,6 +34,7 @@ def card(source: Source, kind: ImageFormat) -> str:
         "The `label` column is the class index of the source data set; the order of folders' names "
         "may be another. Train on `train`, and test on real images only.",
         _originals(source) + _lacking(source),
+        _mixed(source),
         "## Counts\n\n" + _counts(source),
         _balance(source),
         "## Left out\n\n" + _left_out(source),
@@ -96,6 +97,17 @@ def _originals(source: Source) -> str:
         "Real images have the pixels that the pipeline saw: files that are not upright 8-bit grey "
         "or RGB PNG, JPEG or WebP were converted to upright RGB PNG (`converted`), the others are "
         "copies. They keep the names of their files; a name that is taken got a number."
+    )
+
+
+def _mixed(source: Source) -> str:
+    """Return what the label of images of two classes is; "" if there are none."""
+    if not source.num_mixed:
+        return ""
+    return (
+        f"{counted(source.num_mixed, 'generated image')} of two classes: made from an original of "
+        "`source_label` to show `label`. In the label to train with, `label` has the share "
+        "`label_share` and `source_label` the rest; folders and class files name `label` only."
     )
 
 

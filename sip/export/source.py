@@ -32,6 +32,12 @@ COLUMNS = {
     "sample_id": ("string", "ID of the original in the source data set"),
     "label": ("int64", "class index"),
     "class_name": ("string", "class in words"),
+    "source_label": ("int64", "class index of its original, of an image that shows another class"),
+    "source_class_name": ("string", "the same in words"),
+    "label_share": (
+        "float64",
+        "share of `label` in such an image's label, the rest is the original's",
+    ),
     "sha256": ("string", "SHA-256 of the image's file"),
     "source_sha256": ("string", "SHA-256 of the original's content"),
     "converted": ("bool", "whether an original was written again, as upright 8-bit RGB"),
@@ -119,6 +125,7 @@ class Source:
         counts: Images to export by part, label and kind.
         failed: Images that could not be generated, by reason.
         rejected: Images that the run's filter took out, by reason.
+        num_mixed: Generated images to export that show another class than their original's.
 
     Raises:
         UserError: It is no finished run, or the store or the data set is not there.
@@ -134,6 +141,7 @@ class Source:
         self.counts: Counter[tuple[str, int, str]] = Counter()
         self.failed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
+        self.num_mixed = 0
         self._names: dict[int, str] = {}
         self._hashes: dict[str, dict[str, str]] = {}  # part -> sample_id -> that of the original
         try:
@@ -237,6 +245,7 @@ class Source:
                 self._hashes.setdefault(row["split"], {})[row["sample_id"]] = row["sha256"]
             if self._is_exported(row):
                 self.counts[row["split"], row["label"], row["kind"]] += 1
+                self.num_mixed += row.get("source_label") is not None
             elif row["kind"] == "generated" and row.get("status") == "rejected":
                 self.rejected[row["reason"]] += 1
             elif row["kind"] == "generated" and "train" in self.parts:

@@ -23,10 +23,12 @@ class Candidate:
     """A generated image to judge.
 
     Attributes:
-        image_id, label, class_name: As in the prompt of the generated image.
+        image_id, label, class_name: As in the prompt of the generated image: the class is the one
+            that it is to show.
         sample_id: Id of its original.
         path, sha256: Its file and the hash of that.
         source, source_sha256: The same of its original.
+        source_label: Class of its original; None: it is `label`.
     """
 
     image_id: str
@@ -37,6 +39,7 @@ class Candidate:
     sha256: str
     source: str
     source_sha256: str
+    source_label: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ What we changed:
   generator stays as it is, and images in the store are used.
 - GIF's class is what CLIP takes the original for; here it is the label, which is known.
 - A candidate that CLIP takes for another class is rejected, unless CLIP takes the original for
-  another class as well. In GIF the class is held by the score only.
+  another class than its own as well. In GIF the class is held by the score only.
 - The divergence is 1 - cosine of f' with the mean of the candidates'. GIF's is a
   Kullback-Leibler divergence of softmaxes over the dimensions of unit vectors, which is close to
   zero whatever the images.
@@ -62,6 +62,7 @@ class Guided(LabelFilter):
         vectors = self.vectors([image.sha256 for image in images], facts)
         sources = self.vectors([image.source_sha256 for image in images], facts)
         labels = np.array([image.label for image in images])
+        source_labels = [i.label if i.source_label is None else i.source_label for i in images]
         by_source: dict[str, list[int]] = {}
         for row, image in enumerate(images):
             by_source.setdefault(image.sample_id, []).append(row)
@@ -71,7 +72,7 @@ class Guided(LabelFilter):
         for rows in by_source.values():
             scores[rows] += self.diversity * divergence(vectors[rows])
         scores = scores.round(DECIMALS)
-        same_class = (seen.argmax(1) == labels) | (of_source.argmax(1) != labels)
+        same_class = (seen.argmax(1) == labels) | (of_source.argmax(1) != source_labels)
         verdicts = [KEPT] * len(images)
         for rows in by_source.values():
             right = [row for row in rows if same_class[row]]

@@ -57,7 +57,7 @@ class ImageRow:
     Attributes:
         key: The `image_id` of its prompt.
         sample_id: Id of its original.
-        label: Class index of its original.
+        label: Class index of its prompt: the class that it is to show.
         width: In px; None if it failed, as `height` is.
         height: In px.
         unet_evaluations: As in `GeneratedImage`.

@@ -316,7 +316,7 @@ def trainer_kwargs(config: DictConfig) -> dict[str, Any]:
 
 
 def _training_image(image: StoredImage) -> TrainingImage:
-    prompt = image.prompt
+    prompt, source = image.prompt, image.prompt.source_class
     return TrainingImage(
         prompt.image_id,
         image.file,
@@ -324,4 +324,6 @@ def _training_image(image: StoredImage) -> TrainingImage:
         prompt.sample_id,
         image.row.file_sha256,
         image.probability,
+        None if source is None else source.label,
+        1.0 if source is None else source.label_share,
     )

@@ -18,7 +18,7 @@ class EmbeddedSet:
 
     Attributes:
         generated: (N, D), the generated images; N >= 1.
-        labels: (N,), int, the class of each, in 0 .. C - 1.
+        labels: (N,), int, the class that each is to show, in 0 .. C - 1.
         originals: (S, D), the real images that they were generated from.
         sources: (N,), int, row of `originals` of each generated image.
         label_texts: (C, D), a text for each class.

@@ -4,6 +4,8 @@ Source: CLIPScore without its factor 2.5 and its cut at 0 (Hessel et al., EMNLP 
 2104.08718, section 3) for the similarities; zero-shot classification as in Radford et al., ICML
 2021 (arXiv 2103.00020, section 3.1), for the agreement. The formulas are those papers', the code
 is ours. If captions are chosen by the same scorer, their similarity is biased upwards.
+
+The label is the class that an image is to show; of an image of two classes, not its original's.
 """
 
 import numpy as np

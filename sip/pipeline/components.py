@@ -124,10 +124,26 @@ class Components:
             name = type(self.generator).__name__
             fix = "choose images=img2img, or prompts=label_caption"
             raise refuse("images", "made from their originals for a ladder of rates", name, fix)
+        if getattr(self.writer, "mixes_classes", False):
+            self._check_mixed()
         if self.generator.balance and self.writer.counts([]) is not None:
             rule = "false as prompts.file has a row for each image"
             raise refuse("images.balance", rule, True, "add or remove rows")
         self.generator.check([trial_prompt(rate) for rate in self.writer.noise_rates])
+
+    def _check_mixed(self) -> None:
+        """Check that images of another class than their original's are on the way between both.
+
+        Raises:
+            UserError: Originals play no part, or their number follows from the classes' sizes.
+        """
+        if not self.generator.reads_source:
+            name = type(self.generator).__name__
+            fix = "choose images=img2img, or prompts=label"
+            raise refuse("images", "made from their originals to show another class", name, fix)
+        if self.generator.balance:
+            rule = "false as images show other classes than their originals'"
+            raise refuse("images.balance", rule, True, "choose prompts=label")
 
     def missing_weights(self) -> dict[str, MissingWeightsError]:
         """Return the stages whose weights are not on this disk and cannot be downloaded.

@@ -206,6 +206,7 @@ def candidate(image: StoredImage) -> Candidate:
         sha256=image.row.file_sha256,
         source=prompt.source,
         source_sha256=prompt.source_sha256,
+        source_label=None if prompt.source_class is None else prompt.source_class.label,
     )
 
 

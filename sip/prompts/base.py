@@ -43,11 +43,47 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceClass:
+    """The class of the original of an image that is to show another one.
+
+    Attributes:
+        label, class_name: The class of the original.
+        label_share: Share in [0, 1] of the shown class in the label to train with; the rest is
+            this class's.
+
+    Raises:
+        UserError: The share is out of its range.
+    """
+
+    label: int
+    class_name: str
+    label_share: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values under the names that records and exports have for them."""
+        return {
+            "source_label": self.label,
+            "source_class_name": self.class_name,
+            "label_share": self.label_share,
+        }
+
+    def __post_init__(self) -> None:
+        """Check the share; NaN fails too."""
+        if not 0 <= self.label_share <= 1:
+            raise UserError(
+                f"prompts: label_share of an image from class {self.class_name} must be in "
+                f"[0, 1], got {self.label_share}; fix the prompt writer"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """An image to generate.
 
     Attributes:
-        sample_id, source, source_sha256, label, class_name: The original and its class.
+        sample_id, source, source_sha256: The original.
+        label, class_name: The class that the image is to show: its original's, unless
+            `source_class` says that this is another one.
         variant: 0, 1, ...: number of the image among those generated from this original.
         spans: The prompt in order, with weights.
         negative_prompt: Stands for "no text" in classifier-free guidance.
@@ -56,6 +92,9 @@ class Prompt:
         seed: Seed of this image's noise; the same for all noise rates and guidance scales.
         caption, similarity: The kept caption and its cosine, for the record; None if not read.
         mask: Which part of the original is marked; None if nothing reads it.
+        source_class: The class of the original and the share of the label, of an image that is to
+            show another class; None: it is to show its original's. It is not in `image_id`, since
+            it does not change the pixels.
         image_id: The key of the generated image: a hash of everything that decides its pixels.
 
     Raises:
@@ -76,6 +115,7 @@ class Prompt:
     caption: str | None
     similarity: float | None
     mask: Mask | None = None
+    source_class: SourceClass | None = None
     image_id: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -112,6 +152,18 @@ class Prompt:
             variant=variant,
             **values,
         )
+
+    def towards(self, label: int, class_name: str, label_share: float) -> Self:
+        """Return the same prompt for an image that is to show a class, its own or another one.
+
+        Args:
+            label, class_name: The class.
+            label_share: As in `SourceClass`; not used if the class is that of the original.
+        """
+        if label == self.label:
+            return self
+        source = SourceClass(self.label, self.class_name, label_share)
+        return replace(self, label=label, class_name=class_name, source_class=source)
 
     def _refused(self, name: str, rule: str, value: float) -> UserError:
         return UserError(
@@ -154,6 +206,10 @@ class PromptWriter(Protocol):
     @property
     def noise_rates(self) -> tuple[float, ...]:
         """The lowest and the highest noise rate that a prompt can have, in (0, 1]."""
+
+    @property
+    def mixes_classes(self) -> bool:
+        """Whether images may be to show another class than their original's."""
 
     @property
     def reads(self) -> frozenset[str]:

@@ -5,7 +5,8 @@
 
 A row names its original by `sample_id` or by `file`. All other columns may be missing or have empty
 cells, and further columns are not read. `spans` is the prompt as JSON with weights, such as
-`[["a photo of a ", 1], ["cat", 1.5]]`.
+`[["a photo of a ", 1], ["cat", 1.5]]`. `target` is the class that the image is to show, if it is
+another than its original's, and `label_share` the share of this class in its label.
 """
 
 import csv
@@ -37,6 +38,8 @@ class PromptRow:
         sample_id, file: Name the original; one of them is given.
         spans: The prompt.
         negative_prompt, guidance_scale, noise_rate, seed, caption, similarity: As of `Prompt`.
+        target: Name of the class that the image is to show.
+        label_share: As of `SourceClass`.
     """
 
     line: int
@@ -49,12 +52,15 @@ class PromptRow:
     seed: int | None = None
     caption: str | None = None
     similarity: float | None = None
+    target: str | None = None
+    label_share: float | None = None
 
     def values(self) -> list[Any]:
         """Return what decides the image, as JSON keeps it."""
         spans = None if self.spans is None else span_pairs(self.spans)
         numbers = [self.guidance_scale, self.noise_rate, self.seed, self.caption, self.similarity]
-        return [self.sample_id, self.file, spans, self.negative_prompt, *numbers]
+        mixed = [] if self.target is None else [self.target, self.label_share]
+        return [self.sample_id, self.file, spans, self.negative_prompt, *numbers, *mixed]
 
 
 def read_rows(file: Path) -> tuple[list[PromptRow], list[str]]:
@@ -120,6 +126,10 @@ def write_rows(prompts: Iterable[Prompt], file: Path) -> int:
     """
     check_format(file, "prompts_out")
     rows = [_cells(prompt) for prompt in prompts]
+    columns = [name for name in READERS if name not in ("file", *OF_TARGETS)]
+    if any(row["target"] is not None for row in rows):
+        columns += OF_TARGETS
+    rows = [{name: row[name] for name in columns} for row in rows]
     try:
         with atomic_file(file) as part:
             if file.suffix == ".parquet":
@@ -130,13 +140,12 @@ def write_rows(prompts: Iterable[Prompt], file: Path) -> int:
                     (name, pa.int64() if name == "seed" else pa.float64())
                     if name in NUMBERS
                     else (name, pa.string())
-                    for name in READERS
-                    if name != "file"
+                    for name in columns
                 )
                 pq.write_table(pa.Table.from_pylist(rows, schema), part)
             else:
                 with part.open("w", encoding="utf-8", newline="") as stream:
-                    table = csv.DictWriter(stream, [name for name in READERS if name != "file"])
+                    table = csv.DictWriter(stream, columns)
                     table.writeheader()
                     table.writerows(rows)
     except OSError as error:
@@ -146,6 +155,7 @@ def write_rows(prompts: Iterable[Prompt], file: Path) -> int:
 
 
 def _cells(prompt: Prompt) -> dict[str, Any]:
+    source = prompt.source_class
     return {
         "sample_id": prompt.sample_id,
         "prompt": prompt.text,
@@ -156,6 +166,8 @@ def _cells(prompt: Prompt) -> dict[str, Any]:
         "seed": prompt.seed,
         "caption": prompt.caption,
         "similarity": prompt.similarity,
+        "target": None if source is None else prompt.class_name,
+        "label_share": None if source is None else source.label_share,
     }
 
 
@@ -165,6 +177,8 @@ def _problems(row: PromptRow, prompt: str | None) -> Iterator[str]:
         yield "sample_id: must name the original, got nothing"
     if row.sample_id is not None and row.file is not None:
         yield "file: must be empty where sample_id is given"
+    if row.label_share is not None and row.target is None:
+        yield "label_share: must be empty where target is"
     if row.spans is not None and prompt is not None:
         text = "".join(span.text for span in row.spans)
         if text != prompt:
@@ -263,5 +277,8 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "seed": _seed,
     "caption": _text,
     "similarity": _number("a finite number", lambda value: True),
+    "target": _text,
+    "label_share": _number("in [0, 1]", lambda value: 0 <= value <= 1),
 }
-NUMBERS: Sequence[str] = ("guidance_scale", "noise_rate", "seed", "similarity")
+NUMBERS: Sequence[str] = ("guidance_scale", "noise_rate", "seed", "similarity", "label_share")
+OF_TARGETS: Sequence[str] = ("target", "label_share")  # written if an image has a target

@@ -7,14 +7,16 @@ Ours. `sip.generate plan=true prompts_out=prompts.csv` writes such a table to be
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
-from sip.core.component import component, ignored, known_by
+from sip.core.component import added, component, ignored, known_by
 from sip.core.errors import UserError
 from sip.core.hashing import digest, seed_of
 from sip.core.progress import say
+from sip.core.ranges import NotNegative
 from sip.core.text import counted, join_first
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt, ranked_captions
@@ -36,10 +38,12 @@ class PromptTable(LabelCaption):
             start from its folder.
         subset: Whether the table may have rows of originals that this run does not use, such as
             with few shots; they are passed over.
+        gamma: An image with a `target` and no `label_share` has noise rate ** gamma of it.
     """
 
     file: str = known_by("content")
     subset: bool = ignored()
+    gamma: NotNegative = added(neutral=0.5)
 
     @cached_property
     def _table(self) -> tuple[list[PromptRow], list[str]]:
@@ -76,6 +80,16 @@ class PromptTable(LabelCaption):
         return tuple(sorted({min(rates), max(rates)}))
 
     @property
+    def mixes_classes(self) -> bool:
+        """Whether a row has a target."""
+        return any(row.target is not None for row in self._rows)
+
+    @cached_property
+    def _of_run(self) -> dict[str, list[int]]:
+        """The classes of the run, name -> labels, once `check` knows them."""
+        return {}
+
+    @property
     def reads(self) -> frozenset[str]:
         """Stages that some row needs."""
         needed = super().reads
@@ -100,8 +114,9 @@ class PromptTable(LabelCaption):
 
         Raises:
             UserError: Rows are of others, and `subset` is false; or all of them are. Or a row's
-                guidance scale can be told from nothing.
+                guidance scale can be told from nothing, or its target is no class.
         """
+        self._check_targets(samples)
         for row in self._rows:
             if row.caption and row.similarity is None and self._needs_similarity(row):
                 raise UserError(
@@ -135,6 +150,23 @@ class PromptTable(LabelCaption):
             text += f", not read: {join_first([_with_near(name) for name in unread])}"
         say("prompts", f"{Path(self.file).name}: {text}")
 
+    def _check_targets(self, samples: Sequence[Sample]) -> None:
+        """Note the classes; `write` may be asked for a part of the originals. Raises as `check`."""
+        self._of_run.clear()
+        self._of_run.update(_labels(samples))
+        for row in self._rows if samples else ():
+            if row.target is None or len(self._of_run.get(row.target, ())) == 1:
+                continue
+            near = get_close_matches(row.target, self._of_run, 1)
+            fix = f"did you mean {near[0]}?" if near else "fix the table"
+            rule = "the name of a class to train on"
+            if row.target in self._of_run:
+                rule, fix = "the name of one class only", "rename the classes"
+            raise UserError(
+                f"prompts.file: {self.file}: row {row.line}, column target: must be {rule}, got "
+                f"{row.target}; {fix}"
+            )
+
     def write(
         self,
         samples: Sequence[Sample],
@@ -166,30 +198,52 @@ class PromptTable(LabelCaption):
             if cosine is not None and row.guidance_scale is None
         ]
         rule = fitted(self.guidance, cosines)
-        return [self._prompt(*of_row, rule) for of_row in listed]
+        labels = self._of_run or _labels(samples)
+        return [self._prompt(*of_row, rule, labels) for of_row in listed]
 
     def _prompt(
-        self, sample: Sample, variant: int, row: PromptRow, chosen: Chosen, rule: GuidanceRule
+        self,
+        sample: Sample,
+        variant: int,
+        row: PromptRow,
+        chosen: Chosen,
+        rule: GuidanceRule,
+        labels: Mapping[str, list[int]],
     ) -> Prompt:
         """Return a row's prompt."""
         caption, similarity = chosen
         scale = row.guidance_scale
         if scale is None:
             scale = guidance_scale(rule, sample, similarity)
-        spans = self._filled(sample, caption) if row.spans is None else row.spans
+        target = sample.class_name if row.target is None else row.target
+        shown = replace(sample, class_name=target)
+        spans = self._filled(shown, caption) if row.spans is None else row.spans
         negative = self.negative_prompt if row.negative_prompt is None else row.negative_prompt
         seed = seed_of(self.seed, sample.sha256, variant) if row.seed is None else row.seed
-        return Prompt.of(
+        noise_rate = self.noise_rate if row.noise_rate is None else row.noise_rate
+        prompt = Prompt.of(
             sample,
             variant,
             spans=spans,
             negative_prompt=negative,
             guidance_scale=scale,
-            noise_rate=self.noise_rate if row.noise_rate is None else row.noise_rate,
+            noise_rate=noise_rate,
             seed=seed,
             caption=caption,
             similarity=similarity,
         )
+        if row.target is None:
+            return prompt
+        share = noise_rate**self.gamma if row.label_share is None else row.label_share
+        return prompt.towards(labels[row.target][0], row.target, share)
+
+
+def _labels(samples: Sequence[Sample]) -> dict[str, list[int]]:
+    """Return the names of the classes -> their labels."""
+    found: dict[str, list[int]] = {}
+    for label, name in sorted({(sample.label, sample.class_name) for sample in samples}):
+        found.setdefault(name, []).append(label)
+    return found
 
 
 def _with_near(column: str) -> str:

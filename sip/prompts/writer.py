@@ -55,6 +55,11 @@ class Writer(Component, ABC):
         return (self.noise_rate,)
 
     @property
+    def mixes_classes(self) -> bool:
+        """Each image is to show its original's class."""
+        return False
+
+    @property
     def reads(self) -> frozenset[str]:
         """Stages that it reads. Similarities decide which of several captions is kept."""
         return frozenset({"captions", "scores"} if self.guidance.needs_similarity else ())

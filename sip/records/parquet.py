@@ -13,10 +13,10 @@ ROWS_AT_ONCE = 4096
 # Columns of images.parquet, predictions.parquet and quality.parquet, by what they hold.
 TEXT = (
     *("kind", "id", "sample_id", "split", "class_name", "sha256", "file", "status", "reason"),
-    *("error", "spans", "negative_prompt", "caption", "candidates"),
+    *("error", "spans", "negative_prompt", "caption", "candidates", "source_class_name"),
 )
-WHOLE = ("label", "variant", "seed", "unet_evaluations")
-REAL = ("guidance_scale", "noise_rate", "similarity")
+WHOLE = ("label", "variant", "seed", "unet_evaluations", "source_label")
+REAL = ("guidance_scale", "noise_rate", "similarity", "label_share")
 REQUIRED = ("kind", "id", "sample_id", "split", "label")  # there is a value in every row
 
 

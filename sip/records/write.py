@@ -119,6 +119,7 @@ def _rows(
             "similarity": prompt.similarity,
             "candidates": json.dumps(image.candidates),
             "unet_evaluations": row.unet_evaluations,
+            **({} if prompt.source_class is None else prompt.source_class.to_dict()),
         }
 
 
@@ -126,12 +127,16 @@ def _write_sheet(images: Sequence[StoredImage], path: Path) -> Path | None:
     path.unlink(missing_ok=True)
     if not images:
         return None
-    contact_sheet([_pair(image) for image in images], path)
+    contact_sheet([sheet_pair(image) for image in images], path)
     return path
 
 
-def _pair(image: StoredImage) -> Pair:
-    prompt, row = image.prompt, image.row
+def sheet_pair(image: StoredImage) -> Pair:
+    """Return an original and an image generated from it, with the words of a contact sheet."""
+    prompt, row, source = image.prompt, image.row, image.prompt.source_class
+    title = prompt.class_name
+    if source is not None:
+        title = f"{source.class_name} to {title}"
     has_caption = any(span.text == prompt.caption for span in prompt.spans)
     lines = [(prompt.caption if has_caption else prompt.text) or "(no text)"]
     if row.status != "ok":
@@ -140,4 +145,8 @@ def _pair(image: StoredImage) -> Pair:
         lines.append(f"similarity {prompt.similarity:.3f}")
     lines.append(f"guidance scale {prompt.guidance_scale:g}")
     lines.append(f"noise rate {prompt.noise_rate:g}")
-    return Pair(prompt.source, image.file, prompt.class_name, lines, row.file_sha256)
+    if source is not None:
+        share = source.label_share
+        shares = f"{share:.2f} {prompt.class_name}, {1 - share:.2f} {source.class_name}"
+        lines.append(f"label {shares}")
+    return Pair(prompt.source, image.file, title, lines, row.file_sha256)

@@ -24,7 +24,7 @@ FACTS = (
     *("id", "sample_id", "class_name", "status", "reason", "variant"),
     *("guidance_scale", "noise_rate", "negative_prompt", "caption", "similarity"),
     *("label_similarity", "caption_similarity", "original_distance", "zero_shot"),
-    "unet_evaluations",
+    *("unet_evaluations", "source_class_name", "label_share"),
 )
 
 

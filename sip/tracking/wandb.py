@@ -159,6 +159,7 @@ def describe(image: StoredImage) -> dict[str, Any]:
         "guidance_scale": prompt.guidance_scale,
         "noise_rate": prompt.noise_rate,
         "seed": str(prompt.seed),  # JavaScript's numbers do not hold it
+        **({} if prompt.source_class is None else prompt.source_class.to_dict()),
     }
 
 

@@ -40,7 +40,7 @@ NEWER = (
     *("table", "siglip2", "metaclip2", "openclip"),
     *("vlm", "qwen3_vl_2b", "internvl3_1b"),
     *("inpaint", "torchvision", "albumentations"),
-    *("florence2", "column"),
+    *("florence2", "column", "diff_mix_like"),
 )
 
 

@@ -52,10 +52,11 @@ NEXT_TO: dict[str, dict[str, Any]] = {
     },
 }
 # No other value is possible by itself: a budget in epochs needs `epochs`, one in steps refuses it.
-# A noise rate by itself is not that of the ladder.
+# A noise rate by itself is not the first of several.
 PAIRED = {
     "sip.classifier.recipe.Recipe": {"budget"},
     "sip.prompts.sip_adaptive.SipAdaptive": {"noise_rate"},
+    "sip.prompts.diff_mix_like.DiffMixLike": {"noise_rate"},
 }
 WORDS = (
     *("nucleus", "beam", "int8", "float32", "bfloat16", "ddim", "euler", "png", "jpeg", "raw"),
@@ -72,7 +73,7 @@ WORDS = (
         "3x3_s2",
     ),
     *("{label} again", "true_cfg_scale", "resnet18", "skip", "trailing"),
-    *("white", "black", "<CAPTION>", "<DETAILED_CAPTION>"),
+    *("white", "black", "balanced", "<CAPTION>", "<DETAILED_CAPTION>"),
 )
 INSTEAD_OF_NONE = (1, 0.5, True, "main", "sip/miniature/vit", [0.5, 0.5, 0.5], ["a"], {"a": "b"})
 

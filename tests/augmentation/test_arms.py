@@ -32,6 +32,7 @@ CHOSEN = {
     "dalda_like": ("class_name", "dalda_like", "img2img"),
     "alia_like": ("blip", "alia_like", "img2img"),
     "retrieved": ("blip", "empty", "retrieved"),
+    "diff_mix_like": ("blip", "diff_mix_like", "img2img"),
 }
 
 
@@ -76,7 +77,8 @@ def test_combinations_generate_what_their_arm_generates() -> None:
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_command_line_wins(name: str) -> None:
-    rate = "prompts.ladder=[0.7]" if name == "sip_adaptive" else "prompts.noise_rate=0.7"
+    rates = {"sip_adaptive": "prompts.ladder=[0.7]", "diff_mix_like": "prompts.rates=[0.7]"}
+    rate = rates.get(name, "prompts.noise_rate=0.7")
     own = (rate, "images=sd15", "captions=blip_beam")
     chosen = configuration(*own, f"augmentation={name}")
     stages = chosen.hydra.runtime.choices
@@ -90,7 +92,7 @@ def test_other_prompts_win_over_an_arms_own() -> None:
     assert made_by(*own) == made_by("augmentation=sip_caption")
 
 
-@pytest.mark.parametrize("name", ["alia_like", "dalda_like", "real_guidance"])
+@pytest.mark.parametrize("name", ["alia_like", "dalda_like", "real_guidance", "diff_mix_like"])
 def test_arms_share_the_stage_of_their_images(name: str) -> None:
     ours, sips = offline(f"augmentation={name}"), offline("augmentation=sip")
     assert ours.stage("images").folder == sips.stage("images").folder
@@ -135,6 +137,15 @@ def test_training_finds_what_the_generation_made(name: str, folder: Path) -> Non
     assert len(images) == 10
     (row,) = (row for row in stages.rows if row["stage"] == "images")
     assert (row["cached"], row["computed"]) == (10, 0)
+
+
+def test_images_of_two_classes_are_made_from_originals_and_not_balanced() -> None:
+    for override, said in (
+        ("images=txt2img", "images: must be made from their originals to show another class"),
+        ("images.balance=true", "images.balance: must be false as images show other classes"),
+    ):
+        with pytest.raises(UserError, match=said):
+            offline("augmentation=diff_mix_like", override).check()
 
 
 def test_few_steps_do_not_fit_the_lowest_noise_rate() -> None:

@@ -46,6 +46,7 @@ MIXES = {
 CHOSEN = (
     *("sip_adaptive", "sip_label", "sip_caption", "txt2img", "real_guidance"),
     *("diffusemix_like", "gif_like", "dalda_like", "alia_like", "retrieved"),
+    "diff_mix_like",
 )
 OFFLINES = {"none": "NoGenerated", **dict.fromkeys(("sip", *CHOSEN), "GeneratedMode")}
 PRESETS = {

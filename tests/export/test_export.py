@@ -94,6 +94,22 @@ def test_the_card_has_the_classes_before_and_after_a_balance(options: Make, run:
         assert "| zero | 1 | 4 | 5 |" in part and "| three | 1 | 0 | 1 |" in part
 
 
+def test_images_of_two_classes_come_with_both(options: Make, run: Path) -> None:
+    mixed = {"source_label": 1, "source_class_name": "seven", "label_share": 0.75}
+    rows = pq.read_table(run / "images.parquet").to_pylist()
+    rows = [mixed | row if row["id"] == f"{0:024x}" else row for row in rows]
+    fields = {name: value for row in rows[::-1] for name, value in row.items() if value is not None}
+    schema = pa.schema([(name, pa.scalar(value).type) for name, value in fields.items()])
+    pq.write_table(pa.Table.from_pylist(rows, schema), run / "images.parquet")
+    source = export(options())
+    (facts,) = (i.facts for i in source.images("train") if i.facts["source_label"] is not None)
+    assert {name: facts[name] for name in mixed} == mixed and facts["label"] == 0
+    text = (options().output / "README.md").read_text()
+    assert "1 generated image of two classes" in text and "| `label_share` | float64 |" in text
+    table = pq.read_table(options().output / "train" / "metadata.parquet").to_pylist()
+    assert [row["label_share"] for row in table if row["source_label"] == 1] == [0.75]
+
+
 def test_what_never_got_onto_the_list_counts_as_failed_too(options: Make, run: Path) -> None:
     write_run(run, generation_summary(failures={"unreadable": 3}))
     assert export(options()).failed == {"unreadable": 3}

@@ -1,5 +1,6 @@
 """GIF's criteria against the formulas written out with scipy, and what is selected by them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,18 @@ def test_a_candidate_of_another_class_is_rejected_where_the_original_is_read_rig
     verdicts = Guided(TEMPLATE, 2, 1.0, SCALE).judge(generated, facts)
     assert [verdict.reason for verdict in verdicts] == ["another class", None, None, None]
     assert verdicts[0].detail == "zero-shot dog"
+
+
+def test_an_image_on_its_way_to_another_class_must_show_that_one() -> None:
+    cat, ox = candidates([1, 1])  # from two cats, to show a dog
+    generated = [replace(one, source_label=0) for one in (cat, ox)]
+    facts = random_facts(generated, size=3)
+    axes = np.eye(3, dtype=np.float32)
+    facts.vectors |= dict(zip(NAMED, axes, strict=True))
+    facts.vectors |= {"real0": axes[0], "real1": axes[2]}  # the second looks like an ox
+    facts.vectors |= {"generated0-0": axes[0], "generated1-0": axes[0]}
+    verdicts = Guided(TEMPLATE, 1, 1.0, SCALE).judge(generated, facts)
+    assert [verdict.reason for verdict in verdicts] == ["another class", None]
 
 
 def test_the_divergence_is_the_distance_to_the_mean() -> None:

@@ -1,6 +1,7 @@
 """Prompts from a table: what it leaves out, the way back to the same prompts, and refusals."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,8 @@ import pytest
 
 from sip.core.errors import UserError
 from sip.core.hashing import seed_of
-from sip.prompts.base import Span
+from sip.prompts.base import SourceClass, Span
+from sip.prompts.diff_mix_like import DiffMixLike
 from sip.prompts.guidance.quadratic import Quadratic
 from sip.prompts.label_caption import LabelCaption
 from sip.prompts.rows import write_rows
@@ -64,6 +66,45 @@ def test_a_list_read_back_is_the_same_list(tmp_path: Path, name: str, template: 
     read = again.write(SAMPLES, None, None, 1)
     assert read == prompts
     assert [one.image_id for one in read] == [one.image_id for one in prompts]
+
+
+@pytest.mark.parametrize("name", ["prompts.csv", "prompts.parquet"])
+def test_targets_come_back_with_their_share_of_the_label(tmp_path: Path, name: str) -> None:
+    values = {"template": "{label}", "caption_weight": 1.0, "label_weight": 1.0, "gamma": 0.3}
+    values |= {"targets": "uniform", "rates": [0.7, 0.9], "noise_rate": 0.7}
+    prompts = DiffMixLike(**(COMMON | values)).write(SAMPLES, None, None, 2)
+    assert {prompt.class_name for prompt in prompts[:2]} == {"race car"}
+    write_rows(prompts, tmp_path / name)
+    again = table(tmp_path / name)
+    again.check(SAMPLES)
+    assert again.mixes_classes
+    read = again.write(SAMPLES, None, None, 1)
+    assert read == prompts
+    assert [one.source_class for one in read] == [one.source_class for one in prompts]
+    plain = write_rows([replace(prompts[0], source_class=None)], tmp_path / f"plain_{name}")
+    assert plain == 1 and not table(tmp_path / f"plain_{name}").mixes_classes
+
+
+def test_a_target_is_in_the_label_and_in_the_prompt_of_the_preset(tmp_path: Path) -> None:
+    rows = (
+        {"sample_id": "s0", "target": "race car", "noise_rate": 0.49, "guidance_scale": 3},
+        {"sample_id": "s1", "target": "cat", "label_share": 0.25, "guidance_scale": 3},
+        {"sample_id": "s1", "target": "race car", "guidance_scale": 3},
+    )
+    file = written(tmp_path, *rows)
+    made = table(file, template="one {label}")
+    made.check(SAMPLES)
+    car, cat, own = made.write(SAMPLES[:1], None, None, 1) + made.write(SAMPLES[1:], None, None, 1)
+    assert (car.text, car.label, car.source_class) == (
+        "one race car",
+        1,
+        SourceClass(0, "cat", 0.49**0.5),
+    )
+    assert (cat.class_name, cat.source_class) == ("cat", SourceClass(1, "race car", 0.25))
+    assert (own.label, own.source_class) == (1, None)
+    assert table(file).recipe() != table(file, gamma=1.0).recipe()
+    other = written(tmp_path, rows[0], rows[1] | {"label_share": 0.5}, rows[2], name="other.csv")
+    assert table(file).content != table(other).content
 
 
 def test_both_formats_have_the_same_recipe_and_another_value_another(tmp_path: Path) -> None:
@@ -141,6 +182,13 @@ def test_rows_of_other_originals_need_subset(tmp_path: Path, capsys) -> None:
         ({"sample_id": None, "prompt": "x"}, "column sample_id: must name the original"),
         ({"file": "x.png"}, "column file: must be empty where sample_id is given"),
         ({"caption": "c"}, "column guidance_scale: must be given where caption is"),
+        ({"label_share": 0.5}, "column label_share: must be empty where target is"),
+        ({"target": "cat", "label_share": 2}, "column label_share: must be in [0, 1], got '2'"),
+        (
+            {"target": "race", "guidance_scale": 1},
+            "row 2, column target: must be the name of a class to train on, got race; did you "
+            "mean race car?",
+        ),
     ],
 )
 def test_refusals_name_row_and_column(tmp_path: Path, row: dict, said: str) -> None:

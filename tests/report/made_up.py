@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sip.dataset.base import Sample
 from sip.metrics.base import MetricRow
 from sip.pipeline.quality import Quality
 from sip.pipeline.stored import StoredImage
-from sip.prompts.base import Prompt, Span
+from sip.prompts.base import Prompt, SourceClass, Span
 from sip.records.write import write_images, write_summary
 from tests.pipeline.made_up import stored
 from tests.records.made_up import stage, training_summary
@@ -62,6 +63,8 @@ def images(root: Path) -> list[StoredImage]:
             sample.sample_id, sample.path, sample.sha256, sample.label, sample.class_name,
             number // 6, spans, "", 4.5, 0.5, SEED + number, CAPTION, 0.3,
         )  # fmt: skip
+        if number == 7:  # from a dog, to show the class of its original's row
+            prompt = replace(prompt, source_class=SourceClass(2, "dog", 0.75))
         file = image_file(root / "store" / "images" / f"{number}.png", 32, 100 + number)
         row = {"file_sha256": sha256_of(file)}
         if number == 10:

@@ -57,6 +57,11 @@ def test_every_image_says_how_it_was_generated(text: str) -> None:
     assert first["arms"] == ["resnet50 + sip", "resnet50 + sip_cutmix"] and len(first["runs"]) == 6
     assert first["label_similarity"] == pytest.approx(0.21)
     assert (first["guidance_scale"], first["noise_rate"]) == (4.5, 0.5)
+    assert (first["source_class_name"], first["label_share"]) == (None, None)
+    (mixed,) = (p for p in data["images"] if p["source_class_name"])
+    assert (mixed["class_name"], mixed["source_class_name"], mixed["label_share"]) == (
+        HARM, "dog", 0.75
+    )  # fmt: skip
     assert all(p["original"] in data["sources"] for p in data["images"])
     left = [p for p in data["images"] if "left out" in p["views"]]
     assert {(p["status"], p["reason"]) for p in left} == {

@@ -65,13 +65,13 @@
         element(
           "div",
           { class: "pair" },
-          image(one.original, `original, ${one.class_name}`),
+          image(one.original, `original, ${one.source_class_name ?? one.class_name}`),
           image(one.generated, `generated, ${one.class_name}`),
         ),
         element(
           "div",
           { class: "words" },
-          element("b", {}, one.class_name),
+          element("b", {}, title(one)),
           element("span", { title: "similarity to the label" }, similarity),
         ),
         element("small", {}, `noise ${plain(one.noise_rate)} · guidance ${number(one.guidance_scale, 1)}`),
@@ -87,6 +87,17 @@
       element("dt", {}, name),
       element("dd", {}, value instanceof Node ? value : plain(value)),
     );
+  }
+
+  // Of an image that is to show another class than its original's: both.
+  function title(one) {
+    return one.source_class_name ? `${one.source_class_name} to ${one.class_name}` : one.class_name;
+  }
+
+  function label(one) {
+    if (!one.source_class_name) return one.class_name;
+    const share = one.label_share;
+    return `${number(share, 2)} ${one.class_name}, ${number(1 - share, 2)} ${one.source_class_name}`;
   }
 
   function prompt(one) {
@@ -140,7 +151,7 @@
       element(
         "div",
         { class: "viewer-head" },
-        element("h2", { id: "viewer-title" }, one.class_name),
+        element("h2", { id: "viewer-title" }, title(one)),
         step(-1, "Previous image", "←"),
         step(1, "Next image", "→"),
         element("button", { type: "button", id: "close", onclick: () => viewer.close() }, "Close"),
@@ -181,6 +192,7 @@
           element(
             "dl",
             { class: "facts" },
+            fact("label", label(one)),
             fact("guidance scale", number(one.guidance_scale, 2)),
             fact("noise rate", plain(one.noise_rate)),
             fact("U-Net evaluations", one.unet_evaluations),
