@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from sip.api.data import IMAGE_COLUMNS
-from sip.api.run import Run, RunImage
+from sip.api.run import Run, RunImage, require_own_classes
 from sip.core.errors import UserError
 
 IMAGE = 0  # place of the image in an item (image, label, ...)
@@ -34,7 +34,8 @@ class AugmentedDataset(Dataset[Any]):
         transform: Is applied to the image of every item, real or generated.
 
     Raises:
-        UserError: A value is wrong, or nothing of the data set is an original of the run.
+        UserError: A value is wrong, nothing of the data set is an original of the run, or its
+            images are to show another class than their original's.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class AugmentedDataset(Dataset[Any]):
             raise UserError(
                 f"run: must be a sip.Run, got {type(run).__name__}; open it: sip.Run(...)"
             )
+        require_own_classes(run)
         self.dataset, self.p, self.add, self.transform = dataset, p, add, transform
         self._generated = _of_items(dataset, run)
         self._added = [

@@ -32,7 +32,7 @@ class RunImage:
     Attributes:
         id: Name of it, a hash of everything that decides its pixels.
         file: Its file, or `<tar>::<offset>:<size>` of a member of a tar file.
-        label: Class index.
+        label: Class index: of the class that it is to show.
         class_name: The class in words.
         sample_id: Id of the original.
         original: File of the original.
@@ -45,6 +45,9 @@ class RunImage:
         caption: Caption of the original that was chosen; None without captions.
         similarity: Cosine of caption and original, in [-1, 1]; None without scores.
         candidates: All captions with their cosines, the best first.
+        source_label: Class index of its original, if it is to show another class; else None.
+        source_class_name: The same in words.
+        label_share: Share of `label` in the label to train with; the rest is `source_label`'s.
     """
 
     id: str
@@ -64,6 +67,9 @@ class RunImage:
     candidates: tuple[tuple[str, float], ...]
     _listed: ListedImage = field(repr=False)
     _listed_original: ListedImage = field(repr=False)
+    source_label: int | None = None
+    source_class_name: str | None = None
+    label_share: float | None = None
 
     @property
     def image(self) -> "Image.Image":
@@ -248,7 +254,11 @@ class Run(Sequence[RunImage]):
                 f"noise rate {image.noise_rate:g}",
             ]
             sha256 = image._listed.sha256
-            pairs.append(Pair(image.original, image.file, image.class_name, lines, sha256))
+            title = image.class_name
+            if image.source_class_name is not None:
+                title = f"{image.source_class_name} to {title}"
+                lines.append(f"label {image.label_share or 0:.2f} {image.class_name}")
+            pairs.append(Pair(image.original, image.file, title, lines, sha256))
         with tempfile.TemporaryDirectory() as folder:
             contact_sheet(pairs, Path(folder, "sheet.png"))
             return Path(folder, "sheet.png").read_bytes()
@@ -298,4 +308,22 @@ def _image(
         **{name: row[name] for name in ("caption", "similarity")},
         _listed=listed,
         _listed_original=original,
+        source_label=row.get("source_label"),
+        source_class_name=row.get("source_class_name"),
+        label_share=row.get("label_share"),
     )
+
+
+def require_own_classes(run: Run) -> None:
+    """Check that all images are to show the class of their original, whose label they get.
+
+    Raises:
+        UserError: Some are of two classes.
+    """
+    num = sum(image.source_label is not None for image in run)
+    if num:
+        raise UserError(
+            f"run: must be of images of their original's class, got {num:,} that are to show "
+            "another one (prompts=diff_mix_like); train with python -m sip.train, or build the "
+            "labels from label, source_label and label_share"
+        )

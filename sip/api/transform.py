@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from sip.api.run import Run, RunImage
+from sip.api.run import Run, RunImage, require_own_classes
 from sip.core.errors import UserError
 from sip.core.progress import progress
 
@@ -27,13 +27,15 @@ class GeneratedImage(nn.Module):
         p: Probability, in [0, 1], by torch's random numbers.
 
     Raises:
-        UserError: A value is wrong, or an original is missing or damaged.
+        UserError: A value is wrong, an original is missing or damaged, or the images are to show
+            another class than their original's.
     """
 
     def __init__(self, run: Run, p: float = 0.5) -> None:
         super().__init__()
         if not 0 <= p <= 1:
             raise UserError(f"p: must be in [0, 1], got {p!r}")
+        require_own_classes(run)
         self.p = p
         self.num_originals = len(run.by_file)
         self._generated: dict[str, list[RunImage]] = {}

@@ -1,5 +1,6 @@
 """Generated images in training code: PyTorch, torchvision, timm, Lightning, Hugging Face."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,19 @@ def test_an_item_is_a_generated_image_as_often_as_asked(
             seen.add(image.tobytes())
     assert num / 300 == pytest.approx(p, abs=0.1 if 0 < p < 1 else 0)
     assert len(seen) == {0.0: 6, 0.3: 18, 1.0: 12}[p]  # both images of each original
+
+
+def test_images_of_two_classes_are_not_given_their_originals_label(
+    run: sip.Run, pairs: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = replace(run[0], source_label=1, source_class_name="one", label_share=0.75)
+    monkeypatch.setattr(run, "_images", [mixed, *run[1:]])
+    for take in (
+        lambda: sip.AugmentedDataset(pairs, run),
+        lambda: sip.transforms.GeneratedImage(run),
+    ):
+        with pytest.raises(sip.UserError, match="run: must be of .* got 1 that are to show"):
+            take()
 
 
 def test_added_images_come_behind_the_originals(run: sip.Run, pairs: list) -> None:
