@@ -19,6 +19,7 @@ PURPOSE = {  # of groups without a package, whose docstring would say it
     "exp": "A run in one word, with question, command, cost and expected result.",
     "figure": "A figure of `sip.tables`, in place of a table.",
     "logger": "Where curves and results go in addition to the local files.",
+    "method": "How `sip.adapt` adapts a generator to the classes of a data set.",
     "profile": "The scale: models, sizes and recipes; one switch between the laptop and the paper.",
     "runtime": "How the work is done on this machine; nothing in it changes a result.",
     "sweep": "Many runs in one word, with question, command, cost and expected result.",

@@ -37,10 +37,15 @@ class Checkpoints(Callback):
     Args:
         folder: The run folder.
         rows: A digest of the training images; a checkpoint of other images is not used.
+        name: Name of the training, in messages.
+        accumulate: Batches of an optimiser step.
     """
 
-    def __init__(self, folder: Path, rows: str) -> None:
+    def __init__(
+        self, folder: Path, rows: str, name: str = "classifier", accumulate: int = 1
+    ) -> None:
         self.path, self.rows = folder / UNFINISHED, rows
+        self.name, self.accumulate = name, accumulate
         self.every, self.last = EVERY, time.monotonic()
         self.earlier = 0.0  # s that were trained before an interruption
         self._started = time.monotonic()
@@ -57,13 +62,13 @@ class Checkpoints(Callback):
             steps, rows, seconds = int(stored["global_step"]), ours["rows"], float(ours["seconds"])
         except Exception as error:  # cut off by a crash of the machine, or not a checkpoint
             reason = error if isinstance(error, DamagedError) else type(error).__name__
-            say("classifier", f"{self.path} cannot be read ({reason}); starting from step 0")
+            say(self.name, f"{self.path} cannot be read ({reason}); starting from step 0")
             return 0
         if rows != self.rows:
-            say("classifier", "the training images are not the checkpoint's; starting from step 0")
+            say(self.name, "the training images are not the checkpoint's; starting from step 0")
             return 0
         self.earlier = seconds
-        say("classifier", f"going on from step {steps}")
+        say(self.name, f"going on from step {steps}")
         return steps
 
     def remove(self) -> None:
@@ -87,6 +92,8 @@ class Checkpoints(Callback):
         Raises:
             StopTrainingError: A stop was requested.
         """
+        if batch_number % self.accumulate:
+            return
         # Lightning counts one step too many after a restart, for its loggers only.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         stop, due = stop_requested(), time.monotonic() - self.last >= self.every
@@ -113,7 +120,7 @@ class Checkpoints(Callback):
     def _say_once(self, text: str) -> None:
         """Continue without a checkpoint: a full disk does not stop the training."""
         if not self._warned:
-            say("classifier", text)
+            say(self.name, text)
         self._warned = True
 
 

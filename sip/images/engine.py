@@ -69,7 +69,7 @@ class Engine(ImageModule):
         self.checker: SafetyChecker | None = None
         if settings.safety_checker:
             self.checker = SafetyChecker(pipeline.safety_checker, pipeline.feature_extractor)
-        self.texts = TextEmbeddings(self.models, settings.weighting)
+        self.texts = TextEmbeddings(self.models, settings.weighting, settings.names)
         # The originals' latent distributions by content hash, (2 C, h, w): mean, log variance;
         # (C, h, w): latents, of an autoencoder without distributions.
         self.posteriors: Recent[str] = Recent(NUM_POSTERIORS)

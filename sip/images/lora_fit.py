@@ -79,6 +79,28 @@ def check_fit(file: Path, folder: PipelineFolder, family: "type[Family]") -> Non
         )
 
 
+def check_words(file: Path, folder: PipelineFolder, family: "type[Family]") -> None:
+    """Check that the embeddings of new words are as long as those of a model.
+
+    Raises:
+        UserError: They are not, or the model has more than one CLIP text encoder.
+    """
+    from safetensors.torch import load_file
+
+    if tuple(family.tokenizers) != ("tokenizer",) or family.denoiser_part != "unet":
+        raise UserError(
+            f"images.lora: must be an adapter of a {folder.pipeline}, got learnt words in {file}, "
+            f"which are for Stable Diffusion 1.x and 2.x; {REMEDY}"
+        )
+    width = folder.config("text_encoder")["hidden_size"]
+    for word, vector in load_file(file).items():
+        if vector.shape[-1:] != (width,):
+            raise UserError(
+                f"images.lora: must be an adapter of {folder.path}, got {file}, made for another "
+                f"size: {word} is {tuple(vector.shape)} there, {width} long here; {REMEDY}"
+            )
+
+
 def _modules(
     state: dict[str, Tensor], folder: PipelineFolder, family: "type[Family]"
 ) -> dict[str, Shape]:

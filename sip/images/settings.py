@@ -43,7 +43,8 @@ Interval = Annotated[tuple[Share, Share], Field(strict=False)]  # YAML knows lis
 
 LORA_FORM = "{model: FOLDER, revision: null, weight_name: NAME.safetensors, scale: 1.0}"
 LoraValues = Annotated[
-    dict[str, Any], Field(description=f"a mapping, such as 'images.lora={LORA_FORM}',")
+    str | dict[str, Any],
+    Field(description=f"the folder of a run of sip.adapt, or a mapping such as '{LORA_FORM}',"),
 ]
 
 
@@ -55,7 +56,8 @@ class DiffusionSettings(Generator):
         model: Folder or hub name of a pipeline of a known class, safetensors.
         revision: Revision of the hub model; None for folders.
         variant: Variant of the weight files, such as "fp16"; None for the plain ones.
-        lora: None, or `model`, `revision`, `weight_name` and `scale` of an adapter.
+        lora: None, the folder of a run of `sip.adapt`, or `model`, `revision`, `weight_name` and
+            `scale` of an adapter.
         dtype: "float32", "bfloat16" or "float16", of all models.
         scheduler: Name in `sip.images.schedulers`.
         num_steps: Number of steps of the full schedule.
@@ -155,6 +157,7 @@ class DiffusionSettings(Generator):
         )
         if self.adapter:
             self.adapter.require()
+            self.adapter.require_base(self.weights, self.model)
         if self.autoencoder:
             self.autoencoder.require(self.folder)
         self._require_fit()
@@ -209,9 +212,11 @@ class DiffusionSettings(Generator):
     def _adapter_fits(self) -> bool:
         """True, or an error; once, since it builds the networks without their weights."""
         if self.adapter:
-            from sip.images.lora_fit import check_fit
+            from sip.images.lora_fit import check_fit, check_words
 
-            check_fit(self.adapter.file(), self.folder, self.family)
+            self.adapter.require_base(self.weights, self.model)
+            check = check_words if self.adapter.holds_words else check_fit
+            check(self.adapter.file(), self.folder, self.family)
         return True
 
     @cached_property
@@ -247,7 +252,14 @@ class DiffusionSettings(Generator):
     @cached_property
     def adapter(self) -> Lora | None:
         """The adapter that is fused into the weights."""
-        return None if self.lora is None else _built(Lora, "lora", self.lora)
+        if self.lora is None or isinstance(self.lora, str):
+            return None if self.lora is None else Lora.of(self.lora)
+        return _built(Lora, "lora", self.lora)
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Class name -> what the text encoder reads in its place, as the adapter learnt it."""
+        return {} if self.adapter is None else self.adapter.names
 
     @cached_property
     def autoencoder(self) -> Autoencoder | None:

@@ -1,11 +1,12 @@
 """Embeddings of prompts, on the device; each distinct prompt is embedded once and by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from sip.images.families.base import Family
+from sip.images.naming import encoded_as
 from sip.images.recent import Recent
 from sip.prompts.base import Prompt, Span
 from sip.prompts.weighting.base import Weighting
@@ -17,17 +18,21 @@ class TextEmbeddings:
     Args:
         family: Encodes the texts.
         weighting: Turns weighted spans into embeddings.
+        names: Class name -> what the text encoder reads in its place.
     """
 
-    def __init__(self, family: Family, weighting: Weighting) -> None:
+    def __init__(
+        self, family: Family, weighting: Weighting, names: Mapping[str, str] | None = None
+    ) -> None:
         self.family = family
         self.weighting = weighting
+        self.names = names or {}
         self._kept: Recent[tuple[Span, ...]] = Recent(family.texts_kept)
         self._unconditional: Tensor | None = None
 
     def positive(self, rows: Sequence[Prompt]) -> Tensor:
         """Return the embeddings (B, F) of the rows' prompts."""
-        return self._embed([row.spans for row in rows])
+        return self._embed([encoded_as(row.spans, row.class_name, self.names) for row in rows])
 
     def negative(self, rows: Sequence[Prompt]) -> Tensor:
         """Return the embeddings (B, F) that guidance leads away from."""

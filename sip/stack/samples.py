@@ -17,6 +17,7 @@ from sip.stack.work import Work
 NUM = 8  # originals
 CELL = 96  # px, side of an image on the sheet
 GAP = 4  # px
+LABEL = 70  # px, width of the labels of rows
 FONT_SIZE = 11  # px
 FOLDER = "samples"
 
@@ -58,6 +59,7 @@ def save_sheet(
     path: Path,
     columns: Sequence[str] = (),
     cell: int = CELL,
+    labels: Sequence[str] = (),
 ) -> None:
     """Write images (3, S, S), in [-1, 1], row by row as one PNG, pixels enlarged as they are.
 
@@ -66,19 +68,24 @@ def save_sheet(
         path: The file; it is replaced atomically.
         columns: Texts above the columns, or none.
         cell: Side of an image on the sheet, px.
+        labels: Texts left of the rows, or none.
     """
     lines = [wrap_text(text, cell + GAP - 2, FONT_SIZE) for text in columns]
     top = max(map(len, lines), default=0) * (FONT_SIZE + 2)
-    size = (GAP + len(rows[0]) * (cell + GAP), top + GAP + len(rows) * (cell + GAP))
+    left = GAP + (LABEL if labels else 0)
+    size = (left + len(rows[0]) * (cell + GAP), top + GAP + len(rows) * (cell + GAP))
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
     for column, text in enumerate(lines):
         for number, line in enumerate(text):
-            place = GAP + column * (cell + GAP), number * (FONT_SIZE + 2)
+            place = left + column * (cell + GAP), number * (FONT_SIZE + 2)
             draw_text(pen, place, line, FONT_SIZE, "black")
+    for row_number, label in enumerate(labels):
+        place = GAP, top + GAP + row_number * (cell + GAP) + (cell - FONT_SIZE) // 2
+        draw_text(pen, place, label, FONT_SIZE, "black")
     for r, row in enumerate(rows):
         for c, image in enumerate(row):
-            place = GAP + c * (cell + GAP), top + GAP + r * (cell + GAP)
+            place = left + c * (cell + GAP), top + GAP + r * (cell + GAP)
             sheet.paste(_image(image).resize((cell, cell), Image.Resampling.NEAREST), place)
     with atomic_file(path) as part:
         sheet.save(part, format="PNG")

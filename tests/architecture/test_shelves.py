@@ -18,7 +18,7 @@ SHELVES: tuple[tuple[str, ...], ...] = (
     *((stage,) for stage in ("augmentation", "backbone", "classifier", "metrics")),
     ("pipeline", "records", "tracking"),
     ("jobs",),
-    ("tables", "report", "export", "doctor", "benchmark", "stack"),
+    ("tables", "report", "export", "doctor", "benchmark", "stack", "adapt"),
     ("api",),
     ("train", "generate", "evaluate", "predict", "transforms", "__main__"),
 )

@@ -1,0 +1,1 @@
+"""A generator adapted to one's own classes: LoRA, textual inversion, DreamBooth with LoRA."""

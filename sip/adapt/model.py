@@ -1,0 +1,86 @@
+"""The model that is adapted: which ones can be, and what is loaded of it."""
+
+from typing import Any
+
+from diffusers import DDPMScheduler
+
+from sip.adapt.method import Method
+from sip.core.component import refuse
+from sip.core.errors import UserError
+from sip.images.base import Generator
+from sip.images.families.sd import StableDiffusion
+from sip.images.families.sdxl import StableDiffusionXL
+from sip.images.loading import load_pipeline
+from sip.images.settings import DiffusionSettings
+
+PREDICTIONS = ("epsilon", "v_prediction")
+
+
+def require_settings(generator: Generator) -> DiffusionSettings:
+    """Return the settings of a generator whose kind can be adapted, before weights are looked at.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if not isinstance(generator, DiffusionSettings):
+        fix = "choose images=txt2img or a preset of Stable Diffusion"
+        raise refuse("images", "a diffusion model on SIP's engine", type(generator).__name__, fix)
+    if generator.lora is not None:
+        raise refuse("images.lora", "null, as the model itself is adapted", generator.lora)
+    if generator.quantization is not None:
+        raise refuse("images.quantization", "null for the training", generator.quantization)
+    return generator
+
+
+def require_model(settings: DiffusionSettings, method: Method) -> None:
+    """Refuse a model that a method cannot adapt; its folder is on this disk.
+
+    Raises:
+        UserError: It is of another kind than Stable Diffusion 1.x, 2.x and XL.
+    """
+    folder, family = settings.folder, settings.family
+    if not issubclass(family, StableDiffusion):
+        raise UserError(
+            "images.model: must be a Stable Diffusion 1.x, 2.x or XL to be adapted, got a "
+            f"{folder.pipeline} in {folder.path}; set another model"
+        )
+    if family.reads_mask(folder) or family.embeds_guidance(folder):
+        kind = "for inpainting" if family.reads_mask(folder) else "distilled to few steps"
+        raise UserError(
+            "images.model: must be a Stable Diffusion whose U-Net reads noise and text to be "
+            f"adapted, got one {kind} in {folder.path}; set the model that it was made from"
+        )
+    predicts = folder.config("scheduler").get("prediction_type", PREDICTIONS[0])
+    if predicts not in PREDICTIONS:
+        raise UserError(
+            f"images.model: must predict {' or '.join(PREDICTIONS)} to be adapted, got {predicts} "
+            f"in {folder.path}; set another model"
+        )
+    if issubclass(family, StableDiffusionXL) and not method.pools:
+        rule = f"lora or dreambooth_lora for a {folder.pipeline}"
+        raise refuse("method", rule, type(method).__name__)
+
+
+class LoadedModel:
+    """A model on its device, frozen.
+
+    Args:
+        settings: Which model.
+        device: A torch device.
+    """
+
+    def __init__(self, settings: DiffusionSettings, device: str) -> None:
+        self.pipeline: Any = load_pipeline(settings)
+        family = settings.family(self.pipeline, settings.size)
+        assert isinstance(family, StableDiffusion)
+        family.requires_grad_(False)
+        family.eval()
+        self.family = family.to(device)
+        self.noise = DDPMScheduler.from_config(settings.folder.config("scheduler"))
+
+    @property
+    def tokenizers(self) -> list[Any]:
+        """The tokenizers of the model."""
+        names = ("tokenizer", "tokenizer_2")
+        found = [getattr(self.pipeline, name, None) for name in names]
+        return [one for one in found if one is not None]

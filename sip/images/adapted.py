@@ -1,0 +1,83 @@
+"""What `sip.adapt` says of an adapter that it made: the file `adapter.json` in its run folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from sip.core.errors import UserError
+from sip.core.files import write_atomically
+from sip.core.text import reason_of
+
+RECORD = "adapter.json"
+
+
+@dataclass(frozen=True)
+class AdapterRecord:
+    """An adapter that was made by `sip.adapt`.
+
+    Attributes:
+        method: Such as "lora".
+        file: Its weights, in the same folder.
+        sha256: Hash of the weights.
+        base: What the recipe knows the adapted model by.
+        model: The adapted model, as it was configured.
+        pipeline: Its pipeline class.
+        names: Class name -> what the text encoder reads in its place.
+        classes: Classes that it learnt, in words.
+        steps: Optimiser steps.
+        seconds: Time of the training.
+        loss: Mean of the last point of the curve.
+        recipe: Everything that decides the weights.
+    """
+
+    method: str
+    file: str
+    sha256: str
+    base: Mapping[str, Any]
+    model: str
+    pipeline: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    steps: int = 0
+    seconds: float = 0.0
+    loss: float | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return what a folder says; None if it says nothing.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        file = folder / RECORD
+        if not file.is_file():
+            return None
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            record = cls(**values | {"classes": tuple(values["classes"])})
+            if not all(isinstance(word, str) for pair in record.names.items() for word in pair):
+                raise TypeError("names must be texts")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"{file}: must be what sip.adapt writes ({reason_of(error)}); delete the folder, "
+                "and run sip.adapt again"
+            ) from error
+        return record
+
+    def write(self, folder: Path) -> None:
+        """Write the file; with it the folder is whole."""
+        write_atomically(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
+
+    def is_of(self, base: Mapping[str, Any]) -> bool:
+        """Return whether it is an adapter of the model that a recipe knows by `base`.
+
+        A model in a folder and one from the hub cannot be compared, and may be the same.
+        """
+        for key in ("sha256", "revision"):
+            if key in self.base and key in base:
+                same_name = key == "sha256" or self.base.get("name") == base.get("name")
+                return same_name and bool(self.base[key] == base[key])
+        return True

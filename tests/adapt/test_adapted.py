@@ -1,0 +1,146 @@
+"""Adapted generators: what diffusers' own loaders make of them, and what SIP generates."""
+
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sip.core.errors import UserError
+from sip.images.adapted import AdapterRecord
+from sip.images.naming import encoded_as
+from sip.images.txt2img import Txt2Img
+from sip.prompts.base import Prompt, Span
+from tests.adapt.conftest import CLASSES, STEPS, adapted
+from tests.images import models
+from tests.images.conftest import settings
+from tests.images.stock import assert_equal, stock
+
+NUM_STEPS = 4
+
+
+def prompt(label: int) -> Prompt:
+    name = CLASSES[label]
+    spans = (Span(f"a photo of a {name}", 1.0),)
+    return Prompt(name, "", name, label, name, 0, spans, "", 3.0, 1.0, label, None, None)
+
+
+PROMPTS = [prompt(0), prompt(1)]
+
+
+def generator(model: Path, **changes) -> Txt2Img:
+    return Txt2Img(**settings(model, num_steps=NUM_STEPS, **changes))
+
+
+def stock_image(pipeline, row: Prompt, text: str):
+    return pipeline(
+        text,
+        num_inference_steps=NUM_STEPS,
+        guidance_scale=row.guidance_scale,
+        generator=torch.Generator().manual_seed(row.seed),
+        height=32,
+        width=32,
+        output_type="pt",
+    ).images[0]
+
+
+def test_a_lora_is_read_by_the_stock_pipeline_which_generates_the_same(
+    lora_run, model_folder, generate
+):
+    adapter = generator(model_folder, lora=str(lora_run))
+    adapter.require()
+    adapter.examine(PROMPTS)
+    generated = generate(adapter, PROMPTS)
+    pipeline = stock(diffusers.StableDiffusionPipeline, model_folder)
+    plain = [stock_image(pipeline, row, row.text) for row in PROMPTS]
+    pipeline.load_lora_weights(lora_run)
+    assert_equal(generated, PROMPTS, lambda row: stock_image(pipeline, row, row.text))
+    changed = [(generated[row.image_id].pixels - before).abs().max() for row, before in
+               zip(PROMPTS, plain, strict=True)]  # fmt: skip
+    assert min(changed) > 0.01
+
+
+def test_learnt_words_are_read_by_the_stock_pipeline_and_stand_for_the_labels(
+    words_run, model_folder, generate
+):
+    record = AdapterRecord.read(words_run)
+    assert record.names == {"nine": "<nine>", "three": "<three>"} and record.steps == STEPS
+    adapter = generator(model_folder, lora=str(words_run))
+    adapter.require()
+    adapter.examine(PROMPTS)
+    generated = generate(adapter, PROMPTS)
+    pipeline = stock(diffusers.StableDiffusionPipeline, model_folder)
+    own = pipeline.text_encoder.get_input_embeddings().weight.clone()
+    words = load_file(words_run / "learned_embeds.safetensors")
+    pipeline.load_textual_inversion([{word: vector} for word, vector in words.items()])
+    assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[: len(own)], own)
+    for word, vector in words.items():
+        start = own[pipeline.tokenizer(word[1:-1], add_special_tokens=False).input_ids].mean(0)
+        assert not torch.allclose(vector, start)  # it moved
+    texts = {"three": "a photo of a <three>", "nine": "a photo of a <nine>"}
+    assert_equal(generated, PROMPTS, lambda row: stock_image(pipeline, row, texts[row.class_name]))
+    plain = generate(generator(model_folder), PROMPTS)
+    assert not torch.allclose(plain[PROMPTS[0].image_id].pixels,
+                              generated[PROMPTS[0].image_id].pixels, atol=0.01)  # fmt: skip
+
+
+def test_the_recipe_knows_an_adapter_by_content_not_by_place(lora_run, words_run, model_folder,
+                                                             tmp_path):  # fmt: skip
+    recipes = []
+    for number, run in enumerate((lora_run, lora_run, words_run)):
+        copy = tmp_path / str(number)
+        copy.mkdir()
+        for file in run.iterdir():
+            if file.is_file():
+                (copy / file.name).write_bytes(file.read_bytes())
+        recipes.append(generator(model_folder, lora=str(copy)).recipe()["adapter"])
+    assert recipes[0] == recipes[1] != recipes[2]
+    assert "names" not in recipes[0]["weights"]
+    assert recipes[2]["weights"]["names"] == {"nine": "<nine>", "three": "<three>"}
+    assert str(tmp_path) not in str(recipes)
+
+
+@pytest.mark.parametrize("run", ["lora_run", "words_run"])
+def test_an_adapter_of_another_model_is_refused(run, request, tmp_path):
+    other = models.save_sd(tmp_path / "other", noise=models.v_prediction())
+    scheduler = other / "scheduler" / "scheduler_config.json"
+    assert "v_prediction" in scheduler.read_text()
+    weights = other / "unet" / "diffusion_pytorch_model.safetensors"
+    state = load_file(weights)
+    save_file({name: value + 1e-3 for name, value in state.items()}, weights)
+    adapter = generator(other, lora=str(request.getfixturevalue(run)))
+    line = r"images.lora: must be an adapter of .*other, got .*, which was adapted from .*diffusion"
+    with pytest.raises(UserError, match=line) as refused:
+        adapter.require()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_that_is_no_adapter_is_refused(model_folder, tmp_path):
+    with pytest.raises(UserError, match=r"pytorch_lora_weights.safetensors"):
+        generator(model_folder, lora=str(model_folder)).require()
+    with pytest.raises(UserError, match="runs/nothing"):
+        generator(model_folder, lora="runs/nothing").require()
+    (tmp_path / "adapter.json").write_text("{}")
+    with pytest.raises(UserError, match=r"adapter.json: must be what sip.adapt writes"):
+        generator(model_folder, lora=str(tmp_path)).require()
+
+
+def test_the_label_is_replaced_where_it_first_stands_as_a_word():
+    spans = (Span("a photo of a ", 1.0), Span("Cat", 1.5), Span(", a cat", 0.9))
+    names = {"cat": "<cat>", "photo": "x"}
+    replaced = encoded_as(spans, "cat", names)
+    assert replaced == (spans[0], Span("<cat>", 1.5), spans[2])
+    scattered = (Span("scatter", 1.0),)
+    assert encoded_as(scattered, "cat", names) == scattered
+    assert encoded_as(spans, "dog", names) == spans
+    (special,) = encoded_as((Span("an f.1 (old)", 1.0),), "f.1 (old)", {"f.1 (old)": "<f>"})
+    assert special.text == "an <f>"
+
+
+def test_dreambooth_reads_the_identifier_and_keeps_class_images(configure, tmp_path):
+    config = configure(tmp_path, "method=dreambooth_lora", "method.num_prior=2")
+    run = adapted(config)
+    record = AdapterRecord.read(run)
+    assert record.names == {"nine": "sks nine", "three": "sks three"}
+    assert len(list((tmp_path / "store").glob("images/txt2img-*/shards/*/*.png"))) == 4
