@@ -16,6 +16,7 @@ from pydantic import Field
 from sip.captions.vision_language import VisionLanguage
 from sip.core.component import component, refuse
 from sip.core.errors import UserError
+from sip.core.image_io import shrunk
 from sip.core.ranges import Count
 from sip.device.settings import Runtime
 from sip.weights.layout import CONFIG, read_json
@@ -64,7 +65,7 @@ class ChatModel(VisionLanguage):
         self, processor: Any, lock: Lock, images: Sequence["Image"]
     ) -> list[dict[str, "Tensor"]]:
         """Return what the model reads of each RGB image, a batch of one row each."""
-        shrunk = [self._shrunk(image) for image in images]
+        small = [shrunk(image, self.max_side) for image in images]
         # A tokenizer of Rust cannot be set up by two threads at once.
         with lock:
             return [
@@ -77,7 +78,7 @@ class ChatModel(VisionLanguage):
                         return_tensors="pt",
                     )
                 )
-                for image in shrunk
+                for image in small
             ]
 
     def messages(self, image: "Image") -> list[dict[str, Any]]:
@@ -108,13 +109,6 @@ class ChatModel(VisionLanguage):
         from transformers import AutoProcessor
 
         return AutoProcessor.from_pretrained(folder)
-
-    def _shrunk(self, image: "Image") -> "Image":
-        scale = self.max_side / max(image.size)
-        if scale >= 1:
-            return image
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        return image.resize((width, height))
 
     def _check_class(self, folder: Path) -> None:
         from transformers.models.auto.modeling_auto import (

@@ -205,6 +205,15 @@ def _orientation(image: Image.Image) -> int | None:
         return None
 
 
+def shrunk(image: Image.Image, max_side: int) -> Image.Image:
+    """Return an image whose longest side is `max_side` px at most, scaled bicubically."""
+    scale = max_side / max(image.size)
+    if scale >= 1:
+        return image
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height))
+
+
 def file_sha256(row: object) -> str | None:
     """Return the checksum of a generated image's file; None for an original: it has none."""
     return getattr(row, "file_sha256", None)

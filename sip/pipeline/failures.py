@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from sip.core.errors import UserError
 from sip.core.progress import say
+from sip.core.text import join_first
 from sip.dataset.base import Sample
 from sip.images.base import Generator
 from sip.prompts.base import Prompt
@@ -18,6 +19,7 @@ def failures(
     counts: Mapping[str, int],
     prompts: Sequence[Prompt],
     samples: Sequence[Sample],
+    uncaptioned: Mapping[str, str],
 ) -> Counter[str]:
     """Return how many images of these samples are missing, by reason.
 
@@ -26,11 +28,13 @@ def failures(
         counts: sample_id -> number of images that are generated from it.
         prompts: Prompts of all samples whose originals can be read.
         samples: The originals.
+        uncaptioned: sample_id -> why a service gave no caption, of those that can be read.
     """
     keys = stage.failed(dict.fromkeys(prompt.image_id for prompt in prompts))
     reasons = Counter(row["reason"] for row in stage.read(keys).values())
-    if unread := _unread(prompts, samples, counts):
-        reasons["unreadable"] += sum(counts[sample.sample_id] for sample in unread)
+    for sample in _unread(prompts, samples, counts):
+        reason = "no caption" if sample.sample_id in uncaptioned else "unreadable"
+        reasons[reason] += counts[sample.sample_id]
     return reasons
 
 
@@ -40,17 +44,22 @@ def report_failures(
     counts: Mapping[str, int],
     prompts: Sequence[Prompt],
     samples: Sequence[Sample],
+    uncaptioned: Mapping[str, str],
 ) -> None:
     """Print how many images failed, and why; the arguments are those of `failures`.
 
     Raises:
         UserError: More than `images.max_failed` of them.
     """
-    reasons = failures(stage, counts, prompts, samples)
+    reasons = failures(stage, counts, prompts, samples, uncaptioned)
     num, total = sum(reasons.values()), sum(counts[sample.sample_id] for sample in samples)
     if not num:
         return
-    if unread := _unread(prompts, samples, counts):
+    unread = _unread(prompts, samples, counts)
+    if without := [one for one in unread if one.sample_id in uncaptioned]:
+        names = join_first([f"{s.path} ({uncaptioned[s.sample_id]})" for s in without], NUM_NAMED)
+        say("images", f"no caption: {names}")
+    if unread := [one for one in unread if one.sample_id not in uncaptioned]:
         names = ", ".join(sample.path for sample in unread[:NUM_NAMED])
         say("images", f"unreadable: {names}; fix or delete them before training")
     by_reason = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())

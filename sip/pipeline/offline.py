@@ -15,6 +15,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from sip.captions.base import StatedCaptions
+from sip.captions.openai import OpenAi
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.stages import StageLog
@@ -195,7 +196,13 @@ class Offline(Components):
 
     def failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Counter[str]:
         """Return how many images of these samples are missing, by reason."""
-        return failures(self.stage("images"), self.num_images(samples), prompts, samples)
+        return failures(
+            self.stage("images"),
+            self.num_images(samples),
+            prompts,
+            samples,
+            self._uncaptioned(samples),
+        )
 
     def report_failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> None:
         """Print how many images failed, and why.
@@ -204,7 +211,16 @@ class Offline(Components):
             UserError: More than `images.max_failed` of them.
         """
         counts = self.num_images(samples)
-        report_failures(self.stage("images"), self.generator, counts, prompts, samples)
+        uncaptioned = self._uncaptioned(samples)
+        report_failures(self.stage("images"), self.generator, counts, prompts, samples, uncaptioned)
+
+    def _uncaptioned(self, samples: Sequence[Sample]) -> dict[str, str]:
+        """Return sample_id -> why a service gave no caption for the image."""
+        if not isinstance(self.captioner, OpenAi):
+            return {}
+        stage, keys = self.stage("captions"), {self.captioner.key(s): s for s in samples}
+        rows = stage.read(stage.failed(keys))
+        return {keys[k].sample_id: row["error"] for k, row in rows.items() if row["requests"]}
 
     def embed(
         self, images: Mapping[str, str], stages: StageLog, generated: Collection[str] = ()
@@ -247,7 +263,12 @@ class Offline(Components):
             missing = any(stage.missing(wanted)) or (self.retry_failed and stage.failed(wanted))
             batches: int | list[list[str]] = 1
             make = self.models.maker(name)
-            if missing:
+            if name == "captions" and isinstance(self.captioner, OpenAi):
+                from sip.captions.asking import asks
+
+                num_processes = self.devices.num_processes(self.runtime.device)
+                make = asks(self.captioner, stage, num_processes)
+            elif missing:
                 batches = self.trials.batch_size(name, wanted.values())
                 if name == "images":  # of the whole list, so that a restart has the same batches
                     batches = _image_batches(wanted, batches, self.generator)
@@ -276,6 +297,10 @@ class Offline(Components):
         if any(self.stage("captions").missing(keys)):
             self.foresee(samples)
         self._fill("captions", dict(zip(keys, samples, strict=True)), stages)
+        if isinstance(self.captioner, OpenAi):
+            from sip.captions.asking import tidy
+
+            tidy(self.stage("captions"))
         self.models.drop("captions")  # its memory is for the next model
         return self.column("captions", keys, "captions")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from sip.captions.openai import OpenAi
 from sip.core.errors import UserError
 from sip.core.files import free_bytes
 from sip.core.progress import say
@@ -55,6 +56,7 @@ class Plan:
         example: A prompt, with a gap if its caption is not there yet; empty if there is none.
         unmeasured: Why the time was not measured.
         work: The same row by row, for the total of a sweep.
+        requests: What is asked of a service that captions, whose time nobody can measure before.
     """
 
     to_caption: int
@@ -74,6 +76,7 @@ class Plan:
     least: int | None = None
     denoises: bool = True
     work: tuple[PlannedRows, ...] = ()
+    requests: str = ""
 
     @property
     def _evaluations(self) -> str:
@@ -87,6 +90,7 @@ class Plan:
         needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return {
             "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} images",
+            **({"requests": self.requests} if self.requests else {}),
             "to generate": ("at most " if is_bound else "") + counted(self.to_generate, "image"),
             **({"balance": self.balance} if self.balance else {}),
             **({"example prompt": shorten(self.example, MAX_EXAMPLE)} if self.example else {}),
@@ -256,6 +260,9 @@ def make_plan(
         else sum(rows.least * len(rows.keys) for rows in images),
         denoises=max(map(offline.generator.num_evaluations, assumed_prompts(offline))) > 0,
         work=(*work, PlannedRows("cached", str(stage.folder), tuple(sorted(cached)))),
+        requests=offline.captioner.foreseen(len(known.to_caption))
+        if isinstance(offline.captioner, OpenAi) and known.to_caption
+        else "",
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from sip.captions.openai import OpenAi
 from sip.core.hashing import digest
 from sip.dataset.base import Sample
 from sip.pipeline.components import trial_prompt
@@ -103,7 +104,9 @@ def timed(
     offline: Offline, work: Sequence[PlannedRows], samples: Sequence[Sample], num_devices: int
 ) -> list[PlannedRows]:
     """Return the work with its seconds, by a short measurement."""
-    speed = offline.trials.speed(samples, {STAGES[rows.kind] for rows in work})
+    asks = isinstance(offline.captioner, OpenAi)  # a plan asks for nothing
+    measured = {STAGES[rows.kind] for rows in work if not (asks and rows.kind == "caption")}
+    speed = offline.trials.speed(samples, measured)
     reading = {"caption": speed.caption, "score": speed.score}
     return [
         replace(
@@ -111,6 +114,8 @@ def timed(
             seconds=reading.get(rows.kind, rows.evaluations * speed.evaluation + speed.image)
             / num_devices,
         )
+        if STAGES[rows.kind] in measured
+        else rows
         for rows in work
     ]
 

@@ -41,6 +41,7 @@ NEWER = (
     *("vlm", "qwen3_vl_2b", "internvl3_1b"),
     *("inpaint", "torchvision", "albumentations"),
     *("florence2", "column", "diff_mix_like"),
+    "openai",
 )
 
 

@@ -28,6 +28,7 @@ TARGET = re.compile(r"^ *_target_: ([\w.]+)", re.MULTILINE)
 # Values that count, or are possible, only next to others: "stage key" -> those.
 NEXT_TO: dict[str, dict[str, Any]] = {
     "captions sampling": {"top_p": 0.9, "num_beams": 9},
+    "captions num_captions": {"temperature": 0.5},
     "captions num_beams": {"sampling": "beam", "top_p": None, "num_beams": 9},
     "backbone patch_size": {
         "name": "vit_tiny_patch16_224",
@@ -74,6 +75,7 @@ WORDS = (
     ),
     *("{label} again", "true_cfg_scale", "resnet18", "skip", "trailing"),
     *("white", "black", "balanced", "<CAPTION>", "<DETAILED_CAPTION>"),
+    *("OPENAI_API_KEY", "low"),
 )
 INSTEAD_OF_NONE = (1, 0.5, True, "main", "sip/miniature/vit", [0.5, 0.5, 0.5], ["a"], {"a": "b"})
 
