@@ -150,7 +150,7 @@ class OpenAi(Component):
         Args:
             sample: The image.
             image: As `encoded` returns it.
-            number: Of the caption, from 0.
+            number: Number of the caption, from 0.
         """
         url = {"url": image, **({"detail": self.detail} if self.detail else {})}
         content = [
