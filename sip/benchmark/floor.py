@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from sip.core.shapes import Size
 from sip.images.acceleration import attention
 from sip.images.engine import Engine
 from sip.prompts.base import Prompt
@@ -23,11 +24,13 @@ class Call(NamedTuple):
     Attributes:
         part: "encode", "denoise" or "decode".
         rows: Rows of its batch; with guidance, both halves of the images.
+        size: Of the images.
         step: Which of the schedule; 0 for the autoencoder.
     """
 
     part: str
     rows: int
+    size: Size
     step: int = 0
 
 
@@ -49,9 +52,12 @@ class Floor:
                 call: self._inputs(call, batches[0][0])
                 for call in dict.fromkeys(call._replace(step=0) for call in self.calls)
             }
-            steps = engine.settings.schedule.timesteps.to(engine.device).unbind()
+            schedules = {
+                call.size: engine.settings.schedule(call.size).timesteps.to(engine.device).unbind()
+                for call in self.calls
+            }
         self._forwards = {
-            call: self._forward(call, inputs[call._replace(step=0)], steps)
+            call: self._forward(call, inputs[call._replace(step=0)], schedules[call.size])
             for call in dict.fromkeys(self.calls)
         }
 
@@ -87,16 +93,16 @@ class Floor:
         """Return tensors on the device as the models take them."""
         family = self.engine.models
         if call.part == "encode":
-            shape: tuple[int, ...] = (3, self.engine.settings.size, self.engine.settings.size)
+            shape: tuple[int, ...] = (3, call.size.height, call.size.width)
         else:
-            shape = family.latent_shape
+            shape = family.shape_of_latents(call.size)
         dtype = family.denoiser.dtype if call.part == "denoise" else family.vae.dtype
         batch = torch.randn(call.rows, *shape).to(self.engine.device, dtype)
         if call.part != "denoise":
             return (family.framed(batch),)
         texts = self.engine.texts.positive([prompt]).repeat(call.rows, 1)
         scales = torch.full((call.rows,), 2.0, device=self.engine.device)
-        return batch, family.conditioning(texts, scales)
+        return batch, family.conditioning(texts, scales, call.size)
 
     def _forward(
         self, call: Call, inputs: tuple[Any, ...], steps: Sequence[torch.Tensor]
@@ -119,10 +125,11 @@ def calls_of(engine: Engine, batches: Sequence[Sequence[Prompt]]) -> list[Call]:
     for rows in batches:
         new = {row.source_sha256 for row in rows} - seen
         seen |= new
+        size = Size.of(settings.size_of(rows[0]))
         if new and settings.reads_source:
-            calls += [Call("encode", 1)] * len(new)
+            calls += [Call("encode", 1, size)] * len(new)
         num = max(full, len(rows))
         steps = enumerate(settings.guided_steps(rows[0]), settings.first_step(rows[0]))
-        calls += [Call("denoise", num * (1 + guided), step) for step, guided in steps]
-        calls.append(Call("decode", num))
+        calls += [Call("denoise", num * (1 + guided), size, step) for step, guided in steps]
+        calls.append(Call("decode", num, size))
     return calls

@@ -12,6 +12,7 @@ import diffusers
 import torch
 
 from sip.core.image_io import read_rgb
+from sip.core.shapes import Size
 from sip.images.engine import Engine
 from sip.images.loading import load_pipeline, quiet
 from sip.prompts.base import Prompt
@@ -33,26 +34,28 @@ class StockLoop:
             self.pipeline = pipeline_class.from_pretrained(
                 settings.folder.path, **loaded.components, dtype=loaded.dtype
             )
-        self.pipeline.scheduler = copy.deepcopy(settings.schedule.stock)
+        self.pipeline.scheduler = copy.deepcopy(settings.schedule(settings.size).stock)
         self.pipeline.to(engine.device)
         self.pipeline.set_progress_bar_config(disable=True)
         self.num_steps = settings.num_steps
-        self.size = settings.size
+        self.settings = settings
         self.guidance_argument = settings.family.guidance_argument
-        called = inspect.signature(self.pipeline.__call__).parameters  # others generate at 1024 px
-        self.sizes = {name: self.size for name in ("height", "width") if name in called}
+        called = inspect.signature(self.pipeline.__call__).parameters
+        self.takes_size = "height" in called  # and else generates at 1024 px
 
     def run(self, prompts: Sequence[Prompt], folder: Path) -> None:
         """Generate the images of the prompts into a folder, which is created if missing."""
         folder.mkdir(parents=True, exist_ok=True)
         for prompt in prompts:
+            size = self.settings.size_of(prompt)
+            width, height = Size.of(size)
             image = self.pipeline(
                 prompt=prompt.text,
                 negative_prompt=prompt.negative_prompt,
-                image=read_rgb(prompt.source, self.size),
+                image=read_rgb(prompt.source, size),
                 strength=prompt.noise_rate,
                 **{self.guidance_argument: prompt.guidance_scale},
-                **self.sizes,
+                **({"height": height, "width": width} if self.takes_size else {}),
                 num_inference_steps=self.num_steps,
                 generator=torch.Generator("cpu").manual_seed(prompt.seed),
             ).images[0]

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
+from sip.core.shapes import Size, scaled
 from sip.core.tars import read_bytes, read_checked
 from sip.core.text import reason_of
 
@@ -55,7 +56,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 
 
 def read_rgb(
-    path: str | os.PathLike[str], size: int | None, sha256: str | None = None
+    path: str | os.PathLike[str], size: int | Size | None, sha256: str | None = None
 ) -> Image.Image:
     """Read any image file as upright 8-bit RGB.
 
@@ -64,8 +65,8 @@ def read_rgb(
 
     Args:
         path: An image in one of `FORMATS`: a file, or a reference into a tar file.
-        size: In px; the largest central square is scaled (bicubic) to size x size. None leaves the
-            image as it is.
+        size: In px; the largest central square is scaled (bicubic) to size x size. Of a `Size`, all
+            of the image is, as `sip.core.shapes.scaled` says. None leaves the image as it is.
         sha256: What the file must be, in hex digits; None where nobody knows: it is not checked.
 
     Raises:
@@ -78,10 +79,7 @@ def read_rgb(
         upright = decoded(path if checked is None else checked)
     except ValueError as error:
         raise ValueError(f"{Path(path)}: must be a readable image: {error}") from error
-    if size is None:
-        return upright
-    # `fit` scales only the square that stays: a 1 x 10,000 px image costs no memory.
-    return ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
+    return upright if size is None else scaled(upright, size, Image.Resampling.BICUBIC)
 
 
 def decoded(source: str | os.PathLike[str] | bytes) -> Image.Image:
@@ -263,13 +261,15 @@ def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
     return torch.from_numpy(np.divide(levels, 255, dtype=np.float32, order="C"))
 
 
-def encode(pixels: "Tensor", format: str) -> bytes:
+def encode(pixels: "Tensor", format: str, size: Size | None = None) -> bytes:
     """Return an image (3, H, W), in [0, 1], rounded to 8 bits, as the bytes of a file.
 
     PNG and WebP are lossless. The encoders work without Python's lock: threads help.
 
     Args:
+        pixels: The image.
         format: One of `SUFFIXES`.
+        size: Scaled to (bicubic), all of it; None: its own.
 
     Raises:
         UserError: There is no such format.
@@ -280,6 +280,8 @@ def encode(pixels: "Tensor", format: str) -> bytes:
     levels = np.rint(values.clip(0, 1) * np.float32(255)).astype(np.uint8)
     stream = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
+    if size is not None and size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
     image.save(stream, format=format, **ENCODERS[format])
     return stream.getvalue()
 

@@ -12,6 +12,7 @@ from sip.core.component import component
 from sip.core.errors import UserError, ValueRefusedError
 from sip.core.progress import say
 from sip.core.ranges import Positive
+from sip.core.shapes import Size
 from sip.images.folder import PipelineFolder
 from sip.images.pipelines import is_pipeline, takes
 from sip.images.stock import Stock
@@ -65,9 +66,10 @@ class AutoImg2Img(Stock):
             values["negative_prompt"] = [row.negative_prompt for row in rows]
         return values
 
-    def group(self, prompt: Prompt) -> tuple[float, float, str]:
+    def group(self, prompt: Prompt) -> tuple[float, float, str, int | Size]:
         """Return what rows of one call share."""
-        return prompt.noise_rate, self.guidance(prompt), prompt.negative_prompt
+        size = self.size_of(prompt)
+        return prompt.noise_rate, self.guidance(prompt), prompt.negative_prompt, size
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Check the prompts.

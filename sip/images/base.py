@@ -6,14 +6,18 @@ loaded and costs next to nothing to build, and the LightningModule that its `loa
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sip.core.component import Component, component, ignored, refuse
+from sip.core.component import component, ignored, refuse
 from sip.core.image_io import Format
+from sip.core.progress import say
 from sip.core.ranges import Count, Share
+from sip.core.shapes import MOST_RATIO, Size, used_part
+from sip.core.text import counted
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
+from sip.images.sized import Sized
 from sip.prompts.base import Mask, Prompt
 from sip.store.shards import Storage
 
@@ -39,6 +43,7 @@ class GeneratedImage:
         status: "ok" or "failed".
         reason: One of `REASONS`, if it failed.
         error: The same in a line for people.
+        size: What it is stored at; None: that of `pixels`.
     """
 
     image_id: str
@@ -48,6 +53,7 @@ class GeneratedImage:
     status: str = "ok"
     reason: str | None = None
     error: str | None = None
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -90,11 +96,10 @@ class ImageRow:
 
 
 @component
-class Generator(Component, ABC):
+class Generator(Sized, ABC):
     """Generates images from a list of prompts; an image depends only on its own prompt.
 
     Args:
-        size: Height and width of the images, in px.
         per_sample: Images generated from each original; the pipeline passes it to the prompts.
         balance: Whether small classes get more images of each original (`sip.images.balance`).
         max_per_sample: Most images of an original, with `balance`; None: no bound.
@@ -105,7 +110,6 @@ class Generator(Component, ABC):
 
     reads_source: ClassVar[bool]  # whether the original's pixels are needed
 
-    size: Count
     per_sample: Count = ignored()
     max_failed: Share = ignored()
     format: Format
@@ -115,6 +119,7 @@ class Generator(Component, ABC):
     max_per_sample: Count | None = ignored(neutral=None)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_per_sample is not None and not self.balance:
             fix = "add images.balance=true"
             raise refuse("max_per_sample", "null without images.balance", self.max_per_sample, fix)
@@ -133,6 +138,25 @@ class Generator(Component, ABC):
         Raises:
             UserError: They cannot be had.
         """
+
+    def completed(self, prompts: list[Prompt], samples: Sequence[Sample]) -> list[Prompt]:
+        """Return prompts with what is read of their originals next to the pixels.
+
+        Raises:
+            UserError: As `masks_of`.
+        """
+        masks = self.masks_of(samples)
+        sizes = {sample.sample_id: Size(sample.width, sample.height) for sample in samples}
+        if not masks and not self.keeps_aspect:
+            return prompts
+        return [
+            replace(
+                prompt,
+                mask=masks.get(prompt.sample_id),
+                source_size=sizes[prompt.sample_id] if self.keeps_aspect else None,
+            )
+            for prompt in prompts
+        ]
 
     def masks_of(self, samples: Sequence[Sample]) -> Mapping[str, Mask]:
         """Return sample_id -> mask of each original; nothing if no mask is read.
@@ -168,10 +192,15 @@ class Generator(Component, ABC):
         Raises:
             UserError: They cannot be generated as they are described.
         """
+        sizes = {prompt.sample_id: prompt.source_size for prompt in prompts if prompt.source_size}
+        num = sum(used_part(size) != size for size in sizes.values())
+        if num:
+            them = "its central part is used" if num == 1 else "their central parts are used"
+            say("images", f"{counted(num, 'original')} longer than {MOST_RATIO}:1: {them}")
 
     def group(self, prompt: Prompt) -> Hashable:
         """Return what rows must share in order to be generated in one batch."""
-        return None
+        return self.size_of(prompt)
 
     def num_evaluations(self, prompt: Prompt) -> int:
         """Return the cost of this image in forward passes of the denoiser; 0 without one."""

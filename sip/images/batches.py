@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from sip.core.image_io import read_rgb, to_tensor
+from sip.core.shapes import Size
 from sip.images.masks.files import read_mask
 from sip.prompts.base import Prompt
 
@@ -90,7 +91,7 @@ def group_rows(
 
 def read_batch(
     prompts: Sequence[Prompt],
-    size: int | None,
+    size: int | Size | None,
     last: frozenset[str] = frozenset(),
     num_full: int = 0,
 ) -> Batch:
@@ -98,7 +99,7 @@ def read_batch(
 
     Args:
         prompts: The rows.
-        size: In px, of the square that a source is cut to; None reads no sources.
+        size: What a source is scaled to, as `Generator.size_of`; None reads no sources.
         last: The batch's `last_sources`.
         num_full: The batch's `num_full`.
     """

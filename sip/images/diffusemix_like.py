@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from sip.core.component import component
 from sip.core.hashing import seed_of
 from sip.core.ranges import Count, Share
+from sip.core.shapes import Size
 from sip.images.img2img import Img2Img
 from sip.prompts.base import Prompt
 
@@ -51,9 +52,10 @@ class DiffuseMixLike(Img2Img):
         from sip.images.fractals import fractal
 
         originals = torch.stack([sources[row.source_sha256].to(pixels) for row in rows])
-        masks = torch.stack([half(half_of(row.seed), self.size) for row in rows])
+        size = Size.of(self.size_of(rows[0]))
+        masks = torch.stack([half(half_of(row.seed), size) for row in rows])
         numbers = [seed_of(row.seed, "fractal") % self.num_fractals for row in rows]
-        fractals = torch.stack([torch.from_numpy(fractal(n, self.size)) for n in numbers])
+        fractals = torch.stack([torch.from_numpy(fractal(n, size)) for n in numbers])
         joined = torch.lerp(originals, pixels, masks.to(pixels))
         return torch.lerp(joined, fractals.to(pixels) / 255, self.fractal_weight)
 
@@ -63,13 +65,15 @@ def half_of(seed: int) -> str:
     return HALVES[seed_of(seed, "half") % len(HALVES)]
 
 
-def half(name: str, size: int) -> "Tensor":
-    """Return the share of the generated image at each pixel: (1, size, size), in [0, 1]."""
+def half(name: str, size: Size) -> "Tensor":
+    """Return the share of the generated image at each pixel: (1, H, W), in [0, 1]."""
     import torch
 
-    seam = max(SEAM * size, 1e-6)
-    middle = (torch.arange(size, dtype=torch.float32) + 0.5 - size / 2) / seam
+    is_across = name in ("left", "right")
+    side, other = size if is_across else size[::-1]
+    seam = max(SEAM * side, 1e-6)
+    middle = (torch.arange(side, dtype=torch.float32) + 0.5 - side / 2) / seam
     rising = (middle + 0.5).clamp(0, 1)
     line = rising if name in ("right", "lower") else 1 - rising
-    across = line.expand(size, size)
-    return (across if name in ("left", "right") else across.T)[None]
+    across = line.expand(other, side)
+    return (across if is_across else across.T)[None]

@@ -19,6 +19,7 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
+from sip.core.shapes import Size
 from sip.device.settings import Runtime
 from sip.images.acceleration import accelerate, attention
 from sip.images.base import GeneratedImage
@@ -33,6 +34,7 @@ from sip.images.settings import DiffusionSettings
 from sip.images.texts import TextEmbeddings
 from sip.prompts.base import Prompt
 
+Source = tuple[str, int | Size]  # content hash of an original, and what it is scaled to
 NUM_POSTERIORS = 512  # at Stable Diffusion v1.5's size one takes 0.13 MB, at SDXL's 0.5 MB
 
 
@@ -65,14 +67,14 @@ class Engine(ImageModule):
         super().__init__(settings, runtime)
         settings.require()
         pipeline = load_pipeline(settings)
-        self.models = settings.family(pipeline, settings.size)
+        self.models = settings.family(pipeline)
         self.checker: SafetyChecker | None = None
         if settings.safety_checker:
             self.checker = SafetyChecker(pipeline.safety_checker, pipeline.feature_extractor)
         self.texts = TextEmbeddings(self.models, settings.weighting, settings.names)
-        # The originals' latent distributions by content hash, (2 C, h, w): mean, log variance;
-        # (C, h, w): latents, of an autoencoder without distributions.
-        self.posteriors: Recent[str] = Recent(NUM_POSTERIORS)
+        # The originals' latent distributions, (2 C, h, w): mean, log variance; (C, h, w): latents,
+        # of an autoencoder without distributions.
+        self.posteriors: Recent[Source] = Recent(NUM_POSTERIORS)
         self.place()
         accelerate(self.models, runtime)
 
@@ -85,8 +87,9 @@ class Engine(ImageModule):
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
         """Return the batch with those sources on the device that are not encoded yet."""
+        size = self.settings.size_of(batch.prompts[0])
         sources = {
-            key: pixels if key in self.posteriors else pixels.to(device)
+            key: pixels if (key, size) in self.posteriors else pixels.to(device)
             for key, pixels in batch.sources.items()
         }
         return replace(batch, sources=sources)
@@ -112,7 +115,8 @@ class Engine(ImageModule):
         generated = self.generate(batch)
         reasons = judge(generated, self.checker)
         pixels = _on_host(self.settings.finish(rows, batch.sources, generated))
-        self.posteriors.drop(batch.last_sources)
+        size = self.settings.size_of(rows[0])
+        self.posteriors.drop([(key, size) for key in batch.last_sources])
         seconds = (time.perf_counter() - begin) / len(rows)
         return [
             self._image(row, image, reason, seconds)
@@ -129,19 +133,24 @@ class Engine(ImageModule):
         """Return the finished latents (B, C, h, w), each row with its own text and guidance."""
         rows, settings = batch.prompts, self.settings
         first, guided = settings.first_step(rows[0]), settings.guided_steps(rows[0])
+        schedule, size = settings.schedule(settings.size_of(rows[0])), self.size(batch)
         generators = [torch.Generator("cpu").manual_seed(row.seed) for row in rows]
         num = settings.noises_before(first)
-        noise = self.noise(generators, num + settings.schedule.num_noises(first))
-        sampler = Sampler(settings.schedule, first, noise[num:])
+        noise = self.noise(generators, num + schedule.num_noises(first), size)
+        sampler = Sampler(schedule, first, noise[num:])
         latents = settings.start(partial(self.sample_originals, batch), noise[:num], sampler)
         # One copy to the device for all steps: none of them waits for it.
         timesteps = sampler.timesteps.to(self.device).unbind()
-        predict = self._predictor(rows, any(guided))
+        predict = self._predictor(rows, any(guided), size)
         around = self.around(batch, noise[:num], sampler)
         for timestep, is_guided in zip(timesteps, guided, strict=True):
             prediction = predict(around.inputs(sampler.inputs(latents)), timestep, is_guided)
             latents = around.stepped(sampler.step(latents, prediction))
         return latents
+
+    def size(self, batch: Batch) -> Size:
+        """Return the size of all images of a batch."""
+        return Size.of(self.settings.size_of(batch.prompts[0]))
 
     def around(self, batch: Batch, noise: Tensor, sampler: Sampler) -> "Around":
         """Return what is done before and after each step.
@@ -154,7 +163,7 @@ class Engine(ImageModule):
         return Around()
 
     def _predictor(
-        self, rows: Sequence[Prompt], is_guided: bool
+        self, rows: Sequence[Prompt], is_guided: bool, size: Size
     ) -> Callable[[Tensor, Tensor, bool], Tensor]:
         """Return the denoiser with the rows' texts and guidance scales.
 
@@ -164,11 +173,11 @@ class Engine(ImageModule):
         family = self.models
         scales = torch.tensor([row.guidance_scale for row in rows], device=self.device)
         texts = self.texts.positive(rows)
-        unguided = family.conditioning(texts, scales)
+        unguided = family.conditioning(texts, scales, size)
         both: Conditioning = {}
         if is_guided:
             doubled = torch.cat([self.texts.negative(rows), texts])
-            both = family.conditioning(doubled, scales.repeat(2))
+            both = family.conditioning(doubled, scales.repeat(2), size)
         weights = scales.view(-1, 1, 1, 1)
 
         def predict(latents: Tensor, timestep: Tensor, is_guided: bool) -> Tensor:
@@ -181,9 +190,9 @@ class Engine(ImageModule):
 
         return predict
 
-    def noise(self, generators: Sequence[torch.Generator], num: int) -> Tensor:
+    def noise(self, generators: Sequence[torch.Generator], num: int, size: Size) -> Tensor:
         """Return standard normal noise (num, B, C, h, w), float32, each row of its generator."""
-        shape = (num, len(generators), *self.models.latent_shape)
+        shape = (num, len(generators), *self.models.shape_of_latents(size))
         noise = torch.empty(shape, pin_memory=self.device.type == "cuda")
         for row, generator in enumerate(generators):
             for part in noise[:, row]:
@@ -197,23 +206,25 @@ class Engine(ImageModule):
             batch: The rows.
             noise: (B, C, h, w), float32, standard normal; chooses from the latent distributions.
         """
-        keys = [row.source_sha256 for row in batch.prompts]
+        size = self.settings.size_of(batch.prompts[0])
+        keys = [(row.source_sha256, size) for row in batch.prompts]
         parameters = self.posteriors.get(keys, partial(self._encode, batch))
         if not self.settings.samples_originals:
             return self.models.scaled(parameters)
         posterior = DiagonalGaussianDistribution(parameters)
         return self.models.scaled(posterior.mean + posterior.std * noise)
 
-    def _encode(self, batch: Batch, key: str) -> Tensor:
+    def _encode(self, batch: Batch, source: Source) -> Tensor:
         """Return what `posteriors` keeps of an original, encoded by itself."""
-        return self.models.encode(batch.sources[key][None].to(self.device))[0]
+        return self.models.encode(batch.sources[source[0]][None].to(self.device))[0]
 
     def _image(
         self, row: Prompt, pixels: Tensor, reason: str | None, seconds: float
     ) -> GeneratedImage:
         evaluations = self.settings.num_evaluations(row)
         if reason is None:
-            return GeneratedImage(row.image_id, pixels, evaluations, seconds)
+            size = self.settings.stored_size(row.source_size)
+            return GeneratedImage(row.image_id, pixels, evaluations, seconds, size=size)
         error = ERRORS[reason]
         return GeneratedImage(row.image_id, None, evaluations, seconds, "failed", reason, error)
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sip.core.shapes import Size
+
 NUM_MAPS = (3, 7)  # contractions of a fractal, the second excluded
 LARGEST, SMALLEST = (0.5, 0.85), (0.25, 0.5)  # singular values of a contraction
 POINTS = 2048  # that jump side by side
@@ -24,12 +26,12 @@ KEPT = 256
 
 
 @lru_cache(KEPT)
-def fractal(seed: int, size: int) -> NDArray[np.uint8]:
-    """Return the fractal of a seed as an image (3, size, size), uint8.
+def fractal(seed: int, size: Size) -> NDArray[np.uint8]:
+    """Return the fractal of a seed as an image (3, H, W), uint8.
 
     Args:
         seed: Any number >= 0.
-        size: Height and width in px; the fractal is the same in all sizes but for its grain.
+        size: Of the image; the fractal is the same in all sizes but for its grain.
     """
     rng = np.random.default_rng(seed)
     num = int(rng.integers(*NUM_MAPS))
@@ -38,11 +40,11 @@ def fractal(seed: int, size: int) -> NDArray[np.uint8]:
     colours = rng.uniform(0, 1, (num, 3))
     background = rng.uniform(0, 1, 3)
     area = np.abs(np.linalg.det(linear)) + 0.05  # a larger part is visited more often
-    finest = min(size, FINEST)
+    finest = min(max(size), FINEST)
     visits = max(FIRST, VISITS * finest * finest)
     places, shades = _jump(rng, linear, shift, colours, area / area.sum(), visits)
     image = Image.fromarray(_image(places, shades, background, finest))
-    scaled = image.resize((size, size), Image.Resampling.BICUBIC)
+    scaled = image.resize(size, Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(scaled).transpose(2, 0, 1))
 
 

@@ -7,6 +7,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from sip.core.shapes import Size
 from sip.device.settings import Runtime
 from sip.images.batches import Batch
 from sip.images.engine import NUM_POSTERIORS, Around, Engine
@@ -14,6 +15,9 @@ from sip.images.inpaint_settings import InpaintSettings
 from sip.images.recent import Recent
 from sip.images.samplers import Sampler
 from sip.prompts.base import Prompt
+
+# Content hash of an original, key of its mask, and what both are scaled to.
+Masked = tuple[str, str, int | Size]
 
 
 class Kept(Around):
@@ -67,10 +71,9 @@ class InpaintEngine(Engine):
     def __init__(self, settings: InpaintSettings, runtime: Runtime) -> None:
         super().__init__(settings, runtime)
         self.segmenter = settings.masks.load(runtime)
-        # By content hash of the original and key of the mask: marked pixels (1, H, W), and the
-        # latent distributions (2 C, h, w) of what stays.
-        self.found: Recent[tuple[str, str]] = Recent(NUM_POSTERIORS)
-        self.kept: Recent[tuple[str, str]] = Recent(NUM_POSTERIORS)
+        # Marked pixels (1, H, W), and the latent distributions (2 C, h, w) of what stays.
+        self.found: Recent[Masked] = Recent(NUM_POSTERIORS)
+        self.kept: Recent[Masked] = Recent(NUM_POSTERIORS)
 
     def clear(self) -> None:
         """Free the memory of embeddings, latents and masks."""
@@ -94,11 +97,11 @@ class InpaintEngine(Engine):
     def around(self, batch: Batch, noise: Tensor, sampler: Sampler) -> Around:
         """Return what is done before and after each step."""
         settings, changed = self.settings, self.changed(batch)
-        small = interpolate(changed, self.models.latent_shape[1:])
+        small = interpolate(changed, self.models.shape_of_latents(self.size(batch))[1:])
         if not settings.reads_mask:
             originals = self.sample_originals(batch, noise[0])
             return Kept(sampler, originals, settings.noise_of_step(noise), small)
-        keys = [_key(row) for row in batch.prompts]
+        keys = [self._key(row) for row in batch.prompts]
         rows = dict(zip(keys, zip(batch.prompts, changed, strict=True), strict=True))
         parameters = self.kept.get(keys, lambda key: self._encode_kept(batch, *rows[key]))
         posterior = DiagonalGaussianDistribution(parameters)
@@ -114,15 +117,14 @@ class InpaintEngine(Engine):
         assert row.mask is not None, "generators with masks get their prompts from `Offline.write`"
         if row.mask.path is not None:
             return batch.masks[row.mask.key].to(self.device)
-        return self.found.get([_key(row)], partial(self._find, batch, row))[0]
+        return self.found.get([self._key(row)], partial(self._find, batch, row))[0]
 
-    def _find(self, batch: Batch, row: Prompt, key: tuple[str, str]) -> Tensor:
+    def _find(self, batch: Batch, row: Prompt, key: Masked) -> Tensor:
         assert self.segmenter is not None and row.mask is not None
         assert row.mask.text is not None
         pixels = batch.sources[row.source_sha256]
         return self.segmenter.mask(pixels, row.mask.text).to(self.device)
 
-
-def _key(row: Prompt) -> tuple[str, str]:
-    assert row.mask is not None
-    return row.source_sha256, row.mask.key
+    def _key(self, row: Prompt) -> Masked:
+        assert row.mask is not None
+        return row.source_sha256, row.mask.key, self.settings.size_of(row)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
 from sip.core.errors import UserError
+from sip.core.shapes import Size
 from sip.core.text import reason_of
 from sip.device.settings import Runtime
 from sip.images.acceleration import attention, compile_denoiser
@@ -72,7 +73,8 @@ class StockModule(ImageModule):
         evaluations = sum(counts) // len(rows)
         seconds = (time.perf_counter() - begin) / len(rows)
         for row, image, reason in zip(rows, pixels, judge(pixels, None), strict=True):
-            made = GeneratedImage(row.image_id, image, evaluations, seconds)
+            size = self.settings.stored_size(row.source_size)
+            made = GeneratedImage(row.image_id, image, evaluations, seconds, size=size)
             if reason is not None:
                 error = ERRORS[reason]
                 made = replace(made, pixels=None, status="failed", reason=reason, error=error)
@@ -80,9 +82,9 @@ class StockModule(ImageModule):
 
     def _generate(self, rows: Sequence[Prompt], batch: Batch) -> Tensor:
         """Return images (B, 3, H, W), float32, on the CPU, in [0, 1] or not finite."""
-        size = self.settings.size
+        width, height = size = Size.of(self.settings.size_of(rows[0]))
         # Kontext else generates at one megapixel, and resizes the original to it.
-        optional = {"height": size, "width": size, "max_area": size**2, "_auto_resize": False}
+        optional = {"height": height, "width": width, "max_area": size.area, "_auto_resize": False}
         sources = [to_pil_image(batch.sources[row.source_sha256].cpu()) for row in rows]
         with quiet(), attention(self.runtime.attention), self._plain_errors():
             images: Tensor = self.pipeline(

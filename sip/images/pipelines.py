@@ -22,6 +22,8 @@ from sip.weights.layout import CHECKER
 from sip.weights.loaded import LoadedWeights
 from sip.weights.source import require, weights_folder, weights_recipe
 
+PATCH = 16  # px, of an autoencoder's 8 and a transformer's 2; the pipelines check the size
+
 
 @component
 class StockPipeline(Generator):
@@ -71,6 +73,7 @@ class StockPipeline(Generator):
         )
 
     def _fits(self, path: Path) -> None:
+        self.require_step()
         folder = PipelineFolder(path)
         called = inspect.signature(self.pipeline_class(folder).__call__).parameters
         if self.guidance_argument not in called:
@@ -94,8 +97,14 @@ class StockPipeline(Generator):
         """What the recipe knows the model by."""
         return weights_recipe(self.model, self.revision, self.variant)
 
+    @property
+    def side_units(self) -> tuple[int, int]:
+        """What sides are best multiples of, and what they must be multiples of, in px."""
+        return PATCH, PATCH
+
     def examine(self, prompts: Sequence[Prompt]) -> None:
         """Say what of the prompts is not used."""
+        super().examine(prompts)
         if any(span.weight != 1 for prompt in prompts for span in prompt.spans):
             say("images", "prompt weights are not used: this pipeline reads plain text")
 

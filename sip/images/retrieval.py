@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sip.core.image_io import read_rgb, to_tensor
+from sip.core.shapes import Size
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
 from sip.images.base import GeneratedImage, Generator
@@ -58,7 +59,8 @@ class RetrievalModule(ImageModule):
         begin = time.perf_counter()
         try:
             sample = self.nearest(prompt) if self.scorer else self.first(prompt)
-            pixels = to_tensor([read_rgb(sample.path, self.settings.size)])[0]
+            size = self.settings.stored_size(Size(sample.width, sample.height))
+            pixels = to_tensor([read_rgb(sample.path, size or self.settings.size)])[0]
         except ValueError as error:
             seconds = time.perf_counter() - begin
             return GeneratedImage(

@@ -17,6 +17,7 @@ from sip.core.component import Part, added, component, known_by, refuse
 from sip.core.errors import UserError, ValueRefusedError
 from sip.core.progress import say
 from sip.core.ranges import Count, Dtype, Share
+from sip.core.shapes import Size
 from sip.images.autoencoder import Autoencoder
 from sip.images.base import Generator
 from sip.images.folder import PipelineFolder, spaced
@@ -41,6 +42,7 @@ T = TypeVar("T")
 Originals = Callable[["Tensor"], "Tensor"]
 Interval = Annotated[tuple[Share, Share], Field(strict=False)]  # YAML knows lists only
 
+ASSUMED_UNITS = 64, 8  # of a model that is not on this disk: those of Stable Diffusion 1.5
 LORA_FORM = "{model: FOLDER, revision: null, weight_name: NAME.safetensors, scale: 1.0}"
 LoraValues = Annotated[
     str | dict[str, Any],
@@ -190,6 +192,7 @@ class DiffusionSettings(Generator):
         Raises:
             UserError: The adapter is another model's, or a class name is cut.
         """
+        super().examine(prompts)
         if not (self.is_on_disk and prompts):
             return
         self.foresee(prompts)
@@ -232,13 +235,30 @@ class DiffusionSettings(Generator):
                 f"images: must be inpaint for {self.folder.path}, whose denoiser reads a mask, got "
                 f"{type(self).__name__}; set images=inpaint, or another images.model"
             )
-        unit = self.family.size_unit(self.folder)
-        if self.size % unit:
-            raise refuse("images.size", f"a multiple of {unit} px for this model", self.size)
-        schedule = self.schedule  # refuses what the scheduler cannot do
+        self._require_sizes()
+        schedule = self.schedule(self.size)  # refuses what the scheduler cannot do
         if self.timestep_spacing and not schedule.reads_spacing:
             rule = "null for scheduler lcm and for models with flow matching"
             raise refuse("images.timestep_spacing", rule, self.timestep_spacing)
+
+    def _require_sizes(self) -> None:
+        unit = self.family.size_unit(self.folder)
+        if self.size % unit:
+            raise refuse("images.size", f"a multiple of {unit} px for this model", self.size)
+        self.require_step()
+        longest = self.family.longest_side(self.folder)
+        side = max(map(max, self.sizes)) if self.keeps_aspect else self.size
+        if longest and side > longest:
+            rule = f"one with sides of at most {longest} px for this model"
+            fix = f"images.aspect={self.aspect} has sides of {side} px; set a smaller one"
+            raise refuse("images.size", rule, self.size, fix)
+
+    @property
+    def side_units(self) -> tuple[int, int]:
+        """What sides are best multiples of, and what they must be multiples of, in px."""
+        if not self.is_on_disk:
+            return ASSUMED_UNITS
+        return self.family.best_unit(self.folder), self.family.size_unit(self.folder)
 
     def loaded(self) -> LoadedWeights | None:
         """Return the weights that it loads; `adapter` knows its own."""
@@ -299,13 +319,23 @@ class DiffusionSettings(Generator):
 
         return family_of(self.folder)
 
-    @cached_property
-    def schedule(self) -> "NoiseSchedule":
-        """All steps, from pure noise on."""
-        return self.family.schedule(self.folder, self.scheduler, self.num_steps, self.size)
+    def schedule(self, size: int | Size) -> "NoiseSchedule":
+        """Return all steps of images of a size, from pure noise on."""
+        kept = self._schedules
+        if size not in kept:
+            sides = Size.of(size)
+            kept[size] = self.family.schedule(self.folder, self.scheduler, self.num_steps, sides)
+        return kept[size]
 
     @cached_property
-    def _is_guidable(self) -> list[bool]:
+    def _schedules(self) -> "dict[int | Size, NoiseSchedule]":
+        return {}
+
+    @cached_property
+    def _guidable(self) -> dict[int | Size, list[bool]]:
+        return {}
+
+    def _is_guidable(self, size: int | Size) -> list[bool]:
         """Return for each step whether guidance runs an unconditional half there.
 
         While the model is not on this disk, by a schedule like that of Stable Diffusion 1.5.
@@ -315,7 +345,7 @@ class DiffusionSettings(Generator):
         if reads_scale or (low, high) == (0, 1):
             return [not reads_scale] * self.num_steps
         if self.is_on_disk:
-            parts = self.schedule.parts
+            parts = self.schedule(size).parts
         else:
             from sip.images.schedulers import assumed_parts
 
@@ -325,7 +355,10 @@ class DiffusionSettings(Generator):
 
     def guided_steps(self, prompt: Prompt) -> list[bool]:
         """Return for each step that is run whether it runs the unconditional half too."""
-        steps = self._is_guidable[self.first_step(prompt) :]
+        size = self.size_of(prompt)
+        if size not in self._guidable:
+            self._guidable[size] = self._is_guidable(size)
+        steps = self._guidable[size][self.first_step(prompt) :]
         # As diffusers decides it: scales of 1 and below change nothing.
         return steps if prompt.guidance_scale > 1 else [False] * len(steps)
 
@@ -334,9 +367,12 @@ class DiffusionSettings(Generator):
         guided = self.guided_steps(prompt)
         return len(guided) + sum(guided)
 
-    def group(self, prompt: Prompt) -> tuple[int, bool]:
-        """Return what rows that run the same calls share: first step, whether any is guided."""
-        return self.first_step(prompt), any(self.guided_steps(prompt))
+    def group(self, prompt: Prompt) -> tuple[int, bool, int | Size]:
+        """Return what rows that run the same calls share: first step, whether any is guided, size.
+
+        A square's size is the same in all rows.
+        """
+        return self.first_step(prompt), any(self.guided_steps(prompt)), self.size_of(prompt)
 
 
 def _family(path: Path) -> "type[Family]":

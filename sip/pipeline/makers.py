@@ -1,7 +1,6 @@
 """The making of images: batches of prompts in, rows for the store out."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 from sip.core.image_io import SUFFIXES, Format, encode
@@ -30,13 +29,15 @@ def images_maker(
 
         last_use = LastUse(p for key, p in wanted.items() if stage.index.get(key, -1) < 0)
         marked = ((prompts, last_use.sources(prompts)) for prompts in batches)
-        size = generator.size if generator.reads_source else None
-        read = partial(read_batch, size=size, num_full=num_full)
+
+        def read(prompts: list[Prompt], last: frozenset[str]) -> Any:
+            size = generator.size_of(prompts[0]) if generator.reads_source else None
+            return read_batch(prompts, size, last, num_full)
 
         def to_dict(image: GeneratedImage) -> dict[str, Any]:
             return stored_row(image, wanted[image.image_id], generator.format)
 
-        models.predict("images", marked, lambda pair: read(pair[0], last=pair[1]), to_dict, add)
+        models.predict("images", marked, lambda pair: read(*pair), to_dict, add)
 
     return make
 
@@ -45,8 +46,8 @@ def stored_row(image: GeneratedImage, prompt: Prompt, file_format: Format) -> di
     """Return the row of a generated image as the store takes it, with the bytes of its file."""
     payload, width, height = None, None, None
     if image.pixels is not None:
-        height, width = image.pixels.shape[1:]
-        payload = encode(image.pixels, file_format)
+        width, height = image.size or reversed(image.pixels.shape[1:])
+        payload = encode(image.pixels, file_format, image.size)
     row = ImageRow(
         key=image.image_id,
         sample_id=prompt.sample_id,

@@ -8,7 +8,6 @@ prompts is in its fingerprint. Every stage is asked for rows: the store has them
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,10 +105,7 @@ class Offline(Components):
         most = max(counts[sample.sample_id] for sample in samples)
         prompts = self.writer.write(samples, captions, scores, most)
         prompts = [prompt for prompt in prompts if prompt.variant < counts[prompt.sample_id]]
-        masks = self.generator.masks_of(samples)
-        if not masks:
-            return prompts
-        return [replace(prompt, mask=masks[prompt.sample_id]) for prompt in prompts]
+        return self.generator.completed(prompts, samples)
 
     def to_generate_from(
         self, samples: Sequence[Sample]

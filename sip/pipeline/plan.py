@@ -11,6 +11,7 @@ from sip.captions.openai import OpenAi
 from sip.core.errors import UserError
 from sip.core.files import free_bytes
 from sip.core.progress import say
+from sip.core.shapes import Size
 from sip.core.text import counted, format_bytes, format_duration, text_table
 from sip.dataset.base import Sample
 from sip.device.settings import absent
@@ -289,7 +290,8 @@ def _bytes_per_image(offline: Offline, samples: Sequence[Sample]) -> float:
     sizes = []
     for sample in samples[:: max(1, len(samples) // NUM_SIZED)][:NUM_SIZED]:
         try:
-            image = read_rgb(sample.path, offline.generator.size)
+            size = offline.generator.stored_size(Size(sample.width, sample.height))
+            image = read_rgb(sample.path, size or offline.generator.size)
         except ValueError:
             continue
         sizes.append(len(encode(to_tensor([image])[0], offline.generator.format)))

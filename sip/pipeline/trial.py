@@ -122,7 +122,7 @@ class Trials:
         thing = replace(sample, class_name="thing")  # whose name is in no caption
         captions, scores = [["an image, with a frame"]], [[0.3]]
         prompt = components.writer.write([thing], captions, scores, self.generator.per_sample)[0]
-        prompt = replace(prompt, mask=self.generator.masks_of([sample]).get(sample.sample_id))
+        (prompt,) = self.generator.completed([prompt], [sample])
         short, few = self._images_trial(prompt)
         num = self._fitting(short, "images", [prompt])
         quick = self._seconds(short, num) / num
@@ -148,7 +148,7 @@ class Trials:
         from sip.images.batches import read_batch
 
         quick = self._quick(prompt, factor)
-        size = self.generator.size if self.generator.reads_source else None
+        size = self.generator.size_of(quick) if self.generator.reads_source else None
         source = read_batch([quick], size)
 
         def trial(num: int) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
+from sip.core.shapes import Size
 from sip.dataset.base import Sample
 
 
@@ -95,6 +96,7 @@ class Prompt:
         source_class: The class of the original and the share of the label, of an image that is to
             show another class; None: it is to show its original's. It is not in `image_id`, since
             it does not change the pixels.
+        source_size: Size of the original, for generators that keep its aspect ratio; else None.
         image_id: The key of the generated image: a hash of everything that decides its pixels.
 
     Raises:
@@ -116,6 +118,7 @@ class Prompt:
     similarity: float | None
     mask: Mask | None = None
     source_class: SourceClass | None = None
+    source_size: Size | None = None
     image_id: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -137,6 +140,7 @@ class Prompt:
             self.noise_rate,
             self.seed,
             *(() if self.mask is None else [self.mask.key]),
+            *(() if self.source_size is None else [list(self.source_size)]),
         )
         object.__setattr__(self, "image_id", key[:24])
 

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from sip.config.cli import conf_folder
+from sip.core.shapes import Size
 from sip.device.settings import Runtime
 from sip.images.base import GeneratedImage
 from sip.images.batches import group_rows, read_batch
@@ -72,6 +73,22 @@ def make_prompt(source_images):
     return make
 
 
+@pytest.fixture
+def shaped(make_prompt, tmp_path):
+    """Four rows whose originals are wide, high, longer than 2:1 and square."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for index, size in enumerate([Size(44, 33), Size(30, 46), Size(120, 40), Size(20, 20)]):
+        pixels = rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path)
+        values = {"source": str(path), "source_sha256": f"shape-{index}", "source_size": size}
+        values |= {"guidance_scale": (2.35, 7.0, 1.1, 3.5)[index]}
+        spans = (Span(f"a photo of a {'bold ' * (index % 3)}nine", 1.0),)
+        rows.append(make_prompt(index, spans=spans, **values))
+    return rows
+
+
 def settings(model_folder: Path, **changes) -> dict:
     """Return the values of conf/images/img2img.yaml with a small model."""
     values = OmegaConf.to_container(OmegaConf.load(conf_folder() / "images" / "img2img.yaml"))
@@ -107,10 +124,10 @@ def generate():
             settings = generator
             settings.check(prompts)
             engine = settings.load(runtime or Runtime.cpu())
-        size = settings.size if settings.reads_source else None
         rows: list[GeneratedImage] = []
         with torch.inference_mode():
             for batch in group_rows(prompts, batch_size, settings.group):
+                size = settings.size_of(batch[0]) if settings.reads_source else None
                 rows += engine.predict_step(read_batch(batch, size, num_full=batch_size))
         by_id = {row.image_id: row for row in rows}
         assert len(by_id) == len(rows)

@@ -7,6 +7,7 @@ from compel import Compel, ReturnedEmbeddingsType
 from compel.prompt_parser import Conjunction, FlattenedPrompt
 
 from sip.core.image_io import read_rgb
+from sip.core.shapes import Size
 
 TOLERANCE = 1e-4
 
@@ -43,14 +44,15 @@ def conjunction(prompt):
 
 def call(pipeline, prompt, num_steps=10, size=32, **kwargs):
     """Generate one image; without a text in `kwargs`, that of the prompt, unweighted."""
+    width, height = Size.of(size)
     if "prompt_embeds" not in kwargs:
         kwargs = {"prompt": prompt.text, "negative_prompt": prompt.negative_prompt} | kwargs
     if "image" in inspect.signature(pipeline.__call__).parameters:
         kwargs |= {"image": read_rgb(prompt.source, size), "strength": prompt.noise_rate}
         if "height" in inspect.signature(pipeline.__call__).parameters:
-            kwargs |= {"height": size, "width": size}
+            kwargs |= {"height": height, "width": width}
     else:
-        kwargs |= {"height": size, "width": size}
+        kwargs |= {"height": height, "width": width}
     kwargs = {"guidance_scale": prompt.guidance_scale} | kwargs
     with torch.no_grad():
         return pipeline(

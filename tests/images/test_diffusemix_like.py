@@ -7,6 +7,7 @@ import torch
 from sip.core.errors import UserError
 from sip.core.hashing import seed_of
 from sip.core.image_io import read_rgb
+from sip.core.shapes import Size
 from sip.device.settings import Runtime
 from sip.images.diffusemix_like import HALVES, DiffuseMixLike, half, half_of
 from sip.images.fractals import fractal
@@ -37,7 +38,7 @@ def test_it_equals_the_formula(make_mixing, make_img2img, rows, generate):
         line = np.clip((np.arange(SIZE) + 0.5 - SIZE / 2) / seam + 0.5, 0, 1)
         line = line if name in ("right", "lower") else 1 - line
         mask = line[None, None, :] if name in ("left", "right") else line[None, :, None]
-        fractals = fractal(seed_of(row.seed, "fractal") % 5, SIZE) / 255
+        fractals = fractal(seed_of(row.seed, "fractal") % 5, Size(SIZE, SIZE)) / 255
         expected = 0.8 * (mask * generated + (1 - mask) * original) + 0.2 * fractals
         got = mixed[row.image_id].pixels.numpy()
         np.testing.assert_allclose(got, expected, atol=1e-5)
@@ -67,15 +68,17 @@ def test_each_half_is_generated_as_often():
     assert all(900 < count < 1100 for count in counts.values())
 
 
-@pytest.mark.parametrize("size", [8, 32, 512])
+@pytest.mark.parametrize("size", [Size(8, 8), Size(32, 32), Size(512, 512), Size(640, 384)])
 def test_halves_add_up_and_meet_in_the_middle(size):
+    width, height = size
     for one, other in (("left", "right"), ("upper", "lower")):
-        torch.testing.assert_close(half(one, size) + half(other, size), torch.ones(1, size, size))
+        whole = half(one, size) + half(other, size)
+        torch.testing.assert_close(whole, torch.ones(1, height, width))
     left = half("left", size)
     assert (left[0, :, 0] == 1).all() and (left[0, :, -1] == 0).all()
-    torch.testing.assert_close(half("upper", size)[0], left[0].T)
+    torch.testing.assert_close(half("upper", Size(height, width))[0], left[0].T)
     soft = ((left[0, 0] > 0) & (left[0, 0] < 1)).sum()
-    assert abs(int(soft) - 20 * size / 512) <= 2
+    assert abs(int(soft) - 20 * width / 512) <= 2
 
 
 def test_an_image_does_not_depend_on_its_batch(make_mixing, rows, generate):

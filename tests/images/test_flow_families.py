@@ -10,13 +10,14 @@ from typing import Any
 
 import diffusers
 import pytest
+import torch
 
 from sip.core.errors import UserError
 from sip.device.settings import Runtime
 from sip.prompts.base import Prompt, Span
 from tests.images import flow_models as models
 from tests.images.models import save_sd3
-from tests.images.stock import assert_equal, call, stock
+from tests.images.stock import TOLERANCE, assert_equal, call, stock
 
 NUM_STEPS = 4
 SCALES = (2.35, 1.1, 7.0, 3.5, 5.0, 1.7, 4.2, 0.5, 1.0)  # the last two: no guidance
@@ -106,6 +107,26 @@ def test_unlike_rows_equal_the_stock_pipeline(
             generated[row.image_id].unet_evaluations == generator.num_evaluations(row)
             for row in rows
         )
+
+
+def test_each_aspect_ratio_equals_the_stock_pipeline_at_its_size(
+    case, folder, make_img2img, make_txt2img, shaped, generate
+):
+    twins = [replace(row, seed=row.seed + 9, guidance_scale=4.0) for row in shaped[:2]]
+    rows = [*shaped, *twins]
+    for make, kind in ((make_img2img, "Img2ImgPipeline"), (make_txt2img, "Pipeline")):
+        values = {"num_steps": NUM_STEPS, "size": 64, "aspect": "keep"}
+        generator = make(model=str(folder), scheduler="euler", **values)
+        sizes = {row.image_id: generator.size_of(row) for row in rows}
+        assert len(set(sizes.values())) == 4 and (64, 64) in sizes.values()
+        pipeline = stock(getattr(diffusers, case.name + kind), folder)
+        generated = generate(generator, rows)
+        for row in rows if make is make_img2img else rows[:1]:
+            size = sizes[row.image_id]
+            image = call(pipeline, row, NUM_STEPS, size, **case.guided(row))
+            assert image.shape == (3, size.height, size.width)
+            pixels = generated[row.image_id].pixels
+            torch.testing.assert_close(pixels, image, atol=TOLERANCE, rtol=0)
 
 
 def test_weights_without_a_meaning_are_refused_in_one_line(case, folder, make_img2img, rows):

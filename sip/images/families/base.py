@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from sip.core.shapes import Size
 from sip.images.folder import PipelineFolder
 from sip.images.schedulers import NoiseSchedule, SchedulerName, noise_schedule
 from sip.prompts.base import Span
@@ -25,7 +26,6 @@ class Family(nn.Module, ABC):
 
     Args:
         pipeline: A pipeline of one of the classes `pipelines`.
-        size: Side of the images, in px.
     """
 
     pipelines: ClassVar[tuple[str, ...]]  # the first one loads them all
@@ -38,19 +38,17 @@ class Family(nn.Module, ABC):
     # Tokenizer -> the text encoder whose positions bound a prompt, or a fixed number of tokens.
     tokenizers: ClassVar[Mapping[str, str | int]] = {"tokenizer": "text_encoder"}
 
-    def __init__(self, pipeline: Any, size: int) -> None:
+    def __init__(self, pipeline: Any) -> None:
         super().__init__()
-        self.size = size
         self.vae = pipeline.vae
         self.denoiser = getattr(pipeline, self.denoiser_part)
         if self.vae.config.get("force_upcast") and self.vae.dtype == torch.float16:
             self.vae.float()  # SDXL's gives NaN in float16
-        self.latent_shape = self.shape_of_latents(size)
 
-    def shape_of_latents(self, size: int) -> tuple[int, int, int]:
-        """Return (C, h, w) of the latents of an image of this size, in px."""
+    def shape_of_latents(self, size: Size) -> tuple[int, int, int]:
+        """Return (C, h, w) of the latents of an image of this size."""
         scale = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return self.vae.config.latent_channels, size // scale, size // scale
+        return self.vae.config.latent_channels, size.height // scale, size.width // scale
 
     @staticmethod
     def first_step(num_steps: int, noise_rate: float) -> int:
@@ -59,7 +57,7 @@ class Family(nn.Module, ABC):
 
     @classmethod
     def schedule(
-        cls, folder: PipelineFolder, name: SchedulerName, num_steps: int, size: int
+        cls, folder: PipelineFolder, name: SchedulerName, num_steps: int, size: Size
     ) -> NoiseSchedule:
         """Return the schedule of a model that is not loaded yet.
 
@@ -72,6 +70,16 @@ class Family(nn.Module, ABC):
     def size_unit(cls, folder: PipelineFolder) -> int:
         """Return the number of px that sizes are multiples of."""
         return folder.vae_scale
+
+    @classmethod
+    def best_unit(cls, folder: PipelineFolder) -> int:
+        """Return the number of px of which multiples are halved evenly within the denoiser."""
+        return cls.size_unit(folder)
+
+    @classmethod
+    def longest_side(cls, folder: PipelineFolder) -> int | None:
+        """Return the longest side that the denoiser has places for, in px; None: any."""
+        return None
 
     @classmethod
     def embeds_guidance(cls, folder: PipelineFolder) -> bool:
@@ -92,12 +100,13 @@ class Family(nn.Module, ABC):
         """Return the embedding (1, F) that stands for "no text"."""
 
     @abstractmethod
-    def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
+    def conditioning(self, texts: Tensor, scales: Tensor, size: Size) -> Conditioning:
         """Return what the denoiser is called with next to latents and timestep.
 
         Args:
             texts: (B, F), as `encode_texts` returns them.
             scales: (B,), guidance scales, for denoisers that read them.
+            size: Of the images.
         """
 
     def predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sip.core.shapes import Size
 from sip.images.families.base import Conditioning, Family
 from sip.images.folder import PipelineFolder
 from sip.images.schedulers import NoiseSchedule, SchedulerName, flow_schedule
@@ -25,14 +26,15 @@ class FlowFamily(Family):
 
     @classmethod
     def schedule(
-        cls, folder: PipelineFolder, name: SchedulerName, num_steps: int, size: int
+        cls, folder: PipelineFolder, name: SchedulerName, num_steps: int, size: Size
     ) -> NoiseSchedule:
         """Return the schedule of a model that is not loaded yet.
 
         Raises:
             UserError: The scheduler is not Euler's.
         """
-        num_tokens = (size // cls.size_unit(folder)) ** 2
+        unit = cls.size_unit(folder)
+        num_tokens = (size.width // unit) * (size.height // unit)
         config = folder.config("scheduler")
         return flow_schedule(name, config, num_steps, num_tokens, cls.is_linear)
 
@@ -50,11 +52,10 @@ class PackedFamily(FlowFamily):
         """Return whether the transformer reads the guidance scale."""
         return bool(folder.config("transformer").get("guidance_embeds"))
 
-    @property
-    def patches(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        height, width = (side // PATCH for side in self.latent_shape[1:])
-        return height, width
+    def patches(self, size: Size) -> tuple[int, int]:
+        """Return rows and columns of patches."""
+        _, height, width = self.shape_of_latents(size)
+        return height // PATCH, width // PATCH
 
     def guidance(self, scales: Tensor) -> Tensor | None:
         """Return the scales (B,), float32, as the transformer reads them; None if it does not."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from sip.core.shapes import Size
 from sip.images.families.base import Conditioning
 from sip.images.families.clip_text import ClipText
 from sip.images.families.flow import PackedFamily
@@ -39,8 +40,8 @@ class Flux(PackedFamily):
         "tokenizer_2": T5_LENGTH,
     }
 
-    def __init__(self, pipeline: Any, size: int) -> None:
-        super().__init__(pipeline, size)
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
         self.text = PooledClip(pipeline.tokenizer, pipeline.text_encoder, layer=-1)
         self.t5 = T5Text(pipeline.tokenizer_2, pipeline.text_encoder_2, T5_LENGTH)
         self.pooled_width = int(self.denoiser.config.pooled_projection_dim)
@@ -60,10 +61,10 @@ class Flux(PackedFamily):
         self.text.forget()
         self.t5.forget()
 
-    def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
+    def conditioning(self, texts: Tensor, scales: Tensor, size: Size) -> Conditioning:
         """Return what the transformer is called with next to latents and timestep."""
         hidden, pooled = texts[:, : -self.pooled_width], texts[:, -self.pooled_width :]
-        height, width = self.patches
+        height, width = self.patches(size)
         places = torch.cartesian_prod(torch.arange(1), torch.arange(height), torch.arange(width))
         return {
             "encoder_hidden_states": hidden.unflatten(1, (T5_LENGTH, -1)).contiguous(),

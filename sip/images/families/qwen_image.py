@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from sip.core.shapes import Size
 from sip.images.families.base import Conditioning
 from sip.images.families.flow import PATCH, PackedFamily, packed, unpacked
 from sip.images.families.language_model import LanguageFamily, LanguageText, tokens_of
@@ -26,8 +27,8 @@ class QwenImage(LanguageFamily, PackedFamily):
     guidance_argument: ClassVar[str] = "true_cfg_scale"
     tokenizers: ClassVar[Mapping[str, str | int]] = {"tokenizer": LENGTH - AFTER}
 
-    def __init__(self, pipeline: Any, size: int) -> None:
-        super().__init__(pipeline, size)
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
         self.text = LanguageText(
             pipeline.tokenizer,
             pipeline.text_encoder,
@@ -43,18 +44,18 @@ class QwenImage(LanguageFamily, PackedFamily):
         halvings: int = len(folder.config("vae")["temperal_downsample"])
         return 2**halvings * PATCH
 
-    def shape_of_latents(self, size: int) -> tuple[int, int, int]:
-        """Return (C, h, w) of the latents of an image of this size, in px."""
-        side = size // 2 ** len(self.vae.config.temperal_downsample)
-        return self.vae.config.z_dim, side, side
+    def shape_of_latents(self, size: Size) -> tuple[int, int, int]:
+        """Return (C, h, w) of the latents of an image of this size."""
+        scale = 2 ** len(self.vae.config.temperal_downsample)
+        return self.vae.config.z_dim, size.height // scale, size.width // scale
 
-    def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
+    def conditioning(self, texts: Tensor, scales: Tensor, size: Size) -> Conditioning:
         """Return what the transformer is called with next to latents and timestep."""
         states, is_token = tokens_of(texts, LENGTH)
         return {
             "encoder_hidden_states": states,
             "encoder_hidden_states_mask": None if is_token.all() else is_token.long(),
-            "img_shapes": [[(1, *self.patches)]] * len(texts),
+            "img_shapes": [[(1, *self.patches(size))]] * len(texts),
             "guidance": self.guidance(scales),
         }
 

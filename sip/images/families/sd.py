@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from sip.core.shapes import Size
 from sip.images.families.base import Conditioning, Family, guidance_embedding
 from sip.images.families.clip_text import ClipText
 from sip.images.folder import PipelineFolder
@@ -27,9 +28,15 @@ class StableDiffusion(Family):
     )
     can_be_screened = True
 
-    def __init__(self, pipeline: Any, size: int) -> None:
-        super().__init__(pipeline, size)
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
         self.text = ClipText(pipeline.tokenizer, pipeline.text_encoder, layer=-1)
+
+    @classmethod
+    def best_unit(cls, folder: PipelineFolder) -> int:
+        """Return the number of px of which multiples are halved evenly within the U-Net."""
+        levels: int = len(folder.config("unet")["block_out_channels"])
+        return folder.vae_scale * 2 ** (levels - 1)
 
     @classmethod
     def reads_mask(cls, folder: PipelineFolder) -> bool:
@@ -49,7 +56,7 @@ class StableDiffusion(Family):
         """Forget the empty prompt."""
         self.text.forget()
 
-    def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
+    def conditioning(self, texts: Tensor, scales: Tensor, size: Size) -> Conditioning:
         """Return what the U-Net is called with next to latents and timestep."""
         width = self.denoiser.config.cross_attention_dim
         hidden = texts.unflatten(1, (-1, width))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from sip.core.shapes import Size
 from sip.images.families.base import Conditioning
 from sip.images.families.clip_text import ClipText
 from sip.images.families.flow import FlowFamily
@@ -37,8 +38,8 @@ class StableDiffusion3(FlowFamily):
         "tokenizer_3": T5_LENGTH,
     }
 
-    def __init__(self, pipeline: Any, size: int) -> None:
-        super().__init__(pipeline, size)
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
         self.text = ClipText(pipeline.tokenizer, pipeline.text_encoder, layer=-2)
         self.text_2 = ClipText(pipeline.tokenizer_2, pipeline.text_encoder_2, layer=-2)
         self.t5: T5Text | None = None
@@ -52,6 +53,12 @@ class StableDiffusion3(FlowFamily):
         """Return the number of px that sizes are multiples of: that of a patch."""
         patch: int = folder.config("transformer")["patch_size"]
         return folder.vae_scale * patch
+
+    @classmethod
+    def longest_side(cls, folder: PipelineFolder) -> int | None:
+        """Return the longest side that the transformer has places for, in px."""
+        places: int | None = folder.config("transformer").get("pos_embed_max_size")
+        return places and places * cls.size_unit(folder)
 
     def encode_texts(self, weighting: Weighting, prompts: Sequence[tuple[Span, ...]]) -> Tensor:
         """Return the embeddings (B, L D + P), one a prompt; the pooled part is not weighted."""
@@ -70,7 +77,7 @@ class StableDiffusion3(FlowFamily):
             if text is not None:
                 text.forget()
 
-    def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
+    def conditioning(self, texts: Tensor, scales: Tensor, size: Size) -> Conditioning:
         """Return what the transformer is called with next to latents and timestep."""
         hidden, pooled = texts[:, : -self.pooled_width], texts[:, -self.pooled_width :]
         return {

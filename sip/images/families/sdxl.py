@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sip.core.errors import UserError
+from sip.core.shapes import Size
 from sip.images.families.base import Conditioning
 from sip.images.families.clip_text import ClipText
 from sip.images.families.sd import StableDiffusion
@@ -33,10 +34,10 @@ class StableDiffusionXL(StableDiffusion):
         "tokenizer_2": "text_encoder_2",
     }
 
-    def __init__(self, pipeline: Any, size: int) -> None:
+    def __init__(self, pipeline: Any) -> None:
         if pipeline.text_encoder is None or pipeline.config.get("requires_aesthetics_score"):
             raise UserError("images.model: expected an SDXL base model, got a refiner")
-        super().__init__(pipeline, size)
+        super().__init__(pipeline)
         self.text = ClipText(pipeline.tokenizer, pipeline.text_encoder, layer=-2)
         self.text_2 = ClipText(pipeline.tokenizer_2, pipeline.text_encoder_2, layer=-2)
         self.zeros_for_empty = bool(pipeline.config.force_zeros_for_empty_prompt)
@@ -58,16 +59,20 @@ class StableDiffusionXL(StableDiffusion):
         super().forget()
         self.text_2.forget()
 
-    def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
+    def conditioning(self, texts: Tensor, scales: Tensor, size: Size) -> Conditioning:
         """Return what the U-Net is called with next to latents and timestep."""
         hidden, pooled = texts[:, : -self.pooled_width], texts[:, -self.pooled_width :]
-        sizes = [self.size, self.size, 0, 0, self.size, self.size]  # original, crop, target
+        height, width = size.height, size.width
+        sizes = [height, width, 0, 0, height, width]  # original, crop, target
         time_ids = torch.tensor([sizes], dtype=texts.dtype).to(texts.device)
         added = {
             "text_embeds": pooled.contiguous(),
             "time_ids": time_ids.repeat(len(texts), 1),
         }
-        return {**super().conditioning(hidden.contiguous(), scales), "added_cond_kwargs": added}
+        return {
+            **super().conditioning(hidden.contiguous(), scales, size),
+            "added_cond_kwargs": added,
+        }
 
     def _joined(
         self, first: tuple[Tensor, Tensor | None], second: tuple[Tensor, Tensor | None]

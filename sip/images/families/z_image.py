@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from sip.core.shapes import Size
 from sip.images.families.base import Conditioning
 from sip.images.families.language_model import LanguageFamily, LanguageText, tokens_of
 
@@ -24,8 +25,8 @@ class ZImage(LanguageFamily):
     pipelines: ClassVar[tuple[str, ...]] = ("ZImagePipeline", "ZImageImg2ImgPipeline")
     tokenizers: ClassVar[Mapping[str, str | int]] = {"tokenizer": LENGTH - TEMPLATE}
 
-    def __init__(self, pipeline: Any, size: int) -> None:
-        super().__init__(pipeline, size)
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
         tokenizer = pipeline.tokenizer
 
         def template(text: str) -> str:
@@ -36,7 +37,7 @@ class ZImage(LanguageFamily):
 
         self.text = LanguageText(tokenizer, pipeline.text_encoder, template, -2, 0, LENGTH)
 
-    def conditioning(self, texts: Tensor, scales: Tensor) -> Conditioning:
+    def conditioning(self, texts: Tensor, scales: Tensor, size: Size) -> Conditioning:
         """Return what the transformer is called with: texts of unlike length."""
         states, is_token = tokens_of(texts, LENGTH)
         return {"cap_feats": [row[kept] for row, kept in zip(states, is_token, strict=True)]}

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sip.core.image_io import opened
+from sip.core.shapes import Size, scaled
 from sip.core.tars import read_bytes
 from sip.core.text import reason_of
 
@@ -31,7 +32,7 @@ class MaskFile:
     has_black: bool
 
 
-def read_mask(path: str, size: int | None) -> "Tensor":
+def read_mask(path: str, size: int | Size | None) -> "Tensor":
     """Return a mask (1, H, W), float32: 1 where it is white, else 0.
 
     Args:
@@ -48,7 +49,7 @@ def read_mask(path: str, size: int | None) -> "Tensor":
     except Exception as error:  # of damaged files, of many kinds
         raise ValueError(f"{path}: must be a readable mask: {reason_of(error)}") from error
     if size is not None:
-        grey = ImageOps.fit(grey, (size, size), Image.Resampling.NEAREST)
+        grey = scaled(grey, size, Image.Resampling.NEAREST)
     return torch.from_numpy((np.asarray(grey) >= WHITE).astype(np.float32))[None]
 
 
