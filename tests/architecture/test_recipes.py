@@ -36,6 +36,7 @@ NEXT_TO: dict[str, dict[str, Any]] = {
         "revision": None,
         "patch_size": 8,
     },
+    "images aspect_step": {"aspect": "keep", "aspect_step": 8},
     "classifier epochs": {"budget": "epochs", "epochs": 3},
     "backbone name": {"name": "resnet50", "weights": None, "revision": None},
     "backbone stem": {"name": "resnet50", "weights": None, "revision": None, "stem": "3x3_s1"},
@@ -73,7 +74,7 @@ WORDS = (
         "3x3_s1",
         "3x3_s2",
     ),
-    *("{label} again", "true_cfg_scale", "resnet18", "skip", "trailing"),
+    *("{label} again", "true_cfg_scale", "resnet18", "skip", "trailing", "keep"),
     *("white", "black", "balanced", "<CAPTION>", "<DETAILED_CAPTION>"),
     *("OPENAI_API_KEY", "low"),
 )
