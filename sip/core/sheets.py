@@ -55,10 +55,14 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
         draw_text(pen, (left, top), _wrapped([pair.title])[0], FONT_SIZE, "black")
         top += LINE
         files = ((pair.original, None), (pair.generated, pair.generated_sha256))
-        for label, (file, sha256) in zip(LABELS, files, strict=True):
+        images = [read_rgb(file, None, sha256) for file, sha256 in files]
+        is_square = images[1].width == images[1].height
+        for label, image in zip(LABELS, images, strict=True):
             if number % COLUMNS == 0:
                 draw_text(pen, (GAP, top + (CELL - FONT_SIZE) // 2), label, FONT_SIZE, GREY)
-            sheet.paste(_enlarged(file, sha256), (left, top))
+            shown = _enlarged(image, is_square)
+            margins = (CELL - shown.width) // 2, (CELL - shown.height) // 2
+            sheet.paste(shown, (left + margins[0], top + margins[1]))
             top += CELL + GAP // 4
         for line in _wrapped(pair.lines):
             draw_text(pen, (left, top), line, FONT_SIZE, GREY)
@@ -67,12 +71,12 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
         sheet.save(part, format="PNG")
 
 
-def _enlarged(path: str, sha256: str | None) -> Image.Image:
-    """Return the largest central square, which is what the generator reads, in the sheet's size."""
-    rgb = read_rgb(path, None, sha256)
+def _enlarged(rgb: Image.Image, is_square: bool) -> Image.Image:
+    """Return what the generator reads, in the sheet's size: the central square, or all."""
     small = max(rgb.size) <= CELL // 2
     method = Image.Resampling.NEAREST if small else Image.Resampling.BICUBIC
-    return ImageOps.fit(rgb, (CELL, CELL), method)
+    scale = ImageOps.fit if is_square else ImageOps.contain
+    return scale(rgb, (CELL, CELL), method)
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:

@@ -63,9 +63,13 @@ class Sized(Component):
 
     def size_of(self, prompt: Prompt) -> int | Size:
         """Return what an original is scaled to, and generated at: a square's side, or a bucket."""
-        if not self.keeps_aspect:
-            return self.size
-        original = prompt.source_size
+        return self._bucket(prompt.source_size) if self.keeps_aspect else self.size
+
+    def size_name(self, original: Size | None) -> str:
+        """Return the size that an original is generated at, in words; empty for squares."""
+        return str(self._bucket(original)) if self.keeps_aspect else ""
+
+    def _bucket(self, original: Size | None) -> Size:
         if original is None or 0 in original:  # not known, or not readable
             original = Size(self.size, self.size)
         known = self._nearest

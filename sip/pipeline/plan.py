@@ -19,7 +19,7 @@ from sip.images.balance import describe
 from sip.pipeline.backoff import foresee
 from sip.pipeline.known import known_rows
 from sip.pipeline.offline import Offline
-from sip.pipeline.planned import PlannedRows, at_most
+from sip.pipeline.planned import PlannedRows, at_most, by_size
 from sip.pipeline.rows import assumed_prompts, coming_images, known_images, readings, timed
 from sip.weights import hub
 from sip.weights.missing import MissingWeightsError
@@ -97,6 +97,7 @@ class Plan:
             **({"example prompt": shorten(self.example, MAX_EXAMPLE)} if self.example else {}),
             "cached": counted(self.cached, "image")
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
+            **({"sizes": sizes} if (sizes := by_size(self.work)) else {}),
             **({"U-Net evaluations": f"{most}{self._evaluations}"} if self.denoises else {}),
             "time to generate": self._time(f"{devices}, by a short measurement"),
             "disk": f"about {needed} needed, {free} free",

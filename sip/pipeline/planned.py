@@ -27,6 +27,7 @@ class PlannedRows:
         steps: Optimiser steps of a training.
         bytes: Bytes of a row on the store's disk.
         seconds: Seconds of a row; None if it was not measured.
+        size: Width and height of images that keep their aspect ratio, in words; else empty.
         exact: False if the keys stand for rows that are known only after captions or other jobs:
             two keys may then turn out to be one row, never one key two rows.
     """
@@ -39,6 +40,7 @@ class PlannedRows:
     steps: int = 0
     bytes: float = 0.0
     seconds: float | None = 0.0
+    size: str = ""
     exact: bool = True
 
 
@@ -48,6 +50,23 @@ def alike(items: Iterable[Item], cost: Callable[[Item], Cost]) -> dict[Cost, lis
     for item in items:
         groups.setdefault(cost(item), []).append(item)
     return groups
+
+
+def by_size(work: Iterable[PlannedRows]) -> str:
+    """Return the images to generate and their evaluations at each size; empty for squares."""
+    groups = alike((rows for rows in work if rows.size), lambda rows: rows.size)
+    counts = {
+        size: (
+            sum(len(one.keys) for one in rows),
+            sum(one.evaluations * len(one.keys) for one in rows),
+        )
+        for size, rows in groups.items()
+    }
+    largest = sorted(counts.items(), key=lambda item: -item[1][0])
+    return "; ".join(
+        f"{size}: {counted(num, 'image')}" + (f", {cost:,} evaluations" if cost else "")
+        for size, (num, cost) in largest
+    )
 
 
 def at_most(evaluations: int, least: int | None) -> str:
@@ -111,6 +130,7 @@ def _generation(kinds: Mapping[Kind, Sequence[PlannedRows]], store: Path) -> dic
         "to generate": ("at most " if least < evaluations else bound)
         + counted(len(generate), "image"),
         "cached": counted(cached, "image"),
+        **({"sizes": sizes} if (sizes := by_size(generate)) else {}),
         **(
             {"U-Net evaluations": passes if least < evaluations else bound + passes}
             if evaluations or not generate

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from sip.captions.openai import OpenAi
 from sip.core.hashing import digest
+from sip.core.shapes import Size
 from sip.dataset.base import Sample
 from sip.pipeline.components import trial_prompt
 from sip.pipeline.known import KnownRows
@@ -38,9 +39,11 @@ def known_images(
         prompts: Prompts of the images.
         first: Keys of the images that are generated whatever a verdict says.
     """
+    generator = offline.generator
 
-    def cost(prompt: Prompt) -> tuple[int, bool]:
-        return offline.generator.num_evaluations(prompt), prompt.image_id in first
+    def cost(prompt: Prompt) -> tuple[int, bool, str]:
+        size = generator.size_name(prompt.source_size)
+        return generator.num_evaluations(prompt), prompt.image_id in first, size
 
     return [
         PlannedRows(
@@ -50,8 +53,9 @@ def known_images(
             evaluations=evaluations,
             least=evaluations if is_first else 0,
             seconds=None,
+            size=size,
         )
-        for (evaluations, is_first), group in alike(prompts, cost).items()
+        for (evaluations, is_first, size), group in alike(prompts, cost).items()
     ]
 
 
@@ -76,11 +80,8 @@ def coming_images(
         sorted(sample.sha256 for sample in samples),
         max(counts.values(), default=0),
     )
-    images = [
-        (sample.sha256, sample.class_name, variant)
-        for sample in coming
-        for variant in range(counts[sample.sample_id])
-    ]
+    name = offline.generator.size_name
+    sizes = alike(coming, lambda sample: name(Size(sample.width, sample.height)))
     costs = [offline.generator.num_evaluations(prompt) for prompt in assumed_prompts(offline)]
     backoff = offline.writer.backoff
     learns = backoff is not None and backoff.learn is not None  # an image may start at any rung
@@ -89,14 +90,21 @@ def coming_images(
         PlannedRows(
             "generate",
             str(offline.stage("images").folder),
-            tuple(digest(decides, *image, rung) for image in images),
+            tuple(
+                digest(
+                    decides, sample.sha256, sample.class_name, variant, rung, *filter(None, [size])
+                )
+                for sample in of_size
+                for variant in range(counts[sample.sample_id])
+            ),
             evaluations=evaluations,
             least=evaluations if evaluations == least else 0,
             seconds=None,
+            size=size,
             exact=False,
         )
         for rung, evaluations in enumerate(costs)
-        if images
+        for size, of_size in sizes.items()
     ]
 
 
