@@ -71,7 +71,7 @@ class LoadedModel:
 
     def __init__(self, settings: DiffusionSettings, device: str) -> None:
         self.pipeline: Any = load_pipeline(settings)
-        family = settings.family(self.pipeline, settings.size)
+        family = settings.family(self.pipeline)
         assert isinstance(family, StableDiffusion)
         family.requires_grad_(False)
         family.eval()

@@ -15,6 +15,7 @@ from torch import Tensor
 from sip.adapt.data import Spans
 from sip.adapt.method import Method
 from sip.adapt.trained import Trained
+from sip.core.shapes import Size
 from sip.images.families.sd import StableDiffusion
 from sip.prompts.weighting.base import Weighting
 
@@ -31,6 +32,7 @@ class AdaptModule(LightningModule):
         prompts: All prompts; a batch has their numbers.
         weighting: Turns them into embeddings, as in the generation.
         samples: Whether latents are distributions.
+        size: Of the images.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class AdaptModule(LightningModule):
         prompts: Sequence[Spans],
         weighting: Weighting,
         samples: bool,
+        size: Size,
     ) -> None:
         super().__init__()
         self.family: StableDiffusion = trained.family
         self.trained, self.method, self.noise = trained, method, noise
         self.prompts, self.weighting, self.samples = prompts, weighting, samples
+        self.size = size
         self.strict_loading = False  # a checkpoint holds what is trained, and nothing else
         self._embedded: Tensor | None = None
         if method.gradient_checkpointing:
@@ -70,7 +74,7 @@ class AdaptModule(LightningModule):
         times = batch["time"]
         noisy = self.noise.add_noise(latents, batch["noise"], times)
         texts = self._texts(batch["text"])
-        conditioning = self.family.conditioning(texts, texts.new_ones(len(texts)))
+        conditioning = self.family.conditioning(texts, texts.new_ones(len(texts)), self.size)
         inputs = noisy.to(self.family.denoiser.dtype)
         prediction = self.family.predict(inputs, times, conditioning).float()
         errors = F.mse_loss(prediction, self._target(latents, batch), reduction="none")

@@ -17,6 +17,7 @@ from sip.adapt.watch import Watch
 from sip.classifier.resume import Checkpoints
 from sip.core.hashing import seed_of
 from sip.core.progress import say
+from sip.core.shapes import Size
 from sip.images.naming import encoded_as
 from sip.images.quiet import quiet
 from sip.images.settings import DiffusionSettings
@@ -69,6 +70,7 @@ class Prepared:
         with quiet():
             trained = method.trained(self.loaded.family, self.names, seed_of(seed, "adapter"))
         self.trained = trained
+        size = Size.of(settings.size)
         prompts = list(dict.fromkeys(spans for row in rows for spans in self._read(row)))
         self.module = AdaptModule(
             trained,
@@ -77,6 +79,7 @@ class Prepared:
             prompts,
             settings.weighting,
             settings.samples_originals,
+            size,
         ).to(device)
         latents = encode_images(self.loaded.family, rows, settings.size, method.flip_prob > 0)
         self.stream = ExampleStream(
@@ -88,7 +91,7 @@ class Prepared:
             flip_prob=method.flip_prob,
             prior_weight=method.prior_weight if isinstance(method, DreamboothLora) else 0.0,
             num_times=self.loaded.noise.config.num_train_timesteps,
-            num_channels=self.loaded.family.latent_shape[0],
+            num_channels=self.loaded.family.shape_of_latents(size)[0],
             seed=seed,
         )
 
