@@ -32,7 +32,7 @@ class AdaptModule(LightningModule):
         prompts: All prompts; a batch has their numbers.
         weighting: Turns them into embeddings, as in the generation.
         samples: Whether latents are distributions.
-        size: Of the images.
+        size: Width and height of the images.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class Call(NamedTuple):
     Attributes:
         part: "encode", "denoise" or "decode".
         rows: Rows of its batch; with guidance, both halves of the images.
-        size: Of the images.
+        size: Width and height of the images.
         step: Which of the schedule; 0 for the autoencoder.
     """
 

@@ -56,7 +56,7 @@ def buckets(side: int, step: int) -> list[Size]:
     """Return the sizes that images are generated at.
 
     Args:
-        side: Of the square that has the most pixels that a bucket may have, in px.
+        side: Side of the square that has the most pixels that a bucket may have, in px.
         step: Sides are multiples of it, in px.
     """
     pairs = [(one, side**2 // one // step * step) for one in range(step, 2 * side, step)]
@@ -77,7 +77,7 @@ def default_step(side: int, unit: int, least: int) -> int:
     """Return the step of the buckets: about a sixteenth of the side, as in SDXL.
 
     Args:
-        side: Of the square of the same area, in px.
+        side: Side of the square of the same area, in px.
         unit: Sides are multiples of it where that leaves enough buckets.
         least: Sides must be multiples of it.
     """

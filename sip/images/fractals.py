@@ -31,7 +31,7 @@ def fractal(seed: int, size: Size) -> NDArray[np.uint8]:
 
     Args:
         seed: Any number >= 0.
-        size: Of the image; the fractal is the same in all sizes but for its grain.
+        size: Width and height; the fractal is the same in all sizes but for its grain.
     """
     rng = np.random.default_rng(seed)
     num = int(rng.integers(*NUM_MAPS))

@@ -106,7 +106,7 @@ class Family(nn.Module, ABC):
         Args:
             texts: (B, F), as `encode_texts` returns them.
             scales: (B,), guidance scales, for denoisers that read them.
-            size: Of the images.
+            size: Width and height of the images.
         """
 
     def predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
