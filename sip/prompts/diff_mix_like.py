@@ -13,8 +13,8 @@ any generated one with a probability (the code: 0.1). CLIP's least sure tenth is
 "a photo with a {kind} on it" against "a photo without".
 
 What we changed:
-- the generator is the configured one. `images.lora` adapts it; without it, it knows the classes
-  only by their names.
+- the generator is the configured one, which knows the classes by their names only, unless
+  `images.lora` names a run of `sip.adapt`.
 - the target is another class always; there, source and target are independent, so that one image
   in as many as there are classes keeps its class. Each original has equally many images.
 - the rates are stated (`rates`), one for each image by seed.
