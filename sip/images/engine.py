@@ -45,6 +45,16 @@ class Around:
         """Return the denoiser's inputs (B, C', h, w), float32, for those of the sampler."""
         return latents
 
+    def conditioning(self, inputs: Tensor, timestep: Tensor, texts: Conditioning) -> Conditioning:
+        """Return what the denoiser is called with next to its inputs and the timestep.
+
+        Args:
+            inputs: (B, C', h, w), or twice as many rows with an unconditional half.
+            timestep: (), on the device.
+            texts: Texts and guidance scales of these rows.
+        """
+        return texts
+
     def stepped(self, latents: Tensor) -> Tensor:
         """Return the latents (B, C, h, w), float32, that a step has led to."""
         return latents
@@ -141,8 +151,8 @@ class Engine(ImageModule):
         latents = settings.start(partial(self.sample_originals, batch), noise[:num], sampler)
         # One copy to the device for all steps: none of them waits for it.
         timesteps = sampler.timesteps.to(self.device).unbind()
-        predict = self._predictor(rows, any(guided), size)
         around = self.around(batch, noise[:num], sampler)
+        predict = self._predictor(rows, any(guided), size, around)
         for timestep, is_guided in zip(timesteps, guided, strict=True):
             prediction = predict(around.inputs(sampler.inputs(latents)), timestep, is_guided)
             latents = around.stepped(sampler.step(latents, prediction))
@@ -163,7 +173,7 @@ class Engine(ImageModule):
         return Around()
 
     def _predictor(
-        self, rows: Sequence[Prompt], is_guided: bool, size: Size
+        self, rows: Sequence[Prompt], is_guided: bool, size: Size, around: "Around"
     ) -> Callable[[Tensor, Tensor, bool], Tensor]:
         """Return the denoiser with the rows' texts and guidance scales.
 
@@ -180,12 +190,15 @@ class Engine(ImageModule):
             both = family.conditioning(doubled, scales.repeat(2), size)
         weights = scales.view(-1, 1, 1, 1)
 
+        def call(inputs: Tensor, timestep: Tensor, texts: Conditioning) -> Tensor:
+            conditioning = around.conditioning(inputs, timestep, texts)
+            return family.predict(inputs, timestep, conditioning).float()
+
         def predict(latents: Tensor, timestep: Tensor, is_guided: bool) -> Tensor:
             inputs = latents.to(family.denoiser.dtype)
             if not is_guided:
-                return family.predict(inputs, timestep, unguided).float()
-            predictions = family.predict(torch.cat([inputs, inputs]), timestep, both).float()
-            without, with_text = predictions.chunk(2)
+                return call(inputs, timestep, unguided)
+            without, with_text = call(torch.cat([inputs, inputs]), timestep, both).chunk(2)
             return family.guide(without, with_text, weights)
 
         return predict

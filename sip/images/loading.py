@@ -10,6 +10,7 @@ import transformers
 from sip.core.progress import say
 from sip.images import patches
 from sip.images.autoencoder import Autoencoder
+from sip.images.control_weights import KIND, ControlWeights
 from sip.images.folder import PipelineFolder
 from sip.images.quantization import quantize
 from sip.images.quiet import quiet
@@ -63,6 +64,30 @@ def load_autoencoder(autoencoder: Autoencoder, dtype: torch.dtype) -> Any:
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True
         )
     require_filled(folder, autoencoder.kind, info)
+    return model
+
+
+def load_controlnet(control: ControlWeights, dtype: str) -> Any:
+    """Return a ControlNet, on the CPU.
+
+    Args:
+        control: Which one.
+        dtype: Type of the loaded weights.
+
+    Raises:
+        UserError: Its weights do not fill it, or are not what was downloaded.
+    """
+    folder = control.folder()
+    check_hub(folder)
+    with quiet(), plain_load_errors(f"images.controlnet: {folder}"):
+        model, info = diffusers.ControlNetModel.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            variant=control.variant,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    require_filled(folder, KIND, info)
     return model
 
 

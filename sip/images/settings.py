@@ -274,7 +274,7 @@ class DiffusionSettings(Generator):
         """The adapter that is fused into the weights."""
         if self.lora is None or isinstance(self.lora, str):
             return None if self.lora is None else Lora.of(self.lora)
-        return _built(Lora, "lora", self.lora)
+        return built(Lora, "lora", self.lora)
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -287,7 +287,7 @@ class DiffusionSettings(Generator):
         if self.vae is None:
             return None
         given = {"model": self.vae, "revision": None} if isinstance(self.vae, str) else self.vae
-        return _built(Autoencoder, "vae", given)
+        return built(Autoencoder, "vae", given)
 
     @property
     def samples_originals(self) -> bool:
@@ -381,7 +381,7 @@ def _family(path: Path) -> "type[Family]":
     return family_of(PipelineFolder(path))
 
 
-def _built(kind: type[T], key: str, values: Mapping[str, Any]) -> T:
+def built(kind: type[T], key: str, values: Mapping[str, Any]) -> T:
     """Return a part of the settings that YAML states as a mapping."""
     try:
         return kind(**values)

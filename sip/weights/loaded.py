@@ -74,10 +74,12 @@ class Loads(Protocol):
 def loaded_weights(components: Mapping[Any, object]) -> dict[str, LoadedWeights]:
     """Return the weights of the components that load some, by the stage's name.
 
-    Those of a generator's adapter are "images.lora", of its other autoencoder "images.vae".
+    Those of a generator's adapter are "images.lora", of its other autoencoder "images.vae", of its
+    ControlNet "images.controlnet", and of what reads a condition "images.condition".
     """
     parts = dict(components)
-    for key, attribute in {"lora": "adapter", "vae": "autoencoder"}.items():
+    named = {"lora": "adapter", "vae": "autoencoder", "controlnet": "control"}
+    for key, attribute in {**named, "condition": "condition"}.items():
         parts |= {
             f"{name}.{key}": getattr(part, attribute, None) for name, part in components.items()
         }

@@ -1,0 +1,1 @@
+"""What a ControlNet reads of an original: its edges or its depth."""

@@ -1,0 +1,240 @@
+"""`images=controlnet` against diffusers' pipelines; conditions against their libraries."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    ControlNetModel,
+    EulerDiscreteScheduler,
+    StableDiffusionControlNetImg2ImgPipeline,
+    StableDiffusionXLControlNetImg2ImgPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import save_file
+from torchvision.transforms.functional import to_pil_image
+from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+from transformers import DPTImageProcessor as Processor
+
+from sip.core.errors import UserError
+from sip.core.image_io import read_rgb, to_tensor
+from sip.device.settings import Runtime
+from sip.images.conditions.canny import Canny
+from sip.images.conditions.depth import Depth
+from sip.images.controlnet import ControlNet
+from sip.prompts.base import Span
+from sip.weights.loaded import loaded_weights
+from tests.images import models
+from tests.images.conftest import settings
+from tests.images.models import SIZE
+from tests.images.stock import assert_equal, call, stock
+
+SCALES = [0.5, 1.1, 7.0, 2.35]
+EDGES = Canny(low=40, high=90)
+PIPELINES = {
+    "sd": StableDiffusionControlNetImg2ImgPipeline,
+    "sdxl": StableDiffusionXLControlNetImg2ImgPipeline,
+}
+
+
+@pytest.fixture(scope="module")
+def folders(model_folder, tmp_path_factory):
+    """Name -> (model, ControlNet)."""
+    root = tmp_path_factory.mktemp("control")
+    found = {"sd": model_folder, "sdxl": models.save_sdxl(root / "sdxl")}
+    for name, folder in found.items():
+        torch.manual_seed(3)
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+        control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16, 16))
+        for weight in control.parameters():  # the added features are zero before a training
+            if not weight.any():
+                torch.nn.init.normal_(weight, std=0.2)
+        for weight in control.controlnet_cond_embedding.parameters():
+            weight.data *= 3  # the condition decides as much as the text
+        control.save_pretrained(root / f"{name}_control")
+    return {name: (folder, root / f"{name}_control") for name, folder in found.items()}
+
+
+@pytest.fixture
+def rows(make_prompt):
+    """Rows of mixed guidance, noise rate, seed, original and text."""
+    return [
+        make_prompt(
+            index,
+            spans=(Span(f"a photo of a {('three', 'seven', 'nine')[index % 3]}", 1.0),),
+            guidance_scale=SCALES[index % 4],
+            noise_rate=[0.5, 0.75, 1.0][index // 2 % 3],
+            negative_prompt="" if index % 4 else "thin strokes",
+        )
+        for index in range(7)
+    ]
+
+
+@pytest.fixture
+def make(folders):
+    def made(name="sd", **changes):
+        folder, control = folders[name]
+        values = {
+            "controlnet": str(control), "condition": EDGES, "conditioning_scale": 0.8,
+            "control_interval": (0, 1), "num_steps": 4,
+            "scheduler": "euler" if name == "sdxl" else "ddim",
+        }  # fmt: skip
+        return ControlNet(**(settings(folder) | values | changes))
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def expected(folders):
+    """Return what the stock pipeline of a model generates for a row; each once."""
+    pipelines, images = {}, {}
+
+    def of(name, row, **changes):
+        folder, control = folders[name]
+        if name not in pipelines:
+            network = ControlNetModel.from_pretrained(control)
+            scheduler = EulerDiscreteScheduler if name == "sdxl" else None
+            pipelines[name] = stock(PIPELINES[name], folder, scheduler, controlnet=network)
+        key = (name, row.image_id, *sorted(changes.items()))
+        if key not in images:
+            original = to_tensor([read_rgb(row.source, SIZE)])[0]
+            options = {
+                "control_image": to_pil_image(EDGES.load(Runtime.cpu())(original)),
+                "controlnet_conditioning_scale": 0.8,
+                "negative_prompt": row.negative_prompt or (None if name == "sdxl" else ""),
+            }
+            images[key] = call(pipelines[name], row, 4, **(options | changes))
+        return images[key]
+
+    return of
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+@pytest.mark.parametrize("batch_size", [1, 3, 7])
+def test_each_row_equals_the_stock_pipeline(make, expected, rows, generate, name, batch_size):
+    generated = generate(make(name), rows, batch_size)
+    assert_equal(generated, rows, lambda row: expected(name, row))
+
+
+def test_it_acts_in_its_part_of_the_steps_and_not_at_a_scale_of_0(
+    make, make_img2img, expected, rows, generate
+):
+    part = generate(make(control_interval=(0, 0.5)), rows, 7)
+    options = {"control_guidance_start": 0.0, "control_guidance_end": 0.5}
+    assert_equal(part, rows, lambda row: expected("sd", row, **options))
+    without = generate(make(conditioning_scale=0.0), rows, 7)
+    plain = generate(make_img2img(num_steps=4), rows, 7)
+    whole = generate(make(), rows, 7)
+    for row in rows:
+        image = without[row.image_id].pixels
+        torch.testing.assert_close(image, plain[row.image_id].pixels, atol=1e-4, rtol=0)
+        assert (image - whole[row.image_id].pixels).abs().max() > 0.05
+        assert (image - part[row.image_id].pixels).abs().max() > 0.01
+
+
+def test_the_recipe_knows_condition_and_weights(make, folders, tmp_path):
+    recipe = make().recipe()
+    assert recipe["control"]["weights"]["sha256"] and recipe["condition"]["high"] == 90
+    others = [
+        make(conditioning_scale=0.5), make(condition=Canny(low=1, high=2)),
+        make(control_interval=(0, 0.5)), make(controlnet=str(folders["sdxl"][1])),
+    ]  # fmt: skip
+    assert all(other.recipe() != recipe for other in others)
+    named = make(controlnet={"model": str(folders["sd"][1])})
+    assert named.recipe() == recipe
+    assert "images.controlnet" in loaded_weights({"images": make()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"control_interval": (0.5, 0.5)}, "control_interval: must be .* with begin < end"),
+        ({"conditioning_scale": -1.0}, "conditioning_scale: must be"),
+        ({"controlnet": {"name": "x"}}, "controlnet: must be null or a mapping of model"),
+    ],
+)
+def test_wrong_values_are_refused(make, changes, message):
+    with pytest.raises(UserError, match=message):
+        make(**changes)
+
+
+def test_a_controlnet_of_another_model_is_refused_before_weights_are_read(make, folders, tmp_path):
+    with pytest.raises(UserError, match="must be one for a StableDiffusionPipeline with"):
+        make(controlnet=str(folders["sdxl"][1])).require()
+    make().require()
+    with pytest.raises(UserError, match="must be a ControlNetModel of diffusers, got UNet2D"):
+        make(controlnet=str(folders["sd"][0] / "unet")).require()
+    network = ControlNetModel.from_pretrained(folders["sd"][1])
+    shape = dict(network.config) | {"conditioning_embedding_out_channels": (8, 16)}
+    ControlNetModel.from_config(shape).save_pretrained(tmp_path / "shape")
+    with pytest.raises(
+        UserError, match="one whose condition has 4 px along a latent, got .* with 2"
+    ):
+        make(controlnet=str(tmp_path / "shape")).require()
+    sd3 = models.save_sd3(tmp_path / "sd3")
+    with pytest.raises(UserError, match=r"must be Stable Diffusion .* images=controlnet"):
+        make(model=str(sd3), scheduler="euler").require()
+
+
+def test_edges_are_those_of_opencv(source_images):
+    image = read_rgb(source_images[2], SIZE)
+    edges = Canny(low=100, high=200).load(Runtime.cpu())(to_tensor([image])[0])
+    wanted = cv2.Canny(np.asarray(image), 100, 200)
+    assert 0 < wanted.mean() < 255
+    for channel in edges:
+        assert np.array_equal(channel.numpy() * 255, wanted)
+    with pytest.raises(UserError, match="low: must be at most high, which is 100, got 200"):
+        Canny(low=200, high=100)
+
+
+@pytest.fixture(scope="module")
+def depth_folder(tmp_path_factory):
+    """A Depth Anything with random weights, in the hub's layout."""
+    folder = tmp_path_factory.mktemp("depth")
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 28}
+    outputs = {"out_indices": [1, 2, 3, 4], "reshape_hidden_states": False, "patch_size": 14}
+    config = DepthAnythingConfig(
+        backbone_config=Dinov2Config(**small, **outputs, apply_layernorm=True),
+        reassemble_hidden_size=32, neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8,
+        head_hidden_size=4, patch_size=14,
+    )  # fmt: skip
+    DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    Processor(size={"height": 28, "width": 28}).save_pretrained(folder)
+    return folder
+
+
+def test_depth_is_that_of_transformers_scaled_to_the_image(depth_folder, source_images):
+    image = read_rgb(source_images[0], SIZE)
+    condition = Depth(model=str(depth_folder), revision=None, dtype="float32")
+    condition.require()
+    with torch.inference_mode():
+        depth = condition.load(Runtime.cpu())(to_tensor([image])[0])
+        model = DepthAnythingForDepthEstimation.from_pretrained(depth_folder).eval()
+        inputs = Processor.from_pretrained(depth_folder)(images=image, return_tensors="pt")
+        raw = model(**inputs).predicted_depth[None]
+    assert raw.std() > 0
+    raw = torch.nn.functional.interpolate(raw, (SIZE, SIZE), mode="bicubic")[0, 0]
+    wanted = (raw - raw.min()) / (raw.max() - raw.min())
+    assert depth.shape == (3, SIZE, SIZE)
+    torch.testing.assert_close(depth[1], wanted, atol=1e-5, rtol=0)
+
+
+def test_depth_conditions_are_the_same_in_every_batch(make, depth_folder, rows, generate):
+    depth = Depth(model=str(depth_folder), revision=None, dtype="float32")
+    one, all_ = (generate(make(condition=depth), rows, size) for size in (1, 7))
+    edges = generate(make(), rows, 7)
+    for row in rows:
+        image = one[row.image_id].pixels
+        torch.testing.assert_close(image, all_[row.image_id].pixels, atol=1e-4, rtol=0)
+        assert (image - edges[row.image_id].pixels).abs().max() > 0.01
+    assert "images.condition" in loaded_weights({"images": make(condition=depth)})
+
+
+def test_another_kind_of_model_is_refused_as_a_source_of_depth(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertModel"]}))
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="images.condition.model: must be a model for depth"):
+        Depth(model=str(tmp_path), revision=None, dtype="float32").require()
