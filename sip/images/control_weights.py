@@ -38,11 +38,11 @@ class ControlWeights(Component):
         """Return the weights that it loads."""
         return LoadedWeights.of(self.model, self.revision, self.variant)
 
-    def require(self, model: PipelineFolder) -> None:
+    def require(self, model: PipelineFolder | None) -> None:
         """Make sure that it is on this disk and fits; download it from the hub, unless offline.
 
         Args:
-            model: Folder of the model that it controls.
+            model: Folder of the model that it controls; None if that is not on this disk.
 
         Raises:
             UserError: It is not, or is another model's.
@@ -51,7 +51,7 @@ class ControlWeights(Component):
             self.model,
             self.revision,
             self.variant,
-            check=lambda folder: self._require_fit(folder, model),
+            check=None if model is None else lambda folder: self._require_fit(folder, model),
             kind="autoencoder",
         )
 

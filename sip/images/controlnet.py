@@ -16,6 +16,7 @@ from sip.images.conditions.base import Condition
 from sip.images.control_weights import ControlWeights
 from sip.images.img2img import Img2Img
 from sip.images.settings import Interval, built
+from sip.weights.missing import MissingWeightsError
 
 if TYPE_CHECKING:
     from sip.images.control_engine import ControlEngine
@@ -60,9 +61,21 @@ class ControlNet(Img2Img):
         Raises:
             UserError: They are not, or do not fit.
         """
-        super().require()
-        self.condition.require()
-        self.control.require(self.folder)
+        missing: dict[str, MissingWeightsError] = {}
+        parts = {
+            "images": super().require,
+            "images.condition": self.condition.require,
+            "images.controlnet": lambda: self.control.require(
+                self.folder if self.is_on_disk else None
+            ),
+        }
+        for name, require in parts.items():
+            try:
+                require()
+            except MissingWeightsError as error:
+                missing[name] = error
+        if missing:
+            raise MissingWeightsError.joined(missing)
 
     def _require_fit(self) -> None:
         super()._require_fit()

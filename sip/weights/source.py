@@ -175,6 +175,11 @@ def _local(path: str, parts: Parts) -> Path | None:
         )
     if _may_be_on_hub(path) and path.partition("/")[0] not in LOCAL:
         return None
+    if path == "???":
+        raise UserError(
+            "a model must be named, got none: set images.model, images.controlnet, captions.model "
+            "or scores.model, whichever the choice in use asks for"
+        )
     places = " or ".join(dict.fromkeys([str(folder.absolute()), str(PACKAGE_PARENT / folder)]))
     reason = f"no model folder is at {places}; copy one there, or set another model"
     raise MissingWeightsError.of(Missing(path, _how_to_make(path), reason))

@@ -25,10 +25,12 @@ TOGETHER = (
     ("augmentation/mix",),
     ("augmentation/base",),
     ("prompts/verdict", "images/masks"),
+    ("images/condition",),
 )  # fmt: skip
 NEEDS = {
     "prompts/verdict": ["prompts=sip_adaptive"],
     "images/masks": ["images=inpaint"],
+    "images/condition": ["images=controlnet"],
 }  # group -> what it is a part of
 
 
@@ -42,6 +44,7 @@ NEWER = (
     *("inpaint", "torchvision", "albumentations"),
     *("florence2", "column", "diff_mix_like"),
     "openai",
+    *("controlnet", "sd15_canny", "sd15_depth", "sdxl_canny", "sdxl_depth"),
 )
 
 
