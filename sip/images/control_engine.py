@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sip.device.settings import Runtime
 from sip.images.batches import Batch
-from sip.images.controlnet import ControlNet
+from sip.images.control_settings import ControlSettings
 from sip.images.engine import NUM_POSTERIORS, Around, Engine
 from sip.images.families.base import Conditioning
 from sip.images.loading import load_controlnet
@@ -66,9 +66,9 @@ class ControlEngine(Engine):
         runtime: Device settings.
     """
 
-    settings: ControlNet
+    settings: ControlSettings
 
-    def __init__(self, settings: ControlNet, runtime: Runtime) -> None:
+    def __init__(self, settings: ControlSettings, runtime: Runtime) -> None:
         super().__init__(settings, runtime)
         self.control = load_controlnet(settings.control, settings.dtype)
         self.control.requires_grad_(False).eval().to(self.device)

@@ -17,7 +17,11 @@ from tests.architecture.choices import CONF, ROOT, choices
 from tests.composing import composed
 
 PACKAGE = ROOT / "sip"
-VALUES = {"Lora", "Autoencoder"}  # built from a value in a choice, such as images.lora
+VALUES = {
+    "Lora",
+    "Autoencoder",
+    "ControlWeights",
+}  # built from a value in a choice, such as images.lora
 
 
 def groups() -> list[str]:
