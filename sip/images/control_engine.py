@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sip.core.shapes import Size
 from sip.device.settings import Runtime
 from sip.images.batches import Batch
 from sip.images.control_settings import ControlSettings
@@ -77,7 +78,8 @@ class ControlEngine(Engine):
         if runtime.compile:
             self.control.compile(dynamic=False)
         self.condition = settings.condition.load(runtime)
-        self.conditions: Recent[str] = Recent(NUM_POSTERIORS)  # by content hash of the original
+        # By content hash and size of the original as it is read.
+        self.conditions: Recent[tuple[str, int | Size]] = Recent(NUM_POSTERIORS)
 
     def clear(self) -> None:
         """Free the memory of embeddings, latents and conditions."""
@@ -90,9 +92,9 @@ class ControlEngine(Engine):
         begin, end = settings.control_interval
         # As diffusers decides it.
         acts = [not (step / num < begin or (step + 1) / num > end) for step in range(num)]
-        keys = [row.source_sha256 for row in batch.prompts]
+        keys = [(row.source_sha256, settings.size_of(row)) for row in batch.prompts]
         conditions = self.conditions.get(keys, partial(self._make, batch))
         return Controlled(self.control, conditions, settings.conditioning_scale, acts)
 
-    def _make(self, batch: Batch, key: str) -> Tensor:
-        return self.condition(batch.sources[key].to(self.device))
+    def _make(self, batch: Batch, key: tuple[str, int | Size]) -> Tensor:
+        return self.condition(batch.sources[key[0]].to(self.device))

@@ -134,6 +134,20 @@ def test_it_acts_in_its_part_of_the_steps_and_not_at_a_scale_of_0(
         assert (image - part[row.image_id].pixels).abs().max() > 0.01
 
 
+def test_conditions_have_the_shape_of_their_originals(make, folders, shaped, generate):
+    generator = make(aspect="keep", size=64)
+    folder, control = folders["sd"]
+    pipeline = stock(PIPELINES["sd"], folder, controlnet=ControlNetModel.from_pretrained(control))
+    generated = generate(generator, shaped)
+    for row in shaped[:2]:
+        size = generator.size_of(row)
+        edges = EDGES.load(Runtime.cpu())(to_tensor([read_rgb(row.source, size)])[0])
+        options = {"control_image": to_pil_image(edges), "controlnet_conditioning_scale": 0.8}
+        image = call(pipeline, row, 4, size, **options)
+        pixels = generated[row.image_id].pixels
+        torch.testing.assert_close(pixels, image, atol=1e-4, rtol=0)
+
+
 def test_the_recipe_knows_condition_and_weights(make, folders, tmp_path):
     recipe = make().recipe()
     assert recipe["control"]["weights"]["sha256"] and recipe["condition"]["high"] == 90
