@@ -4,9 +4,11 @@ Source: Li et al., BLIP, ICML 2022 (arXiv 2201.12086), by transformers. The augm
 samples with p = 0.9 or takes 3 beams.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sip.captions.vision_language import VisionLanguage, cache_name
+from sip.weights.layout import CONFIG, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +20,11 @@ class Blip(VisionLanguage):
 
     model_class: ClassVar[str] = "BlipForConditionalGeneration"
     processor_class: ClassVar[str] = "BlipProcessor"
+
+    def num_places(self, folder: Path) -> int:
+        """Return the patches of an image, with the one for the whole."""
+        vision = read_json(folder / CONFIG).get("vision_config") or {}
+        return (vision.get("image_size", 384) // vision.get("patch_size", 16)) ** 2 + 1
 
     def generate(self, network: Any, pixels: "Tensor", **options: Any) -> "Tensor":
         """Return tokens (images * num_captions, length), int64, image by image."""

@@ -4,10 +4,12 @@ Source: Li et al., BLIP-2, ICML 2023 (arXiv 2301.12597), by transformers, with O
 sampled as BLIP's are.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sip.captions.vision_language import VisionLanguage, cache_name
 from sip.core.component import refuse
+from sip.weights.layout import CONFIG, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +37,10 @@ class Blip2(VisionLanguage):
                 "use Salesforce/blip2-opt-2.7b",
             )
         return network
+
+    def num_places(self, folder: Path) -> int:
+        """Return the tokens of the prefix."""
+        return int(read_json(folder / CONFIG).get("num_query_tokens", 32)) + 1
 
     def generate(self, network: Any, pixels: "Tensor", **options: Any) -> "Tensor":
         """Return tokens (images * num_captions, length), int64, image by image."""

@@ -7,17 +7,21 @@ writes; both read each image once for all of its captions.
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sip.captions.vision_language import VisionLanguage, prepared
 from sip.core.component import component
 from sip.device.settings import Runtime
+from sip.weights.layout import read_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
     from sip.captions.module import CaptionModule
+
+PLACES, TASK = 577, 16  # tokens of the image in the published models; of a task's text, at most
 
 
 @component
@@ -48,6 +52,14 @@ class Florence2(VisionLanguage):
             partial(self.caption, network, processor.tokenizer),
             network,
         )
+
+    def num_places(self, folder: Path) -> int:
+        """Return the places of the image, and about as many tokens as the longest task has."""
+        files = [folder / name for name in ("preprocessor_config.json", "processor_config.json")]
+        stated = [read_json(file) for file in files if file.is_file()]
+        stated += [values.get("image_processor", {}) for values in stated]
+        lengths = (values.get("image_seq_length") for values in stated)
+        return next(filter(None, lengths), PLACES) + TASK
 
     def generate(self, network: Any, pixels: Any, **options: Any) -> "Tensor":
         """Return tokens (images * num_captions, length), int64, image by image."""

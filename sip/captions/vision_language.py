@@ -18,6 +18,8 @@ from sip.core.hashing import seed_of
 from sip.core.ranges import Count, Rate, Seed
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
+from sip.weights.layout import read_json
+from sip.weights.memory import WIDTHS, cached_config, gibibytes
 from sip.weights.pretrained import Pretrained
 
 if TYPE_CHECKING:
@@ -61,6 +63,24 @@ class VisionLanguage(Pretrained):
             raise refuse(
                 "num_captions", f"at most captions.num_beams={self.num_beams}", self.num_captions
             )
+
+    def memory_line(self) -> str:
+        """Return what weights and one image of a batch need of the device's memory."""
+        line = self.memory().line()
+        file = cached_config(self.model, self.revision)
+        if file is None:
+            return line
+        per_token = bytes_of_token(read_json(file), WIDTHS[self.dtype])
+        tokens = self.num_places(file.parent) + self.max_tokens
+        rows = max(self.num_captions, self.num_beams)
+        return (
+            f"{line}; {gibibytes(per_token * tokens * rows)} for each image of a batch: keys and "
+            f"values of {rows} x {tokens:,} tokens"
+        )
+
+    @abstractmethod
+    def num_places(self, folder: Path) -> int:
+        """Return the tokens that image and question take, from a folder's small files."""
 
     def key(self, sample: Sample) -> str:
         """Return the hash of the image's content: its name and class are not read."""
@@ -144,6 +164,25 @@ class VisionLanguage(Pretrained):
         # Pillow's resize, as in the models' own code; torchvision's rounds in another way.
         processor_class = getattr(transformers, self.processor_class)
         return processor_class.from_pretrained(folder, backend="pil")
+
+
+def bytes_of_token(config: dict[str, Any], width: int) -> float:
+    """Return the bytes of a token's keys and values in a language model, from its `config.json`.
+
+    Args:
+        config: The whole configuration.
+        width: Bytes of a number.
+    """
+    text = config.get("text_config") or config
+
+    def stated(*names: str) -> float | None:
+        return next((text[name] for name in names if text.get(name)), None)
+
+    layers = stated("num_hidden_layers", "decoder_layers") or 0
+    heads = stated("num_attention_heads", "decoder_attention_heads") or 1
+    hidden = stated("hidden_size", "d_model") or 0
+    per_head = stated("head_dim") or hidden / heads
+    return 2 * layers * (stated("num_key_value_heads") or heads) * per_head * width
 
 
 def cache_name() -> str:

@@ -6,6 +6,7 @@ prepared by itself and rows are padded on the left when they meet in a batch.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from sip.captions.module import CaptionModule
 
+TEMPLATE_TOKENS = 24  # of a chat template, about
 TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
@@ -85,6 +87,19 @@ class ChatModel(VisionLanguage):
         """Return the conversation about an image, in transformers' form."""
         content = [{"type": "image", "image": image}, {"type": "text", "text": self.instruction}]
         return [{"role": "user", "content": content}]
+
+    def num_places(self, folder: Path) -> int:
+        """Return the tokens of a square image of the largest side, and of the instruction.
+
+        Without the processor's files it is taken that a token stands for 28 x 28 px.
+        """
+        side = self.max_side
+        tokens = (side // 28) ** 2
+        with suppress(Exception):  # of an incomplete folder, or a processor that does not say
+            processor = self._processor(folder)
+            sizes = [(side, side)]
+            tokens = processor._get_num_multimodal_tokens(image_sizes=sizes).num_image_tokens[0]
+        return int(tokens) + len(self.instruction) // 4 + TEMPLATE_TOKENS
 
     def generate(self, network: Any, pixels: Any, **options: Any) -> "Tensor":
         """Return tokens (images * num_captions, length), int64, image by image."""

@@ -58,7 +58,7 @@ class AutoImg2Img(Stock):
     def arguments(self, rows: Sequence[Prompt]) -> dict[str, Any]:
         """Return the arguments of one call for rows of one group, but for images and seeds."""
         values: dict[str, Any] = {
-            "prompt": [row.text for row in rows],
+            "prompt": [self.text(row) for row in rows],
             "strength": rows[0].noise_rate,
             self.guidance_argument: self.guidance(rows[0]),
         }

@@ -51,11 +51,15 @@ class Edit(Stock):
             f"{folder.pipeline} in {folder.path}; set another model, or images=auto"
         )
 
+    def text(self, prompt: Prompt) -> str:
+        """Return the instruction of an image."""
+        return self.instruction.format(prompt=prompt.text)
+
     def arguments(self, rows: Sequence[Prompt]) -> dict[str, Any]:
         """Return the arguments of the call for one row, but for images and seeds."""
         (row,) = rows
         values: dict[str, Any] = {
-            "prompt": self.instruction.format(prompt=row.text),
+            "prompt": self.text(row),
             self.guidance_argument: row.guidance_scale,
         }
         if row.negative_prompt or self.guidance_argument == "true_cfg_scale":

@@ -1,5 +1,6 @@
 """Which prompts are longer than the text encoders read, known before any image is generated."""
 
+import inspect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ class TextReader:
     tokenizer: Any
     length: int
     by_span: bool
+
+    @property
+    def name(self) -> str:
+        """The kind of the encoder, for messages."""
+        kind = type(self.tokenizer).__name__
+        return next((name for name in ("CLIP", "T5") if kind.startswith(name)), "language model")
 
     def fits(self, spans: Spans) -> bool:
         """Return whether a prompt is read in whole."""
@@ -66,6 +73,32 @@ def text_readers(folder: "PipelineFolder", family: "type[Family]") -> list[TextR
     return readers
 
 
+def stock_readers(folder: "PipelineFolder", pipeline: type) -> list[TextReader]:
+    """Return the text encoders of a pipeline of diffusers, which has no family here.
+
+    CLIP reads as many tokens as its tokenizer states, the others as many as the pipeline's
+    `max_sequence_length` lets through.
+    """
+    import transformers
+
+    from sip.weights.safety import plain_load_errors
+
+    most = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
+    readers = []
+    for part in folder.index:
+        if not (part.startswith("tokenizer") and folder.has(part)):
+            continue
+        name = folder.index[part][1]
+        with plain_load_errors(f"images.model: {folder.path / part}"):
+            kind = getattr(transformers, name)
+            tokenizer = kind.from_pretrained(folder.path / part, local_files_only=True)
+        length = int(tokenizer.model_max_length)
+        if most is not None and isinstance(most.default, int) and not name.startswith("CLIP"):
+            length = most.default
+        readers.append(TextReader(tokenizer, length, by_span=False))
+    return readers
+
+
 def require_labels(readers: Sequence[TextReader], prompts: Sequence[Prompt]) -> None:
     """Refuse prompts whose class name no text encoder reads in whole.
 
@@ -94,7 +127,7 @@ def cut_prompts(readers: Sequence[TextReader], prompts: Sequence[Prompt]) -> lis
         long = [spans for spans in numbers if not all(r.fits(spans) for r in of_length)]
         where = f"the text encoder's {length} tokens"
         if len({reader.length for reader in readers}) > 1:
-            where = f"the {length} tokens of the {'CLIP' if of_length[0].by_span else 'T5'} encoder"
+            where = f"the {length} tokens of the {of_length[0].name} encoder"
         if long:
             num = sum(numbers[spans] for spans in long)
             text = "".join(span.text for span in long[0])

@@ -7,6 +7,8 @@ interval, originals that are encoded once. Each image still has its own seed and
 import inspect
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,9 +19,12 @@ from sip.core.progress import say
 from sip.core.ranges import Count, Dtype
 from sip.images.base import Generator
 from sip.images.folder import PipelineFolder
-from sip.prompts.base import Prompt
+from sip.images.lengths import TextReader, cut_prompts, require_labels, stock_readers
+from sip.prompts.base import Prompt, Span
 from sip.weights.layout import CHECKER
 from sip.weights.loaded import LoadedWeights
+from sip.weights.memory import Memory, memory_of
+from sip.weights.missing import MissingWeightsError
 from sip.weights.source import require, weights_folder, weights_recipe
 
 PATCH = 16  # px, of an autoencoder's 8 and a transformer's 2; the pipelines check the size
@@ -88,6 +93,10 @@ class StockPipeline(Generator):
         """The model folder."""
         return PipelineFolder(weights_folder(self.model, self.revision, self.variant, CHECKER))
 
+    def memory(self) -> Memory:
+        """Return what the weights need of the device's memory."""
+        return memory_of(self.model, self.revision, self.dtype, self.variant, CHECKER)
+
     def loaded(self) -> LoadedWeights | None:
         """Return the weights that it loads."""
         return LoadedWeights.of(self.model, self.revision, self.variant, CHECKER)
@@ -102,9 +111,37 @@ class StockPipeline(Generator):
         """What sides are best multiples of, and what they must be multiples of, in px."""
         return PATCH, PATCH
 
+    def text(self, prompt: Prompt) -> str:
+        """Return what the pipeline is told of an image."""
+        return prompt.text
+
+    @cached_property
+    def _readers(self) -> list[TextReader]:
+        return stock_readers(self.folder, self.pipeline_class(self.folder))
+
+    def foresee(self, prompts: Sequence[Prompt]) -> None:
+        """Check, before captions are made, that class names are read in whole.
+
+        Raises:
+            UserError: No text encoder reads one.
+        """
+        with suppress(MissingWeightsError):  # without the model nothing is known
+            require_labels(self._readers, [self._told(prompt) for prompt in prompts])
+
+    def _told(self, prompt: Prompt) -> Prompt:
+        return replace(prompt, spans=(Span(self.text(prompt), 1.0),))
+
     def examine(self, prompts: Sequence[Prompt]) -> None:
-        """Say what of the prompts is not used."""
+        """Check the class names, and say what of the prompts is cut or not used.
+
+        Raises:
+            UserError: A class name is cut.
+        """
         super().examine(prompts)
+        self.foresee(prompts)
+        with suppress(MissingWeightsError):
+            for line in cut_prompts(self._readers, [self._told(prompt) for prompt in prompts]):
+                say("prompts", line)
         if any(span.weight != 1 for prompt in prompts for span in prompt.spans):
             say("images", "prompt weights are not used: this pipeline reads plain text")
 

@@ -29,6 +29,7 @@ from sip.prompts.base import Prompt
 from sip.prompts.weighting.base import Weighting
 from sip.weights.layout import CHECKER
 from sip.weights.loaded import LoadedWeights
+from sip.weights.memory import Memory, memory_of
 from sip.weights.source import require, weights_folder, weights_recipe
 
 if TYPE_CHECKING:
@@ -259,6 +260,10 @@ class DiffusionSettings(Generator):
         if not self.is_on_disk:
             return ASSUMED_UNITS
         return self.family.best_unit(self.folder), self.family.size_unit(self.folder)
+
+    def memory(self) -> Memory:
+        """Return what the weights need of the device's memory, before they are quantized."""
+        return memory_of(self.model, self.revision, self.dtype, self.variant, self._without)
 
     def loaded(self) -> LoadedWeights | None:
         """Return the weights that it loads; `adapter` knows its own."""

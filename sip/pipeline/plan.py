@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from sip.captions.openai import OpenAi
+from sip.captions.vision_language import VisionLanguage
 from sip.core.errors import UserError
 from sip.core.files import free_bytes
 from sip.core.progress import say
@@ -22,6 +23,7 @@ from sip.pipeline.offline import Offline
 from sip.pipeline.planned import PlannedRows, at_most, by_size
 from sip.pipeline.rows import assumed_prompts, coming_images, known_images, readings, timed
 from sip.weights import hub
+from sip.weights.memory import NeedsMemory
 from sip.weights.missing import MissingWeightsError
 from sip.weights.stacks import stack_remarks
 
@@ -58,6 +60,7 @@ class Plan:
         unmeasured: Why the time was not measured.
         work: The same row by row, for the total of a sweep.
         requests: What is asked of a service that captions, whose time nobody can measure before.
+        memory: "captioner" and "generator" -> memory of the model that is to be loaded, in words.
     """
 
     to_caption: int
@@ -78,6 +81,7 @@ class Plan:
     denoises: bool = True
     work: tuple[PlannedRows, ...] = ()
     requests: str = ""
+    memory: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def _evaluations(self) -> str:
@@ -93,6 +97,7 @@ class Plan:
             "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} images",
             **({"requests": self.requests} if self.requests else {}),
             "to generate": ("at most " if is_bound else "") + counted(self.to_generate, "image"),
+            **{f"memory of {name}": text for name, text in self.memory.items()},
             **({"balance": self.balance} if self.balance else {}),
             **({"example prompt": shorten(self.example, MAX_EXAMPLE)} if self.example else {}),
             "cached": counted(self.cached, "image")
@@ -265,7 +270,18 @@ def make_plan(
         requests=offline.captioner.foreseen(len(known.to_caption))
         if isinstance(offline.captioner, OpenAi) and known.to_caption
         else "",
+        memory=_memory(offline, bool(known.to_caption), to_generate > 0),
     )
+
+
+def _memory(offline: Offline, captions: bool, generates: bool) -> dict[str, str]:
+    """Return the memory of the models that are to be loaded, in words."""
+    lines = {}
+    if captions and isinstance(offline.captioner, VisionLanguage):
+        lines["captioner"] = offline.captioner.memory_line()
+    if generates and isinstance(offline.generator, NeedsMemory):
+        lines["generator"] = offline.generator.memory().line()
+    return lines
 
 
 def most_evaluations(offline: Offline, samples: Sequence[Sample]) -> int:

@@ -11,6 +11,7 @@ from sip.core.ranges import Dtype
 from sip.weights.checksums import check_hub
 from sip.weights.layout import CONFIG, read_json
 from sip.weights.loaded import LoadedWeights
+from sip.weights.memory import Memory, described_parameters, memory_of
 from sip.weights.safety import plain_load_errors, require_filled
 from sip.weights.source import require, weights_folder, weights_recipe
 
@@ -46,6 +47,14 @@ class Pretrained(Component):
     def loaded(self) -> LoadedWeights | None:
         """Return the weights that it loads."""
         return LoadedWeights.of(self.model, self.revision)
+
+    def memory(self) -> Memory:
+        """Return what the weights need of the device's memory."""
+
+        def count(folder: Path) -> float:
+            return described_parameters(folder, self.model_class)
+
+        return memory_of(self.model, self.revision, self.dtype, count=count)
 
     def require(self) -> None:
         """Make sure that the weights are on this disk; download them if the hub may be asked.

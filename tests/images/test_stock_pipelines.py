@@ -224,3 +224,36 @@ def test_a_noise_rate_without_steps_is_refused(model_folder, rows):
     generator = component(AutoImg2Img, "auto", model_folder)
     with pytest.raises(UserError, match=r"noise_rate: must be in \[0.25, 1\], .* got 0.2"):
         generator.check([replace(rows[0], noise_rate=0.2)])
+
+
+def test_prompts_that_are_cut_are_counted_and_labels_refused(
+    model_folder, z_image_folder, rows, capsys
+):
+    long = replace(rows[0], spans=(Span("thick, leaning, wide, heavy, " * 200, 1.0),))
+    late = replace(long, class_name="nine", spans=(*long.spans, Span("a nine", 1.0)))
+    clip = component(AutoImg2Img, "auto", model_folder)
+    clip.examine([rows[0], long])
+    said = capsys.readouterr().err
+    assert "1 of 2 is longer than the text encoder's 32 tokens and is cut" in said
+    with pytest.raises(UserError, match="have the class name within the 32 tokens"):
+        clip.foresee([late])
+    language = component(AutoImg2Img, "auto", z_image_folder)  # whose pipeline takes 512 tokens
+    language.examine([replace(rows[0], class_name="nine")])
+    assert "longer" not in capsys.readouterr().err
+    with pytest.raises(UserError, match="have the class name within the 512 tokens"):
+        language.examine([late])
+    absent = component(AutoImg2Img, "auto", Path("no/such"))
+    absent.examine([late])  # a plan without the model
+
+
+def test_an_editor_reads_its_instruction_too(rows, tmp_path):
+    folder = EDITORS["Flux2KleinPipeline"](tmp_path / "model")
+    long = {"instruction": "make it bold, " * 300 + "{prompt}"}
+    for changes, is_cut in ((long, True), ({}, False)):
+        editor = component(Edit, "edit", folder, **changes)
+        prompts = [replace(rows[0], class_name="nine")]
+        if is_cut:
+            with pytest.raises(UserError, match="have the class name within"):
+                editor.foresee(prompts)
+        else:
+            editor.foresee(prompts)

@@ -32,6 +32,9 @@ def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> 
     plan = job.plan()
     assert (plan.to_caption, plan.to_score, plan.to_generate, plan.cached) == (20, 20, 40, 0)
     assert not plan.exact and plan.seconds > 0 and plan.bytes_needed > 0
+    lines = plan.lines()
+    assert lines["memory of captioner"].startswith("captioner: ")
+    assert lines["memory of generator"].endswith("GiB in float32")
     samples = job.samples()
     generate_all(job, samples[:8])
     half = make_plan(job.offline, samples)
@@ -39,6 +42,7 @@ def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> 
     generate_all(job, samples)
     done = make_plan(job.offline, samples)
     assert (done.to_caption, done.to_score, done.to_generate, done.cached) == (0, 0, 0, 40)
+    assert not done.memory
     assert done.exact and done.evaluations == done.bytes_needed == done.seconds == 0
 
 
