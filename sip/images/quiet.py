@@ -1,6 +1,7 @@
 """diffusers and transformers without their bars, notices and hints."""
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,7 +23,10 @@ def quiet() -> Iterator[None]:
     try:
         for name in names:
             logging.getLogger(name).setLevel(logging.ERROR)
-        yield
+        with warnings.catch_warnings():
+            # Of a part that diffusers' own Chroma uses.
+            warnings.filterwarnings("ignore", "`FluxPosEmbed` is deprecated", FutureWarning)
+            yield
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

@@ -44,7 +44,7 @@ NEWER = (
     *("inpaint", "torchvision", "albumentations"),
     *("florence2", "column", "diff_mix_like"),
     "openai",
-    *("controlnet", "sd15_canny", "sd15_depth", "sdxl_canny", "sdxl_depth"),
+    *("controlnet", "sd15_canny", "sd15_depth", "sdxl_canny", "sdxl_depth", "chroma"),
 )
 
 

@@ -6,6 +6,8 @@ import torch
 from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
@@ -128,6 +130,31 @@ def save_flux(folder: Path, reads_guidance: bool, pipeline_class=FluxPipeline) -
         tokenizer_2=t5_tokenizer(),
         text_encoder_2=t5_encoder(WIDTH),
     ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def save_chroma(folder: Path) -> Path:
+    """Save a Chroma."""
+    torch.manual_seed(5)
+    transformer = ChromaTransformer2DModel(
+        in_channels=4 * 8,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=ROPE,
+        approximator_num_channels=16,
+        approximator_hidden_dim=32,
+        approximator_layers=1,
+    )
+    ChromaPipeline(
+        transformer=loud_text(transformer, ("context_embedder", "proj_out")),
+        vae=flux_autoencoder(),
+        scheduler=flow_scheduler(shift=3.0, use_dynamic_shifting=True),
+        tokenizer=t5_tokenizer(),
+        text_encoder=t5_encoder(WIDTH),
+    ).save_pretrained(folder)
     return folder
 
 

@@ -59,6 +59,7 @@ CASES = {
         lambda folder: save_sd3(folder, qk_norm="rms_norm", dual_attention_layers=(0,)),
         lambda row: {},
     ),
+    "chroma": Case("Chroma", models.save_chroma, lambda row: {}),
     "qwen_image": Case("QwenImage", models.save_qwen_image, true_cfg),
 }
 
