@@ -24,6 +24,8 @@ def task(config: "DictConfig") -> None:
     from sip.core.text import text_table
 
     print(text_table(plan_lines(work)))
+    if work.missing is not None:
+        print(work.missing)
 
 
 def main() -> None:

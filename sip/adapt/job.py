@@ -28,10 +28,12 @@ from sip.device.settings import Runtime, set_threads
 from sip.images.adapted import AdapterRecord
 from sip.images.naming import encoded_as
 from sip.images.settings import DiffusionSettings
+from sip.pipeline.plan import nothing_downloaded
 from sip.prompts.base import Span
 from sip.records.write import write_config
 from sip.store.fill import Add, fill
 from sip.store.stage import StageStore, Store
+from sip.weights.missing import MissingWeightsError
 
 if TYPE_CHECKING:
     from sip.adapt.prior import Prior
@@ -54,6 +56,7 @@ class Adaptation:
 
         self.config = config
         check_folders(config.paths)
+        self.stages = StageLog()
         self.method: Method = build(config.method)
         self.settings: DiffusionSettings = require_settings(build(config.images))
         self.dataset = build(config.dataset)
@@ -62,9 +65,15 @@ class Adaptation:
         require_logger(config.logger)
         if not isinstance(self.method, TextualInversion) and find_spec("peft") is None:
             raise UserError(f"method: needs the package peft; {install_extras('lora')}")
-        self.settings.require()
-        require_model(self.settings, self.method)
-        self.stages = StageLog()
+        self.missing: MissingWeightsError | None = None
+        if not config.plan:
+            require_model(self.settings, self.method)
+            return
+        try:
+            with nothing_downloaded():
+                require_model(self.settings, self.method)
+        except MissingWeightsError as error:
+            self.missing = error
 
     @cached_property
     def samples(self) -> list[Sample]:

@@ -71,12 +71,12 @@ class LoraWeights(Trained):
         from diffusers.utils import convert_state_dict_to_diffusers
         from peft import get_peft_model_state_dict
 
-        layers = {
-            f"{name}_lora_layers": convert_state_dict_to_diffusers(
-                self._scaled(get_peft_model_state_dict(network))
-            )
-            for name, network in self.networks.items()
-        }
+        layers = {}
+        for name, network in self.networks.items():
+            state = self._scaled(get_peft_model_state_dict(network))
+            if name != self.part:  # of the U-Net's modules only attention has names of diffusers'
+                state = convert_state_dict_to_diffusers(state)
+            layers[f"{name}_lora_layers"] = state
         pipeline = getattr(diffusers, self.family.pipelines[0])
         with tempfile.TemporaryDirectory() as folder:
             pipeline.save_lora_weights(folder, **layers)

@@ -8,10 +8,14 @@ from sip.adapt.method import Method
 from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.images.base import Generator
+from sip.images.families import family_of
 from sip.images.families.sd import StableDiffusion
 from sip.images.families.sdxl import StableDiffusionXL
+from sip.images.folder import PipelineFolder
 from sip.images.loading import load_pipeline
 from sip.images.settings import DiffusionSettings
+from sip.weights.layout import CHECKER
+from sip.weights.source import require
 
 PREDICTIONS = ("epsilon", "v_prediction")
 
@@ -33,17 +37,22 @@ def require_settings(generator: Generator) -> DiffusionSettings:
 
 
 def require_model(settings: DiffusionSettings, method: Method) -> None:
-    """Refuse a model that a method cannot adapt; its folder is on this disk.
+    """Make sure that a model is on this disk, and that a method can adapt it.
+
+    Another family is refused before its weights are downloaded.
 
     Raises:
-        UserError: It is of another kind than Stable Diffusion 1.x, 2.x and XL.
+        UserError: It is missing, or of another kind than Stable Diffusion 1.x, 2.x and XL.
     """
+    require(
+        settings.model,
+        settings.revision,
+        settings.variant,
+        CHECKER,
+        check=lambda path: _require_family(PipelineFolder(path), method),
+        kind="diffusers",
+    )
     folder, family = settings.folder, settings.family
-    if not issubclass(family, StableDiffusion):
-        raise UserError(
-            "images.model: must be a Stable Diffusion 1.x, 2.x or XL to be adapted, got a "
-            f"{folder.pipeline} in {folder.path}; set another model"
-        )
     if family.reads_mask(folder) or family.embeds_guidance(folder):
         kind = "for inpainting" if family.reads_mask(folder) else "distilled to few steps"
         raise UserError(
@@ -56,9 +65,19 @@ def require_model(settings: DiffusionSettings, method: Method) -> None:
             f"images.model: must predict {' or '.join(PREDICTIONS)} to be adapted, got {predicts} "
             f"in {folder.path}; set another model"
         )
+    settings.require()
+
+
+def _require_family(folder: PipelineFolder, method: Method) -> None:
+    family = family_of(folder)
+    if not issubclass(family, StableDiffusion):
+        raise UserError(
+            "images.model: must be a Stable Diffusion 1.x, 2.x or XL to be adapted, got a "
+            f"{folder.pipeline} in {folder.path}; set another model"
+        )
     if issubclass(family, StableDiffusionXL) and not method.pools:
         rule = f"lora or dreambooth_lora for a {folder.pipeline}"
-        raise refuse("method", rule, type(method).__name__)
+        raise refuse("method", rule, method.name)
 
 
 class LoadedModel:

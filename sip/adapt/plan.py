@@ -12,6 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from sip.adapt.data import Learnt, rows_key
 from sip.classifier.resume import Checkpoints
 from sip.core.text import counted, format_bytes, format_duration
+from sip.pipeline.plan import NO_WEIGHTS
 
 if TYPE_CHECKING:
     from sip.adapt.job import Adaptation
@@ -45,7 +46,9 @@ def plan_lines(work: "Adaptation") -> dict[str, str]:
         f"{method.steps:,}, of {counted(method.batch_size, 'image')}{several}"
     )
     lines["U-Net passes"] = f"{passes:,} forward, {passes:,} backward"
-    return lines | _measured(work, own)
+    if work.missing is None:
+        return lines | _measured(work, own)
+    return lines | {"time to train": f"not measured: {NO_WEIGHTS}"}
 
 
 def _measured(work: "Adaptation", own: Sequence[Learnt]) -> dict[str, str]:

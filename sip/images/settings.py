@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import Field
 
-from sip.core.component import Part, added, component, known_by, refuse
+from sip.core.component import Part, added, component, ignored, known_by, refuse
 from sip.core.errors import UserError, ValueRefusedError
 from sip.core.progress import say
 from sip.core.ranges import Count, Dtype, Share
@@ -72,6 +72,7 @@ class DiffusionSettings(Generator):
         timestep_spacing: "leading", "linspace" or "trailing", of the steps; None: the model's own.
         vae: Folder or hub name of another autoencoder, or a mapping of `model` and `revision`; None
             for the model's own.
+        needs_lora: Whether the arm rests on an adapter, and is refused without.
         quantization: "int8" or "fp8", of the weights of linear layers; None for `dtype`.
     """
 
@@ -93,6 +94,7 @@ class DiffusionSettings(Generator):
     timestep_spacing: Spacing | None = added(neutral=None)
     vae: str | dict[str, Any] | None = known_by("autoencoder", neutral=None)
     quantization: Quantization | None = added(neutral=None)
+    needs_lora: bool = ignored(neutral=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -148,6 +150,10 @@ class DiffusionSettings(Generator):
             UserError: They are not, or do not; says what is missing and how to get it.
         """
         self.__dict__.pop("is_on_disk", None)
+        if self.needs_lora and self.lora is None:
+            rule = "an adapter of your classes for this arm"
+            fix = "make one by python -m sip.adapt, and set images.lora to its run folder"
+            raise refuse("images.lora", rule, None, fix)
         if self.quantization:
             require_torchao()
         require(

@@ -27,46 +27,28 @@ What we changed:
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from sip.core.component import component, refuse
-from sip.core.hashing import seed_of
-from sip.core.ranges import NotNegative, Rate
+from sip.core.ranges import NotNegative
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt
-from sip.prompts.label_caption import LabelCaption
+from sip.prompts.several_rates import SeveralRates
 from sip.prompts.targets import BalancedTargets, TargetChoice, UniformTargets
 from sip.prompts.writer import Spans
 
 
 @component
-class DiffMixLike(LabelCaption):
+class DiffMixLike(SeveralRates):
     """Fills the template with another class than the original's, and mixes their labels.
 
     Args:
         targets: "uniform" or "balanced": how the other class is chosen (`sip.prompts.targets`).
-        rates: Noise rates, of which each image has one by seed. `noise_rate` is the first of them.
         gamma: The other class has the share noise rate ** gamma of the label; 0: all of it.
     """
 
     targets: Literal["uniform", "balanced"]
-    rates: Annotated[list[Rate], Field(min_length=1)]
     gamma: NotNegative
-
-    def __post_init__(self) -> None:
-        """Refuse a noise rate that is not among the rates."""
-        super().__post_init__()
-        if self.noise_rate != self.rates[0]:
-            rule = f"the first of prompts.rates, {self.rates[0]:g}"
-            fix = f"set 'prompts.rates=[{self.noise_rate:g}]'"
-            raise refuse("noise_rate", rule, self.noise_rate, fix)
-
-    @property
-    def noise_rates(self) -> tuple[float, ...]:
-        """The lowest and the highest noise rate."""
-        return (min(self.rates), max(self.rates))
 
     @property
     def mixes_classes(self) -> bool:
@@ -109,12 +91,6 @@ class DiffMixLike(LabelCaption):
         labels = targets.of(sample, len(captions))
         named = [replace(sample, class_name=classes[label]) for label in labels]
         return [self._filled(one, text) for one, text in zip(named, captions, strict=True)]
-
-    def rate(self, sample: Sample, variant: int, similarity: float | None) -> float:
-        """Return the noise rate of an image; seeded by source and variant."""
-        return self.rates[
-            seed_of(self.seed, "noise rate", sample.sha256, variant) % len(self.rates)
-        ]
 
     def write(
         self,

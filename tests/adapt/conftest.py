@@ -88,7 +88,7 @@ def lora_run(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> 
         configure(
             tmp_path_factory.mktemp("lora"),
             *("method.train_text_encoder=true", "method.lr=0.02", "method.alpha=8"),
-            "method.accumulate=2",
+            *("method.accumulate=2", "method.targets=[to_k,to_out.0,ff.net.2,conv1]"),
         )
     )
 

@@ -46,15 +46,21 @@ def stock_image(pipeline, row: Prompt, text: str):
 
 
 def test_a_lora_is_read_by_the_stock_pipeline_which_generates_the_same(
-    lora_run, model_folder, generate
+    lora_run, model_folder, generate, capsys
 ):
     adapter = generator(model_folder, lora=str(lora_run))
     adapter.require()
     adapter.examine(PROMPTS)
+    assert "are not and change nothing" not in capsys.readouterr().err
     generated = generate(adapter, PROMPTS)
     pipeline = stock(diffusers.StableDiffusionPipeline, model_folder)
     plain = [stock_image(pipeline, row, row.text) for row in PROMPTS]
     pipeline.load_lora_weights(lora_run)
+    file = load_file(lora_run / "pytorch_lora_weights.safetensors")
+    applied = sum(name.endswith("lora_A.default_0.weight")
+                  for part in (pipeline.unet, pipeline.text_encoder)
+                  for name, _ in part.named_parameters())  # fmt: skip
+    assert len(file) == 2 * applied
     assert_equal(generated, PROMPTS, lambda row: stock_image(pipeline, row, row.text))
     changed = [(generated[row.image_id].pixels - before).abs().max() for row, before in
                zip(PROMPTS, plain, strict=True)]  # fmt: skip

@@ -9,7 +9,10 @@ from sip.adapt.job import Adaptation
 from sip.classifier import resume
 from tests.adapt.conftest import STEPS, adapted
 
-SAME = ("method.train_text_encoder=true", "method.lr=0.02", "method.alpha=8", "method.accumulate=2")
+SAME = (
+    *("method.train_text_encoder=true", "method.lr=0.02", "method.alpha=8", "method.accumulate=2"),
+    "method.targets=[to_k,to_out.0,ff.net.2,conv1]",
+)
 
 
 class KilledError(Exception):

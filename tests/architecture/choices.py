@@ -45,6 +45,7 @@ NEWER = (
     *("florence2", "column", "diff_mix_like"),
     "openai",
     *("controlnet", "sd15_canny", "sd15_depth", "sdxl_canny", "sdxl_depth", "chroma"),
+    *("da_fusion_like", "datadream_like"),
 )
 
 

@@ -59,6 +59,7 @@ PAIRED = {
     "sip.classifier.recipe.Recipe": {"budget"},
     "sip.prompts.sip_adaptive.SipAdaptive": {"noise_rate"},
     "sip.prompts.diff_mix_like.DiffMixLike": {"noise_rate"},
+    "sip.prompts.several_rates.SeveralRates": {"noise_rate"},
 }
 WORDS = (
     *("nucleus", "beam", "int8", "float32", "bfloat16", "ddim", "euler", "png", "jpeg", "raw"),

@@ -33,6 +33,8 @@ CHOSEN = {
     "alia_like": ("blip", "alia_like", "img2img"),
     "retrieved": ("blip", "empty", "retrieved"),
     "diff_mix_like": ("blip", "diff_mix_like", "img2img"),
+    "da_fusion_like": ("blip", "da_fusion_like", "img2img"),
+    "datadream_like": ("blip", "datadream_like", "txt2img"),
 }
 
 
@@ -77,7 +79,8 @@ def test_combinations_generate_what_their_arm_generates() -> None:
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_command_line_wins(name: str) -> None:
-    rates = {"sip_adaptive": "prompts.ladder=[0.7]", "diff_mix_like": "prompts.rates=[0.7]"}
+    rates = {"sip_adaptive": "prompts.ladder=[0.7]"}
+    rates |= dict.fromkeys(("diff_mix_like", "da_fusion_like"), "prompts.rates=[0.7]")
     rate = rates.get(name, "prompts.noise_rate=0.7")
     own = (rate, "images=sd15", "captions=blip_beam")
     chosen = configuration(*own, f"augmentation={name}")

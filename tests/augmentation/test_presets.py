@@ -46,7 +46,7 @@ MIXES = {
 CHOSEN = (
     *("sip_adaptive", "sip_label", "sip_caption", "txt2img", "real_guidance"),
     *("diffusemix_like", "gif_like", "dalda_like", "alia_like", "retrieved"),
-    "diff_mix_like",
+    *("diff_mix_like", "da_fusion_like", "datadream_like"),
 )
 OFFLINES = {"none": "NoGenerated", **dict.fromkeys(("sip", *CHOSEN), "GeneratedMode")}
 PRESETS = {

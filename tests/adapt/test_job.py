@@ -1,0 +1,182 @@
+"""What is refused before work, what a plan says, and which texts and images are learnt."""
+
+import math
+import re
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from sip.adapt.data import ExampleStream, Learnt
+from sip.adapt.job import Adaptation
+from sip.adapt.method import TextualInversion
+from sip.adapt.module import AdaptModule
+from sip.adapt.names import placeholders
+from sip.adapt.plan import plan_lines
+from sip.core.errors import UserError
+from sip.images.txt2img import Txt2Img
+from sip.prompts.base import Span
+from tests.adapt.conftest import CLASSES, adapted
+from tests.composing import composed
+from tests.images import models
+from tests.images.conftest import settings
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["method.rank=0"], r"method.rank: must be a whole number >= 1, got 0"),
+        (["method.warmup_steps=4"], r"method.warmup_steps: must be < steps \(4\), got 4"),
+        (["method.templates=[a photo]"], r"method.templates: must be a template with \{label\}"),
+        (["method.targets=[to_q,nothing]"], r"method.targets: must be ends of names .*, got "
+         r"'?nothing'?; the names end in .*conv1.*to_q"),
+        (["images.lora=runs/x"], r"images.lora: must be null, as the model itself is adapted"),
+        (["images=retrieved"], r"images: must be a diffusion model on SIP's engine, got 'Retr"),
+        (["dataset.shots=0"], r"dataset.shots: must be a whole number >= 1.*, got 0"),
+        (["method.templates=null", "prompts=empty", "captions=class_name"],
+         r"prompts: must be texts that name the class"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_in_one_line(configure, tmp_path, overrides, said):
+    if overrides == ["images=retrieved"]:
+        config = composed(*overrides, name="adapt", folder=tmp_path)
+    else:
+        config = configure(tmp_path, *overrides)
+    with pytest.raises(UserError, match=said) as refused:
+        Adaptation(config).run()
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.glob("store/adapters/*/shards/*"))
+
+
+@pytest.mark.parametrize(
+    ("save", "method", "said"),
+    [
+        (models.save_sd3, "lora", "must be a Stable Diffusion 1.x, 2.x or XL to be adapted"),
+        (models.save_sdxl, "textual_inversion", "method: must be lora or dreambooth_lora for a"),
+        (lambda folder: models.save_sd(folder, denoiser=models.inpainting_unet()), "lora",
+         "got one for inpainting"),
+        (lambda folder: models.save_sd(folder, denoiser=models.distilled_unet()), "lora",
+         "got one distilled to few steps"),
+    ],
+)  # fmt: skip
+def test_models_that_cannot_be_adapted_are_refused(configure, tmp_path, save, method, said):
+    model = save(tmp_path / "other")
+    with pytest.raises(UserError, match=said) as refused:
+        Adaptation(configure(tmp_path, f"method={method}", model=model))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_plan_counts_and_measures_and_makes_nothing(configure, tmp_path, lora_run):
+    overrides = ("method=dreambooth_lora", "method.num_prior=2", "method.accumulate=3")
+    lines = plan_lines(Adaptation(configure(tmp_path, *overrides)))
+    assert lines["to learn"] == "6 images of 2 classes"
+    assert lines["class images"] == "4 to generate, 0 cached; 32 U-Net evaluations"
+    assert lines["optimiser steps"] == "4, of 2 images, 3 times"
+    assert lines["U-Net passes"] == "48 forward, 48 backward"
+    assert re.match(r"about [\d.]+ \w+, by 3 measured steps", lines["time to train"])
+    assert lines["memory"].endswith("at most in these steps")
+    assert not list(tmp_path.glob("store/*/*/shards/*")) and not (tmp_path / "runs").exists()
+    from tests.adapt.test_resume import SAME
+
+    cached = plan_lines(Adaptation(configure(lora_run.parents[1], *SAME)))
+    assert cached["to train"] == "nothing, the adapter is cached" and len(cached) == 2
+
+
+def test_only_the_training_part_with_its_shots_is_learnt(configure, tmp_path):
+    split = ("dataset.shots=1", "dataset.test_fraction=0.34", "dataset.val_fraction=0.34")
+    rows = Adaptation(configure(tmp_path, *split)).rows()
+    work = Adaptation(configure(tmp_path, *split))
+    held_out = {row.path for part in ("val", "test") for row in work.dataset.samples(part)}
+    assert len(rows) == 2 and len(held_out) == 4
+    assert held_out.isdisjoint(row.path for row in rows)
+
+
+def test_texts_of_the_prompts_are_learnt_if_there_is_no_template(configure, tmp_path):
+    config = configure(
+        tmp_path,
+        "method.templates=null",
+        "prompts=real_guidance",
+        "prompts.template='some {label}'",
+    )
+    assert [row.texts for row in Adaptation(config).rows()] == [
+        ((Span(f"some {name}", 1.0),),) for name in sorted(CLASSES) for _ in range(3)
+    ]
+
+
+def test_sdxl_is_adapted_too(configure, tmp_path):
+    model = models.save_sdxl(tmp_path / "xl")
+    run = adapted(configure(tmp_path, "method.train_text_encoder=true", model=model))
+    generator = Txt2Img(**settings(model, lora=str(run)))
+    generator.require()
+    generator._adapter_fits  # noqa: B018
+
+
+def test_arms_that_rest_on_an_adapter_are_refused_without(model_folder):
+    with pytest.raises(UserError, match=r"images.lora: must be an adapter of your classes .* null"):
+        Txt2Img(**settings(model_folder, needs_lora=True)).require()
+    Txt2Img(**settings(model_folder, needs_lora=False)).require()
+    for arm in ("da_fusion_like", "datadream_like"):
+        assert composed(f"augmentation={arm}").images.needs_lora
+    assert not composed("augmentation=sip").images.needs_lora
+
+
+class Vocabulary:
+    def get_vocab(self):
+        return {"<cat>": 1}
+
+
+def test_learnt_words_are_new_and_different():
+    names = placeholders(["cat", "Cat", "tabby cat (old)", "?"], [Vocabulary()])
+    assert list(names.values()) == ["<cat-2>", "<cat-3>", "<tabby-cat-old>", "<class>"]
+    assert isinstance(names, dict) and TextualInversion.pools is False
+
+
+def stream(**changes) -> ExampleStream:
+    texts = ((Span("a", 1.0),), (Span("b", 1.0),))
+    rows = [Learnt("", str(number), "cat", texts) for number in range(3)]
+    rows.append(Learnt("", "prior", "cat", texts[:1], is_prior=True))
+    values = {"length": 30, "flip_prob": 0.5, "prior_weight": 0.25, "num_times": 1000}
+    latents = torch.arange(8.0).view(4, 2, 1, 1, 1).expand(4, 2, 8, 2, 2)
+    more = {"num_channels": 4, "seed": 0}
+    return ExampleStream(rows, latents, [row.texts for row in rows], texts,
+                         **values | more | changes)  # fmt: skip
+
+
+def test_the_stream_depends_on_seed_and_position_only():
+    first, second = stream(), stream(length=60)
+    for position in (17, 3, 29):
+        for one, other in zip(first[position], second[position], strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not torch.equal(first[3][0].noise, stream(seed=1)[3][0].noise)
+    assert not torch.equal(first[3][0].noise, first[4][0].noise)
+
+
+def test_every_pass_has_every_image_mirrored_or_not_next_to_one_of_the_prior():
+    examples = [stream()[position] for position in range(30)]
+    for start in range(0, 30, 3):
+        numbers = {float(own.latents[0, 0, 0]) // 2 for own, _ in examples[start : start + 3]}
+        assert numbers == {0.0, 1.0, 2.0}
+    assert {float(own.latents[0, 0, 0]) % 2 for own, _ in examples} == {0.0, 1.0}
+    assert {float(prior.latents[0, 0, 0]) // 2 for _, prior in examples} == {3.0}
+    assert [float(one.weight) for one in examples[0]] == [1.0, 0.25]
+    assert {int(own.text) for own, _ in examples} == {0, 1}
+    assert {int(prior.text) for _, prior in examples} == {0}
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_min_snr_weighs_the_image_alike_in_both_predictions(prediction):
+    noise = DDPMScheduler(prediction_type=prediction)
+
+    class Module(AdaptModule):
+        def __init__(self):
+            self.__dict__["noise"] = noise
+            self.__dict__["method"] = type("M", (), {"min_snr": 5.0})
+
+    times = torch.tensor([0, 500, 999])
+    alphas = noise.alphas_cumprod[times].double()
+    expected = []
+    for alpha in alphas.tolist():
+        snr = alpha / (1 - alpha)
+        expected.append(min(snr, 5) / (snr if prediction == "epsilon" else snr + 1))
+    found = AdaptModule._weights(Module(), times).tolist()
+    assert all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(found, expected, strict=True))
