@@ -27,7 +27,8 @@ SHORT = {
         "train.baseline=false",
     ],
 }
-FEWER = {  # jobs of a sweep
+FEWER = {  # jobs of a sweep, and steps of its trainings
+    "classifier.steps=100": ["classifier.steps=4"],
     "seed=0,1,2": ["seed=0"],
     "experiment=mine": ["experiment=main"],  # nothing of it can run here
     "experiment=policy": ["experiment=main"],  # nor of these
