@@ -216,6 +216,7 @@ class Run(Sequence[RunImage]):
         originals: str = "none",
         link: bool = False,
         per_file: int = 1000,
+        provenance: str = "embedded",
     ) -> Path:
         """Write the images as a data set, as `python -m sip.export` does; return its folder.
 
@@ -226,6 +227,7 @@ class Run(Sequence[RunImage]):
             originals: Real images: "none", "as_used" (upright 8-bit RGB) or "copy" of the files.
             link: In an ImageFolder, hard links to files instead of copies.
             per_file: Images in a tar or Parquet file.
+            provenance: "embedded": files of generated images say how they came about; "none".
 
         Raises:
             UserError: A value is wrong, an image is damaged, or the folder is not empty.
@@ -234,7 +236,7 @@ class Run(Sequence[RunImage]):
 
         place = Path(output)
         options = Options(
-            self.folder, place, format, parts, originals, link, per_file, store=self.store
+            self.folder, place, format, parts, originals, link, per_file, self.store, provenance
         )
         export(options)
         return place

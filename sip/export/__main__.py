@@ -38,6 +38,7 @@ def task(config: "DictConfig") -> None:
         originals=config.originals,
         link=config.link,
         per_file=config.per_file,
+        provenance=config.provenance,
         store=None if config.store is None else Path(config.store),
     )
     source = export(options)

@@ -25,6 +25,7 @@ FORMATS: dict[str, type[ImageFormat]] = {
     "datasets": DatasetsFormat,
 }
 ORIGINALS = ("none", "as_used", "copy")
+PROVENANCE = ("embedded", "none")
 MEANT = {  # what users of other libraries type -> the format
     **dict.fromkeys(("folder", "folders", "images", "imagefolder"), "image_folder"),
     **dict.fromkeys(("huggingface", "hf", "parquet", "arrow"), "datasets"),
@@ -46,6 +47,8 @@ class Options:
         link: In an ImageFolder, hard links to files instead of copies.
         per_file: Images in a tar or Parquet file.
         store: Folder of the store; None for the one in the run's configuration.
+        provenance: "embedded": files of generated images say how they came about; links are files
+            of the store, and stay as they are. "none": all files do.
     """
 
     run: Path
@@ -56,9 +59,11 @@ class Options:
     link: bool
     per_file: int
     store: Path | None
+    provenance: str = "embedded"
 
     def __post_init__(self) -> None:
-        for name, choices in (("format", (*FORMATS, "onnx")), ("originals", ORIGINALS)):
+        named = {"format": (*FORMATS, "onnx"), "originals": ORIGINALS, "provenance": PROVENANCE}
+        for name, choices in named.items():
             if (value := getattr(self, name)) not in choices:
                 raise not_one_of(name, choices, value, MEANT.get(str(value).lower(), ""))
         parts: list[str] = list(self.parts)
@@ -88,7 +93,8 @@ def export(options: Options) -> Source:
         Stopped: Got SIGINT or SIGTERM; nothing is left of the export.
     """
     parts = [part for part in PARTS if part in options.parts]
-    source = Source(options.run, options.store, parts, options.originals)
+    embeds = options.provenance == "embedded" and not options.link
+    source = Source(options.run, options.store, parts, options.originals, embeds)
     kind = FORMATS[options.format](source.class_names, options.per_file, options.link)
     with graceful(), suppress(_StopError), _whole(options.output) as folder:
         with progress("export", source.num, "image") as bar:

@@ -3,10 +3,10 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
+from pathlib import Path, PurePath
 from typing import Any
 
 from sip.core.errors import UserError
@@ -14,6 +14,7 @@ from sip.core.hashing import digest
 from sip.core.paths import require_run
 from sip.dataset.base import Split
 from sip.export.originals import FIX, Originals, as_used, fitting_suffix, original_name
+from sip.export.provenance import stamped
 from sip.records.files import REMEDY, ListedImage, listed_image, one_line, pairs_of
 from sip.records.parquet import REQUIRED
 from sip.records.read import IMAGES, read_run
@@ -21,6 +22,7 @@ from sip.records.summary import GenerationSummary
 
 ID_LENGTH = 24  # hex digits, as of an image_id
 ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")  # of a generated image: becomes a file's name
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 MAX_CLASSES = 1_000_000
 GENERATED = (".png", ".jpg", ".webp")  # endings of generated images
 
@@ -80,6 +82,7 @@ class ExportImage:
         listed: Its place, and what it must be.
         is_converted: Whether it is written as the pipeline sees it, if its file differs.
         facts: One value for each of `COLUMNS`; "sha256" and "converted" are still None.
+        stamp: Adds the facts to the file of a generated image; None leaves files as they are.
     """
 
     stem: str
@@ -87,6 +90,7 @@ class ExportImage:
     listed: ListedImage
     is_converted: bool
     facts: dict[str, Any]
+    stamp: Callable[[bytes, dict[str, Any]], bytes] | None = None
 
     def read(self) -> ExportFile:
         """Return the file to write.
@@ -102,6 +106,8 @@ class ExportImage:
                 suffix = fitting_suffix(data, suffix)
             if self.listed.is_generated and suffix not in GENERATED:
                 raise ValueError(f"a generated image is a PNG, JPEG or WebP, got {suffix}")
+            if self.listed.is_generated and self.stamp is not None:
+                data = self.stamp(data, self.facts)
         except ValueError as error:
             fix = REMEDY if self.listed.is_generated else FIX
             raise UserError(
@@ -119,6 +125,7 @@ class Source:
         store: Folder of the store; None for the one in the run's configuration.
         parts: Parts of the data set to export.
         originals: "none" for generated images only, "as_used" or "copy" for real images too.
+        embeds: Whether files of generated images say how they came about.
 
     Attributes:
         record: The run.
@@ -132,10 +139,16 @@ class Source:
     """
 
     def __init__(
-        self, run: Path, store: Path | None, parts: Sequence[Split], originals: str
+        self,
+        run: Path,
+        store: Path | None,
+        parts: Sequence[Split],
+        originals: str,
+        embeds: bool = False,
     ) -> None:
         require_run(run, "run", IMAGES, "summary.json", "config.yaml")
         self.record, self.parts, self.originals = read_run(run), tuple(parts), originals
+        self.embeds = embeds
         self.store = (store or self.record.store).absolute()
         self.real = Originals(self.record)
         self.counts: Counter[tuple[str, int, str]] = Counter()
@@ -191,7 +204,19 @@ class Source:
                 yield ExportImage(name.stem, name.suffix, original, is_converted, facts)
             elif listed := listed_image(self.store, row):
                 stem = row["id"] if ID.fullmatch(row["id"]) else digest(row["id"])[:ID_LENGTH]
-                yield ExportImage(stem, "", listed, False, self._facts(row, part))
+                facts = self._facts(row, part)
+                yield ExportImage(stem, "", listed, False, facts, self._stamp)
+
+    @cached_property
+    def _stamp(self) -> Callable[[bytes, dict[str, Any]], bytes] | None:
+        """What adds the provenance to a generated image's file."""
+        if not self.embeds:
+            return None
+        summary = self.record.summary
+        loaded = summary.weights.get("images")
+        source = loaded.source if loaded else ""
+        model = source if HUB_NAME.fullmatch(source) else PurePath(source).name  # no private path
+        return partial(stamped, model=model, recipe=summary.fingerprint)
 
     def _rows(self, part: Split) -> Iterator[dict[str, Any]]:
         """Yield the rows of the images to export; of parts that the run did not list too."""
