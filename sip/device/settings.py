@@ -9,7 +9,7 @@ from sip.core.errors import ValueRefusedError
 from sip.core.ranges import Count
 
 Attention = Literal["auto", "math", "efficient", "flash", "cudnn"]
-Compile = bool | Literal["blocks"]
+Compile = bool | Literal["blocks", "graphs"]
 Size = Count | Literal["auto"]
 
 
@@ -75,7 +75,8 @@ class Runtime:
         num_workers: Threads that read, encode and write images next to the device.
         channels_last: Lay out the tensors of convolutions as NHWC.
         compile: Compile denoiser and VAE with `torch.compile`, for fixed shapes; "blocks": of the
-            denoiser only the blocks that repeat, which compiles several times faster.
+            denoiser only the blocks that repeat, which compiles several times faster; "graphs":
+            with CUDA graphs of the denoiser, which a GPU starts at once.
         attention: torch's attention kernels; "auto" lets torch choose.
         tf32: Let float32 products on a GPU use TF32.
         vae_slicing: Decode image by image, which needs less memory.

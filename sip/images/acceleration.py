@@ -34,8 +34,11 @@ def accelerate(family: Family, runtime: Runtime) -> None:
         torch.backends.cudnn.allow_tf32 = runtime.tf32
     if runtime.compile:
         torch._dynamo.config.recompile_limit = MOST_SHAPES
+        # No graphs of the autoencoder: latents of originals are kept, and a graph writes over what
+        # it returned before. `Sampler` uses up a prediction within its step.
+        graphs = {"mode": "reduce-overhead"} if runtime.compile == "graphs" else {}
+        compile_denoiser(family.denoiser, runtime, dynamic=False, **graphs)
         # The two halves and not the autoencoder: slicing and tiling stay what they are.
-        compile_denoiser(family.denoiser, runtime, dynamic=False)
         for part in (family.vae.encoder, family.vae.decoder):
             part.compile(dynamic=False)
 

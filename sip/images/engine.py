@@ -192,6 +192,8 @@ class Engine(ImageModule):
 
         def call(inputs: Tensor, timestep: Tensor, texts: Conditioning) -> Tensor:
             conditioning = around.conditioning(inputs, timestep, texts)
+            if self.runtime.compile == "graphs":
+                torch.compiler.cudagraph_mark_step_begin()
             return family.predict(inputs, timestep, conditioning).float()
 
         def predict(latents: Tensor, timestep: Tensor, is_guided: bool) -> Tensor:

@@ -322,6 +322,20 @@ def test_only_repeated_blocks_are_compiled_if_there_are_such(
         assert set(blocks) <= denoiser
 
 
+def test_graphs_are_of_the_denoiser_and_each_pass_of_it_begins_a_step(
+    make_img2img, make_prompt, generate, monkeypatch
+):
+    modes, steps = [], []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **kwargs: modes.append(kwargs.get("mode"))
+    )
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: steps.append(1))
+    engine = make_img2img().load(Runtime.cpu(compile="graphs"))
+    assert modes == ["reduce-overhead", None, None]  # the latents of originals are kept
+    generate(engine, [make_prompt(0)])
+    assert len(steps) == 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("compiles", [True, "blocks"])
 def test_a_compiled_engine_generates_the_same(make_img2img, make_prompt, generate, compiles):
