@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.speed import formats, memory, storage, store, training, training_loops
+from experiments.speed import formats, memory, paths, storage, store, training, training_loops
 from experiments.speed.training_files import generated_next_to, photographs
 from experiments.speed.training_loops import Case
 from sip.augmentation.base import Augmentation
@@ -50,6 +50,27 @@ def test_the_store_is_measured(
     assert [row[:2] for row in rows[1:4]] == [["| 3", "0"], ["| 3", "1"], ["| 3", "3"]]
     assert [row[0] for row in rows[5:]] == ["| 64", "| 512"]
     assert {len(row) for row in rows} == {4, 6} and list(tmp_path.iterdir()) == []
+
+
+def test_the_floor_of_a_path_is_the_forwards_of_its_generation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "NUM_IMAGES", 4)
+    monkeypatch.setitem(paths.OWN, "aspect=keep", 32)
+    monkeypatch.setattr(paths, "enlarge", lambda folder, path: None)
+    bench = paths.prepared("aspect=keep", tmp_path)
+    paths.record(bench, tmp_path / "first", tmp_path / "inputs.pt")
+    floor = paths.Forwards(bench, tmp_path / "inputs.pt")
+    rows = {"denoise": 0, "encode": 0, "decode": 0}
+    for number in floor.order:
+        name, given, _ = floor.calls[number]
+        rows[name] += len(given[0])
+    cost = sum(map(bench.generator.num_evaluations, bench.prompts))
+    assert rows == {"denoise": cost, "encode": 4, "decode": 4}
+    assert len({bench.generator.size_of(prompt) for prompt in bench.prompts}) == 4
+    floor.run()
+    found = {"a": [1.0, 3.0], "b": [2.0, 4.0], "memory of a": [1e9], "memory of b": [2e9]}
+    assert paths.row("x", found) == "x | 2.00 | 3.00 | 0.625 [0.500, 0.750] | 1,000 | 2,000 | 2.000"
 
 
 def test_memory_is_measured_over_a_whole_generation(

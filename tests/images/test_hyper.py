@@ -97,6 +97,18 @@ def test_spacing_is_refused_by_schedules_without(make_img2img, tmp_path):
         make_img2img(**changes).require()
 
 
+def test_evaluations_are_foreseen_with_the_spacing_before_the_model_is_there(
+    make_img2img, make_prompt
+):
+    values = {"model": "nobody/absent", "num_steps": 8, "guidance_interval": (0.95, 1)}
+    row = make_prompt(0, noise_rate=1.0)
+    evaluations = [
+        make_img2img(**values, timestep_spacing=spacing).num_evaluations(row)
+        for spacing in ("trailing", None)
+    ]
+    assert evaluations == [9, 8]  # the first step is at 1.0, or below 0.9 and not guided
+
+
 @pytest.mark.parametrize("name", ["euler", "dpmpp_2m", "unipc"])
 def test_spacing_of_other_schedulers_equals_the_stock_pipeline(
     make_img2img, model_folder, make_prompt, generate, name

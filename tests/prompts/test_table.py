@@ -142,6 +142,23 @@ def test_what_a_row_leaves_out_is_as_of_the_preset(tmp_path: Path) -> None:
     assert (wheels.guidance_scale, wheels.seed, wheels.variant) == (7.0, 3, 1)
 
 
+def test_a_rule_is_fitted_to_the_rows_that_read_it(tmp_path: Path) -> None:
+    rows = [
+        {"sample_id": "s0", "caption": "a mat", "similarity": 0.2, "guidance_scale": None},
+        {"sample_id": "s1", "caption": "wheels", "similarity": 0.4, "guidance_scale": None},
+        {"sample_id": "s1", "caption": "a road", "similarity": 0.9, "guidance_scale": 5},
+    ]
+    rule = {"guidance": Quadratic(4.0, 2.0, 1.0, "quantile")}
+    scales = [
+        [one.guidance_scale for one in table(file, **rule).write(SAMPLES, None, None, 1)]
+        for file in (
+            written(tmp_path, *rows[:2], name="two.csv"),
+            written(tmp_path, *rows, name="three.csv"),
+        )
+    ]
+    assert scales[1] == [*scales[0], 5.0] and scales[0] == [1.0, 7.0]
+
+
 def test_an_original_can_be_named_by_its_file(tmp_path: Path) -> None:
     relative = f"{'../' * 20}data/1.png"
     rows = ({"file": "/data/0.png"}, {"file": relative}, {"file": relative})
