@@ -227,7 +227,7 @@ class Run(Sequence[RunImage]):
             originals: Real images: "none", "as_used" (upright 8-bit RGB) or "copy" of the files.
             link: In an ImageFolder, hard links to files instead of copies.
             per_file: Images in a tar or Parquet file.
-            provenance: "embedded": files of generated images say how they came about; "none".
+            provenance: "embedded": files of generated images say how they were made; "none".
 
         Raises:
             UserError: A value is wrong, an image is damaged, or the folder is not empty.

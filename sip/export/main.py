@@ -47,7 +47,7 @@ class Options:
         link: In an ImageFolder, hard links to files instead of copies.
         per_file: Images in a tar or Parquet file.
         store: Folder of the store; None for the one in the run's configuration.
-        provenance: "embedded": files of generated images say how they came about; links are files
+        provenance: "embedded": files of generated images say how they were made; links are files
             of the store, and stay as they are. "none": all files do.
     """
 

@@ -1,4 +1,4 @@
-"""How an image came about, inside its file: PNG text, EXIF and XMP, without touching the pixels.
+"""How an image was made, inside its file: PNG text, EXIF and XMP, without touching the pixels.
 
 XMP says that it was generated (`Iptc4xmpExt:DigitalSourceType`, IPTC Photo Metadata Standard
 2023.1) and carries all values as JSON; EXIF, or the text of a PNG, has program and prompt for

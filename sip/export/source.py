@@ -125,7 +125,7 @@ class Source:
         store: Folder of the store; None for the one in the run's configuration.
         parts: Parts of the data set to export.
         originals: "none" for generated images only, "as_used" or "copy" for real images too.
-        embeds: Whether files of generated images say how they came about.
+        embeds: Whether files of generated images say how they were made.
 
     Attributes:
         record: The run.
