@@ -88,7 +88,7 @@ class ColumnCaptions(Component):
             raise UserError(
                 f"{KEY}: must have a caption for each image, got none in "
                 f"{counted(len(empty), 'row')} of {self.column!r}: {join_first(empty, NUM_SHOWN)}; "
-                "fill them in, or set captions.fallback='a {label}'"
+                "fill them in, or set \"captions.fallback='a {label}'\""
             )
         if empty:
             text = f"{counted(len(empty), 'image')} without a caption in {self.column!r}"

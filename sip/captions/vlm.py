@@ -8,6 +8,7 @@ prepared by itself and rows are padded on the left when they meet in a batch.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -17,6 +18,7 @@ from pydantic import Field
 from sip.captions.vision_language import VisionLanguage
 from sip.core.component import component, refuse
 from sip.core.errors import UserError
+from sip.core.extras import install_extras
 from sip.core.image_io import shrunk
 from sip.core.ranges import Count
 from sip.device.settings import Runtime
@@ -131,6 +133,11 @@ class ChatModel(VisionLanguage):
         )
 
         kind = read_json(folder / CONFIG).get("model_type")
+        if kind == "smolvlm" and find_spec("num2words") is None:
+            raise UserError(
+                f"captions.model: {folder} needs the package num2words, which is not installed; "
+                f"{install_extras('smolvlm')}"
+            )
         if kind not in KNOWN:
             raise UserError(
                 f"model folder {folder}: must be an image-to-text model that the installed "

@@ -53,8 +53,10 @@ class NeedsMemory(Protocol):
 
 
 def gibibytes(num_bytes: float) -> str:
-    """Return bytes as GiB, to two digits if there are few."""
+    """Return bytes as GiB, or MiB if there are few."""
     number = num_bytes / 2**30
+    if number < 0.1:
+        return f"{num_bytes / 2**20:.2g} MiB"
     return f"{number:.1f} GiB" if number >= 1 else f"{number:.2g} GiB"
 
 

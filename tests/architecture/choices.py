@@ -46,6 +46,7 @@ NEWER = (
     "openai",
     *("controlnet", "sd15_canny", "sd15_depth", "sdxl_canny", "sdxl_depth", "chroma"),
     *("da_fusion_like", "datadream_like"),
+    *("qwen2_5_vl_7b", "smolvlm2", "gemma3_4b"),
 )
 
 

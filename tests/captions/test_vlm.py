@@ -9,17 +9,30 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
     GotOcr2ImageProcessor,
     InternVLConfig,
     InternVLForConditionalGeneration,
     InternVLProcessor,
     InternVLVideoProcessor,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
     Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMImageProcessor,
+    SmolVLMProcessor,
+    SmolVLMVideoProcessor,
 )
 
 from sip.captions.vlm import ChatModel, collate
@@ -115,6 +128,86 @@ def internvl(folder: str) -> None:
     save(network, processor, folder)
 
 
+def qwen2_5(folder: str) -> None:
+    """Qwen2.5-VL: attention in windows, another grid of positions."""
+    special = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    words = tokenizer(special)
+    start, end, image, video = words.convert_tokens_to_ids(special)
+    size = {"shortest_edge": 32 * 32, "longest_edge": 128 * 128}
+    processor = Qwen2_5_VLProcessor(
+        Qwen2VLImageProcessor(patch_size=8, merge_size=2, size=size),
+        words,
+        Qwen2VLVideoProcessor(patch_size=8, merge_size=2),
+        TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
+    network = Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(
+            text_config={**text_config(words), "rope_parameters": rope},
+            vision_config={
+                "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4,
+                "patch_size": 8, "out_hidden_size": 32, "window_size": 32,
+                "fullatt_block_indexes": [1],
+            },
+            image_token_id=image,
+            video_token_id=video,
+            vision_start_token_id=start,
+            vision_end_token_id=end,
+        )
+    )  # fmt: skip
+    save(network, processor, folder)
+
+
+def smolvlm(folder: str) -> None:
+    """SmolVLM: an image is cut into tiles and seen whole too."""
+    pytest.importorskip("num2words")
+    special = ["<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>"]
+    words = tokenizer([*special, *(f"<row_{r}_col_{c}>" for r in (1, 2, 3) for c in (1, 2, 3))])
+    images = SmolVLMImageProcessor(
+        size={"longest_edge": 96}, max_image_size={"longest_edge": 32}, do_image_splitting=True
+    )
+    template = TEMPLATE.replace("IMAGE", "<image>")
+    processor = SmolVLMProcessor(
+        images, words, SmolVLMVideoProcessor(), image_seq_len=4, chat_template=template
+    )
+    network = SmolVLMForConditionalGeneration(
+        SmolVLMConfig(
+            text_config={**text_config(words), "model_type": "llama", "pad_token_id": 0},
+            vision_config={**HEADS, "image_size": 32, "patch_size": 8},
+            image_token_id=words.convert_tokens_to_ids("<image>"),
+            scale_factor=2,
+        )
+    )
+    save(network, processor, folder)
+
+
+def gemma3(folder: str) -> None:
+    """Gemma 3: images of one size; tokens of an image see each other in both directions."""
+    special = ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
+    words = tokenizer(
+        special, boi_token="<start_of_image>", eoi_token="<end_of_image>",
+        image_token="<image_soft_token>",
+    )  # fmt: skip
+    processor = Gemma3Processor(
+        Gemma3ImageProcessor(size={"height": 32, "width": 32}),
+        words,
+        chat_template=TEMPLATE.replace("IMAGE", "<start_of_image>"),
+        image_seq_length=4,
+    )
+    start, end, image = words.convert_tokens_to_ids(special)
+    network = Gemma3ForConditionalGeneration(
+        Gemma3Config(
+            text_config={**text_config(words), "sliding_window": 64},
+            vision_config={**HEADS, "image_size": 32, "patch_size": 8},
+            mm_tokens_per_image=4,
+            boi_token_index=start,
+            eoi_token_index=end,
+            image_token_id=image,
+        )
+    )
+    save(network, processor, folder)
+
+
 def save(network, processor, folder: str) -> None:
     """Save a random model whose words depend on the image, and whose folder asks for sampling."""
     torch.manual_seed(0)
@@ -130,7 +223,7 @@ def save(network, processor, folder: str) -> None:
     processor.save_pretrained(folder)
 
 
-@pytest.fixture(scope="module", params=[qwen, internvl], ids=["qwen3_vl", "internvl"])
+@pytest.fixture(scope="module", params=[qwen, internvl, qwen2_5, smolvlm, gemma3])
 def model(request, tmp_path_factory) -> str:
     folder = str(tmp_path_factory.mktemp("vlm"))
     request.param(folder)
@@ -222,7 +315,7 @@ def test_tokens_are_padded_on_the_left_and_all_else_at_its_end():
     assert batch["pixel_values"][:, :, 0].tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
-def test_other_models_are_refused(model, tmp_path):
+def test_other_models_are_refused(model, tmp_path, monkeypatch):
     folder = tmp_path / "copy"
     shutil.copytree(model, folder)
     (folder / "chat_template.jinja").unlink()
@@ -233,3 +326,7 @@ def test_other_models_are_refused(model, tmp_path):
         vlm(str(folder)).require()
     with pytest.raises(UserError, match="instruction"):
         vlm(model, instruction=" ")
+    monkeypatch.setattr("sip.captions.vlm.find_spec", lambda name: None)
+    (folder / "config.json").write_text('{"model_type": "smolvlm"}')
+    with pytest.raises(UserError, match=r"needs the package num2words, .*; pip install .*smolvlm"):
+        vlm(str(folder)).require()

@@ -74,13 +74,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with images of two classes, and configurations of one's own."""
     folder = tmp_path_factory.mktemp("commands")
     rng = np.random.default_rng(0)
-    rows = ["path,label,split"]
+    rows = ["path,label,split,caption"]
     for name in ("images/n01", "images/dog", "digits/one", "digits/two"):
         (folder / name).mkdir(parents=True)
         for number in range(10):
             pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
-            rows.append(f"{name}/{number}.png,{Path(name).name},train")
+            rows.append(f"{name}/{number}.png,{Path(name).name},train,thin lines|a dot")
     (folder / "list.csv").write_text("\n".join(rows) + "\n")
     (folder / "prompts.csv").write_text("file,prompt\nimages/dog/0.png,a dog\n")
     for page in PAGES:

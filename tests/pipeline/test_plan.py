@@ -34,7 +34,7 @@ def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> 
     assert not plan.exact and plan.seconds > 0 and plan.bytes_needed > 0
     lines = plan.lines()
     assert lines["memory of captioner"].startswith("captioner: ")
-    assert lines["memory of generator"].endswith("GiB in float32")
+    assert lines["memory of generator"].endswith("MiB in float32")
     samples = job.samples()
     generate_all(job, samples[:8])
     half = make_plan(job.offline, samples)

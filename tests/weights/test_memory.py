@@ -67,7 +67,7 @@ def test_unknown_models_and_whole_pipelines(no_cache: Path) -> None:
     unknown = memory_of("some/model", None, "bfloat16")
     assert unknown.line() == "model: size unknown before its configuration is on this disk"
     pipeline = memory_of(str(MINIATURE.parent / "diffusion"), None, "float32")
-    assert pipeline.parameters and pipeline.line().endswith("GiB in float32")
+    assert pipeline.parameters and pipeline.line().endswith("MiB in float32")
     known = memory_of("stable-diffusion-v1-5/stable-diffusion-v1-5", None, "float16").line()
     assert known == "stable-diffusion-v1-5: 1.1 B parameters, 2.0 GiB in float16"
 
