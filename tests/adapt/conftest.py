@@ -8,6 +8,7 @@ import pytest
 from omegaconf import DictConfig
 from PIL import Image
 
+from sip.adapt import watch
 from sip.adapt.job import Adaptation
 from tests.composing import composed
 from tests.images import models
@@ -31,6 +32,10 @@ QUICK = (
     "dataset.val_fraction=0",
 )
 
+LORA = (
+    *("method.train_text_encoder=true", "method.lr=0.02", "method.alpha=8", "method.accumulate=2"),
+    "method.targets=[to_k,to_out.0,ff.net.2,conv1]",
+)
 Configure = Callable[..., DictConfig]
 
 
@@ -84,13 +89,9 @@ def adapted(config: DictConfig) -> Path:
 @pytest.fixture(scope="session")
 def lora_run(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of an unbroken LoRA training, of U-Net and text encoder."""
-    return adapted(
-        configure(
-            tmp_path_factory.mktemp("lora"),
-            *("method.train_text_encoder=true", "method.lr=0.02", "method.alpha=8"),
-            *("method.accumulate=2", "method.targets=[to_k,to_out.0,ff.net.2,conv1]"),
-        )
-    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(watch, "LOG_EVERY", 1)
+        return adapted(configure(tmp_path_factory.mktemp("lora"), *LORA))
 
 
 @pytest.fixture(scope="session")

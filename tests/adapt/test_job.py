@@ -16,7 +16,7 @@ from sip.adapt.plan import plan_lines
 from sip.core.errors import UserError
 from sip.images.txt2img import Txt2Img
 from sip.prompts.base import Span
-from tests.adapt.conftest import CLASSES, adapted
+from tests.adapt.conftest import CLASSES, LORA, adapted
 from tests.composing import composed
 from tests.images import models
 from tests.images.conftest import settings
@@ -76,9 +76,7 @@ def test_a_plan_counts_and_measures_and_makes_nothing(configure, tmp_path, lora_
     assert re.match(r"about [\d.]+ \w+, by 3 measured steps", lines["time to train"])
     assert lines["memory"].endswith("at most in these steps")
     assert not list(tmp_path.glob("store/*/*/shards/*")) and not (tmp_path / "runs").exists()
-    from tests.adapt.test_resume import SAME
-
-    cached = plan_lines(Adaptation(configure(lora_run.parents[1], *SAME)))
+    cached = plan_lines(Adaptation(configure(lora_run.parents[1], *LORA)))
     assert cached["to train"] == "nothing, the adapter is cached" and len(cached) == 2
 
 

@@ -4,15 +4,10 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
-from sip.adapt import fit, training
+from sip.adapt import fit, training, watch
 from sip.adapt.job import Adaptation
 from sip.classifier import resume
-from tests.adapt.conftest import STEPS, adapted
-
-SAME = (
-    *("method.train_text_encoder=true", "method.lr=0.02", "method.alpha=8", "method.accumulate=2"),
-    "method.targets=[to_k,to_out.0,ff.net.2,conv1]",
-)
+from tests.adapt.conftest import LORA, STEPS, adapted
 
 
 class KilledError(Exception):
@@ -42,7 +37,8 @@ def killing(monkeypatch, batch):
 
 @pytest.fixture
 def each_step(monkeypatch):
-    """Write a checkpoint at each step."""
+    """Write a checkpoint and a point of the curve at each step."""
+    monkeypatch.setattr(watch, "LOG_EVERY", 1)
     monkeypatch.setattr(resume, "EVERY", 0.0)
     monkeypatch.setattr(resume, "SHARE", 1e9)
 
@@ -50,7 +46,7 @@ def each_step(monkeypatch):
 def test_kills_at_several_batches_change_no_byte(
     configure, lora_run, tmp_path, monkeypatch, each_step
 ):
-    config = configure(tmp_path, *SAME)
+    config = configure(tmp_path, *LORA)
     for batch in (1, 2, 5):  # after the first step, within the second, at the end of the third
         with monkeypatch.context() as patched:
             killing(patched, batch)
@@ -67,8 +63,9 @@ def test_kills_at_several_batches_change_no_byte(
 
 
 def test_the_same_recipe_is_cached_and_its_folder_comes_back(configure, lora_run, monkeypatch):
-    config = configure(lora_run.parents[1], *SAME)
+    config = configure(lora_run.parents[1], *LORA)
     monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(watch, "LOG_EVERY", 1)
     before = {file.name: file.read_bytes() for file in lora_run.glob("*.[sp]*")}
     assert len(before) == 3
     for name in before:
