@@ -27,4 +27,4 @@ for seed in ${2:-0 1 2 3 4}; do
     done
     $train augmentation=none experiment=before
 done
-$python "$here/label_keeping.py" judge/resnet_mini-none-* runs > label_keeping.csv
+$python "$here/results.py" judge/resnet_mini-none-* runs results.csv
