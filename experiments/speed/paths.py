@@ -2,8 +2,8 @@
 
     python -m experiments.speed.paths [REPEATS [NAME,...]]
 
-Results: `paths.md`. (a) is a run of the forwards of denoiser and autoencoder alone: those that (b),
-the generation from image files to committed shards, makes, with the same inputs. Models are those
+Results: `paths.md`. (a) is a run of only the forwards of denoiser and autoencoder: those that (b), the
+generation from image files to committed shards, makes, with the same inputs. Models are those
 of the tests with wider and deeper denoisers, random weights, one thread.
 """
 
@@ -98,7 +98,7 @@ PATHS = {
     "hyper8": unet("images.timestep_spacing=trailing", "images.num_steps=8"),
     "aspect=keep": unet("images.aspect=keep"),
 }
-OWN = {"aspect=keep": 128, "edit": 128}  # px; the others: 64 of U-Nets, 128 of transformers
+OWN = {"aspect=keep": 128, "edit": 128}  # px; else 64 of U-Nets, 128 of transformers
 
 
 def main() -> None:

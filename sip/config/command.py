@@ -34,7 +34,7 @@ PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)
 SEARCHED = re.compile(r"\+*hydra\.searchpath=(.*)")
 PLACES = re.compile(r"(?:file://)?([^\s,\[\]'\"]+)")  # of [file://a,b]
 # Mappings whose keys are the user's own: any may be added.
-OPEN = ("prompt_names", "arguments", "lora", "where")
+OPEN = ("prompt_names", "arguments", "extra", "lora", "where")
 OPENED = re.compile(rf"(?:\w+\.)*(?:{'|'.join(OPEN)})(?:\.[^=]+)?=")
 WHERE = re.compile(r"\+*((?:table|figure)\.where)\.([\w.]+/[\w./]+)=(.+)", re.DOTALL)
 UNREAD = re.compile(r"token recognition error at: ('.+?')")  # by Hydra's lexer
@@ -272,7 +272,8 @@ class Command:
         for group, file in self._files():
             if group in self.groups and key in dict(self._keys_of(group, file)):
                 choices.setdefault(group, []).append(file.stem)
-        for group, names in choices.items():
+        for group in sorted(choices, key=len, reverse=True):  # the group of the key itself first
+            names = choices[group]
             chosen = f"{group}={names[0]}"
             offline = self.folder / "augmentation" / "offline" / f"{names[0]}.yaml"
             if group == "images" and offline.is_file():  # an arm that chooses it, with its prompts

@@ -32,7 +32,10 @@ def test_settings_of_a_node() -> None:
         ({"attention": "fast"}, "runtime.attention: must be one of auto, math, .*, got 'fast'"),
         ({"num_workers": 0}, "runtime.num_workers: must be a whole number >= 1, got 0"),
         ({"num_threads": -1}, "runtime.num_threads: must be a whole number >= 1 or null, got -1"),
-        ({"compile": "yes"}, "runtime.compile: must be true or false or blocks, got 'yes'"),
+        (
+            {"compile": "yes"},
+            "runtime.compile: must be true or false or one of blocks, graphs, got 'yes'",
+        ),
         ({"shard_size": 0}, "runtime.shard_size: must be a whole number >= 1, got 0"),
         ({"device": "gpu7"}, "runtime.device: must be auto, cpu, cuda or cuda:0 .*, got 'gpu7'"),
         (
