@@ -2,9 +2,9 @@
 
     python -m experiments.speed.paths [REPEATS [NAME,...]]
 
-Results: `paths.md`. (a) is a run of only the forwards of denoiser and autoencoder: those that (b), the
-generation from image files to committed shards, makes, with the same inputs. Models are those
-of the tests with wider and deeper denoisers, random weights, one thread.
+Results: `paths.md`. (a) is a run of only the forwards of denoiser and autoencoder: those that (b),
+the generation from image files to committed shards, makes, with the same inputs. Models are
+those of the tests with wider and deeper denoisers, random weights, one thread.
 """
 
 import gc
