@@ -10,11 +10,15 @@ from sip.core.shapes import Size
 from sip.device.settings import Runtime
 from sip.images.batches import Batch
 from sip.images.control_settings import ControlSettings
-from sip.images.engine import NUM_POSTERIORS, Around, Engine
+from sip.images.engine import Around, Engine
 from sip.images.families.base import Conditioning
 from sip.images.loading import load_controlnet
 from sip.images.recent import Recent
 from sip.images.samplers import Sampler
+
+NUM_CONDITIONS = (
+    32  # at SDXL's size one takes 4 MB; the images of an original are generated together
+)
 
 
 class Controlled(Around):
@@ -79,7 +83,7 @@ class ControlEngine(Engine):
             self.control.compile(dynamic=False)
         self.condition = settings.condition.load(runtime)
         # By content hash and size of the original as it is read.
-        self.conditions: Recent[tuple[str, int | Size]] = Recent(NUM_POSTERIORS)
+        self.conditions: Recent[tuple[str, int | Size]] = Recent(NUM_CONDITIONS)
 
     def clear(self) -> None:
         """Free the memory of embeddings, latents and conditions."""

@@ -6,6 +6,7 @@ of diffusers' `StableDiffusionControlNetImg2ImgPipeline` and
 """
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from sip.core.component import Part, component, known_by, refuse
@@ -15,6 +16,7 @@ from sip.images.conditions.base import Condition
 from sip.images.control_weights import ControlWeights
 from sip.images.img2img import Img2Img
 from sip.images.settings import Interval, built
+from sip.weights.memory import Memory, memory_of
 from sip.weights.missing import MissingWeightsError
 
 
@@ -72,6 +74,14 @@ class ControlSettings(Img2Img):
                 missing[name] = error
         if missing:
             raise MissingWeightsError.joined(missing)
+
+    def memory(self) -> Memory:
+        """Return what the weights of model and ControlNet need of the device's memory."""
+        model, control = super().memory(), self.control
+        added = memory_of(control.model, control.revision, self.dtype, control.variant)
+        known = None not in (model.parameters, added.parameters)
+        both = (model.parameters or 0) + (added.parameters or 0) if known else None
+        return Memory(f"{model.model} + {Path(control.model).name}", both, self.dtype)
 
     def _require_fit(self) -> None:
         super()._require_fit()

@@ -252,3 +252,15 @@ def test_another_kind_of_model_is_refused_as_a_source_of_depth(tmp_path):
     save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="images.condition.model: must be a model for depth"):
         Depth(model=str(tmp_path), revision=None, dtype="float32").require()
+    metric = {"architectures": ["DepthAnythingForDepthEstimation"]}
+    text = json.dumps(metric | {"depth_estimation_type": "metric"})
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="must be a model for inverse depth"):
+        Depth(model=str(tmp_path), revision=None, dtype="float32").require()
+
+
+def test_the_plans_memory_has_both_networks(make, make_img2img, folders):
+    control = ControlNetModel.from_pretrained(folders["sd"][1])
+    both, plain = make().memory(), make_img2img().memory()
+    assert both.parameters == plain.parameters + control.num_parameters()
+    assert both.line().startswith("diffusion + sd_control: ")

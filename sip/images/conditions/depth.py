@@ -27,11 +27,19 @@ class Depth(Pretrained, Condition):
     model_class: ClassVar[str] = "AutoModelForDepthEstimation"
 
     def _check_class(self, folder: Path) -> None:
-        kinds = read_json(folder / CONFIG).get("architectures") or []
+        config = read_json(folder / CONFIG)
+        kinds = config.get("architectures") or []
         if not any(str(kind).endswith(ENDING) for kind in kinds):
             raise UserError(
                 f"images.condition.model: must be a model for depth of transformers ({ENDING}), "
                 f"got {', '.join(map(str, kinds)) or 'no class'} in {folder / CONFIG}; set another"
+            )
+
+        is_metric = config.get("depth_estimation_type") == "metric"
+        if is_metric or any(str(kind).startswith("Zoe") for kind in kinds):
+            raise UserError(
+                "images.condition.model: must be a model for inverse depth, near is high, got one "
+                f"for metres in {folder / CONFIG}; set another"
             )
 
     def _processor(self, folder: Path) -> Any:
