@@ -1,6 +1,7 @@
 """Model folders to loaded pipelines: safetensors only, no network, no code from the folder."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -57,14 +58,7 @@ def load_autoencoder(autoencoder: Autoencoder, dtype: torch.dtype) -> Any:
     Raises:
         UserError: Its weights do not fill it, or are not what was downloaded.
     """
-    folder = autoencoder.folder()
-    check_hub(folder)
-    with plain_load_errors(f"images.vae: {folder}"):
-        model, info = getattr(diffusers, autoencoder.kind).from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True
-        )
-    require_filled(folder, autoencoder.kind, info)
-    return model
+    return _load_part(autoencoder.kind, autoencoder.folder(), "images.vae", dtype)
 
 
 def load_controlnet(control: ControlWeights, dtype: str) -> Any:
@@ -77,17 +71,21 @@ def load_controlnet(control: ControlWeights, dtype: str) -> Any:
     Raises:
         UserError: Its weights do not fill it, or are not what was downloaded.
     """
-    folder = control.folder()
+    dtype_of = getattr(torch, dtype)
+    with quiet():
+        return _load_part(KIND, control.folder(), "images.controlnet", dtype_of, control.variant)
+
+
+def _load_part(
+    kind: str, folder: Path, key: str, dtype: torch.dtype, variant: str | None = None
+) -> Any:
+    """Return a model of a class of diffusers, from a folder of its own, on the CPU."""
     check_hub(folder)
-    with quiet(), plain_load_errors(f"images.controlnet: {folder}"):
-        model, info = diffusers.ControlNetModel.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            variant=control.variant,
-            use_safetensors=True,
-            output_loading_info=True,
+    with plain_load_errors(f"{key}: {folder}"):
+        model, info = getattr(diffusers, kind).from_pretrained(
+            folder, dtype=dtype, variant=variant, use_safetensors=True, output_loading_info=True
         )
-    require_filled(folder, KIND, info)
+    require_filled(folder, kind, info)
     return model
 
 
