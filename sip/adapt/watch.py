@@ -6,24 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from sip.adapt.module import LOG_EVERY
 from sip.core.errors import UserError
 from sip.core.files import atomic_file
-from sip.core.progress import progress
+from sip.device.bar import TrainingBar
 
 WIDTH, HEIGHT = 6.4, 3.6  # in
 SMOOTH = 10  # points of the curve in its moving mean
 
 
-class Watch(Callback):
+class Watch(TrainingBar):
     """Collects the mean loss of every few steps.
 
     Attributes:
         steps, losses: Points of the curve: the step, and the mean loss since the point before.
     """
+
+    name = "adapt"
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -33,8 +35,8 @@ class Watch(Callback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Open the bar."""
+        super().on_train_start(trainer, module)
         self._step = trainer.global_step
-        self.bar = progress("adapt", int(trainer.max_steps), "step", initial=self._step)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, *_: Any
@@ -65,17 +67,6 @@ class Watch(Callback):
             )
         self.steps.append(self._step)
         self.losses.append(mean)
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Close the bar."""
-        self.bar.close()
-
-    def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
-    ) -> None:
-        """Close the bar before the error is shown."""
-        if hasattr(self, "bar"):
-            self.bar.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the curve, for a checkpoint."""

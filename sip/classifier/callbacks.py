@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from sip.classifier.module import Classifier
-from sip.core.progress import progress
+from sip.device.bar import TrainingBar
 
 KEPT = ("step", "accuracy", "weights", "logits", "history")
 
@@ -58,17 +58,14 @@ class KeepBest(Callback):
         vars(self).update(state_dict)
 
 
-class Bar(Callback):
-    """The framework's own progress bar, a tick a step, with loss, last and best accuracy."""
+class Bar(TrainingBar):
+    """With loss, last and best accuracy."""
+
+    name = "classifier"
 
     def __init__(self, best: KeepBest, every: int) -> None:
         self.best, self.every = best, every  # steps between looks at the loss: each one waits
         self.shown: dict[str, str] = {}
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Open the bar."""
-        total, done = int(trainer.max_steps), trainer.global_step
-        self.bar = progress("classifier", total, "step", initial=done)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, *_: Any
@@ -84,14 +81,3 @@ class Bar(Callback):
             accuracy = float(trainer.callback_metrics["val/accuracy"])
             self.shown |= {"val": f"{accuracy:.3f}", "best": f"{self.best.accuracy:.3f}"}
             self.bar.set_postfix(self.shown)
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Close the bar."""
-        self.bar.close()
-
-    def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
-    ) -> None:
-        """Close the bar before the error is shown."""
-        if hasattr(self, "bar"):
-            self.bar.close()
