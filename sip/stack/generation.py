@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sip.stack.judge import AnyJudge, judged
 from sip.stack.measures import Numbers, ScorerView, claims_right, share
 from sip.stack.pool import Pool
 from sip.stack.texts import LABEL_PROMPT, Measured
+from sip.weights.safety import OWN
 
 NOISE_RATES = (0.3, 0.5, 0.7, 0.9)
 GUIDANCE_SCALES = (1.0, 3.0, 5.0, 7.0)
@@ -40,6 +42,7 @@ class StockPipelines:
     def __init__(self, folder: Path, device: str, bar: Progress) -> None:
         from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 
+        import_module(OWN[0])  # diffusers takes no class of a module that is not imported yet
         self.bar = bar
         self.img2img = StableDiffusionImg2ImgPipeline.from_pretrained(
             folder / "diffusion", dtype=torch.float32, safety_checker=None

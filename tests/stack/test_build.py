@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import AutoTokenizer
 
 from sip.config.build import build as instantiate
 from sip.core.errors import UserError
+from sip.core.progress import progress
 from sip.images.patches import PatchAutoencoder
 from sip.jobs.generate import generate
 from sip.stack import build, chains, diffusion, distances, generation, parts, quality, sizes
@@ -220,7 +222,7 @@ def test_the_engine_generates_with_it(
 
 
 def test_chosen_parts_are_trained_alone_and_the_others_later(
-    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "stack"
     build.task(configuration(data, folder, "size=patch", "parts=[vae,diffusion]"))
@@ -228,6 +230,9 @@ def test_chosen_parts_are_trained_alone_and_the_others_later(
     assert set(reports_of(folder)) == {"vae", "diffusion"} and not (folder / "README.md").exists()
     index = json.loads((folder / "diffusion" / "model_index.json").read_text())
     assert index["vae"] == ["sip.images.patches", "PatchAutoencoder"]
+    monkeypatch.delitem(sys.modules, "sip.images.patches")  # as in a process that measures only
+    pipelines = generation.StockPipelines(folder, "cpu", progress("card", 1, "image"))
+    assert type(pipelines.img2img.vae).__name__ == "PatchAutoencoder"
     assert Stack(configuration(data, folder, "size=patch")).to_train() == [
         "scorer", "captioner", "vit", "judge",
     ]  # fmt: skip
