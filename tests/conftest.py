@@ -1,5 +1,6 @@
 """Switches for the markers that are off by default, and an environment without network."""
 
+import gc
 import os
 import signal
 
@@ -55,3 +56,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker(marker):  # keywords also hold the names of folders
                 item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports have made out of every later garbage collection: there is much."""
+    gc.collect()
+    gc.freeze()
