@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from source_docs import ROOT, package_line, source_of
-from yaml_options import GLOBAL, SHARED, Choice, Option, read_choice
+
+from sip.config.options import GLOBAL, SHARED, ConfigFile, Option, read_choice
 
 CONF = ROOT / "conf"
 HIDDEN = ("hydra",)  # texts of --help
@@ -142,13 +143,13 @@ def _usage(name: str, default: str | None) -> str:
     return f"Chosen by `{plus}{name}=NAME`{known}."
 
 
-def _choices(group: str, choices: list[Choice], level: str) -> Iterator[str]:
+def _choices(group: str, choices: list[ConfigFile], level: str) -> Iterator[str]:
     """Yield the parts of a page on the choices of one group.
 
     The options of a class are listed in full once, inherited ones too; a further choice of it, or
     a preset without a class, says what differs.
     """
-    first: dict[str, Choice] = {}
+    first: dict[str, ConfigFile] = {}
     for choice in choices:
         yield f"{level} `{choice.name}` {{ #{_anchor(group, choice.name)} }}"
         if is_whole(choice):
@@ -174,12 +175,12 @@ def _choices(group: str, choices: list[Choice], level: str) -> Iterator[str]:
             yield _table(options, target, f"{choice.package or group.replace('/', '.')}.", group)
 
 
-def is_whole(choice: Choice) -> bool:
+def is_whole(choice: ConfigFile) -> bool:
     """Return whether a choice is shown as its file: it sets keys of other groups, or of Hydra."""
     return choice.package is not None and choice.package.startswith((GLOBAL, "hydra."))
 
 
-def _yaml(choice: Choice) -> str:
+def _yaml(choice: ConfigFile) -> str:
     return f"```yaml\n{choice.text.rstrip()}\n```"
 
 
@@ -191,7 +192,7 @@ def _link(group: str, choice: str) -> str:
     return f"[`{choice}`](#{_anchor(group, choice)})"
 
 
-def _other(choice: Choice, known: Choice | None) -> list[Option]:
+def _other(choice: ConfigFile, known: ConfigFile | None) -> list[Option]:
     """Return the options of a choice that another one of the same class does not have so."""
     same = {(option.name, option.default) for option in known.options} if known else set()
     return [option for option in choice.options if (option.name, option.default) not in same]

@@ -6,16 +6,14 @@ is built on ("As in `Settings`") are looked up there.
 
 import ast
 import inspect
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from sip.core.docstrings import arguments_of
+
 ROOT = Path(__file__).resolve().parents[2]
-ARGUMENT = re.compile(r"^(?P<names>\w+(?:, \w+)*): (?P<text>.*)$")
-ELSEWHERE = re.compile(r"^(As in|See) `")
-SECTION = re.compile(r"^\w+:$")
 
 
 @dataclass(frozen=True)
@@ -36,16 +34,11 @@ class Source:
 @cache
 def source_of(target: str) -> Source:
     """Return what the source says of the class `target`, a dotted name below `sip`."""
-    arguments: dict[str, str] = {}
-    summary = ""
-    for _, node in _line_of(target):
-        text = inspect.cleandoc(ast.get_docstring(node) or "")
-        summary = summary or " ".join(text.partition("\n\n")[0].split())
-        for name, said in _arguments(text).items():
-            if name not in arguments or ELSEWHERE.match(arguments[name]):
-                arguments[name] = said
+    texts = [ast.get_docstring(node) or "" for _, node in _line_of(target)]
+    summary = " ".join(next(filter(None, texts), "").partition("\n\n")[0].split())
     module = _tree(target.rpartition(".")[0])
-    return Source(summary, arguments, inspect.cleandoc(ast.get_docstring(module) or ""))
+    text = inspect.cleandoc(ast.get_docstring(module) or "")
+    return Source(summary, arguments_of(texts), text)
 
 
 def package_line(package: str) -> str:
@@ -81,22 +74,3 @@ def _tree(module: str) -> ast.Module:
     place = ROOT.joinpath(*module.split("."))
     file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     return ast.parse(file.read_text())
-
-
-def _arguments(docstring: str) -> dict[str, str]:
-    """Return what a docstring says of each argument."""
-    entries: list[str] = []
-    inside = False
-    depth = 0
-    for line in docstring.splitlines():
-        if SECTION.match(line):
-            inside = line in ("Args:", "Attributes:")  # a dataclass states these
-        elif inside and line.strip():
-            indent = len(line) - len(line.lstrip())
-            depth = depth or indent
-            if indent == depth:
-                entries.append(line.strip())
-            else:
-                entries[-1] += f" {line.strip()}"
-    found = filter(None, map(ARGUMENT.match, entries))
-    return {name: entry["text"] for entry in found for name in entry["names"].split(", ")}

@@ -42,7 +42,7 @@ def build(config: Any, **kwargs: Any) -> Any:
         plain = _resolved(config)
         place = config._get_full_key("")
     nodes = list(_nodes(plain))
-    targets = {id(node): _resolve(node[TARGET]) for node in nodes}
+    targets = {id(node): target_class(node[TARGET]) for node in nodes}
     for node in nodes:  # all of them, before anything is built
         _check_arguments(node, targets[id(node)], kwargs if node is plain else {})
     try:
@@ -135,7 +135,7 @@ def _nodes(config: Any) -> Iterator[dict[str, Any]]:
         yield from _nodes(value)
 
 
-def _resolve(target: Any) -> Any:
+def target_class(target: Any) -> Any:
     """Return the class that a `_target_` names; nothing untrusted is imported.
 
     Raises:

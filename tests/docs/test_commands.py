@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.pages import PAGES, ROOT, blocks, commands, hook
+from sip.config.options import read_choice
+from tests.docs.pages import PAGES, ROOT, blocks, commands
 
 CONF = ROOT / "conf"
 TEXTS = [*PAGES, *sorted((ROOT / "experiments").rglob("README.md"))]
 OPEN = ("null", "{}", "[]")  # values below which any key may be added
-read_choice = hook("yaml_options").read_choice
 
 
 @cache

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from sip.config.options import LOADER, read_choice
 from tests.docs.pages import ROOT, hook
 
 CONF = ROOT / "conf"
-conf_pages, source_docs, yaml_options = map(hook, ("conf_pages", "source_docs", "yaml_options"))
+conf_pages, source_docs = map(hook, ("conf_pages", "source_docs"))
 FILES = sorted(file for file in CONF.rglob("*.yaml") if "hydra" not in file.parts)
 CHOICES = [file for file in FILES if file.parent.name != "_base"]
 
@@ -62,7 +63,7 @@ new: 1
 
 def test_comments_defaults_and_choices_of_a_yaml(tmp_path: Path) -> None:
     (tmp_path / "thing.yaml").write_text(MADE_UP)
-    choice = yaml_options.read_choice(tmp_path / "thing.yaml")
+    choice = read_choice(tmp_path / "thing.yaml")
     assert choice.header == "What it is, in two lines."
     assert (choice.package, choice.target) == ("stage", "sip.stage.Thing")
     assert choice.base is None
@@ -85,8 +86,8 @@ def test_a_preset_has_the_options_of_its_base_with_its_own_in_their_place(tmp_pa
     (tmp_path / "thing.yaml").write_text(MADE_UP)
     (tmp_path / "preset.yaml").write_text(PRESET)
     (tmp_path / "further.yaml").write_text("defaults: [preset, _self_]\nplain: 6\n")
-    preset = yaml_options.read_choice(tmp_path / "preset.yaml")
-    further = yaml_options.read_choice(tmp_path / "further.yaml")
+    preset = read_choice(tmp_path / "preset.yaml")
+    further = read_choice(tmp_path / "further.yaml")
     assert (preset.package, preset.target, preset.base) == ("stage", "sip.stage.Thing", "thing")
     assert preset.chooses == ["`captions=blip_beam`", "`metrics=[one, two]`"]
     options = [(one.name, one.default, one.comment, one.base) for one in preset.options]
@@ -107,7 +108,7 @@ def test_a_preset_has_the_options_of_its_base_with_its_own_in_their_place(tmp_pa
 
 
 def test_groups_of_a_choice_are_named_as_one_types_them() -> None:
-    arm = yaml_options.read_choice(CONF / "augmentation" / "sip_cutmix.yaml", "augmentation")
+    arm = read_choice(CONF / "augmentation" / "sip_cutmix.yaml", "augmentation")
     assert arm.chooses == [
         "`augmentation/offline=sip`",
         "`augmentation/base=none`",
@@ -115,7 +116,7 @@ def test_groups_of_a_choice_are_named_as_one_types_them() -> None:
         "`augmentation/mix=cutmix`",
     ]
     offline = CONF / "augmentation" / "offline" / "gif_like.yaml"
-    assert yaml_options.read_choice(offline, "augmentation/offline").chooses == [
+    assert read_choice(offline, "augmentation/offline").chooses == [
         "`augmentation/offline/mixing=default`",
         "`augmentation/offline/generation=gif_like`",
         "`prompts=gif_like`",
@@ -134,10 +135,10 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 def test_no_option_is_left_out_and_every_default_is_the_files() -> None:
     for file in FILES:
-        values = yaml.load(file.read_text(), yaml_options.LOADER) or {}
+        values = yaml.load(file.read_text(), LOADER) or {}
         for key in ("defaults", "_target_", "hydra"):
             values.pop(key, None)
-        said = {one.name: one.default for one in yaml_options.read_choice(file).own()}
+        said = {one.name: one.default for one in read_choice(file).own()}
         for name, written in said.items():
             value = select(values, name)
             if "entries}" in written:
@@ -164,7 +165,7 @@ def test_every_group_choice_and_option_is_on_its_page() -> None:
     pages = conf_pages.pages()
     for file in CHOICES:
         place = file.parent.relative_to(CONF).as_posix()
-        choice = yaml_options.read_choice(file)
+        choice = read_choice(file)
         page = pages["index" if place == "." else place.partition("/")[0]]
         if place != ".":
             assert f"`{choice.name}` {{ #{place.replace('/', '-')}-{choice.name} }}" in page

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from sip.config.options import read_choice
 from tests.docs.pages import ROOT, hook
 
-conf_pages, yaml_options = map(hook, ("conf_pages", "yaml_options"))
+conf_pages = hook("conf_pages")
 REST = 2.0  # GB next to the weights
 INT8 = 0.55  # of their 16 bits: all but the autoencoder, convolutions and embeddings, and scales
 
@@ -15,7 +16,7 @@ def weights() -> dict[str, float]:
     """Return the GB of weights of each model that has a head."""
     found = {}
     for file in (ROOT / "conf" / "images").glob("*.yaml"):
-        facts = conf_pages.facts_of(yaml_options.read_choice(file, "images").header)
+        facts = conf_pages.facts_of(read_choice(file, "images").header)
         if facts:
             found[file.stem] = float(facts["GPU memory"].partition(" GB")[0])
     return found

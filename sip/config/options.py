@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from sip.core.paths import conf_folder
+
 COMMENT = re.compile(r":?\s*#\s?(.*)")  # what follows a value, or the colon of a block
 GLOBAL = "_global_"
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -28,8 +30,8 @@ class Option:
     Attributes:
         name: Dotted key.
         default: Its value as it is written; empty where the value is a block of further options.
-        comment: The text behind it; that of the base if it has none.
-        base: Choice that states it, or `_base`; empty if the file itself does.
+        comment: The text behind it; the base's if it has none.
+        base: ConfigFile that states it, or `_base`; empty if the file itself does.
     """
 
     name: str
@@ -39,16 +41,16 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ConfigFile:
     """A YAML.
 
     Attributes:
-        name: Of the file, without its suffix.
-        text: All of it.
+        name: File's name without its suffix.
+        text: The whole file.
         header: The comment on top, without `# @package`.
         package: Where its options go, if it says so.
         target: Dotted name of the class that it, or its base, chooses.
-        base: Choice of the same folder from which it states the differences, if there is one.
+        base: ConfigFile of the same folder from which it states the differences, if there is one.
         chooses: What it and its base choose in other groups: "`classifier=finetune`".
         options: Its own and its base's, in the order of the files, without `_target_`.
     """
@@ -72,7 +74,7 @@ class Choice:
 
 
 @cache
-def read_choice(file: Path, group: str = "") -> Choice:
+def read_choice(file: Path, group: str = "") -> ConfigFile:
     """Return what a YAML in the folder `group` says."""
     text = file.read_text()
     lines = text.splitlines()
@@ -87,12 +89,12 @@ def read_choice(file: Path, group: str = "") -> Choice:
     defaults = values.get("defaults", [])
     bases = [entry.partition("@")[0] for entry in defaults if isinstance(entry, str)]
     base = next((name for name in bases if name != "_self_"), None)
-    inherited = read_choice(_base_file(file, base), group) if base else None
+    inherited = read_choice(_base_file(file, base, group), group) if base else None
     is_choice = base is not None and SHARED not in (file.parent.name, Path(base).parent.name)
     is_choice = is_choice and not str(base).startswith("/")
     chosen = dict(filter(None, (_chosen(entry, group) for entry in defaults)))
     own = list(_options(root, lines)) if root is not None else []
-    return Choice(
+    return ConfigFile(
         name=file.stem,
         text=text,
         header=" ".join(line for line in header if not line.startswith("@package")),
@@ -109,12 +111,14 @@ def read_choice(file: Path, group: str = "") -> Choice:
     )
 
 
-def _base_file(file: Path, base: str) -> Path:
-    """Return the file of a base: of the same folder, or of another group by its absolute name."""
-    if not base.startswith("/"):
-        return file.parent / f"{base}.yaml"
-    files = (folder / f"{base.lstrip('/')}.yaml" for folder in file.parents)
-    return next(path for path in files if path.is_file())
+def _base_file(file: Path, base: str, group: str) -> Path:
+    """Return the file of a base: of the same group, or of another group by its absolute name."""
+    own = conf_folder()
+    if base.startswith("/"):
+        places = [folder / f"{base.lstrip('/')}.yaml" for folder in (*file.parents, own)]
+    else:
+        places = [folder / f"{base}.yaml" for folder in (file.parent, own / group)]
+    return next((path for path in places if path.is_file()), places[0])
 
 
 def _chosen(entry: Any, group: str) -> tuple[str, str] | None:
@@ -131,7 +135,7 @@ def _chosen(entry: Any, group: str) -> tuple[str, str] | None:
     return place, f"[{', '.join(choice)}]" if isinstance(choice, list) else choice
 
 
-def _merged(base: Choice, name: str, own: list[Option]) -> list[Option]:
+def _merged(base: ConfigFile, name: str, own: list[Option]) -> list[Option]:
     """Return a base's options with those of a preset in their place, new ones at the end."""
     options = {one.name: replace(one, base=one.base or name) for one in base.options}
     for option in own:
