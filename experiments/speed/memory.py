@@ -22,7 +22,7 @@ import torch
 from sip.core.component import component
 from sip.core.image_io import encode
 from sip.device.settings import Devices, Runtime
-from sip.images.base import GeneratedImage, Generator
+from sip.images.base import Generator, ImageResult
 from sip.images.batches import Batch, group_rows
 from sip.images.module import ImageModule
 from sip.pipeline.makers import images_maker
@@ -65,10 +65,10 @@ class OnlyGenerator:
 class PassingModule(ImageModule):
     """The same, loaded."""
 
-    def rows(self, batch: Batch) -> list[GeneratedImage]:
+    def rows(self, batch: Batch) -> list[ImageResult]:
         """Return the sources."""
         return [
-            GeneratedImage(row.image_id, batch.sources[row.source_sha256], 0, 0.0)
+            ImageResult(row.image_id, batch.sources[row.source_sha256], 0, 0.0)
             for row in batch.prompts
         ]
 

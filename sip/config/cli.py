@@ -241,4 +241,4 @@ def _reason(error: Exception, config: DictConfig) -> str:
 
 
 def _say(text: str) -> None:
-    print(CONTROL.sub("", text), file=sys.stderr, flush=True)
+    progress.write_lines(CONTROL.sub("", text), sys.stderr)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -76,5 +76,16 @@ def say(name: str, text: str) -> None:
     """
     if is_first and not _silent.get():
         with suppress(OSError):
-            tqdm.write(f"{name:<12} {one_line(text)}", sys.stderr)
+            tqdm.write(f"{name:<12} {one_line(text)}\n", sys.stderr, end="")
             sys.stderr.flush()
+
+
+def write_lines(text: object, stream: TextIO | None = None) -> None:
+    """Write whole lines, on stdout if no stream is given, so that jobs do not mix theirs.
+
+    With PYTHONUNBUFFERED `print` writes a text and the end of its line one after the other, and
+    another process may write between them.
+    """
+    stream = stream or sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()

@@ -1,4 +1,4 @@
-"""What the images stage produces, one `GeneratedImage` for each prompt, and what generates it.
+"""What the images stage produces, one `ImageResult` for each prompt, and what generates it.
 
 A generator has two parts: a component, which knows everything that can be known before weights are
 loaded and costs next to nothing to build, and the LightningModule that its `load` returns.
@@ -31,7 +31,7 @@ REASONS = ("unreadable", "not finite", "black", "flagged")
 
 
 @dataclass(frozen=True)
-class GeneratedImage:
+class ImageResult:
     """A generated image, or the reason why there is none.
 
     Attributes:
@@ -66,8 +66,8 @@ class ImageRow:
         label: Class index of its prompt: the class that it is to show.
         width: In px; None if it failed, as `height` is.
         height: In px.
-        unet_evaluations: As in `GeneratedImage`.
-        seconds: As in `GeneratedImage`.
+        unet_evaluations: As in `ImageResult`.
+        seconds: As in `ImageResult`.
         status: "ok" or "failed"; "rejected" if a filter took it out.
         reason: Why, in a few words that are counted; None if it is ok.
         error: The same in a line for people.

@@ -22,7 +22,7 @@ from torch import Tensor
 from sip.core.shapes import Size
 from sip.device.settings import Runtime
 from sip.images.acceleration import accelerate, attention
-from sip.images.base import GeneratedImage
+from sip.images.base import ImageResult
 from sip.images.batches import Batch
 from sip.images.families.base import Conditioning
 from sip.images.loading import load_pipeline
@@ -104,13 +104,13 @@ class Engine(ImageModule):
         }
         return replace(batch, sources=sources)
 
-    def predict_step(self, batch: Batch) -> list[GeneratedImage]:
+    def predict_step(self, batch: Batch) -> list[ImageResult]:
         """Return an image for each row.
 
         Compiled models get a short batch filled up to the full size, so as not to compile again.
         """
         rows = [row for row in batch.prompts if row.source_sha256 not in batch.unreadable]
-        images: dict[str, GeneratedImage] = {}
+        images: dict[str, ImageResult] = {}
         if rows:
             full = min(batch.num_full, self.halving.limit or batch.num_full) or 1
             more = [rows[-1]] * (-len(rows) % full if self.runtime.compile else 0)
@@ -118,7 +118,7 @@ class Engine(ImageModule):
             images = {image.image_id: image for image in generated}
         return [images.get(row.image_id) or unreadable(row, batch) for row in batch.prompts]
 
-    def rows(self, batch: Batch) -> list[GeneratedImage]:
+    def rows(self, batch: Batch) -> list[ImageResult]:
         """Generate one batch that fits into memory, rows of one group."""
         begin = time.perf_counter()
         rows = batch.prompts
@@ -235,13 +235,13 @@ class Engine(ImageModule):
 
     def _image(
         self, row: Prompt, pixels: Tensor, reason: str | None, seconds: float
-    ) -> GeneratedImage:
+    ) -> ImageResult:
         evaluations = self.settings.num_evaluations(row)
         if reason is None:
             size = self.settings.stored_size(row.source_size)
-            return GeneratedImage(row.image_id, pixels, evaluations, seconds, size=size)
+            return ImageResult(row.image_id, pixels, evaluations, seconds, size=size)
         error = ERRORS[reason]
-        return GeneratedImage(row.image_id, None, evaluations, seconds, "failed", reason, error)
+        return ImageResult(row.image_id, None, evaluations, seconds, "failed", reason, error)
 
 
 def _on_host(pixels: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from sip.device.module import PredictionModule
 from sip.device.settings import Runtime
-from sip.images.base import GeneratedImage, Generator
+from sip.images.base import Generator, ImageResult
 from sip.images.batches import Batch
 from sip.prompts.base import Prompt
 
@@ -34,7 +34,7 @@ class ImageModule(PredictionModule):
         self.to(self.runtime.device)
 
     @abstractmethod
-    def rows(self, batch: Batch) -> list[GeneratedImage]:
+    def rows(self, batch: Batch) -> list[ImageResult]:
         """Generate one batch that fits into memory, rows of one group.
 
         Returns:
@@ -52,7 +52,7 @@ class ImageModule(PredictionModule):
         """Free the memory of what is kept between batches; the weights go with the module."""
 
 
-def unreadable(row: Prompt, batch: Batch) -> GeneratedImage:
+def unreadable(row: Prompt, batch: Batch) -> ImageResult:
     """Return the failed image of a row whose original cannot be read."""
     error = batch.unreadable[row.source_sha256]
-    return GeneratedImage(row.image_id, None, 0, 0.0, "failed", "unreadable", error)
+    return ImageResult(row.image_id, None, 0, 0.0, "failed", "unreadable", error)

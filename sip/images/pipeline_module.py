@@ -15,7 +15,7 @@ from sip.core.shapes import Size
 from sip.core.text import reason_of
 from sip.device.settings import Runtime
 from sip.images.acceleration import attention, compile_denoiser
-from sip.images.base import GeneratedImage
+from sip.images.base import ImageResult
 from sip.images.batches import Batch
 from sip.images.loading import load_stock
 from sip.images.module import ImageModule, unreadable
@@ -56,16 +56,16 @@ class StockModule(ImageModule):
         if runtime.compile:
             compile_denoiser(self.denoiser, runtime)
 
-    def rows(self, batch: Batch) -> list[GeneratedImage]:
+    def rows(self, batch: Batch) -> list[ImageResult]:
         """Generate one batch that fits into memory, rows of one group."""
-        images: dict[str, GeneratedImage] = {}
+        images: dict[str, ImageResult] = {}
         readable = [row for row in batch.prompts if row.source_sha256 not in batch.unreadable]
         calls = [readable] if self.batches else [[row] for row in readable]
         for rows in filter(None, calls):
             images |= {image.image_id: image for image in self._call(rows, batch)}
         return [images.get(row.image_id) or unreadable(row, batch) for row in batch.prompts]
 
-    def _call(self, rows: Sequence[Prompt], batch: Batch) -> Iterator[GeneratedImage]:
+    def _call(self, rows: Sequence[Prompt], batch: Batch) -> Iterator[ImageResult]:
         """Yield the images of rows of one call."""
         begin = time.perf_counter()
         with self._counted() as counts:
@@ -74,7 +74,7 @@ class StockModule(ImageModule):
         seconds = (time.perf_counter() - begin) / len(rows)
         for row, image, reason in zip(rows, pixels, judge(pixels, None), strict=True):
             size = self.settings.stored_size(row.source_size)
-            made = GeneratedImage(row.image_id, image, evaluations, seconds, size=size)
+            made = ImageResult(row.image_id, image, evaluations, seconds, size=size)
             if reason is not None:
                 error = ERRORS[reason]
                 made = replace(made, pixels=None, status="failed", reason=reason, error=error)

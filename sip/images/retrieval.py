@@ -11,7 +11,7 @@ from sip.core.image_io import read_rgb, to_tensor
 from sip.core.shapes import Size
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
-from sip.images.base import GeneratedImage, Generator
+from sip.images.base import Generator, ImageResult
 from sip.images.batches import Batch
 from sip.images.module import ImageModule
 from sip.prompts.base import Prompt
@@ -51,11 +51,11 @@ class RetrievalModule(ImageModule):
         self.pool, self.scorer = pool, scorer
         self._vectors: dict[int, Tensor] = {}  # label -> (candidates, D), unit length
 
-    def rows(self, batch: Batch) -> list[GeneratedImage]:
+    def rows(self, batch: Batch) -> list[ImageResult]:
         """Return the retrieved images, in the order of the prompts."""
         return [self._row(prompt) for prompt in batch.prompts]
 
-    def _row(self, prompt: Prompt) -> GeneratedImage:
+    def _row(self, prompt: Prompt) -> ImageResult:
         begin = time.perf_counter()
         try:
             sample = self.nearest(prompt) if self.scorer else self.first(prompt)
@@ -63,10 +63,10 @@ class RetrievalModule(ImageModule):
             pixels = to_tensor([read_rgb(sample.path, size or self.settings.size)])[0]
         except ValueError as error:
             seconds = time.perf_counter() - begin
-            return GeneratedImage(
+            return ImageResult(
                 prompt.image_id, None, 0, seconds, "failed", "unreadable", str(error)
             )
-        return GeneratedImage(prompt.image_id, pixels, 0, time.perf_counter() - begin)
+        return ImageResult(prompt.image_id, pixels, 0, time.perf_counter() - begin)
 
     def first(self, prompt: Prompt) -> Sample:
         """Return the image that the random order gives a prompt.

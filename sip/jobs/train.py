@@ -67,7 +67,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     baseline = baseline_of(job, _carry_out) if config.train.baseline else None
     if progress.is_first:
         rows = summary.rows(job.folder, Path(config.paths.store))
-        print(text_table(_with_context(rows, job, summary, baseline)))
+        progress.write_lines(text_table(_with_context(rows, job, summary, baseline)))
     return objectives.of(summary)
 
 

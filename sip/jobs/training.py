@@ -81,10 +81,10 @@ def print_plan(job: TrainJob) -> None:
     stages = {stage for stage, _ in missing.models} if missing else set()
     lacking = "the weights of the backbone are missing" if "backbone" in stages else no_device
     training = plan_training(job, lacking or None)
-    print(text_table(rows | training.lines()))
+    progress.write_lines(text_table(rows | training.lines()))
     leave([*work, *training.work])
     if missing is not None:
-        print(missing)
+        progress.write_lines(missing)
 
 
 def require(job: TrainJob) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sip.core.image_io import SUFFIXES, Format, encode
-from sip.images.base import GeneratedImage, ImageRow
+from sip.images.base import ImageResult, ImageRow
 from sip.pipeline.models import Models
 from sip.prompts.base import Prompt
 from sip.store.fill import Add, Make
@@ -34,7 +34,7 @@ def images_maker(
             size = generator.size_of(prompts[0]) if generator.reads_source else None
             return read_batch(prompts, size, last, num_full)
 
-        def to_dict(image: GeneratedImage) -> dict[str, Any]:
+        def to_dict(image: ImageResult) -> dict[str, Any]:
             return stored_row(image, wanted[image.image_id], generator.format)
 
         models.predict("images", marked, lambda pair: read(*pair), to_dict, add)
@@ -42,7 +42,7 @@ def images_maker(
     return make
 
 
-def stored_row(image: GeneratedImage, prompt: Prompt, file_format: Format) -> dict[str, Any]:
+def stored_row(image: ImageResult, prompt: Prompt, file_format: Format) -> dict[str, Any]:
     """Return the row of a generated image as the store takes it, with the bytes of its file."""
     payload, width, height = None, None, None
     if image.pixels is not None:

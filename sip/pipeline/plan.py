@@ -11,7 +11,7 @@ from sip.captions.openai import OpenAi
 from sip.captions.vision_language import VisionLanguage
 from sip.core.errors import UserError
 from sip.core.files import free_bytes
-from sip.core.progress import say
+from sip.core.progress import say, write_lines
 from sip.core.shapes import Size
 from sip.core.text import counted, format_bytes, format_duration, text_table
 from sip.dataset.base import Sample
@@ -295,9 +295,9 @@ def most_evaluations(offline: Offline, samples: Sequence[Sample]) -> int:
 
 def show_plan(plan: Plan, missing: MissingWeightsError | None) -> None:
     """Print a plan, and the weights that are to be had before it can be carried out."""
-    print(text_table(plan.lines()))
+    write_lines(text_table(plan.lines()))
     if missing is not None:
-        print(missing)
+        write_lines(missing)
 
 
 def _bytes_per_image(offline: Offline, samples: Sequence[Sample]) -> float:

@@ -75,7 +75,7 @@ def task(config):
     if config.mode == "slow":
         print("ready", flush=True)
         time.sleep(60)
-    print(f"seed {config.seed} noise {config.stage.noise_rate}")
+    sys.stdout.write(f"seed {config.seed} noise {config.stage.noise_rate}\\n")
     assert "torch" not in sys.modules
 
 if __name__ == "__main__":

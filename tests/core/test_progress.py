@@ -5,12 +5,31 @@ import sys
 
 import pytest
 
-from sip.core.progress import progress, say
+from sip.core.progress import progress, say, write_lines
 
 
 def test_names_hold_no_codes_of_a_terminal(capsys: pytest.CaptureFixture) -> None:
     say("dataset", "passed over \x1b[2J\x1b[31mevil\r\nname\x07.txt")
     assert capsys.readouterr().err == "dataset      passed over [2J[31mevil  name.txt\n"
+
+
+class Unbuffered(io.StringIO):
+    """Notes each write, as PYTHONUNBUFFERED hands it to the system."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes += [text] if text else []
+        return len(text)
+
+
+def test_a_line_is_one_write_so_that_processes_do_not_mix_theirs(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", log := Unbuffered())
+    say("sweep", "job 1/3")
+    write_lines("error in job 2/3: bad", sys.stderr)
+    assert log.writes == ["sweep        job 1/3\n", "error in job 2/3: bad\n"]
 
 
 class Full(io.StringIO):

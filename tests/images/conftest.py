@@ -11,7 +11,7 @@ from PIL import Image
 from sip.config.cli import conf_folder
 from sip.core.shapes import Size
 from sip.device.settings import Runtime
-from sip.images.base import GeneratedImage
+from sip.images.base import ImageResult
 from sip.images.batches import group_rows, read_batch
 from sip.images.img2img import Img2Img
 from sip.images.module import ImageModule
@@ -117,14 +117,14 @@ def generate():
         prompts: list[Prompt],
         batch_size: int = 4,
         runtime: Runtime | None = None,
-    ) -> dict[str, GeneratedImage]:
+    ) -> dict[str, ImageResult]:
         if isinstance(generator, ImageModule):
             engine, settings = generator, generator.settings
         else:
             settings = generator
             settings.check(prompts)
             engine = settings.load(runtime or Runtime.cpu())
-        rows: list[GeneratedImage] = []
+        rows: list[ImageResult] = []
         with torch.inference_mode():
             for batch in group_rows(prompts, batch_size, settings.group):
                 size = settings.size_of(batch[0]) if settings.reads_source else None

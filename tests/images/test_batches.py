@@ -11,7 +11,7 @@ from PIL import Image
 from sip.core.errors import UserError
 from sip.device.predict import predict
 from sip.device.settings import Devices, Runtime
-from sip.images.base import GeneratedImage
+from sip.images.base import ImageResult
 from sip.images.batches import Batch, LastUse, group_rows, read_batch
 from sip.images.module import ImageModule
 from sip.prompts.base import Prompt, Span
@@ -25,14 +25,14 @@ class Passing(ImageModule):
         self.fits = fits
         self.batches: list[Batch] = []
 
-    def rows(self, batch: Batch) -> list[GeneratedImage]:
+    def rows(self, batch: Batch) -> list[ImageResult]:
         if len(batch.prompts) > self.fits:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         self.batches.append(batch)
         return [
-            GeneratedImage(row.image_id, None, 0, 0.0, "failed", "unreadable", "no")
+            ImageResult(row.image_id, None, 0, 0.0, "failed", "unreadable", "no")
             if row.source_sha256 in batch.unreadable
-            else GeneratedImage(row.image_id, batch.sources[row.source_sha256], 1, 0.0)
+            else ImageResult(row.image_id, batch.sources[row.source_sha256], 1, 0.0)
             for row in batch.prompts
         ]
 
@@ -58,8 +58,8 @@ def rate_of(prompt: Prompt) -> float:
     return prompt.noise_rate
 
 
-def generated_by(generator: Passing, prompts: list[Prompt], size: int) -> list[GeneratedImage]:
-    rows: list[GeneratedImage] = []
+def generated_by(generator: Passing, prompts: list[Prompt], size: int) -> list[ImageResult]:
+    rows: list[ImageResult] = []
     last_use = LastUse(prompts)
     batches = ((batch, last_use.sources(batch)) for batch in group_rows(prompts, size, rate_of))
     read = lambda pair: read_batch(pair[0], 8, pair[1])  # noqa: E731
