@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run quick test faults lint format typecheck hooks docs serve-docs miniature evidence clean
+.PHONY: help run quick test faults lint format typecheck hooks docs serve-docs package miniature evidence clean
 
 VENV ?= .venv
 PYTHON ?= python3.12 python3.11 python3.13 python3 # tried in this order; the first >= 3.11 is taken
@@ -44,6 +44,10 @@ docs: $(VENV)/.installed-docs ## build the documentation into site/, strictly an
 
 serve-docs: $(VENV)/.installed-docs ## show the documentation at 127.0.0.1:8000 while it is written
 	$(MKDOCS) serve $(ARGS)
+
+package: $(VENV)/.installed-dev ## build wheel and source distribution into dist/ and check them with twine
+	$(BIN)/hatchling build -d dist
+	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 
 miniature: $(VENV)/.installed ## train the miniature models again (up to 90 minutes on 2 cores)
 	$(BIN)/python -m sip.stack.build folder=sip/miniature $(ARGS)

@@ -1,9 +1,12 @@
 """The wheel holds what the programs read and nothing else, and works from any folder."""
 
+import contextlib
 import importlib
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -33,12 +36,8 @@ JOBS = (
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build it."""
     folder = tmp_path_factory.mktemp("wheel")
-    before = Path.cwd()
-    os.chdir(ROOT)  # where the build backend looks for pyproject.toml
-    try:
+    with contextlib.chdir(ROOT):  # where the build backend looks for pyproject.toml
         return folder / hatchling.build_wheel(str(folder))
-    finally:
-        os.chdir(before)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +68,31 @@ def test_it_holds_the_package_and_the_configurations(wheel: Path, unpacked: Path
         inside = f"sip/miniature/{name}.safetensors"
         assert (unpacked / inside).read_bytes() == (ROOT / inside).read_bytes()
     assert wheel.stat().st_size < MAX_BYTES
+
+
+@pytest.mark.slow
+def test_indexes_take_wheel_and_source(
+    wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = pytest.importorskip("twine.commands.check", reason="pip install '.[dev]' brings twine")
+    with contextlib.chdir(ROOT):
+        source = tmp_path / hatchling.build_sdist(str(tmp_path))
+    assert not check.check([str(wheel), str(source)], strict=True), capsys.readouterr().out
+    with tarfile.open(source) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    packed = {f"sip/{name}" for name in files(ROOT / "sip")}
+    packed |= {f"conf/{name}" for name in files(ROOT / "conf")}
+    assert packed | {"pyproject.toml", "LICENSE", "README.md", "constraints.txt"} <= names
+
+
+def test_every_extra_is_in_the_table_with_its_command() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (ROOT / "docs" / "install.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| `(pip install .+)` \|$", text, re.MULTILINE)
+    assert [name for name, _, _ in rows] == list(project["optional-dependencies"])
+    assert [command for _, _, command in rows] == [
+        f"pip install -e '.[{name}]'" for name, _, _ in rows
+    ]
 
 
 def test_the_oldest_versions_are_the_lower_bounds() -> None:
