@@ -18,6 +18,7 @@ from transformers import (
 from sip.captions.florence2 import Florence2
 from sip.core.errors import UserError
 from sip.dataset.base import Sample
+from sip.weights.memory import gibibytes
 from tests.captions.images import captions_of, loaded, make_samples
 
 LIMITS = {"min_new_tokens": 3, "max_new_tokens": 8}
@@ -141,6 +142,18 @@ def test_the_task_is_read_and_known_to_the_recipe(model, samples):
     assert detailed.recipe() != florence2(model, top_p=1e-6).recipe()
     with pytest.raises(UserError, match="task: must be one of <CAPTION>, .*, got '<OD>'"):
         florence2(model, task="<OD>")
+
+
+def test_the_plan_counts_the_places_of_image_and_task(model):
+    # Keys and values of 2 layers, 4 heads of 8 numbers in 4 bytes; 17 + 16 places, 8 new tokens.
+    size = gibibytes(2 * 2 * 32 * 4 * 3 * 41)
+    assert (
+        florence2(model)
+        .memory_line()
+        .endswith(f"{size} for each image of a batch: keys and values of 3 x 41 tokens")
+    )
+    beams = florence2(model, **BEAM | {"num_beams": 5}).memory_line()
+    assert beams.endswith("keys and values of 5 x 41 tokens")
 
 
 def test_an_image_is_read_once_for_all_its_captions(model, samples):

@@ -1,6 +1,7 @@
 """Weights in 8 bits: near the float model, the same in any batch, and known to the recipe."""
 
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +45,17 @@ def test_8_bit_weights_are_near_the_float_model(make_img2img, make_prompt, gener
     single = generate(engine, rows, batch_size=1)
     for key, image in generated.items():
         torch.testing.assert_close(image.pixels, single[key].pixels, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_denoiser_and_every_text_encoder_are_quantised_and_nothing_else(name):
+    parts = ("unet", "transformer", "text_encoder", "text_encoder_2", "vae", "safety_checker")
+    models = {part: torch.nn.Sequential(torch.nn.Linear(16, 16)) for part in parts}
+    pipeline = SimpleNamespace(components=models | {"tokenizer": object(), "scheduler": None})
+    quantization.quantize(pipeline, name)
+    kinds = {part: type(model[0].weight).__name__ for part, model in models.items()}
+    kind = {"int8": "Int8Tensor", "fp8": "Float8Tensor"}[name]
+    assert kinds == dict.fromkeys(parts[:4], kind) | dict.fromkeys(parts[4:], "Parameter")
 
 
 def test_the_recipe_knows_it_and_one_line_names_what_is_missing(make_img2img, monkeypatch):

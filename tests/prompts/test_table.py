@@ -165,6 +165,15 @@ def test_an_original_can_be_named_by_its_file(tmp_path: Path) -> None:
     assert table(written(tmp_path, *rows)).counts(SAMPLES) == {"s0": 1, "s1": 2}
 
 
+@pytest.mark.parametrize("first", ["file", "sample_id"])
+def test_rows_named_by_id_and_by_file_keep_their_order(tmp_path: Path, first: str) -> None:
+    names = [{"file": "/data/0.png"}, {"sample_id": "s0"}][:: 1 if first == "file" else -1]
+    rows = [names[number % 2] | {"prompt": f"{number}", "guidance_scale": 2} for number in range(4)]
+    prompts = table(written(tmp_path, *rows)).write(SAMPLES, None, None, 1)
+    assert [(one.text, one.variant) for one in prompts] == [(f"{n}", n) for n in range(4)]
+    assert [one.seed for one in prompts] == [seed_of(0, "sha0", n) for n in range(4)]
+
+
 def test_rows_of_other_originals_need_subset(tmp_path: Path, capsys) -> None:
     rows = [{"sample_id": name, "prompt": "x", "guidance_scale": 2} for name in ("s0", "s7", "s9")]
     file = written(tmp_path, *(row | {"notes": "n"} for row in rows))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from safetensors.numpy import load_file
 from transformers import Qwen2_5_VLConfig
 
 from sip.captions.blip import Blip
@@ -66,10 +67,25 @@ def test_a_captioner_of_7_billion_is_stated_without_its_weights(no_cache: Path) 
 def test_unknown_models_and_whole_pipelines(no_cache: Path) -> None:
     unknown = memory_of("some/model", None, "bfloat16")
     assert unknown.line() == "model: size unknown before its configuration is on this disk"
-    pipeline = memory_of(str(MINIATURE.parent / "diffusion"), None, "float32")
-    assert pipeline.parameters and pipeline.line().endswith("MiB in float32")
     known = memory_of("stable-diffusion-v1-5/stable-diffusion-v1-5", None, "float16").line()
     assert known == "stable-diffusion-v1-5: 1.1 B parameters, 2.0 GiB in float16"
+
+
+def test_a_pipeline_is_the_sum_of_the_parts_that_are_loaded() -> None:
+    folder = MINIATURE.parent / "diffusion"
+    parts = {
+        file.parent.name: sum(tensor.size for tensor in load_file(file).values())
+        for file in folder.glob("*/*.safetensors")
+    }
+    assert set(parts) == {"text_encoder", "unet", "vae"}
+    number = sum(parts.values())
+    whole = memory_of(str(folder), None, "float32")
+    assert whole.parameters == number
+    assert whole.line() == (
+        f"diffusion: {number / 1e6:.0f} M parameters, {number * 4 / 2**20:.2g} MiB in float32"
+    )
+    without = memory_of(str(folder), None, "float32", without=("vae",))
+    assert without.parameters == number - parts["vae"]
 
 
 def test_keys_and_values_of_an_encoder_decoder() -> None:
