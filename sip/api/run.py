@@ -217,6 +217,7 @@ class Run(Sequence[RunImage]):
         link: bool = False,
         per_file: int = 1000,
         provenance: str = "embedded",
+        review: str | None = None,
     ) -> Path:
         """Write the images as a data set, as `python -m sip.export` does; return its folder.
 
@@ -228,6 +229,8 @@ class Run(Sequence[RunImage]):
             link: In an ImageFolder, hard links to files instead of copies.
             per_file: Images in a tar or Parquet file.
             provenance: "embedded": files of generated images say how they were made; "none".
+            review: "keep" or "drop": without what the run's `review.csv` rejects; images without a
+                decision are kept or dropped. None: with all.
 
         Raises:
             UserError: A value is wrong, an image is damaged, or the folder is not empty.
@@ -235,8 +238,9 @@ class Run(Sequence[RunImage]):
         from sip.export.main import Options, export
 
         place = Path(output)
+        named = {"provenance": provenance, "review": review}
         options = Options(
-            self.folder, place, format, parts, originals, link, per_file, self.store, provenance
+            self.folder, place, format, parts, originals, link, per_file, self.store, **named
         )
         export(options)
         return place

@@ -28,7 +28,9 @@ def task(config: "DictConfig") -> None:
         )
         return
 
+    from sip.core.progress import say
     from sip.export.main import Options, export
+    from sip.filter.review import REVIEW
 
     options = Options(
         run=Path(config.run),
@@ -39,6 +41,7 @@ def task(config: "DictConfig") -> None:
         link=config.link,
         per_file=config.per_file,
         provenance=config.provenance,
+        review=config.review,
         store=None if config.store is None else Path(config.store),
     )
     source = export(options)
@@ -46,6 +49,10 @@ def task(config: "DictConfig") -> None:
     if source.rejected:
         failed += f", {counted(source.rejected.total(), 'rejected one')} left out"
     print(f"{options.output}: {counted(source.num, 'image')} as {options.format}{failed}")
+    if options.review is None and (options.run / REVIEW).is_file():
+        say(
+            "review", f"{options.run / REVIEW} was not read; review=keep leaves out what it rejects"
+        )
 
 
 def main() -> None:

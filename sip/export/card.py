@@ -180,7 +180,7 @@ def _left_out(source: Source) -> str:
         _reasons(counts, noun, what)
         for counts, noun, what in (
             (source.failed, "image", "could not be generated"),
-            (source.rejected, "generated image", "rejected by a filter"),
+            (source.rejected, "generated image", "rejected by a filter or in review"),
         )
         if counts
     ]

@@ -26,6 +26,7 @@ FORMATS: dict[str, type[ImageFormat]] = {
 }
 ORIGINALS = ("none", "as_used", "copy")
 PROVENANCE = ("embedded", "none")
+UNDECIDED = ("keep", "drop")
 MEANT = {  # what users of other libraries type -> the format
     **dict.fromkeys(("folder", "folders", "images", "imagefolder"), "image_folder"),
     **dict.fromkeys(("huggingface", "hf", "parquet", "arrow"), "datasets"),
@@ -49,6 +50,8 @@ class Options:
         store: Folder of the store; None for the one in the run's configuration.
         provenance: "embedded": files of generated images say how they were made; links are files
             of the store, and stay as they are. "none": all files do.
+        review: Leaves out what the run's `review.csv` rejects; images without a decision are kept
+            ("keep") or left out ("drop"). None: the review is not read.
     """
 
     run: Path
@@ -60,12 +63,15 @@ class Options:
     per_file: int
     store: Path | None
     provenance: str = "embedded"
+    review: str | None = None
 
     def __post_init__(self) -> None:
         named = {"format": (*FORMATS, "onnx"), "originals": ORIGINALS, "provenance": PROVENANCE}
         for name, choices in named.items():
             if (value := getattr(self, name)) not in choices:
                 raise not_one_of(name, choices, value, MEANT.get(str(value).lower(), ""))
+        if self.review not in (None, *UNDECIDED):
+            raise not_one_of("review", ("null", *UNDECIDED), self.review)
         parts: list[str] = list(self.parts)
         if not parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
             raise UserError(
@@ -94,7 +100,7 @@ def export(options: Options) -> Source:
     """
     parts = [part for part in PARTS if part in options.parts]
     embeds = options.provenance == "embedded" and not options.link
-    source = Source(options.run, options.store, parts, options.originals, embeds)
+    source = Source(options.run, options.store, parts, options.originals, embeds, options.review)
     kind = FORMATS[options.format](source.class_names, options.per_file, options.link)
     with graceful(), suppress(_StopError), _whole(options.output) as folder:
         with progress("export", source.num, "image") as bar:

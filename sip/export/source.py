@@ -15,6 +15,7 @@ from sip.core.paths import require_run
 from sip.dataset.base import Split
 from sip.export.originals import FIX, Originals, as_used, fitting_suffix, original_name
 from sip.export.provenance import stamped
+from sip.filter.review import REVIEW, read_review, reason_to_reject
 from sip.records.files import REMEDY, ListedImage, listed_image, one_line, pairs_of
 from sip.records.parquet import REQUIRED
 from sip.records.read import IMAGES, read_run
@@ -126,12 +127,14 @@ class Source:
         parts: Parts of the data set to export.
         originals: "none" for generated images only, "as_used" or "copy" for real images too.
         embeds: Whether files of generated images say how they were made.
+        review: "keep" or "drop": leaves out what the run's review rejects, and with "drop" what
+            it does not decide on. None: it is not read.
 
     Attributes:
         record: The run.
         counts: Images to export by part, label and kind.
         failed: Images that could not be generated, by reason.
-        rejected: Images that the run's filter took out, by reason.
+        rejected: Images that the run's filter or the review took out, by reason.
         num_mixed: Generated images to export that show another class than their original's.
 
     Raises:
@@ -145,8 +148,11 @@ class Source:
         parts: Sequence[Split],
         originals: str,
         embeds: bool = False,
+        review: str | None = None,
     ) -> None:
         require_run(run, "run", IMAGES, "summary.json", "config.yaml")
+        self.undecided = review
+        self.decisions = read_review(run / REVIEW, "review") if review is not None else {}
         self.record, self.parts, self.originals = read_run(run), tuple(parts), originals
         self.embeds = embeds
         self.store = (store or self.record.store).absolute()
@@ -256,7 +262,14 @@ class Source:
             return False
         if row["kind"] == "real":
             return self.originals != "none"
-        return row.get("status", "ok") == "ok" and row["file"] is not None
+        is_good = row.get("status", "ok") == "ok" and row["file"] is not None
+        return is_good and self._rejection(row) is None
+
+    def _rejection(self, row: dict[str, Any]) -> str | None:
+        """Return why the review leaves a generated image out; None if it does not."""
+        if self.undecided is None:
+            return None
+        return reason_to_reject(self.decisions.get(row["id"]), self.undecided)
 
     def _look(self) -> None:
         """Count, and learn the classes and the originals' hashes."""
@@ -273,6 +286,9 @@ class Source:
                 self.num_mixed += row.get("source_label") is not None
             elif row["kind"] == "generated" and row.get("status") == "rejected":
                 self.rejected[row["reason"]] += 1
+            elif row["kind"] == "generated" and row.get("status", "ok") == "ok" and row["file"]:
+                if "train" in self.parts:
+                    self.rejected[str(self._rejection(row))] += 1
             elif row["kind"] == "generated" and "train" in self.parts:
                 self.failed[row.get("reason") or "failed"] += 1
 

@@ -47,6 +47,7 @@ NEWER = (
     *("controlnet", "sd15_canny", "sd15_depth", "sdxl_canny", "sdxl_depth", "chroma"),
     *("da_fusion_like", "datadream_like"),
     *("qwen2_5_vl_7b", "smolvlm2", "gemma3_4b"),
+    "review",
 )
 
 
@@ -77,11 +78,12 @@ def recipe_lines() -> Iterator[tuple[str, str]]:
     from sip.captions.column import ColumnCaptions
     from sip.config.build import build
     from sip.dataset.reader import Reader
+    from sip.filter.review import Review
     from sip.prompts.table import PromptTable
 
     content = "hash of files that are not in the repository"
     with ExitStack() as patched:
-        for kind in (Reader, PromptTable, ColumnCaptions):
+        for kind in (Reader, PromptTable, ColumnCaptions, Review):
             patched.enter_context(patch.object(kind, "content", content))
         for profile in PROFILES:
             for choice, node in nodes(profile).items():

@@ -20,6 +20,7 @@ from sip.captions.column import ColumnCaptions
 from sip.config.build import build
 from sip.core.errors import UserError
 from sip.dataset.reader import Reader
+from sip.filter.review import Review
 from sip.prompts.table import PromptTable
 from tests.architecture.choices import CONF, PROFILES, TOGETHER, nodes, recipe_lines
 
@@ -77,7 +78,7 @@ WORDS = (
     ),
     *("{label} again", "true_cfg_scale", "resnet18", "skip", "trailing", "keep"),
     *("white", "black", "balanced", "<CAPTION>", "<DETAILED_CAPTION>"),
-    *("OPENAI_API_KEY", "low"),
+    *("OPENAI_API_KEY", "low", "drop"),
 )
 INSTEAD_OF_NONE = (1, 0.5, True, "main", "sip/miniature/vit", [0.5, 0.5, 0.5], ["a"], {"a": "b"})
 
@@ -181,6 +182,7 @@ def test_every_configured_value_is_in_the_recipe(
     monkeypatch.setattr(Reader, "content", content)
     monkeypatch.setattr(PromptTable, "content", property(lambda table: table.file))
     monkeypatch.setattr(ColumnCaptions, "content", property(lambda captions: captions.column))
+    monkeypatch.setattr(Review, "content", property(lambda review: review.file))
     node, place = distinct()[target]
     inner: Any = node
     for name in place:

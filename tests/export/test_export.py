@@ -126,8 +126,36 @@ def test_what_a_filter_rejected_is_left_out_and_counted(options: Make, run: Path
     source = export(options())
     assert (source.num, source.failed, source.rejected) == (6, {"black": 2}, {"contradicted": 1})
     text = (options().output / "README.md").read_text()
-    line = "1 generated image rejected by a filter, left out here: 1 contradicted."
+    line = "1 generated image rejected by a filter or in review, left out here: 1 contradicted."
     assert line in text and "2 images could not be generated" in text
+
+
+def review_of(run: Path, *decisions: str) -> list[str]:
+    """Write a review of the first images that were generated; return their ids."""
+    rows = pq.read_table(run / "images.parquet").to_pylist()
+    ids = [row["id"] for row in rows if row["kind"] == "generated" and row["status"] == "ok"]
+    lines = [f"{name},{decision}" for name, decision in zip(ids, decisions, strict=False)]
+    (run / "review.csv").write_text("\n".join(["image_id,decision", *lines]) + "\n")
+    return ids
+
+
+def test_what_a_review_rejected_is_left_out(options: Make, run: Path) -> None:
+    ids = review_of(run, "reject", "accept")
+    for number, (review, num, rejected) in enumerate((
+        (None, 7, {}),
+        ("keep", 6, {"rejected in review": 1}),
+        ("drop", 1, {"rejected in review": 1, "not reviewed": 5}),
+    )):  # fmt: skip
+        made = options(output=options().output / str(number), review=review)
+        source = export(made)
+        assert (source.num, source.rejected) == (num, rejected)
+        assert bool(list(made.output.rglob(f"{ids[0]}.png"))) == (review is None)
+        assert list(made.output.rglob(f"{ids[1]}.png"))
+    with pytest.raises(UserError, match="^review: must be one of null, keep, drop, got 'all'"):
+        options(review="all")
+    review_of(run, "perhaps")
+    with pytest.raises(UserError, match="^review: .*review.csv: row 2, column decision: must be"):
+        export(options(output=options().output / "bad", review="keep"))
 
 
 def test_originals_come_along_with_their_own_content(options: Make, run: Path) -> None:

@@ -26,8 +26,13 @@ CHOICES = sorted(path.stem for path in (CONF / "filter").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module", params=CHOICES)
-def chosen(request: pytest.FixtureRequest) -> Filter:
-    return build(composed(name=f"filter/{request.param}").filter)
+def chosen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Filter:
+    config = composed(name=f"filter/{request.param}").filter
+    if request.param == "review":
+        config.file = str(tmp_path_factory.mktemp("review") / "review.csv")
+        rows = [f"{one.image_id},accept" for one in candidates([0, 1, 2, 1], 3)]
+        Path(config.file).write_text("\n".join(["image_id,decision", *rows, "image4-0,reject"]))
+    return build(config)
 
 
 def kept(verdicts: list) -> list[int]:
@@ -54,7 +59,7 @@ def test_a_filter_that_judges_images_singly_judges_each_as_among_others(chosen: 
     singly = [chosen.judge([one], facts)[0] for one in generated]
     if chosen.single:
         assert singly == together
-    expected = {"ZeroShot", "Agreement", "KeepAll"}
+    expected = {"ZeroShot", "Agreement", "KeepAll", "Review"}
     assert chosen.single == (type(chosen).__name__ in expected)
     assert Similarity(TEMPLATE, None, 0.2).single
 

@@ -183,6 +183,7 @@ def test_classes_without_a_image_are_named(
     ("overrides", "message"),
     [
         (["filter=similarity", "filter.threshold=0.2"], "filter.keep: must be set if and only if"),
+        (["filter=review", "filter.file=/no/review.csv"], "filter.file: must be a review.csv or"),
         (["filter=guided", "filter.num=3"], "filter.num: must be at most images.per_sample=2"),
         (["filter=similarity", "scores.model=/nowhere"], "/nowhere"),
     ],
@@ -223,6 +224,30 @@ def test_the_generation_job_leaves_to_training_what_needs_a_classifier(
     generation = Generation(config(folder, "filter=agreement"))
     assert "filter       needs a classifier: sip.train applies it" in capfd.readouterr().err
     assert generation.fingerprint == Generation(config(folder, "filter=none")).fingerprint
+
+
+def test_a_review_of_one_run_is_used_in_training_and_another_decision_is_another_arm(
+    folder: Path, similar: tuple[dict, Path], tmp_path: Path
+) -> None:
+    rows = pd.read_parquet(similar[1] / "images.parquet").query("kind == 'generated'")
+    ids = rows.id.tolist()
+    file = tmp_path / "review.csv"
+
+    def job(*rejected: str) -> DictConfig:
+        lines = [f"{name},{'reject' if name in rejected else 'accept'}" for name in ids]
+        file.write_text("\n".join(["image_id,decision", *lines]))
+        return config(folder, "filter=review", f"filter.file={file}")
+
+    other = TrainJob(job(*ids[:2])).fingerprint
+    train(job(*ids[:3]))
+    summary, run = done(job(*ids[:3]))
+    assert summary["fingerprint"] != other
+    assert summary["filter"]["reasons"] == {"rejected in review": 3}
+    assert summary["num_generated"] == 17
+    used = pd.read_parquet(run / "images.parquet").query("kind == 'generated'")
+    assert used[used.status == "rejected"].id.tolist() == ids[:3]
+    with pytest.raises(UserError, match="20 generated images to be kept, all were rejected"):
+        train(job(*ids))
 
 
 def test_vectors_are_the_same_in_batches_found_by_trial_and_bad_images_are_named(
