@@ -103,7 +103,8 @@ class Summary:
         from pydantic import ValidationError
 
         try:
-            summary: Self = _reader(cls).validate_json(json.dumps(dict(values)), strict=True)
+            text = json.dumps(dict(values))
+            summary: Self = _reader(cls).validate_json(text, strict=True)  # type: ignore[arg-type]
         except ValidationError as error:
             first = error.errors()[0]
             # pydantic < 2.12 names the branch of a Mapping, such as `function-after[...]`, too
