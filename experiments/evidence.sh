@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Every experiment on the embedded profile, with its tables and figures: `make evidence`. Finished runs
 # are cached: it can be stopped and started again at any time. The environment sets NUM_JOBS (runs at
-# the same time, 2), EXPERIMENTS (names, all by default) and BACKBONES (of main; the other
-# experiments take resnet_mini).
+# the same time, 2), EXPERIMENTS (names, all by default but cifar10), BACKBONES (of main; the other
+# experiments take resnet_mini) and CIFAR10 (where cifar10 finds its data).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -144,6 +144,28 @@ ablations() { # at a noise rate at which prompts decide
     "table.family=[]" "table.title=Distance of the generated images to their originals"
   table ablations noise_x_guidance tradeoff figure=tradeoff
   table ablations noise_x_guidance sheet figure=sheet
+}
+
+cifar10() { # photographs: six hours of a core, after `sip.stack.build profile=cifar10 size=patch`
+  local cifar="profile=cifar10 profile.size=patch ${CIFAR10:-dataset.download=true}"
+  local mini="$cifar $MINI classifier.steps=1000 train.baseline=false" operations magnitude
+  local sample=augmentation.sample.arguments
+  read -r operations magnitude <<<"${RANDAUGMENT[cifar10]}"
+  local tuned="$sample.num_ops=$operations $sample.magnitude=$magnitude"
+  # shellcheck disable=SC2086
+  {
+    sweep cifar10 +sweep=randaugment_candidates $mini $sample.num_ops=1,2
+    sweep cifar10 +sweep=sip_candidates $mini images.per_sample=1,4
+    sweep cifar10 +sweep=confirmatory $mini ${SIP[cifar10]} \
+      augmentation=none,cutmix,moex,sip,sip_cutmix,sip_moex,retrieved
+    sweep cifar10 +sweep=confirmatory $mini ${SIP[cifar10]} $tuned \
+      augmentation=randaugment,sip_randaugment
+    sweep cifar10 --multirun "seed=range(20)" $mini ${SIP[cifar10]} augmentation=txt2img,real_guidance
+    sweep cifar10 --multirun "seed=range(20)" $mini images.per_sample=4 augmentation=sip_adaptive
+  }
+  table cifar10 cifar10 claims table=confirmatory
+  table cifar10 cifar10 generated table=generated "table.select=[prompts.noise_rate,images.per_sample,$sample.num_ops,$sample.magnitude]"
+  table cifar10 cifar10 arms figure=forest figure.csv=experiments/cifar10/claims.csv
 }
 
 cost() { # with nothing else running: one run at a time, and images of its own

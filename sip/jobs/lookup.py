@@ -53,10 +53,8 @@ class LookUp:
         values, others = (swept_values(jobs[number], keys) for number in (later, first))
         unread = ", ".join(key for key in values if values[key] != others.get(key))
         also = f", and {len(self.repeated) - 1} more like it" if len(self.repeated) > 1 else ""
-        return [
-            f"job {later + 1}/{len(jobs)} is the same run as job {first + 1}{also}: its arm does "
-            f"not read {unread}"
-        ]
+        why = f"its arm does not read {unread}" if unread else "a value is given twice"
+        return [f"job {later + 1}/{len(jobs)} is the same run as job {first + 1}{also}: {why}"]
 
     def lines(self, jobs: Sequence[Sequence[str]], keys: Sequence[str]) -> list[str]:
         """Return a line for each reason, with the first job that it refuses."""

@@ -108,7 +108,7 @@ def best_settings(results: Any, objectives: str | Sequence[str]) -> list[str]:
 def yield_to_command_line(config: DictConfig) -> None:
     """Drop the parameters of a preset that the command line names: Hydra would multiply the two."""
     params = config.hydra.sweeper.params
-    named = {override.partition("=")[0] for override in config.hydra.overrides.task}
+    named = {override.partition("=")[0].lstrip("+") for override in config.hydra.overrides.task}
     with flag_override(config.hydra, ["readonly", "struct"], False):
         for key in [key for key in params or {} if key in named]:
             del params[key]

@@ -214,6 +214,15 @@ def test_the_command_line_decides_what_a_preset_sweeps_over() -> None:
     assert {job[-2] for job in jobs} == {"dataset.shots=2", "dataset.shots=4"}
 
 
+def test_it_also_decides_over_new_keys() -> None:
+    words = ["+sweep=randaugment_candidates", "++augmentation.sample.arguments.num_ops=1,2"]
+    with initialized():
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", words, RunMode.MULTIRUN)
+        yield_to_command_line(config)
+        assert len(list_jobs(list_axes(config))) == 5 * 2 * 3
+
+
 def test_finished_runs_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = ["augmentation=sip,none", "seed=0,1,2", "dataset.shots=2"]
     overrides += [f"paths.runs={tmp_path}", f"paths.store={tmp_path}"]
@@ -250,6 +259,8 @@ def test_jobs_of_the_same_run_are_named_once(tmp_path: Path) -> None:
     assert found.repeated == {1: 0}
     (line,) = found.repeats(jobs, ["augmentation", "prompts.noise_rate"])
     assert line == "job 2/4 is the same run as job 1: its arm does not read prompts.noise_rate"
+    (line,) = found.repeats([jobs[0], jobs[0]], ["augmentation", "prompts.noise_rate"])
+    assert line == "job 2/2 is the same run as job 1: a value is given twice"
 
 
 def test_a_search_ends_with_its_best_settings() -> None:
