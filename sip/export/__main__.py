@@ -19,6 +19,11 @@ def task(config: "DictConfig") -> None:
             raise UserError(f"{name}: must be given; say {name}={example}")
 
     if config.format == "onnx":
+        if config.push is not None:
+            raise UserError(
+                f"push: must be null for format=onnx, got {config.push}; images are pushed as "
+                "image_folder, webdataset or datasets"
+            )
         from sip.export.onnx import OPSET, export_onnx
 
         difference = export_onnx(Path(config.run), Path(config.output))
@@ -43,8 +48,13 @@ def task(config: "DictConfig") -> None:
         provenance=config.provenance,
         review=config.review,
         store=None if config.store is None else Path(config.store),
+        push=config.push,
+        private=config.private,
+        overwrite=config.overwrite,
     )
-    source = export(options)
+    if hub := options.hub():
+        hub.log_in()
+    source = export(options, hub)
     failed = f", {counted(source.failed.total(), 'failed one')} left out" if source.failed else ""
     if source.rejected:
         failed += f", {counted(source.rejected.total(), 'rejected one')} left out"
@@ -53,6 +63,8 @@ def task(config: "DictConfig") -> None:
         say(
             "review", f"{options.run / REVIEW} was not read; review=keep leaves out what it rejects"
         )
+    if hub:
+        print(f"pushed to {hub.push(options.output)}")
 
 
 def main() -> None:

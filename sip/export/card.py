@@ -6,16 +6,26 @@ from typing import Any
 
 import yaml
 
+from sip.core.hashing import digest
 from sip.core.text import counted, escape_markdown, values_without_paths
 from sip.export.formats.base import SPLITS, ImageFormat
+from sip.export.hub import MARK
 from sip.export.licences import licence_text
-from sip.export.source import COLUMNS, Source
+from sip.export.source import COLUMNS, ID_LENGTH, Source
 from sip.records.balance import KEY, balance_line, balance_of
 from sip.records.summary import Summary
 
 MAX_CLASSES = 50  # of more, only the sums are listed
 NOT_OF_IMAGES = ("augmentation", "backbone", "classifier", "seed")  # of a training run
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+SIZES = {  # of the hub
+    1_000: "n<1K",
+    10_000: "1K<n<10K",
+    100_000: "10K<n<100K",
+    1_000_000: "100K<n<1M",
+    10_000_000: "1M<n<10M",
+    100_000_000: "10M<n<100M",
+    1_000_000_000: "100M<n<1B",
+}
 
 
 def card(source: Source, kind: ImageFormat) -> str:
@@ -50,7 +60,7 @@ def card(source: Source, kind: ImageFormat) -> str:
 
 
 def _header(source: Source, kind: ImageFormat) -> str:
-    size = next((name for limit, name in SIZES if source.num < limit), "n>1M")
+    size = next(name for limit, name in SIZES.items() if source.num < limit)
     files = [{"split": SPLITS[part], "path": kind.data_files(part)} for part in source.parts]
     values: dict[str, Any] = {
         "pretty_name": source.record.folder.resolve().name,
@@ -60,8 +70,17 @@ def _header(source: Source, kind: ImageFormat) -> str:
         "tags": ["synthetic", "data-augmentation", "diffusion"],
         "configs": [{"config_name": "default", "data_files": files}],
         **kind.card_fields(),
+        MARK: mark_for(source, kind),
     }
     return f"---\n{_yaml(values)}---"
+
+
+def mark_for(source: Source, kind: ImageFormat) -> str:
+    """Return what tells this export from others: a hash of run, images and options."""
+    counts = sorted(map(str, source.counts.items()))
+    options = [source.originals, source.embeds, type(kind).__name__, kind.per_file, counts]
+    review = [source.undecided, *sorted(map(str, source.decisions.items()))]
+    return digest(source.record.summary.fingerprint, options, review)[:ID_LENGTH]
 
 
 def _what(source: Source) -> str:

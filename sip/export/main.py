@@ -12,11 +12,12 @@ from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import progress
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS
-from sip.export.card import card
+from sip.export.card import card, mark_for
 from sip.export.formats.base import ExportPart, ImageFormat
 from sip.export.formats.datasets import DatasetsFormat
 from sip.export.formats.image_folder import ImageFolderFormat
 from sip.export.formats.webdataset import WebDatasetFormat
+from sip.export.hub import HubDataset, mark_of
 from sip.export.source import ExportImage, Source
 
 FORMATS: dict[str, type[ImageFormat]] = {
@@ -52,6 +53,9 @@ class Options:
             of the store, and stay as they are. "none": all files do.
         review: Leaves out what the run's `review.csv` rejects; images without a decision are kept
             ("keep") or left out ("drop"). None: the review is not read.
+        push: "hub:NAME", a dataset of the hub that gets the folder; None for none.
+        private: Whether that dataset is made private.
+        overwrite: Whether the folder may replace what is in the dataset.
     """
 
     run: Path
@@ -64,6 +68,9 @@ class Options:
     store: Path | None
     provenance: str = "embedded"
     review: str | None = None
+    push: str | None = None
+    private: bool = True
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         named = {"format": (*FORMATS, "onnx"), "originals": ORIGINALS, "provenance": PROVENANCE}
@@ -83,26 +90,46 @@ class Options:
                 f"originals: must be as_used or copy for parts={parts}, got none; only train has "
                 "generated images"
             )
-        if self.link and not FORMATS[self.format].has_links:
+        if self.link and not FORMATS[self.format].is_folder:
             raise UserError(
                 f"link: must be false for format={self.format}; only image_folder has links"
             )
         if type(self.per_file) is not int or self.per_file < 1:
             raise UserError(f"per_file: must be a whole number >= 1, got {self.per_file!r}")
+        self.hub()
+
+    def hub(self) -> HubDataset | None:
+        """Return the dataset of the hub that the folder is for, if any."""
+        return HubDataset(self.push, self.private, self.overwrite) if self.push else None
 
 
-def export(options: Options) -> Source:
+def export(options: Options, hub: HubDataset | None = None) -> Source:
     """Write a run's images, their provenance and a data card; return what was exported.
 
+    Args:
+        options: What to write, and where.
+        hub: The dataset that the folder is for; a folder that has this export already stays as it
+            is then, with what was edited in its card.
+
     Raises:
-        UserError: An image is damaged or missing, the output is not empty, or cannot be written.
+        UserError: An image is damaged or missing, the output is not empty, or cannot be written;
+            or the dataset has something else.
         Stopped: Got SIGINT or SIGTERM; nothing is left of the export.
     """
     parts = [part for part in PARTS if part in options.parts]
     embeds = options.provenance == "embedded" and not options.link
     source = Source(options.run, options.store, parts, options.originals, embeds, options.review)
     kind = FORMATS[options.format](source.class_names, options.per_file, options.link)
-    with graceful(), suppress(_StopError), _whole(options.output) as folder:
+    mark = mark_for(source, kind)
+    if hub:
+        hub.check(source, mark, kind.is_folder)
+    if not (hub and mark_of(options.output) == mark):
+        _write(source, kind, options.output)
+    return source
+
+
+def _write(source: Source, kind: ImageFormat, output: Path) -> None:
+    with graceful(), suppress(_StopError), _whole(output) as folder:
         with progress("export", source.num, "image") as bar:
 
             def images(part: Split) -> Iterator[ExportImage]:
@@ -113,10 +140,10 @@ def export(options: Options) -> Source:
                     yield image
 
             kind.write(
-                (ExportPart(part, source.num_of(part), images(part)) for part in parts), folder
+                (ExportPart(part, source.num_of(part), images(part)) for part in source.parts),
+                folder,
             )
         (folder / "README.md").write_text(card(source, kind), encoding="utf-8")
-    return source
 
 
 class _StopError(Exception):

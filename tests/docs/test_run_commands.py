@@ -39,7 +39,7 @@ FEWER = {  # jobs of a sweep, and steps of its trainings
 }
 COSTLY = (
     *("runtime=gpu", "profile=own", "dataset=huggingface", "dataset=webdataset", "full_size"),
-    *("dataset.shots=null", "_candidates", "+sweep=confirmatory", "+sweep=policy"),
+    *("push=hub:", "dataset.shots=null", "_candidates", "+sweep=confirmatory", "+sweep=policy"),
 )
 OWN_PAGES = {page for page in PAGES if page.parent.name == "extend"}  # test_recipes.py runs them
 FOLDER = "/path/to/images"

@@ -37,7 +37,7 @@ class ImageFormat(ABC):
         link: Make hard links to files that are copied as they are.
     """
 
-    has_links: ClassVar[bool] = False
+    is_folder: ClassVar[bool] = False  # a file for each image; links can be made
 
     def __init__(self, class_names: Sequence[str], per_file: int, link: bool) -> None:
         self.class_names, self.per_file, self.link = list(class_names), per_file, link

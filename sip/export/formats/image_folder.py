@@ -34,7 +34,7 @@ READ_BY_TORCHVISION = (
 class ImageFolderFormat(ImageFormat):
     """A folder a part, and in it a folder a class."""
 
-    has_links = True
+    is_folder = True
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
