@@ -116,15 +116,20 @@ class CsvFile(Reader):
         self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         return prompt_words(names, self.prompt_names), entries
 
-    def column_files(self, column: str, sample_ids: Sequence[str]) -> dict[str, str]:
+    def column_files(self, column: str, sample_ids: Sequence[str], key: str) -> dict[str, str]:
         """Return sample_id -> the file that another column names, of those that exist.
+
+        Args:
+            column: Its name.
+            sample_ids: Those that are asked for.
+            key: Key that it was configured with, for messages.
 
         Raises:
             UserError: There is no such column.
         """
         asked, files = set(sample_ids), {}
         for line, cells in self._cells():
-            self._require_column(column, cells, "images.masks.column")
+            self._require_column(column, cells, key)
             path = Path(os.path.normpath(self.place / (cells[column] or "").strip()))
             name = self._name(self._row(line, cells).path)
             if name in asked and path.is_file():

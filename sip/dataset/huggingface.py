@@ -158,8 +158,13 @@ class HuggingFace(PretrainReader):
         )
         return prompt_words(names, self.prompt_names), entries
 
-    def column_files(self, column: str, sample_ids: Sequence[str]) -> dict[str, str]:
+    def column_files(self, column: str, sample_ids: Sequence[str], key: str) -> dict[str, str]:
         """Return sample_id -> file of the image in another column; without rows that have none.
+
+        Args:
+            column: Its name.
+            sample_ids: Those that are asked for.
+            key: Key that it was configured with, for messages.
 
         Raises:
             UserError: There is no such column of images.
@@ -167,7 +172,7 @@ class HuggingFace(PretrainReader):
         try:
             tables = replace(self, image_column=column)._tables()
         except UserError as error:
-            message = str(error).replace("dataset.image_column", "images.masks.column")
+            message = str(error).replace("dataset.image_column", key)
             raise UserError(message) from error
         files = {}
         for sample_id in sample_ids:

@@ -7,7 +7,7 @@ loaded and costs next to nothing to build, and the LightningModule that its `loa
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sip.core.component import component, ignored, refuse
 from sip.core.image_io import Format
@@ -18,7 +18,7 @@ from sip.core.text import counted
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
 from sip.images.sized import Sized
-from sip.prompts.base import Mask, Prompt
+from sip.prompts.base import Companion, Prompt
 from sip.store.shards import Storage
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # Why an image may be missing: its source cannot be read, or what was generated is unusable.
 REASONS = ("unreadable", "not finite", "black", "flagged")
+CompanionsByField = Mapping[Literal["mask", "condition"], Mapping[str, Companion]]
 
 
 @dataclass(frozen=True)
@@ -143,26 +144,28 @@ class Generator(Sized, ABC):
         """Return prompts with what is read of their originals next to the pixels.
 
         Raises:
-            UserError: As `masks_of`.
+            UserError: As `companions_of`.
         """
-        masks = self.masks_of(samples)
+        companions = self.companions_of(samples)
+        masks, conditions = companions.get("mask", {}), companions.get("condition", {})
         sizes = {sample.sample_id: Size(sample.width, sample.height) for sample in samples}
-        if not masks and not self.keeps_aspect:
+        if not companions and not self.keeps_aspect:
             return prompts
         return [
             replace(
                 prompt,
-                mask=masks.get(prompt.sample_id),
                 source_size=sizes[prompt.sample_id] if self.keeps_aspect else None,
+                mask=masks.get(prompt.sample_id),
+                condition=conditions.get(prompt.sample_id),
             )
             for prompt in prompts
         ]
 
-    def masks_of(self, samples: Sequence[Sample]) -> Mapping[str, Mask]:
-        """Return sample_id -> mask of each original; nothing if no mask is read.
+    def companions_of(self, samples: Sequence[Sample]) -> CompanionsByField:
+        """Return field of `Prompt` -> sample_id -> image of each original, of those that are read.
 
         Raises:
-            UserError: Masks are missing or do not fit; names them.
+            UserError: Images are missing or do not fit; names them.
         """
         return {}
 
@@ -205,3 +208,7 @@ class Generator(Sized, ABC):
     def num_evaluations(self, prompt: Prompt) -> int:
         """Return the cost of this image in forward passes of the denoiser; 0 without one."""
         return 1
+
+    def num_control_evaluations(self, prompt: Prompt) -> int:
+        """Return the forward passes of a ControlNet for this image."""
+        return 0

@@ -23,6 +23,7 @@ class Batch:
         last_sources: Content hashes that no later batch needs.
         num_full: Rows of a full batch of the job; compiled models run short batches at this size.
         masks: Key of a mask that is a file -> (1, H, W), float32, 1 where it is white, else 0.
+        conditions: Key of a condition that is a file -> (3, H, W), float32, in [0, 1].
     """
 
     prompts: Sequence[Prompt]
@@ -31,6 +32,7 @@ class Batch:
     last_sources: frozenset[str] = frozenset()
     num_full: int = 0
     masks: dict[str, Tensor] = field(default_factory=dict)
+    conditions: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -108,14 +110,23 @@ def read_batch(
         return batch
     for key, path in {row.source_sha256: row.source for row in prompts}.items():
         try:
-            batch.sources[key] = to_tensor([read_rgb(path, size)])[0]
+            batch.sources[key] = _pixels(path, size)
         except ValueError as error:  # a bad image costs its own rows and not the run
             batch.unreadable[key] = str(error)
     for row in prompts:
-        if row.mask is None or row.mask.path is None or row.mask.key in batch.masks:
-            continue
-        try:
-            batch.masks[row.mask.key] = read_mask(row.mask.path, size)
-        except ValueError as error:
-            batch.unreadable[row.source_sha256] = str(error)
+        for companion, known, read in (
+            (row.mask, batch.masks, read_mask),
+            (row.condition, batch.conditions, _pixels),
+        ):
+            if companion is None or companion.path is None or companion.key in known:
+                continue
+            try:
+                known[companion.key] = read(companion.path, size)
+            except ValueError as error:
+                batch.unreadable[row.source_sha256] = str(error)
     return batch
+
+
+def _pixels(path: str, size: int | Size) -> Tensor:
+    """Return an image (3, H, W), float32, in [0, 1]; raises as `read_rgb`."""
+    return to_tensor([read_rgb(path, size)])[0]

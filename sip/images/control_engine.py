@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sip.core.shapes import Size
 from sip.device.settings import Runtime
 from sip.images.batches import Batch
+from sip.images.conditions.base import Conditioner
 from sip.images.control_settings import ControlSettings
-from sip.images.engine import Around, Engine
+from sip.images.engine import Around, Engine, Source
 from sip.images.families.base import Conditioning
 from sip.images.loading import load_controlnet
 from sip.images.recent import Recent
@@ -83,22 +83,21 @@ class ControlEngine(Engine):
             self.control.compile(dynamic=False)
         self.condition = settings.condition.load(runtime)
         # By content hash and size of the original as it is read.
-        self.conditions: Recent[tuple[str, int | Size]] = Recent(NUM_CONDITIONS)
-
-    def clear(self) -> None:
-        """Free the memory of embeddings, latents and conditions."""
-        super().clear()
-        self.conditions.clear()
+        self.conditions: Recent[Source] = self.recent(NUM_CONDITIONS)
 
     def around(self, batch: Batch, noise: Tensor, sampler: Sampler) -> Around:
         """Return what is done around each step."""
-        settings, num = self.settings, len(sampler.timesteps)
-        begin, end = settings.control_interval
-        # As diffusers decides it.
-        acts = [not (step / num < begin or (step + 1) / num > end) for step in range(num)]
-        keys = [(row.source_sha256, settings.size_of(row)) for row in batch.prompts]
-        conditions = self.conditions.get(keys, partial(self._make, batch))
-        return Controlled(self.control, conditions, settings.conditioning_scale, acts)
+        acts = self.settings.acts(len(sampler.timesteps))
+        scale = self.settings.conditioning_scale
+        return Controlled(self.control, self._conditions(batch), scale, acts)
 
-    def _make(self, batch: Batch, key: tuple[str, int | Size]) -> Tensor:
-        return self.condition(batch.sources[key[0]].to(self.device))
+    def _conditions(self, batch: Batch) -> Tensor:
+        """Return the rows' conditions (B, 3, H, W), in [0, 1], on the device."""
+        if self.condition is None:
+            keys = [row.condition.key for row in batch.prompts if row.condition is not None]
+            return torch.stack([batch.conditions[key] for key in keys]).to(self.device)
+        sources = [(row.source_sha256, self.settings.size_of(row)) for row in batch.prompts]
+        return self.conditions.get(sources, partial(self._make, self.condition, batch))
+
+    def _make(self, condition: Conditioner, batch: Batch, source: Source) -> Tensor:
+        return condition(batch.sources[source[0]].to(self.device))

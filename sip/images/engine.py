@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -84,14 +85,21 @@ class Engine(ImageModule):
         self.texts = TextEmbeddings(self.models, settings.weighting, settings.names)
         # The originals' latent distributions, (2 C, h, w): mean, log variance; (C, h, w): latents,
         # of an autoencoder without distributions.
-        self.posteriors: Recent[Source] = Recent(NUM_POSTERIORS)
+        self._recent: list[Recent[Any]] = []
+        self.posteriors: Recent[Source] = self.recent(NUM_POSTERIORS)
         self.place()
         accelerate(self.models, runtime)
 
     def clear(self) -> None:
-        """Free the memory of embeddings and latents; the weights go with the engine."""
+        """Free the memory of what is kept between batches; the weights go with the engine."""
         self.texts.clear()
-        self.posteriors.clear()
+        for recent in self._recent:
+            recent.clear()
+
+    def recent(self, capacity: int) -> Recent[Any]:
+        """Return a new cache of tensors, which `clear` empties."""
+        self._recent.append(Recent(capacity))
+        return self._recent[-1]
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int

@@ -72,14 +72,8 @@ class InpaintEngine(Engine):
         super().__init__(settings, runtime)
         self.segmenter = settings.masks.load(runtime)
         # Marked pixels (1, H, W), and the latent distributions (2 C, h, w) of what stays.
-        self.found: Recent[Masked] = Recent(NUM_POSTERIORS)
-        self.kept: Recent[Masked] = Recent(NUM_POSTERIORS)
-
-    def clear(self) -> None:
-        """Free the memory of embeddings, latents and masks."""
-        super().clear()
-        self.found.clear()
-        self.kept.clear()
+        self.found: Recent[Masked] = self.recent(NUM_POSTERIORS)
+        self.kept: Recent[Masked] = self.recent(NUM_POSTERIORS)
 
     def generate(self, batch: Batch) -> Tensor:
         """Return images (B, 3, H, W), float32, in [0, 1] or not finite."""

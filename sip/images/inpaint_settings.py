@@ -7,16 +7,15 @@ latents of what stays. Steps and order of the random numbers are those of diffus
 `StableDiffusionInpaintPipeline` and `StableDiffusionXLInpaintPipeline` (Apache 2.0).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from sip.core.component import Part, component, refuse
-from sip.core.errors import UserError
 from sip.dataset.base import Sample
+from sip.images.base import CompanionsByField
 from sip.images.img2img import Img2Img
 from sip.images.masks.base import Masks
 from sip.images.settings import Originals
-from sip.prompts.base import Mask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,13 +38,13 @@ class InpaintSettings(Img2Img):
     masks: Part[Masks]
     paste: bool
 
-    def masks_of(self, samples: Sequence[Sample]) -> Mapping[str, Mask]:
-        """Return sample_id -> mask of each original.
+    def companions_of(self, samples: Sequence[Sample]) -> CompanionsByField:
+        """Return the mask of each original.
 
         Raises:
             UserError: Masks are missing or do not fit; names them.
         """
-        return self.masks.of(samples)
+        return {"mask": self.masks.of(samples)}
 
     def require(self) -> None:
         """Make sure that the weights are there, those that find masks too.
@@ -58,13 +57,7 @@ class InpaintSettings(Img2Img):
 
     def _require_fit(self) -> None:
         super()._require_fit()
-        from sip.images.families.sd import StableDiffusion
-
-        if not issubclass(self.family, StableDiffusion):
-            raise UserError(
-                f"images.model: must be Stable Diffusion 1.x, 2.x or XL for images=inpaint, got a "
-                f"{self.folder.pipeline} in {self.folder.path}; set another model"
-            )
+        self._require_unet("inpaint")
         if self.reads_mask and not self.samples_originals:
             rule = "null for a model that reads the latents of what stays"
             raise refuse("images.vae", rule, self.vae)

@@ -248,6 +248,16 @@ class DiffusionSettings(Generator):
             rule = "null for scheduler lcm and for models with flow matching"
             raise refuse("images.timestep_spacing", rule, self.timestep_spacing)
 
+    def _require_unet(self, choice: str) -> None:
+        """Refuse what is no Stable Diffusion, for a choice that is made for its U-Nets."""
+        from sip.images.families.sd import StableDiffusion
+
+        if not issubclass(self.family, StableDiffusion):
+            raise UserError(
+                f"images.model: must be Stable Diffusion 1.x, 2.x or XL for images={choice}, got a "
+                f"{self.folder.pipeline} in {self.folder.path}; set another model"
+            )
+
     def _require_sizes(self) -> None:
         unit = self.family.size_unit(self.folder)
         if self.size % unit:

@@ -113,14 +113,14 @@ class Offline(Components):
         """Return the originals that have images, and the number of images of each.
 
         Raises:
-            UserError: Prompts cannot be written for the originals, or masks are missing.
+            UserError: Prompts cannot be written for the originals, or their masks are missing.
         """
         if not self._checked:
             self.writer.check(samples)
             self._checked = True
         counts = self.num_images(samples)
         samples = [sample for sample in samples if counts[sample.sample_id]]
-        self.generator.masks_of(samples)  # what is missing is named before any work
+        self.generator.companions_of(samples)  # what is missing is named before any work
         return samples, counts
 
     def num_images(self, samples: Sequence[Sample]) -> dict[str, int]:

@@ -92,6 +92,8 @@ class Plan:
         devices = f" on {self.num_devices} devices" if self.num_devices > 1 else ""
         is_bound = self.least is not None and self.least < self.evaluations
         most = "" if self.exact or is_bound else "at most "
+        bound = "at most " if is_bound else most
+        control = sum(rows.control * len(rows.keys) for rows in self.work)
         needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
         return {
             "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} images",
@@ -104,6 +106,7 @@ class Plan:
             + (f", of which {self.failed:,} failed (retry=failed)" if self.failed else ""),
             **({"sizes": sizes} if (sizes := by_size(self.work)) else {}),
             **({"U-Net evaluations": f"{most}{self._evaluations}"} if self.denoises else {}),
+            **({"ControlNet evaluations": f"{bound}{control:,}"} if control else {}),
             "time to generate": self._time(f"{devices}, by a short measurement"),
             "disk": f"about {needed} needed, {free} free",
         }

@@ -30,6 +30,7 @@ class PlannedRows:
         size: Width and height of images that keep their aspect ratio, in words; else empty.
         exact: False if the keys stand for rows that are known only after captions or other jobs:
             two keys may then turn out to be one row, never one key two rows.
+        control: ControlNet forward passes of a row.
     """
 
     kind: Kind
@@ -42,6 +43,7 @@ class PlannedRows:
     seconds: float | None = 0.0
     size: str = ""
     exact: bool = True
+    control: int = 0
 
 
 def alike(items: Iterable[Item], cost: Callable[[Item], Cost]) -> dict[Cost, list[Item]]:
@@ -134,6 +136,11 @@ def _generation(kinds: Mapping[Kind, Sequence[PlannedRows]], store: Path) -> dic
         **(
             {"U-Net evaluations": passes if least < evaluations else bound + passes}
             if evaluations or not generate
+            else {}
+        ),
+        **(
+            {"ControlNet evaluations": f"{'at most ' if least < evaluations else bound}{control:,}"}
+            if (control := sum(work.control for work in generate))
             else {}
         ),
         "disk": f"about {needed} needed, {format_bytes(free_bytes(store))} free",

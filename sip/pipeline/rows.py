@@ -1,5 +1,6 @@
 """The rows that a run has to make, as work: what they are known by and what each costs."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -41,9 +42,10 @@ def known_images(
     """
     generator = offline.generator
 
-    def cost(prompt: Prompt) -> tuple[int, bool, str]:
+    def cost(prompt: Prompt) -> tuple[int, int, bool, str]:
         size = generator.size_name(prompt.source_size)
-        return generator.num_evaluations(prompt), prompt.image_id in first, size
+        passes = generator.num_evaluations(prompt), generator.num_control_evaluations(prompt)
+        return *passes, prompt.image_id in first, size
 
     return [
         PlannedRows(
@@ -54,8 +56,9 @@ def known_images(
             least=evaluations if is_first else 0,
             seconds=None,
             size=size,
+            control=control,
         )
-        for (evaluations, is_first, size), group in alike(prompts, cost).items()
+        for (evaluations, control, is_first, size), group in alike(prompts, cost).items()
     ]
 
 
@@ -82,7 +85,9 @@ def coming_images(
     )
     name = offline.generator.size_name
     sizes = alike(coming, lambda sample: name(Size(sample.width, sample.height)))
-    costs = [offline.generator.num_evaluations(prompt) for prompt in assumed_prompts(offline)]
+    prompts = assumed_prompts(offline)
+    costs = [offline.generator.num_evaluations(prompt) for prompt in prompts]
+    controls = [offline.generator.num_control_evaluations(prompt) for prompt in prompts]
     backoff = offline.writer.backoff
     learns = backoff is not None and backoff.learn is not None  # an image may start at any rung
     least = min(costs) if learns else max(costs)
@@ -102,8 +107,9 @@ def coming_images(
             seconds=None,
             size=size,
             exact=False,
+            control=control,
         )
-        for rung, evaluations in enumerate(costs)
+        for rung, (evaluations, control) in enumerate(zip(costs, controls, strict=True))
         for size, of_size in sizes.items()
     ]
 
@@ -114,14 +120,19 @@ def timed(
     """Return the work with its seconds, by a short measurement."""
     asks = isinstance(offline.captioner, OpenAi)  # a plan asks for nothing
     measured = {STAGES[rows.kind] for rows in work if not (asks and rows.kind == "caption")}
-    speed = offline.trials.speed(samples, measured)
-    reading = {"caption": speed.caption, "score": speed.score}
+    sizes: Counter[str] = Counter()
+    for rows in work:
+        sizes[rows.size] += len(rows.keys) if rows.kind == "generate" else 0
+    speed = offline.trials.speed(samples, measured, +sizes)
+
+    def seconds(rows: PlannedRows) -> float:
+        if rows.kind != "generate":
+            return speed.caption if rows.kind == "caption" else speed.score
+        evaluation, image = speed.images[rows.size]
+        return rows.evaluations * evaluation + image
+
     return [
-        replace(
-            rows,
-            seconds=reading.get(rows.kind, rows.evaluations * speed.evaluation + speed.image)
-            / num_devices,
-        )
+        replace(rows, seconds=seconds(rows) / num_devices)
         if STAGES[rows.kind] in measured
         else rows
         for rows in work

@@ -1,16 +1,18 @@
 """Short measurements before the work: the best batch size of a device, and its speed."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
+from sip.core.shapes import Size
 from sip.dataset.base import Sample
 from sip.device.batch_size import Halving, auto_batch_size, synchronize
-from sip.pipeline.components import StageName
+from sip.pipeline.components import StageName, trial_prompt
 from sip.pipeline.models import Models
 from sip.prompts.base import Prompt
 from sip.scores.base import ToEmbed, ToScore
@@ -18,6 +20,7 @@ from sip.scores.base import ToEmbed, ToScore
 Row = TypeVar("Row")
 Trial = Callable[[int], Sequence[Any]]  # number of rows -> the rows
 RATES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0)  # noise rates; the smallest ones are quickest
+NUM_SIZES = 4  # of images that keep their aspect ratio, whose speed is measured
 CPU_ROWS = 4  # a CPU is as fast, row by row, with few rows as with many
 LOCAL = ("device", "batch_size", "shard_size")  # settings that do not matter for the best size
 
@@ -28,14 +31,13 @@ class Speed:
 
     Attributes:
         caption, score: For one image; 0 if there is nothing to do.
-        evaluation: For one forward pass of the U-Net for one image.
-        image: For the rest of one image: text, autoencoder, file.
+        images: Size in words, as of `Generator.size_name` -> seconds of a forward pass of the U-Net
+            for one image, and of the rest of one image: text, autoencoder, file.
     """
 
     caption: float
     score: float
-    evaluation: float
-    image: float
+    images: Mapping[str, tuple[float, float]]
 
 
 class Trials:
@@ -68,21 +70,55 @@ class Trials:
         trial = self._trial(name, rows)
         return auto_batch_size(self.file, model, self.models.runtime.device, trial)
 
-    def speed(self, samples: Sequence[Sample], stages: set[str]) -> Speed:
-        """Run a few rows of those stages ("captions", "scores", "images") and return the speed.
+    def speed(self, samples: Sequence[Sample], stages: set[str], sizes: Mapping[str, int]) -> Speed:
+        """Run a few rows and return the speed.
+
+        Args:
+            samples: The originals.
+            stages: Those that are run, of "captions", "scores" and "images".
+            sizes: Size in words -> number of images that are to be generated at it. The most
+                frequent ones are measured; the others count as the nearest of these.
 
         Raises:
-            UserError: None of the first images can be read.
+            UserError: None of the images can be read.
         """
         sample = _readable(samples, lambda row: row.path)
-        caption = score = evaluation = image = 0.0
+        caption = score = 0.0
         if "captions" in stages:
             caption = self._per_row("captions", sample)
         if "scores" in stages:
             score = self._per_row("scores", sample)
-        if "images" in stages:
-            evaluation, image = self._per_evaluation(sample)
-        return Speed(caption, score, evaluation, image)
+        images = self._of_sizes(samples, sizes) if "images" in stages else {}
+        return Speed(caption, score, images)
+
+    def _of_sizes(
+        self, samples: Sequence[Sample], sizes: Mapping[str, int]
+    ) -> dict[str, tuple[float, float]]:
+        """Return what `Speed.images` holds, for each size."""
+        of_size: dict[str, list[Sample]] = {}
+        for sample in samples:
+            name = self.generator.size_name(Size(sample.width, sample.height))
+            of_size.setdefault(name, []).append(sample)
+        measured: dict[str, tuple[float, float]] = {}
+        for name in sorted(sizes, key=lambda name: -sizes[name]):
+            if len(measured) < NUM_SIZES:
+                with suppress(UserError):  # its images cannot be read: they fail, in no time
+                    sample = _readable(of_size[name], lambda row: row.path)
+                    measured[name] = self._per_evaluation(sample)
+        if not measured:
+            measured[""] = self._per_evaluation(_readable(samples, lambda row: row.path))
+            return dict.fromkeys(sizes, measured[""])
+        pixels = {name: self._pixels(of_size[name][0]) for name in sizes}
+
+        def nearest(name: str) -> str:
+            return min(measured, key=lambda other: abs(pixels[other] - pixels[name]))
+
+        return {name: measured[nearest(name)] for name in sizes}
+
+    def _pixels(self, sample: Sample) -> int:
+        """Return the pixels of an image that is generated from an original."""
+        prompt = replace(trial_prompt(1.0), source_size=Size(sample.width, sample.height))
+        return Size.of(self.generator.size_of(prompt)).area
 
     def _trial(self, name: StageName, rows: Iterable[Any]) -> Trial:
         if name == "scores":

@@ -29,12 +29,12 @@ def span_pairs(spans: Iterable[Span]) -> list[list[str | float]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Mask:
-    """Which part of an original is marked, for generators that keep a part of it.
+class Companion:
+    """An image that belongs to an original: its mask, or its condition.
 
     Attributes:
-        key: Decides the marked pixels: hash of the mask's content, or of what a model is asked.
-        path: File of the mask; None if a model finds it.
+        key: Decides the pixels: hash of the content, or of what a model is asked.
+        path: Its file; None if a model makes it.
         text: What a model is asked for; None if it is a file.
     """
 
@@ -97,6 +97,7 @@ class Prompt:
             show another class; None: it is to show its original's. It is not in `image_id`, since
             it does not change the pixels.
         source_size: Size of the original, for generators that keep its aspect ratio; else None.
+        condition: What a ControlNet reads of the original, if it is a file; else None.
         image_id: The key of the generated image: a hash of everything that decides its pixels.
 
     Raises:
@@ -116,9 +117,10 @@ class Prompt:
     seed: int
     caption: str | None
     similarity: float | None
-    mask: Mask | None = None
+    mask: Companion | None = None
     source_class: SourceClass | None = None
     source_size: Size | None = None
+    condition: Companion | None = None
     image_id: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -141,6 +143,7 @@ class Prompt:
             self.seed,
             *(() if self.mask is None else [self.mask.key]),
             *(() if self.source_size is None else [list(self.source_size)]),
+            *(() if self.condition is None else ["condition", self.condition.key]),
         )
         object.__setattr__(self, "image_id", key[:24])
 

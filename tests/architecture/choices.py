@@ -26,12 +26,14 @@ TOGETHER = (
     ("augmentation/base",),
     ("prompts/verdict", "images/masks"),
     ("images/condition",),
+    ("method",),
 )  # fmt: skip
 NEEDS = {
     "prompts/verdict": ["prompts=sip_adaptive"],
     "images/masks": ["images=inpaint"],
     "images/condition": ["images=controlnet"],
 }  # group -> what it is a part of
+PRIMARY = {"method": "adapt"}  # group -> primary configuration that has it; "config" without
 
 
 # At the end in this order, so that the older choices keep their partners in `nodes`.
@@ -66,7 +68,8 @@ def nodes(profile: str) -> dict[str, dict[str, Any]]:
             pairs = [(g, c) for g, c in zip(row, chosen, strict=True) if c]
             overrides = [f"{group}={choice}" for group, choice in pairs]
             overrides = [*(o for group, _ in pairs for o in NEEDS.get(group, ())), *overrides]
-            config = composed(f"profile={profile}", *overrides)
+            name = PRIMARY.get(row[0], "config")
+            config = composed(f"profile={profile}", *overrides, name=name)
             for group, choice in pairs:
                 node = config[group.split("/")[0]]
                 found[f"{group}={choice}"] = OmegaConf.to_container(node, resolve=True)

@@ -78,7 +78,7 @@ WORDS = (
     ),
     *("{label} again", "true_cfg_scale", "resnet18", "skip", "trailing", "keep"),
     *("white", "black", "balanced", "<CAPTION>", "<DETAILED_CAPTION>"),
-    *("OPENAI_API_KEY", "low", "drop"),
+    *("OPENAI_API_KEY", "low", "drop", "linear", "a {label}"),
 )
 INSTEAD_OF_NONE = (1, 0.5, True, "main", "sip/miniature/vit", [0.5, 0.5, 0.5], ["a"], {"a": "b"})
 

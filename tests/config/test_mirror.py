@@ -23,11 +23,14 @@ VALUES = {
     "ControlWeights",
 }  # built from a value in a choice, such as images.lora
 
+# Groups whose package has another name; of the first, the same transforms.
+ELSEWHERE = {"augmentation/base": "augmentation/sample", "images/condition": "images/conditions"}
+
 
 def groups() -> list[str]:
     """Return the groups with a package or module of the same place, e.g. "prompts/guidance"."""
     names = {file.parent.relative_to(CONF).as_posix() for file in CONF.rglob("*/*.yaml")}
-    places = {name: PACKAGE / name for name in sorted(names)}
+    places = {name: PACKAGE / ELSEWHERE.get(name, name) for name in sorted(names)}
     return [
         name
         for name, place in places.items()
@@ -75,8 +78,7 @@ def nodes_with_targets(group: str) -> Iterator[tuple[str, DictConfig]]:
 @pytest.mark.parametrize("group", groups())
 def test_choices_point_into_their_own_stage(group: str) -> None:
     for name, node in nodes_with_targets(group):
-        of = {"augmentation/base": "augmentation/sample"}.get(group, group)  # the same transforms
-        package = ".".join(["sip", *Path(of).parts])
+        package = ".".join(["sip", *Path(ELSEWHERE.get(group, group)).parts])
         assert node._target_.startswith(f"{package}."), f"{name} points to {node._target_}"
         assert inspect.isclass(get_class(node._target_))
 

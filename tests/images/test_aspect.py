@@ -22,7 +22,7 @@ from sip.images.edit import Edit
 from sip.images.inpaint import Inpaint
 from sip.images.masks.stored import FileMasks
 from sip.pipeline.makers import stored_row
-from sip.prompts.base import Mask
+from sip.prompts.base import Companion
 from tests.images import flow_models, models
 from tests.images.conftest import settings
 from tests.images.stock import TOLERANCE, call, stock
@@ -71,7 +71,7 @@ def test_what_a_mask_keeps_is_scaled_as_its_original(folders, shaped, generate, 
         white[: len(white) // 2, 7:] = 255
         path = tmp_path / f"mask-{row.sample_id}.png"
         Image.fromarray(white).save(path)
-        rows.append(replace(row, mask=Mask(f"mask-{row.sample_id}", str(path))))
+        rows.append(replace(row, mask=Companion(f"mask-{row.sample_id}", str(path))))
     folder = folders["StableDiffusion"]
     values = settings(folder) | KEEP | {"scheduler": "ddim", "paste": False}
     generator = Inpaint(**values, masks=FileMasks(folder="masks", kept="black"))

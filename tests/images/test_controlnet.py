@@ -1,6 +1,7 @@
 """`images=controlnet` against diffusers' pipelines; conditions against their libraries."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,9 +11,12 @@ from diffusers import (
     ControlNetModel,
     EulerDiscreteScheduler,
     StableDiffusionControlNetImg2ImgPipeline,
+    StableDiffusionControlNetPipeline,
     StableDiffusionXLControlNetImg2ImgPipeline,
+    StableDiffusionXLControlNetPipeline,
     UNet2DConditionModel,
 )
+from PIL import Image
 from safetensors.torch import save_file
 from torchvision.transforms.functional import to_pil_image
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
@@ -20,16 +24,19 @@ from transformers import DPTImageProcessor as Processor
 
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb, to_tensor
+from sip.dataset.base import Sample
 from sip.device.settings import Runtime
 from sip.images.conditions.canny import Canny
 from sip.images.conditions.depth import Depth
+from sip.images.conditions.stored import ColumnConditions, FileConditions
 from sip.images.controlnet import ControlNet
 from sip.prompts.base import Span
 from sip.weights.loaded import loaded_weights
+from tests.dataset.trees import source
 from tests.images import models
 from tests.images.conftest import settings
 from tests.images.models import SIZE
-from tests.images.stock import assert_equal, call, stock
+from tests.images.stock import TOLERANCE, assert_equal, call, stock
 
 SCALES = [0.5, 1.1, 7.0, 2.35]
 EDGES = Canny(low=40, high=90)
@@ -97,7 +104,7 @@ def expected(folders):
             network = ControlNetModel.from_pretrained(control)
             scheduler = EulerDiscreteScheduler if name == "sdxl" else None
             pipelines[name] = stock(PIPELINES[name], folder, scheduler, controlnet=network)
-        key = (name, row.image_id, *sorted(changes.items()))
+        key = (name, row.image_id, *sorted(map(repr, changes.items())))
         if key not in images:
             original = to_tensor([read_rgb(row.source, SIZE)])[0]
             options = {
@@ -146,6 +153,130 @@ def test_conditions_have_the_shape_of_their_originals(make, folders, shaped, gen
         image = call(pipeline, row, 4, size, **options)
         pixels = generated[row.image_id].pixels
         torch.testing.assert_close(pixels, image, atol=1e-4, rtol=0)
+
+
+TEXT_TO_IMAGE = {
+    "sd": StableDiffusionControlNetPipeline,
+    "sdxl": StableDiffusionXLControlNetPipeline,
+}
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+def test_text_to_image_equals_the_stock_pipeline(make, folders, rows, generate, name):
+    generator = make(name, from_noise=True, control_interval=(0, 0.5))
+    folder, control = folders[name]
+    network = ControlNetModel.from_pretrained(control)
+    scheduler = EulerDiscreteScheduler if name == "sdxl" else None
+    pipeline = stock(TEXT_TO_IMAGE[name], folder, scheduler, controlnet=network)
+    alone, together = (generate(generator, rows, size) for size in (1, 7))
+    for row in rows:
+        edges = EDGES.load(Runtime.cpu())(to_tensor([read_rgb(row.source, SIZE)])[0])
+        image = pipeline(
+            row.text,
+            image=to_pil_image(edges),
+            negative_prompt=row.negative_prompt or (None if name == "sdxl" else ""),
+            guidance_scale=row.guidance_scale,
+            num_inference_steps=4,
+            controlnet_conditioning_scale=0.8,
+            control_guidance_end=0.5,
+            generator=torch.Generator().manual_seed(row.seed),
+            output_type="pt",
+        ).images[0]
+        for generated in (alone, together):
+            pixels = generated[row.image_id].pixels
+            torch.testing.assert_close(pixels, image, atol=TOLERANCE, rtol=0)
+    assert {generator.group(row)[0] for row in rows} == {0}  # whatever the noise rate
+    assert generator.recipe() == make(name, control_interval=(0, 0.5)).recipe() | {
+        "from_noise": True
+    }
+
+
+def test_evaluations_of_the_controlnet_are_counted(make, rows, monkeypatch, generate):
+    generator = make(control_interval=(0, 0.5))
+    seen = []
+    forward = ControlNetModel.forward
+    monkeypatch.setattr(
+        ControlNetModel,
+        "forward",
+        lambda self, sample, *args, **more: (
+            seen.append(len(sample)),
+            forward(self, sample, *args, **more),
+        )[1],
+    )
+    for row in rows[:4]:  # guided and not, with 2, 3 and 4 steps
+        seen.clear()
+        generate(generator, [row], 1)
+        assert sum(seen) == generator.num_control_evaluations(row) > 0
+    assert make().num_control_evaluations(rows[2]) == make().num_evaluations(rows[2])
+
+
+@pytest.fixture
+def stored(rows, tmp_path):
+    """Samples of the rows, and a folder with a colourful condition of each original."""
+    samples = []
+    for number, row in enumerate(rows):
+        width, height = read_rgb(row.source, None).size
+        pixels = np.random.default_rng(number % 3).integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{row.sample_id}.png")
+        name = f"{row.sample_id}.jpg"
+        samples.append(Sample(name, row.source, 0, "nine", "train", width, height, "sha"))
+    return samples, tmp_path
+
+
+def test_stored_conditions_are_read_as_they_are(make, expected, rows, generate, stored):
+    samples, folder = stored
+    generator = make(condition=FileConditions(folder=str(folder)))
+    rows = [
+        replace(row, sample_id=sample.sample_id) for row, sample in zip(rows, samples, strict=True)
+    ]
+    named = generator.completed(rows, samples)
+    generated = generate(generator, named, 7)
+
+    def image(row):
+        control = read_rgb(str(folder / row.sample_id).replace(".jpg", ".png"), SIZE)
+        return expected("sd", row, control_image=control)
+
+    assert_equal(generated, named, image)
+    assert generator.condition.load(Runtime.cpu()) is None
+    assert not {row.image_id for row in rows} & {row.image_id for row in named}
+    Image.new("RGB", (32, 32)).save(folder / "sample-0.png")
+    again = make(condition=FileConditions(folder=str(folder))).completed(rows, samples)
+    changed = [old != new for old, new in zip(named, again, strict=True)]
+    assert changed == [True] + [False] * 6
+
+
+def test_conditions_that_are_missing_or_do_not_fit_are_named(stored):
+    samples, folder = stored
+    condition = FileConditions(folder=str(folder))
+    (folder / "sample-1.png").unlink()
+    with pytest.raises(
+        UserError, match=r"^images.condition: each image must have a condition"
+    ) as e:
+        condition.of(samples)
+    assert "got none for 1 image: sample-1.jpg; add them, or set images/condition=canny" in str(
+        e.value
+    )
+    Image.new("L", (20, 32)).save(folder / "sample-1.png")
+    (folder / "sample-3.png").write_bytes(b"none")
+    with pytest.raises(UserError, match="must be images of the shape .* got 2 files that do") as e:
+        condition.of(samples)
+    assert "20 x 32 px" in str(e.value) and "sample-3.png" in str(e.value)
+
+
+def test_conditions_of_a_column_are_those_of_its_data_set(stored):
+    samples, folder = stored
+    table = folder / "list.csv"
+    lines = [f"{row.path},nine,train,{row.sample_id[:-3]}png" for row in samples[:3]]
+    table.write_text("\n".join(["path,label,split,pose", *lines]))
+    dataset = source("csv", None, path=str(table))
+    condition = ColumnConditions(dataset=dataset, column="pose")
+    originals = dataset.samples("train")
+    of_file = FileConditions(folder=str(folder)).of(samples[:3])
+    keys = {row.path: of_file[row.sample_id].key for row in samples[:3]}
+    found = condition.of(originals)
+    assert originals and all(found[row.sample_id].key == keys[row.path] for row in originals)
+    with pytest.raises(UserError, match="images.condition.column: must be one of path, label"):
+        ColumnConditions(dataset=dataset, column="edges").of(originals)
 
 
 def test_the_recipe_knows_condition_and_weights(make, folders, tmp_path):

@@ -29,7 +29,7 @@ from sip.images.inpaint import Inpaint
 from sip.images.masks.clipseg import ClipSeg
 from sip.images.masks.files import read_mask
 from sip.images.masks.stored import ColumnMasks, FileMasks
-from sip.prompts.base import Mask, Span
+from sip.prompts.base import Companion, Span
 from sip.stack.tokenizers import clip_tokenizer
 from tests.images import models
 from tests.images.conftest import settings
@@ -70,7 +70,7 @@ def masks(tmp_path_factory):
     paths = [str(folder / f"{number}.png") for number in range(3)]
     for path, pixels in zip(paths, white, strict=True):
         Image.fromarray(pixels).save(path)
-    return [Mask(f"mask-{number}", path) for number, path in enumerate(paths)]
+    return [Companion(f"mask-{number}", path) for number, path in enumerate(paths)]
 
 
 @pytest.fixture

@@ -107,6 +107,8 @@ def test_edit_gives_each_image_its_own_instruction_and_guidance(
     generator.examine([replace(rows[0], spans=(Span("nine", 1.5),))])
     said = capfd.readouterr().err
     assert "prompt weights are not used" in said and "the noise rate is not read" in said
+    if name == "FluxKontextPipeline":  # CLIP reads its own length, whatever T5 is let through
+        assert {one.name: one.length for one in generator._readers} == {"CLIP": 32, "T5": 512}
     generated = generate(generator.load(cpu), rows, batch_size=3)
     other = generate(generator.load(cpu), [replace(rows[0], noise_rate=0.1)])
     assert torch.equal(*(next(iter(g.values())).pixels for g in (generated, other)))

@@ -9,7 +9,9 @@ from PIL import Image
 from sip.core.shapes import Size
 from sip.core.stages import StageLog
 from sip.jobs.generate import Generation
+from sip.pipeline import trial
 from sip.pipeline.plan import make_plan
+from sip.pipeline.trial import Trials
 from tests.kills import configuration, contents
 
 SIZES = [Size(44, 33), Size(30, 46), Size(120, 40), Size(20, 20), Size(48, 36), Size(24, 36)]
@@ -31,7 +33,9 @@ def configured(tmp_path: Path):
     return lambda name: configuration(tmp_path / name, *data, *parts, *quick)
 
 
-def test_a_run_that_was_cut_gives_the_bytes_of_an_unbroken_one(configured, tmp_path: Path) -> None:
+def test_a_run_that_was_cut_gives_the_bytes_of_an_unbroken_one(
+    configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = Generation(configured("whole"))
     samples = whole.samples()
     plan = make_plan(whole.offline, samples, unmeasured="a test")
@@ -42,6 +46,15 @@ def test_a_run_that_was_cut_gives_the_bytes_of_an_unbroken_one(configured, tmp_p
         "32 x 32 px: 2 images, 8 evaluations",
         "44 x 20 px: 2 images, 8 evaluations",
     ]
+    with monkeypatch.context() as patched:  # a second for each pixel of an evaluation
+        cost = lambda self, sample: (float(self._pixels(sample)), 0.0)  # noqa: E731
+        patched.setattr(Trials, "_per_evaluation", cost)
+        patched.setattr(Trials, "_per_row", lambda self, name, sample: 0.0)
+        pixels = 36 * 28 * 16 + 24 * 40 * 16 + 32 * 32 * 8 + 44 * 20 * 8
+        assert make_plan(whole.offline, samples).seconds == pixels
+        patched.setattr(trial, "NUM_SIZES", 2)  # 32 x 32 px as 36 x 28, 44 x 20 as 24 x 40
+        pixels = 36 * 28 * 24 + 24 * 40 * 24
+        assert make_plan(whole.offline, samples).seconds == pixels
     Generation(configured("whole")).run()
     rows = contents(tmp_path / "whole" / "store")
     images = [row for name, row in rows.items() if name.startswith("images/")]

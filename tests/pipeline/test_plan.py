@@ -12,6 +12,7 @@ from sip.core.stages import StageLog
 from sip.jobs.generate import generate
 from sip.pipeline.components import trial_prompt
 from sip.pipeline.plan import Plan, make_plan
+from sip.pipeline.rows import known_images
 from sip.store.fill import fill
 from sip.weights.missing import MissingWeightsError
 from tests.kills import Generation, configuration
@@ -83,6 +84,13 @@ def test_evaluations_are_named_only_if_images_are_denoised(
     generator = type(job.offline.generator)
     plan = make_plan(job.offline, job.samples(), unmeasured="a test")
     assert "U-Net evaluations" in plan.lines() and "U-Net" in plan.line()
+    assert "ControlNet evaluations" not in plan.lines()
+    with monkeypatch.context() as patched:
+        patched.setattr(generator, "num_control_evaluations", lambda self, prompt: 3)
+        plan = make_plan(job.offline, job.samples(), unmeasured="a test")
+        assert plan.lines()["ControlNet evaluations"] == "at most 120"
+        (rows,) = known_images(job.offline, [trial_prompt(0.5)], ())
+        assert rows.control == 3
     monkeypatch.setattr(generator, "num_evaluations", lambda self, prompt: 0)  # as images=retrieved
     plan = make_plan(job.offline, job.samples(), unmeasured="a test")
     assert "U-Net evaluations" not in plan.lines() and "U-Net" not in plan.line()

@@ -1,5 +1,6 @@
 """The total of several plans against what their jobs then do."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,5 +60,7 @@ def test_time_space_and_trainings_are_added_up(tmp_path: Path) -> None:
     assert lines["time"] == "about 21 s, one job after the other"
     real = total_lines([[runs[0]]], tmp_path)
     assert list(real) == ["total", "to train", "optimiser steps", "time"]
+    controlled = [[replace(images, control=3)], [replace(needed, control=3)]]
+    assert total_lines(controlled, tmp_path)["ControlNet evaluations"] == "at most 6"
     unknown = [[Rows("train", "", ("z",), steps=10, seconds=None), images]]
     assert total_lines(unknown, tmp_path)["time"].startswith("not measured")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from sip.core.component import Component, component
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
-from sip.prompts.base import Mask
+from sip.prompts.base import Companion
 
 if TYPE_CHECKING:
     from sip.images.masks.segmenter import Segmenter
@@ -28,7 +28,7 @@ class Masks(Component, ABC):
     kept: Literal["white", "black"]
 
     @abstractmethod
-    def of(self, samples: Sequence[Sample]) -> dict[str, Mask]:
+    def of(self, samples: Sequence[Sample]) -> dict[str, Companion]:
         """Return sample_id -> mask.
 
         Raises:

@@ -15,7 +15,7 @@ from sip.core.templates import cut
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
 from sip.images.masks.base import Masks
-from sip.prompts.base import Mask
+from sip.prompts.base import Companion
 from sip.weights.pretrained import Pretrained
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ class ClipSeg(Pretrained, Masks):
         """Refuse a text with other fields."""
         cut("text", self.text, ("label",))
 
-    def of(self, samples: Sequence[Sample]) -> dict[str, Mask]:
+    def of(self, samples: Sequence[Sample]) -> dict[str, Companion]:
         """Return sample_id -> what the model is asked for."""
         masks = {}
         for sample in samples:
             text = self.text.format(label=sample.class_name)
-            masks[sample.sample_id] = Mask(digest("text", text), text=text)
+            masks[sample.sample_id] = Companion(digest("text", text), text=text)
         return masks
 
     def load(self, runtime: Runtime) -> "Segmenter":

@@ -11,6 +11,7 @@ from sip.core.image_io import opened
 from sip.core.shapes import Size, scaled
 from sip.core.tars import read_bytes
 from sip.core.text import reason_of
+from sip.images.companions import require_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,9 +69,7 @@ def look_at_mask(path: str, width: int, height: int) -> MaskFile:
         grey = _grey(content)
     except Exception as error:  # as in `read_mask`
         raise ValueError(reason_of(error)) from error
-    if abs(grey.width * height - grey.height * width) > max(width, height):
-        size = f"{grey.width} x {grey.height} px"
-        raise ValueError(f"{size}, which is not the shape of its image, {width} x {height} px")
+    require_shape(grey, width, height)
     levels = np.asarray(grey)
     low, high = int(levels.min()), int(levels.max())
     if 0 < high < WHITE:
