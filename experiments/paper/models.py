@@ -15,7 +15,11 @@ from unittest.mock import patch
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    ChromaTransformer2DModel,
+    ControlNetModel,
+    Flux2Transformer2DModel,
     FluxTransformer2DModel,
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
@@ -69,8 +73,17 @@ SD35 = SD3 | {
     "pos_embed_max_size": 384,
 }
 FLUX_DEV, FLUX_SCHNELL = {"guidance_embeds": True}, {"guidance_embeds": False}
-QWEN = {"num_layers": 60}  # these two are diffusers' defaults
+QWEN = {"num_layers": 60}  # these three are diffusers' defaults
 Z_IMAGE = {"n_layers": 30}
+CHROMA = {"approximator_layers": 5}
+KLEIN: dict[str, Any] = {
+    "num_layers": 5,
+    "num_single_layers": 20,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 7680,
+    "guidance_embeds": False,
+}
+UNETS = (UNET, SD2_UNET, XL_UNET)
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,9 @@ class Model:
         size: Of the images, px.
         steps: Scheduler steps of the preset.
         passes: Forward passes a step: 2 with guidance.
+        edits: Whether it is an editor: all steps are run, and the denoiser reads the original's
+            latents next to those of the image.
+        controlled: Whether a ControlNet reads the same as the denoiser.
     """
 
     name: str
@@ -90,6 +106,13 @@ class Model:
     size: int
     steps: int
     passes: int
+    edits: bool = False
+    controlled: bool = False
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that are run, at noise rate 0.5."""
+        return self.steps if self.edits else -(-self.steps // 2)
 
 
 MODELS = (
@@ -108,6 +131,12 @@ MODELS = (
     Model("flux_schnell", FLUX_SCHNELL, 4_885, 1024, 4, 1),
     Model("flux_dev", FLUX_DEV, 4_885, 1024, 28, 1),
     Model("qwen_image", QWEN, 8_292, 1024, 50, 2),
+    Model("chroma", CHROMA, 4_762, 1024, 35, 2),
+    Model("sd15_canny", UNET, 123, 512, 50, 2, controlled=True),
+    Model("sdxl_canny", XL_UNET, 818, 1024, 50, 2, controlled=True),
+    Model("edit", KLEIN, 4_022, 1024, 4, 1, edits=True),
+    Model("edit_kontext", FLUX_DEV, 4_885, 1024, 28, 1, edits=True),
+    Model("edit_qwen", QWEN, 8_292, 1024, 50, 2, edits=True),
 )
 
 
@@ -167,17 +196,18 @@ def _fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **_: Any
 
 def denoiser_of(model: Model) -> tuple[nn.Module, Callable[[int], object]]:
     """Return the denoiser, and a call of it with a number of rows."""
-    side = model.size // 8
-    if model.settings in (FLUX_DEV, FLUX_SCHNELL):
-        return flux(model.settings, side)
+    side, images = model.size // 8, 2 if model.edits else 1
+    places = images * side**2 // 4
+    if model.settings in (FLUX_DEV, FLUX_SCHNELL, CHROMA, KLEIN):
+        return flux(model.settings, places)
     if model.settings == QWEN:
         denoiser: nn.Module = QwenImageTransformer2DModel()
         return denoiser, lambda rows: denoiser(
-            torch.zeros(rows, side**2 // 4, 64),
+            torch.zeros(rows, places, 64),
             encoder_hidden_states=torch.zeros(rows, 512, 3584),
             encoder_hidden_states_mask=None,
             timestep=torch.zeros(rows),
-            img_shapes=[[(1, side // 2, side // 2)]] * rows,
+            img_shapes=[[(1, side // 2, side // 2)] * images] * rows,
         )
     if model.settings == Z_IMAGE:
         denoiser = ZImageTransformer2DModel()
@@ -194,54 +224,97 @@ def denoiser_of(model: Model) -> tuple[nn.Module, Callable[[int], object]]:
             pooled_projections=torch.zeros(rows, 2048),
             timestep=torch.zeros(rows),
         )
+    return unet(model)
+
+
+def unet(model: Model) -> tuple[nn.Module, Callable[[int], object]]:
+    """Return a U-Net, with a ControlNet if there is one, and a call with a number of rows."""
     denoiser = UNet2DConditionModel(**model.settings)
-    width = model.settings["cross_attention_dim"]
+    side, width = model.size // 8, model.settings["cross_attention_dim"]
     more = (
         {"text_embeds": torch.zeros(1, 1280), "time_ids": torch.zeros(1, 6)}
         if model.settings is XL_UNET
         else {}
     )
-    return denoiser, lambda rows: denoiser(
-        torch.zeros(rows, 4, side, side),
-        torch.zeros(()),
-        torch.zeros(rows, 77, width),
-        added_cond_kwargs={key: value.repeat(rows, 1) for key, value in more.items()},
-    )
+
+    def inputs(rows: int) -> tuple[Any, ...]:
+        return torch.zeros(rows, 4, side, side), torch.zeros(()), torch.zeros(rows, 77, width)
+
+    def added(rows: int) -> dict[str, Any]:
+        return {key: value.repeat(rows, 1) for key, value in more.items()}
+
+    if not model.controlled:
+        return denoiser, lambda rows: denoiser(*inputs(rows), added_cond_kwargs=added(rows))
+    control = ControlNetModel.from_unet(denoiser, load_weights_from_unet=False)
+
+    def call(rows: int) -> object:
+        condition = torch.zeros(rows, 3, model.size, model.size)
+        features = control(
+            *inputs(rows), condition, added_cond_kwargs=added(rows), return_dict=False
+        )
+        return denoiser(
+            *inputs(rows),
+            added_cond_kwargs=added(rows),
+            down_block_additional_residuals=features[0],
+            mid_block_additional_residual=features[1],
+        )
+
+    return nn.ModuleList([denoiser, control]), call
 
 
-def flux(settings: dict[str, Any], side: int) -> tuple[nn.Module, Callable[[int], object]]:
-    """Return FLUX.1's transformer, and a call of it with a number of rows."""
-    denoiser = FluxTransformer2DModel(**settings)
-    guidance = torch.zeros(1, dtype=torch.float32) if settings["guidance_embeds"] else None
+def flux(settings: dict[str, Any], places: int) -> tuple[nn.Module, Callable[[int], object]]:
+    """Return a transformer of FLUX.1's kind, and a call of it with a number of rows.
+
+    Args:
+        settings: Its own.
+        places: Tokens of the image, and of the original if it is read.
+    """
+    kinds = {"approximator_layers": ChromaTransformer2DModel, "num_layers": Flux2Transformer2DModel}
+    kind = next((kinds[key] for key in settings if key in kinds), FluxTransformer2DModel)
+    denoiser = kind(**settings)
+    axes = len(denoiser.config.axes_dims_rope)
+    guidance = settings.get("guidance_embeds")
+    more: dict[str, Any] = {"guidance": torch.zeros(1, dtype=torch.float32) if guidance else None}
+    if kind is ChromaTransformer2DModel:
+        more = {}
+    width = settings.get("joint_attention_dim", 4096)
     return denoiser, lambda rows: denoiser(
-        hidden_states=torch.zeros(rows, side**2 // 4, 64),
-        encoder_hidden_states=torch.zeros(rows, 512, 4096),
-        pooled_projections=torch.zeros(rows, 768),
+        hidden_states=torch.zeros(rows, places, denoiser.config.in_channels),
+        encoder_hidden_states=torch.zeros(rows, 512, width),
         timestep=torch.zeros(rows),
-        img_ids=torch.zeros(side**2 // 4, 3),
-        txt_ids=torch.zeros(512, 3),
-        guidance=guidance,
+        img_ids=torch.zeros(places, axes),
+        txt_ids=torch.zeros(512, axes),
+        **(
+            {"pooled_projections": torch.zeros(rows, 768)} if kind is FluxTransformer2DModel else {}
+        ),
+        **more,
     )
+
+
+def autoencoder_of(model: Model) -> tuple[nn.Module, tuple[int, ...]]:
+    """Return the autoencoder, and channels, and frames of one of videos, of its latents."""
+    if model.settings == QWEN:
+        return AutoencoderKLQwenImage(), (16, 1)
+    if model.settings == KLEIN:
+        return AutoencoderKLFlux2(), (32,)
+    channels = 4 if model.settings in UNETS else 16
+    return AutoencoderKL(**(VAE | {"latent_channels": channels})), (channels,)
 
 
 def line(model: Model) -> str:
     """Return a model's row of the table."""
-    channels = 4 if model.settings in (UNET, SD2_UNET, XL_UNET) else 16
-    frames = (1,) if model.settings == QWEN else ()  # its autoencoder is one of videos
     denoiser, call = denoiser_of(model)
-    vae: nn.Module = AutoencoderKLQwenImage()
-    if model.settings != QWEN:
-        vae = AutoencoderKL(**(VAE | {"latent_channels": channels}))
-    image = torch.zeros(1, 3, *frames, model.size, model.size)
+    vae, shape = autoencoder_of(model)
+    image = torch.zeros(1, 3, *shape[1:], model.size, model.size)
     evaluation, _ = measure(denoiser, lambda: call(1))
     _, batch = measure(denoiser, lambda: call(model.passes))
     encode, _ = measure(vae, lambda: vae.encode(image))
     decode, decoding = measure(
-        vae, lambda: vae.decode(torch.zeros(1, channels, *frames, model.size // 8, model.size // 8))
+        vae, lambda: vae.decode(torch.zeros(1, *shape, model.size // 8, model.size // 8))
     )
     parameters = sum(p.numel() for part in (denoiser, vae) for p in part.parameters())
     weights = (parameters / 1e6 + model.texts) * 2e6 / GB  # 16-bit
-    work = -(-model.steps // 2) * model.passes * evaluation + encode + decode
+    work = model.num_steps * model.passes * evaluation + encode + decode
     millions = parameters / 1e6 + model.texts
     return (
         f"| `{model.name}` | {model.size} | {millions:,.0f} M | {weights:.1f} | {batch:.2f} "
