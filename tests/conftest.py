@@ -62,3 +62,8 @@ def pytest_collection_finish() -> None:
     """Leave what the imports have made out of every later garbage collection: there is much."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let it be collected at the end: libraries in C++ complain of what they find alive."""
+    gc.unfreeze()

@@ -1,6 +1,7 @@
 """Adapt a generator: what is learnt, the training, and the run folder that `images.lora` takes."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 from sip.adapt.data import Learnt, Spans, rows_key
 from sip.adapt.method import DreamboothLora, Method, TextualInversion
 from sip.config.build import build
-from sip.config.provenance import choice
+from sip.config.provenance import choice, command_line
 from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
@@ -271,8 +272,15 @@ class Adaptation:
             "loss": f"{record.loss:.4f} at the end; {folder / CURVE}",
             "validation images": str(folder / SHEET),
             "weights": str(folder / record.file),
-            "images.lora": str(folder),
+            "to generate": _command(folder),
         }
+
+
+def _command(folder: Path) -> str:
+    """Return the command that generates with an adapter, from the same images."""
+    given = command_line()["overrides"]
+    words = [word for word in given if not word.lstrip("+~").startswith("method")]
+    return shlex.join(["python", "-m", "sip.generate", *words, f"images.lora={folder}"])
 
 
 def _sheet(key: str) -> str:

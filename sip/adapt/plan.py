@@ -45,7 +45,7 @@ def plan_lines(work: "Adaptation") -> dict[str, str]:
     lines["optimiser steps"] = (
         f"{method.steps:,}, of {counted(method.batch_size, 'image')}{several}"
     )
-    lines["U-Net passes"] = f"{passes:,} forward, {passes:,} backward"
+    lines["images through the U-Net"] = f"{passes:,} forward, {passes:,} backward"
     if work.missing is None:
         return lines | _measured(work, own)
     return lines | {"time to train": f"not measured: {NO_WEIGHTS}"}

@@ -94,6 +94,8 @@ class Asking:
             UserError: No request can be answered, or none was; what was answered is kept.
         """
         running: set[Future[AnsweredRow]] = set()
+        captioner = self.captioner
+        say("captions", f"asking {captioner.model} at {captioner.base_url}; the images go there")
         try:
             with ThreadPoolExecutor(self.num_threads, "ask") as threads:
                 try:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import UserError
 from sip.core.interrupt import stop_requested
-from sip.core.text import format_duration
+from sip.core.progress import say
+from sip.core.text import counted, format_duration
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -145,6 +146,7 @@ class Service:
         self.url, self.timeout, self.pace = url.rstrip("/"), timeout, pace
         self.max_retries, self.backoff = max_retries, backoff
         self.num_requests = 0
+        self._has_said = False
         self._key = key
         self._count = threading.Lock()
         self._local = threading.local()
@@ -173,9 +175,19 @@ class Service:
                     self.pace.pause(error.after)
                 reason = str(error)
             if tried < self.max_retries:
+                self._say_once(reason)
                 delay = min(MAX_BACKOFF, self.backoff * 2**tried)
                 self.pace.sleep(delay * self._random.uniform(0.5, 1.0))
         raise NoAnswerError(reason, self.max_retries + 1)
+
+    def _say_once(self, reason: str) -> None:
+        """Say why the first request was in vain: all tries together may take minutes."""
+        with self._count:
+            if self._has_said:
+                return
+            self._has_said = True
+        tries = counted(self.max_retries, "time")
+        say("captions", f"{self.url}: {reason}; asking again, up to {tries} for an image")
 
     def _once(self, body: Mapping[str, Any], requests_made: int) -> Answer:
         import requests

@@ -32,7 +32,8 @@ class Stopped(KeyboardInterrupt):  # noqa: N818  (not an error)
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        name = signal.Signals(signum).name
+        super().__init__(f"stopped by {name}: what was finished is kept; the same call goes on")
         self.signum = signum
 
 

@@ -69,7 +69,7 @@ def remarks(
             shown = join_first([f"{s.sample_id} = {same[s.sha256][0]}" for s in leaked])
             lines.append(
                 f"copies of training images in {part}: {len(leaked)} of {len(parts[part])} images "
-                f"({shown}); remove them from one of the two"
+                f"({shown}); delete one of each two"
             )
     labels: dict[str, dict[int, Sample]] = defaultdict(dict)
     for sample in (sample for part in parts.values() for sample in part):

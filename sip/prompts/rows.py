@@ -12,6 +12,7 @@ another than its original's, and `label_share` the share of this class in its la
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from sip.prompts.base import Prompt, Span, span_pairs
 
 NUM_SHOWN = 10  # bad cells that a message names
 NUMBER_OF_SEEDS = 2**63
+COMMA = re.compile(r"-?[0-9]+,[0-9]+")  # a number as many spreadsheets write it
 FORMATS = (".csv", ".parquet")
 Lines = tuple[list[str], list[tuple[int, Mapping[str, Any]]]]  # columns; number and cells of rows
 
@@ -183,8 +185,8 @@ def _problems(row: PromptRow, prompt: str | None) -> Iterator[str]:
         text = "".join(span.text for span in row.spans)
         if text != prompt:
             yield (
-                f"prompt: must be the text of spans, {text!r}, got {prompt!r} (edit the spans, or "
-                "empty that cell: all words then weigh 1)"
+                f"prompt: must be the text of spans, {text!r}, got {prompt!r} (edit spans too, or "
+                "empty the cell of spans: all words then weigh 1)"
             )
 
 
@@ -225,7 +227,8 @@ def _number(rule: str, fits: Callable[[float], bool]) -> Callable[[Any], float]:
         except (TypeError, ValueError):
             value = math.nan
         if not (math.isfinite(value) and fits(value)):
-            raise ValueError(rule)
+            has_comma = isinstance(cell, str) and COMMA.fullmatch(cell.strip())
+            raise ValueError("a number with a decimal point" if has_comma else rule)
         return value
 
     return read

@@ -72,7 +72,7 @@ def test_a_plan_counts_and_measures_and_makes_nothing(configure, tmp_path, lora_
     assert lines["to learn"] == "6 images of 2 classes"
     assert lines["class images"] == "4 to generate, 0 cached; 32 U-Net evaluations"
     assert lines["optimiser steps"] == "4, of 2 images, 3 times"
-    assert lines["U-Net passes"] == "48 forward, 48 backward"
+    assert lines["images through the U-Net"] == "48 forward, 48 backward"
     assert re.match(r"about [\d.]+ \w+, by 3 measured steps", lines["time to train"])
     assert lines["memory"].endswith("at most in these steps")
     assert not list(tmp_path.glob("store/*/*/shards/*")) and not (tmp_path / "runs").exists()

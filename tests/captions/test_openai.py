@@ -207,7 +207,7 @@ def test_a_declined_image_is_a_failed_row(server, samples, tmp_path, fault, word
     assert [row["status"] for row in again.rows.values()] == ["ok"] * 3
 
 
-def test_if_nothing_answers_no_row_is_blamed(server, samples, tmp_path):
+def test_if_nothing_answers_no_row_is_blamed(server, samples, tmp_path, capfd):
     server.script = [failure(500)] * 100
     captioner = openai(server, max_retries=1)
     with pytest.raises(UserError, match=r"must answer, got none for 10 images in a row \(HTTP 500"):
@@ -218,9 +218,12 @@ def test_if_nothing_answers_no_row_is_blamed(server, samples, tmp_path):
     server.script = [failure(500)] * 2  # one image fails, the others are answered
     rows = ask(openai(server, max_retries=1, concurrency=1), samples[:2], tmp_path).rows
     assert [row["status"] for row in rows.values()] == ["failed", "ok"]
-    gone = openai(server, base_url="http://127.0.0.1:9/v1", max_retries=0, seed=2)
+    gone = openai(server, base_url="http://127.0.0.1:9/v1", max_retries=1, seed=2)
+    capfd.readouterr()
     with pytest.raises(UserError, match="nothing answers there"):
         ask(gone, samples[:1], tmp_path)
+    first = "captions     http://127.0.0.1:9/v1: nothing answers there; asking again, up to 1 time"
+    assert capfd.readouterr().err.count(first) == 1
 
 
 def test_an_unreadable_image_costs_its_own_row_and_no_request(server, samples, tmp_path):

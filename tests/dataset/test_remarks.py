@@ -57,9 +57,7 @@ def test_copies_of_training_images_are_counted_unless_the_check_for_leaks_does()
         "train": [row("a", 0, "train", "x"), row("b", 1, "train", "y")],
         "val": [row("c", 0, "val", "v"), row("d", 0, "val", "x")],
     }
-    line = (
-        "copies of training images in val: 1 of 2 images (d = a); remove them from one of the two"
-    )
+    line = "copies of training images in val: 1 of 2 images (d = a); delete one of each two"
     assert line in remarks(parts, ["cat", "dog"])
     assert line not in remarks(parts, ["cat", "dog"], with_leaks=False)
 

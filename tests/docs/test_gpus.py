@@ -8,6 +8,7 @@ from sip.config.options import read_choice
 from tests.docs.pages import ROOT, hook
 
 conf_pages = hook("conf_pages")
+CONF = ROOT / "conf" / "images"
 REST = 2.0  # GB next to the weights
 INT8 = 0.55  # of their 16 bits: all but the autoencoder, convolutions and embeddings, and scales
 
@@ -15,11 +16,18 @@ INT8 = 0.55  # of their 16 bits: all but the autoencoder, convolutions and embed
 def weights() -> dict[str, float]:
     """Return the GB of weights of each model that has a head."""
     found = {}
-    for file in (ROOT / "conf" / "images").glob("*.yaml"):
+    for file in CONF.glob("*.yaml"):
         facts = conf_pages.facts_of(read_choice(file, "images").header)
         if facts:
             found[file.stem] = float(facts["GPU memory"].partition(" GB")[0])
     return found
+
+
+def licences() -> dict[str, str]:
+    """Return the licence of each model that has a head, without that of an adapter."""
+    heads = {file.stem: read_choice(file, "images").header for file in CONF.glob("*.yaml")}
+    facts = {name: conf_pages.facts_of(head) for name, head in heads.items()}
+    return {n: re.split("[;,]", f["Licence"])[0] for n, f in facts.items() if f}
 
 
 def rows() -> list[tuple[float, list[str], list[str]]]:
@@ -48,3 +56,11 @@ def test_each_model_is_listed_at_the_smallest_gpu_that_takes_it(column: int) -> 
         whole = {name: row[0] for row in rows() for name in row[1]}
         helped = {name for name in fitting if fitting[name] < whole[name]}
         assert placed == {n: fitting[n] for n in helped if not n.startswith("edit")}
+
+
+def test_each_model_is_listed_under_its_licence() -> None:
+    page = (ROOT / "docs" / "costs.md").read_text()
+    table = page.partition("| licence of the weights |")[2].partition("\n\n")[0]
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    listed = {n: line[0] for line in lines for n in re.findall(r"`(\w+)`", line[2])}
+    assert listed == licences()

@@ -193,7 +193,10 @@ def test_rows_of_other_originals_need_subset(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"noise_rate": "0,5"}, "row 2, column noise_rate: must be in (0, 1], got '0,5'"),
+        (
+            {"noise_rate": "0,5"},
+            "row 2, column noise_rate: must be a number with a decimal point, got '0,5'",
+        ),
         ({"noise_rate": 0}, "row 2, column noise_rate: must be in (0, 1], got '0'"),
         ({"guidance_scale": "nan"}, "column guidance_scale: must be 0 or more, got 'nan'"),
         ({"guidance_scale": -3}, "column guidance_scale: must be 0 or more, got '-3'"),
