@@ -102,7 +102,11 @@ def test_the_check_sees_what_it_should() -> None:
 def test_all_pages_are_there(site: Path) -> None:
     groups = hook("conf_pages").groups()
     assert {"dataset", "captions", "prompts", "images", "augmentation", "sweep"} <= set(groups)
-    for name in [*(f"configuration/{group}" for group in groups), "notebooks/read_a_run"]:
+    for name in [
+        *(f"configuration/{group}" for group in groups),
+        "notebooks/read_a_run",
+        "notebooks/ten_images",
+    ]:
         assert (site / f"{name}.html").is_file(), name
     assert (site / "notebooks" / "read_a_run.ipynb").is_file()
     assert not list(site.rglob("*.py"))
