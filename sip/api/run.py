@@ -249,22 +249,21 @@ class Run(Sequence[RunImage]):
         import tempfile
 
         from sip.core.sheets import Pair, contact_sheet
+        from sip.records.write import sheet_words
 
         pairs = []
         for image in spread(self._images, num):
-            lines = [image.caption or image.prompt or "(no text)"]
-            if image.similarity is not None:
-                lines.append(f"similarity {image.similarity:.3f}")
-            lines += [
-                f"guidance scale {image.guidance_scale:g}",
-                f"noise rate {image.noise_rate:g}",
-            ]
-            sha256 = image._listed.sha256
-            title = image.class_name
-            if image.source_class_name is not None:
-                title = f"{image.source_class_name} to {title}"
-                lines.append(f"label {image.label_share or 0:.2f} {image.class_name}")
-            pairs.append(Pair(image.original, image.file, title, lines, sha256))
+            source = image.source_class_name
+            title, lines = sheet_words(
+                image.class_name,
+                image.spans,
+                image.caption,
+                image.similarity,
+                image.guidance_scale,
+                image.noise_rate,
+                None if source is None else (source, image.label_share or 0.0),
+            )
+            pairs.append(Pair(image.original, image.file, title, lines, image._listed.sha256))
         with tempfile.TemporaryDirectory() as folder:
             contact_sheet(pairs, Path(folder, "sheet.png"))
             return Path(folder, "sheet.png").read_bytes()

@@ -134,19 +134,50 @@ def _write_sheet(images: Sequence[StoredImage], path: Path) -> Path | None:
 def sheet_pair(image: StoredImage) -> Pair:
     """Return an original and an image generated from it, with the words of a contact sheet."""
     prompt, row, source = image.prompt, image.row, image.prompt.source_class
-    title = prompt.class_name
-    if source is not None:
-        title = f"{source.class_name} to {title}"
-    has_caption = any(span.text == prompt.caption for span in prompt.spans)
-    lines = [(prompt.caption if has_caption else prompt.text) or "(no text)"]
-    if row.status != "ok":
-        lines = [str(row.reason), str(row.error)]
-    elif prompt.similarity is not None:
-        lines.append(f"similarity {prompt.similarity:.3f}")
-    lines.append(f"guidance scale {prompt.guidance_scale:g}")
-    lines.append(f"noise rate {prompt.noise_rate:g}")
-    if source is not None:
-        share = source.label_share
-        shares = f"{share:.2f} {prompt.class_name}, {1 - share:.2f} {source.class_name}"
-        lines.append(f"label {shares}")
+    title, lines = sheet_words(
+        prompt.class_name,
+        span_pairs(prompt.spans),
+        prompt.caption,
+        prompt.similarity,
+        prompt.guidance_scale,
+        prompt.noise_rate,
+        None if source is None else (source.class_name, source.label_share),
+        None if row.status == "ok" else (str(row.reason), str(row.error)),
+    )
     return Pair(prompt.source, image.file, title, lines, row.file_sha256)
+
+
+def sheet_words(
+    class_name: str,
+    spans: Iterable[Sequence[Any]],
+    caption: str | None,
+    similarity: float | None,
+    guidance_scale: float,
+    noise_rate: float,
+    source: tuple[str, float] | None = None,
+    failure: Sequence[str] | None = None,
+) -> tuple[str, list[str]]:
+    """Return the title above a pair of a contact sheet, and the lines below it.
+
+    Args:
+        class_name: The class that the image is to show.
+        spans: (text, weight) of the prompt.
+        caption, similarity, guidance_scale, noise_rate: As of the prompt.
+        source: The class of the original and the share of the shown class in the label; None: it is
+            the original's.
+        failure: Why it is not used; None if it is.
+    """
+    texts = [str(text) for text, _ in spans]
+    first = [(caption if caption in texts else "".join(texts)) or "(no text)"]
+    if similarity is not None:
+        first.append(f"similarity {similarity:.3f}")
+    lines = [
+        *(failure or first),
+        f"guidance scale {guidance_scale:g}",
+        f"noise rate {noise_rate:g}",
+    ]
+    if source is None:
+        return class_name, lines
+    name, share = source
+    lines.append(f"label {share:.2f} {class_name}, {1 - share:.2f} {name}")
+    return f"{name} to {class_name}", lines

@@ -153,6 +153,7 @@ def test_a_wrong_argument_is_refused_in_one_line(
 def test_a_run_shows_itself(run: sip.Run, tmp_path: Path) -> None:
     assert repr(run) == f"<sip.Run {run.folder}: 12 images of 6 originals>"
     assert run.contact_sheet(4).width < run.contact_sheet().width
+    assert run._repr_png_() == (run.folder / "contact_sheet.png").read_bytes()
     table = run.to_pandas()
     assert len(table) == 12 and list(table.noise_rate) == [0.5] * 12
     folder = run.export(tmp_path / "set", originals="as_used")
