@@ -238,7 +238,7 @@ class Run(Sequence[RunImage]):
         from sip.export.main import Options, export
 
         place = Path(output)
-        named = {"provenance": provenance, "review": review}
+        named: dict[str, Any] = {"provenance": provenance, "review": review}
         options = Options(
             self.folder, place, format, parts, originals, link, per_file, self.store, **named
         )
