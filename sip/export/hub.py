@@ -172,7 +172,9 @@ class HubDataset:
             yield
         except (*_errors(), RuntimeError, ValueError) as error:
             reason = reason_of(_cause(error))[:MAX_REASON]
-            what = "does not answer" if _may_pass(error) else "refuses it"
+            is_refused = _status(error) is not None or isinstance(error, ValueError)
+            what = "refuses it" if is_refused else "did not take it"  # e.g. its storage library
+            what = "does not answer" if _may_pass(error) else what
             raise UserError(f"push: the hub {what} for {self.name}: {reason}{fix}") from error
 
 

@@ -145,6 +145,8 @@ def test_another_export_replaces_only_if_asked(hub: Hub, push: Push, tmp_path: P
     with pytest.raises(UserError, match="push: must be a new dataset.*which has another export"):
         push(format="datasets", output=other)
     assert not other.exists()
+    with pytest.raises(UserError, match="output: must be a new or empty folder"):
+        push(format="datasets", overwrite=True)  # the folder has the first export
     push(format="datasets", output=other, overwrite=True)
     assert on(hub) == files(other)
 
