@@ -10,6 +10,7 @@ import torch
 from diffusers import (
     ControlNetModel,
     EulerDiscreteScheduler,
+    LCMScheduler,
     StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionXLControlNetImg2ImgPipeline,
@@ -163,10 +164,11 @@ TEXT_TO_IMAGE = {
 
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 def test_text_to_image_equals_the_stock_pipeline(make, folders, rows, generate, name):
-    generator = make(name, from_noise=True, control_interval=(0, 0.5))
+    choice = {"scheduler": "euler" if name == "sdxl" else "lcm", "control_interval": (0, 0.5)}
+    generator = make(name, from_noise=True, **choice)  # LCM's steps have noise of their own
     folder, control = folders[name]
     network = ControlNetModel.from_pretrained(control)
-    scheduler = EulerDiscreteScheduler if name == "sdxl" else None
+    scheduler = EulerDiscreteScheduler if name == "sdxl" else LCMScheduler
     pipeline = stock(TEXT_TO_IMAGE[name], folder, scheduler, controlnet=network)
     alone, together = (generate(generator, rows, size) for size in (1, 7))
     for row in rows:
@@ -186,9 +188,7 @@ def test_text_to_image_equals_the_stock_pipeline(make, folders, rows, generate, 
             pixels = generated[row.image_id].pixels
             torch.testing.assert_close(pixels, image, atol=TOLERANCE, rtol=0)
     assert {generator.group(row)[0] for row in rows} == {0}  # whatever the noise rate
-    assert generator.recipe() == make(name, control_interval=(0, 0.5)).recipe() | {
-        "from_noise": True
-    }
+    assert generator.recipe() == make(name, **choice).recipe() | {"from_noise": True}
 
 
 def test_evaluations_of_the_controlnet_are_counted(make, rows, monkeypatch, generate):
