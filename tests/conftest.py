@@ -3,10 +3,17 @@
 import gc
 import os
 import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import faster_hydra
+
+if TYPE_CHECKING:
+    from tests.s3 import S3Server
 
 SWITCHES = {
     "slow": "takes more than about 30 s",
@@ -67,3 +74,27 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure() -> None:
     """Let it be collected at the end: libraries in C++ complain of what they find alive."""
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator["S3Server"]:
+    """Return a server that speaks S3; `bucket` is how a test uses it."""
+    from tests.s3 import S3Server
+
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bucket(s3_server: "S3Server", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URI of an empty place in a bucket, with a cache of its own on this machine."""
+    from tests.s3 import environment, make_bucket
+
+    for name, value in environment(s3_server.url).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SIP_CACHE_GIB", "1")
+    name = f"sip-{uuid.uuid4().hex[:12]}"
+    make_bucket(s3_server.url, name)
+    return f"s3://{name}/prefix"

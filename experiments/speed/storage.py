@@ -19,7 +19,9 @@ import numpy as np
 from sip.benchmark.workload import crops
 from sip.core.image_io import encode, read_bytes, read_rgb, to_tensor
 from sip.core.tars import split_reference
-from sip.store.shards import STORAGES, ShardWriter, read_columns, read_rows
+from sip.store.place import Folder
+from sip.store.shards import STORAGES, read_columns, read_rows
+from sip.store.writer import ShardWriter
 
 NUM_IMAGES = 5_000
 NUM_DIFFERENT = 100  # each is stored many times, as a file of its own each time
@@ -91,17 +93,17 @@ def table(rows: Sequence[dict[str, Any]], num: int, size: int) -> str:
 
 def _write(folder: Path, storage: str, payloads: Sequence[bytes], num: int) -> list[str]:
     """Write a stage of `num` images; return the place of each."""
-    shards = folder / "shards"
-    shards.mkdir(parents=True)
+    place = Folder(folder)
+    place.prepare()
     files: list[str] = []
     for start in range(0, num, PER_SHARD):
         keys = [f"{n:024x}" for n in range(start, min(start + PER_SHARD, num))]
-        writer = ShardWriter(folder / "tmp", shards, "owner", storage)
+        writer = ShardWriter(place, "owner", storage)
         for position, key in enumerate(keys, start):
             payload = payloads[position % len(payloads)]
             writer.add({"key": key, "payload": payload, "suffix": ".png"})
         writer.commit(keys)
-        shard = shards / writer.name
+        shard = place.shards / writer.name
         files += [r["file"] for r in read_rows(shard, {*read_columns(shard, ["key"])["key"]})]
     return files
 

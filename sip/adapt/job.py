@@ -21,6 +21,7 @@ from sip.core.files import check_folders, plain_disk_errors, write_atomically
 from sip.core.hashing import fingerprint_of
 from sip.core.interrupt import graceful
 from sip.core.stages import StageLog
+from sip.core.tars import read_checked
 from sip.core.text import counted, format_duration, text_table
 from sip.dataset.base import Sample
 from sip.dataset.reader import say_made_parts
@@ -238,8 +239,9 @@ class Adaptation:
 
         row, sheet = found[key], found[_sheet(key)]
         with plain_disk_errors(folder, "paths.runs"):
-            write_atomically(folder / self.method.file, Path(row["file"]).read_bytes())
-            write_atomically(folder / SHEET, Path(sheet["file"]).read_bytes())
+            for name, there in ((self.method.file, row), (SHEET, sheet)):
+                data = read_checked(there["file"], there["file_sha256"])
+                write_atomically(folder / name, data)
             plot_curve(row["steps"], row["losses"], folder / CURVE)
             write_config(self.config, folder / "config.yaml")
             record = AdapterRecord(

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sip.api.data import given
 from sip.api.run import Run, RunImage
 from sip.config.job import job
 from sip.core.errors import UserError
+from sip.core.object_cache import folder_on_disk
 from sip.core.progress import silent
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def generate(
             models, which know digits only.
         overrides: Further settings, as on the command line: "prompts=label",
             "images.num_steps=20".
-        store: Folder of the store.
+        store: Folder of the store, or its place in an object store.
         runs: Folder of the runs.
         device: "cpu" or "cuda"; None: a GPU if there is one. One device; several with the command
             line.
@@ -62,7 +62,7 @@ def generate(
     Raises:
         UserError: A value is wrong or something is missing, in one line, before costly work.
     """
-    images = given(data, label, class_names, Path(store))
+    images = given(data, label, class_names, folder_on_disk(str(store)))
     settings = [
         *images.overrides,
         f"profile={profile}",

@@ -14,6 +14,7 @@ from sip.core.image_io import opened
 from sip.core.paths import require_run
 from sip.core.spread import spread
 from sip.core.text import counted
+from sip.core.uri import Place, joined, place_of
 from sip.records.files import ListedImage, file_in_store, listed_image, pairs_of
 from sip.records.read import IMAGES, RunRecord, read_run
 
@@ -105,7 +106,7 @@ class Run(Sequence[RunImage]):
 
     Args:
         folder: Folder of the run, such as `runs/generate-...`.
-        store: Folder of the store; None for the one that the run names.
+        store: The store; None for the one that the run names.
         given: Files of the originals in the order in which a program gave them; None: unknown.
 
     Raises:
@@ -121,9 +122,9 @@ class Run(Sequence[RunImage]):
         self.folder = Path(folder)
         require_run(self.folder, "run", IMAGES, "summary.json", "config.yaml")
         self.record: RunRecord[Any] = read_run(self.folder)
-        self.store = Path(self.record.store if store is None else store)
+        self.store = self.record.store if store is None else place_of(store, "store")
         self.given = None if given is None else tuple(given)
-        if not self.store.is_dir():
+        if isinstance(self.store, Path) and not self.store.is_dir():
             raise UserError(f"store: must be the run's store, got {self.store}, which is not there")
 
     def __len__(self) -> int:
@@ -163,7 +164,7 @@ class Run(Sequence[RunImage]):
     def originals(self) -> dict[str, str]:
         """Sample id -> file of the originals."""
         return {
-            row["sample_id"]: os.path.normpath(os.path.join(self.store, row["file"]))
+            row["sample_id"]: os.path.normpath(joined(self.store, row["file"]))
             for row in self._rows
             if row["kind"] == REAL and row["split"] == "train"
         }
@@ -297,7 +298,7 @@ class Run(Sequence[RunImage]):
 
 
 def _image(
-    row: dict[str, Any], listed: ListedImage, original: ListedImage, store: Path
+    row: dict[str, Any], listed: ListedImage, original: ListedImage, store: Place
 ) -> RunImage:
     spans = tuple(pairs_of(row["spans"]) or ())
     candidates = sorted(pairs_of(row.get("candidates")) or (), key=lambda pair: -pair[1])

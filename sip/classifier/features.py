@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -23,6 +22,7 @@ from sip.classifier.recipe import Recipe
 from sip.classifier.targets import Targets
 from sip.classifier.tuning.probed import Probed
 from sip.core.progress import say
+from sip.core.uri import Place
 
 Rows = Sequence[LabelledImage]
 Splits = tuple[Rows, Rows, Rows]  # train, val, test
@@ -48,7 +48,7 @@ def feature_data(
     augmentation: Augmentation,
     splits: Splits,
     seed: int,
-    store: str | Path,
+    store: str | Place,
     num_workers: int = 2,
     start: int = 0,
 ) -> "FeatureData":
@@ -57,7 +57,7 @@ def feature_data(
     Args:
         module: Module with the network of a linear probe, on the device that computes.
         splits: Images of train, val and test.
-        store: Folder of the store.
+        store: The store.
         num_workers: Threads that read images.
         start: Optimiser steps of the checkpoint.
 

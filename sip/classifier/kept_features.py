@@ -10,7 +10,6 @@ precision; batch size and device affect only their rounding.
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from sip.core.errors import UserError
 from sip.core.image_io import file_sha256
 from sip.core.tars import read_bytes, read_checked
 from sip.core.threads import prefetch
+from sip.core.uri import Place
 from sip.store.fill import Add, Filled, fill
 from sip.store.stage import Store
 
@@ -35,7 +35,7 @@ def kept_features(
     extract: Callable[[Tensor], Tensor],
     backbone: Backbone,
     rows: Sequence[LabelledImage],
-    store: str | Path,
+    store: str | Place,
     batch_size: int,
     num_workers: int = 2,
 ) -> tuple[Tensor, Filled]:
@@ -45,7 +45,7 @@ def kept_features(
         extract: Returns the features (B, D) of images (B, 3, H, W), uint8.
         backbone: The network that it uses.
         rows: N images.
-        store: Folder of the store.
+        store: The store.
         batch_size: Images at a time.
         num_workers: Threads that read images.
 

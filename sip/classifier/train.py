@@ -31,6 +31,7 @@ from sip.core.errors import UserError
 from sip.core.files import atomic_file
 from sip.core.hashing import digest, seed_of
 from sip.core.interrupt import graceful, raise_if_stopped
+from sip.core.uri import Place
 from sip.device.predict import quiet
 
 PREDICTIONS = "predictions.parquet"
@@ -48,7 +49,7 @@ def train(
     run_folder: str | Path,
     trainer_kwargs: Mapping[str, Any],
     loggers: Sequence[Logger],
-    store: str | Path | None = None,
+    store: str | Place | None = None,
     loading: Loading | None = None,
 ) -> Result:
     """Train one classifier for `recipe.steps` steps.
@@ -63,7 +64,7 @@ def train(
         trainer_kwargs: Arguments of Lightning's Trainer: accelerator, devices, ...
         loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
             test/accuracy.
-        store: Folder of the store, in which a linear probe keeps features; None: in the run folder.
+        store: The store, in which a linear probe keeps features; None: in the run folder.
         loading: How images are read; affects only the speed.
 
     Raises:

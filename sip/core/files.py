@@ -10,12 +10,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from sip.core import object_cache
 from sip.core.errors import UserError
+from sip.core.objects import check_bucket
+from sip.core.uri import Place, place_of
 
 T = TypeVar("T")
 
@@ -113,17 +117,26 @@ def check_can_be_made(folder: Path, key: str) -> None:
         ) from error
 
 
-def check_folders(paths: Mapping[str, str]) -> None:
+def check_folders(paths: Mapping[str, Any]) -> None:
     """Check that store and runs can be written, before any work.
 
     Args:
         paths: The `paths` of a configuration.
 
     Raises:
-        UserError: As `check_can_be_made`.
+        UserError: As `check_can_be_made`; or the store is in a bucket that is not there.
     """
+    object_cache.configure(paths)
     for key in ("store", "runs"):
-        check_can_be_made(Path(paths[key]), f"paths.{key}")
+        place = place_of(paths[key], f"paths.{key}")
+        if isinstance(place, Path):
+            check_can_be_made(place, f"paths.{key}")
+        elif key == "runs":
+            fix = "only paths.store may be in an object store; set paths.runs=FOLDER"
+            raise UserError(f"paths.runs: must be a folder, got {place}; {fix}")
+        else:
+            check_can_be_made(object_cache.folder(), "paths.cache")
+            check_bucket(place, "paths.store")
 
 
 def check_output(file: Path) -> None:
@@ -226,8 +239,11 @@ def disk_error(error: BaseException | None) -> str | None:
     return None
 
 
-def free_bytes(folder: Path) -> int:
-    """Return the free bytes on the disk of a folder that need not exist yet."""
+def free_bytes(place: Place) -> float:
+    """Return the free bytes on the disk of a folder that need not exist yet; inf of a bucket."""
+    if not isinstance(place, Path):
+        return inf
+    folder = place
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

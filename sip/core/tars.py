@@ -1,7 +1,8 @@
 """Tar files whose members are found by offset: `<tar>::<offset>:<size>` names a member's bytes.
 
 Plain POSIX (ustar) archives that depend only on their members: no times, no owners. One file holds
-thousands of images, and each is still read with a single `pread`.
+thousands of images, and each is still read with a single `pread`. A file may be an object in a
+store, named by its URI: then only the member's range of it is read, or a copy on this machine.
 """
 
 import hashlib
@@ -9,10 +10,13 @@ import os
 import re
 import stat
 import tarfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from sip.core import object_cache
 from sip.core.errors import DamagedError
+from sip.core.uri import is_uri
 
 MAX_BYTES = 2**30  # of a file or member that is read whole; an image of the largest size has fewer
 MAX_OPEN = 64  # tar files that stay open for reading
@@ -43,8 +47,12 @@ def split_reference(text: str) -> tuple[str, int, int] | None:
     return (match[1], int(match[2]), int(match[3])) if match else None
 
 
-def read_bytes(file: str | os.PathLike[str]) -> bytes:
+def read_bytes(file: str | os.PathLike[str], cached: bool = True) -> bytes:
     """Return the bytes of a file, or of a member that a reference names; from any thread.
+
+    Args:
+        file: Path, URI of an object, or a reference into one of them.
+        cached: Whether a copy of an object on this machine may be read.
 
     Raises:
         OSError: It is not there or cannot be read.
@@ -52,6 +60,10 @@ def read_bytes(file: str | os.PathLike[str]) -> bytes:
             before the member does.
     """
     tar, offset, size = split_reference(os.fspath(file)) or (os.fspath(file), 0, None)
+    if is_uri(tar):
+        if size is not None and size > MAX_BYTES:
+            raise ValueError(f"{size} bytes is more than {MAX_BYTES} bytes")
+        return object_cache.read(tar, offset, size, cached)
     # Held, since the cache may drop it meanwhile.
     opened = _Open(tar) if size is None else _open(tar)
     there = max(0, os.fstat(opened.descriptor).st_size - offset)
@@ -66,23 +78,46 @@ def read_bytes(file: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def read_checked(file: str | os.PathLike[str], sha256: str | None) -> bytes:
+def read_checked(file: str | os.PathLike[str], sha256: str | None, cached: bool = True) -> bytes:
     """Return the bytes of a finished file, or member, which are what was written.
 
     Args:
-        file: As in `read_bytes`.
+        file, cached: As in `read_bytes`.
         sha256: Its row's "file_sha256", in hex digits; None for a file that has none.
 
     Raises:
         DamagedError: They are not, or not there.
     """
     try:
-        data = read_bytes(file)
+        return read_if(file, lambda data: sha256 in (None, _sha256(data)), cached)
     except (OSError, ValueError) as error:
         raise _damaged(file, str(error)) from error
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise _damaged(file, "its checksum is not the one that it was written with")
-    return data
+
+
+def read_if(
+    file: str | os.PathLike[str], is_right: Callable[[bytes], bool], cached: bool = True
+) -> bytes:
+    """Return the bytes of a file; of an object whose copy on this machine is damaged, its own.
+
+    Args:
+        file, cached: As in `read_bytes`.
+        is_right: Whether bytes are those that were written.
+
+    Raises:
+        OSError, ValueError: They are not, or as of `read_bytes`.
+    """
+    data = read_bytes(file, cached)
+    if is_right(data):
+        return data
+    tar, *_ = split_reference(os.fspath(file)) or (os.fspath(file),)
+    if cached and is_uri(tar):
+        object_cache.forget(tar)
+        return read_if(file, is_right, cached=False)
+    raise ValueError("its checksum is not the one that it was written with")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def member_name(file: str) -> str:
@@ -91,6 +126,9 @@ def member_name(file: str) -> str:
     if parts is None:
         return Path(file).name
     tar, offset, _ = parts
+    if is_uri(tar):
+        header = object_cache.read(tar, offset - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)
+        return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
     header = os.pread(_open(tar).descriptor, tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE)
     return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
 

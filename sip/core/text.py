@@ -1,5 +1,6 @@
 """Text for people: counts, durations, sizes, and escapes for Markdown, LaTeX and terminals."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -65,6 +66,11 @@ def format_bytes(num_bytes: float) -> str:
             return f"{num_bytes:.3g} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.3g} TB"
+
+
+def format_space(needed: float, free: float, of: str) -> str:
+    """Format the bytes needed with those that are free, of which object stores tell nothing."""
+    return format_bytes(needed) + ("" if free == math.inf else of.format(format_bytes(free)))
 
 
 def text_table(rows: Mapping[str, str]) -> str:

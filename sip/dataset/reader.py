@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import Literal
 
 from sip.core.component import added, component, ignored, refuse
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.memory import collection
+from sip.core.object_cache import folder_on_disk
 from sip.core.progress import progress
 from sip.core.text import counted, join_first
 from sip.core.threads import num_cores
@@ -122,7 +122,7 @@ class Reader(Subset, ABC):
             return FileIndex(None)
         given = {key: getattr(self, key, None) for key in ("root", "path", "folder", "name")}
         name = digest(type(self).__name__, {key: str(value) for key, value in given.items()})
-        return FileIndex(Path(self.index, f"{name[:16]}.arrow"))
+        return FileIndex(folder_on_disk(self.index) / f"{name[:16]}.arrow")
 
     def perceptual_hashes(self) -> dict[str, int]:
         """Return path -> perceptual hash of the images that were opened."""

@@ -13,6 +13,7 @@ def task(config: "DictConfig") -> None:
     """Write the images of a run in the format that is asked for."""
     from sip.core.errors import UserError
     from sip.core.text import counted
+    from sip.core.uri import place_of
 
     for name, example in (("run", "runs/<name>"), ("output", "<a new folder or file>")):
         if config[name] in (None, ""):
@@ -47,7 +48,7 @@ def task(config: "DictConfig") -> None:
         per_file=config.per_file,
         provenance=config.provenance,
         review=config.review,
-        store=None if config.store is None else Path(config.store),
+        store=None if config.store is None else place_of(config.store, "store"),
         push=config.push,
         private=config.private,
         overwrite=config.overwrite,

@@ -10,6 +10,7 @@ from sip.core.errors import UserError, not_one_of
 from sip.core.files import CANNOT_WRITE
 from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import progress
+from sip.core.uri import Place
 from sip.dataset.base import Split
 from sip.dataset.files import PARTS
 from sip.export.card import card, mark_for
@@ -48,7 +49,7 @@ class Options:
             RGB; a file in which every program sees the same is copied); or "copy" of every file.
         link: In an ImageFolder, hard links to files instead of copies.
         per_file: Images in a tar or Parquet file.
-        store: Folder of the store; None for the one in the run's configuration.
+        store: The store; None for the one in the run's configuration.
         provenance: "embedded": files of generated images say how they were made; links are files
             of the store, and stay as they are. "none": all files do.
         review: Leaves out what the run's `review.csv` rejects; images without a decision are kept
@@ -65,7 +66,7 @@ class Options:
     originals: str
     link: bool
     per_file: int
-    store: Path | None
+    store: Place | None
     provenance: str = "embedded"
     review: str | None = None
     push: str | None = None

@@ -12,6 +12,7 @@ from typing import Any
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.paths import require_run
+from sip.core.uri import Place
 from sip.dataset.base import Split
 from sip.export.originals import FIX, Originals, as_used, fitting_suffix, original_name
 from sip.export.provenance import stamped
@@ -123,7 +124,7 @@ class Source:
 
     Args:
         run: Folder of the run.
-        store: Folder of the store; None for the one in the run's configuration.
+        store: The store; None for the one in the run's configuration.
         parts: Parts of the data set to export.
         originals: "none" for generated images only, "as_used" or "copy" for real images too.
         embeds: Whether files of generated images say how they were made.
@@ -144,7 +145,7 @@ class Source:
     def __init__(
         self,
         run: Path,
-        store: Path | None,
+        store: Place | None,
         parts: Sequence[Split],
         originals: str,
         embeds: bool = False,
@@ -175,7 +176,7 @@ class Source:
             self.failed = Counter(summary.failures)
         for part in self.parts:
             self._require(part)
-        if not self.store.is_dir():
+        if isinstance(self.store, Path) and not self.store.is_dir():
             raise UserError(
                 f"store: must be a folder, got {self.store}; say where the store is with store=..."
             )

@@ -38,7 +38,7 @@ def control_of(
     Args:
         run: The recipe of the run.
         runs: Folder of the runs.
-        store: Folder of the store.
+        store: Folder of the store, or what it has on this machine.
         train: Trains the control and leaves the classifier in a folder.
     """
     fingerprint = fingerprint_of(recipe_of(run))

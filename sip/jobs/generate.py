@@ -61,6 +61,7 @@ from sip.records.write import (
     write_summary,
 )
 from sip.store.repair import repair
+from sip.store.stage import Store
 from sip.weights.loaded import loaded_weights
 
 CAPTIONING = {"captions", "scores"}  # stages
@@ -74,7 +75,7 @@ def generate(config: DictConfig) -> None:
             than `images.max_failed`, after it.
     """
     if config.retry == "damaged" and not config.plan:
-        repair(Path(config.paths.store), config.runtime.num_workers)
+        repair(Store(config.paths.store), config.runtime.num_workers)
     work = Generation(config)
     if config.plan:
         if config.prompts_out is not None:
@@ -304,7 +305,7 @@ class Generation:
             metrics=quality.metrics,
             quality=tuple(quality.rows),
             stages=tuple(StageCounts(**row) for row in self.stages.rows),
-            images_dir=stage.folder.relative_to(self.offline.store.root).as_posix(),
+            images_dir=stage.path,
             **environment(),
             weights=loaded_weights(self.offline.with_weights()),
             recipe=self.recipe,

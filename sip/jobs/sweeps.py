@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sip.config import sweep
 from sip.core.progress import say
 from sip.core.text import counted, format_duration, text_table
+from sip.core.uri import place_of
 from sip.jobs.baseline import tables_command
 
 LOOKED_UP = ("train", "generate")  # jobs
@@ -79,7 +80,7 @@ class Overview(Callback):
         if config.plan:
             from sip.pipeline.planned import left, total_lines
 
-            print(text_table(total_lines(left(), Path(config.paths.store))))
+            print(text_table(total_lines(left(), place_of(config.paths.store))))
         if name != "train":
             return
         if "OptunaSweeper" in config.hydra.sweeper._target_:

@@ -17,8 +17,6 @@ values of a sweep before the seed, and holds
 A finished run is recognised by the recipes of its components. Nothing heavy is imported for it.
 """
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from sip.core import progress
@@ -26,11 +24,13 @@ from sip.core.component import refuse
 from sip.core.files import check_folders
 from sip.core.progress import say
 from sip.core.text import text_table
+from sip.core.uri import place_of
 from sip.jobs.baseline import Baseline, baseline_of, tables_command
 from sip.jobs.objectives import Objectives
 from sip.jobs.train_job import TrainJob
 from sip.records.summary import TrainingSummary
 from sip.store.repair import check_retry, repair
+from sip.store.stage import Store
 
 
 def train(config: DictConfig) -> float | tuple[float, ...] | None:
@@ -48,7 +48,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
         raise refuse("prompts_out", "null in sip.train", config.prompts_out, "run sip.generate")
     check_folders(config.paths)
     if config.retry == "damaged" and not config.plan:
-        repair(Path(config.paths.store), config.runtime.num_workers)
+        repair(Store(config.paths.store), config.runtime.num_workers)
     job = TrainJob(config)
     job.say_ignored_settings()
     objectives = Objectives(config, job.augmentation.offline.generates)
@@ -66,7 +66,7 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
             say(stage.stage, f"cached {stage.cached + stage.computed}")
     baseline = baseline_of(job, _carry_out) if config.train.baseline else None
     if progress.is_first:
-        rows = summary.rows(job.folder, Path(config.paths.store))
+        rows = summary.rows(job.folder, place_of(config.paths.store))
         progress.write_lines(text_table(_with_context(rows, job, summary, baseline)))
     return objectives.of(summary)
 

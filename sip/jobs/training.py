@@ -14,6 +14,7 @@ from sip.config.provenance import command_line, environment
 from sip.core import progress
 from sip.core.stages import StageLog
 from sip.core.text import text_table
+from sip.core.uri import place_of
 from sip.dataset import leaks
 from sip.dataset.reader import say_made_parts
 from sip.dataset.remarks import say_remarks
@@ -48,6 +49,7 @@ from sip.records.write import (
     write_rejected_sheet,
     write_summary,
 )
+from sip.store.stage import Store
 from sip.weights.loaded import loaded_weights
 
 if TYPE_CHECKING:
@@ -260,7 +262,7 @@ def _control(job: TrainJob, splits: Splits, stages: StageLog) -> "Predictor":
     folder = control_of(
         job.recipe,
         Path(job.config.paths.runs),
-        Path(job.config.paths.store),
+        Store(job.config.paths.store).work,
         lambda folder: fit(job, plain, [], splits, folder, []),
         stages,
     )
@@ -275,7 +277,7 @@ def _open(job: TrainJob, splits: Splits, sifted: Sifted) -> list["Logger"]:
     folder = job.folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").unlink(missing_ok=True)
-    store = Path(job.config.paths.store)
+    store = place_of(job.config.paths.store)
     write_images(folder / "images.parquet", splits, sifted.images, store)
     values = write_config(job.config, folder / "config.yaml")
     generated = None

@@ -1,7 +1,6 @@
 """A generated set in the features of a network that a metric names, kept in the store."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -9,6 +8,7 @@ from omegaconf import DictConfig
 from sip.backbone.base import Backbone
 from sip.classifier.base import LabelledImage, TrainingImage
 from sip.config.build import build
+from sip.core.uri import Place
 from sip.dataset.base import Sample
 from sip.metrics.base import FeatureMetric, FeatureSet
 from sip.pipeline.stored import StoredImage
@@ -33,7 +33,7 @@ def feature_set(
     network: Backbone,
     images: Sequence[StoredImage],
     reference: Sequence[Sample],
-    store: Path,
+    store: Place,
     device: str,
 ) -> FeatureSet:
     """Return generated and real images in the features of a network.
@@ -42,7 +42,7 @@ def feature_set(
         network: A pre-trained backbone.
         images: Generated ones, one at least.
         reference: Real images of one split, one at least.
-        store: Folder of the store.
+        store: The store.
         device: A torch device.
 
     Raises:
@@ -62,7 +62,7 @@ def feature_set(
 
 
 def network_features(
-    backbone: Backbone, rows: Sequence[LabelledImage], store: Path, device: str
+    backbone: Backbone, rows: Sequence[LabelledImage], store: Place, device: str
 ) -> "np.ndarray":
     """Return what a network hands to its last linear layer, (N, D), float32, of images."""
     import torch

@@ -47,7 +47,7 @@ class Offline(Components):
         self.store = Store(config.paths.store)
         self.devices = Devices.of(config.trainer) if "trainer" in config else Devices()
         self.models = Models(self, Runtime.of(config.runtime), self.devices)
-        self.trials = Trials(self.models, self.store.root / "batch_sizes.json")
+        self.trials = Trials(self.models, self.store.work / "batch_sizes.json")
         self._stages: dict[StageName, StageStore] = {}
         self._examined: set[tuple[str, int]] = set()  # sample_id and variant
         self._checked = False

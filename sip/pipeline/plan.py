@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,8 @@ from sip.core.errors import UserError
 from sip.core.files import free_bytes
 from sip.core.progress import say, write_lines
 from sip.core.shapes import Size
-from sip.core.text import counted, format_bytes, format_duration, text_table
+from sip.core.text import counted, format_bytes, format_duration, format_space, text_table
+from sip.core.uri import Place
 from sip.dataset.base import Sample
 from sip.device.settings import absent
 from sip.images.balance import describe
@@ -72,7 +72,7 @@ class Plan:
     exact: bool
     seconds: float | None
     bytes_needed: int
-    bytes_free: int
+    bytes_free: float
     num_devices: int
     balance: str = ""
     example: str = ""
@@ -94,7 +94,7 @@ class Plan:
         most = "" if self.exact or is_bound else "at most "
         bound = "at most " if is_bound else most
         control = sum(rows.control * len(rows.keys) for rows in self.work)
-        needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
+        space = format_space(self.bytes_needed, self.bytes_free, " needed, {} free")
         return {
             "to caption, to score": f"{self.to_caption:,}, {self.to_score:,} images",
             **({"requests": self.requests} if self.requests else {}),
@@ -108,16 +108,16 @@ class Plan:
             **({"U-Net evaluations": f"{most}{self._evaluations}"} if self.denoises else {}),
             **({"ControlNet evaluations": f"{bound}{control:,}"} if control else {}),
             "time to generate": self._time(f"{devices}, by a short measurement"),
-            "disk": f"about {needed} needed, {free} free",
+            "disk": f"about {space}",
         }
 
     def line(self) -> str:
         """Return the plan in one line."""
-        needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
+        space = format_space(self.bytes_needed, self.bytes_free, " of {} free")
         evaluations = f"{self._evaluations} U-Net evaluations, " if self.denoises else ""
         return (
             f"{self.to_generate:,} to generate, {self.cached:,} cached; {evaluations}"
-            f"time {self._time()}, {needed} of {free} free"
+            f"time {self._time()}, {space}"
         )
 
     def _time(self, how: str = "") -> str:
@@ -125,7 +125,7 @@ class Plan:
             return f"not measured: {self.unmeasured}"
         return f"about {format_duration(self.seconds)}{how}" if self.seconds else NOTHING_TO_DO
 
-    def check_space(self, store: Path) -> None:
+    def check_space(self, store: Place) -> None:
         """Refuse what does not fit on the disk.
 
         Raises:

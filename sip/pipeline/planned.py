@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from sip.config import sweep
 from sip.core.files import free_bytes
-from sip.core.text import counted, format_bytes, format_duration
+from sip.core.text import counted, format_duration, format_space
+from sip.core.uri import Place
 
 Kind = Literal["caption", "score", "generate", "cached", "train"]
 Item = TypeVar("Item")
@@ -91,12 +91,12 @@ def left() -> list[list[PlannedRows]]:
     ]
 
 
-def total_lines(jobs: Sequence[Iterable[PlannedRows]], store: Path) -> dict[str, str]:
+def total_lines(jobs: Sequence[Iterable[PlannedRows]], store: Place) -> dict[str, str]:
     """Return the total of jobs as names and values; a row that several need counts once.
 
     Args:
         jobs: The work of each job.
-        store: Folder of the store.
+        store: The store.
     """
     rows: dict[tuple[str, str, str], PlannedRows] = {}
     for job in jobs:
@@ -116,14 +116,14 @@ def total_lines(jobs: Sequence[Iterable[PlannedRows]], store: Path) -> dict[str,
     return {**lines, "time": _time(rows.values())}
 
 
-def _generation(kinds: Mapping[Kind, Sequence[PlannedRows]], store: Path) -> dict[str, str]:
+def _generation(kinds: Mapping[Kind, Sequence[PlannedRows]], store: Place) -> dict[str, str]:
     """Return the lines on what is generated."""
     generate = kinds.get("generate", [])
     evaluations = sum(work.evaluations for work in generate)
     least = sum(work.least for work in generate)
     bound = _bound(generate)
     passes = at_most(evaluations, least)
-    needed = format_bytes(sum(work.bytes for work in generate))
+    needed = sum(work.bytes for work in generate)
     to_caption, to_score, cached = (
         len(kinds.get(kind, [])) for kind in ("caption", "score", "cached")
     )
@@ -143,7 +143,7 @@ def _generation(kinds: Mapping[Kind, Sequence[PlannedRows]], store: Path) -> dic
             if (control := sum(work.control for work in generate))
             else {}
         ),
-        "disk": f"about {needed} needed, {format_bytes(free_bytes(store))} free",
+        "disk": f"about {format_space(needed, free_bytes(store), ' needed, {} free')}",
     }
 
 

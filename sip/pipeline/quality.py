@@ -22,6 +22,7 @@ from sip.core.interrupt import raise_if_stopped
 from sip.core.progress import say
 from sip.core.spread import spread
 from sip.core.stages import StageLog
+from sip.core.uri import place_of
 from sip.dataset.base import Sample
 from sip.metrics.base import EmbeddedSet, FeatureMetric, Metric, MetricRow
 from sip.metrics.consistency import label_similarity, paired_cosines, zero_shot_labels
@@ -145,7 +146,7 @@ def measure(
                     metric.network,
                     embedded.images,
                     embedded.reference,
-                    Path(config.paths.store),
+                    place_of(config.paths.store),
                     offline.runtime.device,
                 )
                 rows += metric.measure(features)

@@ -20,6 +20,7 @@ from PIL import Image
 from sip.core.errors import DamagedError, UserError
 from sip.core.image_io import decoded, opened
 from sip.core.tars import read_bytes, split_reference
+from sip.core.uri import Place, Uri, is_uri, joined
 
 REMEDY = "the run is damaged: delete its folder, and run it again"
 MAX_RECORD = 2**28  # bytes of a summary or a configuration
@@ -81,11 +82,11 @@ class ListedImage:
         return DamagedError(f"images.parquet: the {kind} {self.file} is damaged ({reason}); {fix}")
 
 
-def listed_image(store: Path, row: Mapping[str, Any]) -> ListedImage | None:
+def listed_image(store: Place, row: Mapping[str, Any]) -> ListedImage | None:
     """Return the image of a row of `images.parquet`; None if it has none.
 
     Args:
-        store: Folder of the store; a row's "file" is relative to it.
+        store: The store; a row's "file" is relative to it.
         row: A row with "kind", "file" and "sha256".
 
     Raises:
@@ -99,21 +100,27 @@ def listed_image(store: Path, row: Mapping[str, Any]) -> ListedImage | None:
         raise UserError(
             f"images.parquet: sha256: must be the checksum of {file!r}, got none; {REMEDY}"
         )
-    place = file_in_store(store, file) if is_generated else os.path.join(store, file)
+    place = file_in_store(store, file) if is_generated else joined(store, file)
     return ListedImage(place, sha256, is_generated)
 
 
-def file_in_store(store: Path, file: str) -> str:
+def file_in_store(store: Place, file: str) -> str:
     """Return the place of a file that a run names, symbolic links resolved.
 
     Args:
-        store: Folder of the store; it may be a link itself.
+        store: The store; a folder may be a link itself.
         file: Path, or reference into a tar file, relative to it.
 
     Raises:
         UserError: It is absolute, or leaves the store, by ".." or by a link.
     """
     path, *member = split_reference(file) or (file,)
+    if isinstance(store, Uri):
+        if is_uri(file) or not set(path.split("/")).isdisjoint(("", ".", "..")):
+            raise UserError(
+                f"images.parquet: file: must be a path in the store {store}, got {file!r}; {REMEDY}"
+            )
+        return joined(store, file)
     root = os.path.realpath(store)
     place = os.path.realpath(os.path.join(root, path)) if "\0" not in path else ""
     if os.path.isabs(path) or not place.startswith(root.rstrip(os.sep) + os.sep):

@@ -13,6 +13,7 @@ from sip.config.words import near_names
 from sip.core.errors import UserError
 from sip.core.files import read_yaml
 from sip.core.text import join_first
+from sip.core.uri import Place, place_of
 from sip.records.files import MAX_RECORD, REMEDY, one_line, require_run_file
 from sip.records.parquet import iterate_rows, read_table
 from sip.records.summary import TOP1, GenerationSummary, Summary, TrainingSummary
@@ -63,8 +64,8 @@ class RunRecord(Generic[AnySummary]):
         return read_config(self.folder / "config.yaml")
 
     @property
-    def store(self) -> Path:
-        """Folder of the store that the run used.
+    def store(self) -> Place:
+        """The store that the run used.
 
         Raises:
             UserError: The configuration does not name it.
@@ -75,7 +76,7 @@ class RunRecord(Generic[AnySummary]):
                 f"{self.folder}/config.yaml: paths.store: must be a folder, got {store!r}; say "
                 "where the store is with store=..."
             )
-        return Path(store)
+        return place_of(store, "store")
 
     def images(self, **options: Any) -> list[dict[str, Any]]:
         """Return the rows of every image the run used, real and generated.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from sip.config.provenance import choice
 from sip.core.errors import UserError
 from sip.core.machine import Machine
+from sip.core.uri import Place
 from sip.filter.base import FilterCounts
 from sip.metrics.base import MetricRow
 from sip.pipeline.rungs import LadderCounts
@@ -228,12 +229,12 @@ class TrainingSummary(Summary):
         """Real and generated images."""
         return self.num_real + self.num_generated
 
-    def rows(self, folder: Path, store: Path) -> dict[str, str]:
+    def rows(self, folder: Path, store: Place) -> dict[str, str]:
         """Return the rows of the table that a run ends with.
 
         Args:
             folder: Folder of the run.
-            store: Folder of the store.
+            store: The store.
         """
         shots = f", {self.shots} shots a class" if self.shots else ""
         filtered = {"filter": self.filter.line()} if self.filter else {}

@@ -1,7 +1,6 @@
 """Write the files of a run folder: every image the run used, contact sheets, configuration."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from sip.core.files import atomic_file, write_atomically
 from sip.core.sheets import Pair, contact_sheet
 from sip.core.spread import spread
+from sip.core.uri import Place, relative
 from sip.dataset.base import Sample, Split
 from sip.pipeline.filtering import REJECTED
 from sip.pipeline.stored import StoredImage
@@ -29,7 +29,7 @@ def write_images(
     path: Path,
     parts: Mapping[Split, Sequence[Sample]],
     generated: Iterable[StoredImage],
-    store: Path,
+    store: Place,
 ) -> None:
     """Write a row for every image: what it is, its source, how it was generated.
 
@@ -37,7 +37,7 @@ def write_images(
         path: The Parquet file.
         parts: Split -> real images.
         generated: Generated images, also failed ones; read one after the other.
-        store: Folder of the store; every "file" is relative to it.
+        store: The store; every "file" in it is relative to it.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -80,7 +80,7 @@ def write_summary(folder: Path, summary: Summary) -> None:
 
 
 def _rows(
-    parts: Mapping[Split, Sequence[Sample]], generated: Iterable[StoredImage], store: Path
+    parts: Mapping[Split, Sequence[Sample]], generated: Iterable[StoredImage], store: Place
 ) -> Iterator[dict[str, Any]]:
     for split, samples in parts.items():
         for sample in samples:
@@ -92,7 +92,7 @@ def _rows(
                 "label": sample.label,
                 "class_name": sample.class_name,
                 "sha256": sample.sha256,
-                "file": os.path.relpath(sample.path, store),
+                "file": relative(sample.path, store),
                 "status": "ok",
             }
     for image in generated:
@@ -105,7 +105,7 @@ def _rows(
             "label": prompt.label,
             "class_name": prompt.class_name,
             "sha256": row.file_sha256,
-            "file": os.path.relpath(row.file, store) if row.file else None,
+            "file": relative(row.file, store) if row.file else None,
             "status": row.status,
             "reason": row.reason,
             "error": row.error,

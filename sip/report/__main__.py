@@ -16,6 +16,7 @@ def task(config: "DictConfig") -> None:
     from sip.core.files import check_output, plain_disk_errors, write_atomically
     from sip.core.progress import say
     from sip.core.text import counted, format_bytes
+    from sip.core.uri import place_of
     from sip.report.page import page
     from sip.report.runs import find_runs, header_of
     from sip.tables.layout import names
@@ -23,7 +24,7 @@ def task(config: "DictConfig") -> None:
     for name, least in (("max_images", 0), ("thumbnail_size", 16)):
         if type(config[name]) is not int or config[name] < least:
             raise UserError(f"{name}: must be a whole number >= {least}, got {config[name]!r}")
-    store = None if config.store is None else Path(config.store)
+    store = None if config.store is None else place_of(config.store, "store")
     damaged: list[str] = []
     warnings: list[str] = []
     output = Path(config.output)

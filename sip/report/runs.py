@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sip.core.paths import conf_folder
 from sip.core.text import without_paths
+from sip.core.uri import Place, place_of
 from sip.records.read import TrainingRun, runs_of, swept_keys
 from sip.records.summary import BASE
 from sip.records.varied import NAMED, named, varied_keys
@@ -26,12 +27,12 @@ class NamedRun:
 
     Attributes:
         record: The run.
-        store: Folder of the store that its images are in; None if no one says.
+        store: The store that its images are in; None if no one says.
         arm: The settings in which it differs from other runs, in words.
     """
 
     record: TrainingRun
-    store: Path | None
+    store: Place | None
     arm: str
 
     @property
@@ -54,14 +55,14 @@ class NamedRun:
 
 
 def find_runs(
-    runs: Path, experiments: Sequence[str], store: Path | None, damaged: list[str]
+    runs: Path, experiments: Sequence[str], store: Place | None, damaged: list[str]
 ) -> list[NamedRun]:
     """Return the finished training runs of experiments, with the names of their arms.
 
     Args:
         runs: Folder of the run folders.
         experiments: Their names; () for all.
-        store: Folder of the store; None for the one in each run's configuration.
+        store: The store; None for the one in each run's configuration.
         damaged: Gets a line for each run that cannot be read and is left out.
 
     Raises:
@@ -99,9 +100,9 @@ def is_baseline(run: TrainingRun) -> bool:
     return run.summary.augmentation == CONTROL
 
 
-def _store(run: TrainingRun) -> Path | None:
+def _store(run: TrainingRun) -> Place | None:
     store = run.value("paths.store")
-    return Path(store) if isinstance(store, str) else None
+    return place_of(store, "store") if isinstance(store, str) else None
 
 
 def _order(run: NamedRun) -> tuple[object, ...]:

@@ -202,8 +202,16 @@ class Claims:
         """Return who has a claim, as of the last look, or of `claimed`."""
         return {*self._seen.keys() - self._dead, self.owner}
 
-    def take(self, keys: list[str]) -> None:
-        """Claim `keys` in place of what was claimed before. Must be called with the lock held."""
+    def is_empty(self) -> bool:
+        """Return whether nobody has a claim."""
+        return not any(self.folder.glob("*.json"))
+
+    def take(self, keys: list[str]) -> set[str]:
+        """Claim `keys` in place of what was claimed before. Must be called with the lock held.
+
+        Returns:
+            What others got in the meantime: under the lock, nothing.
+        """
         pid, old = os.getpid(), self._path(self.owner, self._number)
         claim = Claim(host_name(), pid, start_time(pid), keys)
         text = json.dumps(vars(claim))  # `asdict` copies each key
@@ -216,6 +224,7 @@ class Claims:
             threading.Thread(target=self._beat, args=(self._stop,), daemon=True).start()
         self._held = keys
         self._replace_token()
+        return set()
 
     def release(self) -> None:
         """Give all claims back; do nothing if none is held."""

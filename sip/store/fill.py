@@ -1,5 +1,6 @@
 """Filling a stage: batches are claimed, made by a function, and committed as shards."""
 
+import random
 import shutil
 import threading
 import time
@@ -15,11 +16,10 @@ from sip.core.errors import UserError
 from sip.core.files import plain_disk_errors
 from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import progress
-from sip.store.claims import Claims
 from sip.store.open_rows import OpenRows
-from sip.store.shards import ShardWriter
 from sip.store.stage import Row, StageStore
 from sip.store.waiting import Waiting
+from sip.store.writer import ShardWriter
 
 Input = TypeVar("Input")
 Add = Callable[[Mapping[str, Any]], None]
@@ -101,7 +101,9 @@ def fill(
     filling = Filling(stage, wanted, batches, shard_size, storage, retry_failed)
     missing = filling.num_missing
     made = filling.do(make, name or stage.name, unit) if missing else 0
-    if not missing:
+    if missing:
+        stage.place.tidy()
+    else:
         filling.sweep()
     return Filled(stage, wanted, len(wanted) - missing, made, missing - made)
 
@@ -136,7 +138,7 @@ class Filling(Generic[Input]):
         self._num_queued = self.num_missing = sum(map(len, self._queue))
         self._later: deque[list[str]] = deque()
         self._waiting = Waiting()  # for who has claimed what is in `_later`
-        self._claims = Claims(stage.folder / "claims")
+        self._claims = stage.place.claims()
         self._open = OpenRows()
         self._lock = threading.Lock()  # of the index: one thread claims, another one commits
         self._writer: ShardWriter | None = None
@@ -144,7 +146,7 @@ class Filling(Generic[Input]):
 
     def do(self, make: Make[Input], name: str, unit: str) -> int:
         """Make the missing rows, or wait for who does; return how many were made here."""
-        self._prepare_folders()
+        self.stage.place.prepare()
         if self.shard_size < 1:
             raise ValueError(f"shard_size: must be >= 1, got {self.shard_size}")
         with graceful(), closing(progress(name, self.num_missing, unit)) as self._bar:
@@ -187,6 +189,15 @@ class Filling(Generic[Input]):
 
     def _take(self) -> list[list[str]]:
         """Claim some rows that nobody makes, a shard's worth at most."""
+        while True:
+            portion, lost = self._try_to_take()
+            if portion or not lost:
+                return portion
+            # Others take from the same place in the queue: go elsewhere.
+            self._queue.rotate(random.randrange(len(self._queue) or 1))
+
+    def _try_to_take(self) -> tuple[list[list[str]], set[str]]:
+        """Return the batches that were claimed, and the keys of those that others got."""
         portion: list[list[str]] = []
         # New claims and shards are read before the lock is held; under it, only if claims were
         # taken or released since. Claims come first: who releases rows has committed them.
@@ -211,11 +222,23 @@ class Filling(Generic[Input]):
                     self._waiting.owners.update(claimed[key] for key in held)
                 if free:
                     portion.append(free)
-            if portion:
-                self._claims.take(self._open.claim(portion))
+            lost = self._claims.take(self._open.claim(portion)) if portion else set()
+        if lost:
+            portion = self._without(lost, portion)
         # Other processes take rows, or leave some to us.
         self._bar.total = self._bar.n + self._open.num_to_make + self._num_queued
-        return portion
+        return portion, lost
+
+    def _without(self, lost: set[str], portion: list[list[str]]) -> list[list[str]]:
+        """Leave rows that others got for later, and return the other ones."""
+        self._open.give_up(lost)
+        claimed = self._claims.claimed()
+        for keys in portion:
+            if held := [key for key in keys if key in lost]:
+                self._later.append(held)
+                self._waiting.owners.update(claimed[key] for key in held if key in claimed)
+        left = ([key for key in keys if key not in lost] for keys in portion)
+        return list(filter(None, left))
 
     def _num_to_claim(self) -> int:
         """Return the number of rows to claim: fewer towards the end, so that all have work."""
@@ -243,8 +266,7 @@ class Filling(Generic[Input]):
         """
         self._open.check(row["key"])
         if self._writer is None:
-            tmp, shards, owner = self.stage.tmp, self.stage.shards, self._claims.owner
-            self._writer = ShardWriter(tmp, shards, owner, self.storage)
+            self._writer = ShardWriter(self.stage.place, self._claims.owner, self.storage)
             self._opened = time.monotonic()
         self._writer.add(row)
         self._bar.update(1)
@@ -275,18 +297,14 @@ class Filling(Generic[Input]):
                 self.stage.remember(writer.name, ((key, rows[key].get("status")) for key in keys))
         self._open.commit(keys)
 
-    def _prepare_folders(self) -> None:
-        for part in ("tmp", "claims", "shards"):
-            with plain_disk_errors(self.stage.folder):
-                (self.stage.folder / part).mkdir(parents=True, exist_ok=True)
-
     def sweep(self) -> None:
         """Remove what dead owners have left; a store that cannot be written stays as it is."""
-        folders = self._claims.folder.glob("*.json"), self.stage.tmp.glob("*")
-        if any(map(any, folders)):
-            with suppress(OSError, UserError), self._claims.locked():
-                self._claims.claimed()
-                self._remove_leftovers()
+        with suppress(OSError, UserError):
+            if any(self.stage.tmp.glob("*")) or not self._claims.is_empty():
+                self._claims.look()
+                with self._claims.locked():
+                    self._claims.claimed()
+                    self._remove_leftovers()
 
     def _leftovers(self) -> list[Path]:
         """Return what owners without a claim have left unfinished; only under the lock for sure."""

@@ -30,6 +30,16 @@ class OpenRows:
                 self._num_batches += 1
             return list(self._order)
 
+    def give_up(self, keys: Iterable[str]) -> None:
+        """Forget claimed rows of which none is added: they were not to be had."""
+        with self._lock:
+            for key in keys:
+                del self._order[key]
+                batch = self._batch_of.pop(key)
+                self._to_come[batch] -= 1
+                if not self._to_come[batch]:
+                    del self._to_come[batch]
+
     def check(self, key: str) -> None:
         """Check that a row was asked for.
 

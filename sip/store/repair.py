@@ -7,7 +7,6 @@ shard, and the other rows are missing and so made again, to the same bytes. Move
 read again; delete them after a look.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +17,17 @@ from typing import Any
 
 from sip.core.errors import DamagedError, UserError
 from sip.core.files import plain_disk_errors
+from sip.core.objects import listing
 from sip.core.progress import progress, say
 from sip.core.tars import member_name, read_checked
-from sip.store.claims import Claims
-from sip.store.shards import ROWS_FILE, TAR_FILE, ShardWriter, read_columns, read_rows
+from sip.core.uri import Place
+from sip.store.place import StagePlace
+from sip.store.shards import ROWS_FILE, TAR_FILE, read_columns, read_rows
+from sip.store.stage import Store
+from sip.store.writer import ShardWriter
 
 RETRIES = (None, "failed", "damaged")
 BAR_AFTER = 3.0  # s of checking before a progress bar is shown
-FOLDER = "damaged"  # in a stage, next to `shards`
 
 
 @dataclass(frozen=True)
@@ -55,44 +57,45 @@ def check_retry(value: Any) -> None:
         raise UserError(f"retry: must be null, failed or damaged, got {value!r}")
 
 
-def repair(store: Path, num_threads: int) -> int:
+def repair(store: Store, num_threads: int) -> int:
     """Check all finished shards of a store; set damaged ones aside. Return their number.
 
     Args:
-        store: Folder of the store; may be missing.
+        store: The store; its place may be missing.
         num_threads: Threads that read and hash, one shard each.
 
     Raises:
-        UserError: The disk cannot be written.
+        UserError: The store cannot be written.
     """
     started = time.monotonic()
-    shards = sorted(store.glob("*/*/shards/*"))
+    shards = [(place, name) for place in store.places() for name in sorted(place.names())]
     damaged, num_bytes = [], 0
     bar = progress("check", len(shards), "shard", delay=BAR_AFTER)
     with closing(bar), ThreadPoolExecutor(num_threads, "check") as pool:
-        for shard, seen in zip(shards, pool.map(_look, shards), strict=True):
+        looks = pool.map(_look, (place.shards / name for place, name in shards))
+        for shard, seen in zip(shards, looks, strict=True):
             bar.update(1)
             num_bytes += seen.num_bytes
             if seen.damaged is not None:
                 damaged.append(shard)
-    for shard in damaged:
-        _set_aside(shard)
+    for place, name in damaged:
+        _set_aside(place, name)
     seconds = time.monotonic() - started
     did = f"{len(shards)} shards, {num_bytes / 1e9:.2f} GB of files in {seconds:.1f} s"
     say("check", f"{did}: {f'{len(damaged)} damaged' if damaged else 'all sound'}")
     return len(damaged)
 
 
-def _look(shard: Path) -> Checked:
+def _look(shard: Place) -> Checked:
     """Check a shard; keep nothing of it in memory."""
     return check(shard, keep=False)
 
 
-def check(shard: Path, keep: bool) -> Checked:
+def check(shard: Place, keep: bool) -> Checked:
     """Compare a shard with its checksums.
 
     Args:
-        shard: Folder of the shard.
+        shard: The place of the shard.
         keep: Whether to return the sound rows with the bytes of their files.
     """
     rows: list[dict[str, Any]] = []
@@ -100,7 +103,7 @@ def check(shard: Path, keep: bool) -> Checked:
     try:
         for row in _rows(shard):
             try:
-                data = read_checked(row["file"], row["file_sha256"]) if row.get("file") else None
+                data = _content(row)
             except DamagedError:
                 num_bad, damaged = num_bad + 1, damaged or str(row["file"])
                 continue
@@ -109,12 +112,25 @@ def check(shard: Path, keep: bool) -> Checked:
                 rows.append(_with_payload(row, data))
     except DamagedError:
         # One that another process has just set aside is nobody's damage.
-        return Checked([], None, str(shard / ROWS_FILE) if shard.exists() else None, num_bytes)
+        return Checked([], None, str(shard / ROWS_FILE) if _exists(shard) else None, num_bytes)
     return Checked(rows, num_bad, damaged, num_bytes)
 
 
-def _rows(shard: Path) -> Iterator[dict[str, Any]]:
-    return read_rows(shard, {*read_columns(shard, ["key"])["key"]})
+def _rows(shard: Place) -> Iterator[dict[str, Any]]:
+    """Yield all rows; of the store itself, whatever this machine has a copy of."""
+    keys = read_columns(shard, ["key"], cached=False)["key"]
+    return read_rows(shard, {*keys}, cached=False)
+
+
+def _content(row: dict[str, Any]) -> bytes | None:
+    """Return the file of a row; None if it has none."""
+    if not row.get("file"):
+        return None
+    return read_checked(row["file"], row["file_sha256"], cached=False)
+
+
+def _exists(shard: Place) -> bool:
+    return shard.exists() if isinstance(shard, Path) else bool(listing(shard))
 
 
 def _with_payload(row: dict[str, Any], data: bytes | None) -> dict[str, Any]:
@@ -126,27 +142,26 @@ def _with_payload(row: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     return {**stored, "payload": data, "suffix": suffix}
 
 
-def _set_aside(shard: Path) -> None:
+def _set_aside(place: StagePlace[Any], shard: str) -> None:
     """Move a damaged shard away, once its sound rows are in a new one."""
-    stage = shard.parents[1]
-    claims = Claims(stage / "claims")
-    with plain_disk_errors(stage):
-        for part in ("tmp", "claims", FOLDER):
-            (stage / part).mkdir(exist_ok=True)
+    claims = place.claims()
+    with plain_disk_errors(place.work):
+        place.prepare()
         with claims.locked():
-            seen = check(shard, keep=True)
+            seen = check(place.shards / shard, keep=True)
             if seen.damaged is None:  # another process was faster
                 return
             if seen.rows:
-                storage = "webdataset" if (shard / TAR_FILE).exists() else "files"
-                writer = ShardWriter(stage / "tmp", shard.parent, claims.owner, storage)
+                folder = place.shards / shard
+                in_tar = isinstance(folder, Path) and (folder / TAR_FILE).exists()
+                writer = ShardWriter(place, claims.owner, "webdataset" if in_tar else "files")
                 for row in seen.rows:
                     writer.add(row)
                 writer.commit([row["key"] for row in seen.rows])
             # Last: a kill before it leaves sound rows twice, and loses none.
-            os.rename(shard, stage / FOLDER / shard.name)
+            kept = place.set_aside(shard)
     say(
-        stage.parent.name,
+        place.root.parent.name,
         f"{seen.num_bad or 1} damaged, first {seen.damaged}; {len(seen.rows)} sound rows kept, the "
-        f"other ones are made again; the old shard is in {stage / FOLDER / shard.name}",
+        f"other ones are made again; the old shard is in {kept}",
     )

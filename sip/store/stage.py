@@ -6,7 +6,8 @@
         tmp/                   shards that are being written
         claims/                who makes which keys at the moment
 
-The recipe says how rows are made, a row's key is a hash of that row's own inputs.
+Or the same below a prefix of an object store (`sip.store.bucket`); what is unfinished then lies on
+this machine. The recipe says how rows are made, a row's key is a hash of that row's own inputs.
 `sip.store.fill.fill` asks a stage for rows.
 """
 
@@ -20,8 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from sip.core.hashing import digest
+from sip.core.object_cache import on_disk
+from sip.core.objects import folders
+from sip.core.uri import Place, Uri, place_of
+from sip.store.bucket import Bucket
+from sip.store.place import SHARDS, Folder, StagePlace
 from sip.store.recipes import check_or_write
-from sip.store.shards import read_columns, read_rows
+from sip.store.shards import read_rows
 
 Row = dict[str, Any]
 
@@ -31,13 +37,22 @@ FINGERPRINT_LENGTH = 10  # hex digits
 
 
 class Store:
-    """All stages' rows under one folder."""
+    """All stages' rows below one place.
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).absolute()
+    Args:
+        root: A folder, or a place in an object store, such as s3://bucket/prefix.
+
+    Attributes:
+        root: The place; a folder is made absolute.
+        work: Folder of this machine for what is its own: the root itself, if it is a folder.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | Uri) -> None:
+        self.root: Place = place_of(root).absolute()
+        self.work = on_disk(self.root)
 
     def stage(self, name: str, choice: str, recipe: Mapping[str, Any]) -> "StageStore":
-        """Open, or make, the folder of the rows of a recipe.
+        """Open, or make, the place of the rows of a recipe.
 
         Args:
             name: The stage, such as "captions".
@@ -45,12 +60,31 @@ class Store:
             recipe: Everything that can change a row and is not in its key; must be JSON.
 
         Raises:
-            UserError: The folder cannot be read or written.
+            UserError: The place cannot be read or written.
         """
         fingerprint = digest(recipe)[:FINGERPRINT_LENGTH]
-        folder = self.root / name / f"{re.sub(r'[^A-Za-z0-9._]+', '-', choice)}-{fingerprint}"
-        check_or_write(folder / "recipe.json", json.loads(json.dumps(recipe)))
-        return StageStore(folder, name, fingerprint)
+        path = f"{name}/{re.sub(r'[^A-Za-z0-9._]+', '-', choice)}-{fingerprint}"
+        place = self.place(path)
+        check_or_write(place, json.loads(json.dumps(recipe)))
+        return StageStore(place, path, name, fingerprint)
+
+    def place(self, path: str) -> StagePlace[Any]:
+        """Return where the rows of a stage lie, by its path below the root."""
+        if isinstance(self.root, Path):
+            return Folder(self.root / path)
+        return Bucket(self.root / path, self.work / path)
+
+    def places(self) -> list[StagePlace[Any]]:
+        """Return where rows of any stage lie."""
+        if isinstance(self.root, Path):
+            paths = sorted(file.parent for file in self.root.glob(f"*/*/{SHARDS}"))
+            return [Folder(path) for path in paths]
+        below = [
+            f"{stage}/{choice}"
+            for stage in folders(self.root)
+            for choice in folders(self.root / stage)
+        ]
+        return [self.place(path) for path in below]
 
 
 @dataclass
@@ -58,12 +92,14 @@ class StageStore:
     """The rows that one recipe makes.
 
     Attributes:
-        folder: Folder of the rows.
+        place: Where they lie.
+        path: The same as seen from the root of the store.
         name: The stage's name, shown in progress bars.
         fingerprint: Hash of the recipe, 10 hex digits.
     """
 
-    folder: Path
+    place: StagePlace[Any]
+    path: str
     name: str
     fingerprint: str
     # Key -> position of its newest row's shard in `names`; its complement if the row failed.
@@ -106,6 +142,7 @@ class StageStore:
         by_shard: dict[str, set[str]] = {}
         for key in keys:
             by_shard.setdefault(self.shard_of(key), set()).add(key)
+        self.place.fetch(by_shard)
         times = Counter(keys)
         rows: dict[str, Row] = {}
         for key in keys:
@@ -117,14 +154,19 @@ class StageStore:
             yield rows[key] if times[key] else rows.pop(key)
 
     @property
-    def shards(self) -> Path:
-        """Return the folder of the finished shards."""
-        return self.folder / "shards"
+    def folder(self) -> Path:
+        """Return the folder of this machine for what is unfinished; that of the rows, if local."""
+        return self.place.work
+
+    @property
+    def shards(self) -> Place:
+        """Return the place of the finished shards."""
+        return self.place.shards
 
     @property
     def tmp(self) -> Path:
         """Return the folder of the unfinished shards."""
-        return self.folder / "tmp"
+        return self.place.tmp
 
     def shard_of(self, key: str) -> str:
         """Return the name of the shard with a key's newest row, as of the last look."""
@@ -133,14 +175,12 @@ class StageStore:
 
     def refresh(self) -> None:
         """Read the keys of the shards that appeared since the last look."""
-        there = set(os.listdir(self.shards)) if self.shards.is_dir() else set()
+        there = self.place.names()
         if not there.issuperset(self.names):  # someone cleaned up
             self.index.clear()
             self.names.clear()
-        for shard in sorted(there.difference(self.names)):
-            columns = read_columns(self.shards / shard, ["key", "status"])
-            states = columns.get("status") or [None] * len(columns["key"])
-            self.remember(shard, zip(columns["key"], states, strict=True))
+        for shard, states in self.place.keys_of(sorted(there.difference(self.names))):
+            self.remember(shard, states)
 
     def remember(self, shard: str, keys: Iterable[tuple[str, Any]]) -> None:
         """Note the keys of a shard and their status."""

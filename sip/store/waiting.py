@@ -2,10 +2,12 @@
 
 import shlex
 import time
+from pathlib import Path
 
 from sip.core.progress import say
 from sip.core.text import format_duration
-from sip.store.claims import Claims, readable
+from sip.store.claims import readable
+from sip.store.place import Owners
 
 POLL_EVERY = 0.5  # s between two looks at what another process makes
 HUNG_AFTER = 900.0  # s without a new claim, after which an owner is named
@@ -25,13 +27,13 @@ class Waiting:
         ] = {}  # owner and number of its claim -> first seen
         self._is_announced = False
 
-    def wait(self, name: str, num_rows: int, claims: Claims) -> None:
+    def wait(self, name: str, num_rows: int, claims: Owners) -> None:
         """Wait a moment; say for whom the first time, and who may hang after `HUNG_AFTER`.
 
         Args:
             name: Title of the stage's lines.
             num_rows: Number of rows that are missing.
-            claims: Claims of the stage.
+            claims: Owners of the stage.
         """
         if not self._is_announced:
             self._is_announced = True
@@ -43,12 +45,14 @@ class Waiting:
         for (owner, number), since in self._since.items():
             if now - since >= HUNG_AFTER:
                 self._since[owner, number] = now  # so that the line comes again, as late
-                file = shlex.quote(str(claims.file_of(owner)))
+                file = claims.file_of(owner)
+                is_local = isinstance(file, Path)
+                free = f"rm {shlex.quote(str(file))}" if is_local else f"delete {file}"
                 say(
                     name,
                     f"{readable(owner)} lives, but has finished no shard for "
                     f"{format_duration(now - since)}; if it hangs, end it (kill -9), or have its "
-                    f"rows made here: rm {file}",
+                    f"rows made here: {free}",
                 )
         self.owners.clear()
         time.sleep(POLL_EVERY)

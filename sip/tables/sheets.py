@@ -8,7 +8,6 @@ nothing looks better than it is; large ones are scaled down.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -16,6 +15,7 @@ from PIL import Image
 
 from sip.core.errors import DamagedError, UserError
 from sip.core.spread import spread
+from sip.core.uri import place_of
 from sip.records.files import ListedImage, listed_image
 from sip.records.read import TrainingRun
 from sip.records.varied import plain
@@ -38,7 +38,7 @@ class Sheet:
         variant: Which of the images of an original.
         seed: Seed of the runs; None for the lowest there is.
         cell: Longer side of an image on the sheet, px.
-        store: Folder of the store; None for the one in each run's configuration.
+        store: The store; None for the one in each run's configuration.
         where: Key -> value: only such runs.
     """
 
@@ -171,7 +171,7 @@ def _images(
     names = ["kind", "id", "sample_id", "label", "class_name", "sha256", "file"]
     names += ["status", "variant", "guidance_scale"]
     rows = run.images(columns=names, filters=[("split", "=", "train")])
-    store = Path(sheet.store or run.store)
+    store = place_of(sheet.store or run.store, "figure.store")
     for row in rows:
         row["image"] = listed_image(store, row)
     generated = {

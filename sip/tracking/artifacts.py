@@ -19,6 +19,7 @@ from sip.core.hashing import digest
 from sip.core.image_io import SUFFIXES
 from sip.core.tars import read_checked, split_reference
 from sip.core.text import values_without_paths
+from sip.core.uri import is_uri
 from sip.pipeline.stored import StoredImage
 from sip.tracking.wandb import WAIT, describe, log_images, log_sheets, start_run
 
@@ -70,7 +71,7 @@ class GeneratedSet:
             file = image.file
             data = read_checked(file, image.row.file_sha256)
             place = f"{image.prompt.label}/{image_id}"
-            if split_reference(file) is None:
+            if split_reference(file) is None and not is_uri(file):
                 place += Path(file).suffix
                 made.add_file(file, place, skip_cache=True, policy="immutable")
             else:

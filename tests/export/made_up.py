@@ -12,7 +12,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from sip.records.write import write_summary
-from sip.store.shards import ShardWriter, read_columns, read_rows
+from sip.store.place import Folder
+from sip.store.shards import read_columns, read_rows
+from sip.store.writer import ShardWriter
 from sip.weights.loaded import LoadedWeights
 from tests.dataset.trees import source
 from tests.records.made_up import training_summary
@@ -38,14 +40,14 @@ def encoded(number: int) -> bytes:
 
 def generated_rows(store: Path, storage: str, numbers: range) -> list[dict[str, Any]]:
     """Generate images into a shard of their own; return the rows of `images.parquet`."""
-    shards = store / "images" / "img2img-0123456789" / "shards"
-    shards.mkdir(parents=True, exist_ok=True)
-    writer = ShardWriter(store / "tmp", shards, "owner", storage)
+    place = Folder(store / "images" / "img2img-0123456789")
+    place.prepare()
+    writer = ShardWriter(place, "owner", storage)
     for number in numbers:
         payload = encoded(number)
         writer.add({"key": f"{number:024x}", "payload": payload, "suffix": ".png"})
     writer.commit([f"{number:024x}" for number in numbers])
-    shard = shards / writer.name
+    shard = place.shards / writer.name
     rows = read_rows(shard, set(read_columns(shard, ["key"])["key"]))
     return [
         {

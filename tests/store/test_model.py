@@ -166,9 +166,9 @@ class StoreMachine(RuleBasedStateMachine):
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         file.write_bytes(content)
         sound = {key for key in self.shards[name] if part == "file" and key != file.stem}
-        assert repair(self.root, 1) == 1
+        assert repair(Store(self.root), 1) == 1
         assert set(self.note_shards()) == sound and name not in self.shards
-        assert repair(self.root, 1) == 0
+        assert repair(Store(self.root), 1) == 0
 
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:

@@ -61,10 +61,10 @@ def facts(stage: StageStore) -> dict[str, dict]:
 
 def test_a_sound_store_is_left_alone(stage: StageStore, capsys: pytest.CaptureFixture) -> None:
     before = sorted(stage.folder.rglob("*"))
-    assert repair(stage.folder.parents[1], 2) == 0
+    assert repair(Store(stage.folder.parents[1]), 2) == 0
     assert sorted(stage.folder.rglob("*")) == before
     assert "2 shards" in (said := capsys.readouterr().err) and "all sound" in said
-    assert repair(stage.folder / "nothing", 2) == 0
+    assert repair(Store(stage.folder / "nothing"), 2) == 0
 
 
 def test_a_damaged_image_costs_itself_alone(
@@ -77,14 +77,14 @@ def test_a_damaged_image_costs_itself_alone(
     with pytest.raises(DamagedError, match="is damaged .its checksum.*retry=damaged"):
         read_checked(row["file"], row["file_sha256"])
     old = stage.shard_of("k2")
-    assert repair(stage.folder.parents[1], 2) == 1
+    assert repair(Store(stage.folder.parents[1]), 2) == 1
     assert facts(reopened(stage)) == {key: row for key, row in expected.items() if key != "k2"}
     assert reopened(stage).failed(KEYS) == ["k1"]
     assert (stage.folder / "damaged" / old / "rows.parquet").is_file()
     assert "1 damaged, first" in (said := capsys.readouterr().err) and "2 sound rows kept" in said
     names = [Path(row["file"]).suffix for row in reopened(stage).read(["k0"]).values()]
     assert names == [".png"] or split_reference(reopened(stage).read(["k0"])["k0"]["file"])
-    assert repair(stage.folder.parents[1], 2) == 0
+    assert repair(Store(stage.folder.parents[1]), 2) == 0
 
 
 def test_damaged_rows_cost_their_shard(stage: StageStore) -> None:
@@ -92,7 +92,7 @@ def test_damaged_rows_cost_their_shard(stage: StageStore) -> None:
     flip(shard / "rows.parquet", (shard / "rows.parquet").stat().st_size // 3)
     with pytest.raises(DamagedError, match="its checksum is not the one .*retry=damaged"):
         reopened(stage).keys()
-    assert repair(stage.folder.parents[1], 2) == 1
+    assert repair(Store(stage.folder.parents[1]), 2) == 1
     assert reopened(stage).keys() == KEYS[:3]
     assert list(reopened(stage).missing(KEYS)) == KEYS[3:]
 

@@ -20,7 +20,9 @@ import sip
 from sip.core import tars
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb
-from sip.store.shards import STORAGES, ShardWriter, read_columns, read_rows
+from sip.store.place import Folder
+from sip.store.shards import STORAGES, read_columns, read_rows
+from sip.store.writer import ShardWriter
 
 
 def payload(number: int) -> bytes:
@@ -44,7 +46,7 @@ def row(number: int, **changes: object) -> dict:
 def writer(folder: Path, storage: str) -> ShardWriter:
     for part in ("tmp", "shards"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    return ShardWriter(folder / "tmp", folder / "shards", "owner", storage)
+    return ShardWriter(Folder(folder), "owner", storage)
 
 
 def written(folder: Path, storage: str, rows: list[dict]) -> Path:
@@ -263,11 +265,12 @@ def test_random_access_from_many_threads_keeps_few_files_open(tmp_path: Path) ->
 KILLED = """
 import os, sys
 from pathlib import Path
-from sip.store.shards import ShardWriter
+from sip.store.place import Folder
+from sip.store.writer import ShardWriter
 
 folder = Path(sys.argv[1])
 (folder / "shards").mkdir()
-shard = ShardWriter(folder / "tmp", folder / "shards", "owner", "webdataset")
+shard = ShardWriter(Folder(folder), "owner", "webdataset")
 for number in range(int(sys.argv[2])):
     shard.add({"key": f"k{number}", "payload": b"x" * 100, "suffix": ".png"})
 rename = os.rename

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from sip.core.errors import UserError
 from sip.core.tars import split_reference
+from sip.core.uri import is_uri
 from sip.dataset.base import Split
 from sip.export.formats.base import ExportPart, ImageFormat, features
 from sip.export.names import FileNames, folder_names
@@ -102,10 +103,9 @@ class ImageFolderFormat(ImageFormat):
 
 
 def _link(file: str, path: Path) -> None:
-    if split_reference(file) is not None:
-        raise UserError(
-            f"link=true: images must be files, got {file}, a part of a tar file; use link=false"
-        )
+    if split_reference(file) is not None or is_uri(file):
+        what = "an object in a store" if is_uri(file) else "a part of a tar file"
+        raise UserError(f"link=true: images must be files, got {file}, {what}; use link=false")
     try:
         os.link(file, path)
     except OSError as error:

@@ -1,0 +1,331 @@
+"""A stage in an object store: nothing is lost and nothing made twice, whatever fails."""
+
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sip.core import objects
+from sip.core.errors import DamagedError, UserError
+from sip.core.tars import read_checked
+from sip.core.uri import Uri
+from sip.store import leases as leases_module
+from sip.store import manifest as manifest_module
+from sip.store.bucket import Bucket
+from sip.store.fill import Filled, fill
+from sip.store.leases import Leases
+from sip.store.repair import repair
+from sip.store.stage import StageStore, Store
+from tests.s3 import Fault, S3Server
+
+NUM, SHARD = 10, 4
+SHARDS = 3  # of 4, 4 and 2 rows
+KEYS = [f"k{number}" for number in range(NUM)]
+
+
+class Killed(BaseException):
+    """Stands for the end of a process, after which nothing of it is done."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(objects, "REQUESTS", 1)
+
+
+def opened(place: str | Path) -> StageStore:
+    return Store(place).stage("images", "toy", {"version": 1})
+
+
+def made(
+    stage: StageStore, keys: Sequence[str] = KEYS, failing: Sequence[str] = (), **options: Any
+) -> tuple[Filled, list[str]]:
+    """Fill a stage; return the outcome and the keys of the rows that were made."""
+    asked: list[str] = []
+
+    def make(batches: Iterator[list[str]], add) -> None:
+        for batch in batches:
+            asked.extend(batch)
+            for key in batch:
+                row = {"key": key, "status": "ok", "payload": key.encode() * 99, "suffix": ".txt"}
+                add(row | {"status": "failed", "payload": None} if key in failing else row)
+
+    wanted = dict(zip(keys, keys, strict=True))
+    return fill(stage, wanted, make, 2, SHARD, **options), asked
+
+
+def contents(place: str | Path) -> dict[str, tuple[str, bytes | None]]:
+    """Return key -> status and bytes, read by a process that knows nothing; each key is once."""
+    stage, found = opened(place), {}
+    for shard, states in stage.place.keys_of(sorted(stage.place.names())):
+        for key, state in states:
+            assert key not in found, f"{key} was made twice, again in {shard}"
+            found[key] = state
+    rows = stage.read(found)
+    return {
+        key: (row["status"], row["file"] and read_checked(row["file"], row["file_sha256"]))
+        for key, row in rows.items()
+    }
+
+
+WHOLE = {key: ("ok", key.encode() * 99) for key in KEYS}
+
+
+def names(place: str) -> list[str]:
+    """Return the objects of a stage, by the last two parts of their names."""
+    root = opened(place).place.root
+    assert isinstance(root, Uri)
+    return [there.name for there in objects.listing(root)]
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Go on as another machine would, with an empty cache."""
+    monkeypatch.setenv("SIP_CACHE", str(tmp_path / "elsewhere"))
+
+
+def test_rows_are_those_of_a_folder_and_either_can_be_copied(bucket: str, tmp_path: Path) -> None:
+    filled, _ = made(opened(bucket))
+    assert (filled.computed, list(filled.rows)) == (NUM, KEYS)
+    assert contents(bucket) == WHOLE
+    here = opened(tmp_path / "here")
+    made(here, storage="files")
+    assert contents(tmp_path / "here") == WHOLE
+    assert here.place.read_recipe() == opened(bucket).place.read_recipe()
+    assert here.path == opened(bucket).path
+    for name in names(bucket):  # to a folder, file by file
+        target = tmp_path / "copy" / here.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(objects.read(opened(bucket).place.root / name))
+    shutil.rmtree(tmp_path / "copy" / here.path / "manifest")
+    assert contents(tmp_path / "copy") == WHOLE
+    copied = f"{bucket}/copied"
+    for file in here.folder.rglob("shards/*/*"):
+        name = file.relative_to(here.folder).as_posix()
+        objects.write(Store(copied).root / here.path / name, file)
+    assert contents(copied) == WHOLE
+
+
+def test_a_commit_is_two_objects_and_an_entry(bucket: str, s3_server: S3Server) -> None:
+    stage = opened(bucket)
+    s3_server.requests.clear()
+    made(stage, KEYS[:SHARD])
+    put = [path for method, path in s3_server.requests if method == "PUT" and "claims" not in path]
+    tar, rows, entry = put
+    assert "/images.tar" in tar and "/rows.parquet" in rows and "/manifest/" in entry
+    assert not list(stage.tmp.iterdir()) and not list((stage.folder / "unsent").iterdir())
+    assert not [name for name in names(bucket) if name.startswith("claims/")]
+
+
+def test_a_cached_start_reads_no_image(bucket: str, s3_server: S3Server) -> None:
+    made(opened(bucket))
+    s3_server.requests.clear()
+    filled, asked = made(opened(bucket))
+    assert filled.cached == NUM and not asked
+    assert not [path for _, path in s3_server.requests if "images.tar" in path or "rows" in path]
+
+
+@pytest.mark.parametrize("part", ["images.tar", "rows.parquet", "manifest", "claims"])
+@pytest.mark.parametrize("kind", ["500", "503", "cut", "dropped", "lost"])
+def test_a_commit_outlives_faults(bucket: str, s3_server: S3Server, kind: str, part: str) -> None:
+    with s3_server.failing(Fault(kind, "PUT", part, 2), Fault(kind, "GET", part, 1)):
+        filled, asked = made(opened(bucket))
+        assert kind in s3_server.failed
+    assert filled.computed == NUM and asked == KEYS and list(filled.rows) == KEYS
+    assert contents(bucket) == WHOLE
+
+
+@pytest.mark.parametrize("part", ["images.tar", "rows.parquet"])
+def test_what_cannot_be_sent_is_sent_by_the_next_process(
+    bucket: str, s3_server: S3Server, part: str
+) -> None:
+    with (
+        s3_server.failing(Fault("503", "PUT", part, 99)),
+        pytest.raises(UserError, match="does not answer.*finished work is kept"),
+    ):
+        made(opened(bucket))
+    stage = opened(bucket)
+    assert len(list((stage.folder / "unsent").iterdir())) == 1
+    filled, asked = made(stage)
+    assert filled.cached == SHARD and asked == KEYS[SHARD:]
+    assert contents(bucket) == WHOLE and not list((stage.folder / "unsent").iterdir())
+
+
+@pytest.mark.parametrize("is_same_machine", [True, False])
+@pytest.mark.parametrize(
+    ("part", "has_rows"), [("images.tar", False), ("rows.parquet", False), ("manifest/", True)]
+)
+def test_a_process_killed_in_a_commit_loses_no_row(
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    has_rows: bool,
+    is_same_machine: bool,
+) -> None:
+    write = objects.write
+
+    def killed(uri: Uri, *args: Any, **options: Any) -> None:
+        if part in str(uri):
+            raise Killed
+        write(uri, *args, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(objects, "write", killed)
+        patched.setattr(Leases, "release", lambda claims: claims._stop.set())
+        made(opened(bucket))
+    # Its claim lies there, and names a process that lives: this one.
+    monkeypatch.setattr(leases_module, "is_alive", lambda claim, silent_for: False)
+    if not is_same_machine:
+        elsewhere(monkeypatch, tmp_path)
+    kept = KEYS[:SHARD] if has_rows or is_same_machine else []
+    filled, asked = made(opened(bucket))
+    assert asked == [key for key in KEYS if key not in kept]
+    assert filled.cached == len(kept) and contents(bucket) == WHOLE
+
+
+def test_a_shard_whose_owner_died_behind_it_is_found_meanwhile(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not in the manifest, and a process that looked before has not listed it."""
+    early = opened(bucket)
+    early.refresh()
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest_module.Manifest, "write", lambda *args: None)
+        patched.setattr(manifest_module.Manifest, "fold", lambda *args: None)
+        patched.setattr(Leases, "release", lambda claims: claims._stop.set())
+        made(opened(bucket), KEYS[:SHARD])
+        objects.write(
+            early.place.root / "claims" / "gone.x-1-ab.1.holds",
+            b'{"host": "gone", "pid": 1, "started": "1", "keys": ["k0"], "asked": []}',
+        )
+    monkeypatch.setattr(leases_module, "is_alive", lambda claim, silent_for: False)
+    _, asked = made(early)
+    assert asked == KEYS[SHARD:] and contents(bucket) == WHOLE
+
+
+def test_processes_share_the_work(bucket: str) -> None:
+    shared: list[str] = []
+    lock, barrier = threading.Barrier(3), threading.Lock()
+
+    def work() -> None:
+        stage = opened(bucket)
+        lock.wait()
+        _, asked = made(stage, [f"k{number}" for number in range(40)])
+        with barrier:
+            shared.extend(asked)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(shared) == len(set(shared)) == 40 and len(contents(bucket)) == 40
+
+
+def test_of_those_who_ask_at_once_one_gets_a_row(bucket: str) -> None:
+    folder = Store(bucket).root / "claims"
+    owners = [Leases(folder) for _ in range(5)]
+    start, got = threading.Barrier(5), dict[str, set[str]]()
+
+    def ask(owner: Leases) -> None:
+        start.wait()
+        got[owner.owner] = set(KEYS) - owner.take(list(KEYS))
+
+    threads = [threading.Thread(target=ask, args=(owner,)) for owner in owners]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(key for keys in got.values() for key in keys) == sorted(KEYS)
+    late = Leases(folder)
+    late.look()
+    assert set(late.claimed()) == set(KEYS) and not late.is_empty()
+    for owner in owners:
+        owner.release()
+    assert late.is_empty()
+
+
+def test_a_lease_of_another_machine_ends(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Store(bucket).root / "claims"
+    with monkeypatch.context() as patched:
+        patched.setattr(leases_module, "host_name", lambda: "elsewhere.x")
+        other = Leases(folder)
+        other.take(["k1"])
+    own = Leases(folder)
+    own.look()
+    assert own.claimed() == {"k1": other.owner} and own.number_of(other.owner) == 1
+    assert str(own.file_of(other.owner)).endswith(f"{other.owner}.1.holds")
+    now = Leases._now
+    monkeypatch.setattr(Leases, "_now", lambda claims: now(claims) + 200)
+    own.look()
+    assert own.claimed() == {} and own.take(["k1"]) == set()
+    other.release()
+    own.release()
+
+
+def test_the_manifest_is_made_one_object(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest_module, "FOLD_AFTER", SHARDS)
+    early = opened(bucket)
+    made(early, KEYS[:2])
+    made(opened(bucket))
+    made(opened(bucket), [*KEYS, "k10"])
+    manifest = [name for name in names(bucket) if name.startswith("manifest/")]
+    assert len([name for name in manifest if "all-" in name]) == 1 and len(manifest) <= SHARDS
+    assert set(early.keys()) == {*KEYS, "k10"}
+    assert contents(bucket) == WHOLE | {"k10": ("ok", b"k10" * 99)}
+
+
+def test_a_manifest_that_is_damaged_is_read_from_the_shards(bucket: str) -> None:
+    made(opened(bucket))
+    stage = opened(bucket)
+    for name in names(bucket):
+        if name.startswith("manifest/"):
+            objects.write(stage.place.root / name, b"nothing")
+    assert contents(bucket) == WHOLE
+
+
+def test_failed_rows_are_made_again(bucket: str) -> None:
+    made(opened(bucket), failing=["k1", "k7"])
+    assert opened(bucket).failed(KEYS) == ["k1", "k7"]
+    _, asked = made(opened(bucket))
+    assert not asked
+    _, asked = made(opened(bucket), retry_failed=True)
+    assert asked == ["k1", "k7"] and not opened(bucket).failed(KEYS)
+
+
+@pytest.mark.parametrize("part", ["rows.parquet", "images.tar"])
+def test_damaged_objects_are_named_set_aside_and_made_again(
+    bucket: str, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made(opened(bucket))
+    stage = opened(bucket)
+    assert repair(Store(bucket), 2) == 0
+    shard = sorted(stage.place.names())[0]
+    size = objects.size_of(stage.shards / shard / part)
+    data = bytearray(objects.read(stage.shards / shard / part))
+    data[600] ^= 1  # in the first image of the tar file
+    objects.write(stage.shards / shard / part, bytes(data))
+    assert len(data) == size
+    elsewhere(monkeypatch, tmp_path)
+    with pytest.raises(DamagedError, match="retry=damaged"):
+        contents(bucket)
+    assert repair(Store(bucket), 2) == 1
+    assert any(name.startswith(f"damaged/{shard}/") for name in names(bucket))
+    _, asked = made(opened(bucket))
+    assert asked == (["k0"] if part == "images.tar" else KEYS[:SHARD])
+    assert contents(bucket) == WHOLE and repair(Store(bucket), 2) == 0
+
+
+def test_who_may_only_read_reads(bucket: str, s3_server: S3Server) -> None:
+    made(opened(bucket))
+    place = opened(bucket).place
+    assert isinstance(place, Bucket)
+    for name in names(bucket):
+        if name.startswith("manifest/"):
+            objects.delete(place.root / name)
+    with s3_server.failing(Fault("403", "PUT", "", 999)):
+        assert contents(bucket) == WHOLE
+        assert made(opened(bucket))[0].cached == NUM
