@@ -39,7 +39,8 @@ FEWER = {  # jobs of a sweep, and steps of its trainings
 }
 COSTLY = (
     *("runtime=gpu", "profile=own", "dataset=huggingface", "dataset=webdataset", "full_size"),
-    *("push=hub:", "dataset.shots=null", "_candidates", "+sweep=confirmatory", "+sweep=policy"),
+    *("push=hub:", "paths.cache=", "dataset.shots=null", "_candidates"),
+    *("+sweep=confirmatory", "+sweep=policy"),
 )
 OWN_PAGES = {page for page in PAGES if page.parent.name == "extend"}  # test_recipes.py runs them
 FOLDER = "/path/to/images"
@@ -49,6 +50,7 @@ PLACEHOLDERS = {
     "/path/to/model": "sip/miniature/scorer",
     "=FOLDER": "={}/digits",
 }
+BUCKET = "s3://bucket/prefix"
 
 
 def lines() -> dict[Line, Path]:
@@ -147,13 +149,19 @@ def shortened(module: str, words: list[str]) -> list[str]:
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in OWN_PAGES],
                          ids=lambda page: page.relative_to(ROOT).as_posix())  # fmt: skip
 def test_the_commands_of_a_page(
-    page: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: Path,
+    cwd: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     first = lines()
     for line in shell_lines(page):
         if first[line] != page:
             continue
         words = arguments_of(line, cwd)
+        if BUCKET in str(line):
+            words = [w.replace(BUCKET, request.getfixturevalue("bucket")) for w in words]
         for name, value in line.environment:
             monkeypatch.setenv(name, value)
         if not is_cheap(line):
