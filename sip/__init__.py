@@ -19,6 +19,7 @@ PUBLIC = {  # name -> its module; __init__.pyi says the same to type checkers
     "preview": "sip.api.generation",
     "Preview": "sip.api.generation",
     "Run": "sip.api.run",
+    "Session": "sip.api.session",
     "RunImage": "sip.api.run",
     "AugmentedDataset": "sip.api.augmented",
     "UserError": "sip.core.errors",

@@ -7,7 +7,17 @@ from sip.config.provenance import program_versions
 from sip.core.files import read_yaml
 from sip.core.paths import conf_folder
 
-ORDER = ("train", "generate", "predict", "evaluate", "tables", "report", "export", "doctor")
+ORDER = (
+    "train",
+    "generate",
+    "predict",
+    "evaluate",
+    "studio",
+    "tables",
+    "report",
+    "export",
+    "doctor",
+)
 USAGE = re.compile(r"python -m (sip[\w.]+)")
 
 

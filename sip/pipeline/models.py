@@ -2,12 +2,35 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any
 
+from sip.core.hashing import digest
 from sip.device.batches import reader
 from sip.device.settings import Devices, Runtime
 from sip.pipeline.components import Components, StageName
 from sip.store.fill import Add, Make
+
+
+class LoadedModels:
+    """The models of the stages that stay loaded from one job of a program to the next.
+
+    One model a stage: one with another recipe, or on another device, takes its place.
+    """
+
+    def __init__(self) -> None:
+        self._modules: dict[StageName, tuple[str, Any]] = {}
+
+    def module(self, name: StageName, key: str, load: Callable[[], Any]) -> Any:
+        """Return the model of a stage; it is loaded if the one that is there has another key."""
+        if name not in self._modules or self._modules[name][0] != key:
+            self._modules.pop(name, None)  # its memory is for the next one
+            self._modules[name] = key, load()
+        return self._modules[name][1]
+
+
+# What a session keeps in the jobs of its thread; None: each job loads its own models.
+loaded_models: ContextVar[LoadedModels | None] = ContextVar("loaded_models", default=None)
 
 
 class Models:
@@ -28,16 +51,27 @@ class Models:
     def module(self, name: StageName) -> Any:
         """Return the LightningModule of a stage, on the device."""
         if name not in self._modules:
-            module = self.components.of_stage(name).load(self.runtime)
-            if name == "embeddings":
-                from sip.scores.module import EmbeddingModule
-
-                module = EmbeddingModule(module)
-            self._modules[name] = module
+            loaded = loaded_models.get()
+            if loaded is None:
+                self._modules[name] = self._load(name)
+            else:
+                key = digest(self.components.of_stage(name).recipe(), repr(self.runtime))
+                self._modules[name] = loaded.module(name, key, lambda: self._load(name))
         return self._modules[name]
 
+    def _load(self, name: StageName) -> Any:
+        module = self.components.of_stage(name).load(self.runtime)
+        if name == "embeddings":
+            from sip.scores.module import EmbeddingModule
+
+            module = EmbeddingModule(module)
+        return module
+
     def drop(self, name: StageName) -> None:
-        """Drop a model, and with it the memory of its weights; does nothing if none is loaded."""
+        """Drop a model, and with it the memory of its weights; does nothing if none is loaded.
+
+        A session (`loaded_models`) keeps it.
+        """
         self._modules.pop(name, None)
 
     def image_reader(self, name: StageName) -> Callable[[Sequence[Any]], Any]:

@@ -20,6 +20,7 @@ SHELVES: tuple[tuple[str, ...], ...] = (
     ("jobs",),
     ("tables", "report", "export", "doctor", "benchmark", "stack", "adapt"),
     ("api",),
+    ("studio",),
     ("train", "generate", "evaluate", "predict", "schema", "transforms", "__main__"),
 )
 SHELF = {name: number for number, names in enumerate(SHELVES) for name in names}

@@ -68,7 +68,9 @@ def is_cheap(line: Line) -> bool:
     text = str(line)
     if "profile=paper" in text and "augmentation=none" in text:  # it needs no weights
         return False
-    return not any(word in text for word in COSTLY) and not line.module.startswith("sip.stack")
+    return not any(word in text for word in COSTLY) and not line.module.startswith(
+        ("sip.stack", "sip.studio")
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,27 @@
+"""Try, review and compare in the browser: `python -m sip.studio profile=embedded`."""
+
+from typing import TYPE_CHECKING
+
+import sip.config.cli
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def task(config: "DictConfig") -> None:
+    """Serve the studio until Ctrl-C."""
+    from sip.config.provenance import command_line
+    from sip.studio.page import launch
+    from sip.studio.settings import Settings
+
+    settings = Settings.of(config, command_line()["overrides"])
+    launch(settings, config.host, config.port, config.open, wait=True)
+
+
+def main() -> None:
+    """Run on the command line's configuration."""
+    sip.config.cli.main(task, config_name="studio")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The tab *Compare*: runs side by side, and a blind choice between two of them at a time."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from sip.api.run import Run
+from sip.studio import comparing, html
+from sip.studio.comparing import AnswerFile, BlindTrial
+from sip.studio.parts import code_box, run_names, shown_error
+from sip.studio.settings import Settings
+
+SIZE, SMALL = 320, 160  # px of an image in a trial, and side by side
+ROWS = 6  # originals side by side
+FILE = "comparisons.csv"  # of the answers, in the folder of the runs
+
+
+@dataclass
+class CompareState:
+    """Where a window is in a comparison.
+
+    Attributes:
+        runs: By name.
+        trials: Those without an answer.
+        rater, seed: As the answers have them.
+        page: First original of the rows side by side, in `ROWS`.
+    """
+
+    runs: dict[str, Run]
+    trials: list[BlindTrial]
+    rater: str
+    seed: int
+    page: int = 0
+
+
+def compare_tab(tab: gr.Tab, settings: Settings) -> None:
+    """Lay out the tab.
+
+    Args:
+        tab: The tab; the list of runs is read again when it is shown.
+        settings: Those of the command line.
+    """
+    state = gr.State(None)
+    answers = AnswerFile(settings.runs / FILE)
+    with gr.Row(elem_classes="sip-columns"):
+        with gr.Column(scale=2, min_width=300):
+            names = gr.Dropdown(run_names(settings.runs), value=[], multiselect=True, label="Runs",
+                                elem_id="compare-runs")  # fmt: skip
+            with gr.Row(elem_classes="sip-tight"):
+                rater = gr.Textbox("anonymous", label="Rater", min_width=120)
+                seed = gr.Number(0, precision=0, label="Seed of the order", min_width=120)
+            start = gr.Button("Start", variant="primary", elem_id="compare-start")
+        with gr.Column(scale=5, min_width=300):
+            with gr.Tabs():
+                with gr.Tab("Blind choice"):
+                    trial = gr.HTML(EMPTY, elem_id="compare-trial")
+                    with gr.Row(elem_classes="sip-buttons"):
+                        left = gr.Button("Left (1)", min_width=100, elem_id="compare-left")
+                        right = gr.Button("Right (2)", min_width=100, elem_id="compare-right")
+                with gr.Tab("Side by side"):
+                    rows = gr.HTML(EMPTY, elem_id="compare-rows")
+                    with gr.Row(elem_classes="sip-buttons"):
+                        back = gr.Button("← Back", min_width=100)
+                        forth = gr.Button("More →", min_width=100)
+            table = gr.HTML(elem_id="compare-table")
+            with gr.Accordion("Table as Markdown", open=False):
+                markdown = code_box("Markdown", "compare-markdown")
+
+    def begin(chosen: list[str], who: str, number: float | None) -> tuple[Any, ...]:
+        with shown_error():
+            runs = comparing.open_runs([settings.runs / name for name in chosen])
+            who, number = (who or "").strip() or "anonymous", int(number or 0)
+            listed = answers.open_trials(comparing.trials(runs, number), who, number)
+            seen = CompareState(runs, listed, who, number)
+            return (seen, show_trial(seen), show_rows(seen), *show_table(seen, answers))
+
+    def answer(side: str) -> Any:
+        def act(seen: CompareState | None) -> tuple[Any, ...]:
+            if seen is None or not seen.trials:
+                return (seen, *[gr.update()] * 3)
+            with shown_error():
+                answers.add(seen.trials[0], side, seen.rater, seen.seed)
+                seen.trials = seen.trials[1:]
+                return (seen, show_trial(seen), *show_table(seen, answers))
+
+        return act
+
+    def turn(step: int) -> Any:
+        def act(seen: CompareState | None) -> tuple[Any, ...]:
+            if seen is None:
+                return seen, gr.update()
+            num = len(comparing.common_originals(seen.runs.values()))
+            seen.page = min(max(seen.page + step, 0), (num - 1) // ROWS)
+            return seen, show_rows(seen)
+
+        return act
+
+    tab.select(lambda: gr.update(choices=run_names(settings.runs)), None, names)
+    start.click(begin, [names, rater, seed], [state, trial, rows, table, markdown])
+    left.click(answer("left"), state, [state, trial, table, markdown], show_progress="hidden")
+    right.click(answer("right"), state, [state, trial, table, markdown], show_progress="hidden")
+    back.click(turn(-1), state, [state, rows])
+    forth.click(turn(1), state, [state, rows])
+
+
+EMPTY = html.note("Choose two or more runs and press Start.", "sip-empty")
+
+
+def show_trial(seen: CompareState) -> str:
+    """Return the next trial as HTML, without the names of the runs."""
+    if not seen.trials:
+        return html.note(
+            "All originals are answered. Another seed or rater starts again.", "sip-empty"
+        )
+    one = seen.trials[0]
+    head = f"{comparing.QUESTION} {len(seen.trials)} to go."
+    figures = [
+        html.figure(one.left.original_image, SIZE, [f"original: {one.left.class_name}"]),
+        html.figure(one.left.image, SIZE, ["left (1)"]),
+        html.figure(one.right.image, SIZE, ["right (2)"]),
+    ]
+    return html.note(head, "sip-question") + html.grid(figures, 3, "sip-trial")
+
+
+def show_rows(seen: CompareState) -> str:
+    """Return originals with the first image of each run next to them, as HTML."""
+    ids = comparing.common_originals(seen.runs.values())[seen.page * ROWS :][:ROWS]
+    figures = []
+    for sample_id in ids:
+        images = {name: run.of(sample_id)[0] for name, run in seen.runs.items()}
+        first = next(iter(images.values()))
+        figures.append(html.figure(first.original_image, SMALL, [f"original: {first.class_name}"]))
+        figures += [html.figure(one.image, SMALL, [name]) for name, one in images.items()]
+    return html.grid(figures, len(seen.runs) + 1)
+
+
+def show_table(seen: CompareState, answers: AnswerFile) -> tuple[str, str]:
+    """Return the table of the answers on these runs as HTML and Markdown; write its files."""
+    table = comparing.preferences(answers.read(), list(seen.runs))
+    if not table:
+        return html.note("No answers yet."), ""
+    files = comparing.write_tables(table, answers.file)
+    cells = [(f"{r[0]} over {r[1]}", f"{r[2]} of {r[3]}", r[4], r[5], r[6], r[7])
+             for r in comparing.table_rows(table)]  # fmt: skip
+    head = ("run", "chosen", "share", "95 % interval", "p", "p (Holm)")
+    where = f"Answers in {answers.file}, table in {files[0].name} and {files[1].name}."
+    return html.table(head, cells) + html.note(where), comparing.as_markdown(table)

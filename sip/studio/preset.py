@@ -1,0 +1,38 @@
+"""A command line as a preset, for a file of one's own in `my_conf/exp`."""
+
+import shlex
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from sip.config.command import Command
+from sip.core.paths import conf_folder
+
+
+def preset(command: str) -> str:
+    """Return what a command line sets, as the YAML of a preset for `+exp=NAME`.
+
+    Args:
+        command: As `Run.command` gives it: `python -m sip.generate key=value ...`.
+    """
+    words = [Command.for_hydra(word) for word in shlex.split(command)[3:]]
+    defaults: list[dict[str, Any]] = []
+    values: dict[str, Any] = {}
+    for override in OverridesParser.create().parse_overrides(words):
+        key, value = override.key_or_group.lstrip("+"), override.value()
+        if (conf_folder() / key).is_dir():
+            defaults.append({f"override /{key}": value})
+            continue
+        node = values
+        *parents, name = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    parts = [{"defaults": defaults}] if defaults else []
+    text = "".join(
+        yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=100)
+        for part in (*parts, values)
+        if part
+    )
+    return f"# @package _global_\n{text}"

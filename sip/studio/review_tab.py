@@ -1,0 +1,155 @@
+"""The tab *Review*: images of a run next to their originals, accepted or rejected one by one."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from sip.core.text import counted
+from sip.filter.review import ACCEPT, REJECT
+from sip.studio import html
+from sip.studio.parts import code_box, run_names, shown_error
+from sip.studio.reviewing import AGREEMENT, DISTANCE, ReviewedRun, ReviewState
+from sip.studio.settings import Settings
+
+SIZE, SMALL = 384, 96  # px of the image that is shown, and of those in the strip
+IN_STRIP = 12
+IN_ORDER = "order of the run"
+MARKS = {ACCEPT: "sip-accepted", REJECT: "sip-rejected", None: ""}
+KEYS = "Keys: A accept, R reject, ← → move, U undo."
+
+
+def review_tab(tab: gr.Tab, settings: Settings) -> None:
+    """Lay out the tab.
+
+    Args:
+        tab: The tab; the list of runs is read again when it is shown.
+        settings: Those of the command line.
+    """
+    state = gr.State(None)
+    with gr.Row(elem_classes="sip-columns"):
+        with gr.Column(scale=2, min_width=300):
+            run = gr.Dropdown(
+                run_names(settings.runs), value=None, label="Run", elem_id="review-run"
+            )
+            order = gr.Dropdown([IN_ORDER], value=IN_ORDER, label="Sort by", elem_id="review-order")
+            falling = gr.Radio(
+                ["lowest first", "highest first"], value="lowest first", label="Order"
+            )
+            with gr.Row(elem_classes="sip-tight"):
+                threshold = gr.Number(label="Reject below", value=0, step=0.01, min_width=120,
+                                      elem_id="review-threshold")  # fmt: skip
+                cut = gr.Button("Reject undecided", size="sm", min_width=120, elem_id="review-cut")
+            counts = gr.HTML(elem_id="review-counts")
+            with gr.Accordion("Use the review", open=False):
+                use = code_box("Commands", "review-use")
+        with gr.Column(scale=5, min_width=300):
+            pair = gr.HTML(html.note("Choose a run.", "sip-empty"), elem_id="review-pair")
+            with gr.Row(elem_classes="sip-buttons"):
+                back = gr.Button("←", min_width=40, elem_id="review-back")
+                reject = gr.Button(
+                    "Reject (R)", variant="stop", min_width=90, elem_id="review-reject"
+                )
+                accept = gr.Button(
+                    "Accept (A)", variant="primary", min_width=90, elem_id="review-accept"
+                )
+                undo = gr.Button("Undo (U)", min_width=90, elem_id="review-undo")
+                forth = gr.Button("→", min_width=40, elem_id="review-forth")
+            strip = gr.HTML(elem_id="review-strip")
+            gr.HTML(html.note(KEYS, "sip-keys"))
+
+    def choose(name: str | None) -> tuple[Any, ...]:
+        if not name:
+            return (None, gr.update(), "", *shown(None))
+        with shown_error():
+            seen = ReviewState(ReviewedRun(settings.runs / name, settings.store))
+        names = [IN_ORDER, *seen.run.orders]
+        seen.order = seen.run.orders[0] if seen.run.orders else ""
+        return (
+            seen,
+            gr.update(choices=names, value=seen.order or IN_ORDER),
+            commands(seen),
+            *shown(seen),
+        )
+
+    def sort(seen: ReviewState | None, name: str, direction: str) -> tuple[Any, ...]:
+        if seen is not None:
+            seen.order = "" if name == IN_ORDER else name
+            seen.falling, seen.position = direction == "highest first", 0
+        label = "Reject above" if name == DISTANCE else "Reject below"
+        return seen, gr.update(label=label), *shown(seen)
+
+    def step(change: Any) -> Any:
+        def act(seen: ReviewState | None) -> tuple[Any, ...]:
+            if seen is not None:
+                with shown_error():
+                    change(seen)
+            return seen, *shown(seen)
+
+        return act
+
+    def reject_below(seen: ReviewState | None, value: float) -> tuple[Any, ...]:
+        if seen is not None:
+            with shown_error():
+                num = seen.reject_below(value)
+            gr.Info(f"{counted(num, 'undecided image')} rejected")
+        return seen, *shown(seen)
+
+    views = [pair, strip, counts]
+    tab.select(lambda: gr.update(choices=run_names(settings.runs)), None, run)
+    run.change(choose, run, [state, order, use, *views])
+    gr.on([order.input, falling.input], sort, [state, order, falling], [state, threshold, *views])
+    for button, change in (
+        (accept, lambda seen: seen.decide(ACCEPT)),
+        (reject, lambda seen: seen.decide(REJECT)),
+        (back, lambda seen: seen.move(-1)),
+        (forth, lambda seen: seen.move(1)),
+        (undo, lambda seen: seen.take_back()),
+    ):
+        button.click(step(change), state, [state, *views], show_progress="hidden")
+    cut.click(reject_below, [state, threshold], [state, *views])
+
+
+def shown(seen: ReviewState | None) -> tuple[str, str, str]:
+    """Return pair, strip and counts as HTML."""
+    if seen is None:
+        return html.note("Choose a run.", "sip-empty"), "", ""
+    items, known = seen.items, seen.run.decisions
+    item = items[seen.position]
+    mark = known.get(item.image.id)
+    image = item.image
+    place = f"{seen.position + 1} of {len(items)}"
+    values = [
+        f"{name}: {'yes' if value else 'no'}" if name == AGREEMENT else f"{name} {value:.3f}"
+        for name, value in item.values.items()
+    ]
+    figures = [
+        html.figure(image.original_image, SIZE, [f"original: {image.class_name}", place]),
+        html.figure(image.image, SIZE, [mark or "undecided", f"noise rate {image.noise_rate:g}"],
+                    MARKS[mark]),
+    ]  # fmt: skip
+    pair = (
+        html.grid(figures, 2) + html.note(image.prompt) + html.note(" · ".join(values), "sip-keys")
+    )
+    start = min(max(seen.position - IN_STRIP // 2, 0), max(len(items) - IN_STRIP, 0))
+    small = [
+        html.figure(
+            one.image.image, SMALL, (),
+            f"{MARKS[known.get(one.image.id)]} {'sip-current' if n == seen.position else ''}",
+        )
+        for n, one in enumerate(items[start : start + IN_STRIP], start)
+    ]  # fmt: skip
+    counts = ", ".join(f"{num:,} {name}ed" if name != "undecided" else f"{num:,} undecided"
+                       for name, num in seen.run.counts().items())  # fmt: skip
+    return pair, f'<div class="sip-strip">{"".join(small)}</div>', html.note(counts)
+
+
+def commands(seen: ReviewState) -> str:
+    """Return the commands that use a review."""
+    folder = shlex.quote(str(seen.run.run.folder))
+    filtered = " filter.undecided=drop" if seen.run.run.record.summary.filter else ""
+    return (
+        f"python -m sip.export run={folder} review=keep output={Path('reviewed')}\n"
+        f"python -m sip.train augmentation=sip filter=review filter.file={folder}{filtered}"
+    )

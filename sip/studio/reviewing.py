@@ -1,0 +1,218 @@
+"""Review: the images of a run in an order, and decisions that are saved one by one."""
+
+import csv
+import io
+import math
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sip.api.run import Run, RunImage
+from sip.core.errors import UserError, not_one_of
+from sip.core.files import plain_disk_errors, write_atomically
+from sip.filter.review import ACCEPT, COLUMNS, DECISIONS, REJECT, REVIEW, read_review
+
+# Name on the page -> what a run knows of an image; higher is better in all but distances.
+SIMILARITY = "similarity of caption and original"
+LABEL = "similarity to its label"
+CAPTION = "similarity to its caption"
+AGREEMENT = "agreement of the zero-shot class"
+DISTANCE = "distance to its original"
+_lock = threading.Lock()  # decisions of several browser windows
+
+
+@dataclass(frozen=True)
+class ReviewItem:
+    """An image to decide on.
+
+    Attributes:
+        image: The image.
+        values: Name of an order -> value.
+    """
+
+    image: RunImage
+    values: Mapping[str, float]
+
+
+class ReviewedRun:
+    """A run, what it knows of its images, and the decisions on them.
+
+    Args:
+        folder: Folder of the run.
+        store: Folder of the store; None for the one that the run names.
+
+    Raises:
+        UserError: It is no finished run, has no images, or its review is damaged.
+    """
+
+    def __init__(self, folder: Path, store: Path | None = None) -> None:
+        self.run = Run(folder, store)
+        if not len(self.run):
+            raise UserError(f"run: must have generated images, got {folder} without any")
+        self.file = folder / REVIEW
+        _ = self.decisions
+
+    @cached_property
+    def items(self) -> list[ReviewItem]:
+        """The images that the run kept, in the run's order."""
+        quality = self.run.record.image_quality()
+        return [ReviewItem(image, _values(image, quality.get(image.id, {}))) for image in self.run]
+
+    @cached_property
+    def orders(self) -> list[str]:
+        """Names of the orders that the run knows."""
+        names = (LABEL, AGREEMENT, DISTANCE, CAPTION, SIMILARITY)
+        return [name for name in names if any(name in item.values for item in self.items)]
+
+    @property
+    def decisions(self) -> dict[str, str]:
+        """Image id -> decision; read from the file, which another window may write too."""
+        return read_review(self.file, "review") if self.file.exists() else {}
+
+    def ordered(self, order: str, falling: bool) -> list[ReviewItem]:
+        """Return the images by a value; those without one come last.
+
+        Args:
+            order: One of `orders`; "" for the order of the run.
+            falling: Whether the highest come first.
+        """
+        if not order:
+            return list(self.items)
+        if order not in self.orders:
+            raise not_one_of("order", self.orders, order)
+        sign = -1 if falling else 1
+
+        def place(item: ReviewItem) -> tuple[bool, float, float]:
+            value = item.values.get(order, math.nan)
+            missing = math.isnan(value)
+            return missing, 0.0 if missing else sign * value, sign * item.values.get(LABEL, 0.0)
+
+        return sorted(self.items, key=place)
+
+    def decide(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Save decisions; return those that were there before, to undo these.
+
+        Args:
+            changes: Image id -> decision; None: undecided.
+
+        Raises:
+            UserError: The review is damaged, or cannot be written.
+        """
+        if wrong := [value for value in changes.values() if value not in (None, *DECISIONS)]:
+            raise not_one_of("decision", DECISIONS, wrong[0])
+        with _lock, plain_disk_errors(self.file, "review"):
+            known = self.decisions
+            before = {name: known.get(name) for name in changes}
+            after = known | dict(changes)
+            write_review({name: value for name, value in after.items() if value}, self.file)
+        return before
+
+    def below(self, order: str, threshold: float) -> list[str]:
+        """Return the ids of the undecided images that a threshold rejects.
+
+        Args:
+            order: One of `orders`.
+            threshold: Values below it are rejected; of a distance, values above it.
+        """
+        if order not in self.orders:
+            raise not_one_of("order", self.orders, order)
+        if not math.isfinite(threshold):
+            raise UserError(f"threshold: must be a number, got {threshold}")
+        known, sign = self.decisions, -1 if order == DISTANCE else 1
+        return [
+            item.image.id
+            for item in self.items
+            if order in item.values
+            and sign * item.values[order] < sign * threshold
+            and item.image.id not in known
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many images are accepted, rejected and undecided."""
+        known = self.decisions
+        found = Counter(known.get(item.image.id, "undecided") for item in self.items)
+        return {name: found[name] for name in (ACCEPT, REJECT, "undecided")}
+
+
+@dataclass
+class ReviewState:
+    """Where a window is in a review.
+
+    Attributes:
+        run: The run.
+        order, falling: As of `ReviewedRun.ordered`.
+        position: Of the image that is shown.
+        undo: What was there before each step, the latest last.
+    """
+
+    run: ReviewedRun
+    order: str = ""
+    falling: bool = False
+    position: int = 0
+    undo: list[dict[str, str | None]] = field(default_factory=list)
+
+    @property
+    def items(self) -> Sequence[ReviewItem]:
+        """The images in the order that was chosen."""
+        return self.run.ordered(self.order, self.falling)
+
+    @property
+    def current(self) -> ReviewItem:
+        """The image that is shown."""
+        return self.items[self.position]
+
+    def move(self, step: int) -> None:
+        """Show another image; stays at both ends."""
+        self.position = min(max(self.position + step, 0), len(self.run.items) - 1)
+
+    def decide(self, decision: str) -> None:
+        """Decide on the image that is shown, and show the next."""
+        self.undo.append(self.run.decide({self.current.image.id: decision}))
+        self.move(1)
+
+    def reject_below(self, threshold: float) -> int:
+        """Reject the undecided images below a threshold; return their number."""
+        names = self.run.below(self.order, threshold)
+        if names:
+            self.undo.append(self.run.decide(dict.fromkeys(names, REJECT)))
+        return len(names)
+
+    def take_back(self) -> int:
+        """Undo the latest step of this window; return how many images it was of."""
+        if not self.undo:
+            return 0
+        before = self.undo.pop()
+        self.run.decide(before)
+        if len(before) == 1:
+            ids = [item.image.id for item in self.items]
+            self.position = ids.index(next(iter(before)))
+        return len(before)
+
+
+def write_review(decisions: Mapping[str, str], file: Path) -> None:
+    """Write a review whole; without decisions there is no file."""
+    if not decisions:
+        file.unlink(missing_ok=True)
+        return
+    stream = io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows(decisions.items())
+    write_atomically(file, stream.getvalue())
+
+
+def _values(image: RunImage, quality: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is known of an image, by the name of the order."""
+    known = {
+        SIMILARITY: image.similarity,
+        LABEL: quality.get("label_similarity"),
+        CAPTION: quality.get("caption_similarity"),
+        DISTANCE: quality.get("original_distance"),
+    }
+    if quality.get("zero_shot") is not None:
+        known[AGREEMENT] = float(quality["zero_shot"] == image.class_name)
+    return {name: float(value) for name, value in known.items() if value is not None}

@@ -1,0 +1,119 @@
+"""The tab *Try*: one image, its captions, prompt and guidance, and images for several settings."""
+
+from typing import Any
+
+import gradio as gr
+
+from sip.api.session import Session
+from sip.studio import html, trying
+from sip.studio.parts import code_box, shown_error
+from sip.studio.preset import preset
+from sip.studio.settings import Settings
+
+SIZE = 320  # px of an image on the page
+RULE, HAND = "by the rule", "by hand"
+HEAD = ("text", "weight")
+EMPTY = html.note("Drop an image, type its class and press Generate.", "sip-empty")
+ABOUT_COMMAND = (
+    "It makes the images above again, on any machine with this folder's store. For your own data, "
+    "replace the settings of `dataset`."
+)
+
+
+def try_tab(session: Session, settings: Settings) -> None:
+    """Lay out the tab.
+
+    Args:
+        session: Keeps the models.
+        settings: Those of the command line.
+    """
+    state = gr.State(None)
+    with gr.Row(elem_classes="sip-columns"):
+        with gr.Column(scale=2, min_width=300):
+            image = gr.Image(
+                label="Image", type="pil", image_mode="RGB", height=240, 
+                sources=["upload", "clipboard"], elem_id="try-image", buttons=[],
+            )  # fmt: skip
+            label = gr.Textbox(label="Label", placeholder="tabby cat", elem_id="try-label")
+            rate = gr.Slider(0.05, 1, 0.5, step=0.05, label="Noise rate", elem_id="try-rate")
+            guidance = gr.Radio([RULE, HAND], value=RULE, label="Guidance scale")
+            scale = gr.Slider(1, 20, 7.5, step=0.5, label="Scale", visible=False)
+            layout = gr.Dropdown(
+                list(trying.LAYOUTS), value="1 image", label="Generate", elem_id="try-layout"
+            )
+            button = gr.Button("Generate", variant="primary", elem_id="try-generate")
+        with gr.Column(scale=5, min_width=300):
+            images = gr.HTML(EMPTY, elem_id="try-images")
+            candidates = gr.HTML(elem_id="try-candidates")
+            rows = gr.Dataframe(
+                headers=list(HEAD), datatype=["str", "number"], type="array",
+                label="Prompt: edit words and weights",
+                interactive=True, wrap=True, visible=False, column_widths=["75%", "25%"],
+                elem_id="try-prompt",
+            )  # fmt: skip
+            with gr.Accordion("Copy as command or YAML", open=False, visible=False) as copy:
+                gr.Markdown(ABOUT_COMMAND)
+                command = code_box("Command", "try-command")
+                yaml = code_box(
+                    "my_conf/exp/studio.yaml, for --config-dir my_conf +exp=studio", "try-yaml"
+                )
+
+    def generate(
+        seen: trying.Look | None, pixels: Any, words: str, noise: float, how: str, by_hand: float,
+        place: str, cells: list[list[Any]],
+    ) -> tuple[Any, ...]:  # fmt: skip
+        with shown_error():
+            spans: trying.Spans | None = None
+            if seen is None or pixels is None or seen.key != trying.key_of_image(pixels, words):
+                seen = trying.look(session, settings, pixels, words, noise)
+            else:
+                spans = trying.spans_of(cells)
+            wish = trying.Wish(noise, by_hand if how == HAND else None, place)
+            result = trying.generate(session, settings, seen, spans or seen.spans, wish)
+        command_line = result.command(settings.runs)
+        pieces = [list(pair) for pair in (spans or seen.spans)]
+        return (
+            seen,
+            show_images(result),
+            show_candidates(seen),
+            gr.update(value=pieces, visible=True),
+            gr.update(visible=True),
+            command_line,
+            preset(command_line),
+        )
+
+    guidance.change(lambda how: gr.update(visible=how == HAND), guidance, scale)
+    inputs = [state, image, label, rate, guidance, scale, layout, rows]
+    outputs = [state, images, candidates, rows, copy, command, yaml]
+    for event in (button.click, label.submit):
+        event(generate, inputs, outputs, concurrency_limit=1, concurrency_id="models")
+
+
+def show_images(result: trying.TryResult) -> str:
+    """Return the images of a result as HTML, the original first if there is one row."""
+    figures = [
+        html.figure(
+            one.image,
+            SIZE,
+            [f"noise rate {one.noise_rate:g}", f"guidance scale {one.guidance_scale:g}"],
+        )
+        for one in result.images
+    ]
+    columns = result.columns
+    if columns <= 1:
+        original = html.figure(result.look.first.original_image, SIZE, ["original"])
+        figures, columns = [original, *figures], 2
+    return html.grid(figures, columns)
+
+
+def show_candidates(seen: trying.Look) -> str:
+    """Return the captions with their similarities as HTML."""
+    first = seen.first
+    if not seen.preview.candidates:
+        return html.note("These prompts read no captions.")
+    rows = [(caption, f"{cosine:.3f}") for caption, cosine in seen.preview.candidates]
+    known = (
+        f"similarity {first.similarity:.3f}" if first.similarity is not None else "no similarity"
+    )
+    line = f"Guidance scale by the rule: {first.guidance_scale:g} ({known})."
+    return html.table(("caption", "similarity"), rows) + html.note(line)
