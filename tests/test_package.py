@@ -29,6 +29,7 @@ JOBS = (
     "evaluate",
     "predict",
     "doctor",
+    "studio",
 )
 
 

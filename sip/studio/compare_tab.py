@@ -63,8 +63,9 @@ def compare_tab(tab: gr.Tab, settings: Settings) -> None:
                     with gr.Row(elem_classes="sip-buttons"):
                         back = gr.Button("← Back", min_width=100)
                         forth = gr.Button("More →", min_width=100)
-            table = gr.HTML(elem_id="compare-table")
-            with gr.Accordion("Table as Markdown", open=False):
+            # Closed: after each answer it would tell which side was which run.
+            with gr.Accordion("Table of the answers, for the end", open=False):
+                table = gr.HTML(elem_id="compare-table")
                 markdown = code_box("Markdown", "compare-markdown")
 
     def begin(chosen: list[str], who: str, number: float | None) -> tuple[Any, ...]:

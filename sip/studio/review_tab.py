@@ -1,7 +1,5 @@
 """The tab *Review*: images of a run next to their originals, accepted or rejected one by one."""
 
-import shlex
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -69,7 +67,7 @@ def review_tab(tab: gr.Tab, settings: Settings) -> None:
         return (
             seen,
             gr.update(choices=names, value=seen.order or IN_ORDER),
-            commands(seen),
+            seen.run.commands(),
             *shown(seen),
         )
 
@@ -143,13 +141,3 @@ def shown(seen: ReviewState | None) -> tuple[str, str, str]:
     counts = ", ".join(f"{num:,} {name}ed" if name != "undecided" else f"{num:,} undecided"
                        for name, num in seen.run.counts().items())  # fmt: skip
     return pair, f'<div class="sip-strip">{"".join(small)}</div>', html.note(counts)
-
-
-def commands(seen: ReviewState) -> str:
-    """Return the commands that use a review."""
-    folder = shlex.quote(str(seen.run.run.folder))
-    filtered = " filter.undecided=drop" if seen.run.run.record.summary.filter else ""
-    return (
-        f"python -m sip.export run={folder} review=keep output={Path('reviewed')}\n"
-        f"python -m sip.train augmentation=sip filter=review filter.file={folder}{filtered}"
-    )

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import shlex
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from sip.api.run import Run, RunImage
 from sip.core.errors import UserError, not_one_of
 from sip.core.files import plain_disk_errors, write_atomically
 from sip.filter.review import ACCEPT, COLUMNS, DECISIONS, REJECT, REVIEW, read_review
+from sip.studio.settings import key_of
 
 # Name on the page -> what a run knows of an image; higher is better in all but distances.
 SIMILARITY = "similarity of caption and original"
@@ -131,6 +133,24 @@ class ReviewedRun:
             and item.image.id not in known
         ]
 
+    def commands(self) -> str:
+        """Return the commands that use the review, one a line.
+
+        The training gets the settings of the run, so that it uses the same images. What the run's
+        own filter rejected has no decision, and is dropped.
+        """
+        folder, summary = self.run.folder, self.run.record.summary
+        words = [w for w in shlex.split(str(self.run.command))[3:] if not _is_replaced(w)]
+        if not any(word.startswith("augmentation=") for word in words):
+            words.append("augmentation=sip")
+        used = ["filter=review", f"filter.file={folder}"]
+        used += ["filter.undecided=drop"] if summary.filter else []
+        lines = (
+            ["sip.export", f"run={folder}", "review=keep", "output=reviewed"],
+            ["sip.train", *words, *used],
+        )
+        return "\n".join(shlex.join(["python", "-m", *line]) for line in lines)
+
     def counts(self) -> dict[str, int]:
         """Return how many images are accepted, rejected and undecided."""
         known = self.decisions
@@ -144,8 +164,8 @@ class ReviewState:
 
     Attributes:
         run: The run.
-        order, falling: As of `ReviewedRun.ordered`.
-        position: Of the image that is shown.
+        order, falling: As `ReviewedRun.ordered` takes them.
+        position: Place of the image that is shown.
         undo: What was there before each step, the latest last.
     """
 
@@ -203,6 +223,13 @@ def write_review(decisions: Mapping[str, str], file: Path) -> None:
     table.writerow(COLUMNS)
     table.writerows(decisions.items())
     write_atomically(file, stream.getvalue())
+
+
+def _is_replaced(override: str) -> bool:
+    """Return whether a training with the review has another value, or needs another one."""
+    key = key_of(override)
+    fractions = ("dataset.val_fraction", "dataset.test_fraction")  # 0 from Python: no test images
+    return key.startswith("filter") or (key in fractions and override.endswith("=0"))
 
 
 def _values(image: RunImage, quality: Mapping[str, Any]) -> dict[str, float]:

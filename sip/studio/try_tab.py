@@ -54,9 +54,7 @@ def try_tab(session: Session, settings: Settings) -> None:
             with gr.Accordion("Copy as command or YAML", open=False, visible=False) as copy:
                 gr.Markdown(ABOUT_COMMAND)
                 command = code_box("Command", "try-command")
-                yaml = code_box(
-                    "my_conf/exp/studio.yaml, for --config-dir my_conf +exp=studio", "try-yaml"
-                )
+                yaml = code_box("YAML of a preset, for a file in my_conf/exp", "try-yaml")
 
     def generate(
         seen: trying.Look | None, pixels: Any, words: str, noise: float, how: str, by_hand: float,

@@ -1,13 +1,18 @@
 """Decisions on images: in an order, one by one or by a threshold, saved at once, undone."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from sip.config.command import Command
 from sip.core.errors import UserError
+from sip.core.stages import StageLog
 from sip.filter.review import Review, read_review
+from sip.jobs.train_job import TrainJob
 from sip.studio import reviewing
 from sip.studio.reviewing import AGREEMENT, DISTANCE, LABEL, ReviewedRun, ReviewState
+from tests.composing import composed
 
 
 @pytest.fixture
@@ -71,6 +76,23 @@ def test_a_threshold_rejects_the_undecided_ones_below_it(run: ReviewedRun) -> No
     for bad in (float("nan"), float("inf")):
         with pytest.raises(UserError, match="^threshold: must be a number"):
             run.below(LABEL, bad)
+
+
+def test_the_commands_use_the_review(run: ReviewedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    export, train = run.commands().splitlines()
+    monkeypatch.chdir(run.run.folder.parent)
+    run.decide({item.image.id: "reject" for item in run.items[:5]})
+    *_, module, folder, review, output = shlex.split(export)
+    assert (module, folder) == ("sip.export", f"run={run.run.folder}")
+    assert (review, output) == ("review=keep", "output=reviewed")
+    module, *words = shlex.split(train)[2:]
+    assert module == "sip.train"
+    job = TrainJob(composed(*map(Command.for_hydra, words), "logger=csv"))
+    assert job.offline is not None and isinstance(job.offline.filter, Review)
+    samples = job.dataset.samples("train")
+    prompts, _ = job.offline.prompts(samples, StageLog())
+    ids = {item.image.id for item in run.items}
+    assert {prompt.image_id for prompt in prompts} <= ids and prompts
 
 
 def test_windows_do_not_overwrite_each_other(run: ReviewedRun) -> None:
