@@ -142,11 +142,10 @@ def _admit(uri: Uri, copy: Path) -> bool:
         with open(part, "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with _locked():
-                if copy.exists():
-                    return True
-                if not _has_space(size, part):
+                is_there = copy.exists()  # another process was faster
+                if is_there or not _has_space(size, part):
                     part.unlink(missing_ok=True)
-                    return False
+                    return is_there
                 os.truncate(part, size)  # counts for others from now on
             with open(part, "r+b") as target:
                 objects.read_into(uri, target)
