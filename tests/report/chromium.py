@@ -70,8 +70,8 @@ class Browser:
         assert "error" not in answer, answer["error"]
         return answer["result"]
 
-    def open(self, page: Path, width: int, height: int = 900, scheme: str = "light") -> None:
-        """Open a file in a window of this size, in px."""
+    def open(self, page: Path | str, width: int, height: int = 900, scheme: str = "light") -> None:
+        """Open a file or an address in a window of this size, in px."""
         self.errors, self.requests = [], []
         self(
             "Emulation.setDeviceMetricsOverride",
@@ -79,7 +79,7 @@ class Browser:
         )  # fmt: skip
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self("Emulation.setEmulatedMedia", features=[feature])
-        self("Page.navigate", url=page.as_uri())
+        self("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while (event := self._read()).get("method") != "Page.loadEventFired":
             self._note(event)
 
