@@ -38,7 +38,7 @@ def test_trials_compare_the_same_original_and_follow_from_the_seed(
     assert trials(runs, 0) == listed
     seen = [trials(runs, seed) for seed in range(40)]
     sides = Counter(one.left_run for some in seen for one in some)
-    assert min(sides.values()) > 80  # of 240
+    assert set(sides) == set(runs) and min(sides.values()) > 80  # of 240
     assert len({tuple(one.left.sample_id for one in some) for some in seen}) > 30
     assert len({one.left.variant for some in seen for one in some}) == 2
 
