@@ -20,11 +20,13 @@ declare -A SIP=(
   [resnet_mini]="prompts.noise_rate=0.9 images.per_sample=4"
   [vit]="prompts.noise_rate=0.9 images.per_sample=4"
   [clip_vit]="prompts.noise_rate=0.9 images.per_sample=4"
+  [cifar10]="prompts.noise_rate=0.9 images.per_sample=4"
 )
 declare -A RANDAUGMENT=(
   [resnet_mini]="1 9"
   [vit]="3 5"
   [clip_vit]="1 5"
+  [cifar10]="2 14"
 )
 
 declare -A PARTS=( # pages of several sweeps

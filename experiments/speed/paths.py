@@ -2,9 +2,9 @@
 
     python -m experiments.speed.paths [REPEATS [NAME,...]]
 
-Results: `paths.md`. (a) is a run of only the forwards of denoiser and autoencoder: those that (b),
-the generation from image files to committed shards, makes, with the same inputs. Models are
-those of the tests with wider and deeper denoisers, random weights, one thread.
+Results: `paths.md`. (a) is a run of only the forwards of text encoders, denoiser and autoencoder:
+those that (b), the generation from image files to committed shards, makes, with the same inputs.
+Models are those of the tests with wider and deeper denoisers, random weights, one thread.
 """
 
 import gc
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -197,7 +197,7 @@ class Forwards:
 
     def __init__(self, bench: Bench, file: Path) -> None:
         self.calls, self.order = torch.load(file, weights_only=False)
-        self.functions = functions(bench)
+        self.functions = {name: getattr(*part) for name, part in parts(bench).items()}
 
     @torch.inference_mode()
     def run(self) -> None:
@@ -207,27 +207,30 @@ class Forwards:
             self.functions[name](*given, **named)
 
 
-def functions(bench: Bench) -> dict[str, Callable[..., Any]]:
-    """Return name -> what is called of denoiser and autoencoder."""
+def parts(bench: Bench) -> dict[str, tuple[Any, str]]:
+    """Return name -> model and method of each forward that a generation makes."""
     engine: Any = bench.engine
-    vae = engine.pipeline.vae if hasattr(engine, "pipeline") else engine.models.vae
-    denoiser = engine.denoiser if hasattr(engine, "denoiser") else engine.models.denoiser
-    return {"denoise": denoiser.forward, "encode": vae.encode, "decode": vae.decode}
+    models = engine.pipeline if hasattr(engine, "pipeline") else engine.models
+    denoiser = engine.denoiser if hasattr(engine, "denoiser") else models.denoiser
+    holders = [getattr(models, name, None) for name in ("text", "text_2", "t5")]  # of a family
+    encoders = [getattr(holder, "encoder", None) for holder in (models, *holders)]
+    encoders += [getattr(models, f"text_encoder{end}", None) for end in ("", "_2", "_3")]
+    return {
+        "denoise": (denoiser, "forward"),
+        "encode": (models.vae, "encode"),
+        "decode": (models.vae, "decode"),
+        **{f"text {n}": (model, "forward") for n, model in enumerate(encoders) if model},
+    }
 
 
 def record(bench: Bench, store: Path, file: Path) -> None:
     """Generate, and write the inputs of all forwards: those of one shape once."""
-    engine: Any = bench.engine
-    vae = engine.pipeline.vae if hasattr(engine, "pipeline") else engine.models.vae
-    denoiser = engine.denoiser if hasattr(engine, "denoiser") else engine.models.denoiser
     known: dict[str, int] = {}
     calls: list[tuple[str, Any, Any]] = []
     order: list[int] = []
-    with (
-        recording(denoiser, "forward", "denoise", known, calls, order),
-        recording(vae, "encode", "encode", known, calls, order),
-        recording(vae, "decode", "decode", known, calls, order),
-    ):
+    with ExitStack() as stack:
+        for name, (owner, method) in parts(bench).items():
+            stack.enter_context(recording(owner, method, name, known, calls, order))
         bench._generate(store)
     torch.save((calls, order), file)
 
