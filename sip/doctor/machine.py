@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sip.core import object_cache
 from sip.core.memory import available
 from sip.core.threads import num_cores
+from sip.core.uri import is_uri
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 
 if TYPE_CHECKING:
@@ -67,7 +69,12 @@ def memory() -> Iterator[Finding]:
 
 def disks(config: "DictConfig") -> Iterator[Finding]:
     """Yield the folders of `paths`: whether they can be written, and what is free there."""
-    for key, path in config.paths.items():
+    paths = {key: str(config.paths[key]) for key in ("store", "runs", "data")}
+    if is_uri(paths["store"]):
+        yield Finding("paths.store", NOTE, f"{paths.pop('store')}: an object store, not asked")
+        object_cache.configure(config.paths)
+        paths["cache"] = str(object_cache.folder())
+    for key, path in paths.items():
         yield folder(f"paths.{key}", Path(path), f"paths.{key}=/a/folder/of/yours")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -99,6 +100,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert run("sip.train", shortened("sip.train", words), patched) == 0
         words = ["dataset=image_folder", "dataset.root=images"]  # what the pages export
         assert run("sip.generate", shortened("sip.generate", words), patched) == 0
+        for reviewed in folder.glob("runs/generate-image_folder-*"):
+            rows = pd.read_parquet(reviewed / "images.parquet")
+            rows = rows[rows.kind == "generated"].assign(image_id=rows.id, decision="accept")
+            rows[["image_id", "decision"]].to_csv(reviewed / "review.csv", index=False)
     return folder
 
 

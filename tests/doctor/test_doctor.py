@@ -182,6 +182,16 @@ def test_a_local_folder_is_looked_into(no_hub: None, tmp_path: Path) -> None:
     assert f"model folder {tmp_path / 'clip'}: expected *.safetensors, found none" in scores.text
 
 
+def test_an_object_store_is_named_with_its_cache(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIP_CACHE", "")  # what the check sets is undone
+    monkeypatch.setenv("SIP_CACHE_GIB", "")
+    overrides = ["paths.store=s3://bucket/prefix", f"paths.cache={tmp_path / 'cache'}"]
+    found = {finding.name: finding for finding in machine.disks(config(*overrides))}
+    assert list(found) == ["paths.store", "paths.runs", "paths.data", "paths.cache"]
+    assert found["paths.store"].state == NOTE and "s3://bucket/prefix" in found["paths.store"].text
+    assert str(tmp_path / "cache") in found["paths.cache"].text
+
+
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = machine.folder("store", tmp_path / "a" / "b", "paths.store=x")
     assert found.state == OK and f"{tmp_path / 'a' / 'b'}, created when needed; " in found.text
