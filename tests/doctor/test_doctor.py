@@ -158,8 +158,8 @@ def test_copies_across_parts_and_class_names_that_are_no_words_are_notes(tmp_pat
     words = ["dataset=image_folder", f"dataset.root={tmp_path}", "dataset.index=null"]
     notes = [finding.text for finding in contents.data(config(*words)) if finding.state == NOTE]
     assert (
-        "copies of training images in test: 1 of 1 images (test/2/f.png = train/1/a.png); remove "
-        "them from one of the two"
+        "copies of training images in test: 1 of 1 images (test/2/f.png = train/1/a.png); "
+        "delete one of each two"
     ) in notes
     assert "1 image in more than one class (train/1/a.png (1) = test/2/f.png (2)); " in "".join(
         notes
