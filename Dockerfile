@@ -1,4 +1,4 @@
-# SIP with the tested versions, as a user without rights, in the folder /work:
+# SIP with the tested versions, as a user without rights, in the folder /data:
 #
 #   docker build -t sip .
 #   docker build -t sip:gpu --build-arg BASE=nvidia/cuda:13.0.1-base-ubuntu24.04 .
@@ -17,16 +17,17 @@ RUN apt-get update \
 ARG EXTRAS=""
 ARG PIP_EXTRA_INDEX_URL=""
 ENV PATH=/opt/sip/bin:$PATH
-RUN --mount=type=bind,target=/src,rw --mount=type=cache,target=/root/.cache/pip \
-    python3 -m venv /opt/sip \
+RUN --mount=type=bind,target=/src,rw --mount=type=cache,target=/var/.cache/pip \
+    export PIP_CACHE_DIR=/var/.cache/pip \
+    && python3 -m venv /opt/sip \
     && pip install -c /src/constraints.txt "/src${EXTRAS:+[${EXTRAS}]}"
 
-# Models are cached in /work/.cache, so that a mounted folder keeps them. USER: for any --user.
-ENV HOME=/work USER=sip PYTHONUNBUFFERED=1
-RUN useradd --uid 10001 --home-dir /work --no-create-home sip \
-    && install --directory --owner=sip /work
+# Models are cached in /data/.cache, so that a mounted folder keeps them. USER: for any --user.
+ENV HOME=/data USER=sip PYTHONUNBUFFERED=1
+RUN useradd --uid 10001 --home-dir /data --no-create-home sip \
+    && install --directory --owner=sip /data
 USER 10001
-WORKDIR /work
+WORKDIR /data
 
 ENTRYPOINT ["sip-train"]
 CMD ["--help"]

@@ -22,7 +22,7 @@ from sip.core.hashing import fingerprint_of
 from sip.core.interrupt import graceful
 from sip.core.stages import StageLog
 from sip.core.tars import read_checked
-from sip.core.text import counted, format_duration, text_table
+from sip.core.text import counted, format_duration, key_of, text_table
 from sip.dataset.base import Sample
 from sip.dataset.reader import say_made_parts
 from sip.dataset.remarks import say_remarks
@@ -281,7 +281,7 @@ class Adaptation:
 def _command(folder: Path) -> str:
     """Return the command that generates with an adapter, from the same images."""
     given = command_line()["overrides"]
-    words = [word for word in given if not word.lstrip("+~").startswith("method")]
+    words = [word for word in given if not key_of(word).startswith("method")]
     return shlex.join(["python", "-m", "sip.generate", *words, f"images.lora={folder}"])
 
 

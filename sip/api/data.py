@@ -5,7 +5,6 @@ and named by their content, to `<store>/originals`, with a list of them; later c
 images find them there.
 """
 
-import csv
 import io
 import json
 import os
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sip.core.csv_table import csv_text
 from sip.core.errors import UserError
 from sip.core.files import atomic_file, write_atomically
 from sip.core.hashing import digest
@@ -176,11 +176,7 @@ def _listed(
         rows.append((_file(image, number, folder, seen), written))
     if not rows:
         raise UserError("data: must have an image, got none")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("path", "label"))
-    writer.writerows(rows)
-    text = buffer.getvalue()
+    text = csv_text([("path", "label"), *rows])
     file = folder / f"{digest(text)[:16]}.csv"
     if not file.exists():
         write_atomically(file, text)

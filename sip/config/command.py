@@ -21,6 +21,7 @@ from sip.config.words import OPEN_GROUPS, by_meaning, for_shell, in_quotes, no_s
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
 from sip.core.files import read_yaml
+from sip.core.text import key_of
 
 # key=value, group=choice, group@package=choice; "+" adds a key
 OVERRIDE = re.compile(r"(\+{0,2})([^+~=@:\s]+)(@[^=]*)?=(.*)", re.DOTALL)
@@ -223,7 +224,7 @@ class Command:
         match = NOT_OVERRIDDEN.search(str(error))
         key = match[1] if match else ""
         for written in self.overrides:
-            if key and written.partition("=")[0].lstrip("+~").partition("@")[0] == key:
+            if key and key_of(written).partition("@")[0] == key:
                 if key in self.groups:
                     return f"{written}: {key} has no default choice to override; write +{written}"
                 return f"{written}: {self._not_chosen(key, written.partition('=')[2])}"

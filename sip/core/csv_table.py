@@ -1,9 +1,10 @@
-"""CSV files of people: in UTF-8, with commas, semicolons or tabs between the columns."""
+"""CSV: files of people, with commas, semicolons or tabs between the columns, and texts of ours."""
 
 import csv
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 DELIMITERS = "\t;,"
 
@@ -33,3 +34,10 @@ def open_csv(file: Path, known: Collection[str]) -> "csv.DictReader[str]":
     table = csv.DictReader(lines, delimiter=max(DELIMITERS, key=fit), strict=True)
     table.fieldnames = [name.strip() for name in table.fieldnames or ()]
     return table
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as CSV, with line feeds."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()

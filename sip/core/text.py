@@ -120,6 +120,11 @@ def values_without_paths(value: Any) -> Any:
     return _last_part(value) if isinstance(value, str) and ABSOLUTE.match(value) else value
 
 
+def key_of(override: str) -> str:
+    """Return the key of an override, such as "seed" of "++seed=1"."""
+    return override.partition("=")[0].lstrip("+~")
+
+
 def _escape(text: str, table: dict[str, str]) -> str:
     line = " ".join(CONTROL.sub("", text).split())
     return "".join(table.get(character, character) for character in line)

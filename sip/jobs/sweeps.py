@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sip.config import sweep
 from sip.core.progress import say
-from sip.core.text import counted, format_duration, text_table
+from sip.core.text import counted, format_duration, key_of, text_table
 from sip.core.uri import place_of
 from sip.jobs.baseline import tables_command
 
@@ -109,7 +109,7 @@ def best_settings(results: Any, objectives: str | Sequence[str]) -> list[str]:
 def yield_to_command_line(config: DictConfig) -> None:
     """Drop the parameters of a preset that the command line names: Hydra would multiply the two."""
     params = config.hydra.sweeper.params
-    named = {override.partition("=")[0].lstrip("+") for override in config.hydra.overrides.task}
+    named = {key_of(override) for override in config.hydra.overrides.task}
     with flag_override(config.hydra, ["readonly", "struct"], False):
         for key in [key for key in params or {} if key in named]:
             del params[key]

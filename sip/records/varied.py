@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from sip.core.text import key_of
 from sip.records.read import TrainingRun
 from sip.records.summary import BASE
 
@@ -123,7 +124,7 @@ def known_keys(runs: Iterable[TrainingRun]) -> list[str]:
 
 def _typed(runs: Sequence[TrainingRun], first: Sequence[str]) -> list[str]:
     """Return the keys that people set, the more telling ones first."""
-    typed = [text.lstrip("+~").partition("=")[0] for run in runs for text in run.summary.overrides]
+    typed = [key_of(text) for run in runs for text in run.summary.overrides]
     typed = [key for key in typed if key.rpartition(".")[2] not in ("seed", "root")]
     return _with_effect(dict.fromkeys([*NAMED, BASE, *first, *typed]))
 

@@ -5,8 +5,8 @@
 
 Its objects never change, so each is read once; a look at what is new is one short listing, however
 many shards there are. It is no more than a copy of what the shards hold. A writer that died behind
-a shard leaves it without an entry, and one that was set aside has one too many: `missing` adds the
-former, and readers pass over the latter.
+a shard leaves it without an entry, and one that was set aside has one too many: `sip.store.bucket`
+adds the former, and drops the latter.
 """
 
 import hashlib

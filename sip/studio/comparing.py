@@ -6,7 +6,6 @@ follow from a seed.
 """
 
 import csv
-import io
 import os
 import random
 import threading
@@ -17,7 +16,7 @@ from itertools import combinations
 from pathlib import Path
 
 from sip.api.run import Run, RunImage
-from sip.core.csv_table import open_csv
+from sip.core.csv_table import csv_text, open_csv
 from sip.core.errors import UserError
 from sip.core.files import plain_disk_errors, write_atomically
 from sip.core.text import reason_of
@@ -197,15 +196,11 @@ class AnswerFile:
             trial.right.id,
             {"left": trial.left_run, "right": trial.right_run}[chosen],
         )
-        stream = io.StringIO()
-        rows = csv.writer(stream, lineterminator="\n")
         with _lock, plain_disk_errors(self.file, "paths.runs"):
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            if not self.file.exists():
-                rows.writerow(ANSWER_COLUMNS)
-            rows.writerow(astuple(answer))
+            head = () if self.file.exists() else (ANSWER_COLUMNS,)
             with self.file.open("a", encoding="utf-8", newline="") as file:
-                file.write(stream.getvalue())
+                file.write(csv_text([*head, astuple(answer)]))
                 file.flush()
                 os.fsync(file.fileno())
         return answer
@@ -278,11 +273,8 @@ def as_markdown(table: Sequence[Preference]) -> str:
 
 def as_csv(table: Sequence[Preference]) -> str:
     """Return the table as CSV, its numbers whole."""
-    stream = io.StringIO()
-    rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow([*(item.name for item in fields(Preference)), "share"])
-    rows.writerows([*astuple(row), row.share] for row in table)
-    return stream.getvalue()
+    head = [*(item.name for item in fields(Preference)), "share"]
+    return csv_text([head, *([*astuple(row), row.share] for row in table)])
 
 
 def write_tables(table: Sequence[Preference], answers: Path) -> tuple[Path, Path]:

@@ -1,7 +1,5 @@
 """Review: the images of a run in an order, and decisions that are saved one by one."""
 
-import csv
-import io
 import math
 import shlex
 import threading
@@ -13,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from sip.api.run import Run, RunImage
+from sip.core.csv_table import csv_text
 from sip.core.errors import UserError, not_one_of
 from sip.core.files import plain_disk_errors, write_atomically
+from sip.core.text import key_of
 from sip.filter.review import ACCEPT, COLUMNS, DECISIONS, REJECT, REVIEW, read_review
-from sip.studio.settings import key_of
 
 # Name on the page -> what a run knows of an image; higher is better in all but distances.
 SIMILARITY = "similarity of caption and original"
@@ -56,6 +55,7 @@ class ReviewedRun:
         if not len(self.run):
             raise UserError(f"run: must have generated images, got {folder} without any")
         self.file = folder / REVIEW
+        self._sorted: dict[tuple[str, bool], list[ReviewItem]] = {}  # each key press asks
         _ = self.decisions
 
     @cached_property
@@ -83,9 +83,14 @@ class ReviewedRun:
             falling: Whether the highest come first.
         """
         if not order:
-            return list(self.items)
+            return self.items
         if order not in self.orders:
             raise not_one_of("order", self.orders, order)
+        if (order, falling) not in self._sorted:
+            self._sorted[order, falling] = self._by_value(order, falling)
+        return self._sorted[order, falling]
+
+    def _by_value(self, order: str, falling: bool) -> list[ReviewItem]:
         sign = -1 if falling else 1
 
         def place(item: ReviewItem) -> tuple[bool, float, float]:
@@ -218,11 +223,7 @@ def write_review(decisions: Mapping[str, str], file: Path) -> None:
     if not decisions:
         file.unlink(missing_ok=True)
         return
-    stream = io.StringIO()
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(decisions.items())
-    write_atomically(file, stream.getvalue())
+    write_atomically(file, csv_text([COLUMNS, *decisions.items()]))
 
 
 def _is_replaced(override: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sip.core.errors import UserError
+from sip.core.text import key_of
 
 FOLDER = "studio"  # in the store: prompt lists and runs of previews
 OWN_KEYS = ("host", "port", "open")
@@ -54,11 +55,6 @@ class Settings:
             "overrides": ["metrics=[]", *self.overrides],
             "progress": False,
         }
-
-
-def key_of(override: str) -> str:
-    """Return the key of an override, without what stands before it."""
-    return override.partition("=")[0].lstrip("+~")
 
 
 def check_address(host: Any, port: Any) -> None:

@@ -1,7 +1,5 @@
 """Try a setting on one image: captions, prompt, guidance, and images for several settings."""
 
-import csv
-import io
 import json
 import shlex
 from collections.abc import Sequence
@@ -14,10 +12,12 @@ from PIL import Image
 from sip.api.generation import Preview
 from sip.api.run import Run, RunImage
 from sip.api.session import Session
+from sip.core.csv_table import csv_text
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
 from sip.core.hashing import digest
-from sip.studio.settings import FOLDER, Settings, key_of
+from sip.core.text import key_of
+from sip.studio.settings import FOLDER, Settings
 
 Spans = tuple[tuple[str, float], ...]  # pieces of a prompt with their weights
 LAYOUTS = {  # name on the page -> columns
@@ -191,16 +191,13 @@ def write_list(
     if not any(text.strip() for text, _ in spans):
         raise UserError("prompt: must have a text, got none")
     first = seen.first
-    stream = io.StringIO()
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(COLUMNS)
-    pieces = json.dumps(spans, ensure_ascii=False)
-    for rate, scale, seed in rows:
-        known = (first.caption, first.similarity)
-        table.writerow([Path(first.original).absolute(), pieces, scale, rate, seed, *known])
-    file = folder / f"{digest(stream.getvalue())[:12]}.csv"
+    original, pieces = Path(first.original).absolute(), json.dumps(spans, ensure_ascii=False)
+    known = (first.caption, first.similarity)
+    cells = [(original, pieces, scale, rate, seed, *known) for rate, scale, seed in rows]
+    text = csv_text([COLUMNS, *cells])
+    file = folder / f"{digest(text)[:12]}.csv"
     if not file.exists():
-        write_atomically(file, stream.getvalue())
+        write_atomically(file, text)
     return file
 
 
