@@ -23,7 +23,8 @@ def test_every_choice_is_there(group: str) -> None:
 def test_every_experiment_has_its_steps_and_the_other_way_round() -> None:
     (listed,) = re.findall(r'^EXPERIMENTS=\$\{EXPERIMENTS:-"([^"]+)"\}', TEXT, re.MULTILINE)
     functions = set(re.findall(r"^(\w+)\(\) \{", TEXT, re.MULTILINE))
-    assert functions - set(listed.split()) == {"sweep", "table", "report"}
+    asked_for = {"cifar10"}  # runs if it is named: it needs a data set and a trained stack
+    assert functions - set(listed.split()) == {"sweep", "table", "report"} | asked_for
     assert set(listed.split()) <= functions
 
 

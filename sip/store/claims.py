@@ -75,6 +75,8 @@ class Claims:
             which ends with the number of the claim.
     """
 
+    HAS_LOCK = True  # what `claimed` returns holds until `take`
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.owner = f"{host_name()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

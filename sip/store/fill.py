@@ -223,6 +223,9 @@ class Filling(Generic[Input]):
                 if free:
                     portion.append(free)
             lost = self._claims.take(self._open.claim(portion)) if portion else set()
+        if portion and not self._claims.HAS_LOCK:  # who had a row a moment ago has committed it
+            self._refresh()
+            lost |= set(chain(*portion)).difference(*map(self._missing, portion))
         if lost:
             portion = self._without(lost, portion)
         # Other processes take rows, or leave some to us.

@@ -63,6 +63,8 @@ class Leases:
             the step of the claim.
     """
 
+    HAS_LOCK = False  # between `look` and `take` rows may be made and released
+
     def __init__(self, folder: Uri, on_death: Callable[[], None] = lambda: None) -> None:
         self.folder = folder
         self._on_death = on_death

@@ -225,6 +225,24 @@ def test_processes_share_the_work(bucket: str) -> None:
     assert len(shared) == len(set(shared)) == 40 and len(contents(bucket)) == 40
 
 
+def test_what_was_made_between_a_look_and_a_claim_is_left_alone(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, take = opened(bucket), Leases.take
+
+    def take_after_another(claims: Leases, keys: list[str]) -> set[str]:
+        with monkeypatch.context() as patched:
+            patched.setattr(Leases, "take", take)
+            made(opened(bucket), KEYS[1:3])  # claimed, committed and released meanwhile
+        return take(claims, keys)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Leases, "take", take_after_another)
+        filled, asked = made(late)
+    assert asked == [key for key in KEYS if key not in KEYS[1:3]]
+    assert filled.waited == 2 and contents(bucket) == WHOLE
+
+
 def test_of_those_who_ask_at_once_one_gets_a_row(bucket: str) -> None:
     folder = Store(bucket).root / "claims"
     owners = [Leases(folder) for _ in range(5)]
