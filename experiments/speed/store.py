@@ -17,7 +17,8 @@ from pathlib import Path
 from statistics import median
 
 from sip.store.claims import Claims
-from sip.store.fill import Add, fill
+from sip.store.fill import fill
+from sip.store.filling import Add
 from sip.store.stage import Store
 
 KEYS = 1_536  # of one claim: the open shard and the batches behind it

@@ -33,7 +33,8 @@ from sip.images.settings import DiffusionSettings
 from sip.pipeline.plan import nothing_downloaded
 from sip.prompts.base import Span
 from sip.records.write import write_config
-from sip.store.fill import Add, fill
+from sip.store.fill import fill
+from sip.store.filling import Add
 from sip.store.stage import StageStore, Store
 from sip.weights.missing import MissingWeightsError
 

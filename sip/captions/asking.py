@@ -14,7 +14,7 @@ from sip.core.interrupt import stop_requested
 from sip.core.progress import say
 from sip.core.text import counted
 from sip.dataset.base import Sample
-from sip.store.fill import Add, Make
+from sip.store.filling import Add, Make
 from sip.store.stage import StageStore
 
 FOLDER = "answers"  # of a stage

@@ -24,7 +24,8 @@ from sip.core.image_io import file_sha256
 from sip.core.tars import read_bytes, read_checked
 from sip.core.threads import prefetch
 from sip.core.uri import Place
-from sip.store.fill import Add, Filled, fill
+from sip.store.fill import Filled, fill
+from sip.store.filling import Add
 from sip.store.stage import Store
 
 SHARD_SIZE = 4096  # rows that are committed together

@@ -28,7 +28,7 @@ from sip.core.errors import UntrustedError, UserError
 STAGES = "augmentation backbone captions classifier dataset filter images metrics prompts scores"
 TRUSTED = (
     *(f"sip.{stage}." for stage in STAGES.split()),
-    "sip.adapt.method.",
+    *("sip.adapt.method.", "sip.executor."),
     *("torch.optim.", "torchvision.transforms.", "pytorch_lightning.loggers."),
 )
 VARIABLE = "SIP_TRUSTED"

@@ -31,6 +31,7 @@ from sip.dataset.reader import say_made_parts
 from sip.dataset.remarks import say_remarks
 from sip.device.launch import launched
 from sip.device.settings import set_threads
+from sip.executor.static import Static
 from sip.filter.base import KEPT, FilterCounts, Verdict
 from sip.pipeline.backoff import Settled, settle
 from sip.pipeline.filtering import joined, mark, verdicts
@@ -75,6 +76,9 @@ def generate(config: DictConfig) -> None:
             than `images.max_failed`, after it.
     """
     if config.retry == "damaged" and not config.plan:
+        if isinstance(build(config.executor), Static):
+            fix = "run the command once with executor=local retry=damaged"
+            raise refuse("retry", "null or failed with executor=static", config.retry, fix)
         repair(Store(config.paths.store), config.runtime.num_workers)
     work = Generation(config)
     if config.plan:
@@ -126,6 +130,8 @@ class Generation:
                 self.missing = missing_weights(self.offline, {})
         else:
             self.offline.require()
+        if not config.plan or config.prompts_out is not None:
+            self.offline.executor.check(self.offline.devices)
         self.recipe = {"dataset": self.dataset.recipe(), "offline": self.offline.recipe()}
         self.fingerprint = fingerprint_of(self.recipe)
         self.name = f"generate-{choice('dataset')}-{choice('images')}"
@@ -140,6 +146,11 @@ class Generation:
             say_made_parts(self.dataset)
             say_remarks(self.dataset)
         return samples
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the folder of the run."""
+        return progress.is_first and self.offline.executor.is_first
 
     def list_prompts(self) -> None:
         """Have the captions made, and write the prompts to `prompts_out`; no image is generated.
@@ -157,7 +168,7 @@ class Generation:
 
     def _write_prompts(self, prompts: list[Prompt]) -> None:
         file = self.config.prompts_out
-        if file is not None and progress.is_first:
+        if file is not None and self.is_first:
             num = write_rows(prompts, Path(file))
             say(
                 "prompts",
@@ -172,7 +183,8 @@ class Generation:
 
     def _make_plan(self, samples: list[Sample], unmeasured: str = "") -> Plan:
         names = self.dataset.class_names
-        return make_plan(self.offline, samples, self._num_processes(), unmeasured, names)
+        num_processes = self.offline.num_processes
+        return make_plan(self.offline, samples, num_processes, unmeasured, names)
 
     def run(self) -> None:
         """Generate the images with every process of the job; the first one writes the folder."""
@@ -181,7 +193,7 @@ class Generation:
         with graceful(), launched(offline.devices, offline.runtime.device) as device:
             offline.models.runtime = replace(offline.runtime, device=device)
             samples = self.samples()
-            if progress.is_first:
+            if self.is_first:
                 plan = self._make_plan(samples)
                 say("plan", plan.line())
                 if plan.example:
@@ -191,7 +203,8 @@ class Generation:
             prompts, captions = self.offline.prompts(samples, self.stages)
             self._write_prompts(prompts)
             settled = settle(offline, prompts, self.dataset.class_names, self.stages)
-            if progress.is_first:
+            if self.is_first:
+                offline.executor = offline.executor.by_itself()
                 self._write(samples, settled, captions)
 
     def _write(
@@ -275,9 +288,6 @@ class Generation:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / ".writable").touch()
             (self.folder / ".writable").unlink()
-
-    def _num_processes(self) -> int:
-        return self.offline.devices.num_processes(self.offline.runtime.device)
 
     def _summary(
         self,

@@ -12,6 +12,7 @@ from sip.augmentation.base import Augmentation
 from sip.classifier.base import UNFINISHED, Result, TrainingImage
 from sip.config.provenance import command_line, environment
 from sip.core import progress
+from sip.core.component import refuse
 from sip.core.stages import StageLog
 from sip.core.text import text_table
 from sip.core.uri import place_of
@@ -20,6 +21,7 @@ from sip.dataset.reader import say_made_parts
 from sip.dataset.remarks import say_remarks
 from sip.device.launch import launched
 from sip.device.settings import Runtime, device, set_threads
+from sip.executor.static import Static
 from sip.jobs.alone import alone
 from sip.jobs.evaluate import evaluate
 from sip.jobs.splits import Splits, load_splits, remarks_of
@@ -105,6 +107,9 @@ def require(job: TrainJob) -> None:
         raise missing
     if job.offline:
         job.offline.check()
+        if isinstance(job.offline.executor, Static):
+            fix = "generate with sip.generate executor=static first"
+            raise refuse("executor", "local or ray in sip.train", "static", fix)
     if job.offline:  # refuse what does not fit the backbone before anything is generated
         network = job.backbone.create(2)
         job.augmentation.require(network)

@@ -7,7 +7,7 @@ from sip.core.image_io import SUFFIXES, Format, encode
 from sip.images.base import ImageResult, ImageRow
 from sip.pipeline.models import Models
 from sip.prompts.base import Prompt
-from sip.store.fill import Add, Make
+from sip.store.filling import Add, Make
 from sip.store.stage import StageStore
 
 

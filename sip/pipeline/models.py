@@ -9,7 +9,7 @@ from sip.core.hashing import digest
 from sip.device.batches import reader
 from sip.device.settings import Devices, Runtime
 from sip.pipeline.components import Components, StageName
-from sip.store.fill import Add, Make
+from sip.store.filling import Add, Make
 
 
 class LoadedModels:

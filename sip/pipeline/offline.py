@@ -15,11 +15,14 @@ from omegaconf import DictConfig
 
 from sip.captions.base import StatedCaptions
 from sip.captions.openai import OpenAi
+from sip.config.build import build
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.stages import StageLog
 from sip.dataset.base import Sample
 from sip.device.settings import Devices, Runtime
+from sip.executor.base import Executor
+from sip.executor.local import Local
 from sip.images.balance import balanced
 from sip.images.base import Generator, ImageRow
 from sip.pipeline.components import ASSUMED_COSINE, Components, StageName
@@ -46,6 +49,8 @@ class Offline(Components):
         super().__init__(config)
         self.store = Store(config.paths.store)
         self.devices = Devices.of(config.trainer) if "trainer" in config else Devices()
+        # Commands with a configuration of their own have no choice of it.
+        self.executor: Executor = build(config.executor) if "executor" in config else Local()
         self.models = Models(self, Runtime.of(config.runtime), self.devices)
         self.trials = Trials(self.models, self.store.work / "batch_sizes.json")
         self._stages: dict[StageName, StageStore] = {}
@@ -58,6 +63,11 @@ class Offline(Components):
     def runtime(self) -> Runtime:
         """Device settings of this process."""
         return self.models.runtime
+
+    @property
+    def num_processes(self) -> int:
+        """How many processes make rows, on all machines together."""
+        return self.executor.num_workers * self.devices.num_processes(self.runtime.device)
 
     def stage(self, name: StageName) -> StageStore:
         """Return the rows of a stage in the store."""
@@ -262,7 +272,7 @@ class Offline(Components):
             if name == "captions" and isinstance(self.captioner, OpenAi):
                 from sip.captions.asking import asks
 
-                num_processes = self.devices.num_processes(self.runtime.device)
+                num_processes = self.num_processes
                 make = asks(self.captioner, stage, num_processes)
             elif missing:
                 batches = self.trials.batch_size(name, wanted.values())
@@ -278,6 +288,7 @@ class Offline(Components):
                 storage=self.generator.storage if name == "images" else "files",
                 unit="image",
                 retry_failed=self.retry_failed,
+                executor=self.executor,
             )
             row.update(cached=filled.cached + filled.waited, computed=filled.computed)
         return filled

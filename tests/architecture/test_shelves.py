@@ -13,7 +13,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "sip"
 SHELVES: tuple[tuple[str, ...], ...] = (
     ("core",),
-    ("config", "store", "weights", "device"),
+    ("config", "store", "executor", "weights", "device"),
     *((stage,) for stage in ("dataset", "captions", "scores", "prompts", "images", "filter")),
     *((stage,) for stage in ("augmentation", "backbone", "classifier", "metrics")),
     ("pipeline", "records", "tracking"),

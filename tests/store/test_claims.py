@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import sip.store.claims as claims_module
-import sip.store.fill as fill_module
+import sip.store.filling as filling_module
 from sip.store.claims import Claims
-from sip.store.fill import Add, fill
+from sip.store.fill import fill
+from sip.store.filling import Add
 from sip.store.stage import StageStore, Store
 
 
@@ -207,7 +208,7 @@ def test_claims_become_smaller_towards_the_end(
 def test_a_shard_is_committed_after_some_time(
     stage: StageStore, monkeypatch: pytest.MonkeyPatch, every: float, num_shards: int
 ) -> None:
-    monkeypatch.setattr(fill_module, "COMMIT_EVERY", every)
+    monkeypatch.setattr(filling_module, "COMMIT_EVERY", every)
     numbers: list[int] = []
     take = Claims.take
 

@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sip.core import progress
 from sip.core.tars import read_checked
 from sip.store.claims import Claims
-from sip.store.fill import Filled, Filling, fill
+from sip.store.fill import Filled, fill
+from sip.store.filling import Filling
 from sip.store.repair import repair
 from sip.store.shards import read_columns
 from sip.store.stage import FAILED, StageStore, Store
@@ -103,7 +104,7 @@ class StoreMachine(RuleBasedStateMachine):
         missing = [key for key in keys if self.status(key) is None]
         left = iter(range(1, after))
 
-        is_dead, commit = False, Filling._commit
+        is_dead, commit = False, Filling.commit
 
         def until_dead(filling: Filling) -> None:
             if not is_dead:
@@ -116,7 +117,7 @@ class StoreMachine(RuleBasedStateMachine):
                 raise Killed
 
         release = patch.object(Claims, "release", lambda claims: claims._stop.set())
-        with patch.object(Filling, "_commit", until_dead), release:
+        with patch.object(Filling, "commit", until_dead), release:
             try:
                 self.fill(owner, keys, during=die, storage=storage)
             except Killed:

@@ -8,7 +8,8 @@ import pytest
 
 from sip.core.errors import DamagedError, UserError
 from sip.core.tars import read_bytes, read_checked, split_reference
-from sip.store.fill import Add, fill
+from sip.store.fill import fill
+from sip.store.filling import Add
 from sip.store.repair import check_retry, repair
 from sip.store.shards import read_columns
 from sip.store.stage import StageStore, Store

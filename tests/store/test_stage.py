@@ -27,8 +27,9 @@ from sip.store import claims as claims_module
 from sip.store import stage as stage_module
 from sip.store import waiting
 from sip.store.claims import Claim
-from sip.store.fill import Add, Filled
+from sip.store.fill import Filled
 from sip.store.fill import fill as fill_stage
+from sip.store.filling import Add
 from sip.store.shards import read_columns, read_rows, to_table
 from sip.store.stage import StageStore, Store
 

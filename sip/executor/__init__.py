@@ -1,0 +1,1 @@
+"""How the batches of a stage are shared out: claims, a fixed share of each worker, or Ray."""
