@@ -126,6 +126,17 @@ def test_captions_do_not_depend_on_the_batch(model, samples, choice):
     assert captions_of(captioner, samples[::-1]) == one_by_one[::-1]
 
 
+def test_each_candidate_of_each_image_has_a_seed_of_its_own(model, samples):
+    captioner = florence2(model)
+    (sampler,) = captioner.options(samples)["logits_processor"]
+    seeds = [generator.initial_seed() for generator in sampler.generators]
+    assert len(set(seeds)) == len(samples) * captioner.num_captions
+    (again,) = captioner.options(samples[1:])["logits_processor"]
+    assert [generator.initial_seed() for generator in again.generators] == seeds[3:]
+    (moved,) = florence2(model, seed=1).options(samples)["logits_processor"]
+    assert not {generator.initial_seed() for generator in moved.generators} & set(seeds)
+
+
 def test_captions_equal_stock_generate(model, samples):
     assert captions_of(loaded(florence2(model)), samples) == stock(model, samples)
     greedy = stock(model, samples, do_sample=False, num_beams=1)
