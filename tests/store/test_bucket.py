@@ -127,8 +127,16 @@ def test_a_cached_start_reads_no_image(bucket: str, s3_server: S3Server) -> None
     assert not [path for _, path in s3_server.requests if "images.tar" in path or "rows" in path]
 
 
-@pytest.mark.parametrize("part", ["images.tar", "rows.parquet", "manifest", "claims"])
-@pytest.mark.parametrize("kind", ["500", "503", "cut", "dropped", "lost"])
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        *((kind, "rows.parquet") for kind in ("500", "503", "cut", "dropped", "lost")),
+        *(("lost", part) for part in ("images.tar", "manifest", "claims")),
+        ("cut", "images.tar"),
+        ("500", "manifest"),
+        ("dropped", "claims"),
+    ],
+)
 def test_a_commit_outlives_faults(bucket: str, s3_server: S3Server, kind: str, part: str) -> None:
     with s3_server.failing(Fault(kind, "PUT", part, 2), Fault(kind, "GET", part, 1)):
         filled, asked = made(opened(bucket))
