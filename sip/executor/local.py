@@ -121,11 +121,11 @@ class Claiming:
                 if free:
                     portion.append(free)
             lost = self._claims.take(self._filling.open.claim(portion)) if portion else set()
-        if portion and not self._claims.HAS_LOCK:  # who had a row a moment ago has committed it
-            self._filling.refresh()
-            lost |= set(chain(*portion)).difference(*map(self._filling.missing, portion))
-        if lost:
-            portion = self._without(lost, portion)
+            if portion and not self._claims.HAS_LOCK:  # whoever had a row has committed it
+                self._filling.refresh()
+                lost |= set(chain(*portion)).difference(*map(self._filling.missing, portion))
+            if lost:
+                portion = self._without(lost, portion)
         # Other processes take rows, or leave some to us.
         bar = self._filling.bar
         bar.total = bar.n + self._filling.open.num_to_make + self._num_queued

@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from sip.core import objects
@@ -73,13 +73,14 @@ class Leases:
         self._held: list[str] = []
         self._object: tuple[Uri, bytes] | None = None  # what says that this owner holds them
         self._lock = threading.Lock()  # of `_object`: one thread claims, another one beats
+        self._taking = threading.Lock()  # one thread claims, another one renews what it commits
         self._stop = threading.Event()
         self._seen: dict[str, Lease] = {}
         self._clock: float | None = None  # the store's time minus that of this process
 
     def locked(self) -> AbstractContextManager[None]:
-        """Do nothing: `take` says which rows it got."""
-        return nullcontext()
+        """Keep this owner's threads apart; of other owners, `take` says what they got."""
+        return self._taking
 
     def is_current(self) -> bool:
         """Return true: what `look` read is all there is to know before `take`."""

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,35 @@ def test_of_those_who_ask_at_once_one_gets_a_row(bucket: str) -> None:
     for owner in owners:
         owner.release()
     assert late.is_empty()
+
+
+def test_threads_of_an_owner_do_not_undo_each_others_claims(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread claims new rows while another one renews the claim on what is left."""
+    owner, write = Leases(Store(bucket).root / "claims"), objects.write
+
+    def slowly(uri: Uri, *args: Any, **options: Any) -> None:
+        write(uri, *args, **options)
+        time.sleep(0.05)
+
+    def renew(keys: list[str]) -> None:
+        with owner.locked():
+            owner.take(keys)
+
+    monkeypatch.setattr(objects, "write", slowly)
+    renew(KEYS[:2])
+    threads = [threading.Thread(target=renew, args=(KEYS[:num],)) for num in (4, 6, 8)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    other = Leases(owner.folder)
+    other.look()
+    assert list(other.claimed()) == KEYS[:8] and other.number_of(owner.owner) == 4
+    owner.release()
+    assert other.is_empty()
 
 
 def test_a_lease_of_another_machine_ends(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
