@@ -58,7 +58,8 @@ def task(config: "DictConfig") -> None:
     source = export(options, hub)
     failed = f", {counted(source.failed.total(), 'failed one')} left out" if source.failed else ""
     if source.rejected:
-        failed += f", {counted(source.rejected.total(), 'rejected one')} left out"
+        reasons = ", ".join(f"{num:,} {reason}" for reason, num in source.rejected.most_common())
+        failed += f", {counted(source.rejected.total(), 'generated one')} left out ({reasons})"
     print(f"{options.output}: {counted(source.num, 'image')} as {options.format}{failed}")
     if options.review is None and (options.run / REVIEW).is_file():
         say(

@@ -44,11 +44,26 @@ def write_images(
 
     fields = [(name, pa.string()) for name in TEXT]
     fields += [(name, pa.int64()) for name in WHOLE] + [(name, pa.float64()) for name in REAL]
-    schema = pa.schema(fields)
+    schema = pa.schema(fields, {"pandas": json.dumps(_for_pandas(WHOLE))})
     rows = _rows(parts, generated, store)
     with atomic_file(path) as part, pq.ParquetWriter(part, schema) as writer:
         while chunk := list(islice(rows, CHUNK)):
             writer.write_table(pa.Table.from_pylist(chunk, schema))
+
+
+def _for_pandas(names: Iterable[str]) -> dict[str, Any]:
+    """Return what has pandas read columns with gaps as whole numbers; floats would round seeds."""
+    columns = [
+        {
+            "name": n,
+            "field_name": n,
+            "pandas_type": "int64",
+            "numpy_type": "Int64",
+            "metadata": None,
+        }
+        for n in names
+    ]
+    return {"index_columns": [], "column_indexes": [], "columns": columns, "pandas_version": "2.0"}
 
 
 def write_contact_sheet(kept: Sequence[StoredImage], folder: Path) -> Path | None:

@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 def task(config: "DictConfig") -> None:
     """Serve the studio until Ctrl-C."""
     from sip.config.provenance import command_line
+    from sip.core.progress import say
+    from sip.core.text import key_of
     from sip.studio.page import launch
-    from sip.studio.settings import Settings
+    from sip.studio.settings import DATA, Settings
 
-    settings = Settings.of(config, command_line()["overrides"])
+    overrides = command_line()["overrides"]
+    if unread := [word for word in overrides if key_of(word).partition(".")[0] == DATA]:
+        say("studio", f"{' '.join(unread)}: not read; runs know their data, and Try has your image")
+    settings = Settings.of(config, overrides)
     launch(settings, config.host, config.port, config.open, wait=True)
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 from sip.api.run import Run
 from sip.studio import comparing, html
 from sip.studio.comparing import AnswerFile, BlindTrial
-from sip.studio.parts import code_box, run_names, shown_error
+from sip.studio.parts import code_box, or_error, run_choices
 from sip.studio.settings import Settings
 
 SIZE, SMALL = 320, 160  # px of an image in a trial, and side by side
@@ -45,8 +45,8 @@ def compare_tab(tab: gr.Tab, settings: Settings) -> None:
     answers = AnswerFile(settings.runs / FILE)
     with gr.Row(elem_classes="sip-columns"):
         with gr.Column(scale=2, min_width=300):
-            names = gr.Dropdown(run_names(settings.runs), value=[], multiselect=True, label="Runs",
-                                elem_id="compare-runs")  # fmt: skip
+            names = gr.Dropdown(run_choices(settings.runs), value=[], multiselect=True,
+                                label="Runs", elem_id="compare-runs")  # fmt: skip
             with gr.Row(elem_classes="sip-tight"):
                 rater = gr.Textbox("anonymous", label="Rater", min_width=120)
                 seed = gr.Number(0, precision=0, label="Seed of the order", min_width=120)
@@ -69,21 +69,19 @@ def compare_tab(tab: gr.Tab, settings: Settings) -> None:
                 markdown = code_box("Markdown", "compare-markdown")
 
     def begin(chosen: list[str], who: str, number: float | None) -> tuple[Any, ...]:
-        with shown_error():
-            runs = comparing.open_runs([settings.runs / name for name in chosen])
-            who, number = (who or "").strip() or "anonymous", int(number or 0)
-            listed = answers.open_trials(comparing.trials(runs, number), who, number)
-            seen = CompareState(runs, listed, who, number)
-            return (seen, show_trial(seen), show_rows(seen), *show_table(seen, answers))
+        runs = comparing.open_runs([settings.runs / name for name in chosen])
+        who, number = (who or "").strip() or "anonymous", int(number or 0)
+        listed = answers.open_trials(comparing.trials(runs, number), who, number)
+        seen = CompareState(runs, listed, who, number)
+        return (seen, show_trial(seen), show_rows(seen), *show_table(seen, answers))
 
     def answer(side: str) -> Any:
         def act(seen: CompareState | None) -> tuple[Any, ...]:
             if seen is None or not seen.trials:
                 return (seen, *[gr.update()] * 3)
-            with shown_error():
-                answers.add(seen.trials[0], side, seen.rater, seen.seed)
-                seen.trials = seen.trials[1:]
-                return (seen, show_trial(seen), *show_table(seen, answers))
+            answers.add(seen.trials[0], side, seen.rater, seen.seed)
+            seen.trials = seen.trials[1:]
+            return (seen, show_trial(seen), *show_table(seen, answers))
 
         return act
 
@@ -97,10 +95,12 @@ def compare_tab(tab: gr.Tab, settings: Settings) -> None:
 
         return act
 
-    tab.select(lambda: gr.update(choices=run_names(settings.runs)), None, names)
-    start.click(begin, [names, rater, seed], [state, trial, rows, table, markdown])
-    left.click(answer("left"), state, [state, trial, table, markdown], show_progress="hidden")
-    right.click(answer("right"), state, [state, trial, table, markdown], show_progress="hidden")
+    tab.select(lambda: gr.update(choices=run_choices(settings.runs)), None, names)
+    outputs = [state, trial, rows, table, markdown]
+    start.click(or_error(begin, outputs), [names, rater, seed], outputs)
+    for button, side in ((left, "left"), (right, "right")):
+        outputs = [state, trial, table, markdown]
+        button.click(or_error(answer(side), outputs), state, outputs, show_progress="hidden")
     back.click(turn(-1), state, [state, rows])
     forth.click(turn(1), state, [state, rows])
 
@@ -146,4 +146,6 @@ def show_table(seen: CompareState, answers: AnswerFile) -> tuple[str, str]:
              for r in comparing.table_rows(table)]  # fmt: skip
     head = ("run", "chosen", "share", "95 % interval", "p", "p (Holm)")
     where = f"Answers in {answers.file}, table in {files[0].name} and {files[1].name}."
-    return html.table(head, cells) + html.note(where), comparing.as_markdown(table)
+    early = f"{len(seen.trials)} to go: this table tells which side was which run."
+    notes = [early, where] if seen.trials else [where]
+    return html.table(head, cells) + "".join(map(html.note, notes)), comparing.as_markdown(table)

@@ -1,21 +1,41 @@
 """What the tabs share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from sip.core.errors import UserError
+from sip.core.progress import say
+from sip.core.text import key_of
+
+# Groups whose settings do not tell what a run's images look like.
+NOT_SHOWN = ("paths", "dataset", "runtime", "logger", "trainer", "hydra", "metrics", "executor")
 
 
-@contextmanager
-def shown_error() -> Iterator[None]:
-    """Show an error of the user on the page, in its one line."""
-    try:
-        yield
-    except UserError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+def show_error(error: UserError) -> None:
+    """Show an error on the page until it is closed, and on the terminal."""
+    say("studio", str(error))
+    gr.Warning(str(error), duration=None, title="This cannot be done")
+
+
+def or_error(act: Callable[..., Any], outputs: Sequence[Any]) -> Callable[..., Any]:
+    """Return an action that shows an error of the user, and then leaves its outputs as they are."""
+
+    @functools.wraps(act)
+    def guarded(*values: Any) -> Any:
+        try:
+            return act(*values)
+        except UserError as error:
+            show_error(error)
+            return tuple(gr.skip() for _ in outputs)
+
+    return guarded
 
 
 def code_box(label: str, elem_id: str) -> gr.Textbox:
@@ -26,9 +46,35 @@ def code_box(label: str, elem_id: str) -> gr.Textbox:
     )  # fmt: skip
 
 
-def run_names(runs: Path) -> list[str]:
-    """Return the names of the finished runs with a list of images, the latest first."""
-    folders = [file.parent for file in runs.glob("*/images.parquet")]
-    finished = [folder for folder in folders if (folder / "summary.json").is_file()]
-    finished.sort(key=lambda folder: (folder / "summary.json").stat().st_mtime, reverse=True)
-    return [folder.name for folder in finished]
+def run_choices(runs: Path) -> list[tuple[str, str]]:
+    """Return what the page calls each finished run with generated images, and its name.
+
+    The latest comes first.
+    """
+    found = []
+    for file in runs.glob("*/summary.json"):
+        try:
+            summary = json.loads(file.read_text(encoding="utf-8"))
+            if summary["num_generated"] and (file.parent / "images.parquet").is_file():
+                time = file.stat().st_mtime
+                found.append((time, run_label(summary, time), file.parent.name))
+        except (OSError, ValueError, KeyError, TypeError):  # not a run, or being written
+            continue
+    return [(label, name) for _, label, name in sorted(found, reverse=True)]
+
+
+def run_label(summary: Mapping[str, Any], time: float) -> str:
+    """Return a name that tells a run from others of the same data set.
+
+    Args:
+        summary: What the run's `summary.json` holds.
+        time: When the run ended, s since 1970.
+    """
+    words = shlex.split(summary.get("command") or "")
+    typed = [word.lstrip("+") for word in words if "=" in word]
+    shown = [word for word in typed if not key_of(word).startswith(NOT_SHOWN)]
+    pairs = (word.partition("=") for word in shown)
+    settings = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in pairs)
+    when = f"{datetime.fromtimestamp(time):%d %b %H:%M}"  # noqa: DTZ006, as clocks here show it
+    parts = [when, settings, str(summary.get("dataset")), str(summary.get("fingerprint"))[:5]]
+    return " · ".join(filter(None, parts))

@@ -4,10 +4,11 @@ from typing import Any
 
 import gradio as gr
 
+from sip.core.errors import UserError
 from sip.core.text import counted
 from sip.filter.review import ACCEPT, REJECT
 from sip.studio import html
-from sip.studio.parts import code_box, run_names, shown_error
+from sip.studio.parts import code_box, or_error, run_choices, show_error
 from sip.studio.reviewing import AGREEMENT, DISTANCE, ReviewedRun, ReviewState
 from sip.studio.settings import Settings
 
@@ -15,6 +16,10 @@ SIZE, SMALL = 384, 96  # px of the image that is shown, and of those in the stri
 IN_STRIP = 12
 IN_ORDER = "order of the run"
 MARKS = {ACCEPT: "sip-accepted", REJECT: "sip-rejected", None: ""}
+# Keys may be faster than the answers: each press counts, one after the other.
+IN_TURN: dict[str, Any] = {
+    "trigger_mode": "multiple", "concurrency_limit": 1, "concurrency_id": "review",
+}  # fmt: skip
 KEYS = "Keys: A accept, R reject, ← → move, U undo."
 
 
@@ -29,14 +34,14 @@ def review_tab(tab: gr.Tab, settings: Settings) -> None:
     with gr.Row(elem_classes="sip-columns"):
         with gr.Column(scale=2, min_width=300):
             run = gr.Dropdown(
-                run_names(settings.runs), value=None, label="Run", elem_id="review-run"
+                run_choices(settings.runs), value=None, label="Run", elem_id="review-run"
             )
             order = gr.Dropdown([IN_ORDER], value=IN_ORDER, label="Sort by", elem_id="review-order")
             falling = gr.Radio(
                 ["lowest first", "highest first"], value="lowest first", label="Order"
             )
             with gr.Row(elem_classes="sip-tight"):
-                threshold = gr.Number(label="Reject below", value=0, step=0.01, min_width=120,
+                threshold = gr.Number(label="Reject below", value=None, step=0.01, min_width=120,
                                       elem_id="review-threshold")  # fmt: skip
                 cut = gr.Button("Reject undecided", size="sm", min_width=120, elem_id="review-cut")
             counts = gr.HTML(elem_id="review-counts")
@@ -58,45 +63,48 @@ def review_tab(tab: gr.Tab, settings: Settings) -> None:
             gr.HTML(html.note(KEYS, "sip-keys"))
 
     def choose(name: str | None) -> tuple[Any, ...]:
-        if not name:
-            return (None, gr.update(), "", *shown(None))
-        with shown_error():
-            seen = ReviewState(ReviewedRun(settings.runs / name, settings.store))
+        try:
+            seen = ReviewState(ReviewedRun(settings.runs / name, settings.store)) if name else None
+        except UserError as error:
+            show_error(error)
+            seen = None
+        if seen is None:  # no key is to decide on images of the run before
+            return (None, gr.update(), None, "", *shown(None))
         names = [IN_ORDER, *seen.run.orders]
         seen.order = seen.run.orders[0] if seen.run.orders else ""
         return (
             seen,
             gr.update(choices=names, value=seen.order or IN_ORDER),
+            limit(seen.order),
             seen.run.commands(),
             *shown(seen),
         )
 
     def sort(seen: ReviewState | None, name: str, direction: str) -> tuple[Any, ...]:
-        if seen is not None:
-            seen.order = "" if name == IN_ORDER else name
-            seen.falling, seen.position = direction == "highest first", 0
-        label = "Reject above" if name == DISTANCE else "Reject below"
-        return seen, gr.update(label=label), *shown(seen)
+        if seen is None:
+            return seen, limit(""), *shown(None)
+        order = "" if name == IN_ORDER else name
+        update = limit(order) if order != seen.order else gr.skip()
+        seen.order, seen.falling, seen.position = order, direction == "highest first", 0
+        return seen, update, *shown(seen)
 
     def step(change: Any) -> Any:
         def act(seen: ReviewState | None) -> tuple[Any, ...]:
             if seen is not None:
-                with shown_error():
-                    change(seen)
+                change(seen)
             return seen, *shown(seen)
 
         return act
 
-    def reject_below(seen: ReviewState | None, value: float) -> tuple[Any, ...]:
+    def reject_below(seen: ReviewState | None, value: float | None) -> tuple[Any, ...]:
         if seen is not None:
-            with shown_error():
-                num = seen.reject_below(value)
+            num = seen.reject_below(value)
             gr.Info(f"{counted(num, 'undecided image')} rejected")
         return seen, *shown(seen)
 
     views = [pair, strip, counts]
-    tab.select(lambda: gr.update(choices=run_names(settings.runs)), None, run)
-    run.change(choose, run, [state, order, use, *views])
+    tab.select(lambda: gr.update(choices=run_choices(settings.runs)), None, run)
+    run.change(choose, run, [state, order, threshold, use, *views])
     gr.on([order.input, falling.input], sort, [state, order, falling], [state, threshold, *views])
     for button, change in (
         (accept, lambda seen: seen.decide(ACCEPT)),
@@ -105,8 +113,17 @@ def review_tab(tab: gr.Tab, settings: Settings) -> None:
         (forth, lambda seen: seen.move(1)),
         (undo, lambda seen: seen.take_back()),
     ):
-        button.click(step(change), state, [state, *views], show_progress="hidden")
-    cut.click(reject_below, [state, threshold], [state, *views])
+        button.click(
+            or_error(step(change), [state, *views]), state, [state, *views],
+            show_progress="hidden", **IN_TURN,
+        )  # fmt: skip
+    outputs = [state, *views]
+    cut.click(or_error(reject_below, outputs), [state, threshold], outputs, **IN_TURN)
+
+
+def limit(order: str) -> Any:
+    """Return the field of the threshold for an order; a value holds for one measure only."""
+    return gr.update(label="Reject above" if order == DISTANCE else "Reject below", value=None)
 
 
 def shown(seen: ReviewState | None) -> tuple[str, str, str]:

@@ -118,7 +118,7 @@ class ReviewedRun:
             write_review({name: value for name, value in after.items() if value}, self.file)
         return before
 
-    def below(self, order: str, threshold: float) -> list[str]:
+    def below(self, order: str, threshold: float | None) -> list[str]:
         """Return the ids of the undecided images that a threshold rejects.
 
         Args:
@@ -127,8 +127,9 @@ class ReviewedRun:
         """
         if order not in self.orders:
             raise not_one_of("order", self.orders, order)
-        if not math.isfinite(threshold):
-            raise UserError(f"threshold: must be a number, got {threshold}")
+        if threshold is None or not math.isfinite(threshold):
+            got = "none" if threshold is None else threshold
+            raise UserError(f"threshold: must be a number, got {got}; type one")
         known, sign = self.decisions, -1 if order == DISTANCE else 1
         return [
             item.image.id
@@ -199,7 +200,7 @@ class ReviewState:
         self.undo.append(self.run.decide({self.current.image.id: decision}))
         self.move(1)
 
-    def reject_below(self, threshold: float) -> int:
+    def reject_below(self, threshold: float | None) -> int:
         """Reject the undecided images below a threshold; return their number."""
         names = self.run.below(self.order, threshold)
         if names:

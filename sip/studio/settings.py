@@ -11,6 +11,7 @@ from sip.core.text import key_of
 FOLDER = "studio"  # in the store: prompt lists and runs of previews
 OWN_KEYS = ("host", "port", "open")
 NOT_PASSED = ("profile", "paths.store", "paths.runs", *OWN_KEYS)
+DATA = "dataset"  # group; Try has the image that is dropped, and runs know their own
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,11 @@ class Settings:
             config: The whole configuration.
             overrides: Those of the command line.
         """
-        passed = tuple(word for word in overrides if key_of(word) not in NOT_PASSED)
+        passed = tuple(
+            word
+            for word in overrides
+            if key_of(word) not in NOT_PASSED and key_of(word).partition(".")[0] != DATA
+        )
         return cls(config.profile.name, Path(config.paths.store), Path(config.paths.runs), passed)
 
     @property

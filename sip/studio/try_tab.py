@@ -6,7 +6,7 @@ import gradio as gr
 
 from sip.api.session import Session
 from sip.studio import html, trying
-from sip.studio.parts import code_box, shown_error
+from sip.studio.parts import code_box, or_error
 from sip.studio.preset import preset
 from sip.studio.settings import Settings
 
@@ -15,8 +15,8 @@ RULE, HAND = "by the rule", "by hand"
 HEAD = ("text", "weight")
 EMPTY = html.note("Drop an image, type its class and press Generate.", "sip-empty")
 ABOUT_COMMAND = (
-    "It makes the images above again, on any machine with this folder's store. For your own data, "
-    "replace the settings of `dataset`."
+    "It makes the images above again, with the original and the prompt list that lie in the store. "
+    "For your own data, replace the settings of `dataset`."
 )
 
 
@@ -31,7 +31,7 @@ def try_tab(session: Session, settings: Settings) -> None:
     with gr.Row(elem_classes="sip-columns"):
         with gr.Column(scale=2, min_width=300):
             image = gr.Image(
-                label="Image", type="pil", image_mode="RGB", height=240, 
+                label="Image", type="filepath", image_mode=None, height=240,
                 sources=["upload", "clipboard"], elem_id="try-image", buttons=[],
             )  # fmt: skip
             label = gr.Textbox(label="Label", placeholder="tabby cat", elem_id="try-label")
@@ -39,8 +39,10 @@ def try_tab(session: Session, settings: Settings) -> None:
             guidance = gr.Radio([RULE, HAND], value=RULE, label="Guidance scale")
             scale = gr.Slider(1, 20, 7.5, step=0.5, label="Scale", visible=False)
             layout = gr.Dropdown(
-                list(trying.LAYOUTS), value="1 image", label="Generate", elem_id="try-layout"
-            )
+                list(trying.LAYOUTS), value="1 image", label="Generate", elem_id="try-layout",
+                info="Noise rates lie around the slider's; scales are half, once and twice that of "
+                "the rule, or of the slider.",
+            )  # fmt: skip
             button = gr.Button("Generate", variant="primary", elem_id="try-generate")
         with gr.Column(scale=5, min_width=300):
             images = gr.HTML(EMPTY, elem_id="try-images")
@@ -57,17 +59,20 @@ def try_tab(session: Session, settings: Settings) -> None:
                 yaml = code_box("YAML of a preset, for a file in my_conf/exp", "try-yaml")
 
     def generate(
-        seen: trying.Look | None, pixels: Any, words: str, noise: float, how: str, by_hand: float,
-        place: str, cells: list[list[Any]],
+        seen: trying.Look | None, file: str | None, words: str, noise: float, how: str,
+        by_hand: float, place: str, cells: list[list[Any]],
     ) -> tuple[Any, ...]:  # fmt: skip
-        with shown_error():
-            spans: trying.Spans | None = None
-            if seen is None or pixels is None or seen.key != trying.key_of_image(pixels, words):
-                seen = trying.look(session, settings, pixels, words, noise)
-            else:
-                spans = trying.spans_of(cells)
-            wish = trying.Wish(noise, by_hand if how == HAND else None, place)
-            result = trying.generate(session, settings, seen, spans or seen.spans, wish)
+        spans: trying.Spans | None = None
+        if seen is None or file is None or seen.key != trying.key_of_image(file, words):
+            if seen is None:
+                gr.Info("Loading the models")
+            elif cells and trying.spans_of(cells) != seen.spans:
+                gr.Info("Image or label is another one: the prompt is written again")
+            seen = trying.look(session, settings, file, words, noise)
+        else:
+            spans = trying.spans_of(cells)
+        wish = trying.Wish(noise, by_hand if how == HAND else None, place)
+        result = trying.generate(session, settings, seen, spans or seen.spans, wish)
         command_line = result.command(settings.runs)
         pieces = [list(pair) for pair in (spans or seen.spans)]
         return (
@@ -84,11 +89,12 @@ def try_tab(session: Session, settings: Settings) -> None:
     inputs = [state, image, label, rate, guidance, scale, layout, rows]
     outputs = [state, images, candidates, rows, copy, command, yaml]
     for event in (button.click, label.submit):
-        event(generate, inputs, outputs, concurrency_limit=1, concurrency_id="models")
+        event(or_error(generate, outputs), inputs, outputs, concurrency_limit=1,
+              concurrency_id="models")  # fmt: skip
 
 
 def show_images(result: trying.TryResult) -> str:
-    """Return the images of a result as HTML, the original first if there is one row."""
+    """Return the images of a result as HTML, with the original before or above them."""
     figures = [
         html.figure(
             one.image,
@@ -97,11 +103,10 @@ def show_images(result: trying.TryResult) -> str:
         )
         for one in result.images
     ]
-    columns = result.columns
-    if columns <= 1:
-        original = html.figure(result.look.first.original_image, SIZE, ["original"])
-        figures, columns = [original, *figures], 2
-    return html.grid(figures, columns)
+    original = html.figure(result.look.first.original_image, SIZE, ["original"])
+    if result.columns <= 1:
+        return html.grid([original, *figures], 2)
+    return html.grid([original], result.columns) + html.grid(figures, result.columns)
 
 
 def show_candidates(seen: trying.Look) -> str:

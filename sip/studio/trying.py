@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from sip.api.generation import Preview
 from sip.api.run import Run, RunImage
 from sip.api.session import Session
@@ -97,27 +95,29 @@ class TryResult:
         return shlex.join([folder if key_of(w) == "paths.runs" else w for w in words])
 
 
-def key_of_image(image: Image.Image, label: str) -> str:
-    """Return a hash of an image's pixels and its label."""
-    rgb = image.convert("RGB")
-    return digest(rgb.tobytes().hex(), rgb.size, label)
+def key_of_image(file: str | Path, label: str) -> str:
+    """Return a hash of an image file's content and its label in words."""
+    return digest(Path(file).read_bytes().hex(), label.strip())
 
 
 def look(
-    session: Session, settings: Settings, image: Image.Image | None, label: str, rate: float
+    session: Session, settings: Settings, file: str | Path | None, label: str, rate: float
 ) -> Look:
     """Have captions, prompt and guidance found for an image, and one image generated.
+
+    What seeds follow from is the content of the file, so it is kept in the store as it is.
 
     Raises:
         UserError: Image or label is missing, or as of `sip.preview`.
     """
-    if image is None:
+    if file is None:
         raise UserError("image: must be given, got none; drop one")
     if not label.strip():
         raise UserError("label: must be the class in words, got nothing")
     label = label.strip()
-    found = session.preview(image, label, noise_rate=rate, **settings.arguments)
-    return Look(found, label, key_of_image(image, label))
+    content = Path(file).read_bytes()
+    found = session.preview(content, label, noise_rate=rate, **settings.arguments)
+    return Look(found, label, key_of_image(file, label))
 
 
 def generate(

@@ -1,9 +1,12 @@
 """What a run's list and its contact sheet say of images of two classes."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 
+from sip.dataset.base import Sample
 from sip.prompts.base import Prompt, SourceClass
 from sip.records.write import sheet_pair, write_images
 from tests.pipeline.made_up import stored
@@ -25,3 +28,16 @@ def test_an_image_of_two_classes_is_listed_with_both(tmp_path: Path) -> None:
     mixed, plain = (sheet_pair(stored(image.prompt, "x.png")) for image in images)
     assert (mixed.title, mixed.lines[-1]) == ("three to eight", "label 0.25 eight, 0.75 three")
     assert plain.title == "eight" and "label" not in " ".join(plain.lines)
+
+
+def test_pandas_reads_whole_numbers_as_they_are(tmp_path: Path) -> None:
+    """A float has no place for the seeds, and a column with gaps is one of floats by default."""
+    seed = 2563785021857003407
+    values = (0, (), "", 7.5, 0.7, seed, None, None, None, SourceClass(3, "three", 0.25))
+    prompt = Prompt("p", "p.png", "hash", 8, "eight", *values)
+    images = [stored(prompt, None), stored(replace(prompt, source_class=None), None)]
+    real = [Sample("a", str(tmp_path / "a.png"), 8, "eight", "train", 8, 8, "a" * 64)]
+    write_images(tmp_path / "images.parquet", {"train": real}, images, tmp_path)
+    rows = pd.read_parquet(tmp_path / "images.parquet")
+    assert rows["seed"].tolist() == [pd.NA, seed, seed] and str(rows["seed"].dtype) == "Int64"
+    assert rows["source_label"].to_csv(index=False).split() == ["source_label", '""', "3", '""']

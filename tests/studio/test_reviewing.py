@@ -73,7 +73,7 @@ def test_a_threshold_rejects_the_undecided_ones_below_it(run: ReviewedRun) -> No
     limit = farthest[2].values[DISTANCE]
     names = [one.image.id for one in farthest[:2] if one.image.id not in run.decisions]
     assert sorted(run.below(DISTANCE, limit)) == sorted(names)
-    for bad in (float("nan"), float("inf")):
+    for bad in (float("nan"), float("inf"), None):
         with pytest.raises(UserError, match="^threshold: must be a number"):
             run.below(LABEL, bad)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL.PngImagePlugin import PngInfo
 
 from sip.api.session import Session
 from sip.core.errors import UserError
@@ -19,8 +20,24 @@ from tests.composing import composed
 
 
 @pytest.fixture(scope="module")
-def seen(session: Session, settings: Settings) -> Look:
-    return trying.look(session, settings, digit(13), " three ", 0.5)
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image file that Pillow would write with other bytes."""
+    file = tmp_path_factory.mktemp("uploads") / "three.png"
+    digit(13).save(file, compress_level=9, pnginfo=PngInfo())
+    return file
+
+
+@pytest.fixture(scope="module")
+def seen(session: Session, settings: Settings, file: Path) -> Look:
+    return trying.look(session, settings, file, " three ", 0.5)
+
+
+def test_it_is_what_a_run_makes_of_the_file(
+    seen: Look, session: Session, settings: Settings, file: Path
+) -> None:
+    own = session.preview(file, "three", noise_rate=0.5, **settings.arguments)
+    assert own.candidates == seen.preview.candidates
+    assert own.images[0].id == seen.first.id
 
 
 def test_a_look_has_captions_prompt_and_guidance(seen: Look) -> None:
@@ -126,11 +143,13 @@ def test_grids_lie_around_the_wish_and_share_their_noise(seen: Look) -> None:
     assert [scale for _, scale, _ in low[::3]] == [1.0, 3.0, 5.0]  # 1 and below: no guidance
 
 
-def test_what_cannot_be_tried_is_one_line(seen: Look, session: Session, settings: Settings) -> None:
+def test_what_cannot_be_tried_is_one_line(
+    seen: Look, session: Session, settings: Settings, file: Path
+) -> None:
     with pytest.raises(UserError, match="^image: must be given, got none; drop one"):
         trying.look(session, settings, None, "cat", 0.5)
     with pytest.raises(UserError, match="^label: must be the class in words, got nothing"):
-        trying.look(session, settings, digit(0), "  ", 0.5)
+        trying.look(session, settings, file, "  ", 0.5)
     with pytest.raises(UserError, match=r"^noise rate: must be in \(0, 1\], got 0"):
         Wish(0)
     with pytest.raises(UserError, match="^prompt: must have a text, got none"):
@@ -163,6 +182,7 @@ def test_a_missing_gradio_is_one_line_with_the_command(monkeypatch: pytest.Monke
 
 def test_the_settings_are_those_of_the_command_line() -> None:
     words = ["profile=embedded", "port=7000", "paths.runs=a", "images.num_steps=3", "+a.b=1"]
+    words += ["dataset=csv", "dataset.path=a.csv"]
     config = composed("profile=embedded", name="studio")
     found = Settings.of(config, words)
     assert found.profile == "embedded" and found.overrides == ("images.num_steps=3", "+a.b=1")
