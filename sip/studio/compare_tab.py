@@ -52,6 +52,7 @@ def compare_tab(tab: gr.Tab, settings: Settings) -> None:
                 seed = gr.Number(0, precision=0, label="Seed of the order", min_width=120)
             start = gr.Button("Start", variant="primary", elem_id="compare-start")
         with gr.Column(scale=5, min_width=300):
+            error = gr.HTML(elem_id="compare-error")
             with gr.Tabs():
                 with gr.Tab("Blind choice"):
                     trial = gr.HTML(EMPTY, elem_id="compare-trial")
@@ -97,10 +98,12 @@ def compare_tab(tab: gr.Tab, settings: Settings) -> None:
 
     tab.select(lambda: gr.update(choices=run_choices(settings.runs)), None, names)
     outputs = [state, trial, rows, table, markdown]
-    start.click(or_error(begin, outputs), [names, rater, seed], outputs)
+    start.click(or_error(begin, outputs), [names, rater, seed], [*outputs, error])
     for button, side in ((left, "left"), (right, "right")):
         outputs = [state, trial, table, markdown]
-        button.click(or_error(answer(side), outputs), state, outputs, show_progress="hidden")
+        button.click(
+            or_error(answer(side), outputs), state, [*outputs, error], show_progress="hidden"
+        )
     back.click(turn(-1), state, [state, rows])
     forth.click(turn(1), state, [state, rows])
 

@@ -13,27 +13,34 @@ import gradio as gr
 from sip.core.errors import UserError
 from sip.core.progress import say
 from sip.core.text import key_of
+from sip.studio import html
 
 # Groups whose settings do not tell what a run's images look like.
 NOT_SHOWN = ("paths", "dataset", "runtime", "logger", "trainer", "hydra", "metrics", "executor")
 
 
-def show_error(error: UserError) -> None:
-    """Show an error on the page until it is closed, and on the terminal."""
+def error_line(error: UserError) -> str:
+    """Return an error as HTML, and show it on the terminal."""
     say("studio", str(error))
-    gr.Warning(str(error), duration=None, title="This cannot be done")
+    return html.note(str(error), "sip-error")
 
 
-def or_error(act: Callable[..., Any], outputs: Sequence[Any]) -> Callable[..., Any]:
-    """Return an action that shows an error of the user, and then leaves its outputs as they are."""
+def or_error(act: Callable[..., tuple[Any, ...]], outputs: Sequence[Any]) -> Callable[..., Any]:
+    """Return an action with one more output: the error, if it failed by a mistake of the user.
+
+    Its other outputs then stay as they are; the next action takes the error away.
+
+    Args:
+        act: Returns a value for each output.
+        outputs: Its components, without the one of the error.
+    """
 
     @functools.wraps(act)
-    def guarded(*values: Any) -> Any:
+    def guarded(*values: Any) -> tuple[Any, ...]:
         try:
-            return act(*values)
+            return (*act(*values), "")
         except UserError as error:
-            show_error(error)
-            return tuple(gr.skip() for _ in outputs)
+            return (*(gr.skip() for _ in outputs), error_line(error))
 
     return guarded
 

@@ -8,7 +8,7 @@ from sip.core.errors import UserError
 from sip.core.text import counted
 from sip.filter.review import ACCEPT, REJECT
 from sip.studio import html
-from sip.studio.parts import code_box, or_error, run_choices, show_error
+from sip.studio.parts import code_box, error_line, or_error, run_choices
 from sip.studio.reviewing import AGREEMENT, DISTANCE, ReviewedRun, ReviewState
 from sip.studio.settings import Settings
 
@@ -48,6 +48,7 @@ def review_tab(tab: gr.Tab, settings: Settings) -> None:
             with gr.Accordion("Use the review", open=False):
                 use = code_box("Commands", "review-use")
         with gr.Column(scale=5, min_width=300):
+            error = gr.HTML(elem_id="review-error")
             pair = gr.HTML(html.note("Choose a run.", "sip-empty"), elem_id="review-pair")
             with gr.Row(elem_classes="sip-buttons"):
                 back = gr.Button("←", min_width=40, elem_id="review-back")
@@ -63,13 +64,13 @@ def review_tab(tab: gr.Tab, settings: Settings) -> None:
             gr.HTML(html.note(KEYS, "sip-keys"))
 
     def choose(name: str | None) -> tuple[Any, ...]:
+        wrong, seen = "", None
         try:
             seen = ReviewState(ReviewedRun(settings.runs / name, settings.store)) if name else None
         except UserError as error:
-            show_error(error)
-            seen = None
+            wrong = error_line(error)
         if seen is None:  # no key is to decide on images of the run before
-            return (None, gr.update(), None, "", *shown(None))
+            return (None, gr.update(), None, "", *shown(None), wrong)
         names = [IN_ORDER, *seen.run.orders]
         seen.order = seen.run.orders[0] if seen.run.orders else ""
         return (
@@ -78,6 +79,7 @@ def review_tab(tab: gr.Tab, settings: Settings) -> None:
             limit(seen.order),
             seen.run.commands(),
             *shown(seen),
+            "",
         )
 
     def sort(seen: ReviewState | None, name: str, direction: str) -> tuple[Any, ...]:
@@ -104,8 +106,9 @@ def review_tab(tab: gr.Tab, settings: Settings) -> None:
 
     views = [pair, strip, counts]
     tab.select(lambda: gr.update(choices=run_choices(settings.runs)), None, run)
-    run.change(choose, run, [state, order, threshold, use, *views])
+    run.change(choose, run, [state, order, threshold, use, *views, error])
     gr.on([order.input, falling.input], sort, [state, order, falling], [state, threshold, *views])
+    outputs = [state, *views]
     for button, change in (
         (accept, lambda seen: seen.decide(ACCEPT)),
         (reject, lambda seen: seen.decide(REJECT)),
@@ -114,11 +117,10 @@ def review_tab(tab: gr.Tab, settings: Settings) -> None:
         (undo, lambda seen: seen.take_back()),
     ):
         button.click(
-            or_error(step(change), [state, *views]), state, [state, *views],
-            show_progress="hidden", **IN_TURN,
+            or_error(step(change), outputs), state, [*outputs, error], show_progress="hidden",
+            **IN_TURN,
         )  # fmt: skip
-    outputs = [state, *views]
-    cut.click(or_error(reject_below, outputs), [state, threshold], outputs, **IN_TURN)
+    cut.click(or_error(reject_below, outputs), [state, threshold], [*outputs, error], **IN_TURN)
 
 
 def limit(order: str) -> Any:

@@ -45,6 +45,7 @@ def try_tab(session: Session, settings: Settings) -> None:
             )  # fmt: skip
             button = gr.Button("Generate", variant="primary", elem_id="try-generate")
         with gr.Column(scale=5, min_width=300):
+            error = gr.HTML(elem_id="try-error")
             images = gr.HTML(EMPTY, elem_id="try-images")
             candidates = gr.HTML(elem_id="try-candidates")
             rows = gr.Dataframe(
@@ -89,8 +90,10 @@ def try_tab(session: Session, settings: Settings) -> None:
     inputs = [state, image, label, rate, guidance, scale, layout, rows]
     outputs = [state, images, candidates, rows, copy, command, yaml]
     for event in (button.click, label.submit):
-        event(or_error(generate, outputs), inputs, outputs, concurrency_limit=1,
-              concurrency_id="models")  # fmt: skip
+        event(
+            or_error(generate, outputs), inputs, [*outputs, error], concurrency_limit=1,
+            concurrency_id="models",
+        )  # fmt: skip
 
 
 def show_images(result: trying.TryResult) -> str:

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(find() is None, reason="there is no Chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),  # Gradio's server leaves sockets and loops open
 ]
-TIMEOUT = 30.0  # s
+TIMEOUT = 60.0  # s
 
 
 @pytest.fixture
@@ -128,15 +128,17 @@ def try_it(page: Page, file: Path) -> None:
     page.upload("#try-image input[type=file]", file)
     page.wait("document.querySelector('#try-image img') !== null")
     page.click("#try-generate", "Generate")
-    page.wait("document.body.innerText.includes('label: must be the class in words')")
+    error = "document.querySelector('#try-error').innerText"
+    page.wait(f"{error}.includes('label: must be the class in words')")
     page.click("#try-label textarea, #try-label input")
     page.browser("Input.insertText", text="three")
     page.click("#try-generate", "Generate")
     page.wait(f"{figures('#try-images')} === 2")
+    page.wait(f"{error}.trim() === ''")
     assert page.browser.run("document.querySelectorAll('#try-candidates tbody tr').length") > 1
     page.choose("#try-layout", 2)
     page.click("#try-generate", "Generate")
-    page.wait(f"{figures('#try-images')} === 5")
+    page.wait(f"{figures('#try-images')} === 6")
     page.click("button", "Copy as command or YAML")
     command = "(document.querySelector('#try-command textarea')?.value ?? '')"
     page.wait(f"{command}.startsWith('python -m sip.generate ')")
@@ -151,9 +153,15 @@ def review(page: Page, folders: list[Path]) -> None:
     for key, num in (("a", 0), ("r", 1), ("u", 0), ("r", 1)):
         page.press(key)
         page.wait(f"{counts}.includes('1 accepted, {num} rejected')")
+    for _ in range(3):  # faster than the answers
+        page.press("a")
+    page.wait(f"{counts}.includes('4 accepted, 1 rejected')")
     found = [folder for folder in folders if (folder / "review.csv").exists()]
     assert len(found) == 1
-    assert list(read_review(found[0] / "review.csv").values()) == ["accept", "reject"]
+    decisions = list(read_review(found[0] / "review.csv").values())
+    assert decisions == ["accept", "reject", "accept", "accept", "accept"]
+    page.click("#review-cut", "Reject undecided")  # without a threshold
+    page.wait("document.body.innerText.includes('threshold: must be a number, got none')")
     assert page.fits()
 
 
