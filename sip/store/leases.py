@@ -78,7 +78,7 @@ class Leases:
         self._seen: dict[str, Lease] = {}
         self._clock: float | None = None  # the store's time minus that of this process
 
-    def locked(self) -> AbstractContextManager[None]:
+    def locked(self) -> AbstractContextManager[bool]:
         """Keep this owner's threads apart; of other owners, `take` says what they got."""
         return self._taking
 
