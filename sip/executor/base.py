@@ -49,6 +49,11 @@ class Executor(ABC):
         return 1
 
     @property
+    def is_remote(self) -> bool:
+        """Whether models are loaded in other processes, and none in this one."""
+        return False
+
+    @property
     def is_first(self) -> bool:
         """Whether this process writes the folder of the run."""
         return True

@@ -49,6 +49,7 @@ from sip.pipeline.plan import (
 from sip.pipeline.planned import leave
 from sip.pipeline.quality import MAX_IMAGES, Quality, measure
 from sip.pipeline.stored import Candidates
+from sip.pipeline.streaming import stream
 from sip.prompts.base import Prompt
 from sip.prompts.rows import check_format, write_rows
 from sip.records.summary import GenerationSummary, StageCounts
@@ -183,6 +184,8 @@ class Generation:
 
     def _make_plan(self, samples: list[Sample], unmeasured: str = "") -> Plan:
         names = self.dataset.class_names
+        if self.offline.executor.is_remote and not unmeasured:
+            unmeasured = "the machines of the actors are not measured"
         num_processes = self.offline.num_processes
         return make_plan(self.offline, samples, num_processes, unmeasured, names)
 
@@ -200,6 +203,7 @@ class Generation:
                     say("prompts", f"such as {plan.example!r}")
                 plan.check_space(self.offline.store.root)
             raise_if_stopped()
+            stream(offline, samples)
             prompts, captions = self.offline.prompts(samples, self.stages)
             self._write_prompts(prompts)
             settled = settle(offline, prompts, self.dataset.class_names, self.stages)

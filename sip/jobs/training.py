@@ -42,6 +42,7 @@ from sip.pipeline.planned import PlannedRows, leave
 from sip.pipeline.quality import NOTHING, measure
 from sip.pipeline.rungs import LadderCounts
 from sip.pipeline.stored import StoredImage
+from sip.pipeline.streaming import stream
 from sip.records.summary import StageCounts, TrainingSummary
 from sip.records.write import (
     CONTACT_SHEET,
@@ -213,6 +214,7 @@ def generated(
     With a ladder of noise rates, its rejected and failed rungs are among them.
     """
     samples = splits["train"]
+    stream(offline, samples)
     prompts, captions = offline.prompts(samples, stages)
     control = partial(_control, job, splits, stages)
     settled = settle(offline, prompts, job.dataset.class_names, stages, control)

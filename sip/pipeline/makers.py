@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sip.core.image_io import SUFFIXES, Format, encode
-from sip.images.base import ImageResult, ImageRow
+from sip.images.base import Generator, ImageResult, ImageRow
 from sip.pipeline.models import Models
 from sip.prompts.base import Prompt
 from sip.store.filling import Add, Make
@@ -25,21 +25,36 @@ def images_maker(
     generator = models.components.generator
 
     def make(batches: Iterator[list[Prompt]], add: Add) -> None:
-        from sip.images.batches import LastUse, read_batch
+        from sip.images.batches import LastUse
 
         last_use = LastUse(p for key, p in wanted.items() if stage.index.get(key, -1) < 0)
         marked = ((prompts, last_use.sources(prompts)) for prompts in batches)
 
-        def read(prompts: list[Prompt], last: frozenset[str]) -> Any:
-            size = generator.size_of(prompts[0]) if generator.reads_source else None
-            return read_batch(prompts, size, last, num_full)
-
         def to_dict(image: ImageResult) -> dict[str, Any]:
             return stored_row(image, wanted[image.image_id], generator.format)
 
-        models.predict("images", marked, lambda pair: read(*pair), to_dict, add)
+        def read(marked_prompts: tuple[list[Prompt], frozenset[str]]) -> Any:
+            return read_prompts(generator, *marked_prompts, num_full)
+
+        models.predict("images", marked, read, to_dict, add)
 
     return make
+
+
+def read_prompts(
+    generator: Generator, prompts: list[Prompt], last: frozenset[str], num_full: int
+) -> Any:
+    """Return what the generator takes: the prompts of a batch, with their source images.
+
+    Args:
+        generator: The component.
+        prompts: The batch.
+        last, num_full: As those of `sip.images.batches.read_batch`.
+    """
+    from sip.images.batches import read_batch
+
+    size = generator.size_of(prompts[0]) if generator.reads_source else None
+    return read_batch(prompts, size, last, num_full)
 
 
 def stored_row(image: ImageResult, prompt: Prompt, file_format: Format) -> dict[str, Any]:

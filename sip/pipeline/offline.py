@@ -16,24 +16,28 @@ from omegaconf import DictConfig
 from sip.captions.base import StatedCaptions
 from sip.captions.openai import OpenAi
 from sip.config.build import build
+from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.stages import StageLog
 from sip.dataset.base import Sample
-from sip.device.settings import Devices, Runtime
+from sip.device.settings import Devices, Runtime, absent
 from sip.executor.base import Executor
 from sip.executor.local import Local
+from sip.executor.remote import RemoteMake
 from sip.images.balance import balanced
 from sip.images.base import Generator, ImageRow
 from sip.pipeline.components import ASSUMED_COSINE, Components, StageName
 from sip.pipeline.failures import failures, report_failures
 from sip.pipeline.makers import images_maker
 from sip.pipeline.models import Models
+from sip.pipeline.remote import RemoteStage
 from sip.pipeline.stored import Candidates, StoredImage, candidates
 from sip.pipeline.trial import Trials
 from sip.prompts.base import Prompt
 from sip.scores.base import ToEmbed, ToScore
 from sip.store.fill import Filled, fill
+from sip.store.filling import Make
 from sip.store.repair import check_retry
 from sip.store.stage import StageStore, Store
 
@@ -51,11 +55,20 @@ class Offline(Components):
         self.devices = Devices.of(config.trainer) if "trainer" in config else Devices()
         # Commands with a configuration of their own have no choice of it.
         self.executor: Executor = build(config.executor) if "executor" in config else Local()
-        self.models = Models(self, Runtime.of(config.runtime), self.devices)
+        runtime = config.runtime
+        if self.executor.is_remote and absent(str(runtime.device)):  # the actors' machines have it
+            runtime = {**runtime, "device": "cpu"}
+        if self.executor.is_remote and "auto" in config.runtime.batch_size.values():
+            fix = "set runtime.batch_size.captions, scores and images"
+            raise refuse("runtime.batch_size", "numbers with executor=ray", "auto", fix)
+        self._config = config
+        self.models = Models(self, Runtime.of(runtime), self.devices)
         self.trials = Trials(self.models, self.store.work / "batch_sizes.json")
         self._stages: dict[StageName, StageStore] = {}
         self._examined: set[tuple[str, int]] = set()  # sample_id and variant
         self._checked = False
+        # Of `sip.pipeline.streaming`: rows that were made already, and seconds.
+        self.ahead: dict[StageName, tuple[int, float]] = {}
         check_retry(config.retry)
         self.retry_failed = config.retry == "failed"
 
@@ -266,7 +279,9 @@ class Offline(Components):
         """
         with stages.stage(name) as row:
             stage = self.stage(name)
-            missing = any(stage.missing(wanted)) or (self.retry_failed and stage.failed(wanted))
+            ahead = self.ahead.pop(name, None)
+            retry_failed = self.retry_failed and ahead is None
+            missing = any(stage.missing(wanted)) or (retry_failed and stage.failed(wanted))
             batches: int | list[list[str]] = 1
             make = self.models.maker(name)
             if name == "captions" and isinstance(self.captioner, OpenAi):
@@ -279,6 +294,8 @@ class Offline(Components):
                 if name == "images":  # of the whole list, so that a restart has the same batches
                     batches = _image_batches(wanted, batches, self.generator)
                     make = images_maker(self.models, wanted, stage, max(map(len, batches)))
+                if self.executor.is_remote:
+                    make = self.remotely(name, make, batches)
             filled = fill(
                 stage,
                 wanted,
@@ -287,11 +304,23 @@ class Offline(Components):
                 self.runtime.shard_size,
                 storage=self.generator.storage if name == "images" else "files",
                 unit="image",
-                retry_failed=self.retry_failed,
+                retry_failed=retry_failed,
                 executor=self.executor,
             )
-            row.update(cached=filled.cached + filled.waited, computed=filled.computed)
+            made, row["seconds"] = ahead or (0, 0.0)
+            row.update(cached=filled.cached + filled.waited - made, computed=filled.computed + made)
         return filled
+
+    def remotely(
+        self, name: StageName, make: Make[Any], batches: int | list[list[str]]
+    ) -> RemoteMake:
+        """Return what makes the rows of a stage, here or in another process."""
+        num_full = batches if isinstance(batches, int) else max(map(len, batches))
+        return RemoteMake(make, self.remote_stage(name, num_full))
+
+    def remote_stage(self, name: StageName, num_full: int) -> RemoteStage:
+        """Return what makes the rows of a stage in another process."""
+        return RemoteStage.of(name, self._config, num_full)
 
     def _captions(self, samples: Sequence[Sample], stages: StageLog) -> list[list[str]]:
         """Return the candidates of each sample; none if it cannot be read."""

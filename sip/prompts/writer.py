@@ -60,6 +60,13 @@ class Writer(Component, ABC):
         return False
 
     @property
+    def per_original(self) -> bool:
+        """Whether the prompts of an original depend on its own captions and cosines only."""
+        kind, rule = type(self), self.guidance
+        reads_own = kind.prepare is Writer.prepare and kind.write is Writer.write
+        return reads_own and self.backoff is None and fitted(rule, [0.0, 1.0]) is rule
+
+    @property
     def reads(self) -> frozenset[str]:
         """Stages that it reads. Similarities decide which of several captions is kept."""
         return frozenset({"captions", "scores"} if self.guidance.needs_similarity else ())

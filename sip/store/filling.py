@@ -13,7 +13,7 @@ from sip.core.files import plain_disk_errors
 from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import Progress, progress
 from sip.store.open_rows import OpenRows
-from sip.store.stage import StageStore
+from sip.store.stage import Row, StageStore
 from sip.store.writer import ShardWriter
 
 Input = TypeVar("Input")
@@ -63,6 +63,7 @@ class Filling(Generic[Input]):
         self.shard_size = shard_size
         self.storage = storage
         self.computed = 0
+        self._retry_failed = retry_failed
         # Where the failed rows lie that are to be made again; a newer one, though it failed, counts
         self._outdated: dict[str, str] = {}
         if retry_failed:
@@ -75,6 +76,16 @@ class Filling(Generic[Input]):
         self._lock = threading.Lock()  # of the index: one thread hands out, another one commits
         self._writer: ShardWriter | None = None
         self._opened = 0.0  # when the open shard was begun
+
+    def extend(self, rows: Mapping[str, Input]) -> list[str]:
+        """Ask for more rows, made together and in `wanted` now; return the missing keys."""
+        if self._retry_failed:
+            failed = self.stage.failed(rows)
+            self._outdated |= {key: self.stage.shard_of(key) for key in failed}
+        missing = self.missing(list(rows))
+        self.num_missing += len(missing)
+        self.bar.total = self.num_missing
+        return missing
 
     @contextmanager
     def begun(self, name: str, unit: str) -> Iterator[None]:
@@ -108,6 +119,11 @@ class Filling(Generic[Input]):
         """Look for rows that others have committed."""
         with self._lock, plain_disk_errors(self.stage.folder):
             self.stage.refresh()
+
+    def read(self, keys: Sequence[str]) -> list[Row]:
+        """Return rows that are there, in the order of `keys`, while others are committed."""
+        with self._lock:
+            return list(self.stage.each(keys))
 
     def missing(self, batch: Sequence[str]) -> list[str]:
         """Return those keys of a batch that have no row, or only an outdated one."""

@@ -6,33 +6,43 @@ from pathlib import Path
 
 import pytest
 
+from sip.executor import driver
 from sip.executor.base import Executor
 from sip.executor.local import Local
+from sip.executor.pool import ActorPool
+from sip.executor.ray import Ray
 from sip.executor.static import Static
 from sip.jobs.generate import Generation
+from tests.executor.fake_ray import FakeRay
 from tests.executor.toy import Toy, expected, rows, stage, together, work
 from tests.kills import configuration
 
 NUM = 40
+OF_RAY = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # starts a cluster
 WORKERS: dict[str, Callable[[], Sequence[Executor]]] = {
     "local": lambda: [Local(), Local()],
     "static": lambda: [Static(0, 2, 60.0), Static(1, 2, 60.0)],
+    "fake_ray": lambda: [Ray(*[ActorPool(1, 3, 1.0, None)] * 3)],
+    "ray": lambda: [Ray(*[ActorPool(1, 2, 0.5, None)] * 3)],
 }
 
 
-@pytest.fixture(params=list(WORKERS))
-def workers(request: pytest.FixtureRequest) -> Sequence[Executor]:
-    """The executors of the jobs that share the work."""
+@pytest.fixture(params=["local", "static", "fake_ray", pytest.param("ray", marks=OF_RAY)])
+def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sequence[Executor]:
+    """The executors of the jobs that share the work; of those of Ray the driver is one."""
+    if request.param == "fake_ray":
+        fake = FakeRay()
+        fake.lose = lambda ref: fake.random.random() < 0.1
+        monkeypatch.setattr(driver, "connected", lambda: fake)
+    if request.param == "ray":
+        pytest.importorskip("ray", reason="pip install -e '.[ray]' brings it")
     return WORKERS[request.param]()
 
 
 def test_rows_and_bytes_are_those_of_an_unbroken_job(
     tmp_path: Path, workers: Sequence[Executor]
 ) -> None:
-    toys = [Toy() for _ in workers]
-    filled = together(
-        [partial(work, tmp_path, *each, NUM) for each in zip(workers, toys, strict=True)]
-    )
+    filled = together([partial(work, tmp_path, each, Toy(), NUM) for each in workers])
     made = rows(tmp_path)
     assert dict(made) == expected(NUM) and len(made) == NUM, "a row was made twice"
     assert sum(each.computed for each in filled) == NUM
@@ -44,26 +54,22 @@ def test_rows_and_bytes_are_those_of_an_unbroken_job(
 def test_a_later_start_makes_only_what_is_new(tmp_path: Path, workers: Sequence[Executor]) -> None:
     first = NUM // 2 // 3 * 3  # whole batches
     together([partial(work, tmp_path, each, Toy(), first) for each in workers])
-    toys = [Toy() for _ in workers]
-    together([partial(work, tmp_path, *each, NUM) for each in zip(workers, toys, strict=True)])
-    assert min(number for toy in toys for batch in toy.batches for number in batch) == first
+    filled = together([partial(work, tmp_path, each, Toy(), NUM) for each in workers])
+    assert sum(each.computed for each in filled) == NUM - first
+    assert {each.cached for each in filled} == {first}
     assert dict(rows(tmp_path)) == expected(NUM) and len(rows(tmp_path)) == NUM
 
 
 def test_an_error_keeps_what_was_made_and_the_same_call_goes_on(
     tmp_path: Path, workers: Sequence[Executor]
 ) -> None:
-    def fail(batch: list[int]) -> None:
-        if 18 in batch or 21 in batch:  # one of each worker's
-            raise ValueError("broken")
-
-    results = together([partial(work, tmp_path, each, Toy(fail), NUM) for each in workers])
+    broken = Toy(breaks_at=(18, 21))  # one of each worker's
+    results = together([partial(work, tmp_path, each, broken, NUM) for each in workers])
     assert any(isinstance(each, ValueError) for each in results)
     before = len(rows(tmp_path))
     assert 0 < before < NUM
-    toys = [Toy() for _ in workers]
-    together([partial(work, tmp_path, *each, NUM) for each in zip(workers, toys, strict=True)])
-    assert sum(len(batch) for toy in toys for batch in toy.batches) == NUM - before
+    filled = together([partial(work, tmp_path, each, Toy(), NUM) for each in workers])
+    assert sum(each.computed for each in filled) == NUM - before
     assert dict(rows(tmp_path)) == expected(NUM) and len(rows(tmp_path)) == NUM
 
 
@@ -75,16 +81,12 @@ def test_failed_rows_stay_until_they_are_asked_for(
     assert stage(tmp_path).failed(expected(NUM)) == failed and len(failed) == 5
     filled = together([partial(work, tmp_path, each, Toy(), NUM) for each in workers])
     assert [each.computed for each in filled] == [0] * len(workers)
-    toys = [Toy() for _ in workers]
-    retry = {"retry_failed": True}
-    together(
-        [partial(work, tmp_path, *each, NUM, **retry) for each in zip(workers, toys, strict=True)]
-    )
-    made = [f"k{number:03d}" for toy in toys for batch in toy.batches for number in batch]
-    assert set(made) == set(failed)
+    together([partial(work, tmp_path, each, Toy(), NUM, retry_failed=True) for each in workers])
+    again = [key for key, _ in rows(tmp_path)[NUM:]]
+    assert set(again) == set(failed) and len(again) < 2 * len(failed) + 1
 
 
-@pytest.mark.parametrize("choice", ["local", "static"])
+@pytest.mark.parametrize("choice", ["local", "static", "ray"])
 def test_the_plan_is_the_same(tmp_path: Path, choice: str) -> None:
     config = configuration(tmp_path, f"executor={choice}", "plan=true")
     plan = Generation(config).plan()

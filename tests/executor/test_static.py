@@ -126,11 +126,7 @@ def test_a_worker_takes_over_what_does_not_come(
 
 def test_patience_begins_again_with_each_new_row(tmp_path: Path) -> None:
     """The other worker needs longer than `patience` for all, but not for a shard."""
-
-    def slow(batch: list[int]) -> None:
-        time.sleep(0.3)
-
-    toys = Toy(), Toy(slow)
+    toys = Toy(), Toy(pause=0.3)
     jobs = [partial(work, tmp_path, Static(n, 2, 1.5), toys[n], NUM) for n in range(2)]
     together(jobs)
     assert sum(len(batch) for batch in toys[0].batches) == 21

@@ -1,6 +1,7 @@
 """A stage whose rows name the batch that they were made in, and workers that share it out."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from sip.core.tars import read_bytes
 from sip.executor.base import Executor
+from sip.executor.remote import RemoteMake
 from sip.store.fill import Filled, fill
 from sip.store.filling import Add
 from sip.store.shards import read_columns, read_rows
@@ -35,8 +37,10 @@ def row(number: int, batch: Sequence[int]) -> dict[str, Any]:
 
 @dataclass
 class Toy:
-    """Makes the rows; `before` is called with each batch, and may fail."""
+    """Makes the rows, here or elsewhere; breaks at some numbers."""
 
+    breaks_at: tuple[int, ...] = ()
+    pause: float = 0.0  # s a batch
     before: Callable[[list[int]], None] = lambda batch: None
     batches: list[list[int]] = field(default_factory=list)
 
@@ -45,8 +49,28 @@ class Toy:
         for batch in batches:
             self.before(batch)
             self.batches.append(batch)
-            for number in batch:
-                add(row(number, batch))
+            for each in RemoteToy(self.breaks_at, self.pause)()(batch):
+                add(each)
+
+
+@dataclass(frozen=True)
+class RemoteToy:
+    """The same in another process."""
+
+    breaks_at: tuple[int, ...]
+    pause: float
+    stage: str = "images"
+    uses_gpu: bool = False
+
+    def __call__(self) -> Callable[[list[int]], list[dict[str, Any]]]:
+        """Return what makes a batch."""
+        return self._make
+
+    def _make(self, batch: list[int]) -> list[dict[str, Any]]:
+        if set(self.breaks_at) & set(batch):
+            raise ValueError("broken")
+        time.sleep(self.pause)
+        return [row(number, batch) for number in batch]
 
 
 def expected(count: int) -> dict[str, tuple[str, bytes | None]]:
@@ -77,8 +101,9 @@ def rows(folder: Path) -> list[tuple[str, tuple[str, bytes | None]]]:
     ]
 
 
-def work(folder: Path, executor: Executor, make: Any, count: int, **options: Any) -> Filled:
+def work(folder: Path, executor: Executor, toy: Toy, count: int, **options: Any) -> Filled:
     """Be one worker."""
+    make = RemoteMake(toy, RemoteToy(toy.breaks_at, toy.pause)) if executor.is_remote else toy
     return fill(stage(folder), numbers(count), make, BATCH, SHARD, executor=executor, **options)
 
 
