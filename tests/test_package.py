@@ -114,7 +114,7 @@ def test_the_oldest_versions_are_the_lower_bounds() -> None:
 
 def test_every_job_is_a_console_script(unpacked: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    jobs = {f"sip-{name}" for name in (*JOBS, "adapt", "schema", "stack", "weights")}
+    jobs = {f"sip-{name}" for name in (*JOBS, "adapt", "schema", "stack", "store", "weights")}
     assert set(project["scripts"]) == {"sip", *jobs}
     for target in project["scripts"].values():
         module, _, function = target.partition(":")

@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
@@ -208,6 +208,21 @@ def retried(action: Callable[[], T]) -> T:
                 raise
             time.sleep(pause)
     return action()
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield all files below a folder: path relative to it, and bytes; links are not followed."""
+    folders = [""]
+    while folders:
+        inner = folders.pop()
+        with suppress(FileNotFoundError), os.scandir(folder / inner) as entries:
+            for entry in entries:
+                name = f"{inner}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{name}/")
+                else:
+                    with suppress(FileNotFoundError):  # removed meanwhile
+                        yield name, entry.stat(follow_symlinks=False).st_size
 
 
 def file_system(place: Path) -> str:

@@ -24,14 +24,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from sip.core import object_cache, objects
-from sip.core.errors import UserError
-from sip.core.files import plain_disk_errors
+from sip.core.errors import DamagedError, UserError
+from sip.core.files import files_below, plain_disk_errors
 from sip.core.tars import read_bytes
 from sip.core.uri import Uri
 from sip.store.leases import Leases
 from sip.store.manifest import THREADS, Manifest
 from sip.store.place import DAMAGED, RECIPE_FILE, Owners, StagePlace, States, read_states
-from sip.store.shards import ROWS_FILE
+from sip.store.shards import FAILED, ROWS_FILE, Counts
 
 UNSENT = "unsent"
 
@@ -92,6 +92,23 @@ class Bucket(StagePlace[Uri]):
         if len(files) > 1:
             with ThreadPoolExecutor(THREADS, "fetch") as threads, suppress(OSError):
                 list(threads.map(read_bytes, files))  # what is missing is named when it is read
+
+    def counts(self, shards: Sequence[str]) -> list[Counts | None]:
+        """Return how many rows each shard has, as the manifest says."""
+        found: list[Counts | None] = []
+        for shard in shards:
+            try:
+                states = [state for _, rows in self.keys_of([shard]) for _, state in rows]
+            except DamagedError:
+                found.append(None)
+            else:
+                found.append(Counts(len(states), states.count(FAILED)))
+        return found
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield all objects below the prefix, and what is not sent or not finished."""
+        yield from ((there.name, there.size) for there in objects.listing(self.root))
+        yield from files_below(self.work)
 
     def storage(self, wanted: str) -> str:
         """Return "webdataset": an object a shard, and not one an image."""

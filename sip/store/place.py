@@ -15,18 +15,20 @@ URI, and `sip.core.tars` reads both.
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sip.core.files import fsync, plain_disk_errors, retried, write_atomically
+from sip.core.files import files_below, fsync, plain_disk_errors, retried, write_atomically
 from sip.core.uri import Place
 from sip.store.claims import Claims
 from sip.store.leases import Leases
-from sip.store.shards import read_columns
+from sip.store.shards import Counts, count_rows, read_columns
 
 SHARDS = "shards"
 DAMAGED = "damaged"  # of a stage, next to `shards`
 RECIPE_FILE = "recipe.json"
+COUNTING = 8  # threads
 Owners = Claims | Leases
 States = Iterable[tuple[str, Any]]  # key and status of each row
 Root = TypeVar("Root", bound=Place)
@@ -43,6 +45,16 @@ class StagePlace(ABC, Generic[Root]):
     def __init__(self, root: Root, work: Path) -> None:
         self.root = root
         self.work = work
+
+    @property
+    def stage(self) -> str:
+        """The stage's name, such as "captions"."""
+        return str(self.root.parent.name)
+
+    @property
+    def path(self) -> str:
+        """The place as seen from the root of the store."""
+        return f"{self.stage}/{self.root.name}"
 
     @property
     def shards(self) -> Root:
@@ -68,6 +80,14 @@ class StagePlace(ABC, Generic[Root]):
     def storage(self, wanted: str) -> str:
         """Return how a shard's files are stored if this is wanted."""
         return wanted
+
+    @abstractmethod
+    def counts(self, shards: Sequence[str]) -> list[Counts | None]:
+        """Return how many rows each shard has; None if it cannot be read. No hash is compared."""
+
+    @abstractmethod
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield all files of the stage, also what is unfinished: path below the root, and bytes."""
 
     @abstractmethod
     def has(self, shard: str) -> bool:
@@ -127,6 +147,15 @@ class Folder(StagePlace[Path]):
     def names(self) -> set[str]:
         """Return the names of the shards that are there."""
         return set(os.listdir(self.shards)) if self.shards.is_dir() else set()
+
+    def counts(self, shards: Sequence[str]) -> list[Counts | None]:
+        """Return how many rows each shard has, as the ends of their files say."""
+        with ThreadPoolExecutor(COUNTING, "count") as threads:
+            return list(threads.map(lambda shard: count_rows(self.shards / shard), shards))
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield all files below the folder."""
+        return files_below(self.root)
 
     def has(self, shard: str) -> bool:
         """Return whether a shard is there."""

@@ -8,7 +8,7 @@ read again; delete them after a look.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,8 +20,9 @@ from sip.core.files import plain_disk_errors
 from sip.core.objects import listing
 from sip.core.progress import progress, say
 from sip.core.tars import member_name, read_checked
+from sip.core.text import counted
 from sip.core.uri import Place
-from sip.store.place import StagePlace
+from sip.store.place import SHARDS, StagePlace
 from sip.store.shards import ROWS_FILE, TAR_FILE, read_columns, read_rows
 from sip.store.stage import Store
 from sip.store.writer import ShardWriter
@@ -57,33 +58,76 @@ def check_retry(value: Any) -> None:
         raise UserError(f"retry: must be null, failed or damaged, got {value!r}")
 
 
+@dataclass(frozen=True)
+class Damage:
+    """A damaged shard.
+
+    Attributes:
+        place: The place of its stage.
+        shard: Its name.
+        first: The first damaged file.
+        num_bad: As in `Checked`.
+    """
+
+    place: StagePlace[Any]
+    shard: str
+    first: str
+    num_bad: int | None
+
+    @property
+    def line(self) -> str:
+        """The damage in words."""
+        rows = "all its rows" if self.num_bad is None else counted(self.num_bad, "row")
+        return f"{self.place.path}/{SHARDS}/{self.shard}: {rows} damaged, first {self.first}"
+
+
+def verify(places: Sequence[StagePlace[Any]], num_threads: int) -> list[Damage]:
+    """Compare all finished shards with their checksums; change nothing. Return the damaged ones.
+
+    Args:
+        places: Places of stages.
+        num_threads: Threads that read and hash, one shard each.
+    """
+    started = time.monotonic()
+    shards = [(place, name) for place in places for name in sorted(place.names())]
+    damaged, num_bytes = [], 0
+    bar = progress("check", len(shards), "shard", delay=BAR_AFTER)
+    with closing(bar), ThreadPoolExecutor(num_threads, "check") as pool:
+        looks = pool.map(_look, (place.shards / name for place, name in shards))
+        for (place, name), seen in zip(shards, looks, strict=True):
+            bar.update(1)
+            num_bytes += seen.num_bytes
+            if seen.damaged is not None:
+                damaged.append(Damage(place, name, seen.damaged, seen.num_bad))
+    seconds = time.monotonic() - started
+    did = f"{counted(len(shards), 'shard')}, {num_bytes / 1e9:.2f} GB of files in {seconds:.1f} s"
+    say("check", f"{did}: {f'{len(damaged)} damaged' if damaged else 'all sound'}")
+    return damaged
+
+
 def repair(store: Store, num_threads: int) -> int:
     """Check all finished shards of a store; set damaged ones aside. Return their number.
 
     Args:
         store: The store; its place may be missing.
-        num_threads: Threads that read and hash, one shard each.
+        num_threads: As in `verify`.
 
     Raises:
         UserError: The store cannot be written.
     """
-    started = time.monotonic()
-    shards = [(place, name) for place in store.places() for name in sorted(place.names())]
-    damaged, num_bytes = [], 0
-    bar = progress("check", len(shards), "shard", delay=BAR_AFTER)
-    with closing(bar), ThreadPoolExecutor(num_threads, "check") as pool:
-        looks = pool.map(_look, (place.shards / name for place, name in shards))
-        for shard, seen in zip(shards, looks, strict=True):
-            bar.update(1)
-            num_bytes += seen.num_bytes
-            if seen.damaged is not None:
-                damaged.append(shard)
-    for place, name in damaged:
-        _set_aside(place, name)
-    seconds = time.monotonic() - started
-    did = f"{len(shards)} shards, {num_bytes / 1e9:.2f} GB of files in {seconds:.1f} s"
-    say("check", f"{did}: {f'{len(damaged)} damaged' if damaged else 'all sound'}")
+    damaged = verify(store.places(), num_threads)
+    set_aside(damaged)
     return len(damaged)
+
+
+def set_aside(damaged: Iterable[Damage]) -> None:
+    """Move damaged shards away, each once its sound rows are in a new one.
+
+    Raises:
+        UserError: The store cannot be written.
+    """
+    for damage in damaged:
+        _set_aside(damage.place, damage.shard)
 
 
 def _look(shard: Place) -> Checked:

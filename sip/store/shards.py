@@ -10,6 +10,7 @@ place (`sip.store.place`): whoever looks sees all of it or nothing of it.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,7 +25,16 @@ ROWS_FILE = "rows.parquet"
 TAR_FILE = "images.tar"
 Storage = Literal["files", "webdataset"]
 STORAGES = get_args(Storage)
+FAILED = "failed"  # the value of a row's "status" that says that its making failed
 HASH_LENGTH = 16  # hex digits of the SHA-256 of the rows, in a shard's name
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows a shard has, and how many of them failed."""
+
+    rows: int
+    failed: int
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -73,6 +83,32 @@ def read_rows(shard: Place, keys: set[str], cached: bool = True) -> Iterator[dic
         if row.get("file"):
             row["file"] = str(shard / row["file"])
         yield row
+
+
+def count_rows(shard: Path) -> Counts | None:
+    """Return how many rows a shard on a disk has; None if it cannot be read.
+
+    The end of the Parquet file says so, without the rows; no hash is compared.
+    """
+    try:
+        with pq.ParquetFile(shard / ROWS_FILE) as file:
+            return Counts(file.metadata.num_rows, _num_failed(file))
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _num_failed(file: pq.ParquetFile) -> int:
+    """Return the number of failed rows; the column is read only if need be."""
+    if "status" not in file.schema_arrow.names:
+        return 0
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    columns = [group.column(n) for group in groups for n in range(group.num_columns)]
+    known = [column.statistics for column in columns if column.path_in_schema == "status"]
+    if all(stats is not None and stats.has_min_max for stats in known) and not any(
+        stats.min <= FAILED <= stats.max for stats in known
+    ):
+        return 0
+    return file.read(columns=["status"], use_threads=False)["status"].to_pylist().count(FAILED)
 
 
 def _open(shard: Place, cached: bool) -> pq.ParquetFile:

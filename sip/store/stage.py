@@ -27,11 +27,10 @@ from sip.core.uri import Place, Uri, place_of
 from sip.store.bucket import Bucket
 from sip.store.place import SHARDS, Folder, StagePlace
 from sip.store.recipes import check_or_write
-from sip.store.shards import read_rows
+from sip.store.shards import FAILED, read_rows
 
 Row = dict[str, Any]
 
-FAILED = "failed"  # the value of a row's "status" that says that its making failed
 ROWS_AT_ONCE = 2**17  # rows of 1 to 2 kB
 FINGERPRINT_LENGTH = 10  # hex digits
 

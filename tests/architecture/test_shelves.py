@@ -18,7 +18,7 @@ SHELVES: tuple[tuple[str, ...], ...] = (
     *((stage,) for stage in ("augmentation", "backbone", "classifier", "metrics")),
     ("pipeline", "records", "tracking"),
     ("jobs",),
-    ("tables", "report", "export", "doctor", "benchmark", "stack", "adapt"),
+    ("tables", "report", "export", "doctor", "benchmark", "stack", "adapt", "keeping"),
     ("api",),
     ("studio",),
     ("train", "generate", "evaluate", "predict", "schema", "transforms", "__main__"),
@@ -56,7 +56,12 @@ def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
 
 
 def package_of(module: str) -> str | None:
-    """Return the package, or the entry point, that a module belongs to."""
+    """Return the package, or the entry point, that a module belongs to.
+
+    `python -m sip.store` is an entry point wherever its file lies.
+    """
+    if module.endswith(".__main__"):
+        return "__main__"
     return module.split(".")[1] if "." in module else None
 
 

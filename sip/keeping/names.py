@@ -1,0 +1,3 @@
+"""Names of the commands; imported before anything else is."""
+
+COMMANDS = ("list", "du", "verify", "repair")
