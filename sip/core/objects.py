@@ -196,6 +196,16 @@ def delete(uri: Uri) -> None:
     attempt(uri, action)
 
 
+def delete_below(place: Uri) -> None:
+    """Delete all objects below a place, and the empty one that `delete` leaves in its name."""
+
+    def action() -> None:
+        with suppress(FileNotFoundError):
+            _system(place).delete_dir(place.path)
+
+    attempt(place, action)
+
+
 def copy(source: Uri, target: Uri) -> None:
     """Copy an object within the store."""
     attempt(source, lambda: _system(source).copy_file(source.path, target.path))

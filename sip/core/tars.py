@@ -11,10 +11,11 @@ import re
 import stat
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from sip.core import object_cache
+from sip.core import moved, object_cache
 from sip.core.errors import DamagedError
 from sip.core.uri import is_uri
 
@@ -59,7 +60,18 @@ def read_bytes(file: str | os.PathLike[str], cached: bool = True) -> bytes:
         ValueError: It is not a regular file, or larger than `MAX_BYTES`, or the tar file ends
             before the member does.
     """
-    tar, offset, size = split_reference(os.fspath(file)) or (os.fspath(file), 0, None)
+    path, offset, size = split_reference(os.fspath(file)) or (os.fspath(file), 0, None)
+    try:
+        return _read(path, offset, size, cached)
+    except FileNotFoundError:
+        for there, start in moved.places_of(path, None if size is None else offset):
+            with suppress(FileNotFoundError):
+                return _read(there, start or 0, size, cached)
+        raise
+
+
+def _read(tar: str, offset: int, size: int | None, cached: bool) -> bytes:
+    """Return bytes of a file, or all of them, as `read_bytes` does."""
     if is_uri(tar):
         if size is not None and size > MAX_BYTES:
             raise ValueError(f"{size} bytes is more than {MAX_BYTES} bytes")
@@ -126,11 +138,32 @@ def member_name(file: str) -> str:
     if parts is None:
         return Path(file).name
     tar, offset, _ = parts
-    if is_uri(tar):
-        header = object_cache.read(tar, offset - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)
-        return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
-    header = os.pread(_open(tar).descriptor, tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE)
+    header = read_bytes(f"{tar}::{offset - tarfile.BLOCKSIZE}:{tarfile.BLOCKSIZE}")
     return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
+
+
+def entry(file: str) -> tuple[str, int, bytes]:
+    """Return a member that a reference names, whole, with the one behind it: its row as JSON.
+
+    Returns:
+        The path of the tar file, where the member starts in it, and the bytes of both.
+
+    Raises:
+        OSError, ValueError: As of `read_bytes`, or the reference names no member.
+    """
+    parts = split_reference(file)
+    if parts is None:
+        raise ValueError(f"{file} must be a member of a tar file")
+    tar, offset, size = parts
+    start, block = offset - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE
+    behind = offset + size + -size % block
+    header = read_bytes(f"{tar}::{behind}:{block}")
+    try:
+        length = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
+    except tarfile.HeaderError as error:
+        raise ValueError(f"no row is behind the member at {offset} ({error})") from error
+    end = behind + block + length + -length % block
+    return tar, start, read_bytes(f"{tar}::{start}:{end - start}")
 
 
 def _damaged(file: str | os.PathLike[str], reason: str) -> DamagedError:

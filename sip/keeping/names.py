@@ -1,3 +1,3 @@
 """Names of the commands; imported before anything else is."""
 
-COMMANDS = ("list", "du", "verify", "repair")
+COMMANDS = ("list", "du", "verify", "repair", "compact", "prune", "export", "import")

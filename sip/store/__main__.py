@@ -8,7 +8,7 @@ import sip.config.cli
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-OPTIONS = ("json",)  # true if they are written with dashes
+OPTIONS = ("json", "yes")  # true if they are written with dashes
 
 
 def task(config: "DictConfig") -> None:
@@ -27,7 +27,8 @@ def main() -> None:
     if (len(words) != 1 or words[0] not in COMMANDS) and not is_help:
         got = " ".join(words) or "none"
         rule = f"one of {', '.join(COMMANDS)}"
-        print(f"error: command: must be {rule}, got {got}; say sip.store list", file=sys.stderr)
+        usage = "say python -m sip.store list"
+        print(f"error: command: must be {rule}, got {got}; {usage}", file=sys.stderr)
         sys.exit(2)
     for word in words:
         sys.argv[sys.argv.index(word)] = f"command={word}"

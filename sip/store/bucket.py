@@ -31,7 +31,7 @@ from sip.core.uri import Uri
 from sip.store.leases import Leases
 from sip.store.manifest import THREADS, Manifest
 from sip.store.place import DAMAGED, RECIPE_FILE, Owners, StagePlace, States, read_states
-from sip.store.shards import FAILED, ROWS_FILE, Counts
+from sip.store.shards import FAILED, ROWS_FILE, TAR_FILE, Counts
 
 UNSENT = "unsent"
 
@@ -58,8 +58,10 @@ class Bucket(StagePlace[Uri]):
         """
         if self._names is None:
             self._send_unsent()
+            before = set(self._own)
             listed = (there.name.rpartition("/") for there in objects.listing(self.shards))
             self._names = {shard for shard, _, file in listed if file == ROWS_FILE}
+            self._own -= before - self._names  # joined with other ones since
             self.manifest.refresh()
             self._add_missing()
         else:
@@ -79,6 +81,15 @@ class Bucket(StagePlace[Uri]):
                 self.manifest.entries[shard] = states
                 with suppress(UserError):  # a reader need not have the right to write
                     self.manifest.write(shard, states)
+
+    def look_again(self) -> None:
+        """Have the shards listed at the next look."""
+        self._names = None
+
+    def forget(self) -> None:
+        """Have shards listed and the manifest read once more."""
+        self._names = None
+        self.manifest = Manifest(self.root)
 
     def keys_of(self, shards: Sequence[str]) -> Iterator[tuple[str, States]]:
         """Yield each shard with what the manifest says of it."""
@@ -104,6 +115,12 @@ class Bucket(StagePlace[Uri]):
             else:
                 found.append(Counts(len(states), states.count(FAILED)))
         return found
+
+    def are_tars(self, shards: Sequence[str]) -> list[bool]:
+        """Return of each shard whether it has no objects for single files."""
+        listed = (there.name.rpartition("/") for there in objects.listing(self.shards))
+        single = {shard for shard, _, file in listed if file not in (ROWS_FILE, TAR_FILE)}
+        return [shard not in single for shard in shards]
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield all objects below the prefix, and what is not sent or not finished."""
@@ -168,18 +185,27 @@ class Bucket(StagePlace[Uri]):
         files = sorted(there.name for there in objects.listing(place))
         for file in files:
             objects.copy(place / file, target / file)
-        for file in sorted(files, key=lambda file: file != ROWS_FILE):
-            objects.delete(place / file)
+        self.remove(shard, "")
+        return str(target)
+
+    def remove(self, shard: str, owner: str) -> None:
+        """Delete a shard's objects, its rows first: without them it is none."""
+        place = self.shards / shard
+        files = [there.name for there in objects.listing(place)]
+        if ROWS_FILE in files:
+            objects.delete(place / ROWS_FILE)
+        objects.delete_below(place)
+        for file in files:
             object_cache.forget(str(place / file))
         self.manifest.remove(shard)
-        return str(target)
+
+    def parts(self) -> set[str]:
+        """Return the names of all shards below which an object is."""
+        return {there.name.partition("/")[0] for there in objects.listing(self.shards)}
 
     def claims(self) -> Owners:
         """Return claims by objects with a lease."""
-        return Leases(self.root / "claims", on_death=self._doubt)
-
-    def _doubt(self) -> None:
-        self._names = None
+        return Leases(self.root / "claims", on_death=self.look_again)
 
     def prepare(self) -> None:
         """Make the folder of what is not finished."""
@@ -194,6 +220,10 @@ class Bucket(StagePlace[Uri]):
         """Return what the recipe's object holds."""
         return objects.read(self.root / RECIPE_FILE)
 
-    def write_recipe(self, content: bytes) -> None:
-        """Write the recipe's object."""
-        objects.write(self.root / RECIPE_FILE, content)
+    def write(self, name: str, content: bytes) -> None:
+        """Write an object."""
+        objects.write(self.root / name, content)
+
+    def delete(self, name: str) -> None:
+        """Delete an object."""
+        objects.delete(self.root / name)

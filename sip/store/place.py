@@ -13,9 +13,11 @@ URI, and `sip.core.tars` reads both.
 """
 
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +25,7 @@ from sip.core.files import files_below, fsync, plain_disk_errors, retried, write
 from sip.core.uri import Place
 from sip.store.claims import Claims
 from sip.store.leases import Leases
-from sip.store.shards import Counts, count_rows, read_columns
+from sip.store.shards import ROWS_FILE, TAR_FILE, Counts, count_rows, read_columns
 
 SHARDS = "shards"
 DAMAGED = "damaged"  # of a stage, next to `shards`
@@ -70,6 +72,12 @@ class StagePlace(ABC, Generic[Root]):
     def names(self) -> set[str]:
         """Return the names of the shards that are committed now."""
 
+    def look_again(self) -> None:  # noqa: B027, a disk is asked each time
+        """Have `names` ask the place itself, and not what was read of it before."""
+
+    def forget(self) -> None:  # noqa: B027
+        """Forget what was read of the place: all of it is to be read once more."""
+
     def keys_of(self, shards: Sequence[str]) -> Iterator[tuple[str, States]]:
         """Yield each shard with the keys of its rows and the status of each."""
         return ((shard, read_states(self.shards / shard)) for shard in shards)
@@ -84,6 +92,10 @@ class StagePlace(ABC, Generic[Root]):
     @abstractmethod
     def counts(self, shards: Sequence[str]) -> list[Counts | None]:
         """Return how many rows each shard has; None if it cannot be read. No hash is compared."""
+
+    @abstractmethod
+    def are_tars(self, shards: Sequence[str]) -> list[bool]:
+        """Return of each shard whether its files are in a tar file, or it has none."""
 
     @abstractmethod
     def files(self) -> Iterator[tuple[str, int]]:
@@ -111,6 +123,27 @@ class StagePlace(ABC, Generic[Root]):
         """Take a damaged shard away; return where it is kept."""
 
     @abstractmethod
+    def remove(self, shard: str, owner: str) -> None:
+        """Delete a shard, which disappears as a whole; once more if that was interrupted.
+
+        Args:
+            shard: Name of the shard.
+            owner: Name of the owner who does it.
+        """
+
+    @abstractmethod
+    def parts(self) -> set[str]:
+        """Return the names of all shards of which anything is there, also of half deleted ones."""
+
+    @abstractmethod
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file of the stage, whole or not at all."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Delete a small file of the stage, if it is there."""
+
+    @abstractmethod
     def claims(self) -> Owners:
         """Return the claims on rows as a new owner sees them."""
 
@@ -129,9 +162,9 @@ class StagePlace(ABC, Generic[Root]):
             FileNotFoundError: There is none.
         """
 
-    @abstractmethod
     def write_recipe(self, content: bytes) -> None:
         """Write the recipe's file, whole or not at all."""
+        self.write(RECIPE_FILE, content)
 
 
 class Folder(StagePlace[Path]):
@@ -152,6 +185,11 @@ class Folder(StagePlace[Path]):
         """Return how many rows each shard has, as the ends of their files say."""
         with ThreadPoolExecutor(COUNTING, "count") as threads:
             return list(threads.map(lambda shard: count_rows(self.shards / shard), shards))
+
+    def are_tars(self, shards: Sequence[str]) -> list[bool]:
+        """Return of each shard whether it has no files of their own."""
+        single = {ROWS_FILE, TAR_FILE}
+        return [set(os.listdir(self.shards / shard)) <= single for shard in shards]
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield all files below the folder."""
@@ -184,6 +222,17 @@ class Folder(StagePlace[Path]):
         os.rename(self.shards / shard, target)
         return str(target)
 
+    def remove(self, shard: str, owner: str) -> None:
+        """Rename a shard away, then delete its files."""
+        gone = self.tmp / f"{owner}--gone-{shard}"
+        with suppress(FileNotFoundError):
+            os.rename(self.shards / shard, gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def parts(self) -> set[str]:
+        """Return the names of the shards: none is half deleted."""
+        return self.names()
+
     def claims(self) -> Owners:
         """Return claims under a lock of the file system."""
         return Claims(self.root / "claims")
@@ -198,10 +247,14 @@ class Folder(StagePlace[Path]):
         """Return what the recipe's file holds."""
         return (self.root / RECIPE_FILE).read_bytes()
 
-    def write_recipe(self, content: bytes) -> None:
-        """Write the recipe's file."""
-        with plain_disk_errors(self.root / RECIPE_FILE):
-            write_atomically(self.root / RECIPE_FILE, content)
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file."""
+        with plain_disk_errors(self.root / name):
+            write_atomically(self.root / name, content)
+
+    def delete(self, name: str) -> None:
+        """Delete a file."""
+        (self.root / name).unlink(missing_ok=True)
 
 
 def read_states(shard: Place) -> States:

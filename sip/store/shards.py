@@ -8,6 +8,7 @@ place (`sip.store.place`): whoever looks sees all of it or nothing of it.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,29 @@ def read_columns(shard: Place, columns: list[str], cached: bool = True) -> dict[
     with _plain_read_errors(shard), _open(shard, cached) as file:
         there = [column for column in columns if column in file.schema_arrow.names]
         return file.read(columns=there, use_threads=False).to_pydict()
+
+
+def read_table(shard: Place) -> pa.Table:
+    """Return all rows of a shard as they are stored; "file" is relative to it.
+
+    Raises:
+        DamagedError: They are not what was written, or not there.
+    """
+    with _plain_read_errors(shard), _open(shard, cached=True) as file:
+        return file.read(use_threads=False)
+
+
+def members(name: str, payload: bytes, row: Mapping[str, Any]) -> bytes:
+    """Return a file as a member of a tar file, with the row behind it as JSON.
+
+    Raises:
+        ValueError: The key has a dot.
+    """
+    key = row["key"]
+    if "." in key:  # webdataset takes all before the first dot for the key
+        raise ValueError(f"the key {key!r} has a dot, which a tar shard's cannot have")
+    text = json.dumps({**row, "file": name}, ensure_ascii=False).encode()
+    return tars.member(name, payload) + tars.member(f"{key}.json", text)
 
 
 def read_rows(shard: Place, keys: set[str], cached: bool = True) -> Iterator[dict[str, Any]]:

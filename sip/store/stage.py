@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sip.core.errors import DamagedError
 from sip.core.hashing import digest
 from sip.core.object_cache import on_disk
 from sip.core.objects import folders
@@ -138,19 +139,37 @@ class StageStore:
             yield from self._each(keys[start : start + ROWS_AT_ONCE])
 
     def _each(self, keys: Sequence[str]) -> Iterator[Row]:
-        by_shard: dict[str, set[str]] = {}
-        for key in keys:
-            by_shard.setdefault(self.shard_of(key), set()).add(key)
+        by_shard = self._by_shard(keys)
         self.place.fetch(by_shard)
         times = Counter(keys)
         rows: dict[str, Row] = {}
-        for key in keys:
-            if key not in rows:
+        for number, key in enumerate(keys):
+            while key not in rows:
                 shard = self.shard_of(key)
-                inside = by_shard.pop(shard)
-                rows.update((row["key"], row) for row in read_rows(self.shards / shard, inside))
+                try:
+                    found = list(read_rows(self.shards / shard, by_shard.pop(shard)))
+                except DamagedError:
+                    if not self._has_moved(shard):
+                        raise
+                    by_shard = self._by_shard([each for each in keys[number:] if each not in rows])
+                else:
+                    rows.update((row["key"], row) for row in found)
             times[key] -= 1
             yield rows[key] if times[key] else rows.pop(key)
+
+    def _by_shard(self, keys: Iterable[str]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for key in keys:
+            found.setdefault(self.shard_of(key), set()).add(key)
+        return found
+
+    def _has_moved(self, shard: str) -> bool:
+        """Look again if a shard is gone, whose rows are in another one then; return whether."""
+        self.place.look_again()
+        if shard in self.place.names():
+            return False
+        self.refresh()
+        return True
 
     @property
     def folder(self) -> Path:
@@ -174,12 +193,22 @@ class StageStore:
 
     def refresh(self) -> None:
         """Read the keys of the shards that appeared since the last look."""
-        there = self.place.names()
-        if not there.issuperset(self.names):  # someone cleaned up
-            self.index.clear()
-            self.names.clear()
-        for shard, states in self.place.keys_of(sorted(there.difference(self.names))):
-            self.remember(shard, states)
+        while True:
+            there = self.place.names()
+            if not there.issuperset(self.names):  # someone cleaned up
+                self.index.clear()
+                self.names.clear()
+                self.place.forget()
+                there = self.place.names()
+            try:
+                for shard, states in self.place.keys_of(sorted(there.difference(self.names))):
+                    self.remember(shard, states)
+                return
+            except DamagedError:
+                self.place.look_again()
+                if there <= self.place.names():
+                    raise
+                # A shard was joined with other ones since it was listed.
 
     def remember(self, shard: str, keys: Iterable[tuple[str, Any]]) -> None:
         """Note the keys of a shard and their status."""

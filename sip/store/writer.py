@@ -1,7 +1,6 @@
 """Writing a shard: rows come one by one, and it appears as a whole (`sip.store.shards`)."""
 
 import hashlib
-import json
 import re
 import shutil
 import time
@@ -17,7 +16,7 @@ from sip.core import tars
 from sip.core.errors import UserError
 from sip.core.files import plain_disk_errors
 from sip.store.place import StagePlace
-from sip.store.shards import ROWS_FILE, STORAGES, TAR_FILE, hash_of, to_table
+from sip.store.shards import ROWS_FILE, STORAGES, TAR_FILE, hash_of, members, to_table
 
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -76,14 +75,11 @@ class ShardWriter:
 
     def _add_member(self, name: str, payload: bytes, row: dict[str, Any]) -> str:
         """Write behind the last finished row's members, over those of an interrupted `add`."""
-        key = row["key"]
-        if "." in key:  # webdataset takes all before the first dot for the key
-            raise ValueError(f"the key {key!r} has a dot, which a tar shard's cannot have")
+        key, data = row["key"], members(name, payload, row)
         start = self._end()
-        text = json.dumps(row | {"file": name}, ensure_ascii=False).encode()
         with open(self._folder / TAR_FILE, "r+b" if self._ends else "wb") as file:
             file.seek(start)
-            file.write(tars.member(name, payload) + tars.member(f"{key}.json", text))
+            file.write(data)
             end = file.tell()
         self._ends.pop(key, None)  # kept in the order of writing
         self._ends[key] = end

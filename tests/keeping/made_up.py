@@ -7,7 +7,8 @@ from typing import Any
 from sip.core.hashing import fingerprint_of
 from sip.core.tars import read_checked
 from sip.records.write import write_summary
-from sip.store.fill import Add, fill
+from sip.store.fill import fill
+from sip.store.filling import Add
 from sip.store.stage import StageStore, Store
 from tests.records.made_up import generation_summary
 

@@ -1,9 +1,15 @@
-"""The store against a dictionary: two owners fill, are killed, retry, damage, repair and delete."""
+"""The store against a dictionary: two owners fill, are killed, retry, damage, repair and delete.
+
+Shards are joined, and rows that nobody needs are deleted, also by processes that are killed at it.
+"""
 
 import json
+import math
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,9 +20,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from sip.core import progress
 from sip.core.tars import read_checked
+from sip.keeping.needs import Needs
+from sip.keeping.prune import prune
 from sip.store.claims import Claims
 from sip.store.fill import Filled, fill
 from sip.store.filling import Filling
+from sip.store.order import compact
 from sip.store.repair import repair
 from sip.store.shards import read_columns
 from sip.store.stage import FAILED, StageStore, Store
@@ -28,6 +37,7 @@ BATCH, SHARD = 2, 5
 some_keys = st.lists(st.sampled_from(KEYS), min_size=1, unique=True)
 owners = st.sampled_from([0, 1])
 storages = st.sampled_from(["files", "webdataset"])
+STEPS = ("rename", "replace", "link", "unlink")  # what changes the store
 
 
 class Killed(BaseException):
@@ -36,6 +46,17 @@ class Killed(BaseException):
 
 class Busy(Exception):
     """What is left is made by another owner."""
+
+
+class Needed(Needs):
+    """Needs that name the rows themselves."""
+
+    def __init__(self, keys: set[str]) -> None:
+        super().__init__()
+        self.keys = keys
+
+    def has(self, place: object, key: str, status: str | None) -> bool:
+        return key in self.keys
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -177,6 +198,57 @@ class StoreMachine(RuleBasedStateMachine):
             name = data.draw(st.sampled_from(sorted(self.shards)))
             shutil.rmtree(self.owners[0].shards / name)
             del self.shards[name]
+
+    @rule(size=st.integers(2, 12), after=st.integers(1, 40))
+    def compact(self, size: int, after: int) -> None:
+        """Small shards are joined, or the process dies at it before one of its steps."""
+        before = {key: self.status(key) for key in KEYS}
+        is_done = self.dying(after, lambda: compact(self.reopened().place, size))
+        self.note_shards()
+        assert {key: self.status(key) for key in KEYS} == before
+        if is_done:
+            counts = [len(rows) for rows in self.shards.values()]
+            assert sum(num < size for num in counts) <= 2, "one of each storage may be left"
+            assert sum(counts) == len([key for key in KEYS if before[key]]), "a row is there twice"
+
+    @rule(keys=some_keys, after=st.integers(1, 40))
+    def prune(self, keys: list[str], after: int) -> None:
+        """All but some rows are deleted, or some of them, if the process dies at it."""
+        before = {key: self.status(key) for key in KEYS}
+        needed = {key for key in keys if before[key]}
+        place = self.reopened().place
+        is_done = self.dying(after, lambda: prune(place, Needed(needed), math.inf))
+        self.note_shards()
+        now = {key for key in KEYS if self.status(key)}
+        assert all(self.status(key) == before[key] for key in now)
+        assert needed == now if is_done else needed <= now
+
+    def dying(self, after: int, work: Callable[[], object]) -> bool:
+        """Let a process work that dies before one of its steps; return whether it got through."""
+        left = iter(range(1, after))
+
+        def before(step: Callable) -> Callable:
+            def stepped(*arguments: object, **options: object) -> object:
+                if next(left, None) is None:
+                    raise Killed
+                return step(*arguments, **options)
+
+            return stepped
+
+        steps = [patch.object(os, name, before(getattr(os, name))) for name in STEPS]
+        release = patch.object(Claims, "release", lambda claims: claims._stop.set())
+        with ExitStack() as patched:
+            for each in (*steps, release):
+                patched.enter_context(each)
+            try:
+                work()
+            except Killed:
+                is_through = False
+            else:
+                is_through = True
+        for file in self.owners[0].folder.glob("claims/*.json"):
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"pid": NO_PROCESS}))
+        return is_through
 
     @rule(keys=some_keys)
     def breaks(self, keys: list[str]) -> None:
