@@ -227,7 +227,7 @@ def test_kills_of_actors_nodes_and_driver_change_nothing(tmp_path: Path, cluster
         if kind == "actor" and (alive := actors()):
             os.kill(clock.choice(alive), signal.SIGKILL)
         elif kind == "node" and actors():
-            cluster.remove_node(clock.choice(cluster.worker_nodes), allow_graceful=False)
+            cluster.remove_node(clock.choice(list(cluster.worker_nodes)), allow_graceful=False)
             cluster.add_node(num_cpus=2)
         elif kind == "driver" and (tmp_path / str(job) / "toy").exists():
             process.kill()

@@ -124,10 +124,13 @@ def test_a_worker_takes_over_what_does_not_come(
     assert work(tmp_path, Static(0, 3, 0.5), late, NUM).cached == NUM and not late.batches
 
 
-def test_patience_begins_again_with_each_new_row(tmp_path: Path) -> None:
-    """The other worker needs longer than `patience` for all, but not for a shard."""
-    toys = Toy(), Toy(pause=0.3)
-    jobs = [partial(work, tmp_path, Static(n, 2, 1.5), toys[n], NUM) for n in range(2)]
+def test_patience_begins_again_with_each_new_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other worker needs longer than `patience` for all, but not for a batch."""
+    monkeypatch.setattr(filling, "COMMIT_EVERY", 0.0)
+    toys = Toy(), Toy(pause=0.5)
+    jobs = [partial(work, tmp_path, Static(n, 2, 2.0), toys[n], NUM) for n in range(2)]
     together(jobs)
     assert sum(len(batch) for batch in toys[0].batches) == 21
     assert len(rows(tmp_path)) == NUM
@@ -146,8 +149,10 @@ def test_two_that_take_over_the_same_rows_commit_equal_ones(tmp_path: Path) -> N
 
 def test_the_first_worker_goes_on_by_itself(tmp_path: Path) -> None:
     """What only the first worker asks for, such as embeddings for the metrics."""
-    filled = work(tmp_path, Static(0, 5, 60.0).by_itself(), Toy(), NUM)
-    assert filled.computed == NUM
+    toy = Toy()
+    assert work(tmp_path, Static(0, 5, 60.0).by_itself(), toy, NUM).computed == NUM
+    # In order: not its own first, and the rest after its patience.
+    assert [batch[0] for batch in toy.batches] == list(range(0, NUM, BATCH))
 
 
 @pytest.mark.parametrize("age", [0.0, filling.ABANDONED_AFTER + 60])
