@@ -78,7 +78,7 @@ class DayBench(Bench):
     def change(self, rate: float) -> None:
         """Go over to a list with one noise rate."""
         self.prompts = [replace(prompt, noise_rate=rate) for prompt in self.prompts]
-        self.batches = group_rows(self.prompts, self.batch_size, self.generator.group)
+        self.batches = list(group_rows(self.prompts, self.batch_size, self.generator.group))
         self.floor = Floor(self.engine, self.batches)
         self._fill()
         self.floor.run()
@@ -120,7 +120,7 @@ def run(job: Job) -> None:
         job.record(compiled=f"skipped: {job.left():.0f} s were left, {COMPILE_SECONDS:.0f} needed")
         return
     bench.prompts = prompts
-    bench.batches = group_rows(prompts, bench.batch_size, bench.generator.group)
+    bench.batches = list(group_rows(prompts, bench.batch_size, bench.generator.group))
     _compiled(job, bench, report, peak, stock)
 
 

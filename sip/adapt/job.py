@@ -79,10 +79,10 @@ class Adaptation:
             self.missing = error
 
     @cached_property
-    def samples(self) -> list[Sample]:
+    def samples(self) -> Sequence[Sample]:
         """The images of the data set: its training part, with its shots."""
         with self.stages.stage("dataset") as row:
-            samples: list[Sample] = self.dataset.samples("train")
+            samples: Sequence[Sample] = self.dataset.samples("train")
             row["cached"] = len(samples)
             say_made_parts(self.dataset)
             say_remarks(self.dataset)

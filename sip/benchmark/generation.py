@@ -126,7 +126,7 @@ class Bench:
         self.folder = folder
         self.recipe = self.generator.recipe()  # reads all the weights, so not by the clock
         self.batch_size = offline.trials.batch_size("images", prompts)
-        self.batches = group_rows(prompts, self.batch_size, self.generator.group)
+        self.batches = list(group_rows(prompts, self.batch_size, self.generator.group))
         self.sample: list[Prompt] = []
 
     def prepare(self, name: str) -> Report:
@@ -187,7 +187,7 @@ class Bench:
         self.engine.clear()
         wanted = {prompt.image_id: prompt for prompt in self.prompts}
         stage = Store(store).stage("images", "benchmark", self.recipe)
-        batches = group_rows(self.prompts, self.batch_size, self.generator.group)
+        batches = list(group_rows(self.prompts, self.batch_size, self.generator.group))
         filled = fill(
             stage,
             wanted,

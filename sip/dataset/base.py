@@ -41,7 +41,7 @@ class Dataset(Protocol):
     def recipe(self) -> dict:
         """Return everything that decides which images the splits contain."""
 
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> Sequence[Sample]:
         """Return the rows of one split, in a fixed order."""
 
 

@@ -17,6 +17,7 @@ from sip.core.hashing import digest
 from sip.core.memory import collection
 from sip.core.object_cache import folder_on_disk
 from sip.core.progress import progress
+from sip.core.spill import Spilled
 from sip.core.text import counted, join_first
 from sip.core.threads import num_cores
 from sip.dataset.base import Dataset, Sample, Split
@@ -93,7 +94,7 @@ class Reader(Subset, ABC):
             ]
             return digest(list(self.class_names), rows)
 
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> Sequence[Sample]:
         """Return the rows of one split; images are opened, hashed and decoded once.
 
         Raises:
@@ -114,7 +115,7 @@ class Reader(Subset, ABC):
                 say_once(str(getattr(self, "root", "")), text)
             self._opened[split] = samples
             self._num_broken[split] = len(broken)
-        return list(self._opened[split])
+        return self._opened[split]
 
     @cached_property
     def _files(self) -> FileIndex:
@@ -133,19 +134,19 @@ class Reader(Subset, ABC):
         return {}
 
     @property
-    def opened(self) -> dict[Split, list[Sample]]:
+    def opened(self) -> dict[Split, Sequence[Sample]]:
         """The rows of the parts that were opened so far."""
         return {part: self.samples(part) for part in PARTS if part in self._opened}
 
     @cached_property
-    def _opened(self) -> dict[Split, list[Sample]]:
+    def _opened(self) -> dict[Split, Sequence[Sample]]:
         return {}
 
     @cached_property
     def _num_broken(self) -> dict[Split, int]:
         return {}
 
-    def readable(self, split: Split, opener: Opener) -> tuple[list[Sample], dict[str, str]]:
+    def readable(self, split: Split, opener: Opener) -> tuple[Sequence[Sample], dict[str, str]]:
         """Return the readable rows of one split, and sample_id -> reason of the broken ones.
 
         The subset is chosen among the readable rows, as if the broken ones did not exist.
@@ -174,13 +175,13 @@ class Reader(Subset, ABC):
         self._say_empty([i for i, file in zip(ids, found, strict=True) if file.contrast < EMPTY])
         self._say_several([i for i, file in zip(ids, found, strict=True) if file.is_several], split)
         self._hashes.update((f.path, f.perceptual) for f in found if f.perceptual is not None)
-        samples = [
+        samples = Spilled(
             Sample(
                 *(row.sample_id, file.path, row.label, class_names[row.label]),
                 *(split, file.width, file.height, file.sha256),
             )
             for row, file in zip(rows, found, strict=True)
-        ]
+        )
         return samples, broken
 
     def _say_empty(self, names: list[str]) -> None:
@@ -382,7 +383,7 @@ def _shown(broken: Mapping[str, str]) -> str:
     return join_first([f"{name} ({reason})" for name, reason in broken.items()], NUM_SHOWN)
 
 
-def require_trainable(class_names: Sequence[str], parts: dict[Split, list[Sample]]) -> None:
+def require_trainable(class_names: Sequence[str], parts: Mapping[Split, Sequence[Sample]]) -> None:
     """Check what training needs and generation does not, before images are generated.
 
     Args:

@@ -26,7 +26,7 @@ class Survey:
     """
 
     class_names: Sequence[str]
-    parts: dict[Split, list[Sample]]
+    parts: dict[Split, Sequence[Sample]]
     broken: dict[str, str]
 
     @classmethod
@@ -36,7 +36,7 @@ class Survey:
         Raises:
             UserError: The data are missing, or not as they must be.
         """
-        parts: dict[Split, list[Sample]] = {}
+        parts: dict[Split, Sequence[Sample]] = {}
         broken: dict[str, str] = {}
         for part in PARTS:
             parts[part], bad = dataset.readable(part, open_files)

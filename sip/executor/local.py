@@ -51,9 +51,10 @@ class Claiming:
     def __init__(self, filling: Filling[Any]) -> None:
         self._filling = filling
         self._stage = filling.stage
-        self._queue = deque(list(batch) for batch in filling.batches if batch)
+        # The keys of a batch are one text, in half the memory: a queue may hold millions.
+        self._queue = deque("\n".join(batch) for batch in filling.batches if batch)
         self._num_queued = filling.num_missing
-        self._later: deque[list[str]] = deque()
+        self._later: deque[str] = deque()
         self._waiting = Waiting()  # for who has claimed what is in `_later`
         self._claims = filling.stage.place.claims()
         filling.owner = self._claims.owner
@@ -70,10 +71,10 @@ class Claiming:
                 elif not self._later:
                     break
                 else:
-                    num = sum(map(len, self._later))
+                    num = sum(map(_num_keys, self._later))
                     self._waiting.wait(self._filling.name, num, self._claims)
                 self._queue, self._later = self._later, self._queue
-                self._num_queued = sum(map(len, self._queue))
+                self._num_queued = sum(map(_num_keys, self._queue))
         finally:
             self._claims.release()
 
@@ -111,12 +112,12 @@ class Claiming:
                 remove_leftovers(self._stage, self._claims.owners())
             num = self._num_to_claim()
             while self._queue and sum(map(len, portion)) < num:
-                batch = self._queue.popleft()
+                batch = self._queue.popleft().split("\n")
                 self._num_queued -= len(batch)
                 missing = self._filling.missing(batch)
                 free = [key for key in missing if key not in claimed]
                 if held := [key for key in missing if key in claimed]:
-                    self._later.append(held)
+                    self._later.append("\n".join(held))
                     self._waiting.owners.update(claimed[key] for key in held)
                 if free:
                     portion.append(free)
@@ -137,7 +138,7 @@ class Claiming:
         claimed = self._claims.claimed()
         for keys in portion:
             if held := [key for key in keys if key in lost]:
-                self._later.append(held)
+                self._later.append("\n".join(held))
                 self._waiting.owners.update(claimed[key] for key in held if key in claimed)
         left = ([key for key in keys if key not in lost] for keys in portion)
         return list(filter(None, left))
@@ -152,3 +153,8 @@ class Claiming:
         with plain_disk_errors(self._stage.folder), self._claims.locked():
             if left := self._filling.open.claim([]):
                 self._claims.take(left)
+
+
+def _num_keys(batch: str) -> int:
+    """Return the number of keys of a batch in a queue."""
+    return batch.count("\n") + 1

@@ -1,9 +1,25 @@
 """How many images each original gets so that small classes catch up with the largest one."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sip.dataset.base import Sample
+
+
+class Equal(Mapping[str, int]):
+    """The same number of images for each original, in no memory."""
+
+    def __init__(self, samples: Sequence[Sample], num: int) -> None:
+        self._samples, self._num = samples, num
+
+    def __getitem__(self, sample_id: str) -> int:
+        return self._num
+
+    def __iter__(self) -> Iterator[str]:
+        return (sample.sample_id for sample in self._samples)
+
+    def __len__(self) -> int:
+        return len(self._samples)
 
 
 def balanced(

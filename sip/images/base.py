@@ -14,6 +14,7 @@ from sip.core.image_io import Format
 from sip.core.progress import say
 from sip.core.ranges import Count, Share
 from sip.core.shapes import MOST_RATIO, Size, used_part
+from sip.core.spill import Spilled
 from sip.core.text import counted
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
@@ -140,18 +141,18 @@ class Generator(Sized, ABC):
             UserError: They cannot be had.
         """
 
-    def completed(self, prompts: list[Prompt], samples: Sequence[Sample]) -> list[Prompt]:
+    def completed(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Sequence[Prompt]:
         """Return prompts with what is read of their originals next to the pixels.
 
         Raises:
             UserError: As `companions_of`.
         """
         companions = self.companions_of(samples)
-        masks, conditions = companions.get("mask", {}), companions.get("condition", {})
-        sizes = {sample.sample_id: Size(sample.width, sample.height) for sample in samples}
         if not companions and not self.keeps_aspect:
             return prompts
-        return [
+        masks, conditions = companions.get("mask", {}), companions.get("condition", {})
+        sizes = {sample.sample_id: Size(sample.width, sample.height) for sample in samples}
+        return Spilled(
             replace(
                 prompt,
                 source_size=sizes[prompt.sample_id] if self.keeps_aspect else None,
@@ -159,7 +160,7 @@ class Generator(Sized, ABC):
                 condition=conditions.get(prompt.sample_id),
             )
             for prompt in prompts
-        ]
+        )
 
     def companions_of(self, samples: Sequence[Sample]) -> CompanionsByField:
         """Return field of `Prompt` -> sample_id -> image of each original, of those that are read.

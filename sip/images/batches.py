@@ -1,13 +1,13 @@
 """A list of prompts as batches: rows that run the same U-Net calls, with their source images."""
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from sip.core.image_io import read_rgb, to_tensor
 from sip.core.shapes import Size
+from sip.core.spill import KeyNumbers
 from sip.images.masks.files import read_mask
 from sip.prompts.base import Prompt
 
@@ -52,43 +52,36 @@ class LastUse:
     """
 
     def __init__(self, prompts: Iterable[Prompt]) -> None:
-        seen: set[str] = set()
-        # Of those with several rows: how many are still to come. Usually none.
-        self._rows: Counter[str] = Counter()
+        self._rows = KeyNumbers()  # content hash -> rows that are still to come
         for prompt in prompts:
-            if prompt.source_sha256 in seen:
-                self._rows[prompt.source_sha256] += 1
-            seen.add(prompt.source_sha256)
+            key = prompt.source_sha256
+            self._rows[key] = self._rows.get(key, 0) + 1
 
     def sources(self, prompts: Iterable[Prompt]) -> frozenset[str]:
         """Return the originals that no batch after these prompts needs."""
         last = set()
         for row in prompts:
-            if self._rows[row.source_sha256] > 0:
-                self._rows[row.source_sha256] -= 1
-            else:
-                del self._rows[row.source_sha256]
+            left = self._rows[row.source_sha256] = self._rows.get(row.source_sha256, 0) - 1
+            if left <= 0:
                 last.add(row.source_sha256)
         return frozenset(last)
 
 
 def group_rows(
     prompts: Iterable[Prompt], batch_size: int, group: Callable[[Prompt], Hashable]
-) -> list[list[Prompt]]:
-    """Cut a list of prompts into batches of one group each, all full but the last of each group.
+) -> Iterator[list[Prompt]]:
+    """Yield batches of one group each, all full but the last of each group.
 
     A batch is closed as soon as it is full, so the variants of one original, which follow each
     other in the list, are generated close to each other although their noise rates differ.
     """
     open_batches: dict[Hashable, list[Prompt]] = {}
-    full: list[list[Prompt]] = []
     for prompt in prompts:
-        rows = open_batches.setdefault(group(prompt), [])
+        rows = open_batches.setdefault(key := group(prompt), [])
         rows.append(prompt)
         if len(rows) == batch_size:
-            full.append(rows)
-            del open_batches[group(prompt)]
-    return full + list(open_batches.values())
+            yield open_batches.pop(key)
+    yield from open_batches.values()
 
 
 def read_batch(

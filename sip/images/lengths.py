@@ -4,6 +4,7 @@ import inspect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import UserError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sip.images.families.base import Family
     from sip.images.folder import PipelineFolder
 
+NUM_REMEMBERED = 4096  # prompts of which it is known whether they fit
 SHOWN = 60  # characters of a prompt in a message
 Spans = tuple[Span, ...]
 
@@ -105,9 +107,12 @@ def require_labels(readers: Sequence[TextReader], prompts: Sequence[Prompt]) -> 
     Raises:
         UserError: There is one.
     """
-    seen = {(prompt.class_name, prompt.spans): prompt for prompt in prompts}
-    for (label, spans), prompt in seen.items():
-        upto = _up_to(label, spans)
+    seen: set[tuple[str, Spans]] = set()
+    for prompt in prompts:
+        label, upto = prompt.class_name, _up_to(prompt.class_name, prompt.spans)
+        if (label, upto) in seen:
+            continue
+        seen.add((label, upto))
         if upto and not any(reader.fits(upto) for reader in readers):
             longest = max(reader.length for reader in readers)
             raise UserError(
@@ -120,17 +125,17 @@ def require_labels(readers: Sequence[TextReader], prompts: Sequence[Prompt]) -> 
 def cut_prompts(readers: Sequence[TextReader], prompts: Sequence[Prompt]) -> list[str]:
     """Return a line for each length that some prompts exceed."""
     lines = []
-    numbers = Counter(prompt.spans for prompt in prompts)
     negative = {prompt.negative_prompt for prompt in prompts}
     for length in sorted({reader.length for reader in readers}):
         of_length = [reader for reader in readers if reader.length == length]
-        long = [spans for spans in numbers if not all(r.fits(spans) for r in of_length)]
+        fits = lru_cache(NUM_REMEMBERED)(partial(_fit, of_length))
+        long = Counter(prompt.spans for prompt in prompts if not fits(prompt.spans))
         where = f"the text encoder's {length} tokens"
         if len({reader.length for reader in readers}) > 1:
             where = f"the {length} tokens of the {of_length[0].name} encoder"
         if long:
-            num = sum(numbers[spans] for spans in long)
-            text = "".join(span.text for span in long[0])
+            num = long.total()
+            text = "".join(span.text for span in next(iter(long)))
             are = "is" if num == 1 else "are"
             lines.append(
                 f"{num:,} of {len(prompts):,} {are} longer than {where} and {are} cut, the first: "
@@ -139,6 +144,10 @@ def cut_prompts(readers: Sequence[TextReader], prompts: Sequence[Prompt]) -> lis
         if not all(r.fits((Span(text, 1.0),)) for r in of_length for text in negative):
             lines.append(f"prompts.negative_prompt is longer than {where} and is cut")
     return lines
+
+
+def _fit(readers: Sequence[TextReader], spans: Spans) -> bool:
+    return all(reader.fits(spans) for reader in readers)
 
 
 def _up_to(label: str, spans: Spans) -> Spans:

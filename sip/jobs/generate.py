@@ -9,7 +9,7 @@ filter that needs a classifier is applied only by `sip.train`.
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from sip.core.files import check_folders, plain_disk_errors
 from sip.core.hashing import fingerprint_of
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
+from sip.core.spill import Spilled, unique
 from sip.core.spread import spread
 from sip.core.stages import StageLog
 from sip.core.text import counted, text_table
@@ -32,7 +33,7 @@ from sip.dataset.remarks import say_remarks
 from sip.device.launch import launched
 from sip.device.settings import set_threads
 from sip.executor.static import Static
-from sip.filter.base import KEPT, FilterCounts, Verdict
+from sip.filter.base import FilterCounts, Verdict
 from sip.pipeline.backoff import Settled, settle
 from sip.pipeline.filtering import joined, mark, verdicts
 from sip.pipeline.offline import Offline
@@ -139,10 +140,10 @@ class Generation:
         self.folder = Path(config.paths.runs) / f"{self.name}-{self.fingerprint}"
         self.stages = StageLog()
 
-    def samples(self) -> list[Sample]:
+    def samples(self) -> Sequence[Sample]:
         """Return the originals: the training part."""
         with self.stages.stage("dataset") as row:
-            samples: list[Sample] = self.dataset.samples("train")
+            samples: Sequence[Sample] = self.dataset.samples("train")
             row["cached"] = len(samples)
             say_made_parts(self.dataset)
             say_remarks(self.dataset)
@@ -167,7 +168,7 @@ class Generation:
             prompts, _ = offline.prompts(self.samples(), self.stages)
             self._write_prompts(prompts)
 
-    def _write_prompts(self, prompts: list[Prompt]) -> None:
+    def _write_prompts(self, prompts: Sequence[Prompt]) -> None:
         file = self.config.prompts_out
         if file is not None and self.is_first:
             num = write_rows(prompts, Path(file))
@@ -182,7 +183,7 @@ class Generation:
         unmeasured = NO_WEIGHTS if self.missing else self.no_device
         return self._make_plan(self.samples(), unmeasured)
 
-    def _make_plan(self, samples: list[Sample], unmeasured: str = "") -> Plan:
+    def _make_plan(self, samples: Sequence[Sample], unmeasured: str = "") -> Plan:
         names = self.dataset.class_names
         if self.offline.executor.is_remote and not unmeasured:
             unmeasured = "the machines of the actors are not measured"
@@ -212,7 +213,7 @@ class Generation:
                 self._write(samples, settled, captions)
 
     def _write(
-        self, samples: list[Sample], settled: Settled, captions: dict[str, Candidates]
+        self, samples: Sequence[Sample], settled: Settled, captions: Mapping[str, Candidates]
     ) -> None:
         """Write the folder, and print the table.
 
@@ -232,9 +233,8 @@ class Generation:
             offline.store.root,
         )
         write_config(self.config, self.folder / "config.yaml")
-        judged = self._judged(prompts, judgements)
-        kept = [prompt for prompt, verdict in judged if verdict.reason is None]
-        sheet = self._write_sheets(kept, judged, captions)
+        kept, rejected = self._judged(prompts, judgements)
+        sheet = self._write_sheets(kept, rejected, captions)
         self._publish(kept, captions)
         quality = self._quality(kept, captions)
         summary = self._summary(samples, settled, filtered, kept, quality)
@@ -243,30 +243,31 @@ class Generation:
         offline.report_failures(settled.last, samples)
 
     def _judged(
-        self, prompts: list[Prompt], judgements: list[Verdict] | None
-    ) -> list[tuple[Prompt, Verdict]]:
-        """Return what was generated without failure, with the verdicts if there are any."""
-        failed = set(self.offline.stage("images").failed(prompt.image_id for prompt in prompts))
-        good = [prompt for prompt in prompts if prompt.image_id not in failed]
-        return list(
-            zip(good, [KEPT] * len(good) if judgements is None else judgements, strict=True)
-        )
+        self, prompts: Sequence[Prompt], judgements: list[Verdict] | None
+    ) -> tuple[Sequence[Prompt], Sequence[tuple[Prompt, Verdict]]]:
+        """Return what was kept of all that did not fail, and what was rejected, with why."""
+        stage = self.offline.stage("images")
+        good = Spilled(one for one in prompts if not stage.has_failed(one.image_id))
+        if judgements is None:
+            return good, []
+        pairs = Spilled(zip(good, judgements, strict=True))
+        kept = Spilled(prompt for prompt, verdict in pairs if verdict.reason is None)
+        return kept, Spilled(pair for pair in pairs if pair[1].reason is not None)
 
     def _write_sheets(
         self,
-        kept: list[Prompt],
-        judged: list[tuple[Prompt, Verdict]],
-        captions: dict[str, Candidates],
+        kept: Sequence[Prompt],
+        rejected: Sequence[tuple[Prompt, Verdict]],
+        captions: Mapping[str, Candidates],
     ) -> Path | None:
         """Write a sheet of kept images, and one of rejected ones; return the first."""
-        rejected = [pair for pair in judged if pair[1].reason is not None]
         shown = spread(rejected, NUM_REJECTED)
         images = self.offline.images([prompt for prompt, _ in shown], captions)
         write_rejected_sheet(mark(images, [verdict for _, verdict in shown]), self.folder)
         first = list(self.offline.images(spread(kept, NUM_PAIRS), captions))
         return write_contact_sheet(first, self.folder)
 
-    def _publish(self, kept: list[Prompt], captions: dict[str, Candidates]) -> None:
+    def _publish(self, kept: Sequence[Prompt], captions: Mapping[str, Candidates]) -> None:
         """Log the kept images as a W&B artifact if `logger.log_artifacts` is true."""
         logger, stage = self.config.logger, self.offline.stage("images").fingerprint
         if kept and _makes_artifacts(logger):
@@ -277,7 +278,7 @@ class Generation:
             generated = GeneratedSet(images, self.offline.recipe(), stage)
             Safely("wandb")(lambda: publish(generated, logger, self.folder, self.config.experiment))
 
-    def _quality(self, kept: list[Prompt], captions: dict[str, Candidates]) -> Quality:
+    def _quality(self, kept: Sequence[Prompt], captions: Mapping[str, Candidates]) -> Quality:
         """Measure the kept ones, without a reference: only the training part was read."""
         chosen = list(self.offline.images(spread(kept, MAX_IMAGES), captions))
         class_names = self.dataset.class_names
@@ -295,15 +296,15 @@ class Generation:
 
     def _summary(
         self,
-        samples: list[Sample],
+        samples: Sequence[Sample],
         settled: Settled,
         filtered: list[Verdict] | None,
-        kept: list[Prompt],
+        kept: Sequence[Prompt],
         quality: Quality,
     ) -> GenerationSummary:
         failures = self.offline.failures(settled.last, samples)
         stage = self.offline.stage("images")
-        rows = dict.fromkeys(prompt.image_id for prompt in settled.prompts)
+        rows = unique(prompt.image_id for prompt in settled.prompts)
         counts = None if filtered is None else FilterCounts.of(filtered)
         return GenerationSummary(
             name=self.name,
@@ -311,11 +312,13 @@ class Generation:
             dataset=choice("dataset"),
             images=choice("images"),
             num_real=sum(num > 0 for num in self.offline.num_images(samples).values()),
-            num_generated=counts.kept if counts else len({prompt.image_id for prompt in kept}),
+            num_generated=counts.kept
+            if counts
+            else sum(1 for _ in unique(prompt.image_id for prompt in kept)),
             filter=counts,
             ladder=settled.counts,
             failures=dict(failures),
-            unet_evaluations=sum(self.offline.column("images", list(rows), "unet_evaluations")),
+            unet_evaluations=sum(self.offline.column("images", rows, "unet_evaluations")),
             metrics=quality.metrics,
             quality=tuple(quality.rows),
             stages=tuple(StageCounts(**row) for row in self.stages.rows),

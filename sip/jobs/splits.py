@@ -1,5 +1,6 @@
 """The real images of a run: read, checked, and compared for duplicates."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sip.core import progress
@@ -12,7 +13,7 @@ from sip.dataset.remarks import codes, remarks
 from sip.jobs.train_job import TrainJob
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-Splits = dict[Split, list[Sample]]
+Splits = dict[Split, Sequence[Sample]]
 
 
 def load_splits(job: TrainJob, stages: StageLog) -> tuple[Splits, dict[str, Any]]:

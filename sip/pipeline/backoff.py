@@ -5,8 +5,9 @@ finds what is there and decides alike. All images of a rung are generated before
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from sip.core.progress import say
 from sip.core.stages import StageLog
@@ -25,29 +26,16 @@ class Settled:
     """What was generated for a prompt list.
 
     Attributes:
-        tried: One entry for each prompt of the list, in its order.
+        prompts: All rungs, image by image, the highest first.
+        last: The rung at which each image was accepted, or given up.
         verdicts: On all that did not fail, in the order of `prompts`; None without a ladder.
-        starts: As in `LadderCounts`.
+        counts: Images tried and accepted at each rate; None without a ladder.
     """
 
-    tried: Sequence[Tried]
-    verdicts: list[Verdict] | None
-    starts: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def prompts(self) -> list[Prompt]:
-        """All rungs, image by image, the highest first."""
-        return [prompt for rungs in self.tried for prompt, _ in rungs]
-
-    @property
-    def counts(self) -> LadderCounts | None:
-        """Images tried and accepted at each rate; None without a ladder."""
-        return None if self.verdicts is None else LadderCounts.of(self.tried, self.starts)
-
-    @property
-    def last(self) -> list[Prompt]:
-        """The rung at which each image was accepted, or given up."""
-        return [rungs[-1][0] for rungs in self.tried]
+    prompts: Sequence[Prompt]
+    last: Sequence[Prompt]
+    verdicts: list[Verdict] | None = None
+    counts: LadderCounts | None = None
 
     def images(self, offline: Offline, captions: Mapping[str, Candidates]) -> Iterator[StoredImage]:
         """Yield all rungs, those that failed too; the rows of rejected ones say so."""
@@ -75,7 +63,7 @@ def settle(
     backoff = offline.writer.backoff
     if backoff is None:
         offline.generate(prompts, stages)
-        return Settled([[(prompt, None)] for prompt in prompts], None)
+        return Settled(prompts, prompts)
     rows = StageLog()  # of all rungs
     start = [backoff.rungs(prompt) for prompt in prompts]
     is_first = learned_from(prompts, backoff.learn)
@@ -90,7 +78,12 @@ def settle(
     offline.models.drop("images")  # its memory is the classifier's
     tried = [next(parts[0] if learns else parts[1]) for learns in is_first]
     verdicts = [verdict for entry in tried for _, verdict in entry if verdict is not None]
-    return Settled(tried, verdicts, {one.class_name: starts[one.label] for one in others})
+    return Settled(
+        [prompt for rungs in tried for prompt, _ in rungs],
+        [rungs[-1][0] for rungs in tried],
+        verdicts,
+        LadderCounts.of(tried, {one.class_name: starts[one.label] for one in others}),
+    )
 
 
 def _descend(
@@ -159,15 +152,15 @@ class Foreseen:
     """What a later call of `settle` may have to generate.
 
     Attributes:
-        waiting: For each prompt the rungs that may be needed, the highest first; empty if it is
-            accepted or given up.
-        needed: For each prompt the rungs of which at least one is needed.
+        rungs: The rungs that may be needed, image by image, the highest first; none of an image
+            that is accepted or given up.
+        needed: Rungs of which at least one is needed, of each image; None: all of `rungs` are.
         settled: Keys of the rungs whose verdict is known.
     """
 
-    waiting: list[list[Prompt]]
-    needed: list[list[Prompt]]
-    settled: set[str]
+    rungs: Sequence[Prompt]
+    needed: list[list[Prompt]] | None = None
+    settled: Set[str] = frozenset()
 
 
 def foresee(
@@ -184,15 +177,14 @@ def foresee(
     """
     backoff = offline.writer.backoff
     if backoff is None:
-        alone = [[prompt] for prompt in prompts]
-        return Foreseen(alone, alone, set())
+        return Foreseen(prompts)
     is_known = offline.verdict is not None and offline.verdict.reads == {"embeddings"}
     asked = class_names if is_known else ()
     waiting = [backoff.rungs(prompt) for prompt in prompts]
     needed = [list(rungs) for rungs in waiting]
     is_first = learned_from(prompts, backoff.learn)
     if backoff.learn is not None and not is_whole:
-        return Foreseen(waiting, needed, set())
+        return Foreseen([*chain(*waiting)], needed)
     first = {n: waiting[n] for n, learns in enumerate(is_first) if learns}
     tried, settled = _follow(offline, first, asked)
     unsettled = {prompts[n].label for n in first if waiting[n]}
@@ -205,7 +197,7 @@ def foresee(
     for n in first | rest:
         needed[n] = waiting[n][:1]
     offline.models.drop("embeddings")
-    return Foreseen(waiting, needed, settled)
+    return Foreseen([*chain(*waiting)], needed, settled)
 
 
 def _follow(

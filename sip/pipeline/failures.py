@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from sip.core.errors import UserError
 from sip.core.progress import say
+from sip.core.spill import KeyNumbers
 from sip.core.text import join_first
 from sip.dataset.base import Sample
 from sip.images.base import Generator
@@ -30,8 +31,8 @@ def failures(
         samples: The originals.
         uncaptioned: sample_id -> why a service gave no caption, of those that can be read.
     """
-    keys = stage.failed(dict.fromkeys(prompt.image_id for prompt in prompts))
-    reasons = Counter(row["reason"] for row in stage.read(keys).values())
+    keys = dict.fromkeys(stage.failed(prompt.image_id for prompt in prompts))
+    reasons = Counter(row["reason"] for row in stage.each(keys))
     for sample in _unread(prompts, samples, counts):
         reason = "no caption" if sample.sample_id in uncaptioned else "unreadable"
         reasons[reason] += counts[sample.sample_id]
@@ -76,5 +77,7 @@ def _unread(
     prompts: Sequence[Prompt], samples: Sequence[Sample], counts: Mapping[str, int]
 ) -> list[Sample]:
     """Return the originals that should have a prompt and have none."""
-    listed = {prompt.sample_id for prompt in prompts}
+    listed = KeyNumbers()
+    for prompt in prompts:
+        listed[prompt.sample_id] = 1
     return [one for one in samples if one.sample_id not in listed and counts[one.sample_id]]

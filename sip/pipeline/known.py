@@ -1,13 +1,18 @@
 """Which captions and scores are in the store, and which prompts can be written from them."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sip.captions.base import StatedCaptions
 from sip.core.hashing import digest
+from sip.core.spill import Spilled
 from sip.dataset.base import Sample
 from sip.pipeline.components import StageName
 from sip.pipeline.offline import Offline, score_keys
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -22,46 +27,56 @@ class KnownRows:
         coming: The samples whose prompts can be written after that.
     """
 
-    samples: list[Sample]
-    captions: list[list[str]] | None
-    scores: list[list[float]] | None
-    to_caption: list[str]
-    to_score: list[str]
-    coming: list[Sample]
+    samples: Sequence[Sample]
+    captions: Sequence[list[str]] | None
+    scores: Sequence[list[float]] | None
+    to_caption: Sequence[str]
+    to_score: Sequence[str]
+    coming: Sequence[Sample]
 
 
 def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
     """Look up the captions and scores that are there."""
-    known, captions, scores = list(samples), None, None
-    to_caption: list[str] = []
-    to_score: list[str] = []
-    coming: list[Sample] = []
+    known, scores = samples, None
+    captions: Sequence[list[str]] | None = None
+    to_caption, to_score, coming = Spilled[str](), Spilled[str](), Spilled[Sample]()
     if isinstance(offline.captioner, StatedCaptions):
         captions = offline.captioner.stated(known)
     elif offline.captioner:
-        keys = [offline.captioner.key(sample) for sample in known]
+        keys: Sequence[str] = Spilled(map(offline.captioner.key, known))
         kept, missing = _there(offline, "captions", keys)
-        coming = [known[n] for n in missing]
-        to_caption = [keys[n] for n in missing]
-        known = [known[n] for n in kept]
-        captions = offline.column("captions", [keys[n] for n in kept], "captions")
+        coming, to_caption = of(known, missing), of(keys, missing)
+        known = of(known, kept)
+        captions = offline.column("captions", of(keys, kept), "captions")
     if offline.scorer and captions is not None:
         keys = score_keys(known, captions)
         kept, missing = _there(offline, "scores", keys)
         if to_caption:
             captioner = offline.stage("captions").fingerprint
-            to_score = [digest(captioner, key) for key in to_caption]
-        to_score += [keys[n] for n in missing]
-        coming += [known[n] for n in missing]
-        known, captions = [known[n] for n in kept], [captions[n] for n in kept]
-        scores = offline.column("scores", [keys[n] for n in kept], "similarities")
+            to_score = Spilled(digest(captioner, key) for key in to_caption)
+        for n in missing:
+            to_score.append(keys[n])
+            coming.append(known[n])
+        known, captions = of(known, kept), of(captions, kept)
+        scores = offline.column("scores", of(keys, kept), "similarities")
     return KnownRows(known, captions, scores, to_caption, to_score, coming)
 
 
-def _there(offline: Offline, name: StageName, keys: Sequence[str]) -> tuple[list[int], list[int]]:
+def of(rows: Sequence[Row], positions: Sequence[int]) -> Spilled[Row]:
+    """Return the rows at some positions."""
+    return Spilled(rows[n] for n in positions)
+
+
+def _there(
+    offline: Offline, name: StageName, keys: Sequence[str]
+) -> tuple[Sequence[int], Sequence[int]]:
     """Return the positions of the keys that have a good row, and of those to compute."""
     stage = offline.stage(name)
-    missing, failed = set(stage.missing(keys)), set(stage.failed(keys))
-    kept = [n for n, key in enumerate(keys) if key not in missing | failed]
-    wanted = missing | failed if offline.retry_failed else missing
-    return kept, [n for n, key in enumerate(keys) if key in wanted]
+    stage.refresh()
+    kept, wanted = array("q"), array("q")
+    for n, key in enumerate(keys):
+        if stage.lacks(key, offline.retry_failed):
+            wanted.append(n)
+        elif not stage.has_failed(key):
+            kept.append(n)
+    return kept, wanted

@@ -27,7 +27,7 @@ def images_maker(
     def make(batches: Iterator[list[Prompt]], add: Add) -> None:
         from sip.images.batches import LastUse
 
-        last_use = LastUse(p for key, p in wanted.items() if stage.index.get(key, -1) < 0)
+        last_use = LastUse(p for key, p in wanted.items() if stage.lacks(key, retry_failed=True))
         marked = ((prompts, last_use.sources(prompts)) for prompts in batches)
 
         def to_dict(image: ImageResult) -> dict[str, Any]:

@@ -7,7 +7,7 @@ prompts is in its fingerprint. Every stage is asked for rows: the store has them
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,14 @@ from sip.config.build import build
 from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.core.hashing import digest
+from sip.core.spill import ByKey, KeyNumbers, Spilled
 from sip.core.stages import StageLog
 from sip.dataset.base import Sample
 from sip.device.settings import Devices, Runtime, absent
 from sip.executor.base import Executor
 from sip.executor.local import Local
 from sip.executor.remote import RemoteMake
-from sip.images.balance import balanced
+from sip.images.balance import Equal, balanced
 from sip.images.base import Generator, ImageRow
 from sip.pipeline.components import ASSUMED_COSINE, Components, StageName
 from sip.pipeline.failures import failures, report_failures
@@ -37,7 +38,6 @@ from sip.pipeline.trial import Trials
 from sip.prompts.base import Prompt
 from sip.scores.base import ToEmbed, ToScore
 from sip.store.fill import Filled, fill
-from sip.store.filling import Make
 from sip.store.repair import check_retry
 from sip.store.stage import StageStore, Store
 
@@ -65,7 +65,7 @@ class Offline(Components):
         self.models = Models(self, Runtime.of(runtime), self.devices)
         self.trials = Trials(self.models, self.store.work / "batch_sizes.json")
         self._stages: dict[StageName, StageStore] = {}
-        self._examined: set[tuple[str, int]] = set()  # sample_id and variant
+        self._examined = KeyNumbers()  # of variant and sample_id
         self._checked = False
         # Of `sip.pipeline.streaming`: rows that were made already, and seconds.
         self.ahead: dict[StageName, tuple[int, float]] = {}
@@ -92,10 +92,10 @@ class Offline(Components):
 
     def prompts(
         self, samples: Sequence[Sample], stages: StageLog
-    ) -> tuple[list[Prompt], dict[str, Candidates]]:
+    ) -> tuple[Sequence[Prompt], Mapping[str, Candidates]]:
         """Return the prompts, and sample_id -> candidate captions with cosines."""
-        captions: list[list[str]] | None = None
-        scores: list[list[float]] | None = None
+        captions: Sequence[list[str]] | None = None
+        scores: Sequence[list[float]] | None = None
         samples, counts = self.to_generate_from(samples)
         if self.captioner:
             captions = self._captions(samples, stages)
@@ -114,7 +114,7 @@ class Offline(Components):
         captions: Sequence[Sequence[str]] | None,
         scores: Sequence[Sequence[float]] | None,
         counts: Mapping[str, int] | None = None,
-    ) -> list[Prompt]:
+    ) -> Sequence[Prompt]:
         """Return the prompts of these samples.
 
         Args:
@@ -127,12 +127,13 @@ class Offline(Components):
         counts = counts or self.num_images(samples)
         most = max(counts[sample.sample_id] for sample in samples)
         prompts = self.writer.write(samples, captions, scores, most)
-        prompts = [prompt for prompt in prompts if prompt.variant < counts[prompt.sample_id]]
+        if any(prompt.variant >= counts[prompt.sample_id] for prompt in prompts):
+            prompts = Spilled(one for one in prompts if one.variant < counts[one.sample_id])
         return self.generator.completed(prompts, samples)
 
     def to_generate_from(
         self, samples: Sequence[Sample]
-    ) -> tuple[Sequence[Sample], dict[str, int]]:
+    ) -> tuple[Sequence[Sample], Mapping[str, int]]:
         """Return the originals that have images, and the number of images of each.
 
         Raises:
@@ -142,18 +143,19 @@ class Offline(Components):
             self.writer.check(samples)
             self._checked = True
         counts = self.num_images(samples)
-        samples = [sample for sample in samples if counts[sample.sample_id]]
+        if not all(counts.values()):
+            samples = Spilled(sample for sample in samples if counts[sample.sample_id])
         self.generator.companions_of(samples)  # what is missing is named before any work
         return samples, counts
 
-    def num_images(self, samples: Sequence[Sample]) -> dict[str, int]:
+    def num_images(self, samples: Sequence[Sample]) -> Mapping[str, int]:
         """Return sample_id -> number of images to generate from it."""
         generator = self.generator
         if (counts := self.writer.counts(samples)) is not None:
             return counts
         if generator.balance:
             return balanced(samples, generator.per_sample, generator.max_per_sample)
-        return {sample.sample_id: generator.per_sample for sample in samples}
+        return Equal(samples, generator.per_sample)
 
     def generate(self, prompts: Sequence[Prompt], stages: StageLog, keep: bool = False) -> Filled:
         """Generate those images of the prompts that are missing.
@@ -165,7 +167,8 @@ class Offline(Components):
         """
         self.generator.check(prompts)
         self.examine(prompts)
-        filled = self._fill("images", {prompt.image_id: prompt for prompt in prompts}, stages)
+        wanted = ByKey((prompt.image_id for prompt in prompts), prompts)
+        filled = self._fill("images", wanted, stages)
         if not keep:
             self.models.drop("images")  # its memory is the classifier's
         return filled
@@ -173,16 +176,14 @@ class Offline(Components):
     def examine(self, prompts: Sequence[Prompt]) -> None:
         """Examine the prompts whose images are missing, each once."""
         stage = self.stage("images")
-        ids = [prompt.image_id for prompt in prompts]
-        missing = {*stage.missing(ids), *(stage.failed(ids) if self.retry_failed else ())}
-        new = {
-            (prompt.sample_id, prompt.variant): prompt
-            for prompt in prompts
-            if prompt.image_id in missing
-            and (prompt.sample_id, prompt.variant) not in self._examined
-        }
-        self._examined |= new.keys()  # a lower noise rate has the same text
-        self.generator.examine(list(new.values()))
+        stage.refresh()
+        new = Spilled[Prompt]()
+        for prompt in prompts:  # a lower noise rate has the same text
+            key = f"{prompt.variant} {prompt.sample_id}"
+            if key not in self._examined and stage.lacks(prompt.image_id, self.retry_failed):
+                self._examined[key] = 1
+                new.append(prompt)
+        self.generator.examine(new)
 
     def foresee(self, samples: Sequence[Sample]) -> None:
         """Check, before captions are made, what would end the work after them.
@@ -209,7 +210,7 @@ class Offline(Components):
             prompts: All of them have been generated.
             captions: sample_id -> candidates, as `prompts` returns them.
         """
-        rows = self.stage("images").each([prompt.image_id for prompt in prompts])
+        rows = self.stage("images").each(prompt.image_id for prompt in prompts)
         for prompt, row in zip(prompts, rows, strict=True):
             yield StoredImage(prompt, ImageRow(**row), captions.get(prompt.sample_id, ()))
 
@@ -267,7 +268,7 @@ class Offline(Components):
 
     def embeddings(self, keys: Sequence[str]) -> np.ndarray:
         """Return the unit vectors, (N, D), float32, of images that `embed` was called with."""
-        return np.array(self.column("embeddings", keys, "embedding"), np.float32)
+        return np.array([*self.column("embeddings", keys, "embedding")], np.float32)
 
     def _fill(self, name: StageName, wanted: Mapping[str, Any], stages: StageLog) -> Filled:
         """Compute the missing rows of a stage.
@@ -281,8 +282,9 @@ class Offline(Components):
             stage = self.stage(name)
             ahead = self.ahead.pop(name, None)
             retry_failed = self.retry_failed and ahead is None
-            missing = any(stage.missing(wanted)) or (retry_failed and stage.failed(wanted))
-            batches: int | list[list[str]] = 1
+            stage.refresh()
+            missing = any(stage.lacks(key, retry_failed) for key in wanted)
+            batches: int | Iterable[list[str]] = 1
             make = self.models.maker(name)
             if name == "captions" and isinstance(self.captioner, OpenAi):
                 from sip.captions.asking import asks
@@ -290,12 +292,13 @@ class Offline(Components):
                 num_processes = self.num_processes
                 make = asks(self.captioner, stage, num_processes)
             elif missing:
-                batches = self.trials.batch_size(name, wanted.values())
+                size = num_full = batches = self.trials.batch_size(name, wanted.values())
                 if name == "images":  # of the whole list, so that a restart has the same batches
-                    batches = _image_batches(wanted, batches, self.generator)
-                    make = images_maker(self.models, wanted, stage, max(map(len, batches)))
+                    num_full = _largest(_image_batches(wanted, size, self.generator), size)
+                    batches = _image_batches(wanted, size, self.generator)
+                    make = images_maker(self.models, wanted, stage, num_full)
                 if self.executor.is_remote:
-                    make = self.remotely(name, make, batches)
+                    make = RemoteMake(make, self.remote_stage(name, num_full))
             filled = fill(
                 stage,
                 wanted,
@@ -311,28 +314,21 @@ class Offline(Components):
             row.update(cached=filled.cached + filled.waited - made, computed=filled.computed + made)
         return filled
 
-    def remotely(
-        self, name: StageName, make: Make[Any], batches: int | list[list[str]]
-    ) -> RemoteMake:
-        """Return what makes the rows of a stage, here or in another process."""
-        num_full = batches if isinstance(batches, int) else max(map(len, batches))
-        return RemoteMake(make, self.remote_stage(name, num_full))
-
     def remote_stage(self, name: StageName, num_full: int) -> RemoteStage:
         """Return what makes the rows of a stage in another process."""
         return RemoteStage.of(name, self._config, num_full)
 
-    def _captions(self, samples: Sequence[Sample], stages: StageLog) -> list[list[str]]:
+    def _captions(self, samples: Sequence[Sample], stages: StageLog) -> Sequence[list[str]]:
         """Return the candidates of each sample; none if it cannot be read."""
         assert self.captioner is not None
         if isinstance(self.captioner, StatedCaptions):
             with stages.stage("captions") as row:
                 row["cached"] = len(samples)
                 return self.captioner.stated(samples)
-        keys = [self.captioner.key(sample) for sample in samples]
+        keys = Spilled(map(self.captioner.key, samples))
         if any(self.stage("captions").missing(keys)):
             self.foresee(samples)
-        self._fill("captions", dict(zip(keys, samples, strict=True)), stages)
+        self._fill("captions", ByKey(keys, samples), stages)
         if isinstance(self.captioner, OpenAi):
             from sip.captions.asking import tidy
 
@@ -341,36 +337,47 @@ class Offline(Components):
         return self.column("captions", keys, "captions")
 
     def _scores(
-        self, samples: Sequence[Sample], captions: list[list[str]], stages: StageLog
-    ) -> list[list[float]]:
+        self, samples: Sequence[Sample], captions: Sequence[list[str]], stages: StageLog
+    ) -> Sequence[list[float]]:
         """Return the cosines of each sample's candidates; none if it cannot be read."""
         keys = score_keys(samples, captions)
-        rows = map(ToScore, keys, samples, captions)
-        self._fill("scores", {row.key: row for row in rows}, stages)
+        self._fill("scores", ByKey(keys, Spilled(map(ToScore, keys, samples, captions))), stages)
         self.models.drop("scores")
         return self.column("scores", keys, "similarities")
 
-    def column(self, name: StageName, keys: Sequence[str], column: str) -> list[Any]:
+    def column(self, name: StageName, keys: Iterable[str], column: str) -> Spilled[Any]:
         """Return one column of a stage, row by row; few whole rows are in memory at a time."""
-        return [row[column] for row in self.stage(name).each(keys)]
+        return Spilled(row[column] for row in self.stage(name).each(keys))
 
 
-def score_keys(samples: Sequence[Sample], captions: Sequence[Sequence[str]]) -> list[str]:
+def score_keys(samples: Sequence[Sample], captions: Sequence[Sequence[str]]) -> Sequence[str]:
     """Return the keys of the rows of scores."""
     pairs = zip(samples, captions, strict=True)
-    return [digest(sample.sha256, list(candidates)) for sample, candidates in pairs]
+    return Spilled(digest(sample.sha256, list(candidates)) for sample, candidates in pairs)
 
 
 def _image_batches(
     wanted: Mapping[str, Prompt], batch_size: int, generator: Generator
-) -> list[list[str]]:
-    """Return the keys that are generated together."""
+) -> Iterator[list[str]]:
+    """Yield the keys that are generated together."""
     from sip.images.batches import group_rows
 
-    batches = group_rows(wanted.values(), batch_size, generator.group)
-    return [[prompt.image_id for prompt in batch] for batch in batches]
+    for batch in group_rows(wanted.values(), batch_size, generator.group):
+        yield [prompt.image_id for prompt in batch]
 
 
-def _with_result(found: Sequence[Any], *columns: Sequence[Any]) -> list[list[Any]]:
-    """Return the columns without the rows that have no result."""
-    return [[value for value, has in zip(c, found, strict=True) if has] for c in columns]
+def _largest(batches: Iterable[Sequence[str]], most: int) -> int:
+    """Return the size of the largest batch, none of which has more than `most` rows."""
+    largest = 0
+    for batch in batches:
+        largest = max(largest, len(batch))
+        if largest == most:
+            break
+    return largest
+
+
+def _with_result(found: Sequence[Any], *columns: Sequence[Any]) -> list[Sequence[Any]]:
+    """Return the columns without the rows that have no result; the same ones if all have one."""
+    if all(found):
+        return list(columns)
+    return [Spilled(value for value, has in zip(c, found, strict=True) if has) for c in columns]

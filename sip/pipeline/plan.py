@@ -1,8 +1,9 @@
 """What a run would do, before it does it: rows, U-Net evaluations, time, space."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from sip.core.errors import UserError
 from sip.core.files import free_bytes
 from sip.core.progress import say, write_lines
 from sip.core.shapes import Size
+from sip.core.spill import ByKey, Spilled
 from sip.core.text import counted, format_bytes, format_duration, format_space, text_table
 from sip.core.uri import Place
 from sip.dataset.base import Sample
@@ -227,18 +229,20 @@ def make_plan(
     stage = offline.stage("images")
     asked = () if unmeasured else class_names
     ladders = foresee(offline, prompts, asked, is_whole=not known.coming)
-    rows = {prompt.image_id: prompt for rungs in ladders.waiting for prompt in rungs}
+    rows = ByKey((prompt.image_id for prompt in ladders.rungs), ladders.rungs)
     failed = stage.failed(rows)
-    to_make = {*stage.missing(rows), *(failed if offline.retry_failed else ())}
+    to_make = partial(stage.lacks, retry_failed=offline.retry_failed)
     offline.examine(prompts)
     if known.to_caption:
         offline.foresee(samples)
-    first = {
-        min(rungs, key=offline.generator.num_evaluations).image_id
-        for rungs in ladders.needed
-        if rungs and to_make.issuperset(one.image_id for one in rungs)
-    }
-    missing = [prompt for key, prompt in rows.items() if key in to_make]
+    first: Container[str] = rows
+    if ladders.needed is not None:
+        first = {
+            min(rungs, key=offline.generator.num_evaluations).image_id
+            for rungs in ladders.needed
+            if rungs and all(to_make(one.image_id) for one in rungs)
+        }
+    missing = Spilled(prompt for key, prompt in rows.items() if to_make(key))
     images = [
         *known_images(offline, missing, first),
         *coming_images(offline, samples, known.coming),
@@ -249,7 +253,10 @@ def make_plan(
     if not unmeasured and work:
         work = timed(offline, work, samples, num_devices)
     work = [replace(rows, bytes=bytes_each) if rows.kind == "generate" else rows for rows in work]
-    cached = {*rows.keys() - to_make, *ladders.settled}
+    cached = Spilled(key for key in rows if not to_make(key))
+    for key in sorted(ladders.settled):
+        if key not in rows or to_make(key):
+            cached.append(key)
     return Plan(
         to_caption=len(known.to_caption),
         to_score=len(known.to_score),
@@ -269,7 +276,7 @@ def make_plan(
         if offline.verdict is None
         else sum(rows.least * len(rows.keys) for rows in images),
         denoises=max(map(offline.generator.num_evaluations, assumed_prompts(offline))) > 0,
-        work=(*work, PlannedRows("cached", str(stage.folder), tuple(sorted(cached)))),
+        work=(*work, PlannedRows("cached", str(stage.folder), cached)),
         requests=offline.captioner.foreseen(len(known.to_caption))
         if isinstance(offline.captioner, OpenAi) and known.to_caption
         else "",

@@ -1,11 +1,12 @@
 """What plans foresee, row by row, so that jobs of a sweep count together what they share once."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from sip.config import sweep
 from sip.core.files import free_bytes
+from sip.core.spill import Spilled
 from sip.core.text import counted, format_duration, format_space
 from sip.core.uri import Place
 
@@ -35,7 +36,7 @@ class PlannedRows:
 
     kind: Kind
     place: str
-    keys: tuple[str, ...]
+    keys: Sequence[str]
     evaluations: int = 0
     least: int = 0
     steps: int = 0
@@ -46,11 +47,11 @@ class PlannedRows:
     control: int = 0
 
 
-def alike(items: Iterable[Item], cost: Callable[[Item], Cost]) -> dict[Cost, list[Item]]:
+def alike(items: Iterable[Item], cost: Callable[[Item], Cost]) -> dict[Cost, Spilled[Item]]:
     """Return cost -> the items that have it."""
-    groups: dict[Cost, list[Item]] = {}
+    groups: dict[Cost, Spilled[Item]] = {}
     for item in items:
-        groups.setdefault(cost(item), []).append(item)
+        groups.setdefault(cost(item), Spilled()).append(item)
     return groups
 
 
@@ -80,7 +81,7 @@ def at_most(evaluations: int, least: int | None) -> str:
 
 def leave(work: Iterable[PlannedRows]) -> None:
     """Leave the work of this job to the total of its sweep, if it is a job of one."""
-    sweep.leave([asdict(rows) for rows in work])
+    sweep.leave([vars(rows) | {"keys": [*rows.keys]} for rows in work])
 
 
 def left() -> list[list[PlannedRows]]:

@@ -161,7 +161,7 @@ class Embedded:
 
     vectors: EmbeddedSet
     images: list[StoredImage]
-    reference: list[Sample]
+    reference: Sequence[Sample]
 
 
 def embed(

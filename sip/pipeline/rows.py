@@ -1,12 +1,13 @@
 """The rows that a run has to make, as work: what they are known by and what each costs."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from sip.captions.openai import OpenAi
 from sip.core.hashing import digest
 from sip.core.shapes import Size
+from sip.core.spill import Spilled
 from sip.dataset.base import Sample
 from sip.pipeline.components import trial_prompt
 from sip.pipeline.known import KnownRows
@@ -23,15 +24,15 @@ def readings(offline: Offline, known: KnownRows) -> list[PlannedRows]:
     work = []
     if known.to_caption:
         place = str(offline.stage("captions").folder)
-        work.append(PlannedRows("caption", place, tuple(known.to_caption), seconds=None))
+        work.append(PlannedRows("caption", place, known.to_caption, seconds=None))
     if known.to_score:
         place = str(offline.stage("scores").folder)
-        work.append(PlannedRows("score", place, tuple(known.to_score), seconds=None))
+        work.append(PlannedRows("score", place, known.to_score, seconds=None))
     return work
 
 
 def known_images(
-    offline: Offline, prompts: Sequence[Prompt], first: Collection[str]
+    offline: Offline, prompts: Sequence[Prompt], first: Container[str]
 ) -> list[PlannedRows]:
     """Return the images of prompts.
 
@@ -51,7 +52,7 @@ def known_images(
         PlannedRows(
             "generate",
             str(offline.stage("images").folder),
-            tuple(prompt.image_id for prompt in group),
+            Spilled(prompt.image_id for prompt in group),
             evaluations=evaluations,
             least=evaluations if is_first else 0,
             seconds=None,
@@ -95,7 +96,7 @@ def coming_images(
         PlannedRows(
             "generate",
             str(offline.stage("images").folder),
-            tuple(
+            Spilled(
                 digest(
                     decides, sample.sha256, sample.class_name, variant, rung, *filter(None, [size])
                 )

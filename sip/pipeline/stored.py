@@ -1,8 +1,9 @@
 """A generated image as training, tables and sheets see it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sip.core.spill import ByKey, Spilled
 from sip.dataset.base import Sample
 from sip.images.base import ImageRow
 from sip.prompts.base import Prompt
@@ -42,11 +43,10 @@ def candidates(
     samples: Sequence[Sample],
     captions: Sequence[Sequence[str]] | None,
     scores: Sequence[Sequence[float]] | None,
-) -> dict[str, Candidates]:
+) -> Mapping[str, Candidates]:
     """Return sample_id -> captions with their cosines; empty where they were not scored."""
     if not captions or not scores:
         return {}
-    return {
-        sample.sample_id: tuple(zip(captions[n], scores[n], strict=True))
-        for n, sample in enumerate(samples)
-    }
+    pairs = zip(captions, scores, strict=True)
+    rows = Spilled(tuple(zip(*pair, strict=True)) for pair in pairs)
+    return ByKey((sample.sample_id for sample in samples), rows)

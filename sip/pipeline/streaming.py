@@ -7,7 +7,7 @@ one after the other, so that rows and bytes are the same.
 
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -134,7 +134,7 @@ class Overlapped:
     """
 
     def __init__(
-        self, offline: Offline, executor: Ray, samples: Sequence[Sample], counts: dict[str, int]
+        self, offline: Offline, executor: Ray, samples: Sequence[Sample], counts: Mapping[str, int]
     ) -> None:
         self.offline = offline
         self.counts = counts

@@ -14,6 +14,7 @@ from sip.dataset.base import Sample
 from sip.device.batch_size import Halving, auto_batch_size, synchronize
 from sip.pipeline.components import StageName, trial_prompt
 from sip.pipeline.models import Models
+from sip.pipeline.planned import alike
 from sip.prompts.base import Prompt
 from sip.scores.base import ToEmbed, ToScore
 
@@ -95,10 +96,8 @@ class Trials:
         self, samples: Sequence[Sample], sizes: Mapping[str, int]
     ) -> dict[str, tuple[float, float]]:
         """Return what `Speed.images` holds, for each size."""
-        of_size: dict[str, list[Sample]] = {}
-        for sample in samples:
-            name = self.generator.size_name(Size(sample.width, sample.height))
-            of_size.setdefault(name, []).append(sample)
+        name_of = self.generator.size_name
+        of_size = alike(samples, lambda sample: name_of(Size(sample.width, sample.height)))
         measured: dict[str, tuple[float, float]] = {}
         for name in sorted(sizes, key=lambda name: -sizes[name]):
             if len(measured) < NUM_SIZES:

@@ -245,7 +245,7 @@ class PromptWriter(Protocol):
         captions: Sequence[Sequence[str]] | None,
         similarities: Sequence[Sequence[float]] | None,
         per_sample: int,
-    ) -> list[Prompt]:
+    ) -> Sequence[Prompt]:
         """Return `per_sample` prompts a sample, in the order of the samples."""
 
 

@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 from sip.core.component import component, refuse
 from sip.core.ranges import NotNegative
+from sip.core.spill import Spilled
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt
 from sip.prompts.several_rates import SeveralRates
@@ -98,17 +99,17 @@ class DiffMixLike(SeveralRates):
         captions: Sequence[Sequence[str]] | None,
         similarities: Sequence[Sequence[float]] | None,
         per_sample: int,
-    ) -> list[Prompt]:
+    ) -> Sequence[Prompt]:
         """Return `per_sample` prompts a sample, each with its target; raises as `Writer.write`."""
         prompts = super().write(samples, captions, similarities, per_sample)
         if not prompts:
             return []
         ((targets, classes),) = self.prepare(samples, captions)
         labels = [label for sample in samples for label in targets.of(sample, per_sample)]
-        return [
+        return Spilled(
             prompt.towards(label, classes[label], prompt.noise_rate**self.gamma)
             for prompt, label in zip(prompts, labels, strict=True)
-        ]
+        )
 
 
 def classes_of(samples: Sequence[Sample]) -> dict[int, str]:

@@ -173,7 +173,7 @@ class PromptTable(LabelCaption):
         captions: Sequence[Sequence[str]] | None,
         similarities: Sequence[Sequence[float]] | None,
         per_sample: int,
-    ) -> list[Prompt]:
+    ) -> Sequence[Prompt]:
         """Return the prompts of the rows, in the order of the samples.
 
         Raises:

@@ -1,7 +1,8 @@
 """What all prompt writers share: captions, guidance, seeds and the loop over samples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
@@ -9,6 +10,7 @@ from sip.core.component import Component, Part, component, ignored, refuse
 from sip.core.errors import UserError
 from sip.core.hashing import seed_of
 from sip.core.ranges import Rate, Seed
+from sip.core.spill import Spilled
 from sip.dataset.base import Sample
 from sip.prompts.base import Backoff, Prompt, Span, ranked_captions
 from sip.prompts.guidance.base import GuidanceRule, fitted
@@ -114,7 +116,7 @@ class Writer(Component, ABC):
         captions: Sequence[Sequence[str]] | None,
         similarities: Sequence[Sequence[float]] | None,
         per_sample: int,
-    ) -> list[Prompt]:
+    ) -> Sequence[Prompt]:
         """Return `per_sample` prompts a sample, in the order of the samples.
 
         Raises:
@@ -128,19 +130,32 @@ class Writer(Component, ABC):
         if missing := sorted(name for name in reads if given[name] is None):
             raise ValueError(f"this prompt reads {' and '.join(missing)}, got none")
         prepared = self.prepare(samples, captions)
-        ranked: list[list[tuple[str, float]]] = []
+        ranked: Sequence[list[tuple[str, float]]] = []
         if "scores" in reads and captions is not None and similarities is not None:
-            ranked = list(map(ranked_captions, samples, captions, similarities))
-        rule = fitted(self.guidance, [best[0][1] for best in ranked])
-        prompts: list[Prompt] = []
-        for index, sample in enumerate(samples):
+            ranked = Spilled(map(ranked_captions, samples, captions, similarities))
+        rule = fitted(self.guidance, array("d", (best[0][1] for best in ranked)))
+        return Spilled(self._prompts(samples, ranked, rule, prepared, per_sample))
+
+    def _prompts(
+        self,
+        samples: Sequence[Sample],
+        ranked: Sequence[list[tuple[str, float]]],
+        rule: GuidanceRule,
+        prepared: Sequence[Any],
+        per_sample: int,
+    ) -> Iterator[Prompt]:
+        """Yield the prompts; `ranked` has the captions of each sample, or is empty."""
+        of_samples = iter(ranked)
+        for sample in samples:
             chosen: Sequence[Chosen] = [(None, None)] * per_sample
             if ranked:
-                chosen = self.choose(ranked[index], per_sample)
+                chosen = self.choose(next(of_samples), per_sample)
             scales = {pair: guidance_scale(rule, sample, pair[1]) for pair in chosen}
             texts = self.spans(sample, [caption for caption, _ in chosen], prepared)
-            prompts += [
-                Prompt.of(
+            for variant, ((caption, similarity), spans) in enumerate(
+                zip(chosen, texts, strict=True)
+            ):
+                yield Prompt.of(
                     sample,
                     variant,
                     spans=spans,
@@ -152,11 +167,6 @@ class Writer(Component, ABC):
                     caption=caption,
                     similarity=similarity,
                 )
-                for variant, ((caption, similarity), spans) in enumerate(
-                    zip(chosen, texts, strict=True)
-                )
-            ]
-        return prompts
 
 
 def name_of(rule: GuidanceRule) -> str:

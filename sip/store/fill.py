@@ -1,7 +1,8 @@
 """Filling a stage: batches are shared out, made by a function, and committed as shards."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sip.executor.base import Executor
@@ -10,9 +11,11 @@ from sip.store.filling import Filling, Input, Make
 from sip.store.stage import Row, StageStore
 
 
-def cut(keys: Sequence[str], size: int) -> list[Sequence[str]]:
+def cut(keys: Iterable[str], size: int) -> Iterator[Sequence[str]]:
     """Cut keys into batches of `size`."""
-    return [keys[start : start + size] for start in range(0, len(keys), size)]
+    keys = iter(keys)
+    while batch := list(islice(keys, size)):
+        yield batch
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def fill(
     """
     stage.refresh()
     if isinstance(batches, int):
-        batches = cut(list(wanted), batches)
+        batches = cut(wanted, batches)
     filling = Filling(stage, wanted, batches, shard_size, storage, retry_failed)
     missing = filling.num_missing
     executor = executor or Local()

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from sip.core.files import plain_disk_errors
 from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import Progress, progress
+from sip.core.spill import Spilled
 from sip.store.open_rows import OpenRows
 from sip.store.stage import Row, StageStore
 from sip.store.writer import ShardWriter
@@ -68,7 +69,7 @@ class Filling(Generic[Input]):
         self._outdated: dict[str, str] = {}
         if retry_failed:
             self._outdated = {key: stage.shard_of(key) for key in stage.failed(wanted)}
-        self.batches: list[Sequence[str]] = [self.missing(batch) or () for batch in batches]
+        self.batches = Spilled[Sequence[str]](map(self.missing, batches))
         self.num_missing = sum(map(len, self.batches))
         self.open = OpenRows()
         self.owner = f"{UNCLAIMED}{uuid.uuid4().hex}"
@@ -131,7 +132,7 @@ class Filling(Generic[Input]):
         return [
             key
             for key in batch
-            if key not in stage.index or (key in outdated and outdated[key] == stage.shard_of(key))
+            if stage.lacks(key) or (key in outdated and outdated[key] == stage.shard_of(key))
         ]
 
     def add(self, row: Mapping[str, Any]) -> None:

@@ -152,7 +152,7 @@ def opened(place: StagePlace[Any]) -> StageStore:
 
 def _stage_of(place: StagePlace[Any]) -> StageStore:
     fingerprint = place.root.name.rpartition("-")[2]
-    return StageStore(place, place.path, place.stage, fingerprint)
+    return StageStore(place, place.path, place.stage, fingerprint, index={})
 
 
 def by_shard(stage: StageStore) -> dict[str, list[str]]:
@@ -161,6 +161,7 @@ def by_shard(stage: StageStore) -> dict[str, list[str]]:
     A row that failed and was made again does not, nor does one that is there twice.
     """
     found: dict[str, list[str]] = {shard: [] for shard in sorted(stage.names)}
+    assert isinstance(stage.index, dict)  # as of `opened`
     for key in stage.index:
         found[stage.shard_of(key)].append(key)
     return found

@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from sip.core.errors import DamagedError
 from sip.core.hashing import digest
 from sip.core.object_cache import on_disk
 from sip.core.objects import folders
+from sip.core.spill import KeyNumbers, unique
 from sip.core.uri import Place, Uri, place_of
 from sip.store.bucket import Bucket
 from sip.store.place import SHARDS, Folder, StagePlace
 from sip.store.recipes import check_or_write
-from sip.store.shards import FAILED, read_rows
+from sip.store.shards import FAILED, read_columns, read_rows
 
 Row = dict[str, Any]
 
@@ -104,13 +106,15 @@ class StageStore:
     fingerprint: str
     # Key -> position of its newest row's shard in `names`; its complement if the row failed.
     # A number a row is all that is kept: a stage may hold millions.
-    index: dict[str, int] = field(default_factory=dict, repr=False)
+    # Who lists the keys has a dict here.
+    index: KeyNumbers | dict[str, int] = field(default_factory=KeyNumbers, repr=False)
     names: list[str] = field(default_factory=list, repr=False)
 
     def keys(self) -> list[str]:
-        """Return the keys of all rows that are there."""
+        """Return the keys of all rows that are there, each once."""
         self.refresh()
-        return list(self.index)
+        shards = (read_columns(self.shards / name, ["key"])["key"] for name in self.names)
+        return list(unique(chain.from_iterable(shards)))
 
     def missing(self, keys: Iterable[str]) -> Iterator[str]:
         """Yield those of `keys` that have no row."""
@@ -120,7 +124,7 @@ class StageStore:
     def failed(self, keys: Iterable[str]) -> list[str]:
         """Return those of `keys` whose row says that its making failed."""
         self.refresh()
-        return [key for key in keys if self.index.get(key, 0) < 0]
+        return [key for key in keys if self.has_failed(key)]
 
     def read(self, keys: Iterable[str]) -> dict[str, Row]:
         """Return those of the rows that are there, in the order of `keys`."""
@@ -128,15 +132,25 @@ class StageStore:
         there = [key for key in dict.fromkeys(keys) if key in self.index]
         return dict(zip(there, self.each(there), strict=True))
 
-    def each(self, keys: Sequence[str]) -> Iterator[Row]:
+    def has_failed(self, key: str) -> bool:
+        """Return whether a row was there at the last look, and says that its making failed."""
+        return self.index.get(key, 0) < 0
+
+    def lacks(self, key: str, retry_failed: bool = False) -> bool:
+        """Return whether a row was not there at the last look, or, with `retry_failed`, failed."""
+        number = self.index.get(key, None)
+        return number is None or (retry_failed and number < 0)
+
+    def each(self, keys: Iterable[str]) -> Iterator[Row]:
         """Yield the rows of `keys`, in that order; all must be there.
 
         For `ROWS_AT_ONCE` keys a shard is read once, whatever their order. Its rows are in memory
         until they are yielded: those of one or two shards if the order is that of the store.
         """
         self.refresh()
-        for start in range(0, len(keys), ROWS_AT_ONCE):
-            yield from self._each(keys[start : start + ROWS_AT_ONCE])
+        keys = iter(keys)
+        while some := list(islice(keys, ROWS_AT_ONCE)):
+            yield from self._each(some)
 
     def _each(self, keys: Sequence[str]) -> Iterator[Row]:
         by_shard = self._by_shard(keys)

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.speed import formats, memory, paths, storage, store, training, training_loops
+from experiments.speed import (
+    contention,
+    formats,
+    million,
+    paths,
+    storage,
+    store,
+    training,
+    training_loops,
+)
 from experiments.speed.training_files import generated_next_to, photographs
 from experiments.speed.training_loops import Case
 from sip.augmentation.base import Augmentation
@@ -75,12 +84,31 @@ def test_the_floor_of_a_path_is_the_forwards_of_its_generation(
     assert paths.row("x", found) == "x | 2.00 | 3.00 | 0.625 [0.500, 0.750] | 1,000 | 2,000 | 2.000"
 
 
-def test_memory_is_measured_over_a_whole_generation(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    memory.generate(60, tmp_path)
-    peak, seconds = json.loads(capsys.readouterr().out)
-    assert peak > 1e8 and seconds > 0
+def test_every_stage_is_measured_on_what_those_before_it_left(tmp_path: Path) -> None:
+    costs = {}
+    for stage in million.STAGES:
+        before = len([*tmp_path.rglob("*")])
+        cpu, wall, growth = million.run_stage(stage, million.WARM, tmp_path)
+        costs[stage, million.WARM] = million.Cost(stage, million.WARM, cpu, wall, growth, 1)
+        assert cpu > 0 and wall > 0 and growth >= 0
+        writes = {"captions", "scores", "images", "second start", "training", "export"}
+        assert (len([*tmp_path.rglob("*")]) > before) == (stage in writes | {"plan"})
+    made, trained = sorted(tmp_path.glob("runs/*/summary.json"))
+    assert json.loads(made.read_text())["num_generated"] == million.WARM
+    assert json.loads(trained.read_text())["num_generated"] == million.WARM
+    assert len([*(tmp_path / "export").glob("*.tar")]) == 1
+    lines = million.table(costs, [million.WARM]).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:-1]] == [f"| {s}" for s in million.STAGES]
+    cells = lines[-1].strip("| ").split(" | ")
+    total = 1e6 * sum(cost.cpu for cost in costs.values()) / million.WARM
+    assert cells[1] == f"{total:,.0f}" and cells[3] == f"{len(costs)}"
+
+
+def test_workers_of_one_store_are_measured(tmp_path: Path) -> None:
+    found = contention.measure(tmp_path, workers=2, seconds=0.1)
+    assert len(found.waits) == len(found.cpu) >= 2 and min(found.waits) > 0
+    assert found.rows == found.keys >= 2 * contention.BATCH and found.shards >= 2
+    assert found.seconds > 0.1
 
 
 def test_training_is_measured(

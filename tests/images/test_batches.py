@@ -68,7 +68,7 @@ def generated_by(generator: Passing, prompts: list[Prompt], size: int) -> list[I
 
 
 def test_all_batches_are_full_but_the_last_of_each_group(prompts) -> None:
-    batches = group_rows(prompts, 3, rate_of)
+    batches = list(group_rows(prompts, 3, rate_of))
     assert sorted(map(len, batches)) == [1, 1, 3, 3, 3, 3, 3, 3]
     assert all(len({rate_of(row) for row in batch}) == 1 for batch in batches)
     # The variants of an original are generated soon after each other, not rate by rate.

@@ -138,7 +138,7 @@ def test_a_fresh_engine_goes_on_with_the_same_bytes(
         for index in range(9)
     ]
     generator, size = make_img2img(), SIZE
-    batches = group_rows(prompts, 4, generator.group)
+    batches = list(group_rows(prompts, 4, generator.group))
     assert len(batches) > 2
 
     def load():
@@ -271,7 +271,7 @@ def test_short_batches_are_filled_up_where_calls_are_compiled(
     rows = count_rows(family.denoiser)
     loaded_images, originals = count_rows(family.vae.decoder), count_rows(family.vae.encoder)
     generated = generate(engine, prompts, 4)
-    assert len(group_rows(prompts, 4, generator.group)) == 4
+    assert len(list(group_rows(prompts, 4, generator.group))) == 4
     assert set(rows) == {4, 8} and set(loaded_images) == {4} and originals == [1, 1, 1]
     for row in prompts:  # the rows that fill up count for nothing
         assert generated[row.image_id].unet_evaluations == generator.num_evaluations(row)

@@ -1,0 +1,280 @@
+"""Long lists whose rows lie on the disk: a job with a million rows keeps a few of them in memory.
+
+A list is written once, in parts, into a temporary file without a name (in `TMPDIR`), which is gone
+when the process ends, however it ends. Short lists need no file. The parts are pickles, which are
+read by no other process than the one that has written them.
+"""
+
+import io
+import os
+import pickle
+import tempfile
+import threading
+import weakref
+import zlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+from sip.core.files import plain_disk_errors
+
+PART = 1024  # rows
+KEPT = 4  # parts of a list in memory, for rows that are not read in order
+LEVEL = 1  # of zlib
+
+Row = TypeVar("Row")
+Known = TypeVar("Known", covariant=True)
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles frozen dataclasses with slots; they are read in a third of Python's own time."""
+
+    def reducer_override(self, row: Any) -> Any:
+        """Return how a row is restored: from its values, without its checks."""
+        kind: Any = type(row)
+        if not (names := _slots(kind)):
+            return NotImplemented
+        return _restored, (kind, *(getattr(row, name) for name in names))
+
+
+@cache
+def _slots(kind: Any) -> tuple[str, ...]:
+    """Return the fields of a dataclass with slots; () of any other class."""
+    return tuple(vars(kind).get("__slots__", ())) if is_dataclass(kind) else ()
+
+
+def _restored(kind: Any, *values: Any) -> Any:
+    row = object.__new__(kind)
+    for put, value in zip(_setters(kind), values, strict=True):
+        put(row, value)
+    return row
+
+
+@cache
+def _setters(kind: Any) -> list[Any]:
+    return [getattr(kind, name).__set__ for name in _slots(kind)]
+
+
+class Spilled(Sequence[Row]):
+    """Rows in a fixed order; the end of the list, and what was read last, is in memory.
+
+    Args:
+        rows: Read once.
+
+    Raises:
+        UserError: The folder of temporary files cannot be written, or is full.
+    """
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._file: Any = None
+        self._ends = array("q", [0])  # of the parts, in the file
+        self._rest: list[Row] = []
+        self._read: OrderedDict[int, list[Row]] = OrderedDict()
+        self._lock = threading.Lock()  # of what was read
+        for row in rows:
+            self.append(row)
+
+    def append(self, row: Row) -> None:
+        """Add a row at the end."""
+        self._rest.append(row)
+        if len(self._rest) == PART:
+            self._write(self._rest)
+            self._rest = []
+
+    def _write(self, part: list[Row]) -> None:
+        with plain_disk_errors(Path(tempfile.gettempdir()), "TMPDIR"):
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="sip-", buffering=0)  # noqa: SIM115
+                weakref.finalize(self, self._file.close)
+            pickled = io.BytesIO()
+            _Pickler(pickled, pickle.HIGHEST_PROTOCOL).dump(part)
+            data = zlib.compress(pickled.getbuffer(), LEVEL)
+            start = self._ends[-1]
+            while start < self._ends[-1] + len(data):  # a write may be cut short
+                start += os.pwrite(self._file.fileno(), data[start - self._ends[-1] :], start)
+        self._ends.append(start)
+
+    def _part(self, number: int) -> list[Row]:
+        """Return a part; it is the end of the list if all before it are in the file."""
+        if number == len(self._ends) - 1:
+            return self._rest
+        with self._lock:
+            if number in self._read:
+                self._read.move_to_end(number)
+                return self._read[number]
+        part = self._load(number)
+        with self._lock:
+            self._read[number] = part
+            if len(self._read) > KEPT:
+                self._read.popitem(last=False)
+        return part
+
+    def _load(self, number: int) -> list[Row]:
+        start, end = self._ends[number], self._ends[number + 1]
+        part: list[Row] = pickle.loads(  # noqa: S301  (of this process)
+            zlib.decompress(os.pread(self._file.fileno(), end - start, start))
+        )
+        return part
+
+    def __len__(self) -> int:
+        return PART * (len(self._ends) - 1) + len(self._rest)
+
+    def __iter__(self) -> Iterator[Row]:
+        for number in range(len(self._ends) - 1):
+            yield from self._load(number)
+        yield from self._rest
+
+    @overload
+    def __getitem__(self, position: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[Row]: ...
+
+    def __getitem__(self, position: int | slice) -> Row | list[Row]:
+        if isinstance(position, slice):
+            return [self[number] for number in range(*position.indices(len(self)))]
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"must be in a list of {len(self)} rows, got {position}")
+        number, inside = divmod(position % len(self), PART)
+        return self._part(number)[inside]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Spilled | list):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Spilled, (list(self),)  # another process has no such file
+
+    def __repr__(self) -> str:
+        return f"Spilled({len(self)} rows)"
+
+
+class KeyNumbers:
+    """A whole number for each key, in 18 to 36 bytes a key in place of 150.
+
+    A key is known by its hash of 64 bits, and cannot be listed. Two of 100 million keys have one
+    hash with a chance of 0.0003, which differs from process to process, as Python's hashes do.
+    """
+
+    def __init__(self) -> None:
+        self._clear(64)
+
+    def _clear(self, num_slots: int) -> None:
+        self._mask = num_slots - 1
+        self._num = 0
+        self._hashes = array("q", bytes(8 * num_slots))  # 0: free
+        self._numbers = array("i", bytes(4 * num_slots))
+
+    def __reduce__(self) -> str:
+        raise TypeError("KeyNumbers cannot be pickled: another process has other hashes")
+
+    def clear(self) -> None:
+        """Forget all keys."""
+        self._clear(64)
+
+    def __len__(self) -> int:
+        return self._num
+
+    def _slot(self, mark: int) -> int:
+        """Return where a hash lies, or the free place where it would."""
+        hashes, mask = self._hashes, self._mask
+        slot = mark & mask
+        while (there := hashes[slot]) != mark and there:
+            slot = (slot + 1) & mask
+        return slot
+
+    def __contains__(self, key: object) -> bool:
+        return self._hashes[self._slot(hash(key) or 1)] != 0
+
+    @overload
+    def get(self, key: str, default: int) -> int: ...
+
+    @overload
+    def get(self, key: str, default: None) -> int | None: ...
+
+    def get(self, key: str, default: int | None) -> int | None:
+        """Return the number of a key, or another one if it has none."""
+        slot = self._slot(hash(key) or 1)
+        return self._numbers[slot] if self._hashes[slot] else default
+
+    def __getitem__(self, key: str) -> int:
+        slot = self._slot(hash(key) or 1)
+        if not self._hashes[slot]:
+            raise KeyError(key)
+        return self._numbers[slot]
+
+    def __setitem__(self, key: str, number: int) -> None:
+        mark = hash(key) or 1
+        slot = self._slot(mark)
+        if not self._hashes[slot]:
+            if 3 * self._num >= 2 * self._mask:
+                self._grow()
+                slot = self._slot(mark)
+            self._hashes[slot] = mark
+            self._num += 1
+        self._numbers[slot] = number
+
+    def _grow(self) -> None:
+        hashes, numbers = self._hashes, self._numbers
+        self._clear(2 * len(hashes))
+        for mark, number in zip(hashes, numbers, strict=True):
+            if mark:
+                slot = self._slot(mark)
+                self._hashes[slot], self._numbers[slot] = mark, number
+                self._num += 1
+
+
+class ByKey(Mapping[str, Known], Generic[Known]):
+    """What a dict of keys and rows is: the order of the first, of equal keys the last row.
+
+    Args:
+        keys: A key for each row.
+        rows: The rows; they stay where they are.
+    """
+
+    def __init__(self, keys: Iterable[str], rows: Sequence[Known]) -> None:
+        self._rows = rows
+        self._positions = KeyNumbers()
+        self._again: set[int] = set()  # rows whose key is that of an earlier one
+        self._keys = Spilled(map(self._noted, keys, range(len(rows))))
+        if len(self._keys) != len(rows):
+            raise ValueError(f"must have a key for each of {len(rows)} rows, got {len(self._keys)}")
+
+    def _noted(self, key: str, position: int) -> str:
+        if key in self._positions:
+            self._again.add(position)
+        self._positions[key] = position
+        return key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ByKey, (list(self._keys), self._rows)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __iter__(self) -> Iterator[str]:
+        for position, key in enumerate(self._keys):
+            if position not in self._again:
+                yield key
+
+    def __getitem__(self, key: str) -> Known:
+        return self._rows[self._positions[key]]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._positions
+
+
+def unique(keys: Iterable[str]) -> Iterator[str]:
+    """Yield each key once, in the order of their first appearance."""
+    seen = KeyNumbers()
+    for key in keys:
+        if key not in seen:
+            seen[key] = 1
+            yield key
