@@ -76,6 +76,15 @@ def pytest_unconfigure() -> None:
     gc.unfreeze()
 
 
+@pytest.fixture(autouse=True)
+def first_process() -> Iterator[None]:
+    """Let each test begin as the first process of its job: an actor or a worker is not."""
+    from sip.core import progress
+
+    yield
+    progress.is_first = True
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator["S3Server"]:
     """Return a server that speaks S3; `bucket` is how a test uses it."""

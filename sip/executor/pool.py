@@ -30,7 +30,7 @@ class ActorPool:
     def __post_init__(self) -> None:
         """Check the sizes against each other."""
         if self.max_size < self.min_size:
-            rule = f"at least min_size={self.min_size}"
+            rule = f"at least min_size, {self.min_size}"
             raise refuse("max_size", rule, self.max_size)
 
     def resources(self, uses_gpu: bool) -> dict[str, float]:

@@ -23,6 +23,7 @@ from sip.store.claims import Claims, readable
 from sip.store.place import StagePlace
 from sip.store.shards import FAILED
 
+LOGGERS = ("mlartifacts",)  # folders of loggers next to the run folders
 WHOLE = ("captions", "scores")  # stages of which a recipe that is used is kept whole
 BY_CONTENT = ("embeddings", "features")  # whose keys are checksums of images
 KNOWN = (*WHOLE, *BY_CONTENT, "images")
@@ -118,9 +119,9 @@ def needs_of(runs: Sequence[Path]) -> Needs:
 
 
 def run_folders(runs: Sequence[Path]) -> list[Path]:
-    """Return all folders below those of runs, hidden ones left out."""
+    """Return all folders below those of runs; hidden ones and those of a logger are left out."""
     found = chain.from_iterable(sorted(folder.glob("*/")) for folder in runs)
-    return [path for path in found if not path.name.startswith(".")]
+    return [path for path in found if not path.name.startswith(".") and path.name not in LOGGERS]
 
 
 def names_of(runs: Sequence[Path]) -> str:

@@ -33,7 +33,7 @@ def test_the_floor_is_the_work_that_the_rows_cost(compose, tmp_path: Path, per_s
     engine = stages.generator.load(stages.runtime)
     prompts = make_prompts(stages, 20, tmp_path / "images")
     assert len({prompt.text for prompt in prompts}) == 20 // per_sample
-    batches = group_rows(prompts, 4, engine.settings.group)
+    batches = list(group_rows(prompts, 4, engine.settings.group))
     assert {len(batch) for batch in batches} == {2, 4}
     floor = Floor(engine, batches)
     seen = {"denoise": 0, "encode": 0, "decode": 0}

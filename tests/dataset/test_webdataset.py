@@ -55,7 +55,7 @@ def test_cls_and_class_names(tmp_path: Path) -> None:
     assert read.class_names == ("grey cat", "dog")
     # val: 0.25 of 6 a class, rounded, is 2
     assert [len(read.samples(part)) for part in ("train", "val", "test")] == [8, 4, 4]
-    rows = {row.sample_id: row for row in read.samples("train") + read.samples("val")}
+    rows = {row.sample_id: row for part in ("train", "val") for row in read.samples(part)}
     assert "train-0/0003" in rows and "train-1/deep/er/0007" in rows
     row = rows["train-0/0004"]
     assert (row.label, row.class_name, row.width, row.height) == (0, "grey cat", 10, 6)

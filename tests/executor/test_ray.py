@@ -168,7 +168,7 @@ def test_what_ray_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match=r"trainer\.devices: must be 1 with executor=ray, got 2"):
         ray().check(Devices(devices=2))
     config = configuration(tmp_path, "executor=ray", "executor.images.min_size=3")
-    with pytest.raises(UserError, match=r"executor.images.max_size: must be at least min_size=3"):
+    with pytest.raises(UserError, match=r"executor.images.max_size: must be at least min_size, 3"):
         Generation(config)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"executor=ray: must have the package ray, got none; pip"):

@@ -15,7 +15,7 @@ from sip.dataset.base import Sample
 from sip.images.base import ImageRow
 from sip.jobs.alone import alone
 from sip.keeping.commands import run
-from sip.keeping.needs import Needs
+from sip.keeping.needs import LOGGERS, Needs
 from sip.keeping.prune import prune
 from sip.pipeline.stored import StoredImage
 from sip.prompts.base import Prompt
@@ -23,6 +23,7 @@ from sip.records.write import write_images
 from sip.store.filling import UNCLAIMED
 from sip.store.order import keeping
 from sip.store.stage import Store
+from sip.tracking.mlflow import ARTIFACTS
 from tests.commands import run_module
 from tests.composing import composed
 from tests.keeping.made_up import KEYS, RECIPE, contents, finished_run, made, opened, payload
@@ -137,6 +138,8 @@ def test_nothing_is_deleted_that_is_not_known(
     Path("runs/generate-digits-img2img-1").mkdir()
     refused("generate-digits-img2img-1: must be a finished run, got a folder without summary.json")
     Path("runs/generate-digits-img2img-1").rmdir()
+    assert ARTIFACTS in LOGGERS
+    Path(f"runs/{ARTIFACTS}").mkdir()  # of the logger: no run
     refused("also/|paths.runs: must hold finished runs", "also=[also]")
     with alone(Path("runs").absolute(), "0123456789"):
         refused(r"runs: process \d+ on .* works on a run")
