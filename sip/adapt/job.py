@@ -254,6 +254,7 @@ class Adaptation:
                 pipeline=self.settings.folder.pipeline,
                 names=json.loads(row["names"]),
                 classes=tuple(self.class_names),
+                learnt=tuple(sorted({row.sha256 for row in rows if not row.is_prior})),
                 steps=self.method.steps,
                 seconds=row["seconds"],
                 loss=row["losses"][-1],

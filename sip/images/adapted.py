@@ -26,6 +26,7 @@ class AdapterRecord:
         pipeline: Its pipeline class.
         names: Class name -> what the text encoder reads in its place.
         classes: Classes that it learnt, in words.
+        learnt: Content hashes of the images that it learnt, without the model's own.
         steps: Optimiser steps.
         seconds: Time of the training.
         loss: Mean of the last point of the curve.
@@ -40,6 +41,7 @@ class AdapterRecord:
     pipeline: str
     names: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    learnt: tuple[str, ...] = ()
     steps: int = 0
     seconds: float = 0.0
     loss: float | None = None
@@ -57,7 +59,8 @@ class AdapterRecord:
             return None
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
-            record = cls(**values | {"classes": tuple(values["classes"])})
+            learnt = tuple(values.get("learnt", ()))
+            record = cls(**values | {"classes": tuple(values["classes"]), "learnt": learnt})
             if not all(isinstance(word, str) for pair in record.names.items() for word in pair):
                 raise TypeError("names must be texts")
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

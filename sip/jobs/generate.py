@@ -292,7 +292,7 @@ class Generation:
         with plain_disk_errors(self.folder, "paths.runs"):
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / ".writable").touch()
-            (self.folder / ".writable").unlink()
+            (self.folder / ".writable").unlink(missing_ok=True)  # all processes of a job do this
 
     def _summary(
         self,

@@ -10,6 +10,7 @@ from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
 from sip.dataset.reader import Reader, require_trainable, say_made_parts
 from sip.dataset.remarks import codes, remarks
+from sip.images.adapted import AdapterRecord
 from sip.jobs.train_job import TrainJob
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -57,4 +58,22 @@ def _leaks(job: TrainJob, splits: Splits) -> dict[str, dict[str, int]]:
         end = "" if leak.known == "train" else f"_{leak.known}"
         counts.setdefault(leak.part, {})
         counts[leak.part] |= {f"exact{end}": leak.exact, f"near{end}": leak.near}
+    adapter = getattr(job.components.generator, "adapter", None) if job.components else None
+    for part, num in learnt_by(adapter.record if adapter else None, splits).items():
+        counts.setdefault(part, {})["exact_adapter"] = num
+        if num:
+            say(
+                "leaks",
+                f"{part}: {num:,} of {len(splits[part]):,} images were learnt by the adapter of "
+                "images.lora: accuracy on them says nothing; adapt on the training part only",
+            )
     return counts
+
+
+def learnt_by(adapter: AdapterRecord | None, splits: Splits) -> dict[Split, int]:
+    """Return how many images of val and test an adapter has learnt; {} if it does not say."""
+    if adapter is None or not adapter.learnt:
+        return {}
+    known = set(adapter.learnt)
+    parts = [part for part in leaks.OTHERS if splits.get(part)]
+    return {part: sum(sample.sha256 in known for sample in splits[part]) for part in parts}

@@ -124,7 +124,8 @@ def write_rows(prompts: Iterable[Prompt], file: Path) -> int:
     """Write prompts so that `read_rows` returns what they were made of; return their number.
 
     Raises:
-        UserError: The name ends neither in .csv nor in .parquet, or it cannot be written.
+        UserError: The name ends neither in .csv nor in .parquet, it cannot be written, or has
+            another content, which stays as it is.
     """
     check_format(file, "prompts_out")
     rows = [_cells(prompt) for prompt in prompts]
@@ -150,6 +151,8 @@ def write_rows(prompts: Iterable[Prompt], file: Path) -> int:
                     table = csv.DictWriter(stream, columns)
                     table.writeheader()
                     table.writerows(rows)
+            if file.exists() and file.read_bytes() != part.read_bytes():  # it may be edited by hand
+                raise _refused("a new file", f"{file} with another content", "prompts_out")
     except OSError as error:
         rule = "a file that can be written"
         raise _refused(rule, f"{file} ({reason_of(error)})", "prompts_out") from error

@@ -1,5 +1,6 @@
 """Adapted generators: what diffusers' own loaders make of them, and what SIP generates."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers
@@ -8,10 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sip.core.errors import UserError
+from sip.dataset.base import Sample
 from sip.images.adapted import AdapterRecord
 from sip.images.naming import encoded_as
 from sip.images.txt2img import Txt2Img
+from sip.jobs.splits import learnt_by
 from sip.prompts.base import Prompt, Span
+from sip.weights.checksums import sha256_of
 from tests.adapt.conftest import CLASSES, STEPS, adapted
 from tests.images import models
 from tests.images.conftest import settings
@@ -150,3 +154,17 @@ def test_dreambooth_reads_the_identifier_and_keeps_class_images(configure, tmp_p
     record = AdapterRecord.read(run)
     assert record.names == {"nine": "sks nine", "three": "sks three"}
     assert len(list((tmp_path / "store").glob("images/txt2img-*/shards/*/*.png"))) == 4
+
+
+def test_images_of_val_and_test_that_an_adapter_learnt_are_counted(lora_run, image_folder):
+    record = AdapterRecord.read(lora_run)
+    files = sorted(image_folder.glob("*/*.png"))
+    assert record.learnt == tuple(sorted(sha256_of(file) for file in files))
+    rows = [Sample(f.stem, str(f), 0, "x", "test", 32, 32, sha256_of(f)) for f in files[:2]]
+    new = replace(rows[0], sha256="0" * 64)
+    assert learnt_by(record, {"train": rows, "val": [new], "test": [*rows, new]}) == {
+        "val": 0,
+        "test": 2,
+    }
+    assert learnt_by(record, {"train": rows, "val": [], "test": []}) == {}
+    assert learnt_by(replace(record, learnt=()), {"test": rows}) == learnt_by(None, {}) == {}

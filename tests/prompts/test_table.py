@@ -66,6 +66,11 @@ def test_a_list_read_back_is_the_same_list(tmp_path: Path, name: str, template: 
     read = again.write(SAMPLES, None, None, 1)
     assert read == prompts
     assert [one.image_id for one in read] == [one.image_id for one in prompts]
+    write_rows(prompts, tmp_path / name)  # the same once more
+    edited = (tmp_path / name).read_bytes()
+    with pytest.raises(UserError, match=r"^prompts_out: must be a new file, got .* with another c"):
+        write_rows(prompts[1:], tmp_path / name)
+    assert (tmp_path / name).read_bytes() == edited
 
 
 @pytest.mark.parametrize("name", ["prompts.csv", "prompts.parquet"])
