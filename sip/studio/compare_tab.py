@@ -22,16 +22,22 @@ class CompareState:
 
     Attributes:
         runs: By name.
+        labels: What the page calls each run, by name.
         trials: Those without an answer.
         rater, seed: As the answers have them.
         page: First original of the rows side by side, in `ROWS`.
     """
 
     runs: dict[str, Run]
+    labels: dict[str, str]
     trials: list[BlindTrial]
     rater: str
     seed: int
     page: int = 0
+
+    def label(self, name: str) -> str:
+        """Return what the page calls a run."""
+        return self.labels.get(name, name)
 
 
 def compare_tab(tab: gr.Tab, settings: Settings) -> None:
@@ -73,7 +79,8 @@ def compare_tab(tab: gr.Tab, settings: Settings) -> None:
         runs = comparing.open_runs([settings.runs / name for name in chosen])
         who, number = (who or "").strip() or "anonymous", int(number or 0)
         listed = answers.open_trials(comparing.trials(runs, number), who, number)
-        seen = CompareState(runs, listed, who, number)
+        labels = {name: label for label, name in run_choices(settings.runs)}
+        seen = CompareState(runs, labels, listed, who, number)
         return (seen, show_trial(seen), show_rows(seen), *show_table(seen, answers))
 
     def answer(side: str) -> Any:
@@ -135,7 +142,9 @@ def show_rows(seen: CompareState) -> str:
         images = {name: run.of(sample_id)[0] for name, run in seen.runs.items()}
         first = next(iter(images.values()))
         figures.append(html.figure(first.original_image, SMALL, [f"original: {first.class_name}"]))
-        figures += [html.figure(one.image, SMALL, [name]) for name, one in images.items()]
+        figures += [
+            html.figure(one.image, SMALL, [seen.label(name)]) for name, one in images.items()
+        ]
     return html.grid(figures, len(seen.runs) + 1)
 
 
@@ -145,7 +154,7 @@ def show_table(seen: CompareState, answers: AnswerFile) -> tuple[str, str]:
     if not table:
         return html.note("No answers yet."), ""
     files = comparing.write_tables(table, answers.file)
-    cells = [(f"{r[0]} over {r[1]}", f"{r[2]} of {r[3]}", r[4], r[5], r[6], r[7])
+    cells = [(f"{seen.label(r[0])} over {seen.label(r[1])}", f"{r[2]} of {r[3]}", *r[4:])
              for r in comparing.table_rows(table)]  # fmt: skip
     head = ("run", "chosen", "share", "95 % interval", "p", "p (Holm)")
     where = f"Answers in {answers.file}, table in {files[0].name} and {files[1].name}."

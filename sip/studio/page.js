@@ -8,7 +8,8 @@ const KEYS = {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest?.("input, textarea, select, [contenteditable], [role=tab], [role=listbox]")) return;
-  const button = document.getElementById(KEYS[event.key] ?? "");
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;  // Caps Lock
+  const button = document.getElementById(KEYS[key] ?? "");
   if (!button || button.offsetParent === null) return;
   event.preventDefault();
   button.click();

@@ -150,7 +150,7 @@ def review(page: Page, folders: list[Path]) -> None:
     page.choose("#review-run", 0)
     page.wait(f"{figures('#review-pair')} === 2")
     counts = "document.querySelector('#review-counts').innerText"
-    for key, num in (("a", 0), ("r", 1), ("u", 0), ("r", 1)):
+    for key, num in (("A", 0), ("r", 1), ("u", 0), ("r", 1)):  # one with Caps Lock
         page.press(key)
         page.wait(f"{counts}.includes('1 accepted, {num} rejected')")
     for _ in range(3):  # faster than the answers
