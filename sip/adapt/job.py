@@ -252,6 +252,7 @@ class Adaptation:
                 base=self.settings.weights,
                 model=self.settings.model,
                 pipeline=self.settings.folder.pipeline,
+                parameters=self.settings.memory().parameters,
                 names=json.loads(row["names"]),
                 classes=tuple(self.class_names),
                 learnt=tuple(sorted({row.sha256 for row in rows if not row.is_prior})),

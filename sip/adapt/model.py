@@ -29,6 +29,9 @@ def require_settings(generator: Generator) -> DiffusionSettings:
     if not isinstance(generator, DiffusionSettings):
         fix = "choose images=txt2img or a preset of Stable Diffusion"
         raise refuse("images", "a diffusion model on SIP's engine", type(generator).__name__, fix)
+    if not generator.adaptable:
+        rule = "Stable Diffusion 1.x, 2.x or XL, not distilled to few steps, to be adapted"
+        raise refuse("images", rule, generator.model, "choose images=sd15, sd21 or sdxl")
     if generator.lora is not None:
         raise refuse("images.lora", "null, as the model itself is adapted", generator.lora)
     if generator.quantization is not None:

@@ -1,6 +1,7 @@
 """What `sip.adapt` says of an adapter that it made: the file `adapter.json` in its run folder."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from sip.core.files import write_atomically
 from sip.core.text import reason_of
 
 RECORD = "adapter.json"
+SAME_SIZE = 0.05  # of the parameters, as published numbers are rounded
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class AdapterRecord:
         seconds: Time of the training.
         loss: Mean of the last point of the curve.
         recipe: Everything that decides the weights.
+        parameters: Number of the adapted model's; None if nobody knows.
     """
 
     method: str
@@ -46,6 +49,7 @@ class AdapterRecord:
     seconds: float = 0.0
     loss: float | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    parameters: float | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -74,13 +78,20 @@ class AdapterRecord:
         """Write the file; with it the folder is whole."""
         write_atomically(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
 
-    def is_of(self, base: Mapping[str, Any]) -> bool:
+    def is_of(self, base: Mapping[str, Any], parameters: float | None = None) -> bool:
         """Return whether it is an adapter of the model that a recipe knows by `base`.
 
-        A model in a folder and one from the hub cannot be compared, and may be the same.
+        A model in a folder and one from the hub may be the same if they have as many parameters;
+        those of the hub's are known in millions before they are downloaded.
+
+        Args:
+            base: What the recipe knows the other model by.
+            parameters: Number of the other model's; None if nobody knows.
         """
         for key in ("sha256", "revision"):
             if key in self.base and key in base:
                 same_name = key == "sha256" or self.base.get("name") == base.get("name")
                 return same_name and bool(self.base[key] == base[key])
-        return True
+        if self.parameters is None or parameters is None:
+            return True
+        return math.isclose(self.parameters, parameters, rel_tol=SAME_SIZE)

@@ -141,6 +141,13 @@ class Generator(Sized, ABC):
             UserError: They cannot be had.
         """
 
+    def preview(self) -> None:
+        """Check what the configuration says, before weights of any stage are looked for.
+
+        Raises:
+            UserError: No image can be generated with it.
+        """
+
     def completed(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Sequence[Prompt]:
         """Return prompts with what is read of their originals next to the pixels.
 

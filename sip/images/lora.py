@@ -65,6 +65,13 @@ class Lora(Component):
         return self.weight_name == LEARNT_WORDS
 
     @property
+    def method(self) -> str:
+        """The method of `sip.adapt` that made it, or whose files another program's are like."""
+        if self.record is not None:
+            return self.record.method
+        return "textual_inversion" if self.holds_words else "lora"
+
+    @property
     def names(self) -> Mapping[str, str]:
         """Class name -> what the text encoder reads in its place."""
         return {} if self.record is None else self.record.names
@@ -92,17 +99,20 @@ class Lora(Component):
             raise UserError(f"images.lora: needs the package peft; {install_extras('lora')}")
         require(self.model, self.revision, file=self.weight_name)
 
-    def require_base(self, base: Mapping[str, Any], model: str) -> None:
+    def require_base(
+        self, base: Mapping[str, Any], model: str, parameters: float | None = None
+    ) -> None:
         """Refuse an adapter that `sip.adapt` made of another model.
 
         Args:
             base: What the recipe knows the model by that it is to be used with.
             model: The same model, as it is configured.
+            parameters: Its parameters; None if nobody knows.
 
         Raises:
             UserError: It is one.
         """
-        if self.record is not None and not self.record.is_of(base):
+        if self.record is not None and not self.record.is_of(base, parameters):
             made_of = self.record.model
             fix = f"set images.model={made_of}"
             if made_of == model:

@@ -30,7 +30,8 @@ from sip.prompts.weighting.base import Weighting
 from sip.weights.layout import CHECKER
 from sip.weights.loaded import LoadedWeights
 from sip.weights.memory import Memory, memory_of
-from sip.weights.source import require, weights_folder, weights_recipe
+from sip.weights.missing import MissingWeightsError
+from sip.weights.source import require, resolve, weights_folder, weights_recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +74,8 @@ class DiffusionSettings(Generator):
         vae: Folder or hub name of another autoencoder, or a mapping of `model` and `revision`; None
             for the model's own.
         needs_lora: Whether the arm rests on an adapter, and is refused without.
+        lora_methods: Methods of `sip.adapt` whose adapters an arm that needs one takes; None: all.
+        adaptable: Whether `sip.adapt` can adapt the model, as far as the preset knows.
         quantization: "int8" or "fp8", of the weights of linear layers; None for `dtype`.
     """
 
@@ -95,6 +98,8 @@ class DiffusionSettings(Generator):
     vae: str | dict[str, Any] | None = known_by("autoencoder", neutral=None)
     quantization: Quantization | None = added(neutral=None)
     needs_lora: bool = ignored(neutral=False)
+    lora_methods: list[str] | None = ignored(neutral=None)
+    adaptable: bool = ignored(neutral=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,10 +155,7 @@ class DiffusionSettings(Generator):
             UserError: They are not, or do not; says what is missing and how to get it.
         """
         self.__dict__.pop("is_on_disk", None)
-        if self.needs_lora and self.lora is None:
-            rule = "an adapter of your classes for this arm"
-            fix = "make one by python -m sip.adapt, and set images.lora to its run folder"
-            raise refuse("images.lora", rule, None, fix)
+        self.preview()
         if self.quantization:
             require_torchao()
         require(
@@ -165,11 +167,35 @@ class DiffusionSettings(Generator):
             kind="diffusers",
         )
         if self.adapter:
-            self.adapter.require()
-            self.adapter.require_base(self.weights, self.model)
+            try:
+                self.adapter.require()
+            except MissingWeightsError as error:
+                raise MissingWeightsError.joined({"images.lora": error}) from None
         if self.autoencoder:
             self.autoencoder.require(self.folder)
         self._require_fit()
+
+    def preview(self) -> None:
+        """Refuse an adapter that is not there, of another model, or of no use to the arm.
+
+        Raises:
+            UserError: It is one, or the arm needs one and has none.
+        """
+        methods = self.lora_methods or []
+        make = " ".join(["make one by python -m sip.adapt", *(f"method={m}" for m in methods[:1])])
+        if self.adapter is None:
+            if self.needs_lora:
+                rule, fix = "an adapter of your classes for this arm", "set images.lora to its run"
+                raise refuse("images.lora", rule, None, f"{make}, and {fix} folder")
+            return
+        if isinstance(self.lora, str) and not Path(resolve(self.lora)).is_dir():
+            raise refuse("images.lora", "the folder of a run of sip.adapt", self.lora, make)
+        if self.needs_lora and methods and self.adapter.method not in methods:
+            raise UserError(
+                f"images.lora: must be an adapter of method={' or '.join(methods)} for this arm, "
+                f"got {self.adapter.model} of method={self.adapter.method}; {make}"
+            )
+        self.adapter.require_base(self.weights, self.model, self.memory().parameters)
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Check the prompts, and the model folder if it is there; `require` says if it is not.
@@ -224,7 +250,6 @@ class DiffusionSettings(Generator):
         if self.adapter:
             from sip.images.lora_fit import check_fit, check_words
 
-            self.adapter.require_base(self.weights, self.model)
             check = check_words if self.adapter.holds_words else check_fit
             check(self.adapter.file(), self.folder, self.family)
         return True

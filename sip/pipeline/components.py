@@ -153,6 +153,7 @@ class Components:
         """
         if self.filter is not None:
             self.filter.check(self.generator.per_sample)
+        self.generator.preview()
         missing: dict[str, MissingWeightsError] = {}
         for name, stage in self.with_weights().items():
             try:

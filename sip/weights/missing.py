@@ -93,7 +93,11 @@ class MissingWeightsError(UserError):
     def joined(cls, errors: Mapping[str, "MissingWeightsError"]) -> "MissingWeightsError":
         """Return one error of several, each by the stage that needs the model."""
         return cls(
-            [(stage, missing) for stage, error in errors.items() for _, missing in error.models]
+            [
+                (part or stage, missing)
+                for stage, error in errors.items()
+                for part, missing in error.models
+            ]
         )
 
     def headline(self) -> str:

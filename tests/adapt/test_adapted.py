@@ -14,9 +14,13 @@ from sip.images.adapted import AdapterRecord
 from sip.images.naming import encoded_as
 from sip.images.txt2img import Txt2Img
 from sip.jobs.splits import learnt_by
+from sip.pipeline.offline import Offline
 from sip.prompts.base import Prompt, Span
+from sip.weights import hub
 from sip.weights.checksums import sha256_of
+from sip.weights.missing import Missing, MissingWeightsError
 from tests.adapt.conftest import CLASSES, STEPS, adapted
+from tests.composing import composed
 from tests.images import models
 from tests.images.conftest import settings
 from tests.images.stock import assert_equal, stock
@@ -126,11 +130,52 @@ def test_an_adapter_of_another_model_is_refused(run, request, tmp_path):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("model", "fits"),
+    [("stable-diffusion-v1-5/stable-diffusion-v1-5", False), ("somebody/unknown", True)],
+)
+def test_an_adapter_of_another_model_is_refused_before_weights(
+    lora_run, tmp_path, monkeypatch, model, fits
+):
+    asked = []
+
+    def fetch(name, *_):
+        asked.append(name)
+        raise MissingWeightsError.of(Missing(name, ""))
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    words = [f"images.lora={lora_run}", f"images.model={model}", "captions.model=a/b"]
+    config = composed(*words, folder=tmp_path)
+    line = "MISSING  images" if fits else rf"^images.lora: must be an adapter of {model}, got"
+    with pytest.raises(UserError, match=line):
+        Offline(config).require()
+    assert ("a/b" in asked) is fits
+
+
+@pytest.mark.parametrize(
+    ("arm", "run", "method"),
+    [("da_fusion_like", "lora_run", "textual_inversion"),
+     ("datadream_like", "words_run", "lora or dreambooth_lora")],
+)  # fmt: skip
+def test_an_arm_takes_adapters_of_its_methods_only(arm, run, method, request, tmp_path):
+    folder = request.getfixturevalue(run)
+    arm = (f"augmentation={arm}", f"images.lora={folder}", "images.model=a/b", "captions.model=a/b")
+    line = rf"images.lora: must be an adapter of method={method} for this arm, got .* of method="
+    with pytest.raises(UserError, match=line):
+        Offline(composed(*arm, folder=tmp_path)).require()
+    with pytest.raises(MissingWeightsError):
+        Offline(composed(*arm, "images.needs_lora=false", folder=tmp_path)).require()
+
+
 def test_a_folder_that_is_no_adapter_is_refused(model_folder, tmp_path):
     with pytest.raises(UserError, match=r"pytorch_lora_weights.safetensors"):
         generator(model_folder, lora=str(model_folder)).require()
-    with pytest.raises(UserError, match="runs/nothing"):
-        generator(model_folder, lora="runs/nothing").require()
+    for name in ("runs/nothing", "nothing"):
+        with pytest.raises(UserError, match=rf"^images.lora: must be the folder .*'{name}'"):
+            generator(model_folder, lora=name).require()
+    mapping = {"model": "runs/x", "revision": None, "weight_name": "a.safetensors", "scale": 1.0}
+    with pytest.raises(MissingWeightsError, match=r"MISSING  images.lora  runs/x"):
+        generator(model_folder, lora=mapping).require()
     (tmp_path / "adapter.json").write_text("{}")
     with pytest.raises(UserError, match=r"adapter.json: must be what sip.adapt writes"):
         generator(model_folder, lora=str(tmp_path)).require()

@@ -18,6 +18,7 @@ from sip.images.txt2img import Txt2Img
 from sip.prompts.base import Span
 from tests.adapt.conftest import CLASSES, LORA, adapted
 from tests.composing import composed
+from tests.docs.pages import ROOT
 from tests.images import models
 from tests.images.conftest import settings
 
@@ -31,6 +32,8 @@ from tests.images.conftest import settings
         (["method.targets=[to_q,nothing]"], r"method.targets: must be ends of names .*, got "
          r"'?nothing'?; the names end in .*conv1.*to_q"),
         (["images.lora=runs/x"], r"images.lora: must be null, as the model itself is adapted"),
+        (["images=sd_turbo"], r"images: must be Stable Diffusion 1.x, 2.x or XL, not distilled to "
+         r"few steps, to be adapted, got 'stabilityai/sd-turbo'; choose images=sd15"),
         (["images=retrieved"], r"images: must be a diffusion model on SIP's engine, got 'Retr"),
         (["dataset.shots=0"], r"dataset.shots: must be a whole number >= 1.*, got 0"),
         (["method.templates=null", "prompts=empty", "captions=class_name"],
@@ -38,7 +41,7 @@ from tests.images.conftest import settings
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_one_line(configure, tmp_path, overrides, said):
-    if overrides == ["images=retrieved"]:
+    if overrides[0].startswith("images="):
         config = composed(*overrides, name="adapt", folder=tmp_path)
     else:
         config = configure(tmp_path, *overrides)
@@ -64,6 +67,17 @@ def test_models_that_cannot_be_adapted_are_refused(configure, tmp_path, save, me
     with pytest.raises(UserError, match=said) as refused:
         Adaptation(configure(tmp_path, f"method={method}", model=model))
     assert "\n" not in str(refused.value)
+
+
+def test_presets_say_whether_their_model_can_be_adapted():
+    """Those of another family have no U-Net: their text encoders are no CLIP."""
+    presets = [file.stem for file in (ROOT / "conf" / "images").glob("*.yaml")]
+    found = {name for name in presets if composed(f"images={name}").images.get("adaptable")}
+    assert found == {
+        *("img2img", "txt2img", "inpaint", "diffusemix_like", "controlnet"),
+        *("sd15", "sd15_canny", "sd15_depth", "sd15_hyper8", "sd15_lcm", "sd21"),
+        *("sdxl", "sdxl_canny", "sdxl_depth", "sdxl_hyper8"),
+    }
 
 
 def test_a_plan_counts_and_measures_and_makes_nothing(configure, tmp_path, lora_run):
