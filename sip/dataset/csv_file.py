@@ -204,6 +204,8 @@ class CsvFile(Reader):
         """Yield what does not fit in a row; `first` is the line that has its file already."""
         if None in cells:
             yield "more cells than the header has columns (quote a text with commas)"
+        elif None in cells.values():
+            yield "fewer cells than the header has columns"
         if not (cells[self.path_column] or "").strip():
             yield f"{self.path_column}: is empty"
         elif first is not None:

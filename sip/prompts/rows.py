@@ -197,8 +197,9 @@ def _csv(file: Path) -> Lines:
     table = open_csv(file, READERS)
     lines: list[tuple[int, Mapping[str, Any]]] = []
     for cells in table:
-        if None in cells:
-            raise ValueError(f"line {table.line_num} has more cells than the header")
+        if None in cells or None in cells.values():
+            number = "more" if None in cells else "fewer"
+            raise ValueError(f"row {table.line_num} has {number} cells than the header")
         lines.append((table.line_num, cells))
     return list(table.fieldnames or ()), lines
 

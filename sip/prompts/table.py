@@ -11,6 +11,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sip.core.component import added, component, ignored, known_by
 from sip.core.errors import UserError
@@ -114,9 +115,11 @@ class PromptTable(LabelCaption):
 
         Raises:
             UserError: Rows are of others, and `subset` is false; or all of them are. Or a row's
-                guidance scale can be told from nothing, or its target is no class.
+                guidance scale can be told from nothing, its target is no class, or it asks for the
+                same image as another row.
         """
         self._check_targets(samples)
+        self._check_twice(samples)
         for row in self._rows:
             if row.caption and row.similarity is None and self._needs_similarity(row):
                 raise UserError(
@@ -166,6 +169,34 @@ class PromptTable(LabelCaption):
                 f"prompts.file: {self.file}: row {row.line}, column target: must be {rule}, got "
                 f"{row.target}; {fix}"
             )
+
+    def _check_twice(self, samples: Sequence[Sample]) -> None:
+        """Refuse two rows of one image. Raises as `check`."""
+        for sample in samples:
+            earlier: dict[tuple[Any, ...], PromptRow] = {}
+            for variant, row in enumerate(self._rows_of(sample)):
+                if self.vary_captions and self._needs_caption(row):
+                    continue
+                other = earlier.setdefault(self._decisive(sample, variant, row), row)
+                if other is not row:
+                    raise UserError(
+                        f"prompts.file: {self.file}: row {row.line}: must be another image than "
+                        f"row {other.line}, got the same original, prompt, values and seed; give "
+                        "another seed, or remove one"
+                    )
+
+    def _decisive(self, sample: Sample, variant: int, row: PromptRow) -> tuple[Any, ...]:
+        """Return all that decides the image of a row of an original, and its label."""
+        return (
+            *(row.spans, row.caption, row.similarity, row.guidance_scale, row.label_share),
+            self.negative_prompt if row.negative_prompt is None else row.negative_prompt,
+            self.noise_rate if row.noise_rate is None else row.noise_rate,
+            self._seed(sample, variant, row),
+            sample.class_name if row.target is None else row.target,
+        )
+
+    def _seed(self, sample: Sample, variant: int, row: PromptRow) -> int:
+        return seed_of(self.seed, sample.sha256, variant) if row.seed is None else row.seed
 
     def write(
         self,
@@ -219,7 +250,6 @@ class PromptTable(LabelCaption):
         shown = replace(sample, class_name=target)
         spans = self._filled(shown, caption) if row.spans is None else row.spans
         negative = self.negative_prompt if row.negative_prompt is None else row.negative_prompt
-        seed = seed_of(self.seed, sample.sha256, variant) if row.seed is None else row.seed
         noise_rate = self.noise_rate if row.noise_rate is None else row.noise_rate
         prompt = Prompt.of(
             sample,
@@ -228,7 +258,7 @@ class PromptTable(LabelCaption):
             negative_prompt=negative,
             guidance_scale=scale,
             noise_rate=noise_rate,
-            seed=seed,
+            seed=self._seed(sample, variant, row),
             caption=caption,
             similarity=similarity,
         )

@@ -86,6 +86,7 @@ BAD = {
     "part": ("path,label,split\n0.png,a,pred\n", "line 2, split: must be train, .* got 'pred'"),
     "twice": ("path,label\n0.png,a\n./0.png,b\n", "line 3, path: the same file as in line 2"),
     "cells": ("path,label\n0.png,a,b\n", "line 2, more cells than the header has columns"),
+    "cut": ("path,label,split\n0.png,a\n", "line 2, fewer cells than the header has columns"),
     "short": ("path,label\n0.png\n", "line 2, label: is empty"),
     "class": (
         "path,label,split\n0.png,a,train\n1.png,b,test\n",

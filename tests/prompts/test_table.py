@@ -251,3 +251,28 @@ def test_cells_of_spaces_are_empty_and_semicolons_divide_columns(tmp_path: Path,
     assert "not read: promt (did you mean prompt?)" in " ".join(capsys.readouterr().err.split())
     cat, car = made.write(SAMPLES, None, None, 1)
     assert (cat.text, car.text, car.guidance_scale) == ("cat", "a red car, fast", 3.0)
+
+
+@pytest.mark.parametrize("second", [{}, {"noise_rate": COMMON["noise_rate"]}])
+def test_two_rows_of_the_same_image_are_refused(tmp_path: Path, second: dict) -> None:
+    name = SAMPLES[0].sample_id
+    row = {"sample_id": name, "prompt": "a cat", "guidance_scale": 3, "noise_rate": "", "seed": 7}
+    file = written(tmp_path, row, {**row, "seed": 8}, row | second)
+    said = refusal(file)
+    assert "row 4: must be another image than row 2" in said
+    assert "give another seed, or remove one" in said
+    file = written(tmp_path, *[{**row, "seed": ""}] * 3)
+    made = table(file)
+    made.check(SAMPLES)
+    assert len({one.image_id for one in made.write(SAMPLES, None, None, 1)}) == 3
+    shown = {"sample_id": name, "guidance_scale": 3, "seed": 7}
+    table(written(tmp_path, shown, shown), vary_captions=True).check(SAMPLES)
+
+
+@pytest.mark.parametrize(("line", "number"), [("train/cat.jpg,a", "fewer"), ("a,b,c,d", "more")])
+def test_a_row_with_more_or_fewer_cells_than_the_header_is_named(
+    tmp_path: Path, line: str, number: str
+) -> None:
+    file = tmp_path / "prompts.csv"
+    file.write_text(f"sample_id,prompt,seed\n{SAMPLES[0].sample_id},a,1\n{line}\n")
+    assert f"(row 3 has {number} cells than the header)" in refusal(file)
