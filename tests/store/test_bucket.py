@@ -21,14 +21,11 @@ from sip.store.leases import Leases
 from sip.store.repair import repair
 from sip.store.stage import StageStore, Store
 from tests.s3 import Fault, S3Server
+from tests.store.killed import Killed
 
 NUM, SHARD = 10, 4
 SHARDS = 3  # of 4, 4 and 2 rows
 KEYS = [f"k{number}" for number in range(NUM)]
-
-
-class Killed(BaseException):
-    """Stands for the end of a process, after which nothing of it is done."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,26 +1,18 @@
 """Stages are copied between folders and buckets, one file after the other, and none twice."""
 
-import os
-import shutil
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from sip.core import objects
 from sip.core.errors import UserError
 from sip.store.copying import Copied, copy_stage
 from sip.store.order import compact, keeping
 from sip.store.repair import verify
 from sip.store.stage import Store
 from tests.keeping.made_up import KEYS, RECIPE, contents, made, opened, payload
+from tests.store.killed import forget_claims, killed_at
 
 WHOLE = {key: payload(key) for key in KEYS}
-
-
-class Killed(BaseException):
-    """Stands for the end of a process, after which nothing of it is done."""
 
 
 @pytest.fixture(params=["folder-folder", "folder-bucket", "bucket-folder", "files-bucket"])
@@ -71,46 +63,16 @@ def test_failed_rows_replace_nothing(tmp_path: Path) -> None:
     assert contents(opened(target)) == {key: payload(key) for key in KEYS[:2]}
 
 
-def steps(number: int, patched: pytest.MonkeyPatch) -> Callable[[], int]:
-    count = 0
-
-    def before(step: Callable) -> Callable:
-        def wrapped(*args: object, **kwargs: object) -> object:
-            nonlocal count
-            count += 1
-            if count >= number:
-                raise Killed
-            return step(*args, **kwargs)
-
-        return wrapped
-
-    for module, name in ((os, "rename"), (objects, "write"), (os, "replace"), (os, "unlink")):
-        patched.setattr(module, name, before(getattr(module, name)))
-    return lambda: count
-
-
 def test_killed_before_each_write_it_goes_on(stores: tuple[str, str]) -> None:
     source, target = stores
     opened(target)
     for number in range(1, 100):
-        with pytest.MonkeyPatch.context() as patched:
-            num_steps = steps(number, patched)
-            patched.setattr("sip.store.claims.Claims.release", lambda claims: claims._stop.set())
-            patched.setattr("sip.store.leases.Leases.release", lambda claims: claims._stop.set())
-            with suppress(Killed):
-                copied(source, target)
-            was_killed = num_steps() >= number
-        for there in (
-            objects.listing(root)
-            if not isinstance(root := opened(target).place.root / "claims", Path)
-            else ()
-        ):
-            objects.delete(root / there.name)
-        if isinstance(root, Path):
-            shutil.rmtree(root)
+        with killed_at(number) as was_killed:
+            copied(source, target)
+        forget_claims(opened(target))
         there = contents(opened(target))
         assert there == {key: WHOLE[key] for key in there}, f"killed before step {number}"
-        if not was_killed:
+        if not was_killed():
             break
     assert 5 < number < 99
     copied(source, target)

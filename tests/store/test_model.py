@@ -30,6 +30,7 @@ from sip.store.repair import repair
 from sip.store.shards import read_columns
 from sip.store.stage import FAILED, StageStore, Store
 from sip.store.waiting import Waiting
+from tests.store.killed import Killed
 
 KEYS = [f"k{number}" for number in range(24)]
 NO_PROCESS = 2**22 + 1
@@ -38,10 +39,6 @@ some_keys = st.lists(st.sampled_from(KEYS), min_size=1, unique=True)
 owners = st.sampled_from([0, 1])
 storages = st.sampled_from(["files", "webdataset"])
 STEPS = ("rename", "replace", "link", "unlink")  # what changes the store
-
-
-class Killed(BaseException):
-    """Stands for the end of a process, after which nothing of it is done."""
 
 
 class Busy(Exception):

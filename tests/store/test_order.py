@@ -1,17 +1,14 @@
 """Small shards are joined: same rows, same bytes, whoever reads, writes or is killed meanwhile."""
 
-import os
-import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from sip.core import moved, objects, tars
+from sip.core import moved, tars
 from sip.core.errors import DamagedError, UserError
 from sip.core.tars import member_name, read_checked
 from sip.core.uri import Uri
@@ -21,13 +18,10 @@ from sip.store.order import by_shard, compact, keeping, opened, replace
 from sip.store.repair import repair
 from sip.store.shards import read_table
 from sip.store.stage import StageStore, Store
+from tests.store.killed import Killed, forget_claims, killed_at
 
 KEYS = [f"k{number}" for number in range(11)]
 FAILING = KEYS[3]
-
-
-class Killed(BaseException):
-    """Stands for the end of a process, after which nothing of it is done."""
 
 
 def stage_of(place: str | Path) -> StageStore:
@@ -187,46 +181,14 @@ def test_a_shard_that_goes_while_shards_are_listed(
     assert sorted(stage.keys()) == sorted(KEYS) and done
 
 
-STEPS = {  # what changes the store
-    "folder": [(os, "rename"), (os, "replace"), (shutil, "rmtree"), (os, "link"), (os, "unlink")],
-    "bucket": [(os, "rename"), (objects, "write"), (objects, "delete")]
-    + [(objects, "delete_below")],
-}
-
-
-def killed_at(number: int, steps: list, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Have the process die before its step `number`; return what tells how many there were."""
-    count = 0
-
-    def before(step: Callable) -> Callable:
-        def wrapped(*args: object, **kwargs: object) -> object:
-            nonlocal count
-            count += 1
-            if count >= number:
-                raise Killed
-            return step(*args, **kwargs)
-
-        return wrapped
-
-    for module, name in steps:
-        monkeypatch.setattr(module, name, before(getattr(module, name)))
-    return lambda: count
-
-
 def test_killed_before_each_write(place: str, tmp_path: Path) -> None:
     expected = facts(stage_of(place))
-    is_bucket = place.startswith("s3:")
     for number in range(1, 200):
-        with pytest.MonkeyPatch.context() as patched:
-            num_steps = killed_at(number, STEPS["bucket" if is_bucket else "folder"], patched)
-            patched.setattr("sip.store.claims.Claims.release", lambda claims: claims._stop.set())
-            patched.setattr("sip.store.leases.Leases.release", lambda claims: claims._stop.set())
-            with suppress(Killed):
-                compact(stage_of(place).place, 5)
-            was_killed = num_steps() >= number
-        forget_claims(stage_of(place))  # of a process that is gone
+        with killed_at(number) as was_killed:
+            compact(stage_of(place).place, 5)
+        forget_claims(stage_of(place))
         assert facts(stage_of(place)) == expected, f"killed before step {number}"
-        if not was_killed:
+        if not was_killed():
             break
     assert 5 < number < 199
     compact(stage_of(place).place, 5)
@@ -236,17 +198,6 @@ def test_killed_before_each_write(place: str, tmp_path: Path) -> None:
     assert sum(rows) == len(KEYS)
     assert not list(stage.tmp.iterdir()) and stage.place.parts() == stage.place.names()
     assert repair(Store(place), 1) == 0
-
-
-def forget_claims(stage: StageStore) -> None:
-    """Remove the claims of a process that was killed."""
-    folder = stage.place.root / "claims"
-    if isinstance(folder, Uri):
-        for there in objects.listing(folder):
-            objects.delete(folder / there.name)
-    else:
-        for file in folder.glob("*.json"):
-            file.unlink()
 
 
 def test_one_at_a_time(place: str) -> None:
