@@ -88,6 +88,14 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_at(descriptor: int, data: bytes, start: int) -> None:
+    """Write bytes at a place of an open file, all of them: a single call may write a part."""
+    left = memoryview(data)
+    while left:
+        num = os.pwrite(descriptor, left, start)
+        left, start = left[num:], start + num
+
+
 def check_can_be_made(folder: Path, key: str) -> None:
     """Check that a folder is there or can be made; nothing is left behind.
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def digest(*parts: Any) -> str:
     """Return the SHA-256, in hex, of the parts' JSON form."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(ENCODER.encode(parts).encode()).hexdigest()
 
 
 def fingerprint_of(recipe: Any) -> str:
@@ -23,7 +24,7 @@ def fingerprint_of(recipe: Any) -> str:
 
 def ranks(texts: Iterable[str], *parts: Any) -> list[bytes]:
     """Return `digest(*parts, text)` of each text, as bytes: they sort as its hex digits do."""
-    start = json.dumps([*parts, ""], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    start = ENCODER.encode([*parts, ""])
     start = start.removesuffix('""]')
     quoted = map(json.encoder.encode_basestring, texts)
     return [hashlib.sha256(f"{start}{text}]".encode()).digest() for text in quoted]

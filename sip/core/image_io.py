@@ -220,6 +220,8 @@ def file_sha256(row: object) -> str | None:
 def _upright(image: Image.Image) -> Image.Image:
     """Return a loaded image turned as its EXIF says; as it is where EXIF is broken."""
     try:
+        if image.getexif().get(EXIF_ORIENTATION, UPRIGHT) == UPRIGHT:
+            return image  # Pillow would copy it
         return ImageOps.exif_transpose(image)
     except Exception:  # SyntaxError, struct.error and others; the pixels themselves are whole
         return image

@@ -22,6 +22,8 @@ from sip.core.uri import is_uri
 MAX_BYTES = 2**30  # of a file or member that is read whole; an image of the largest size has fewer
 MAX_OPEN = 64  # tar files that stay open for reading
 END = bytes(2 * tarfile.BLOCKSIZE)  # closes an archive
+EMPTY = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)  # header of a member without a name
+SIZE, CHECKSUM = slice(124, 135), slice(148, 156)  # in it
 REFERENCE = re.compile(r"(.+\.tar)::(\d+):(\d+)", re.DOTALL)
 
 
@@ -31,10 +33,22 @@ def member(name: str, data: bytes) -> bytes:
     Raises:
         ValueError: The name is longer than 100 bytes, or 8 GiB or more of data.
     """
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    header = info.tobuf(tarfile.USTAR_FORMAT)
-    return header + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+    return _header(name, len(data)) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+
+
+def _header(name: str, size: int) -> bytes:
+    """Return what `tarfile` writes in front of a member, in a tenth of its time."""
+    field = name.encode(tarfile.ENCODING, "surrogateescape")
+    if len(field) > tarfile.LENGTH_NAME or size >= 8**11:
+        info = tarfile.TarInfo(name)
+        info.size = size
+        return info.tobuf(tarfile.USTAR_FORMAT)
+    header = bytearray(EMPTY)
+    header[: len(field)] = field
+    header[SIZE] = b"%011o" % size
+    header[CHECKSUM] = b" " * 8
+    header[CHECKSUM] = b"%06o\0 " % sum(header)
+    return bytes(header)
 
 
 def reference(tar: str | os.PathLike[str], start: int, size: int) -> str:

@@ -7,6 +7,7 @@ region and endpoint are the environment's, so that none is ever in a configurati
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -107,8 +108,18 @@ def place_of(text: str | os.PathLike[str] | Uri, key: str = "paths.store") -> Pl
 def relative(file: str, root: Place) -> str:
     """Return a file's path as seen from a root; of a file on this machine, from a bucket, all."""
     if isinstance(root, Path):
-        return os.path.relpath(file, root)
+        folder, name = os.path.split(file)
+        is_plain = os.path.isabs(file) and name not in ("", os.curdir, os.pardir)
+        if not is_plain or f"{root}/".startswith(f"{file}/"):
+            return os.path.relpath(file, root)
+        below = _relative_folder(folder, root)
+        return name if below == os.curdir else os.path.join(below, name)
     return file.removeprefix(f"{root}/") if is_uri(file) else os.path.abspath(file)
+
+
+@lru_cache(4096)
+def _relative_folder(folder: str, root: Path) -> str:
+    return os.path.relpath(folder, root)
 
 
 def joined(root: Place, file: str) -> str:

@@ -1,7 +1,8 @@
 """How many images each original gets so that small classes catch up with the largest one."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, ValuesView
+from itertools import repeat
 
 from sip.dataset.base import Sample
 
@@ -10,16 +11,27 @@ class Equal(Mapping[str, int]):
     """The same number of images for each original, in no memory."""
 
     def __init__(self, samples: Sequence[Sample], num: int) -> None:
-        self._samples, self._num = samples, num
+        self._samples, self.num = samples, num
 
     def __getitem__(self, sample_id: str) -> int:
-        return self._num
+        return self.num
+
+    def values(self) -> ValuesView[int]:
+        """Return the numbers; no original is read for them."""
+        return _SameValues(self)
 
     def __iter__(self) -> Iterator[str]:
         return (sample.sample_id for sample in self._samples)
 
     def __len__(self) -> int:
         return len(self._samples)
+
+
+class _SameValues(ValuesView[int]):
+    _mapping: Equal
+
+    def __iter__(self) -> Iterator[int]:
+        return repeat(self._mapping.num, len(self._mapping))
 
 
 def balanced(

@@ -48,7 +48,7 @@ from sip.pipeline.plan import (
     without_device,
 )
 from sip.pipeline.planned import leave
-from sip.pipeline.quality import MAX_IMAGES, Quality, measure
+from sip.pipeline.quality import MAX_IMAGES, NOTHING, Quality, measure
 from sip.pipeline.stored import Candidates
 from sip.pipeline.streaming import stream
 from sip.prompts.base import Prompt
@@ -247,7 +247,9 @@ class Generation:
     ) -> tuple[Sequence[Prompt], Sequence[tuple[Prompt, Verdict]]]:
         """Return what was kept of all that did not fail, and what was rejected, with why."""
         stage = self.offline.stage("images")
-        good = Spilled(one for one in prompts if not stage.has_failed(one.image_id))
+        good = prompts
+        if stage.num_failed:
+            good = Spilled(one for one in prompts if not stage.has_failed(one.image_id))
         if judgements is None:
             return good, []
         pairs = Spilled(zip(good, judgements, strict=True))
@@ -280,6 +282,8 @@ class Generation:
 
     def _quality(self, kept: Sequence[Prompt], captions: Mapping[str, Candidates]) -> Quality:
         """Measure the kept ones, without a reference: only the training part was read."""
+        if not self.config.metrics:
+            return NOTHING
         chosen = list(self.offline.images(spread(kept, MAX_IMAGES), captions))
         class_names = self.dataset.class_names
         quality = measure(
@@ -304,7 +308,11 @@ class Generation:
     ) -> GenerationSummary:
         failures = self.offline.failures(settled.last, samples)
         stage = self.offline.stage("images")
-        rows = unique(prompt.image_id for prompt in settled.prompts)
+        rows = Spilled(unique(prompt.image_id for prompt in settled.prompts))
+        num_kept = len(rows)
+        if kept is not settled.prompts:
+            num_kept = sum(1 for _ in unique(prompt.image_id for prompt in kept))
+        evaluations = stage.each(rows, ["unet_evaluations"])
         counts = None if filtered is None else FilterCounts.of(filtered)
         return GenerationSummary(
             name=self.name,
@@ -312,13 +320,11 @@ class Generation:
             dataset=choice("dataset"),
             images=choice("images"),
             num_real=sum(num > 0 for num in self.offline.num_images(samples).values()),
-            num_generated=counts.kept
-            if counts
-            else sum(1 for _ in unique(prompt.image_id for prompt in kept)),
+            num_generated=counts.kept if counts else num_kept,
             filter=counts,
             ladder=settled.counts,
             failures=dict(failures),
-            unet_evaluations=sum(self.offline.column("images", rows, "unet_evaluations")),
+            unet_evaluations=sum(row["unet_evaluations"] for row in evaluations),
             metrics=quality.metrics,
             quality=tuple(quality.rows),
             stages=tuple(StageCounts(**row) for row in self.stages.rows),

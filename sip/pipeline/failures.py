@@ -77,6 +77,8 @@ def _unread(
     prompts: Sequence[Prompt], samples: Sequence[Sample], counts: Mapping[str, int]
 ) -> list[Sample]:
     """Return the originals that should have a prompt and have none."""
+    if len(prompts) == sum(counts.values()):
+        return []
     listed = KeyNumbers()
     for prompt in prompts:
         listed[prompt.sample_id] = 1

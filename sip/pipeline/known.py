@@ -39,13 +39,14 @@ def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
     """Look up the captions and scores that are there."""
     known, scores = samples, None
     captions: Sequence[list[str]] | None = None
-    to_caption, to_score, coming = Spilled[str](), Spilled[str](), Spilled[Sample]()
+    to_caption: Sequence[str] = ()
+    to_score, coming = Spilled[str](), Spilled[Sample]()
     if isinstance(offline.captioner, StatedCaptions):
         captions = offline.captioner.stated(known)
     elif offline.captioner:
         keys: Sequence[str] = Spilled(map(offline.captioner.key, known))
         kept, missing = _there(offline, "captions", keys)
-        coming, to_caption = of(known, missing), of(keys, missing)
+        coming, to_caption = Spilled(of(known, missing)), of(keys, missing)
         known = of(known, kept)
         captions = offline.column("captions", of(keys, kept), "captions")
     if offline.scorer and captions is not None:
@@ -53,7 +54,7 @@ def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
         kept, missing = _there(offline, "scores", keys)
         if to_caption:
             captioner = offline.stage("captions").fingerprint
-            to_score = Spilled(digest(captioner, key) for key in to_caption)
+            to_score.extend(digest(captioner, key) for key in to_caption)
         for n in missing:
             to_score.append(keys[n])
             coming.append(known[n])
@@ -62,8 +63,10 @@ def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
     return KnownRows(known, captions, scores, to_caption, to_score, coming)
 
 
-def of(rows: Sequence[Row], positions: Sequence[int]) -> Spilled[Row]:
-    """Return the rows at some positions."""
+def of(rows: Sequence[Row], positions: Sequence[int]) -> Sequence[Row]:
+    """Return the rows at some positions, each different; the same list if these are all."""
+    if len(positions) == len(rows):
+        return rows
     return Spilled(rows[n] for n in positions)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from itertools import chain
 from typing import Any
 
 from sip.core.hashing import digest
@@ -10,6 +11,8 @@ from sip.device.batches import reader
 from sip.device.settings import Devices, Runtime
 from sip.pipeline.components import Components, StageName
 from sip.store.filling import Add, Make
+
+PARTS_EACH = 2  # of a batch for each thread that encodes: to hand over row by row takes longer
 
 
 class LoadedModels:
@@ -117,10 +120,17 @@ class Models:
         """
         from sip.device.predict import predict
 
+        num_parts = PARTS_EACH * self.runtime.num_workers
+
+        def finish_all(rows: list[Any]) -> list[Any]:
+            return [*map(finish, rows)]
+
         with ThreadPoolExecutor(self.runtime.num_workers, "encode") as pool:
 
             def write(rows: list[Any]) -> None:
-                for row in pool.map(finish, rows):
+                size = -(-len(rows) // num_parts)
+                parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+                for row in chain.from_iterable(pool.map(finish_all, parts)):
                     take(row)
 
             predict(self.module(name), batches, read, write, self.runtime, self.devices)

@@ -19,7 +19,7 @@ from sip.config.build import build
 from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.core.hashing import digest
-from sip.core.spill import ByKey, KeyNumbers, Spilled
+from sip.core.spill import ByKey, Joined, KeyNumbers, Spilled
 from sip.core.stages import StageLog
 from sip.dataset.base import Sample
 from sip.device.settings import Devices, Runtime, absent
@@ -125,6 +125,9 @@ class Offline(Components):
         if not samples:
             return []
         counts = counts or self.num_images(samples)
+        if isinstance(counts, Equal):
+            prompts = self.writer.write(samples, captions, scores, counts.num)
+            return self.generator.completed(prompts, samples)
         most = max(counts[sample.sample_id] for sample in samples)
         prompts = self.writer.write(samples, captions, scores, most)
         if any(prompt.variant >= counts[prompt.sample_id] for prompt in prompts):
@@ -178,11 +181,11 @@ class Offline(Components):
         stage = self.stage("images")
         stage.refresh()
         new = Spilled[Prompt]()
-        for prompt in prompts:  # a lower noise rate has the same text
-            key = f"{prompt.variant} {prompt.sample_id}"
-            if key not in self._examined and stage.lacks(prompt.image_id, self.retry_failed):
-                self._examined[key] = 1
-                new.append(prompt)
+        for prompt in prompts:
+            if stage.lacks(prompt.image_id, self.retry_failed):
+                key = f"{prompt.variant} {prompt.sample_id}"
+                if self._examined.put(key, 1) is None:  # a lower noise rate has the same text
+                    new.append(prompt)
         self.generator.examine(new)
 
     def foresee(self, samples: Sequence[Sample]) -> None:
@@ -341,13 +344,13 @@ class Offline(Components):
     ) -> Sequence[list[float]]:
         """Return the cosines of each sample's candidates; none if it cannot be read."""
         keys = score_keys(samples, captions)
-        self._fill("scores", ByKey(keys, Spilled(map(ToScore, keys, samples, captions))), stages)
+        self._fill("scores", ByKey(keys, Joined(ToScore, keys, samples, captions)), stages)
         self.models.drop("scores")
         return self.column("scores", keys, "similarities")
 
     def column(self, name: StageName, keys: Iterable[str], column: str) -> Spilled[Any]:
-        """Return one column of a stage, row by row; few whole rows are in memory at a time."""
-        return Spilled(row[column] for row in self.stage(name).each(keys))
+        """Return one column of a stage, row by row."""
+        return Spilled(row[column] for row in self.stage(name).each(keys, [column]))
 
 
 def score_keys(samples: Sequence[Sample], captions: Sequence[Sequence[str]]) -> Sequence[str]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
-from sip.core.spill import ByKey, Spilled
+from sip.core.spill import ByKey, Joined
 from sip.dataset.base import Sample
 from sip.images.base import ImageRow
 from sip.prompts.base import Prompt
@@ -47,6 +48,9 @@ def candidates(
     """Return sample_id -> captions with their cosines; empty where they were not scored."""
     if not captions or not scores:
         return {}
-    pairs = zip(captions, scores, strict=True)
-    rows = Spilled(tuple(zip(*pair, strict=True)) for pair in pairs)
-    return ByKey((sample.sample_id for sample in samples), rows)
+    rows = Joined(_pairs, captions, scores)
+    return ByKey(Joined(attrgetter("sample_id"), samples), rows)
+
+
+def _pairs(captions: Sequence[str], cosines: Sequence[float]) -> Candidates:
+    return tuple(zip(captions, cosines, strict=True))

@@ -82,16 +82,16 @@ def fill(
         Exception: What `make` raises, once the rows that it added before are committed.
     """
     stage.refresh()
+    executor = executor or Local()
+    if not any(stage.lacks(key, retry_failed) for key in wanted):
+        executor.sweep(stage)
+        return Filled(stage, wanted, len(wanted), 0, 0)
     if isinstance(batches, int):
         batches = cut(wanted, batches)
     filling = Filling(stage, wanted, batches, shard_size, storage, retry_failed)
     missing = filling.num_missing
-    executor = executor or Local()
-    if missing:
-        with filling.begun(name or stage.name, unit):
-            executor.run(filling, make)
-        stage.place.tidy()
-    else:
-        executor.sweep(stage)
+    with filling.begun(name or stage.name, unit):
+        executor.run(filling, make)
+    stage.place.tidy()
     made = filling.computed
     return Filled(stage, wanted, len(wanted) - missing, made, missing - made)

@@ -27,6 +27,7 @@ TAR_FILE = "images.tar"
 Storage = Literal["files", "webdataset"]
 STORAGES = get_args(Storage)
 FAILED = "failed"  # the value of a row's "status" that says that its making failed
+ENCODER = json.JSONEncoder(ensure_ascii=False)
 HASH_LENGTH = 16  # hex digits of the SHA-256 of the rows, in a shard's name
 
 
@@ -88,24 +89,33 @@ def members(name: str, payload: bytes, row: Mapping[str, Any]) -> bytes:
     key = row["key"]
     if "." in key:  # webdataset takes all before the first dot for the key
         raise ValueError(f"the key {key!r} has a dot, which a tar shard's cannot have")
-    text = json.dumps({**row, "file": name}, ensure_ascii=False).encode()
+    text = ENCODER.encode({**row, "file": name}).encode()
     return tars.member(name, payload) + tars.member(f"{key}.json", text)
 
 
-def read_rows(shard: Place, keys: set[str], cached: bool = True) -> Iterator[dict[str, Any]]:
+def read_rows(
+    shard: Place, keys: set[str], columns: Sequence[str] | None = None, cached: bool = True
+) -> Iterator[dict[str, Any]]:
     """Yield the rows with these keys; "file" is the absolute path, or a reference into a tar file.
 
     `sip.core.tars.read_bytes` and `sip.core.image_io.read_rgb` take both.
+
+    Args:
+        shard: Its folder, or its place in an object store.
+        keys: Some of its keys.
+        columns: Those that are read next to the key; None: all.
+        cached: Whether a copy of an object on this machine may be read.
     """
     with _plain_read_errors(shard), _open(shard, cached) as file:
-        table = file.read(use_threads=False)
+        named = None if columns is None else ["key", *columns]
+        table = file.read(columns=named, use_threads=False)
         if len(keys) < table.num_rows:
             positions = [i for i, key in enumerate(table["key"].to_pylist()) if key in keys]
             table = table.take(positions)
         rows = table.to_pylist()
     for row in rows:
         if row.get("file"):
-            row["file"] = str(shard / row["file"])
+            row["file"] = f"{shard}/{row['file']}"
         yield row
 
 

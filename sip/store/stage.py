@@ -109,6 +109,7 @@ class StageStore:
     # Who lists the keys has a dict here.
     index: KeyNumbers | dict[str, int] = field(default_factory=KeyNumbers, repr=False)
     names: list[str] = field(default_factory=list, repr=False)
+    num_failed: int = 0  # keys whose newest row says so, as of the last look
 
     def keys(self) -> list[str]:
         """Return the keys of all rows that are there, each once."""
@@ -124,7 +125,7 @@ class StageStore:
     def failed(self, keys: Iterable[str]) -> list[str]:
         """Return those of `keys` whose row says that its making failed."""
         self.refresh()
-        return [key for key in keys if self.has_failed(key)]
+        return [key for key in keys if self.has_failed(key)] if self.num_failed else []
 
     def read(self, keys: Iterable[str]) -> dict[str, Row]:
         """Return those of the rows that are there, in the order of `keys`."""
@@ -141,8 +142,10 @@ class StageStore:
         number = self.index.get(key, None)
         return number is None or (retry_failed and number < 0)
 
-    def each(self, keys: Iterable[str]) -> Iterator[Row]:
+    def each(self, keys: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Yield the rows of `keys`, in that order; all must be there.
+
+        Of each, all or only some columns, next to the key.
 
         For `ROWS_AT_ONCE` keys a shard is read once, whatever their order. Its rows are in memory
         until they are yielded: those of one or two shards if the order is that of the store.
@@ -150,9 +153,9 @@ class StageStore:
         self.refresh()
         keys = iter(keys)
         while some := list(islice(keys, ROWS_AT_ONCE)):
-            yield from self._each(some)
+            yield from self._each(some, columns)
 
-    def _each(self, keys: Sequence[str]) -> Iterator[Row]:
+    def _each(self, keys: Sequence[str], columns: Sequence[str] | None) -> Iterator[Row]:
         by_shard = self._by_shard(keys)
         self.place.fetch(by_shard)
         times = Counter(keys)
@@ -161,7 +164,7 @@ class StageStore:
             while key not in rows:
                 shard = self.shard_of(key)
                 try:
-                    found = list(read_rows(self.shards / shard, by_shard.pop(shard)))
+                    found = list(read_rows(self.shards / shard, by_shard.pop(shard), columns))
                 except DamagedError:
                     if not self._has_moved(shard):
                         raise
@@ -212,6 +215,7 @@ class StageStore:
             if not there.issuperset(self.names):  # someone cleaned up
                 self.index.clear()
                 self.names.clear()
+                self.num_failed = 0
                 self.place.forget()
                 there = self.place.names()
             try:
@@ -229,5 +233,7 @@ class StageStore:
         position = len(self.names)
         self.names.append(shard)
         for key, state in keys:
-            if self.index.get(key, -1) < 0:  # new, or failed before
+            known = self.index.get(key, None)
+            if known is None or known < 0:
                 self.index[key] = ~position if state == FAILED else position
+                self.num_failed += (state == FAILED) - (known is not None)

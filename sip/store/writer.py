@@ -6,6 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from sip.core import tars
 from sip.core.errors import UserError
-from sip.core.files import plain_disk_errors
+from sip.core.files import plain_disk_errors, write_at
 from sip.store.place import StagePlace
 from sip.store.shards import ROWS_FILE, STORAGES, TAR_FILE, hash_of, members, to_table
 
@@ -44,6 +45,7 @@ class ShardWriter:
         self._folder = place.tmp / f"{owner}--{self.name}"
         self._place = place
         self._in_tar = place.storage(storage) == "webdataset"
+        self._tar: FileIO | None = None
         self._ends: dict[str, int] = {}  # key -> where its members end in the tar file
         with plain_disk_errors(self._folder):
             self._folder.mkdir(parents=True)
@@ -77,12 +79,11 @@ class ShardWriter:
         """Write behind the last finished row's members, over those of an interrupted `add`."""
         key, data = row["key"], members(name, payload, row)
         start = self._end()
-        with open(self._folder / TAR_FILE, "r+b" if self._ends else "wb") as file:
-            file.seek(start)
-            file.write(data)
-            end = file.tell()
+        if self._tar is None:
+            self._tar = open(self._folder / TAR_FILE, "wb", buffering=0)  # noqa: SIM115
+        write_at(self._tar.fileno(), data, start)
         self._ends.pop(key, None)  # kept in the order of writing
-        self._ends[key] = end
+        self._ends[key] = start + len(data)
         return tars.reference(TAR_FILE, start, len(payload))
 
     def commit(self, order: Sequence[str]) -> None:
@@ -101,6 +102,8 @@ class ShardWriter:
 
     def discard(self) -> None:
         """Remove what is not committed."""
+        if self._tar is not None:
+            self._tar.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _commit(self, order: Sequence[str]) -> None:
@@ -129,6 +132,8 @@ class ShardWriter:
 
     def _close_tar(self) -> bool:
         """Cut the tar file behind the last finished row and end it; say whether there is one."""
+        if self._tar is not None:
+            self._tar.close()
         if end := self._end():
             with open(self._folder / TAR_FILE, "r+b") as file:
                 file.truncate(end)

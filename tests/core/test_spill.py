@@ -12,7 +12,7 @@ import pytest
 
 from sip.core import spill
 from sip.core.errors import UserError
-from sip.core.spill import PART, ByKey, KeyNumbers, Spilled, unique
+from sip.core.spill import PART, ByKey, Joined, KeyNumbers, Spilled, unique
 from sip.prompts.base import Prompt, Span
 
 LENGTHS = (0, 1, PART - 1, PART, PART + 1, 7 * PART + 5)
@@ -66,6 +66,32 @@ def test_a_prompt_list_takes_no_memory_to_speak_of() -> None:
     assert used < 120  # a list of them takes 700, a dict 130 more
 
 
+def test_rows_that_are_no_columns_stay_what_they_are() -> None:
+    spans = [Span(f"text {number % 3}", number / 2) for number in range(PART)]
+    shared = Span("a", 1.0)
+    pairs = [(shared, *spans[: number % 4]) for number in range(PART)]
+    rows = [*prompts(1), *spans[1:]]
+    for kept in (spans, pairs, rows, [(), *pairs[1:]], [()] * PART, [[1.5], *pairs[1:]]):
+        assert list(Spilled([*kept, None]))[:-1] == kept
+    first, second = Spilled([*pairs, None])[1:3]
+    assert first[0] is second[0]  # what many rows share is in memory once
+
+
+def test_what_is_made_of_lists_is_made_when_it_is_asked_for() -> None:
+    asked: list[int] = []
+
+    def added(left: int, right: int) -> int:
+        asked.append(left)
+        return left + right
+
+    rows = Joined(added, Spilled(range(2 * PART)), range(2 * PART))
+    assert len(rows) == 2 * PART and asked == []
+    assert rows[-1] == 4 * PART - 2 and rows[3:9:2] == [6, 10, 14] and asked[0] == 2 * PART - 1
+    assert list(rows) == [2 * number for number in range(2 * PART)]
+    with pytest.raises(ValueError, match="shorter"):
+        list(Joined(added, [1, 2], [1]))
+
+
 def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(UserError, match="missing"):
@@ -87,6 +113,7 @@ def test_numbers_are_those_of_a_dict() -> None:
         key, number = f"{chosen.randrange(9_000):024x}", chosen.randrange(-5, 2_000_000_000)
         assert (key in numbers) == (key in known)
         assert numbers.get(key, None) == known.get(key)
+        assert numbers.put(key, number) == known.get(key)
         known[key] = numbers[key] = number
     assert len(numbers) == len(known) and all(numbers[k] == v for k, v in known.items())
     with pytest.raises(KeyError):

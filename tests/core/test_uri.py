@@ -1,5 +1,6 @@
 """Places that a setting names: folders, and prefixes of buckets without a secret in them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,4 +55,8 @@ def test_files_are_named_relative_to_the_store() -> None:
     assert joined(bucket, "images/x/images.tar::512:9") == file
     assert relative("/data/a.png", bucket) == joined(bucket, "/data/a.png") == "/data/a.png"
     assert relative("/data/a.png", folder) == "../data/a.png"
+    odd = ("/store", "/store/", "/", "/store/..", "/store/a/../b.png", "/store//a/b.png", "b.png")
+    for path in ("/store/a/b.png", "/store/b.png", "/b.png", "/x/y.tar::5:6", *odd):
+        assert relative(path, folder) == os.path.relpath(path, folder)
+        assert relative(path, Path("/store/x")) == os.path.relpath(path, "/store/x")
     assert joined(folder, "../data/a.png") == "/store/../data/a.png"

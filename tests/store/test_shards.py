@@ -118,6 +118,17 @@ def test_a_tar_shard_is_plain_and_depends_on_its_rows_alone(tmp_path: Path) -> N
     assert done.stdout.split() == [b"k2.png", b"k2.json", b"k5.png", b"k5.json"]
 
 
+def test_headers_are_those_of_tarfile() -> None:
+    for name in ("", "a.png", "a/b.json", "\xfc" * 50, "x" * 100, "\udcff.png", "d/" + "y" * 99):
+        for size in (0, 1, 511, 512, 513, 70_000):
+            info = tarfile.TarInfo(name)
+            info.size = size
+            block = info.tobuf(tarfile.USTAR_FORMAT)
+            assert tars.member(name, bytes(size)) == block + bytes(-(-size // 512) * 512)
+    with pytest.raises(ValueError, match="name is too long"):
+        tars.member("x" * 101, b"")
+
+
 @pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # the library leaves files open

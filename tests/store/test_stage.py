@@ -313,6 +313,8 @@ def test_failed_rows_are_kept_and_tried_again_on_request(stage: StageStore) -> N
 
     first = fill(stage, wanted(1, 2, 3), lambda numbers: make(numbers, {1, 2}), chunk=2)
     assert first.rows["k1"]["error"] == "black"
+    assert stage.num_failed == reopened(stage).num_failed + 2 == 2  # nobody has looked yet
+    assert stage.failed(["k3", "k2", "k1"]) == reopened(stage).failed(["k3", "k2", "k1"])
     assert fill(reopened(stage), wanted(1, 2, 3), never, chunk=2).cached == 3
     again = fill(
         reopened(stage),
@@ -326,6 +328,11 @@ def test_failed_rows_are_kept_and_tried_again_on_request(stage: StageStore) -> N
         "failed",
         "ok",
         "ok",
+    ]
+    assert again.stage.num_failed == 1 and again.stage.failed(again.wanted) == ["k1"]
+    assert list(again.stage.each(["k1", "k3"], ["status"])) == [
+        {"key": "k1", "status": "failed"},
+        {"key": "k3", "status": "ok"},
     ]
 
 
@@ -538,9 +545,9 @@ def test_each_shard_is_read_once_whatever_the_order(
     fill(stage, wanted(*range(60)), square, chunk=4)
     read: list[str] = []
 
-    def noted(shard: Path, keys: set[str]) -> Iterator[dict]:
+    def noted(shard: Path, keys: set[str], columns: None) -> Iterator[dict]:
         read.append(shard.name)
-        return read_rows(shard, keys)
+        return read_rows(shard, keys, columns)
 
     monkeypatch.setattr(stage_module, "read_rows", noted)
     order = random.Random(0).sample(range(60), 60)
