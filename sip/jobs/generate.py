@@ -231,6 +231,7 @@ class Generation:
             {"train": samples},
             mark(offline.images(prompts, captions), judgements),
             offline.store.root,
+            offline.without_prompt(prompts, samples),
         )
         write_config(self.config, self.folder / "config.yaml")
         kept, rejected = self._judged(prompts, judgements)
@@ -337,6 +338,8 @@ class Generation:
     def _table(self, summary: GenerationSummary, sheet: Path | None) -> str:
         folder = self.offline.store.root / summary.images_dir
         (made,) = [row for row in summary.stages if row.stage == "images"]
+        run = shlex.quote(str(self.folder))
+        export = f"python -m sip.export run={run} format=image_folder output=FOLDER"
         failed = ", ".join(f"{num} {reason}" for reason, num in summary.failures.items())
         return text_table(
             {
@@ -351,8 +354,7 @@ class Generation:
                 "images in": str(folder),
                 "list and provenance": str(self.folder / "images.parquet"),
                 "contact sheet": str(sheet) if sheet else "none: nothing was generated",
-                "as a data set": f"python -m sip.export run={shlex.quote(str(self.folder))} "
-                "format=image_folder output=FOLDER",
+                **({"as a data set": export} if summary.num_generated else {}),
             }
         )
 

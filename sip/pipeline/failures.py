@@ -33,10 +33,27 @@ def failures(
     """
     keys = dict.fromkeys(stage.failed(prompt.image_id for prompt in prompts))
     reasons = Counter(row["reason"] for row in stage.each(keys))
-    for sample in _unread(prompts, samples, counts):
-        reason = "no caption" if sample.sample_id in uncaptioned else "unreadable"
-        reasons[reason] += counts[sample.sample_id]
+    for sample_id, (reason, _) in without_prompt(counts, prompts, samples, uncaptioned).items():
+        reasons[reason] += counts[sample_id]
     return reasons
+
+
+def without_prompt(
+    counts: Mapping[str, int],
+    prompts: Sequence[Prompt],
+    samples: Sequence[Sample],
+    uncaptioned: Mapping[str, str],
+) -> dict[str, tuple[str, str | None]]:
+    """Return sample_id -> reason and error, of originals that should have a prompt and have none.
+
+    The arguments are those of `failures`.
+    """
+    return {
+        sample.sample_id: ("no caption", uncaptioned[sample.sample_id])
+        if sample.sample_id in uncaptioned
+        else ("unreadable", None)
+        for sample in _unread(prompts, samples, counts)
+    }
 
 
 def report_failures(

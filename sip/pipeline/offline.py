@@ -29,7 +29,7 @@ from sip.executor.remote import RemoteMake
 from sip.images.balance import Equal, balanced
 from sip.images.base import Generator, ImageRow
 from sip.pipeline.components import ASSUMED_COSINE, Components, StageName
-from sip.pipeline.failures import failures, report_failures
+from sip.pipeline.failures import failures, report_failures, without_prompt
 from sip.pipeline.makers import images_maker
 from sip.pipeline.models import Models
 from sip.pipeline.remote import RemoteStage
@@ -226,6 +226,13 @@ class Offline(Components):
             samples,
             self._uncaptioned(samples),
         )
+
+    def without_prompt(
+        self, prompts: Sequence[Prompt], samples: Sequence[Sample]
+    ) -> Mapping[str, tuple[str, str | None]]:
+        """Return sample_id -> why an original that should have a prompt has none, and the error."""
+        counts = self.num_images(samples)
+        return without_prompt(counts, prompts, samples, self._uncaptioned(samples))
 
     def report_failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> None:
         """Print how many images failed, and why.

@@ -30,6 +30,7 @@ def write_images(
     parts: Mapping[Split, Sequence[Sample]],
     generated: Iterable[StoredImage],
     store: Place,
+    lost: Mapping[str, tuple[str, str | None]] | None = None,
 ) -> None:
     """Write a row for every image: what it is, its source, how it was generated.
 
@@ -38,6 +39,7 @@ def write_images(
         parts: Split -> real images.
         generated: Generated images, also failed ones; read one after the other.
         store: The store; every "file" in it is relative to it.
+        lost: sample_id -> reason and error, of originals from which no image could be asked for.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -45,7 +47,7 @@ def write_images(
     fields = [(name, pa.string()) for name in TEXT]
     fields += [(name, pa.int64()) for name in WHOLE] + [(name, pa.float64()) for name in REAL]
     schema = pa.schema(fields, {"pandas": json.dumps(_for_pandas(WHOLE))})
-    rows = _rows(parts, generated, store)
+    rows = _rows(parts, generated, store, lost or {})
     with atomic_file(path) as part, pq.ParquetWriter(part, schema) as writer:
         while chunk := list(islice(rows, CHUNK)):
             writer.write_table(pa.Table.from_pylist(chunk, schema))
@@ -95,10 +97,14 @@ def write_summary(folder: Path, summary: Summary) -> None:
 
 
 def _rows(
-    parts: Mapping[Split, Sequence[Sample]], generated: Iterable[StoredImage], store: Place
+    parts: Mapping[Split, Sequence[Sample]],
+    generated: Iterable[StoredImage],
+    store: Place,
+    lost: Mapping[str, tuple[str, str | None]],
 ) -> Iterator[dict[str, Any]]:
     for split, samples in parts.items():
         for sample in samples:
+            reason, error = lost.get(sample.sample_id, (None, None))
             yield {
                 "kind": "real",
                 "id": sample.sample_id,
@@ -109,6 +115,8 @@ def _rows(
                 "sha256": sample.sha256,
                 "file": relative(sample.path, store),
                 "status": "ok",
+                "reason": reason,
+                "error": error,
             }
     for image in generated:
         prompt, row = image.prompt, image.row

@@ -10,6 +10,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from sip.captions import asking
@@ -312,6 +313,29 @@ def test_the_key_is_sent_and_nowhere_else(server, tmp_path, monkeypatch, capsys,
     assert "1 no caption" in said.out + said.err and "unreadable" not in said.err
     summary = next((tmp_path / "runs").glob("*/summary.json")).read_text()
     assert json.loads(summary)["failures"] == {"no caption": 1}
+    (lost,) = [row for row in listed_rows(tmp_path) if row["reason"]]
+    assert (lost["kind"], lost["status"], lost["reason"]) == ("real", "ok", "no caption")
+    assert "cannot read [key]" in lost["error"]
+
+
+def listed_rows(folder):
+    (file,) = (folder / "runs").glob("*/images.parquet")
+    return pq.read_table(file).to_pylist()
+
+
+def test_if_every_image_is_declined_no_export_is_offered(server, tmp_path, capsys):
+    server.script = [answer(None, message={"refusal": "I cannot", "content": None})] * 10
+    config = configuration(
+        tmp_path, "captions=openai", f"captions.base_url={server.url}", "dataset.shots=1",
+        "images.per_sample=1", "images.max_failed=1",
+    )  # fmt: skip
+    Generation(config).run()
+    said = capsys.readouterr().out
+    assert "none: nothing was generated" in said and "sip.export" not in said
+    rows = listed_rows(tmp_path)
+    assert {(row["kind"], row["reason"], row["error"]) for row in rows} == {
+        ("real", "no caption", "declined: I cannot")
+    }
 
 
 def test_other_sizes_of_a_job_ask_only_for_new_images(server, tmp_path):
