@@ -95,6 +95,8 @@ def scaled(image: Image.Image, size: int | Size, method: Image.Resampling) -> Im
         method: Resampling.
     """
     if isinstance(size, int):
+        if image.size == (size, size):
+            return image
         # `fit` scales only the square that stays: a 1 x 10,000 px image costs no memory.
         return ImageOps.fit(image, (size, size), method)
     used = used_part(Size(*image.size))

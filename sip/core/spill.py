@@ -12,7 +12,15 @@ import threading
 import weakref
 from array import array
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    ValuesView,
+)
 from dataclasses import is_dataclass
 from functools import cache
 from itertools import chain, count, islice, repeat
@@ -341,8 +349,36 @@ class ByKey(Mapping[str, Known], Generic[Known]):
     def __getitem__(self, key: str) -> Known:
         return self._rows[self._positions[key]]
 
+    def items(self) -> ItemsView[str, Known]:
+        """Return keys and rows; the rows are read one after the other."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Known]:
+        """Return the rows, which are read one after the other."""
+        return _Values(self)
+
+    def pairs(self) -> Iterator[tuple[str, Known]]:
+        """Yield keys and rows."""
+        if self._again:
+            return ((key, self[key]) for key in self)
+        return zip(self._keys, self._rows, strict=True)
+
     def __contains__(self, key: object) -> bool:
         return key in self._positions
+
+
+class _Items(ItemsView[str, Known]):
+    _mapping: ByKey[Known]
+
+    def __iter__(self) -> Iterator[tuple[str, Known]]:
+        return self._mapping.pairs()
+
+
+class _Values(ValuesView[Known]):
+    _mapping: ByKey[Known]
+
+    def __iter__(self) -> Iterator[Known]:
+        return (row for _, row in self._mapping.pairs())
 
 
 def unique(keys: Iterable[str]) -> Iterator[str]:

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from collections.abc import Collection, Sequence
 
+from sip.core.spill import KeyNumbers
+
 MAX_BYTES = 200  # of a name without its ending; file systems allow 255
 UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
 # Windows opens these in any folder, with any ending.
@@ -54,7 +56,7 @@ class FileNames:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes
-        self._used: set[tuple[str, str]] = set()
+        self._used = KeyNumbers()  # of folder and name
 
     def unique(self, folder: str, stem: str, suffix: str) -> str:
         """Return a file's name, with its ending, that no other file of the folder has.
@@ -66,8 +68,7 @@ class FileNames:
         """
         wanted = safe_name(stem, self.max_bytes) or "image"
         name, number = f"{wanted}{suffix}", 1
-        while (folder, name.casefold()) in self._used:
+        while self._used.put(f"{folder}/{name.casefold()}", number) is not None:
             number += 1
             name = f"{wanted}-{number}{suffix}"
-        self._used.add((folder, name.casefold()))
         return name

@@ -1,12 +1,15 @@
 """Real images of an export: as the pipeline sees them, or as their files are."""
 
 import io
+from collections.abc import Mapping
 from functools import cached_property
+from operator import attrgetter
 from pathlib import PurePosixPath
 from typing import Any
 
 from sip.core.errors import UserError
 from sip.core.image_io import ENCODERS, decoded, is_plain, opened
+from sip.core.spill import ByKey, Joined
 from sip.core.tars import member_name, split_reference
 from sip.core.text import reason_of
 from sip.dataset.base import Dataset, Sample, Split
@@ -30,7 +33,7 @@ class Originals:
 
     def __init__(self, record: RunRecord[Any]) -> None:
         self.record = record
-        self._samples: dict[str, dict[str, Sample]] = {}
+        self._samples: dict[str, Mapping[str, Sample]] = {}
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -50,14 +53,14 @@ class Originals:
         dataset: Dataset = build(values)
         return dataset
 
-    def samples(self, part: Split) -> dict[str, Sample]:
+    def samples(self, part: Split) -> Mapping[str, Sample]:
         """Return sample_id -> image of a part."""
         if part not in self._samples:
             samples = self.dataset.samples(part)
-            self._samples[part] = {sample.sample_id: sample for sample in samples}
+            self._samples[part] = ByKey(Joined(attrgetter("sample_id"), samples), samples)
         return self._samples[part]
 
-    def require(self, part: Split, hashes: dict[str, str]) -> None:
+    def require(self, part: Split, hashes: Mapping[str, str]) -> None:
         """Check that the images of a part are those that the run used.
 
         Args:

@@ -20,6 +20,7 @@ from sip import __version__
 PROGRAM = f"SIP {__version__}"
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 NAMES = ("prompt", "negative_prompt", "guidance_scale", "noise_rate", "seed", "source_sha256")
+ENCODER = json.JSONEncoder(ensure_ascii=False)
 LONGEST = 2500  # characters of a prompt; a segment of a JPEG holds 65,533 bytes
 NO_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
@@ -47,15 +48,25 @@ def stamped(data: bytes, facts: Mapping[str, Any], model: str, recipe: str) -> b
         values[name] = str(values[name] or "")[:LONGEST]
     prompt = str(values["prompt"])
     stated = {name: value for name, value in values.items() if value not in (None, "")}
-    text = json.dumps(stated, ensure_ascii=False)
+    text = ENCODER.encode(stated)
     xmp = _xmp(prompt, text)
-    if data.startswith(PNG):
+    suffix = suffix_of(data)
+    if suffix == ".png":
         return _png(data, {"Software": PROGRAM, "Description": prompt, "Comment": text}, xmp)
-    if data.startswith(JPEG_START):
+    if suffix == ".jpg":
         return _jpeg(data, _exif(prompt), xmp)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    if suffix == ".webp":
         return _webp(data, _exif(prompt), xmp)
     raise ValueError("must be a PNG, a JPEG or a WebP")
+
+
+def suffix_of(data: bytes) -> str | None:
+    """Return the ending for a generated image's file, by its first bytes; None for others."""
+    if data.startswith(PNG):
+        return ".png"
+    if data.startswith(JPEG_START):
+        return ".jpg"
+    return ".webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
 def _xmp(prompt: str, text: str) -> bytes:

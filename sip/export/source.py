@@ -1,21 +1,24 @@
 """The images of a run, checked as they are read, with their provenance."""
 
 import hashlib
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
+from operator import itemgetter
 from pathlib import Path, PurePath
 from typing import Any
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.paths import require_run
+from sip.core.spill import ByKey, Joined, Spilled
 from sip.core.uri import Place
 from sip.dataset.base import Split
 from sip.export.originals import FIX, Originals, as_used, fitting_suffix, original_name
-from sip.export.provenance import stamped
+from sip.export.provenance import stamped, suffix_of
 from sip.filter.review import REVIEW, read_review, reason_to_reject
 from sip.records.files import REMEDY, ListedImage, listed_image, one_line, pairs_of
 from sip.records.parquet import REQUIRED
@@ -26,6 +29,7 @@ ID_LENGTH = 24  # hex digits, as of an image_id
 ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")  # of a generated image: becomes a file's name
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 MAX_CLASSES = 1_000_000
+NUM_RESOLVED = 64  # paths of tar files whose links are looked at once
 GENERATED = (".png", ".jpg", ".webp")  # endings of generated images
 
 # Column -> (type, what it holds); the provenance of each image, in every format.
@@ -105,7 +109,8 @@ class ExportImage:
             if self.is_converted:
                 data, suffix, converted = as_used(data, suffix)
             else:
-                suffix = fitting_suffix(data, suffix)
+                known = suffix_of(data) if self.listed.is_generated else None
+                suffix = known or fitting_suffix(data, suffix)
             if self.listed.is_generated and suffix not in GENERATED:
                 raise ValueError(f"a generated image is a PNG, JPEG or WebP, got {suffix}")
             if self.listed.is_generated and self.stamp is not None:
@@ -163,7 +168,8 @@ class Source:
         self.rejected: Counter[str] = Counter()
         self.num_mixed = 0
         self._names: dict[int, str] = {}
-        self._hashes: dict[str, dict[str, str]] = {}  # part -> sample_id -> that of the original
+        self._hashes: dict[str, Mapping[str, str]] = {}  # part -> sample_id -> of the original
+        self._resolved = lru_cache(NUM_RESOLVED)(os.path.realpath)
         try:
             self._look()
         except (KeyError, TypeError) as error:
@@ -209,7 +215,7 @@ class Source:
                 is_converted = self.originals == "as_used"
                 facts = self._facts(row, part)
                 yield ExportImage(name.stem, name.suffix, original, is_converted, facts)
-            elif listed := listed_image(self.store, row):
+            elif listed := listed_image(self.store, row, self._resolved):
                 stem = row["id"] if ID.fullmatch(row["id"]) else digest(row["id"])[:ID_LENGTH]
                 facts = self._facts(row, part)
                 yield ExportImage(stem, "", listed, False, facts, self._stamp)
@@ -256,7 +262,8 @@ class Source:
             "prompt": "".join(text for text, _ in spans) or None,
             "sha256": None,
         }
-        return {name: {**row, **added}.get(name) for name in COLUMNS}
+        facts = row | added
+        return {name: facts.get(name) for name in COLUMNS}
 
     def _is_exported(self, row: dict[str, Any]) -> bool:
         if row["split"] not in self.parts:
@@ -274,6 +281,7 @@ class Source:
 
     def _look(self) -> None:
         """Count, and learn the classes and the originals' hashes."""
+        hashes: dict[str, Spilled[tuple[str, str]]] = {}
         for row in self.record.iterate_images():
             if lacking := sorted({*REQUIRED} - row.keys()):
                 raise KeyError(*lacking)
@@ -281,7 +289,7 @@ class Source:
                 raise KeyError(f"label {row['label']}")
             self._names.setdefault(row["label"], str(row["class_name"]))
             if row["kind"] == "real":
-                self._hashes.setdefault(row["split"], {})[row["sample_id"]] = row["sha256"]
+                hashes.setdefault(row["split"], Spilled()).append((row["sample_id"], row["sha256"]))
             if self._is_exported(row):
                 self.counts[row["split"], row["label"], row["kind"]] += 1
                 self.num_mixed += row.get("source_label") is not None
@@ -292,6 +300,9 @@ class Source:
                     self.rejected[str(self._rejection(row))] += 1
             elif row["kind"] == "generated" and "train" in self.parts:
                 self.failed[row.get("reason") or "failed"] += 1
+        for part, pairs in hashes.items():
+            ids, known = (Joined(itemgetter(number), pairs) for number in range(2))
+            self._hashes[part] = ByKey(ids, known)
 
     def _require(self, part: Split) -> None:
         """Check that a part has images, and that its originals are those of the run."""

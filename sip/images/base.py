@@ -58,7 +58,7 @@ class ImageResult:
     size: Size | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRow:
     """A generated image in the store.
 
@@ -92,9 +92,11 @@ class ImageRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as the store takes it, without what the store adds."""
-        by_store = ("file", "file_sha256")
-        names = [field.name for field in fields(self) if field.name not in by_store]
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in MADE}
+
+
+BY_STORE = ("file", "file_sha256")
+MADE = [field.name for field in fields(ImageRow) if field.name not in BY_STORE]
 
 
 @component

@@ -242,7 +242,7 @@ def make_plan(
             for rungs in ladders.needed
             if rungs and all(to_make(one.image_id) for one in rungs)
         }
-    missing = Spilled(rows[key] for key in rows if to_make(key))
+    missing = Spilled(prompt for key, prompt in rows.items() if to_make(key))
     images = [
         *known_images(offline, missing, first),
         *coming_images(offline, samples, known.coming),

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,12 +82,15 @@ class ListedImage:
         return DamagedError(f"images.parquet: the {kind} {self.file} is damaged ({reason}); {fix}")
 
 
-def listed_image(store: Place, row: Mapping[str, Any]) -> ListedImage | None:
+def listed_image(
+    store: Place, row: Mapping[str, Any], resolve: Callable[[str], str] = os.path.realpath
+) -> ListedImage | None:
     """Return the image of a row of `images.parquet`; None if it has none.
 
     Args:
         store: The store; a row's "file" is relative to it.
         row: A row with "kind", "file" and "sha256".
+        resolve: As that of `file_in_store`.
 
     Raises:
         UserError: A generated image's file is not in the store, or has no checksum.
@@ -100,16 +103,17 @@ def listed_image(store: Place, row: Mapping[str, Any]) -> ListedImage | None:
         raise UserError(
             f"images.parquet: sha256: must be the checksum of {file!r}, got none; {REMEDY}"
         )
-    place = file_in_store(store, file) if is_generated else joined(store, file)
+    place = file_in_store(store, file, resolve) if is_generated else joined(store, file)
     return ListedImage(place, sha256, is_generated)
 
 
-def file_in_store(store: Place, file: str) -> str:
+def file_in_store(store: Place, file: str, resolve: Callable[[str], str] = os.path.realpath) -> str:
     """Return the place of a file that a run names, symbolic links resolved.
 
     Args:
         store: The store; a folder may be a link itself.
         file: Path, or reference into a tar file, relative to it.
+        resolve: Resolves the links of a path; one that remembers it for a while is quicker.
 
     Raises:
         UserError: It is absolute, or leaves the store, by ".." or by a link.
@@ -121,8 +125,8 @@ def file_in_store(store: Place, file: str) -> str:
                 f"images.parquet: file: must be a path in the store {store}, got {file!r}; {REMEDY}"
             )
         return joined(store, file)
-    root = os.path.realpath(store)
-    place = os.path.realpath(os.path.join(root, path)) if "\0" not in path else ""
+    root = resolve(str(store))
+    place = resolve(os.path.join(root, path)) if "\0" not in path else ""
     if os.path.isabs(path) or not place.startswith(root.rstrip(os.sep) + os.sep):
         raise UserError(
             f"images.parquet: file: must be a path in the store {store}, got {file!r}; use a store "

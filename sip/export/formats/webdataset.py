@@ -12,6 +12,7 @@ from sip.export.formats.base import ExportPart, ImageFormat
 from sip.export.names import FileNames
 from sip.export.source import COLUMNS, ExportImage
 
+ENCODER = json.JSONEncoder(ensure_ascii=False)
 MAX_BYTES = 80  # of a name without its ending; a tar file's header holds 100
 
 
@@ -69,7 +70,7 @@ class WebDatasetFormat(ImageFormat):
         suffix = made.suffix.lower()
         self._suffixes.add(suffix)
         name = names.unique("", image.stem.replace(".", "_"), "")
-        text = json.dumps(made.facts, ensure_ascii=False)
+        text = ENCODER.encode(made.facts)
         return (
             tars.member(f"{name}{suffix}", made.data)
             + tars.member(f"{name}.cls", str(made.facts["label"]).encode())
