@@ -10,6 +10,7 @@ import torch
 
 from experiments.speed import (
     contention,
+    executors,
     formats,
     million,
     paths,
@@ -154,3 +155,25 @@ def test_timm_reads_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert min(errors) < 2  # of 255: its crop is half a pixel off
         nearest.append(int(np.argmin(errors)))
     assert sorted(nearest) == [0, 1, 2, 3]
+
+
+@pytest.mark.slow
+def test_executors_generate_the_same_next_to_the_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray", reason="pip install -e '.[ray]' brings it")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(executors.__file__).parents[2]))
+    executors.main(num=32, turns=1)
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows[2:]] == ["| floor", "| local", "| ray"]
+    assert rows[3][-1] == "1.00 |" and all(float(cell) > 0 for cell in rows[4][1:5])
+
+
+def test_executors_are_compared_within_turns() -> None:
+    found = {"local": [(9.0, 8.0, 10.0, 0.1), (9.0, 8.0, 20.0, 0.1), (8.0, 7.0, 5.0, 0.2)]}
+    found["ray"] = [(20.0, 30.0, 9.0, 0.1), (21.0, 30.0, 16.0, 0.1), (22.0, 30.0, 5.0, 0.1)]
+    assert executors.table(found).splitlines()[2:] == [
+        "| local | 9.0 | 8.0 | 10.0 | 100 | 1.00 |",
+        "| ray | 21.0 | 30.0 | 9.0 | 100 | 0.90 |",
+    ]
