@@ -119,10 +119,11 @@ def _of_items(dataset: Any, run: Run) -> dict[int, list[RunImage]]:
     if files is None:
         files = run.given
         if files is None or len(files) != len(dataset):
-            num = "an unknown number of" if files is None else f"{len(files):,}"
+            of = "" if files is None else f", {len(files):,} items in that order"
             raise UserError(
-                f"dataset: must be the images that sip.generate got, {num} items in that order, or "
-                f"know its files (samples), got {len(dataset):,} items; generate from this data set"
+                f"dataset: must be what sip.generate got{of}, or know its files (samples), got "
+                f"{len(dataset):,} items without files; call sip.generate with this data set, or "
+                "use sip.transforms.GeneratedImage, which knows originals by their pixels"
             )
     found = {
         index: images

@@ -138,6 +138,7 @@ class Tensors(Photos):
         (lambda pairs, run: sip.AugmentedDataset(pairs, run, p=2), r"p: must be in \[0, 1\]"),
         (lambda pairs, run: sip.AugmentedDataset(pairs, run.folder), "run: must be a sip.Run"),
         (lambda pairs, run: sip.AugmentedDataset(pairs[:2], run), "6 items in that order.* got 2"),
+        (lambda pairs, run: sip.AugmentedDataset(pairs, sip.Run(run.folder)), "GeneratedImage"),
         (
             lambda pairs, run: sip.AugmentedDataset(Tensors(pairs), run, p=1)[0],
             "images must come as PIL images.* got Tensor",
