@@ -25,6 +25,7 @@ os.environ["SIP_TRUSTED"] = "experiments"
 
 from sip.classifier.data import SplitData
 from sip.classifier.loading import Loading
+from sip.classifier.rows import TrainingRows
 from sip.config.job import job
 from sip.core.progress import silent
 from sip.core.stages import StageLog
@@ -81,6 +82,8 @@ def main(sizes: Sequence[int] = SIZES, folder: str = ".") -> None:
     with temporary(folder) as root:
         for stage in STAGES:
             run_stage(stage, WARM, root)
+    gc.collect()
+    gc.freeze()  # what is imported is no stage's: few of them import all of it
     costs: dict[tuple[str, int], Cost] = {}
     for num in sizes:
         with temporary(folder) as root:
@@ -249,7 +252,7 @@ def reader(config: "DictConfig", folder: Path) -> Callable[[], object]:
     splits, _ = load_splits(arm, StageLog())
     assert arm.offline is not None
     found, _ = generated(arm, arm.offline, splits, StageLog())
-    rows = [*splits["train"], *map(_training_image, found)]
+    rows = TrainingRows(splits["train"], map(_training_image, found))
     steps = -(-len(found) // arm.classifier.batch_size)
 
     def read() -> None:

@@ -6,8 +6,8 @@ arms of a comparison share one `base`, so that geometry is not taken for the met
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol, overload
 
 from sip.augmentation.sample.base import SampleTransform
 from sip.augmentation.sample.none import AsIs
@@ -15,9 +15,41 @@ from sip.core.component import Component, Part, added, component
 from sip.core.errors import ValueRefusedError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
 Sources = Sequence[int | None]  # for each image the position of its original; None: it is real
+
+
+class SourceNumbers(Sequence[int | None]):
+    """For each image the position of its original, None for a real one, in four bytes.
+
+    Attributes:
+        numbers: The same, (N,), int32, negative for None.
+    """
+
+    def __init__(self, numbers: "np.ndarray") -> None:
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, position: int) -> int | None: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[int | None]: ...
+
+    def __getitem__(self, position: int | slice) -> int | None | list[int | None]:
+        if isinstance(position, slice):
+            return [*SourceNumbers(self.numbers[position])]
+        number = int(self.numbers[position])
+        return None if number < 0 else number
+
+    def __iter__(self) -> Iterator[int | None]:
+        for start in range(0, len(self), 4096):
+            for number in self.numbers[start : start + 4096].tolist():
+                yield None if number < 0 else number
 
 
 class OfflineMode(Protocol):
@@ -32,7 +64,7 @@ class OfflineMode(Protocol):
     def recipe(self) -> dict:
         """Return everything that decides which training images there are."""
 
-    def pool(self, sources: Sources, seed: int) -> list[int]:
+    def pool(self, sources: Sources, seed: int) -> Sequence[int]:
         """Return the positions of the images that one pass of the training goes through."""
 
     def order(self, sources: Sources, length: int, seed: int) -> "Tensor":

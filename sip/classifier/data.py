@@ -21,8 +21,8 @@ from sip.classifier.base import LabelledImage
 from sip.classifier.loading import Loading, decode, decode_all
 from sip.classifier.positions import SplitPositions, StreamPositions
 from sip.classifier.recipe import Recipe
+from sip.classifier.rows import column, sources
 from sip.classifier.targets import Targets
-from sip.core.errors import UserError
 from sip.core.hashing import seed_of, seeded
 from sip.core.image_io import file_sha256
 
@@ -40,7 +40,7 @@ class DecodedImages(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.rows = rows
         self.size = size
-        self.labels = [row.label for row in rows]
+        self.labels = column(rows, "label")
         most = Loading().num_bytes() if max_bytes is None else max_bytes
         self.num_bytes = len(rows) * 3 * size**2
         self.kept = 0 < self.num_bytes <= most
@@ -63,36 +63,9 @@ class DecodedImages(Dataset[tuple[Tensor, int]]):
         return decode_all(self.rows, self.size) if self.kept else None
 
 
-def sources(rows: Sequence[LabelledImage]) -> list[int | None]:
-    """Return the position of each generated image's original, None for the real ones.
-
-    A generated row has a `source`, its original's `sample_id`.
-
-    Raises:
-        UserError: An original is not among the rows: its image would leak into the training.
-    """
-    names = [getattr(row, "source", None) for row in rows]
-    real = {
-        row.sample_id: position
-        for position, (row, name) in enumerate(zip(rows, names, strict=True))
-        if name is None
-    }
-    strangers = [
-        row.path
-        for row, name in zip(rows, names, strict=True)
-        if name is not None and name not in real
-    ]
-    if strangers:
-        raise UserError(
-            f"classifier: generated images must be of images in train, got {len(strangers)} of "
-            f"other images ({', '.join(strangers[:3])}); generate from the same split and subset"
-        )
-    return [None if name is None else real[name] for name in names]
-
-
-def probabilities(rows: Sequence[LabelledImage]) -> list[float | None]:
+def probabilities(rows: Sequence[LabelledImage]) -> Sequence[float | None]:
     """Return the verdict's probability of the label of each image; None if there is none."""
-    return [getattr(row, "probability", None) for row in rows]
+    return column(rows, "probability")
 
 
 Item = tuple[Tensor, int | Tensor] | tuple[Tensor, int | Tensor, Tensor]

@@ -14,11 +14,12 @@ from sip.augmentation.mix.none import NoMix
 from sip.augmentation.sample.none import AsIs
 from sip.backbone.base import Backbone
 from sip.classifier.base import LabelledImage
-from sip.classifier.data import ShardedSplits, probabilities, sources
+from sip.classifier.data import ShardedSplits, probabilities
 from sip.classifier.kept_features import compute, kept_features
 from sip.classifier.module import Classifier
 from sip.classifier.positions import StreamPositions, check_share
 from sip.classifier.recipe import Recipe
+from sip.classifier.rows import sources
 from sip.classifier.targets import Targets
 from sip.classifier.tuning.probed import Probed
 from sip.core.progress import say

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from sip.classifier.rows import column
 
 if TYPE_CHECKING:
     from sip.classifier.base import LabelledImage
@@ -23,12 +26,13 @@ class Targets:
 
     def __init__(self, rows: "Sequence[LabelledImage]", num_classes: int) -> None:
         self.num_classes = num_classes
-        self.labels = torch.tensor([row.label for row in rows])
-        others = [getattr(row, "source_label", None) for row in rows]
+        labels, others = column(rows, "label"), column(rows, "source_label")
+        self.labels = torch.from_numpy(np.array(labels, np.int64))
         self.are_soft = any(other is not None for other in others)
-        pairs = zip(rows, others, strict=True)
-        self.others = torch.tensor([r.label if other is None else other for r, other in pairs])
-        self.shares = torch.tensor([float(getattr(row, "label_share", 1.0)) for row in rows])
+        if self.are_soft:
+            pairs = zip(labels, others, strict=True)
+            self.others = torch.tensor([own if other is None else other for own, other in pairs])
+            self.shares = torch.tensor([float(s) for s in column(rows, "label_share", 1.0)])
 
     def of(self, rows: Tensor) -> Tensor:
         """Return the targets of rows.

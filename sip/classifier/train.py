@@ -19,7 +19,7 @@ from sip.backbone import saved
 from sip.backbone.base import Backbone
 from sip.classifier.base import LabelledImage, Result
 from sip.classifier.callbacks import Bar, KeepBest
-from sip.classifier.data import SplitData, sources
+from sip.classifier.data import SplitData
 from sip.classifier.failures import plain_errors
 from sip.classifier.features import FeatureData, can_be_kept, feature_data
 from sip.classifier.finite import Finite
@@ -27,9 +27,10 @@ from sip.classifier.loading import Loading
 from sip.classifier.module import LOG_EVERY, Classifier
 from sip.classifier.recipe import Recipe, require_batch
 from sip.classifier.resume import AtomicCheckpointIO, Checkpoints, StopTrainingError
+from sip.classifier.rows import sources
 from sip.core.errors import UserError
 from sip.core.files import atomic_file
-from sip.core.hashing import digest, seed_of
+from sip.core.hashing import digest_of_rows, seed_of
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.uri import Place
 from sip.device.predict import quiet
@@ -91,7 +92,8 @@ def train(
         seed,
         len(pool),
     )
-    kept = Checkpoints(Path(run_folder), digest([[row.sample_id, row.label] for row in train_rows]))
+    named = digest_of_rows([row.sample_id, row.label] for row in train_rows)
+    kept = Checkpoints(Path(run_folder), named)
     start = kept.steps()
     data: SplitData | FeatureData
     if can_be_kept(recipe, augmentation):

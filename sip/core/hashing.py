@@ -17,6 +17,15 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(ENCODER.encode(parts).encode()).hexdigest()
 
 
+def digest_of_rows(rows: Iterable[Any]) -> str:
+    """Return `digest` of a list of which one row is in memory at a time."""
+    content = hashlib.sha256(b"[[")
+    for number, row in enumerate(rows):
+        content.update(f"{',' if number else ''}{ENCODER.encode(row)}".encode())
+    content.update(b"]]")
+    return content.hexdigest()
+
+
 def fingerprint_of(recipe: Any) -> str:
     """Return the name of a recipe: ten hex digits."""
     return digest(recipe)[:10]

@@ -14,11 +14,13 @@ and all different, 5 of 477 look like copies; with a difference hash (dHash) 271
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, Protocol
 
 import numpy as np
 
 from sip.core.errors import UserError
+from sip.core.spill import ByKey, Joined, Spilled
 from sip.dataset.base import Sample, Split
 from sip.dataset.perceptual import BITS, hash_images
 
@@ -114,8 +116,10 @@ def check_sources(generated: Iterable[FromSource], train: Sequence[Sample]) -> N
     Raises:
         UserError: One was not: the classifier would see val or test.
     """
-    known = {(sample.sample_id, sample.sha256) for sample in train}
-    bad = [one.sample_id for one in generated if (one.sample_id, one.source_sha256) not in known]
+    known = ByKey(
+        Joined(attrgetter("sample_id"), train), Spilled(sample.sha256 for sample in train)
+    )
+    bad = [one.sample_id for one in generated if known.get(one.sample_id) != one.source_sha256]
     if bad:
         raise UserError(
             f"generated images: sources must be in the training part, got {len(bad)} that are not "

@@ -1,9 +1,12 @@
 """Remarks on a data set that are no errors: copies, class names, classes that are hardly tested."""
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 
+from sip.core.spill import KeyNumbers
 from sip.core.text import counted, join_first
 from sip.dataset.base import Dataset, Sample, Split
 from sip.dataset.folders import say_once
@@ -53,28 +56,31 @@ def remarks(
         with_leaks: Whether copies of training images in val and test are among them.
     """
     lines = []
-    same: dict[str, list[str]] = defaultdict(list)
-    for sample in parts["train"]:
-        same[sample.sha256].append(sample.sample_id)
-    copies = [(copy, first) for first, *rest in same.values() for copy in rest]
-    if copies:
-        shown = join_first([f"{copy} = {first}" for copy, first in copies])
+    train = parts["train"]
+    positions = KeyNumbers()  # content hash -> position of the first image with it
+    again: list[tuple[int, str]] = []
+    for position, sample in enumerate(train):
+        first = positions.get(sample.sha256, None)
+        if first is None:
+            positions[sample.sha256] = position
+        else:
+            again.append((first, sample.sample_id))
+    again.sort(key=itemgetter(0))  # the copies of one image stay in their order
+    if again:
+        shown = join_first([f"{copy} = {train[first].sample_id}" for first, copy in again])
         lines.append(
-            f"copies within train: {len(copies)} of {len(parts['train'])} images ({shown}); all of "
-            "them count"
+            f"copies within train: {len(again)} of {len(train)} images ({shown}); all of them count"
         )
     for part in TESTED if with_leaks else ():
-        leaked = [s for s in parts.get(part, ()) if s.sha256 and s.sha256 in same]
+        leaked = [s for s in parts.get(part, ()) if s.sha256 and s.sha256 in positions]
         if leaked:
-            shown = join_first([f"{s.sample_id} = {same[s.sha256][0]}" for s in leaked])
+            pairs = ((s.sample_id, train[positions[s.sha256]].sample_id) for s in leaked)
+            shown = join_first([f"{own} = {other}" for own, other in pairs])
             lines.append(
                 f"copies of training images in {part}: {len(leaked)} of {len(parts[part])} images "
                 f"({shown}); delete one of each two"
             )
-    labels: dict[str, dict[int, Sample]] = defaultdict(dict)
-    for sample in (sample for part in parts.values() for sample in part):
-        labels[sample.sha256].setdefault(sample.label, sample)
-    if torn := [list(found.values())[:2] for found in labels.values() if len(found) > 1]:
+    if torn := _torn(parts):
         named = [
             f"{one.sample_id} ({one.class_name}) = {two.sample_id} ({two.class_name})"
             for one, two in torn
@@ -83,7 +89,7 @@ def remarks(
             f"{counted(len(torn), 'image')} in more than one class ({join_first(named)}); remove "
             "what is in the wrong one"
         )
-    trained = {sample.label for sample in parts["train"]}
+    trained = {sample.label for sample in train}
     for part in TESTED:
         counts = Counter(sample.label for sample in parts.get(part, ()))
         for num, text in ((0, "without a"), (1, "with only 1")):
@@ -94,3 +100,20 @@ def remarks(
                     f"({join_first(few)})"
                 )
     return lines
+
+
+def _torn(parts: Mapping[Split, Sequence[Sample]]) -> list[list[Sample]]:
+    """Return two images of different classes for each content that is in more than one class."""
+    labels = KeyNumbers()
+    several: set[str] = set()
+    for sample in chain.from_iterable(parts.values()):
+        known = labels.get(sample.sha256, None)
+        if known is None:
+            labels[sample.sha256] = sample.label
+        elif known != sample.label:
+            several.add(sample.sha256)
+    found: dict[str, dict[int, Sample]] = {}
+    for sample in chain.from_iterable(parts.values()) if several else ():
+        if sample.sha256 in several:
+            found.setdefault(sample.sha256, {}).setdefault(sample.label, sample)
+    return [list(of_content.values())[:2] for of_content in found.values()]

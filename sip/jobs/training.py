@@ -13,6 +13,7 @@ from sip.classifier.base import UNFINISHED, Result, TrainingImage
 from sip.config.provenance import command_line, environment
 from sip.core import progress
 from sip.core.component import refuse
+from sip.core.spill import Spilled
 from sip.core.stages import StageLog
 from sip.core.text import text_table
 from sip.core.uri import place_of
@@ -142,7 +143,10 @@ def _run(job: TrainJob) -> TrainingSummary:
     before = job.finished()  # trained again: it stays a run of the experiments that asked for it
     stages = StageLog()
     splits, leaked = load_splits(job, stages)
-    images, ladder = generated(job, job.offline, splits, stages) if job.offline else ([], None)
+    images: Sequence[StoredImage] = ()
+    ladder = None
+    if job.offline:
+        images, ladder = generated(job, job.offline, splits, stages)
     leaks.check_sources((image.prompt for image in images), splits["train"])
     sifted = _sift(job, images, splits, stages)
     quality = NOTHING
@@ -158,6 +162,9 @@ def _run(job: TrainJob) -> TrainingSummary:
     with stages.stage("classifier") as row:
         result = fit(job, job.augmentation, sifted.kept, splits, job.folder, loggers)
         row["computed"], row["seconds"] = 1, result.earlier
+    evaluations, seconds = 0, 0.0
+    for image in images:
+        evaluations, seconds = evaluations + image.row.unet_evaluations, seconds + image.row.seconds
     given = command_line()
     models: dict[Any, object] = {"backbone": job.backbone}
     if job.components:
@@ -185,10 +192,10 @@ def _run(job: TrainJob) -> TrainingSummary:
         best_epoch=result.best_epoch,
         val_accuracy=result.val_accuracy,
         test_accuracy=result.test_accuracy,
-        unet_evaluations=sum(image.row.unet_evaluations for image in images),
+        unet_evaluations=evaluations,
         metrics=quality.metrics,
         quality=tuple(quality.rows),
-        generation_seconds=sum(image.row.seconds for image in images),
+        generation_seconds=seconds,
         stages=tuple(StageCounts(**row) for row in stages.rows),
         contact_sheet=CONTACT_SHEET if sifted.kept else None,
         **environment(),
@@ -208,7 +215,7 @@ def _run(job: TrainJob) -> TrainingSummary:
 
 def generated(
     job: TrainJob, offline: "Offline", splits: Splits, stages: StageLog
-) -> tuple[list[StoredImage], LadderCounts | None]:
+) -> tuple[Sequence[StoredImage], LadderCounts | None]:
     """Generate what is missing; return the images in the order of the prompts, and the counts.
 
     With a ladder of noise rates, its rejected and failed rungs are among them.
@@ -220,8 +227,8 @@ def generated(
     settled = settle(offline, prompts, job.dataset.class_names, stages, control)
     offline.report_failures(settled.last, samples)
     images = settled.images(offline, captions)
-    kept = [image for image in images if image.is_ok or settled.verdicts is not None]
-    return kept, settled.counts
+    kept = (image for image in images if image.is_ok or settled.verdicts is not None)
+    return Spilled(kept), settled.counts
 
 
 def fit(
@@ -234,13 +241,14 @@ def fit(
 ) -> Result:
     """Train and test a classifier on the real images and the given generated ones."""
     from sip.classifier.loading import Loading
+    from sip.classifier.rows import TrainingRows
     from sip.classifier.train import train as train_classifier
 
     return train_classifier(
         backbone=job.backbone,
         recipe=job.classifier,
         augmentation=augmentation,
-        train_rows=[*splits["train"], *map(_training_image, generated)],
+        train_rows=TrainingRows(splits["train"], map(_training_image, generated)),
         val_rows=splits["val"],
         test_rows=splits["test"],
         class_names=job.dataset.class_names,
@@ -253,7 +261,7 @@ def fit(
     )
 
 
-def _sift(job: TrainJob, images: list[StoredImage], splits: Splits, stages: StageLog) -> Sifted:
+def _sift(job: TrainJob, images: Sequence[StoredImage], splits: Splits, stages: StageLog) -> Sifted:
     """Return the generated images as the filter leaves them; without a filter all are kept."""
     control = partial(_control, job, splits, stages)
     return sift(job.offline, images, job.dataset.class_names, stages, control)

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sip.core.errors import UserError
 from sip.core.progress import say
+from sip.core.spill import Spilled
 from sip.core.stages import StageLog
 from sip.core.tars import read_checked
 from sip.core.text import join_first
@@ -33,18 +35,20 @@ class Sifted:
         counts: What the filter kept and rejected; None without a filter.
     """
 
-    images: list[StoredImage]
+    images: Sequence[StoredImage]
     counts: FilterCounts | None
 
-    @property
-    def kept(self) -> list[StoredImage]:
+    @cached_property
+    def kept(self) -> Sequence[StoredImage]:
         """The images to train on."""
-        return [image for image in self.images if image.is_ok]
+        if all(image.is_ok for image in self.images):
+            return self.images
+        return Spilled(image for image in self.images if image.is_ok)
 
 
 def sift(
     offline: Offline | None,
-    images: list[StoredImage],
+    images: Sequence[StoredImage],
     class_names: Sequence[str],
     stages: StageLog,
     control: Callable[[], Control],
@@ -53,7 +57,7 @@ def sift(
     if offline is None or offline.filter is None:
         return Sifted(images, None)
     found = verdicts(offline, images, class_names, stages, control)
-    return Sifted(list(mark(images, found)), FilterCounts.of(found))
+    return Sifted(Spilled(mark(images, found)), FilterCounts.of(found))
 
 
 @dataclass

@@ -12,7 +12,7 @@ from sip.prompts.base import Prompt
 Candidates = tuple[tuple[str, float], ...]  # captions with their cosines
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredImage:
     """A generated image with its provenance.
 

@@ -12,8 +12,9 @@ from sip.augmentation.offline.generated import GeneratedMode
 from sip.augmentation.sample.flip_crop import FlipCrop
 from sip.classifier import loading
 from sip.classifier.base import TrainingImage
-from sip.classifier.data import DecodedImages, SplitData, Stream, sources
+from sip.classifier.data import DecodedImages, SplitData, Stream
 from sip.classifier.loading import Loading
+from sip.classifier.rows import sources
 from sip.core.errors import UserError
 from sip.core.hashing import seed_of
 from tests.classifier.recipes import RANDAUGMENT, recipe

@@ -30,6 +30,15 @@ def test_copies_and_classes_that_are_not_tested_are_named() -> None:
     ]
 
 
+def test_copies_of_one_image_stand_together() -> None:
+    contents = "x", "y", "y", "x", "z", "y"
+    rows = [row(f"a{n}", 0, "train", content) for n, content in enumerate(contents)]
+    (line,) = remarks({"train": rows}, ["cat"])
+    assert line == (
+        "copies within train: 3 of 6 images (a3 = a0, a2 = a1, a5 = a1); all of them count"
+    )
+
+
 def test_an_image_in_two_classes_is_named() -> None:
     parts: dict[Split, list[Sample]] = {
         "train": [row("a", 0, "train", "x"), row("b", 1, "train", "y")],

@@ -55,12 +55,14 @@ class GeneratedMode(Component):
         """Whether the loss is weighted by verdicts."""
         return self.mode == "verdict"
 
-    def pool(self, sources: Sources, seed: int) -> list[int]:
+    def pool(self, sources: Sources, seed: int) -> Sequence[int]:
         """Return what a pass goes through: real images, and except for replace generated ones.
 
         Raises:
             UserError: Mode replace, and there are generated images only.
         """
+        if self.mode != "replace" and self.ratio is None:
+            return range(len(sources))
         real = [position for position, source in enumerate(sources) if source is None]
         if self.mode != "replace":
             return sorted(real + self._kept(sources, seed))

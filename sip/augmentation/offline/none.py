@@ -18,9 +18,9 @@ class NoGenerated(Component):
     generates: ClassVar[bool] = False
     reads_probability: ClassVar[bool] = False
 
-    def pool(self, sources: Sources, seed: int) -> list[int]:
+    def pool(self, sources: Sources, seed: int) -> Sequence[int]:
         """Return all positions."""
-        return list(range(len(sources)))
+        return range(len(sources))
 
     def order(self, sources: Sources, length: int, seed: int) -> "Tensor":
         """Return which image is seen at each position of the training: (length,), int64."""

@@ -19,4 +19,5 @@ def passes(pool: Sequence[int], length: int, seed: int) -> "Tensor":
     generator = torch.Generator().manual_seed(seed_of(seed, "order"))
     num = len(pool)
     orders = [torch.randperm(num, generator=generator) for _ in range(-(-length // num))]
-    return torch.tensor(pool)[torch.cat(orders)[:length]]
+    order = torch.cat(orders)[:length]
+    return order if pool == range(num) else torch.tensor(pool)[order]
