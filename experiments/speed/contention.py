@@ -3,12 +3,15 @@
     python -m experiments.speed.contention [WORKERS [SECONDS]]
 
 Results: `contention.md`. A worker is a process that fills the stage as any other; only its model
-is a pause, as long as a GPU would take for the rows.
+is a pause, as long as a GPU would take for the rows. The time begins when all are prepared. Each
+claims first at a moment of its own within the time of a claim's rows, since workers do not march in
+step.
 """
 
 import json
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -103,20 +106,23 @@ def work(folder: Path, number: int, num: int, seconds: float, ready: Any) -> Non
     waits: list[float] = []
     cpu: list[float] = []
     take = Claiming._take
+    started = 0.0
 
     def timed(self: Claiming) -> list[list[str]]:
-        started = time.monotonic(), time.thread_time()
+        nonlocal started
+        if not waits:
+            ready.wait()
+            started = time.monotonic()
+            time.sleep(random.Random(number).random() * min(SHARD_SIZE / RATE, seconds / 2))
+        before = time.monotonic(), time.thread_time()
         portion = take(self)
-        waits.append(time.monotonic() - started[0])
-        cpu.append(time.thread_time() - started[1])
+        waits.append(time.monotonic() - before[0])
+        cpu.append(time.thread_time() - before[1])
         return portion
 
     Claiming._take = timed  # type: ignore[method-assign]
     stage = _stage(folder)
     wanted = {f"{n:024x}": n for n in range(num)}
-    ready.wait()
-    started = time.monotonic()
-
     rows = 0
 
     def make(batches: Iterator[list[int]], add: Add) -> None:

@@ -1,7 +1,6 @@
 """What all prompt writers share: captions, guidance, seeds and the loop over samples."""
 
 from abc import ABC, abstractmethod
-from array import array
 from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
@@ -10,7 +9,7 @@ from sip.core.component import Component, Part, component, ignored, refuse
 from sip.core.errors import UserError
 from sip.core.hashing import seed_of
 from sip.core.ranges import Rate, Seed
-from sip.core.spill import Spilled
+from sip.core.spill import Joined, Spilled
 from sip.dataset.base import Sample
 from sip.prompts.base import Backoff, Prompt, Span, ranked_captions
 from sip.prompts.guidance.base import GuidanceRule, fitted
@@ -132,8 +131,8 @@ class Writer(Component, ABC):
         prepared = self.prepare(samples, captions)
         ranked: Sequence[list[tuple[str, float]]] = []
         if "scores" in reads and captions is not None and similarities is not None:
-            ranked = Spilled(map(ranked_captions, samples, captions, similarities))
-        rule = fitted(self.guidance, array("d", (best[0][1] for best in ranked)))
+            ranked = Joined(ranked_captions, samples, captions, similarities)
+        rule = fitted(self.guidance, Joined(_highest, ranked))
         return Spilled(self._prompts(samples, ranked, rule, prepared, per_sample))
 
     def _prompts(
@@ -167,6 +166,10 @@ class Writer(Component, ABC):
                     caption=caption,
                     similarity=similarity,
                 )
+
+
+def _highest(ranked: Sequence[tuple[str, float]]) -> float:
+    return ranked[0][1]
 
 
 def name_of(rule: GuidanceRule) -> str:

@@ -82,7 +82,8 @@ class FromCosine(Component):
             return self
         import numpy as np
 
-        cosines = np.quantile(np.asarray(similarities, np.float64), QUANTILES).round(DECIMALS)
+        values = np.fromiter(similarities, np.float64, len(similarities))
+        cosines = np.quantile(values, QUANTILES).round(DECIMALS)
         return replace(self, cosines=cosines.tolist())  # type: ignore[type-var]
 
 
