@@ -1,4 +1,4 @@
-"""The training images of a run in a few bytes each: what is read at random by columns in memory."""
+"""The training images of a run as columns: a few bytes of each are in memory."""
 
 import re
 from array import array
@@ -14,13 +14,13 @@ from sip.core.spill import KeyNumbers, Spilled
 
 SHA256 = re.compile("[0-9a-f]{64}")
 HASH_SIZE = 32  # bytes of a SHA-256
-# Of a generated image, with what most have.
+# Attributes of a generated image, with what most have.
 OPTIONAL = {"probability": None, "source_label": None, "label_share": 1.0}
 STRANGER = -2  # in place of the position of an original that is not among the real images
 
 
-class Texts:
-    """Texts in the order of their writing; what stands before the last slash is kept once."""
+class PathTexts:
+    """PathTexts in the order of their writing; what stands before the last slash is kept once."""
 
     def __init__(self) -> None:
         self._folders: dict[str, int] = {}
@@ -115,8 +115,8 @@ class TrainingRows(Sequence[LabelledImage]):
 
     Attributes:
         ids: The `sample_id` of each image; on the disk.
-        originals: Of each generated image that of its original; on the disk.
-        paths, labels: Of each image.
+        originals: The `sample_id` of each generated image's original; on the disk.
+        paths, labels: Path and class of each image.
         num_real: Number of real images.
         sources: Position of each image's original.
         strangers: Positions of generated images whose originals are not among the real ones.
@@ -125,7 +125,7 @@ class TrainingRows(Sequence[LabelledImage]):
 
     def __init__(self, real: Iterable[Any], generated: Iterable[TrainingImage] = ()) -> None:
         self.ids, self.originals = Spilled[str](), Spilled[str | None]()
-        self.paths, self.labels = Texts(), array("i")
+        self.paths, self.labels = PathTexts(), array("i")
         self.optional: dict[str, list[Any]] = {}
         self._hashes = bytearray()
         self._other_hashes: dict[int, str | None] = {}  # those that are no SHA-256
