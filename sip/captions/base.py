@@ -5,7 +5,7 @@ and the keys of the rows, and the module that its `load` returns.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from sip.dataset.base import Sample
@@ -35,7 +35,7 @@ class CaptionRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as the store keeps it."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 class Captioner(Protocol):

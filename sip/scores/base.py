@@ -7,7 +7,7 @@ A scorer has two parts: a component, which is cheap to build, and the module tha
 `load` returns.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sip.dataset.base import Sample
@@ -56,7 +56,7 @@ class ScoreRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as the store keeps it."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True, slots=True)

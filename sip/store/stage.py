@@ -34,7 +34,7 @@ from sip.store.shards import FAILED, read_columns, read_rows
 
 Row = dict[str, Any]
 
-ROWS_AT_ONCE = 2**17  # rows of 1 to 2 kB
+ROWS_AT_ONCE = 2**15  # rows of 1 to 2 kB
 FINGERPRINT_LENGTH = 10  # hex digits
 
 
