@@ -144,10 +144,10 @@ class Writer(Component, ABC):
         per_sample: int,
     ) -> Iterator[Prompt]:
         """Yield the prompts; `ranked` has the captions of each sample, or is empty."""
-        of_samples = iter(ranked)
+        of_samples = iter(ranked) if ranked else None
         for sample in samples:
             chosen: Sequence[Chosen] = [(None, None)] * per_sample
-            if ranked:
+            if of_samples is not None:
                 chosen = self.choose(next(of_samples), per_sample)
             scales = {pair: guidance_scale(rule, sample, pair[1]) for pair in chosen}
             texts = self.spans(sample, [caption for caption, _ in chosen], prepared)

@@ -1,0 +1,27 @@
+"""Images that are missing are counted by reason."""
+
+from collections import Counter
+from pathlib import Path
+
+from sip.dataset.base import Sample
+from sip.images.balance import Equal
+from sip.pipeline.failures import failures
+from sip.prompts.base import Prompt
+from sip.store.stage import Store
+
+
+def test_originals_without_a_prompt_are_counted(tmp_path: Path) -> None:
+    stage = Store(tmp_path).stage("images", "none", {"version": 1})
+    samples = [Sample(name, f"/{name}", 0, "cat", "train", 8, 8, name) for name in "abc"]
+    values = {"spans": (), "negative_prompt": "", "guidance_scale": 1.0, "noise_rate": 0.5}
+    values |= {"caption": None, "similarity": None}
+    prompts = [
+        Prompt.of(sample, variant, seed=variant, **values)
+        for sample in samples
+        for variant in (0, 1)
+    ]
+    without_b = [prompt for prompt in prompts if prompt.sample_id != "b"]
+    counts = Equal(samples, 2)
+    assert failures(stage, counts, prompts, samples, {}) == Counter()
+    assert failures(stage, counts, without_b, samples, {}) == {"unreadable": 2}
+    assert failures(stage, counts, without_b, samples, {"b": "refused"}) == {"no caption": 2}
