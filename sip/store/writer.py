@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 import uuid
+import weakref
 from collections.abc import Mapping, Sequence
 from io import FileIO
 from typing import Any
@@ -81,6 +82,7 @@ class ShardWriter:
         start = self._end()
         if self._tar is None:
             self._tar = open(self._folder / TAR_FILE, "wb", buffering=0)  # noqa: SIM115
+            weakref.finalize(self, self._tar.close)  # of a shard that is given up
         write_at(self._tar.fileno(), data, start)
         self._ends.pop(key, None)  # kept in the order of writing
         self._ends[key] = start + len(data)

@@ -17,7 +17,7 @@ from torchvision.datasets import ImageFolder
 
 from sip.core.errors import UserError
 from sip.export.main import FORMATS, Options, export
-from sip.export.names import folder_names
+from sip.export.names import FileNames, folder_names
 from sip.export.source import COLUMNS
 from tests.export.made_up import SEED, encoded
 
@@ -163,3 +163,10 @@ def test_class_names_become_safe_folders() -> None:
     ]  # fmt: skip
     long = folder_names(["犬" * 100, "犬" * 101])
     assert len({*long}) == 2 and all(len(name.encode()) <= 255 for name in long)
+
+
+def test_files_whose_names_differ_in_capitals_only_get_a_number() -> None:
+    names = FileNames()
+    given = [("a", "Cat"), ("a", "cat"), ("b", "cat"), ("a", "CAT"), ("a", "cat-2"), ("a", "dog")]
+    made = [names.unique(folder, stem, ".png") for folder, stem in given]
+    assert made == ["Cat.png", "cat-2.png", "cat.png", "CAT-3.png", "cat-2-2.png", "dog.png"]

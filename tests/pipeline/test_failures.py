@@ -2,12 +2,23 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from sip.dataset.base import Sample
 from sip.images.balance import Equal
+from sip.jobs.generate import Generation
 from sip.pipeline.failures import failures
 from sip.prompts.base import Prompt
 from sip.store.stage import Store
+
+
+def test_images_that_failed_are_not_kept() -> None:
+    prompts = [SimpleNamespace(image_id=key) for key in "abc"]
+    stage = SimpleNamespace(num_failed=1, has_failed=lambda key: key == "b")
+    work: Any = SimpleNamespace(offline=SimpleNamespace(stage=lambda name: stage))
+    kept, rejected = Generation._judged(work, prompts, None)  # type: ignore[arg-type]
+    assert [*kept] == [prompts[0], prompts[2]] and not rejected
 
 
 def test_originals_without_a_prompt_are_counted(tmp_path: Path) -> None:
