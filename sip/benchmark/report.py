@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from sip.core.text import counted
+
 if TYPE_CHECKING:
     import torch
 
@@ -95,7 +97,7 @@ class Report:
             ),
         }
         if self.num_failed:
-            facts["failed"] = f"{self.num_failed} images"
+            facts["failed"] = counted(self.num_failed, "image")
         if self.evaluations["floor"] != self.evaluations["engine"]:
             more = self.evaluations["floor"] / self.evaluations["engine"] - 1
             facts["filled up"] = f"{more:.1%} more U-Net rows, for compiled shapes, in (a) and (b)"

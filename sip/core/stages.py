@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sip.core.progress import say
+from sip.core.text import counted
 
 
 @dataclass
@@ -41,7 +42,7 @@ class StageLog:
         self.rows.append(row)
         counts = f"cached {row['cached']}, computed {row['computed']}"
         if name == "dataset":
-            counts = f"{row['cached']} images"
+            counts = counted(row["cached"], "image")
         if "kept" in row:
             counts = f"kept {row['kept']}, rejected {row['rejected']}"
         say(name, f"{counts}, {row['seconds']:.1f} s")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sip.core.text import join_first
+from sip.core.text import counted, join_first
 from sip.dataset.base import Sample, Split
 from sip.dataset.files import PARTS, Entry, ImageFile
 from sip.dataset.index import FileIndex
@@ -55,7 +55,7 @@ class Survey:
     def sizes(self) -> str:
         """Return the number of classes and of images of each part in words."""
         parts = ", ".join(f"{part} {len(rows):,}" for part, rows in self.parts.items())
-        return f"{len(self.class_names):,} classes; images: {parts}"
+        return f"{counted(len(self.class_names), 'class', 'classes')}; images: {parts}"
 
     def per_class(self) -> str:
         """Return the images of each class as train/val/test; of many classes, the smallest."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
 from sip.core.progress import say
+from sip.core.text import counted
 
 Result = TypeVar("Result")
 
@@ -36,7 +37,7 @@ def auto_batch_size(file: Path, model: str, device: str, trial: Callable[[int], 
     known = _read(file)
     if key not in known:
         known[key] = _find(trial, device)
-        say("batch size", f"{known[key]} rows at a time, by trial; remembered in {file}")
+        say("batch size", f"{counted(known[key], 'row')} at a time, by trial; remembered in {file}")
         with suppress(OSError):  # only a memory; a full disk is reported in a better place
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(known, indent=2) + "\n")

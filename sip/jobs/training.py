@@ -66,12 +66,12 @@ if TYPE_CHECKING:
 def print_plan(job: TrainJob) -> None:
     """Print what would be generated and trained."""
     no_device = without_device(job.config)
-    if job.offline:
-        say_what_models_know(job.config)
     with nothing_downloaded():
         missing = missing_weights(job.offline, _required(job))
     if missing is None:
         require(job)
+    elif job.offline:
+        say_what_models_know(job.config)
     samples = job.dataset.samples("train")
     say_made_parts(job.dataset)
     say_remarks(job.dataset)

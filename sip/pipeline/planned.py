@@ -129,14 +129,14 @@ def _generation(kinds: Mapping[Kind, Sequence[PlannedRows]], store: Place) -> di
         len(kinds.get(kind, [])) for kind in ("caption", "score", "cached")
     )
     return {
-        "to caption, to score": f"{to_caption:,}, {to_score:,} images",
+        "to caption, to score": f"{to_caption:,}, {counted(to_score, 'image')}",
         "to generate": ("at most " if least < evaluations else bound)
         + counted(len(generate), "image"),
         "cached": counted(cached, "image"),
         **({"sizes": sizes} if (sizes := by_size(generate)) else {}),
         **(
             {"U-Net evaluations": passes if least < evaluations else bound + passes}
-            if evaluations or not generate
+            if evaluations
             else {}
         ),
         **(

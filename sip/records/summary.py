@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from sip.config.provenance import choice
 from sip.core.errors import UserError
 from sip.core.machine import Machine
+from sip.core.text import counted
 from sip.core.uri import Place
 from sip.filter.base import FilterCounts
 from sip.metrics.base import MetricRow
@@ -237,29 +238,30 @@ class TrainingSummary(Summary):
             folder: Folder of the run.
             store: The store.
         """
-        shots = f", {self.shots} shots a class" if self.shots else ""
+        shots = f", {counted(self.shots, 'shot')} a class" if self.shots else ""
         filtered = {"filter": self.filter.line()} if self.filter else {}
         if self.ladder:
             filtered["accepted at noise rate"] = self.ladder.line()
         has_rejected = self.ladder is not None and self.ladder.has_rejected
         if has_rejected or (self.filter and self.filter.rejected):
             filtered["rejected"] = str(folder / "rejected.png")
+        evaluations = self.unet_evaluations
         shown = [f"{t} {self.metrics[key]:.3f}" for key, t in SHOWN.items() if key in self.metrics]
         return {
             "arm": f"{self.backbone} + {self.augmentation}, seed {self.seed}",
             **({} if self.base == "none" else {"base transform": self.base}),
             "dataset": self.dataset + shots,
             "training images": f"{self.num_real} real + {self.num_generated} generated",
-            "budget": f"{self.steps} optimiser steps, {self.epochs:.1f} passes over the training "
-            "images",
+            "budget": f"{counted(self.steps, 'optimiser step')}, {self.epochs:.1f} passes over the "
+            "training images",
             **filtered,
             "best step": f"{self.best_step} (after {self.best_epoch:.1f} passes), by validation: "
-            f"{self.val_accuracy:.3f} on {self.num_val} images",
-            "test top-1": f"{self.test_accuracy:.3f} on {self.num_test} images",
+            f"{self.val_accuracy:.3f} on {counted(self.num_val, 'image')}",
+            "test top-1": f"{self.test_accuracy:.3f} on {counted(self.num_test, 'image')}",
             "test, further": ", ".join(shown),
             **({"note": "; ".join(self.remarks)} if self.remarks else {}),
             "seconds": ", ".join(f"{row.stage} {row.seconds:.1f}" for row in self.stages),
-            "U-Net evaluations": f"{self.unet_evaluations:,}",
+            **({"U-Net evaluations": f"{evaluations:,}"} if evaluations else {}),
             "run": str(folder),
             "store": str(store) if self.num_generated else "not used",
             "contact sheet": str(folder / self.contact_sheet)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from sip.jobs import training
 from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
 from sip.jobs.training_plan import TrainingPlan, plan_training
+from sip.weights.missing import Missing, MissingWeightsError
 from tests.composing import composed
 from tests.records.made_up import training_summary, write_run
 
@@ -89,3 +91,16 @@ def test_the_plan_of_an_arm_without_generation(
     said = capsys.readouterr().out
     assert "to generate      nothing: this arm is trained on the real images\n" in said
     assert f"\ntime to train    {time}" in said
+
+
+@pytest.mark.parametrize("lacks", [False, True])
+def test_what_the_models_know_is_said_once(tmp_path: Path, monkeypatch, lacks: bool) -> None:
+    said = []
+    error = MissingWeightsError.of(Missing("a/b", "")) if lacks else None
+    monkeypatch.setattr(training, "say_what_models_know", said.append)
+    monkeypatch.setattr(training, "missing_weights", lambda *_: error)
+    job = TrainJob(composed(*SHORT, "augmentation=sip", folder=tmp_path))
+    monkeypatch.setattr(type(job.dataset), "samples", lambda *_: 1 / 0)  # the plan goes no further
+    with pytest.raises(ZeroDivisionError):
+        training.print_plan(job)
+    assert len(said) == 1

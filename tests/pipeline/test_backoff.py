@@ -155,7 +155,7 @@ def test_the_plan_bounds_the_cost_and_follows_what_is_there(
     assert "at most 240 (at least 120)" in first.lines()["U-Net evaluations"]
     through = Generation(config(folder, *SOME)).plan()
     assert (through.to_generate, through.evaluations, through.least) == (0, 0, 0)
-    assert through.cached == len(some[1]) and through.lines()["U-Net evaluations"] == "0"
+    assert through.cached == len(some[1]) and "U-Net evaluations" not in through.lines()
     rejected = (some[1].noise_rate == 0.9) & (some[1].status == "rejected")
     lower = Generation(config(folder, *SOME, "prompts.ladder=[0.9,0.4]")).plan()
     assert lower.to_generate == rejected.sum() and lower.evaluations == lower.least > 0

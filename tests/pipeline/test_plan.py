@@ -96,6 +96,12 @@ def test_evaluations_are_named_only_if_images_are_denoised(
     assert "U-Net evaluations" not in plan.lines() and "U-Net" not in plan.line()
 
 
+def test_one_image_is_an_image_and_no_evaluations_are_named_of_none() -> None:
+    one = Plan(1, 1, 0, 1, 0, 0, True, 0.0, 0, 1e9, 1)
+    assert one.lines()["to caption, to score"] == "1, 1 image"
+    assert "U-Net" not in one.line() + "".join(one.lines())
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     plan = Plan(0, 0, 10, 0, 0, 100, True, 1.0, 2_000_000, 1_000_000, 1)
     with pytest.raises(UserError, match="about 2 MB are needed for 10 images, 1 MB are free"):
