@@ -1,6 +1,8 @@
 """The Ray cluster: that of RAY_ADDRESS, or one of this machine, which ends with the process."""
 
 import os
+import threading
+from concurrent.futures import Future
 from typing import Any
 
 from sip.core.errors import UserError
@@ -49,7 +51,7 @@ def connected() -> Any:
         address = "local"
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
-        ray.init(address=address, configure_logging=False, **options)
+        _start(ray, address=address, configure_logging=False, **options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
@@ -57,3 +59,23 @@ def connected() -> Any:
         ) from error
     reclaim()  # Ray takes SIGTERM
     return ray
+
+
+def _start(ray: Any, **options: Any) -> None:
+    """Start Ray from a thread that lasts: the kernel ends a cluster with the thread it began in."""
+    if threading.current_thread() is threading.main_thread():
+        ray.init(**options)
+        return
+    started: Future[None] = Future()
+
+    def start() -> None:
+        try:
+            ray.init(**options)
+        except BaseException as error:
+            started.set_exception(error)
+        else:
+            started.set_result(None)
+            threading.Event().wait()
+
+    threading.Thread(target=start, name="ray", daemon=True).start()
+    started.result()
