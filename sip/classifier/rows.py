@@ -20,7 +20,7 @@ STRANGER = -2  # in place of the position of an original that is not among the r
 
 
 class PathTexts:
-    """PathTexts in the order of their writing; what stands before the last slash is kept once."""
+    """Paths in the order of their writing; what is before the last slash is kept once."""
 
     def __init__(self) -> None:
         self._folders: dict[str, int] = {}

@@ -130,7 +130,7 @@ def test_ratios_are_taken_turn_by_turn() -> None:
     text = "\n".join(report.lines())
     assert "b/a 0.800 [0.500, 1.00], b/c 2.5 [2.5, 4.0]" in text
     assert "(b) engine: files to files | 5.000 [5.000, 8.000] | 20.0 | 0.2 | 0.4 | 10 |" in text
-    assert "- failed: 1 images" in text and "- filled up: 10.0% more" in text
+    assert "- failed: 1 image\n" in text and "- filled up: 10.0% more" in text
     assert "- images: 10, of which 2 in batches that are not full" in text
 
 

@@ -153,7 +153,7 @@ def test_prompts_read_them_without_a_model_and_scores_choose(listed: Path, tmp_p
     offline.require()
     originals = build(config.dataset).samples("train")
     known = known_rows(offline, originals)
-    assert known.to_caption == [] and len(known.to_score) == len(originals) == 4
+    assert not known.to_caption and len(known.to_score) == len(originals) == 4
     prompts, candidates = offline.prompts(originals, StageLog())
     assert not (tmp_path / "store" / "captions").exists() and offline.models._modules == {}
     for prompt in prompts:
