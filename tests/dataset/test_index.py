@@ -1,5 +1,6 @@
 """No image is decoded a second time at a later start, whatever the data set's form."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.dataset.test_huggingface import read, save
 from tests.dataset.test_image_folder import fill, folder
 from tests.dataset.test_webdataset import dataset, pack, with_cls
 
+THREADS = ThreadPoolExecutor(2)
 WHOLE = {"val_fraction": 0, "test_fraction": 0}
 
 
@@ -82,7 +84,7 @@ def test_what_two_processes_write_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
             entry, index.stamp_of(entry.place or ""), entry.open()._replace(perceptual=2**64 - 1)
         )
         one.write()
-    _, known = FileIndex(tmp_path / "index.arrow").look_up(entries, None)
+    _, known = FileIndex(tmp_path / "index.arrow").look_up(entries, THREADS)
     assert [file.path for file in known] == places
 
 
@@ -100,8 +102,8 @@ def test_an_index_of_another_version_is_replaced(
         old.add(entry, index.stamp_of(place), entry.open()._replace(perceptual=1))
         old.write()
     new = FileIndex(tmp_path / "index.arrow")
-    assert new.look_up([entry], None)[1] == [None]
+    assert new.look_up([entry], THREADS)[1] == [None]
     new.add(entry, index.stamp_of(place), entry.open()._replace(perceptual=1))
     new.write()
-    assert FileIndex(tmp_path / "index.arrow").look_up([entry], None)[1] != [None]
+    assert FileIndex(tmp_path / "index.arrow").look_up([entry], THREADS)[1] != [None]
     assert capsys.readouterr().err == "" and not list(tmp_path.glob("*.damaged"))

@@ -10,7 +10,7 @@ from sip.store.order import compact, keeping
 from sip.store.repair import verify
 from sip.store.stage import Store
 from tests.keeping.made_up import KEYS, RECIPE, contents, made, opened, payload
-from tests.store.killed import forget_claims, killed_at
+from tests.store.killed import DEAD_THREADS, forget_claims, killed_at
 
 WHOLE = {key: payload(key) for key in KEYS}
 
@@ -63,6 +63,7 @@ def test_failed_rows_replace_nothing(tmp_path: Path) -> None:
     assert contents(opened(target)) == {key: payload(key) for key in KEYS[:2]}
 
 
+@DEAD_THREADS
 def test_killed_before_each_write_it_goes_on(stores: tuple[str, str]) -> None:
     source, target = stores
     opened(target)

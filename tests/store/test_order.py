@@ -18,7 +18,7 @@ from sip.store.order import by_shard, compact, keeping, opened, replace
 from sip.store.repair import repair
 from sip.store.shards import read_table
 from sip.store.stage import StageStore, Store
-from tests.store.killed import Killed, forget_claims, killed_at
+from tests.store.killed import DEAD_THREADS, Killed, forget_claims, killed_at
 
 KEYS = [f"k{number}" for number in range(11)]
 FAILING = KEYS[3]
@@ -181,6 +181,7 @@ def test_a_shard_that_goes_while_shards_are_listed(
     assert sorted(stage.keys()) == sorted(KEYS) and done
 
 
+@DEAD_THREADS
 def test_killed_before_each_write(place: str, tmp_path: Path) -> None:
     expected = facts(stage_of(place))
     for number in range(1, 200):
