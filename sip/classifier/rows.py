@@ -145,10 +145,11 @@ class TrainingRows(Sequence[LabelledImage]):
         self.strangers = np.flatnonzero(self.sources.numbers == STRANGER).tolist()
 
     def _add(self, row: LabelledImage, sha256: str | None) -> None:
-        is_usual = sha256 is not None and SHA256.fullmatch(sha256)
-        if not is_usual:
+        if sha256 is not None and SHA256.fullmatch(sha256):
+            self._hashes += bytes.fromhex(sha256)
+        else:
             self._other_hashes[len(self.labels)] = sha256
-        self._hashes += bytes.fromhex(sha256) if sha256 and is_usual else bytes(HASH_SIZE)
+            self._hashes += bytes(HASH_SIZE)
         self.ids.append(row.sample_id)
         self.paths.append(row.path)
         self.labels.append(row.label)

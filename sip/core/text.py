@@ -1,5 +1,6 @@
 """Text for people: counts, durations, sizes, and escapes for Markdown, LaTeX and terminals."""
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -7,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 NUM_NAMED = 3
+as_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes one for each call
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",

@@ -5,7 +5,6 @@ XMP says that it was generated (`Iptc4xmpExt:DigitalSourceType`, IPTC Photo Meta
 viewers. The parts of the file that hold pixels are copied as they are.
 """
 
-import json
 import re
 import struct
 import zlib
@@ -16,11 +15,11 @@ from xml.sax.saxutils import escape, quoteattr
 from PIL import Image
 
 from sip import __version__
+from sip.core.text import as_json
 
 PROGRAM = f"SIP {__version__}"
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 NAMES = ("prompt", "negative_prompt", "guidance_scale", "noise_rate", "seed", "source_sha256")
-ENCODER = json.JSONEncoder(ensure_ascii=False)
 LONGEST = 2500  # characters of a prompt; a segment of a JPEG holds 65,533 bytes
 NO_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
@@ -48,7 +47,7 @@ def stamped(data: bytes, facts: Mapping[str, Any], model: str, recipe: str) -> b
         values[name] = str(values[name] or "")[:LONGEST]
     prompt = str(values["prompt"])
     stated = {name: value for name, value in values.items() if value not in (None, "")}
-    text = ENCODER.encode(stated)
+    text = as_json(stated)
     xmp = _xmp(prompt, text)
     suffix = suffix_of(data)
     if suffix == ".png":

@@ -8,7 +8,6 @@ place (`sip.store.place`): whoever looks sees all of it or nothing of it.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from sip.core import tars
 from sip.core.errors import DamagedError
+from sip.core.text import as_json
 from sip.core.uri import Place
 
 ROWS_FILE = "rows.parquet"
@@ -27,7 +27,6 @@ TAR_FILE = "images.tar"
 Storage = Literal["files", "webdataset"]
 STORAGES = get_args(Storage)
 FAILED = "failed"  # the value of a row's "status" that says that its making failed
-ENCODER = json.JSONEncoder(ensure_ascii=False)
 HASH_LENGTH = 16  # hex digits of the SHA-256 of the rows, in a shard's name
 
 
@@ -89,7 +88,7 @@ def members(name: str, payload: bytes, row: Mapping[str, Any]) -> bytes:
     key = row["key"]
     if "." in key:  # webdataset takes all before the first dot for the key
         raise ValueError(f"the key {key!r} has a dot, which a tar shard's cannot have")
-    text = ENCODER.encode({**row, "file": name}).encode()
+    text = as_json({**row, "file": name}).encode()
     return tars.member(name, payload) + tars.member(f"{key}.json", text)
 
 

@@ -1,18 +1,17 @@
 """WebDataset: tar files of images, each followed by its class index and its provenance."""
 
-import json
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from sip.core import tars
+from sip.core.text import as_json
 from sip.dataset.base import Split
 from sip.export.formats.base import ExportPart, ImageFormat
 from sip.export.names import FileNames
 from sip.export.source import COLUMNS, ExportImage
 
-ENCODER = json.JSONEncoder(ensure_ascii=False)
 MAX_BYTES = 80  # of a name without its ending; a tar file's header holds 100
 
 
@@ -70,7 +69,7 @@ class WebDatasetFormat(ImageFormat):
         suffix = made.suffix.lower()
         self._suffixes.add(suffix)
         name = names.unique("", image.stem.replace(".", "_"), "")
-        text = ENCODER.encode(made.facts)
+        text = as_json(made.facts)
         return (
             tars.member(f"{name}{suffix}", made.data)
             + tars.member(f"{name}.cls", str(made.facts["label"]).encode())
