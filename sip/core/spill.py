@@ -5,6 +5,7 @@ when the process ends, however it ends. Short lists need no file. The parts are 
 read by no other process than the one that has written them.
 """
 
+import math
 import os
 import pickle
 import tempfile
@@ -31,6 +32,7 @@ from typing import Any, Generic, TypeVar, overload
 from sip.core.files import plain_disk_errors, write_at
 
 PART = 1024  # rows
+RECENT = 4096  # keys of a `KeyNumbers` in a dict: 0.7 MB
 KEPT = 4  # parts of a list in memory, for rows that are not read in order
 
 Row = TypeVar("Row")
@@ -238,37 +240,45 @@ class KeyNumbers:
 
     A key is known by its hash of 64 bits, and cannot be listed. Two of 100 million keys have one
     hash with a chance of 0.0003, which differs from process to process, as Python's hashes do.
+
+    The newest `RECENT` keys are in a dict. When it is full, they are put all at once into a hash
+    table of two arrays, with steps of NumPy.
     """
 
     def __init__(self) -> None:
-        self._clear(64)
-
-    def _clear(self, num_slots: int) -> None:
-        self._mask = num_slots - 1
-        self._num = 0
-        self._hashes = array("q", bytes(8 * num_slots))  # 0: free
-        self._numbers = array("i", bytes(4 * num_slots))
+        self.clear()
 
     def __reduce__(self) -> str:
         raise TypeError("KeyNumbers cannot be pickled: another process has other hashes")
 
     def clear(self) -> None:
         """Forget all keys."""
-        self._clear(64)
+        self._recent: dict[str, int] = {}
+        self._num = 0  # in the arrays
+        self._allocate(0)
+
+    def _allocate(self, num_slots: int) -> None:
+        self._mask = num_slots - 1
+        self._hashes = array("q", bytes(8 * num_slots))  # 0: free
+        self._numbers = array("i", bytes(4 * num_slots))
 
     def __len__(self) -> int:
-        return self._num
+        return self._num + len(self._recent)
 
-    def _slot(self, mark: int) -> int:
-        """Return where a hash lies, or the free place where it would."""
-        hashes, mask = self._hashes, self._mask
+    def _slot(self, key: object) -> int | None:
+        """Return where a key is in the arrays; None if it is not."""
+        if not self._num:
+            return None
+        hashes, mask, mark = self._hashes, self._mask, hash(key) or 1
         slot = mark & mask
-        while (there := hashes[slot]) != mark and there:
+        while (there := hashes[slot]) != mark:
+            if not there:
+                return None
             slot = (slot + 1) & mask
         return slot
 
     def __contains__(self, key: object) -> bool:
-        return self._hashes[self._slot(hash(key) or 1)] != 0
+        return key in self._recent or self._slot(key) is not None
 
     @overload
     def get(self, key: str, default: int) -> int: ...
@@ -278,42 +288,71 @@ class KeyNumbers:
 
     def get(self, key: str, default: int | None) -> int | None:
         """Return the number of a key, or another one if it has none."""
-        slot = self._slot(hash(key) or 1)
-        return self._numbers[slot] if self._hashes[slot] else default
+        if (number := self._recent.get(key)) is not None:
+            return number
+        slot = self._slot(key)
+        return default if slot is None else self._numbers[slot]
 
     def __getitem__(self, key: str) -> int:
-        slot = self._slot(hash(key) or 1)
-        if not self._hashes[slot]:
+        if (number := self.get(key, None)) is None:
             raise KeyError(key)
-        return self._numbers[slot]
+        return number
 
     def __setitem__(self, key: str, number: int) -> None:
         self.put(key, number)
 
     def put(self, key: str, number: int) -> int | None:
         """Give a key a number; return the one that it had, None if it had none."""
-        mark = hash(key) or 1
-        slot = self._slot(mark)
-        before = None
-        if self._hashes[slot]:
-            before = self._numbers[slot]
+        before = self._recent.get(key)
+        if before is None and (slot := self._slot(key)) is not None:
+            before, self._numbers[slot] = self._numbers[slot], number
         else:
-            if 3 * self._num >= 2 * self._mask:
-                self._grow()
-                slot = self._slot(mark)
-            self._hashes[slot] = mark
-            self._num += 1
-        self._numbers[slot] = number
+            self._add(key, number)
         return before
 
-    def _grow(self) -> None:
-        hashes, numbers = self._hashes, self._numbers
-        self._clear(2 * len(hashes))
-        for mark, number in zip(hashes, numbers, strict=True):
-            if mark:
-                slot = self._slot(mark)
-                self._hashes[slot], self._numbers[slot] = mark, number
-                self._num += 1
+    def setdefault(self, key: str, number: int) -> int:
+        """Return the number of a key, which is this one if it had none."""
+        if (before := self._recent.get(key)) is not None:
+            return before
+        if (slot := self._slot(key)) is not None:
+            return self._numbers[slot]
+        self._add(key, number)
+        return number
+
+    def _add(self, key: str, number: int) -> None:
+        self._recent[key] = number
+        if len(self._recent) >= RECENT:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Move the newest keys into the arrays, of which a third stays free."""
+        import numpy as np
+
+        marks = np.fromiter(map(hash, self._recent), np.int64, len(self._recent))
+        marks[marks == 0] = 1
+        numbers = np.fromiter(self._recent.values(), np.int32, len(marks))
+        hashes, known = self._views()
+        if 3 * len(self) > 2 * len(hashes):
+            there = hashes != 0
+            marks, numbers = np.append(hashes[there], marks), np.append(known[there], numbers)
+            self._allocate(2 ** math.ceil(math.log2(1.5 * len(self))))
+            hashes, known = self._views()
+        self._num = len(self)
+        self._recent = {}
+        slots = marks & self._mask
+        while len(marks):
+            free = hashes[slots] == 0
+            hashes[slots[free]] = marks[free]  # of those that share a slot, one gets it
+            there = hashes[slots] == marks
+            known[slots[there]] = numbers[there]
+            marks, numbers = marks[~there], numbers[~there]
+            slots = (slots[~there] + 1) & self._mask
+
+    def _views(self) -> Any:
+        """Return the arrays as NumPy's, with the same memory."""
+        import numpy as np
+
+        return np.frombuffer(self._hashes, np.int64), np.frombuffer(self._numbers, np.int32)
 
 
 class ByKey(Mapping[str, Known], Generic[Known]):

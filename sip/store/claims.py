@@ -164,7 +164,7 @@ class Claims:
 
     def _read(self, owner: str, number: int) -> None:
         try:
-            claim = Claim(**json.loads(self._path(owner, number).read_text()))
+            claim = Claim(**json.loads(_content(f"{self.folder}/{owner}.{number}.json")))
         except FileNotFoundError:  # released meanwhile
             return
         except (OSError, ValueError, TypeError):
@@ -295,11 +295,17 @@ def _space() -> str:
 def start_time(pid: int) -> str | None:
     """Return when a process of this machine started, or None if there is none (or a zombie)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = _content(f"/proc/{pid}/stat")
     except OSError:
         return _start_time_without_proc(pid)
-    fields = stat.rpartition(")")[2].split()  # the name in brackets may hold spaces
-    return None if fields[0] in "ZX" else fields[19]
+    fields = stat.rpartition(b")")[2].split()  # the name in brackets may hold spaces
+    return None if fields[0] in b"ZX" else fields[19].decode()
+
+
+def _content(path: str) -> bytes:
+    """Return the bytes of a small file, in a third of the time of `Path.read_bytes`."""
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
 
 
 def _start_time_without_proc(pid: int) -> str | None:

@@ -65,8 +65,7 @@ def read_columns(shard: Place, columns: list[str], cached: bool = True) -> dict[
         cached: Whether a copy of an object on this machine may be read.
     """
     with _plain_read_errors(shard), _open(shard, cached) as file:
-        there = [column for column in columns if column in file.schema_arrow.names]
-        return file.read(columns=there, use_threads=False).to_pydict()
+        return file.read(columns=columns, use_threads=False).to_pydict()
 
 
 def read_table(shard: Place) -> pa.Table:

@@ -232,8 +232,12 @@ class StageStore:
         """Note the keys of a shard and their status."""
         position = len(self.names)
         self.names.append(shard)
+        failed = ~position
         for key, state in keys:
-            known = self.index.get(key, None)
-            if known is None or known < 0:
-                self.index[key] = ~position if state == FAILED else position
-                self.num_failed += (state == FAILED) - (known is not None)
+            number = failed if state == FAILED else position
+            known = self.index.setdefault(key, number)
+            if known == number:
+                self.num_failed += number < 0
+            elif known < 0:
+                self.index[key] = number
+                self.num_failed -= number >= 0

@@ -105,7 +105,9 @@ def test_no_file_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [] and kept[5] == 5
 
 
-def test_numbers_are_those_of_a_dict() -> None:
+@pytest.mark.parametrize("recent", [1, 100, 4096])
+def test_numbers_are_those_of_a_dict(recent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "RECENT", recent)
     chosen = random.Random(2)
     known: dict[str, int] = {}
     numbers = KeyNumbers()
@@ -113,9 +115,13 @@ def test_numbers_are_those_of_a_dict() -> None:
         key, number = f"{chosen.randrange(9_000):024x}", chosen.randrange(-5, 2_000_000_000)
         assert (key in numbers) == (key in known)
         assert numbers.get(key, None) == known.get(key)
-        assert numbers.put(key, number) == known.get(key)
-        known[key] = numbers[key] = number
-    assert len(numbers) == len(known) and all(numbers[k] == v for k, v in known.items())
+        if chosen.random() < 0.5:
+            assert numbers.setdefault(key, number) == known.setdefault(key, number)
+        else:
+            assert numbers.put(key, number) == known.get(key)
+            known[key] = number
+        assert numbers[key] == known[key] and len(numbers) == len(known)
+    assert all(numbers[key] == number for key, number in known.items())
     with pytest.raises(KeyError):
         numbers["another"]
     numbers.clear()
@@ -124,6 +130,7 @@ def test_numbers_are_those_of_a_dict() -> None:
 
 def test_hashes_that_share_a_place_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "hash", lambda key: 64 * int(key), raising=False)
+    monkeypatch.setattr(spill, "RECENT", 50)
     numbers = KeyNumbers()
     for number in range(300):
         numbers[str(number)] = number
