@@ -336,6 +336,14 @@ def test_failed_rows_are_kept_and_tried_again_on_request(stage: StageStore) -> N
     ]
 
 
+def test_a_failed_row_takes_no_finished_ones_place(stage: StageStore) -> None:
+    stage.remember("a", [("k1", "ok"), ("k2", "failed")])
+    stage.remember("b", [("k1", "failed"), ("k2", "failed"), ("k3", None)])
+    stage.remember("c", [("k2", "ok"), ("k3", "ok")])
+    assert [stage.shard_of(key) for key in ("k1", "k2", "k3")] == ["a", "c", "b"]
+    assert stage.num_failed == 0 and not any(map(stage.has_failed, ("k1", "k2", "k3")))
+
+
 def test_a_disk_that_cannot_be_written_is_one_line(
     stage: StageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
