@@ -1,14 +1,15 @@
 """Every command of README and docs runs, through the program's own `main` and all of Hydra.
 
 What the embedded profile does in seconds is run, page by page, with settings added that make it
-short. What needs a GPU, weights or hours is read and built, and does no work; of that, what the
-pages say of missing weights is run too.
+short; pages of many trainings only with `--run-slow`. What needs a GPU, weights or hours is read
+and built, and does no work; of that, what the pages say of missing weights is run too.
 """
 
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,7 @@ COSTLY = (
     *("push=hub:", "paths.cache=", "dataset.shots=null", "_candidates"),
     *("+sweep=confirmatory", "+sweep=policy"),
 )
+SLOW_PAGES = {DOCS / name for name in ("arms.md", "loggers.md", "method.md")}
 OWN_PAGES = {page for page in PAGES if page.parent.name == "extend"}  # test_recipes.py runs them
 FOLDER = "/path/to/images"
 PLACEHOLDERS = {
@@ -153,8 +155,31 @@ def shortened(module: str, words: list[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in OWN_PAGES],
-                         ids=lambda page: page.relative_to(ROOT).as_posix())  # fmt: skip
+def own_lines(page: Path) -> list[Line]:
+    """Return the commands of a page that no page before it has."""
+    first = lines()
+    return [line for line in shell_lines(page) if first[line] == page]
+
+
+def prepared(
+    line: Line, cwd: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> list[str]:
+    """Set a command's environment and return its arguments, with a bucket if it names one."""
+    words = arguments_of(line, cwd)
+    if BUCKET in str(line):
+        words = [word.replace(BUCKET, request.getfixturevalue("bucket")) for word in words]
+    for name, value in line.environment:
+        monkeypatch.setenv(name, value)
+    return words
+
+
+def page_param(page: Path) -> Any:
+    """Return a page as a parameter of a test that runs its commands."""
+    marks = [pytest.mark.slow] if page in SLOW_PAGES else []
+    return pytest.param(page, marks=marks, id=page.relative_to(ROOT).as_posix())
+
+
+@pytest.mark.parametrize("page", [page_param(page) for page in PAGES if page not in OWN_PAGES])
 def test_the_commands_of_a_page(
     page: Path,
     cwd: Path,
@@ -162,15 +187,8 @@ def test_the_commands_of_a_page(
     capsys: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
 ) -> None:
-    first = lines()
-    for line in shell_lines(page):
-        if first[line] != page:
-            continue
-        words = arguments_of(line, cwd)
-        if BUCKET in str(line):
-            words = [w.replace(BUCKET, request.getfixturevalue("bucket")) for w in words]
-        for name, value in line.environment:
-            monkeypatch.setenv(name, value)
+    for line in own_lines(page):
+        words = prepared(line, cwd, monkeypatch, request)
         if not is_cheap(line):
             understand(line.module, words, monkeypatch)
             continue
@@ -184,6 +202,14 @@ def test_the_commands_of_a_page(
             assert code == 1 and "hf download" in said.out + said.err, line
         else:
             assert code == 0, f"{line}\n{said.err}"
+
+
+@pytest.mark.parametrize("page", sorted(SLOW_PAGES), ids=lambda page: page.name)
+def test_the_commands_of_a_slow_page_are_understood(
+    page: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    for line in own_lines(page):
+        understand(line.module, prepared(line, cwd, monkeypatch, request), monkeypatch)
 
 
 def test_every_page_has_its_commands() -> None:
