@@ -77,7 +77,8 @@ def main(workers: int = WORKERS, seconds: float = SECONDS) -> None:
 def measure(folder: Path, workers: int, seconds: float) -> Takes:
     """Let workers fill a stage for some seconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["experiments.speed.contention"])  # imported once
+    # Imported once. Not this module: a worker runs it again by name, and would be warned of it.
+    context.set_forkserver_preload(["numpy", "sip.executor.local", "sip.store.fill"])
     ready = context.Barrier(workers)
     num = int(workers * RATE * seconds) + workers * SHARD_SIZE  # more than they can do
     jobs = [
