@@ -148,8 +148,8 @@ ablations() { # at a noise rate at which prompts decide
   table ablations noise_x_guidance sheet figure=sheet
 }
 
-cifar10() { # photographs: six hours of a core, after `sip.stack.build profile=cifar10 size=patch`
-  local cifar="profile=cifar10 profile.size=patch ${CIFAR10:-dataset.download=true}"
+cifar10() { # photographs, with the stack that is committed
+  local cifar="profile=cifar10 profile.stack=experiments/cifar10/stack ${CIFAR10:-dataset.download=true}"
   local mini="$cifar $MINI classifier.steps=1000 train.baseline=false" operations magnitude
   local sample=augmentation.sample.arguments
   read -r operations magnitude <<<"${RANDAUGMENT[cifar10]}"
