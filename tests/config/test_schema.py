@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from sip.config.schema import Schemas
 from sip.core.files import read_yaml
 from sip.core.paths import conf_folder
 from sip.device.settings import Devices, Runtime
 from sip.schema import editor_settings
-from tests.config.json_schema import Schema, is_valid
 
+Schema = dict[str, Any]
 CONF = conf_folder()
 CLASSES = {"runtime": Runtime, "trainer": Devices}
 IMAGES = {"defaults": ["img2img", "_self_"]}
@@ -32,7 +33,13 @@ def name_of(file: Path) -> str:
 
 def fits(schemas: dict[str, Schema], name: str, values: Any) -> bool:
     """Return whether values fit a schema."""
-    return is_valid(values, schemas[name], schemas[name])
+    return Draft202012Validator(schemas[name]).is_valid(values)
+
+
+def test_they_are_schemas(schemas: dict[str, Schema]) -> None:
+    assert len(schemas) > 30
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
 
 
 def test_all_shipped_files_fit(schemas: dict[str, Schema]) -> None:
