@@ -1,6 +1,7 @@
 """Chat models on tiny folders in the hub's layout: captions are transformers' own."""
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -72,34 +73,54 @@ def text_config(words: PreTrainedTokenizerFast) -> dict:
             "max_position_embeddings": 512}  # fmt: skip
 
 
-def qwen(folder: str) -> None:
-    """Qwen3-VL: the number of tokens follows the size of the image."""
+def save_qwen(
+    folder: str, network: Any, config: Any, processor: Any, video: Any, vision: dict[str, Any]
+) -> None:
+    """Save a vision model of the Qwen family, by its classes and what its own vision has."""
     special = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     words = tokenizer(special)
-    start, end, image, video = words.convert_tokens_to_ids(special)
     size = {"shortest_edge": 32 * 32, "longest_edge": 128 * 128}
-    processor = Qwen3VLProcessor(
+    parts = processor(
         Qwen2VLImageProcessor(patch_size=8, merge_size=2, size=size),
         words,
-        Qwen3VLVideoProcessor(patch_size=8, merge_size=2),
+        video(patch_size=8, merge_size=2),
         TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"),
     )
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
-    network = Qwen3VLForConditionalGeneration(
-        Qwen3VLConfig(
-            text_config={**text_config(words), "rope_parameters": rope},
-            vision_config={
-                "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4,
-                "patch_size": 8, "out_hidden_size": 32, "num_position_embeddings": 16,
-                "deepstack_visual_indexes": [0],
-            },
-            image_token_id=image,
-            video_token_id=video,
-            vision_start_token_id=start,
-            vision_end_token_id=end,
-        )
+    names = "vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id"
+    settings = config(
+        text_config={**text_config(words), "rope_parameters": rope},
+        vision_config={
+            "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4,
+            "patch_size": 8, "out_hidden_size": 32, **vision,
+        },
+        **dict(zip(names, words.convert_tokens_to_ids(special), strict=True)),
     )  # fmt: skip
-    save(network, processor, folder)
+    save(network(settings), parts, folder)
+
+
+def qwen(folder: str) -> None:
+    """Qwen3-VL: the number of tokens follows the size of the image."""
+    save_qwen(
+        folder,
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLConfig,
+        Qwen3VLProcessor,
+        Qwen3VLVideoProcessor,
+        {"num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
+    )
+
+
+def qwen2_5(folder: str) -> None:
+    """Qwen2.5-VL: attention in windows, another grid of positions."""
+    save_qwen(
+        folder,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLProcessor,
+        Qwen2VLVideoProcessor,
+        {"window_size": 32, "fullatt_block_indexes": [1]},
+    )
 
 
 def internvl(folder: str) -> None:
@@ -125,36 +146,6 @@ def internvl(folder: str) -> None:
             image_seq_length=4,
         )
     )
-    save(network, processor, folder)
-
-
-def qwen2_5(folder: str) -> None:
-    """Qwen2.5-VL: attention in windows, another grid of positions."""
-    special = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    words = tokenizer(special)
-    start, end, image, video = words.convert_tokens_to_ids(special)
-    size = {"shortest_edge": 32 * 32, "longest_edge": 128 * 128}
-    processor = Qwen2_5_VLProcessor(
-        Qwen2VLImageProcessor(patch_size=8, merge_size=2, size=size),
-        words,
-        Qwen2VLVideoProcessor(patch_size=8, merge_size=2),
-        TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"),
-    )
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
-    network = Qwen2_5_VLForConditionalGeneration(
-        Qwen2_5_VLConfig(
-            text_config={**text_config(words), "rope_parameters": rope},
-            vision_config={
-                "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4,
-                "patch_size": 8, "out_hidden_size": 32, "window_size": 32,
-                "fullatt_block_indexes": [1],
-            },
-            image_token_id=image,
-            video_token_id=video,
-            vision_start_token_id=start,
-            vision_end_token_id=end,
-        )
-    )  # fmt: skip
     save(network, processor, folder)
 
 
