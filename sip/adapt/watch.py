@@ -82,16 +82,20 @@ class Watch(TrainingBar):
 def plot_curve(steps: Sequence[int], losses: Sequence[float], path: Path) -> None:
     """Plot the loss over the steps, with its moving mean, as PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure((WIDTH, HEIGHT), dpi=100, layout="constrained")
     axes = figure.subplots()
-    axes.plot(steps, losses, color="0.75", linewidth=1, label=f"mean of {LOG_EVERY} steps")
+    dots = "o" if len(steps) < SMOOTH else None  # a line of few points is short, or none
+    kept = {"color": "0.75", "linewidth": 1, "marker": dots}
+    axes.plot(steps, losses, label=f"mean of {LOG_EVERY} steps", **kept)
     means = [
         sum(losses[max(0, end - SMOOTH) : end]) / min(end, SMOOTH)
         for end in range(1, len(losses) + 1)
     ]
     axes.plot(steps, means, color="C0", label=f"mean of {LOG_EVERY * SMOOTH} steps")
     axes.set(xlabel="optimiser step", ylabel="loss", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.legend(frameon=False)
     with atomic_file(path) as part:
         figure.savefig(part, format="png")

@@ -61,7 +61,8 @@ class Static(Executor):
             count = _variable("SLURM_ARRAY_TASK_COUNT")
         if index is None or count is None:
             name = "index" if index is None else "count"
-            fix = f"set executor.{name}, or start the command in a SLURM array"
+            where = "a SLURM array" + " or an indexed Kubernetes job" * (index is None)
+            fix = f"set executor.{name}, or start the command in {where}"
             raise refuse(f"executor.{name}", "known to executor=static", None, fix)
         if index >= count:
             fix = "number the workers from 0, or set executor.index and executor.count"

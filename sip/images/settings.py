@@ -188,14 +188,24 @@ class DiffusionSettings(Generator):
                 rule, fix = "an adapter of your classes for this arm", "set images.lora to its run"
                 raise refuse("images.lora", rule, None, f"{make}, and {fix} folder")
             return
-        if isinstance(self.lora, str) and not Path(resolve(self.lora)).is_dir():
-            raise refuse("images.lora", "the folder of a run of sip.adapt", self.lora, make)
+        if isinstance(self.lora, str):
+            self._require_run(self.lora, self.adapter.weight_name, make)
         if self.needs_lora and methods and self.adapter.method not in methods:
             raise UserError(
                 f"images.lora: must be an adapter of method={' or '.join(methods)} for this arm, "
                 f"got {self.adapter.model} of method={self.adapter.method}; {make}"
             )
         self.adapter.require_base(self.weights, self.model, self.memory().parameters)
+
+    def _require_run(self, lora: str, file: str, make: str) -> None:
+        """Refuse what is no folder with an adapter."""
+        place = Path(resolve(lora))
+        if place.is_file():
+            fix = f"give the folder that it is in: images.lora={Path(lora).parent}"
+            raise refuse("images.lora", "the folder of a run of sip.adapt", lora, fix)
+        if not (place / file).is_file():
+            rule = f"the folder of a run of sip.adapt, with {file}"
+            raise refuse("images.lora", rule, lora, make)
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Check the prompts, and the model folder if it is there; `require` says if it is not.

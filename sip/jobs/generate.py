@@ -211,6 +211,8 @@ class Generation:
             if self.is_first:
                 offline.executor = offline.executor.by_itself()
                 self._write(samples, settled, captions)
+            elif progress.is_first:
+                say("run", f"this worker is done; worker 0 writes {self.folder}")
 
     def _write(
         self, samples: Sequence[Sample], settled: Settled, captions: Mapping[str, Candidates]

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sip.augmentation.base import Augmentation
 from sip.classifier.base import UNFINISHED, Result, TrainingImage
+from sip.config.build import build
 from sip.config.provenance import command_line, environment
 from sip.core import progress
 from sip.core.component import refuse
@@ -101,6 +102,9 @@ def require(job: TrainJob) -> None:
     """
     from sip.tracking.loggers import require_logger
 
+    if isinstance(build(job.config.executor), Static):
+        fix = "generate with sip.generate executor=static first"
+        raise refuse("executor", "local or ray in sip.train", "static", fix)
     require_logger(job.config.logger)
     if job.offline:
         say_what_models_know(job.config)
@@ -109,9 +113,6 @@ def require(job: TrainJob) -> None:
         raise missing
     if job.offline:
         job.offline.check()
-        if isinstance(job.offline.executor, Static):
-            fix = "generate with sip.generate executor=static first"
-            raise refuse("executor", "local or ray in sip.train", "static", fix)
     if job.offline:  # refuse what does not fit the backbone before anything is generated
         network = job.backbone.create(2)
         job.augmentation.require(network)

@@ -70,7 +70,7 @@ def save_sheet(
         cell: Side of an image on the sheet, px.
         labels: Texts left of the rows, or none.
     """
-    lines = [wrap_text(text, cell + GAP - 2, FONT_SIZE) for text in columns]
+    lines = [wrap_text(text, cell - GAP, FONT_SIZE) for text in columns]
     top = max(map(len, lines), default=0) * (FONT_SIZE + 2)
     left = GAP + (LABEL if labels else 0)
     size = (left + len(rows[0]) * (cell + GAP), top + GAP + len(rows) * (cell + GAP))

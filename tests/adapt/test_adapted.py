@@ -168,8 +168,13 @@ def test_an_arm_takes_adapters_of_its_methods_only(arm, run, method, request, tm
 
 
 def test_a_folder_that_is_no_adapter_is_refused(model_folder, tmp_path):
-    with pytest.raises(UserError, match=r"pytorch_lora_weights.safetensors"):
+    line = r"^images.lora: must be the folder of a run of sip.adapt, with pytorch_lora_weights.saf"
+    with pytest.raises(UserError, match=line):
         generator(model_folder, lora=str(model_folder)).require()
+    file = tmp_path / "pytorch_lora_weights.safetensors"
+    file.touch()
+    with pytest.raises(UserError, match=rf"^images.lora: .*; give .*: images.lora={tmp_path}$"):
+        generator(model_folder, lora=str(file)).require()
     for name in ("runs/nothing", "nothing"):
         with pytest.raises(UserError, match=rf"^images.lora: must be the folder .*'{name}'"):
             generator(model_folder, lora=name).require()

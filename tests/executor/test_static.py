@@ -69,6 +69,7 @@ def test_a_worker_knows_its_number(
     ("index", "count", "words"),
     [
         (None, 4, "executor.index: must be known to executor=static, got null; set executor.in"),
+        (None, 4, ", or start the command in a SLURM array or an indexed Kubernetes job"),
         (0, None, "executor.count: must be known to executor=static, got null; set executor.co"),
         (4, 4, "executor.index: must be less than executor.count=4, got 4; number the workers"),
     ],
@@ -88,9 +89,10 @@ def test_what_numbered_workers_cannot_do_is_refused(tmp_path: Path) -> None:
         generate(configuration(tmp_path, *chosen, "retry=damaged"))
     with pytest.raises(UserError, match=r"trainer\.devices: must be 1 with executor=static, got 2"):
         Static(0, 2, 1.0).check(Devices(devices=2))
-    config = configuration(tmp_path, *chosen, "augmentation=sip", "logger=csv")
-    with pytest.raises(UserError, match="executor: must be local or ray in sip.train"):
-        require(TrainJob(config))
+    for arm in ("sip", "none"):
+        config = configuration(tmp_path, *chosen, f"augmentation={arm}", "logger=csv")
+        with pytest.raises(UserError, match="executor: must be local or ray in sip.train"):
+            require(TrainJob(config))
 
 
 def test_worker_i_makes_every_nth_batch_and_holds_no_lock(
