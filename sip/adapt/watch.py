@@ -94,7 +94,7 @@ def plot_curve(steps: Sequence[int], losses: Sequence[float], path: Path) -> Non
         for end in range(1, len(losses) + 1)
     ]
     axes.plot(steps, means, color="C0", label=f"mean of {LOG_EVERY * SMOOTH} steps")
-    axes.set(xlabel="optimiser step", ylabel="loss", ylim=(0, None))
+    axes.set(xlabel="optimiser step", ylabel="loss", xlim=(0, None), ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.legend(frameon=False)
     with atomic_file(path) as part:
