@@ -86,9 +86,10 @@ def plot_curve(steps: Sequence[int], losses: Sequence[float], path: Path) -> Non
 
     figure = Figure((WIDTH, HEIGHT), dpi=100, layout="constrained")
     axes = figure.subplots()
-    dots = "o" if len(steps) < SMOOTH else None  # a line of few points is short, or none
-    kept = {"color": "0.75", "linewidth": 1, "marker": dots}
-    axes.plot(steps, losses, label=f"mean of {LOG_EVERY} steps", **kept)
+    (line,) = axes.plot(
+        steps, losses, color="0.75", linewidth=1, label=f"mean of {LOG_EVERY} steps"
+    )
+    line.set_marker("o" if len(steps) < SMOOTH else "")  # few points make a short line, or none
     means = [
         sum(losses[max(0, end - SMOOTH) : end]) / min(end, SMOOTH)
         for end in range(1, len(losses) + 1)
