@@ -164,7 +164,7 @@ class Claims:
 
     def _read(self, owner: str, number: int) -> None:
         try:
-            claim = Claim(**json.loads(_content(f"{self.folder}/{owner}.{number}.json")))
+            claim = Claim(**json.loads(_content(self._name(owner, number))))
         except FileNotFoundError:  # released meanwhile
             return
         except (OSError, ValueError, TypeError):
@@ -184,13 +184,16 @@ class Claims:
         if now is None:
             now = self._file_system_time()
         try:
-            beat = os.stat(f"{self.folder}/{owner}.{seen.number}.json").st_mtime
+            beat = os.stat(self._name(owner, seen.number)).st_mtime
         except FileNotFoundError:
             return False
         return is_alive(seen.claim, now - beat)
 
+    def _name(self, owner: str, number: int) -> str:
+        return f"{self.folder}/{owner}.{number}.json"  # several times as quick as a `Path`
+
     def _path(self, owner: str, number: int) -> Path:
-        return self.folder / f"{owner}.{number}.json"
+        return Path(self._name(owner, number))
 
     def number_of(self, owner: str) -> int:
         """Return which claim of its own an owner held at the last look; 0 if none was seen."""
