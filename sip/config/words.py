@@ -116,6 +116,9 @@ OPEN_GROUPS = {
     "scores": ("another checkpoint", "profile.scorer.model={}"),
 }
 NUM_NEAR = 3
+CUTOFF = 0.75  # least similarity of a word to the one that may be meant
+CUTOFF_OF_END = 0.65  # of the last part of a key
+MIN_START = 3  # characters that may be the start of a name
 # Values that Hydra would read as a list or a function, or cut, without quotes of their own.
 READ_AS_MORE = re.compile(
     r"(?!['\"\[{])(.*,.*\s.*|.*\s.*,.*|\s.*|.*\s|\w+\(.*\)|.*\$\{.*)", re.DOTALL
@@ -174,10 +177,15 @@ def no_such(kind: str, name: str, known: Collection[str], show_all: bool = False
 def near_names(name: str, known: Collection[str]) -> list[str]:
     """Return at most three known names that a mistyped name may stand for."""
     names = {key.lower(): key for key in sorted(known)}
-    near = [names[key] for key in get_close_matches(name.lower(), names, NUM_NEAR, cutoff=0.75)]
+    near = [names[key] for key in get_close_matches(name.lower(), names, NUM_NEAR, CUTOFF)]
+    if not near and len(name) >= MIN_START:  # a family without its version and size
+        near = [known for key, known in names.items() if key.startswith(name.lower())]
     last = name.rpartition(".")[2]
     if not near:  # the right key without its stage, or in another one
-        near = [key for key in names.values() if get_close_matches(last, [key.rpartition(".")[2]])]
+        ends = {key: key.rpartition(".")[2] for key in names.values()}
+        near = [
+            key for key, end in ends.items() if get_close_matches(last, [end], cutoff=CUTOFF_OF_END)
+        ]
     return near[:NUM_NEAR]
 
 

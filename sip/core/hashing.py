@@ -17,9 +17,10 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(ENCODER.encode(parts).encode()).hexdigest()
 
 
-def digest_of_rows(rows: Iterable[Any]) -> str:
-    """Return `digest` of a list of which one row is in memory at a time."""
-    content = hashlib.sha256(b"[[")
+def digest_of_rows(rows: Iterable[Any], *parts: Any) -> str:
+    """Return `digest(*parts, list(rows))`; one row is in memory at a time."""
+    before = "".join(f"{ENCODER.encode(part)}," for part in parts)
+    content = hashlib.sha256(f"[{before}[".encode())
     for number, row in enumerate(rows):
         content.update(f"{',' if number else ''}{ENCODER.encode(row)}".encode())
     content.update(b"]]")

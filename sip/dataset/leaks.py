@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from sip.core.errors import UserError
-from sip.core.spill import ByKey, Joined, Spilled
+from sip.core.spill import ByKey, Joined, KeyNumbers, Spilled
 from sip.dataset.base import Sample, Split
 from sip.dataset.perceptual import BITS, hash_images
 
@@ -88,26 +88,31 @@ def find(
         num_threads: Threads that decode; the result does not depend on it.
         hashed: Path -> perceptual hash of images that need not be decoded.
     """
-    others = [part for part in OTHERS if parts.get(part)]
-    samples = [sample for part in (part_known, *others) for sample in parts[part]]
-    hashes, readable = hash_images([sample.path for sample in samples], num_threads, hashed)
-    train, start = parts[part_known], len(parts[part_known])
-    by_content = {sample.sha256: sample.sample_id for sample in reversed(train)}
-    known = np.flatnonzero(readable[:start])
+    train = parts[part_known]
+    hashes, readable = _hashed(train, num_threads, hashed)
+    by_content = KeyNumbers()
+    for row, sample in enumerate(train):
+        by_content.setdefault(sample.sha256, row)
+    known = np.flatnonzero(readable)
     leaks = []
-    for part in others:
-        end = start + len(parts[part])
-        nearest, bits = nearest_within(hashes[known], hashes[start:end], THRESHOLD)
+    for part in (part for part in OTHERS if parts.get(part)):
+        own, is_readable = _hashed(parts[part], num_threads, hashed)
+        nearest, bits = nearest_within(hashes[known], own, THRESHOLD)
         exact, near = [], []
         for row, sample in enumerate(parts[part]):
-            if sample.sha256 in by_content:
-                exact.append((sample.sample_id, by_content[sample.sha256], 0))
-            elif nearest[row] >= 0 and readable[start + row]:
+            if (same := by_content.get(sample.sha256, None)) is not None:
+                exact.append((sample.sample_id, train[same].sample_id, 0))
+            elif nearest[row] >= 0 and is_readable[row]:
                 other = train[known[nearest[row]]].sample_id
                 near.append((sample.sample_id, other, int(bits[row])))
         leaks.append(Leak(part, part_known, len(parts[part]), len(exact), len(near), exact + near))
-        start = end
     return leaks
+
+
+def _hashed(
+    samples: Sequence[Sample], num_threads: int, known: Mapping[str, int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    return hash_images(Joined(attrgetter("path"), samples), num_threads, known)
 
 
 def check_sources(generated: Iterable[FromSource], train: Sequence[Sample]) -> None:

@@ -8,6 +8,7 @@ recompression and changed colours; no mirroring, no crops.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 
@@ -28,25 +29,29 @@ def hash_images(
     """Return the perceptual hashes, (N,), uint64, and which images could be read, (N,), bool.
 
     Args:
-        paths: Image files.
+        paths: Image files; a few of them are in memory at a time.
         num_threads: Threads that decode.
         known: Path -> hash of images that need not be decoded.
     """
-    remembered = [(known or {}).get(path) for path in paths]
-    hashes = np.array([value or 0 for value in remembered], np.uint64)
-    readable = np.array([value is not None for value in remembered], bool)
-    unknown = [row for row, value in enumerate(remembered) if value is None]
-    bar = progress("leaks", len(unknown), "image") if len(unknown) >= BAR_FROM else None
+    known = known or {}
+    num = len(paths) - (sum(path in known for path in paths) if known else 0)
+    bar = progress("leaks", num, "image") if num >= BAR_FROM else None
+    hashes, readable = np.zeros(len(paths), np.uint64), np.zeros(len(paths), bool)
+    start, remaining = 0, iter(paths)
     with ThreadPoolExecutor(num_threads) as threads:
-        for start in range(0, len(unknown), IMAGES_AT_ONCE):
-            part = unknown[start : start + IMAGES_AT_ONCE]
-            grey = list(threads.map(read_grey, (paths[row] for row in part)))
-            rows = [row for row, pixels in zip(part, grey, strict=True) if pixels is not None]
+        while part := list(islice(remaining, IMAGES_AT_ONCE)):
+            end = start + len(part)
+            hashes[start:end] = [known.get(path, 0) for path in part]
+            readable[start:end] = [path in known for path in part]
+            unknown = [row for row in range(start, end) if not readable[row]]
+            grey = list(threads.map(read_grey, (part[row - start] for row in unknown)))
+            rows = [row for row, pixels in zip(unknown, grey, strict=True) if pixels is not None]
             if rows:
                 hashes[rows] = perceptual([pixels for pixels in grey if pixels is not None])
                 readable[rows] = True
             if bar is not None:
                 bar.update(len(grey))
+            start = end
     if bar is not None:
         bar.close()
     return hashes, readable

@@ -13,7 +13,7 @@ from typing import Literal
 
 from sip.core.component import added, component, ignored, refuse
 from sip.core.errors import UserError
-from sip.core.hashing import digest
+from sip.core.hashing import digest, digest_of_rows
 from sip.core.memory import collection
 from sip.core.object_cache import folder_on_disk
 from sip.core.progress import progress
@@ -87,12 +87,12 @@ class Reader(Subset, ABC):
         For `known_by("content")`, if the data can change under the same name.
         """
         with collection(False):
-            rows = [
+            rows = (
                 [split, sample.sample_id, sample.label, sample.sha256]
                 for split in PARTS
                 for sample in self.samples(split)
-            ]
-            return digest(list(self.class_names), rows)
+            )
+            return digest_of_rows(rows, list(self.class_names))
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """Return the rows of one split; images are opened, hashed and decoded once.

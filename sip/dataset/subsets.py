@@ -5,8 +5,8 @@ on other rows, or on the version of a random generator. So 5 shots contain the 2
 is added later moves no other one.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Annotated, Protocol, TypeVar
 
@@ -146,17 +146,16 @@ class Subset(Component):
         return (row.label + 1 + step) % num_classes
 
 
-def frequency_groups(labels: Iterable[int], num_classes: int) -> dict[str, tuple[int, ...]]:
+def frequency_groups(counts: Mapping[int, int], num_classes: int) -> dict[str, tuple[int, ...]]:
     """Return "head", "middle" and "tail" -> their classes: thirds by number of training images.
 
     Equal numbers: the smaller label first. A remainder goes to the first groups.
 
     Args:
-        labels: Labels of the training images in use.
+        counts: Label -> number of training images in use.
         num_classes: Classes without an image count too.
     """
-    counts = Counter(labels)
-    order = sorted(range(num_classes), key=lambda label: (-counts[label], label))
+    order = sorted(range(num_classes), key=lambda label: (-counts.get(label, 0), label))
     sizes = [(num_classes + 2 - place) // 3 for place in range(len(FREQUENCY_GROUPS))]
     ends = [sum(sizes[:place]) for place in range(len(sizes) + 1)]
     return {

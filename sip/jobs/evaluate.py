@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from sip.core.errors import UserError
 from sip.core.files import atomic_file
 from sip.core.paths import require_run
-from sip.records.parquet import read_table
-from sip.records.read import SUMMARY, RunRecord, TrainingRun, read_images, read_run, runs_of
+from sip.records.parquet import iterate_rows, read_table
+from sip.records.read import IMAGES, SUMMARY, RunRecord, TrainingRun, read_run, runs_of
 from sip.records.summary import TrainingSummary
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def evaluate(folder: Path) -> dict[str, float]:
     """
     from sip.metrics.classification import classification
 
-    class_names, training_labels = _classes(folder)
+    class_names, counts = _classes(folder)
     predictions = _predictions(folder)
-    groups = _groups(training_labels, len(class_names))
+    groups = _groups(counts, len(class_names))
     metrics = {
         f"{split}/{name}": value
         for split, (logits, labels) in predictions.items()
@@ -104,23 +104,22 @@ def read_training_run(folder: Path) -> TrainingRun:
     return RunRecord(folder, run.summary)
 
 
-def _classes(folder: Path) -> tuple[list[str], list[int]]:
-    """Return the names of the classes, and the labels of the real training images."""
-    columns = ["kind", "split", "label", "class_name"]
-    real = [row for row in read_images(folder, columns=columns) if row["kind"] == "real"]
+def _classes(folder: Path) -> tuple[list[str], Counter[int]]:
+    """Return the names of the classes, and the number of real training images of each label."""
     names: dict[int, str] = {}
-    for row in real:  # a wrong label of dataset.label_noise brings its own class name
-        names.setdefault(row["label"], row["class_name"])
-    class_names = [names.get(label, str(label)) for label in range(max(names) + 1)]
-    return class_names, [row["label"] for row in real if row["split"] == "train"]
+    counts: Counter[int] = Counter()
+    for row in iterate_rows(folder / IMAGES, ["kind", "split", "label", "class_name"]):
+        if row["kind"] == "real":  # a wrong label of dataset.label_noise brings its own class name
+            names.setdefault(row["label"], row["class_name"])
+            counts[row["label"]] += row["split"] == "train"
+    return [names.get(label, str(label)) for label in range(max(names) + 1)], +counts
 
 
-def _groups(labels: Sequence[int], num_classes: int) -> dict[str, tuple[int, ...]]:
+def _groups(counts: Counter[int], num_classes: int) -> dict[str, tuple[int, ...]]:
     from sip.dataset.subsets import frequency_groups
 
-    counts = Counter(labels).values()
-    unequal = max(counts) >= UNEQUAL * min(counts)
-    return frequency_groups(labels, num_classes) if unequal else {}
+    unequal = max(counts.values()) >= UNEQUAL * min(counts.values())
+    return frequency_groups(counts, num_classes) if unequal else {}
 
 
 def _predictions(folder: Path) -> dict[str, tuple["Tensor", "Tensor"]]:

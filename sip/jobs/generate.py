@@ -10,6 +10,7 @@ filter that needs a classifier is applied only by `sip.train`.
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sip.config.build import build
 from sip.config.provenance import choice, environment
 from sip.core import progress
 from sip.core.component import refuse
+from sip.core.errors import UserError
 from sip.core.files import check_folders, plain_disk_errors
 from sip.core.hashing import fingerprint_of
 from sip.core.interrupt import graceful, raise_if_stopped
@@ -27,6 +29,7 @@ from sip.core.spill import Spilled, unique
 from sip.core.spread import spread
 from sip.core.stages import StageLog
 from sip.core.text import counted, text_table
+from sip.core.uri import place_of
 from sip.dataset.base import Sample
 from sip.dataset.reader import say_made_parts
 from sip.dataset.remarks import say_remarks
@@ -53,6 +56,7 @@ from sip.pipeline.stored import Candidates
 from sip.pipeline.streaming import stream
 from sip.prompts.base import Prompt
 from sip.prompts.rows import check_format, write_rows
+from sip.records.read import read_config
 from sip.records.summary import GenerationSummary, StageCounts
 from sip.records.write import (
     NUM_PAIRS,
@@ -193,6 +197,8 @@ class Generation:
     def run(self) -> None:
         """Generate the images with every process of the job; the first one writes the folder."""
         self._require_folder()
+        if self.is_first:
+            self._say_moved()
         offline = self.offline
         with graceful(), launched(offline.devices, offline.runtime.device) as device:
             offline.models.runtime = replace(offline.runtime, device=device)
@@ -300,6 +306,16 @@ class Generation:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / ".writable").touch()
             (self.folder / ".writable").unlink(missing_ok=True)  # all processes of a job do this
+
+    def _say_moved(self) -> None:
+        """Say that the folder will list the images of another store than it does."""
+        file = self.folder / "config.yaml"
+        with suppress(UserError):
+            before = read_config(file).get("paths", {}).get("store") if file.exists() else None
+            now = self.offline.store.root
+            if before and place_of(str(before)).absolute() != now.absolute():
+                text = f"{self.folder} lists images in {before}; from now on those in {now}"
+                say("run", f"{text}; another paths.runs keeps both lists")
 
     def _summary(
         self,

@@ -24,6 +24,7 @@ from sip.pipeline.known import known_rows
 from sip.pipeline.offline import Offline
 from sip.pipeline.planned import PlannedRows, at_most, by_size
 from sip.pipeline.rows import assumed_prompts, coming_images, known_images, readings, timed
+from sip.store.shards import bytes_on_disk
 from sip.weights import hub
 from sip.weights.memory import NeedsMemory
 from sip.weights.missing import MissingWeightsError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 NUM_SIZED = 8  # images whose file size is measured
-SPARE = 1.05  # of the bytes needed: rows, checksums, blocks of the file system
 MAX_EXAMPLE = 76  # characters of a prompt that is shown
 NO_WEIGHTS = "weights are missing"
 NOTHING_TO_DO = "none, everything is cached"
@@ -247,7 +247,7 @@ def make_plan(
     ]
     work = [*images, *readings(offline, known)]
     to_generate = sum(len(rows.keys) for rows in images)
-    bytes_each = SPARE * _bytes_per_image(offline, samples) if to_generate else 0.0
+    bytes_each = _bytes_per_image(offline, samples) if to_generate else 0.0
     if not unmeasured and work:
         work = timed(offline, work, samples, num_devices)
     work = [replace(rows, bytes=bytes_each) if rows.kind == "generate" else rows for rows in work]
@@ -308,7 +308,7 @@ def show_plan(plan: Plan, missing: MissingWeightsError | None) -> None:
 
 
 def _bytes_per_image(offline: Offline, samples: Sequence[Sample]) -> float:
-    """Return the mean size of originals in the form in which images are stored."""
+    """Return what an original takes on the disk, on average, if it is stored as images are."""
     from sip.core.image_io import encode, read_rgb, to_tensor
 
     sizes = []
@@ -319,4 +319,5 @@ def _bytes_per_image(offline: Offline, samples: Sequence[Sample]) -> float:
         except ValueError:
             continue
         sizes.append(len(encode(to_tensor([image])[0], offline.generator.format)))
-    return sum(sizes) / len(sizes) if sizes else 0.0
+    storage = offline.stage("images").place.storage(offline.generator.storage)
+    return sum(bytes_on_disk(size, storage) for size in sizes) / len(sizes) if sizes else 0.0

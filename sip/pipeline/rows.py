@@ -1,8 +1,11 @@
 """The rows that a run has to make, as work: what they are known by and what each costs."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from sip.captions.openai import OpenAi
 from sip.core.hashing import digest
@@ -77,11 +80,13 @@ def coming_images(
         samples: All originals.
         coming: Originals without a caption or score.
     """
+    if not coming:
+        return []
     counts = offline.num_images(samples)
     makers = (offline.captioner, offline.scorer, offline.writer)
     decides = digest(
         [maker.recipe() for maker in makers if maker is not None],
-        sorted(sample.sha256 for sample in samples),
+        _digest_of_set(sample.sha256 for sample in samples),
         max(counts.values(), default=0),
     )
     name = offline.generator.size_name
@@ -113,6 +118,12 @@ def coming_images(
         for rung, (evaluations, control) in enumerate(zip(costs, controls, strict=True))
         for size, of_size in sizes.items()
     ]
+
+
+def _digest_of_set(keys: Iterable[str]) -> str:
+    """Return a hash of keys in any order; in memory are 32 bytes of each."""
+    hashes = np.fromiter((hashlib.sha256(key.encode()).digest() for key in keys), "S32")
+    return hashlib.sha256(np.sort(hashes).tobytes()).hexdigest()
 
 
 def timed(

@@ -1,6 +1,6 @@
 """Read a run's Parquet files; a few bytes of one can stand for any number of values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from sip.core.errors import UserError
 from sip.records.files import MAX_TABLE, REMEDY, one_line, require_run_file
 
 MAX_VALUES = 2**28  # numbers and texts in a table
+MAX_STREAMED = 2**34  # of those that are not all in memory: 600 million images
 MAX_TEXT = 2**30  # bytes of a table's texts
 ROWS_AT_ONCE = 4096
 # Columns of images.parquet, predictions.parquet and quality.parquet, by what they hold.
@@ -20,8 +21,12 @@ REAL = ("guidance_scale", "noise_rate", "similarity", "label_share")
 REQUIRED = ("kind", "id", "sample_id", "split", "label")  # there is a value in every row
 
 
-def iterate_rows(file: Path) -> Iterator[dict[str, Any]]:
+def iterate_rows(file: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of a run's Parquet file; few of them are in memory at a time.
+
+    Args:
+        file: The file, of any number of rows.
+        columns: Columns to read; None for all.
 
     Raises:
         UserError: As `read_table`.
@@ -29,8 +34,9 @@ def iterate_rows(file: Path) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
 
     try:
-        with _parquet(file) as table:
-            for batch in table.iter_batches(ROWS_AT_ONCE, use_threads=False):
+        with _parquet(file, MAX_STREAMED) as table:
+            _require_columns(columns or (), table.schema_arrow.names, file)
+            for batch in table.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False):
                 rows = _plain(pa.Table.from_batches([batch]), file)
                 _require_kinds(rows, file)
                 yield from rows.to_pylist()
@@ -52,16 +58,20 @@ def read_table(file: Path, **options: Any) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        with _parquet(file) as opened:
+        with _parquet(file, MAX_VALUES) as opened:
             texts = _texts(opened.schema_arrow)
         table = pq.read_table(file, use_threads=False, read_dictionary=texts, **options)
     except (OSError, pa.ArrowException) as error:
         raise _no_table(file, error) from error
-    if missing := sorted({*(options.get("columns") or ())} - {*table.column_names}):
-        raise UserError(f"{file}: must have the columns {', '.join(missing)}; {REMEDY}")
+    _require_columns(options.get("columns") or (), table.column_names, file)
     table = _plain(table, file)
     _require_kinds(table, file)
     return table
+
+
+def _require_columns(asked: Sequence[str], there: Sequence[str], file: Path) -> None:
+    if missing := sorted({*asked} - {*there}):
+        raise UserError(f"{file}: must have the columns {', '.join(missing)}; {REMEDY}")
 
 
 def _require_kinds(table: Any, file: Path) -> None:
@@ -89,8 +99,12 @@ def _require_kinds(table: Any, file: Path) -> None:
             )
 
 
-def _parquet(file: Path) -> Any:
+def _parquet(file: Path, most: int) -> Any:
     """Return a run's Parquet file, opened; texts are read as dictionaries, which stay small.
+
+    Args:
+        file: The file.
+        most: Values that it may hold.
 
     Raises:
         OSError, pyarrow.ArrowException: It is no Parquet file.
@@ -103,8 +117,8 @@ def _parquet(file: Path) -> Any:
         texts, groups = _texts(table.schema_arrow), table.metadata
         columns = [groups.row_group(g) for g in range(groups.num_row_groups)]
         num = sum(group.column(c).num_values for group in columns for c in range(group.num_columns))
-    if num > MAX_VALUES:
-        raise UserError(f"{file}: must hold at most {MAX_VALUES:,} values, got {num:,}; {REMEDY}")
+    if num > most:
+        raise UserError(f"{file}: must hold at most {most:,} values, got {num:,}; {REMEDY}")
     return pq.ParquetFile(file, read_dictionary=texts)
 
 

@@ -8,6 +8,7 @@ place (`sip.store.place`): whoever looks sees all of it or nothing of it.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ TAR_FILE = "images.tar"
 Storage = Literal["files", "webdataset"]
 STORAGES = get_args(Storage)
 FAILED = "failed"  # the value of a row's "status" that says that its making failed
+TAR_BLOCK, DISK_BLOCK = 512, 4096  # bytes
+JSON_BYTES, ROW_BYTES = 512, 200  # of a row behind its file in a tar, and in `rows.parquet`, about
 HASH_LENGTH = 16  # hex digits of the SHA-256 of the rows, in a shard's name
 
 
@@ -36,6 +39,21 @@ class Counts:
 
     rows: int
     failed: int
+
+
+def bytes_on_disk(num: float, storage: str) -> float:
+    """Return about what a file of `num` bytes takes in a shard of a storage, with its row.
+
+    A small file is a small part of it: the rest are blocks that are not full.
+    """
+    if storage == "files":
+        return ROW_BYTES + _whole(num, DISK_BLOCK)
+    heads = 2 * TAR_BLOCK  # of the file and of its row
+    return ROW_BYTES + heads + _whole(num, TAR_BLOCK) + _whole(JSON_BYTES, TAR_BLOCK)
+
+
+def _whole(num: float, block: int) -> int:
+    return math.ceil(num / block) * block
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -73,3 +73,4 @@ def test_rows_in_columns_take_little_memory() -> None:
 def test_a_list_has_one_hash_however_it_is_read() -> None:
     for rows in ([], [["a", 1]], [["ü", 1], {"b": None}, 2.5]):
         assert digest_of_rows(iter(rows)) == digest(rows)
+        assert digest_of_rows(iter(rows), ["a"], 1) == digest(["a"], 1, rows)

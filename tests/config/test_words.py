@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sip.config.command import Command
-from sip.config.words import MEANINGS, by_meaning, no_such, with_value
+from sip.config.words import MEANINGS, by_meaning, near_names, no_such, with_value
 from sip.core.errors import UserError
 from sip.core.paths import conf_folder
 from tests.composing import composed, initialized
@@ -211,3 +211,13 @@ def test_near_names_and_quotes() -> None:
     assert with_value("a={} b=1", "x y") == "'a=x y' b=1"
     assert with_value("a={}", "") == "a=..."
     assert with_value("a={}", "/\u00fc, b") == "\"a='/\u00fc, b'\""
+
+
+def test_near_names_are_a_family_or_a_like_word_and_no_other() -> None:
+    choices = ["blip", "qwen3_vl_2b", "qwen2_5_vl_7b"]
+    assert near_names("qwen", choices) == ["qwen2_5_vl_7b", "qwen3_vl_2b"]
+    assert near_names("Blip", choices) == ["blip"]
+    assert near_names("qw", choices) == []
+    keys = ["profile.classifier.probe", "prompts.noise_rate"]
+    assert near_names("noise_rat", keys) == ["prompts.noise_rate"]
+    assert near_names("progress", keys) == []

@@ -11,6 +11,7 @@ from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
 from sip.core.errors import UserError
+from sip.dataset import perceptual as perceptual_hashes
 from sip.dataset.base import Sample, Split
 from sip.dataset.leaks import THRESHOLD as MOST
 from sip.dataset.leaks import check_sources, find, nearest_within
@@ -99,6 +100,30 @@ def test_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
         "test: 1 exact and 3 near duplicates of training images, of 34 "
         "(same = a3, worse = a4, smaller = a5, ...)"
     )
+
+
+def test_of_equal_training_images_the_first_is_named(tmp_path: Path) -> None:
+    train = [write(tmp_path / f"{name}.png", scene(1)) for name in "bac"]
+    parts: dict[Split, list[Sample]] = {
+        "train": [sample(path, "train") for path in train],
+        "val": [sample(write(tmp_path / "v.png", scene(1)), "val")],
+        "test": [sample(write(tmp_path / "t.jpg", scene(1)), "test")],
+    }
+    assert [pair[:2] for leak in find(parts, 1) for pair in leak.pairs] == [("v", "b"), ("t", "b")]
+
+
+def test_hashes_do_not_depend_on_how_many_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [str(write(tmp_path / f"{number}.png", scene(number))) for number in range(5)]
+    files.insert(2, str(tmp_path / "gone.png"))
+    whole, readable = hash_images(files, 2)
+    assert readable.tolist() == [True, True, False, True, True, True]
+    known = {files[0]: int(whole[0]), files[4]: 7}
+    monkeypatch.setattr(perceptual_hashes, "IMAGES_AT_ONCE", 2)
+    hashes, found = hash_images(files, 2, known)
+    assert np.array_equal(found, readable)
+    assert hashes.tolist() == [*whole[:4].tolist(), 7, whole[5]]
 
 
 def test_what_the_generator_saw_is_a_part_like_train(tmp_path: Path) -> None:

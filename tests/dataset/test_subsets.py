@@ -93,10 +93,10 @@ def test_long_tail_of_unequal_classes() -> None:
 
 def test_head_middle_and_tail() -> None:
     labels = [0] * 5 + [1] * 9 + [2] * 5 + [4]
-    assert frequency_groups(labels, 5) == {"head": (0, 1), "middle": (2, 4), "tail": (3,)}
-    parts = frequency_groups(range(100), 100)
+    assert frequency_groups(Counter(labels), 5) == {"head": (0, 1), "middle": (2, 4), "tail": (3,)}
+    parts = frequency_groups(Counter(range(100)), 100)
     assert [len(classes) for classes in parts.values()] == [34, 33, 33]
-    assert frequency_groups([], 1) == {"head": (0,), "middle": (), "tail": ()}
+    assert frequency_groups({}, 1) == {"head": (0,), "middle": (), "tail": ()}
 
 
 def test_label_noise_is_symmetric_and_nested() -> None:

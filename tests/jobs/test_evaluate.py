@@ -46,6 +46,16 @@ def test_metrics_of_both_splits_and_of_frequency_groups(run: Path) -> None:
     assert (metrics["test/head"], metrics["test/middle"], metrics["test/tail"]) == (1, 1, 0)
 
 
+def test_only_training_images_make_a_class_rare(run: Path) -> None:
+    table = pq.read_table(run / "images.parquet").to_pylist()
+    equal = [row | {"label": number % 3} for number, row in enumerate(table[:12])]
+    test = [row | {"split": "test", "label": 0} for row in table[:8]]
+    generated = [row | {"kind": "generated", "label": 1} for row in table[:8]]
+    rows = [*equal, *table[13:], *test, *generated]
+    pq.write_table(pa.Table.from_pylist(rows), run / "images.parquet")
+    assert not {"test/head", "test/tail"} & evaluate(run).keys()
+
+
 def test_table_of_classes_and_matrix_are_written(run: Path) -> None:
     evaluate(run)
     rows = list(csv.DictReader((run / "per_class.csv").read_text().splitlines()))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,8 +100,20 @@ def test_everything_is_found_again_and_the_plan_says_so(whole: Path) -> None:
     assert re.search(r"to generate +0 images", plan) and re.search(r"cached +20 images", plan)
     assert re.search(r"time to generate +none, everything is cached", plan)
     assert "U-Net evaluations" not in plan
-    assert "images       cached 20, computed 0" in generate(whole).stderr
+    said = generate(whole).stderr
+    assert "images       cached 20, computed 0" in said and "lists images in" not in said
     assert contents(whole / "store") == before
+
+
+def test_a_folder_that_lists_another_store_from_now_on_is_named(
+    tmp_path: Path, whole: Path
+) -> None:
+    shutil.copytree(whole / "store", tmp_path / "store")
+    shutil.copytree(whole / "runs", tmp_path / "runs")
+    (folder,) = (tmp_path / "runs").iterdir()
+    said = generate(tmp_path).stderr
+    assert f"{folder} lists images in {whole / 'store'}; from now on those in" in said
+    assert f"those in {tmp_path / 'store'}; another paths.runs" in said
 
 
 def test_a_plan_makes_nothing_and_counts_right(tmp_path: Path, whole: Path) -> None:

@@ -47,6 +47,17 @@ def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> 
     assert done.exact and done.evaluations == done.bytes_needed == done.seconds == 0
 
 
+@pytest.mark.parametrize("storage", ["files", "webdataset"])
+def test_the_disk_that_small_images_take_counts_their_blocks(tmp_path: Path, storage: str) -> None:
+    job = Generation(configuration(tmp_path, f"images.storage={storage}"))
+    planned = job.plan().bytes_needed
+    generate_all(job, job.samples())
+    shards = job.offline.stage("images").place.root / "shards"
+    files = [file.stat() for file in shards.rglob("*") if file.is_file()]
+    taken = sum(512 * file.st_blocks for file in files)
+    assert 0.6 * taken < planned < 1.2 * taken
+
+
 def test_captions_without_scores(job: Generation) -> None:
     samples = job.samples()
     job.offline._captions(samples[:12], StageLog())

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from sip.core.stages import StageLog
+from sip.dataset.base import Sample
 from sip.pipeline.planned import PlannedRows as Rows
 from sip.pipeline.planned import total_lines
+from sip.pipeline.rows import coming_images
 from tests.kills import Generation, configuration
 
 
@@ -43,6 +45,23 @@ def test_images_that_jobs_share_are_counted_once(
     after = total(tmp_path, *prompts)
     assert (after["to generate"], after["cached"]) == ("0 images", "80 images")
     assert after["time"] == "none, everything is cached"
+
+
+def test_keys_of_images_to_come_depend_on_the_set_but_not_on_its_order(tmp_path: Path) -> None:
+    job = Generation(configuration(tmp_path))
+    samples = list(job.samples())
+
+    def keys(those: list[Sample], coming: list[Sample]) -> set[str]:
+        found = coming_images(job.offline, those, coming)
+        return {key for rows in found for key in rows.keys}
+
+    whole = keys(samples, samples)
+    assert len(whole) == 40
+    assert keys(samples[::-1], samples[:8]) == keys(samples, samples[:8]) < whole
+    assert not keys(samples[1:], samples[1:]) & whole
+    again = [*samples, samples[0]]  # the same image twice is another set
+    assert not keys(again, samples) & whole
+    assert coming_images(job.offline, samples, []) == []
 
 
 def test_time_space_and_trainings_are_added_up(tmp_path: Path) -> None:

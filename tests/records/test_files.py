@@ -14,6 +14,7 @@ from PIL import Image
 
 from sip.core import tars
 from sip.core.errors import DamagedError, UserError
+from sip.records import parquet
 from sip.records.files import file_in_store, listed_image
 from sip.records.parquet import MAX_TEXT, iterate_rows, read_table
 from sip.records.read import read_config, read_images, read_summary
@@ -131,6 +132,28 @@ def test_a_small_table_cannot_fill_the_memory(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [["x"]]}), file)
     with pytest.raises(UserError, match="column id is of type list"):
         read_table(file)
+
+
+def test_columns_are_chosen_and_required(tmp_path: Path) -> None:
+    file = tmp_path / "images.parquet"
+    pq.write_table(pa.table({"id": ["a", "b"], "label": [0, 1], "kind": ["real"] * 2}), file)
+    assert list(iterate_rows(file, ["label"])) == [{"label": 0}, {"label": 1}]
+    with pytest.raises(UserError, match=r"images\.parquet: must have the columns file, split"):
+        next(iterate_rows(file, ["split", "label", "file"]))
+
+
+def test_the_rows_of_a_long_table_are_streamed_but_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "images.parquet"
+    pq.write_table(pa.table({"label": range(10)}), file)
+    monkeypatch.setattr(parquet, "MAX_VALUES", 9)
+    assert len(list(iterate_rows(file))) == 10
+    with pytest.raises(UserError, match="must hold at most 9 values, got 10"):
+        read_table(file)
+    monkeypatch.setattr(parquet, "MAX_STREAMED", 9)
+    with pytest.raises(UserError, match="must hold at most 9 values, got 10"):
+        next(iterate_rows(file))
 
 
 def test_texts_come_back_as_they_were(tmp_path: Path) -> None:
