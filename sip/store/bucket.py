@@ -58,11 +58,11 @@ class Bucket(StagePlace[Uri]):
         """
         if self._names is None:
             self._send_unsent()
+            self.manifest.refresh()  # an entry stands behind its shard, and so is read before it
             before = set(self._own)
             listed = (there.name.rpartition("/") for there in objects.listing(self.shards))
             self._names = {shard for shard, _, file in listed if file == ROWS_FILE}
             self._own -= before - self._names  # joined with other ones since
-            self.manifest.refresh()
             self._add_missing()
         else:
             self.manifest.refresh()

@@ -217,7 +217,8 @@ class StageStore:
                 self.names.clear()
                 self.num_failed = 0
                 self.place.forget()
-                there = self.place.names()
+            if not self.names:
+                there = self._all_names()
             try:
                 for shard, states in self.place.keys_of(sorted(there.difference(self.names))):
                     self.remember(shard, states)
@@ -227,6 +228,16 @@ class StageStore:
                 if there <= self.place.names():
                     raise
                 # A shard was joined with other ones since it was listed.
+
+    def _all_names(self) -> set[str]:
+        """Return the names of the shards, also of one that appeared while others were listed.
+
+        A list that is made while shards are joined may lack the new one and the old ones.
+        """
+        there = self.place.names()
+        while not (again := self.place.names()).issuperset(there):
+            there = again
+        return again
 
     def remember(self, shard: str, keys: Iterable[tuple[str, Any]]) -> None:
         """Note the keys of a shard and their status."""

@@ -1,5 +1,6 @@
 """What all executors promise: the same rows and bytes, once each, whatever happens in between."""
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ from sip.executor.pool import ActorPool
 from sip.executor.ray import Ray
 from sip.executor.static import Static
 from sip.jobs.generate import Generation
+from sip.store.fill import Filled
+from sip.store.order import compact
 from tests.executor.fake_ray import FakeRay
 from tests.executor.toy import Toy, expected, rows, stage, together, work
 from tests.kills import configuration
@@ -39,51 +42,84 @@ def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return WORKERS[request.param]()
 
 
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where the store is."""
+    return tmp_path if request.param == "folder" else request.getfixturevalue("bucket")
+
+
 def test_rows_and_bytes_are_those_of_an_unbroken_job(
-    tmp_path: Path, workers: Sequence[Executor]
+    place: Path | str, workers: Sequence[Executor]
 ) -> None:
-    filled = together([partial(work, tmp_path, each, Toy(), NUM) for each in workers])
-    made = rows(tmp_path)
+    filled = together([partial(work, place, each, Toy(), NUM) for each in workers])
+    made = rows(place)
     assert dict(made) == expected(NUM) and len(made) == NUM, "a row was made twice"
     assert sum(each.computed for each in filled) == NUM
     assert all(list(each.rows) == list(expected(NUM)) for each in filled), "a worker went on early"
     assert all(each.computed + each.waited + each.cached == NUM for each in filled)
-    assert not list(stage(tmp_path).tmp.iterdir())
+    assert not list(stage(place).tmp.iterdir())
 
 
-def test_a_later_start_makes_only_what_is_new(tmp_path: Path, workers: Sequence[Executor]) -> None:
+def test_a_later_start_makes_only_what_is_new(
+    place: Path | str, workers: Sequence[Executor]
+) -> None:
     first = NUM // 2 // 3 * 3  # whole batches
-    together([partial(work, tmp_path, each, Toy(), first) for each in workers])
-    filled = together([partial(work, tmp_path, each, Toy(), NUM) for each in workers])
+    together([partial(work, place, each, Toy(), first) for each in workers])
+    filled = together([partial(work, place, each, Toy(), NUM) for each in workers])
     assert sum(each.computed for each in filled) == NUM - first
     assert {each.cached for each in filled} == {first}
-    assert dict(rows(tmp_path)) == expected(NUM) and len(rows(tmp_path)) == NUM
+    assert dict(rows(place)) == expected(NUM) and len(rows(place)) == NUM
 
 
 def test_an_error_keeps_what_was_made_and_the_same_call_goes_on(
-    tmp_path: Path, workers: Sequence[Executor]
+    place: Path | str, workers: Sequence[Executor]
 ) -> None:
     broken = Toy(breaks_at=(18, 21))  # one of each worker's
-    results = together([partial(work, tmp_path, each, broken, NUM) for each in workers])
+    results = together([partial(work, place, each, broken, NUM) for each in workers])
     assert any(isinstance(each, ValueError) for each in results)
-    before = len(rows(tmp_path))
+    before = len(rows(place))
     assert 0 < before < NUM
-    filled = together([partial(work, tmp_path, each, Toy(), NUM) for each in workers])
+    filled = together([partial(work, place, each, Toy(), NUM) for each in workers])
     assert sum(each.computed for each in filled) == NUM - before
-    assert dict(rows(tmp_path)) == expected(NUM) and len(rows(tmp_path)) == NUM
+    assert dict(rows(place)) == expected(NUM) and len(rows(place)) == NUM
 
 
 def test_failed_rows_stay_until_they_are_asked_for(
-    tmp_path: Path, workers: Sequence[Executor]
+    place: Path | str, workers: Sequence[Executor]
 ) -> None:
-    together([partial(work, tmp_path, each, Toy(), NUM) for each in workers])
+    together([partial(work, place, each, Toy(), NUM) for each in workers])
     failed = [key for key, (status, _) in expected(NUM).items() if status == "failed"]
-    assert stage(tmp_path).failed(expected(NUM)) == failed and len(failed) == 5
-    filled = together([partial(work, tmp_path, each, Toy(), NUM) for each in workers])
+    assert stage(place).failed(expected(NUM)) == failed and len(failed) == 5
+    filled = together([partial(work, place, each, Toy(), NUM) for each in workers])
     assert [each.computed for each in filled] == [0] * len(workers)
-    together([partial(work, tmp_path, each, Toy(), NUM, retry_failed=True) for each in workers])
-    again = [key for key, _ in rows(tmp_path)[NUM:]]
+    together([partial(work, place, each, Toy(), NUM, retry_failed=True) for each in workers])
+    again = [key for key, _ in rows(place)[NUM:]]
     assert set(again) == set(failed) and len(again) < 2 * len(failed) + 1
+
+
+def test_shards_are_joined_meanwhile(place: Path | str, workers: Sequence[Executor]) -> None:
+    is_over = threading.Event()
+    joined = []
+
+    def keep_order() -> None:
+        while not is_over.wait(0.02):
+            joined.append(compact(stage(place).place, NUM)[0])
+
+    def job(each: Executor) -> Filled:
+        return work(place, each, Toy(pause=0.02), NUM)
+
+    keeper = threading.Thread(target=keep_order)
+    keeper.start()
+    try:
+        filled = together([partial(job, each) for each in workers])
+    finally:
+        is_over.set()
+        keeper.join()
+    assert sum(joined) > 0
+    assert dict(rows(place)) == expected(NUM) and len(rows(place)) == NUM
+    assert sum(each.computed for each in filled) == NUM
+    assert compact(stage(place).place, NUM)[1] <= 1
+    assert dict(rows(place)) == expected(NUM) and len(rows(place)) == NUM
 
 
 @pytest.mark.parametrize("choice", ["local", "static", "ray"])

@@ -82,17 +82,17 @@ def expected(count: int) -> dict[str, tuple[str, bytes | None]]:
     return made
 
 
-def stage(folder: Path) -> StageStore:
-    """Open the stage as a new process would."""
+def stage(folder: Path | str) -> StageStore:
+    """Open the stage, in a folder or a bucket, as a new process would."""
     return Store(folder).stage("toy", "toy", {"v": 1})
 
 
-def rows(folder: Path) -> list[tuple[str, tuple[str, bytes | None]]]:
+def rows(folder: Path | str) -> list[tuple[str, tuple[str, bytes | None]]]:
     """Return what all shards hold, however often."""
-    shards = sorted(stage(folder).shards.iterdir())
+    place = stage(folder).place
     found = [
         each
-        for shard in shards
+        for shard in (place.shards / name for name in sorted(place.names()))
         for each in read_rows(shard, set(read_columns(shard, ["key"])["key"]))
     ]
     return [
@@ -101,7 +101,7 @@ def rows(folder: Path) -> list[tuple[str, tuple[str, bytes | None]]]:
     ]
 
 
-def work(folder: Path, executor: Executor, toy: Toy, count: int, **options: Any) -> Filled:
+def work(folder: Path | str, executor: Executor, toy: Toy, count: int, **options: Any) -> Filled:
     """Be one worker."""
     make = RemoteMake(toy, RemoteToy(toy.breaks_at, toy.pause)) if executor.is_remote else toy
     return fill(stage(folder), numbers(count), make, BATCH, SHARD, executor=executor, **options)

@@ -249,6 +249,23 @@ def test_what_was_made_between_a_look_and_a_claim_is_left_alone(
     assert filled.waited == 2 and contents(bucket) == WHOLE
 
 
+def test_what_is_committed_while_shards_are_listed_is_not_made_again(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(opened(bucket), KEYS[:4])
+    late, listing, done = opened(bucket), objects.listing, list[str]()
+
+    def then_committed(place: Uri) -> list[Any]:
+        found = list(listing(place))
+        if place == late.shards and not done:
+            done.append("committed")
+            made(opened(bucket), KEYS[4:8])
+        return found
+
+    monkeypatch.setattr(objects, "listing", then_committed)
+    assert list(late.missing(KEYS)) == KEYS[8:] and done
+
+
 def test_of_those_who_ask_at_once_one_gets_a_row(bucket: str) -> None:
     folder = Store(bucket).root / "claims"
     owners = [Leases(folder) for _ in range(5)]

@@ -181,6 +181,26 @@ def test_a_shard_that_goes_while_shards_are_listed(
     assert sorted(stage.keys()) == sorted(KEYS) and done
 
 
+@pytest.mark.parametrize("when", ["at the start", "later"])
+def test_a_list_that_lacks_old_and_new_shards_is_made_again(
+    place: str, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    stage, done = stage_of(place), list[str]()
+    names = type(stage.place).names
+    if when == "later":
+        assert len(stage.keys()) == len(KEYS)
+
+    def lacking(place_: object) -> set[str]:
+        found = names(place_)  # type: ignore[arg-type]
+        if place_ is stage.place and len(done) < (2 if when == "later" else 1):
+            done.append("lacking")
+            return found - {max(found)}
+        return found
+
+    monkeypatch.setattr(type(stage.place), "names", lacking)
+    assert not list(stage.missing(KEYS)) and done
+
+
 @DEAD_THREADS
 def test_killed_before_each_write(place: str, tmp_path: Path) -> None:
     expected = facts(stage_of(place))
