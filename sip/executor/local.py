@@ -15,7 +15,7 @@ from sip.core.errors import UserError
 from sip.core.files import plain_disk_errors
 from sip.core.interrupt import stop_requested
 from sip.executor.base import Executor
-from sip.store.filling import Filling, Make, leftovers, remove_leftovers
+from sip.store.filling import Filling, Make, leftovers, remove_leftovers, unfinished
 from sip.store.stage import StageStore
 from sip.store.waiting import Waiting
 
@@ -35,10 +35,11 @@ class Local(Executor):
         claims = stage.place.claims()
         with suppress(OSError, UserError):
             if any(stage.tmp.glob("*")) or not claims.is_empty():
+                shards = unfinished(stage)
                 claims.look()
                 with claims.locked():
                     claims.claimed()
-                    remove_leftovers(stage, claims.owners())
+                    remove_leftovers(shards, claims.owners())
 
 
 class Claiming:
@@ -101,15 +102,16 @@ class Claiming:
         # New claims and shards are read before the lock is held; under it, only if claims were
         # taken or released since. Claims come first: who releases rows has committed them.
         with plain_disk_errors(self._stage.folder):
+            shards = unfinished(self._stage)
             self._claims.look()
             self._filling.refresh()
-            swept = bool(leftovers(self._stage, self._claims.owners()))
+            swept = bool(leftovers(shards, self._claims.owners()))
         with plain_disk_errors(self._stage.folder), self._claims.locked():
             if not self._claims.is_current():
                 self._filling.refresh()
             claimed = self._claims.claimed()
             if swept:
-                remove_leftovers(self._stage, self._claims.owners())
+                remove_leftovers(shards, self._claims.owners())
             num = self._num_to_claim()
             while self._queue and sum(map(len, portion)) < num:
                 batch = self._queue.popleft().split("\n")

@@ -17,7 +17,7 @@ from sip.executor.driver import Line, drive
 from sip.executor.pool import ActorPool
 from sip.executor.remote import RemoteMake
 from sip.executor.static import handed_out
-from sip.store.filling import Filling, Make, remove_leftovers
+from sip.store.filling import Filling, Make, remove_leftovers, unfinished
 from sip.store.stage import StageStore
 
 
@@ -62,7 +62,7 @@ class Ray(Executor):
 
     def sweep(self, stage: StageStore) -> None:
         """Remove what drivers have left unfinished and has not changed for a day."""
-        remove_leftovers(stage, None)
+        remove_leftovers(unfinished(stage), None)
 
     def pool(self, stage: str) -> ActorPool:
         """Return the settings of the actors of a stage."""

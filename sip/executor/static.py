@@ -22,7 +22,7 @@ from sip.core.ranges import Count
 from sip.core.text import counted
 from sip.device.settings import Devices
 from sip.executor.base import Executor
-from sip.store.filling import Filling, Make, remove_leftovers
+from sip.store.filling import Filling, Make, remove_leftovers, unfinished
 from sip.store.stage import StageStore
 
 POLL_EVERY = 0.5  # s between two looks at what the other workers have committed
@@ -113,7 +113,7 @@ class Static(Executor):
     def sweep(self, stage: StageStore) -> None:
         """Remove what was left unfinished and has not changed for a day."""
         with suppress(OSError, UserError):
-            remove_leftovers(stage, None)
+            remove_leftovers(unfinished(stage), None)
 
     def _wait(self, filling: Filling[Any], batches: list[Sequence[str]]) -> list[Sequence[str]]:
         """Return what is missing when no row has been committed for `patience`; [] if nothing."""

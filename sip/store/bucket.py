@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from sip.core import object_cache, objects
+from sip.core import moved, object_cache, objects
 from sip.core.errors import DamagedError, UserError
 from sip.core.files import files_below, plain_disk_errors
 from sip.core.tars import read_bytes
@@ -141,21 +141,32 @@ class Bucket(StagePlace[Uri]):
         if folder.is_dir():
             unsent.parent.mkdir(exist_ok=True)
             os.rename(folder, unsent)
-        self._send(unsent, fcntl.LOCK_EX)
+        if not self._send(unsent, fcntl.LOCK_EX) and not self._is_sent(shard):
+            raise UserError(
+                f"{folder}: its {len(list(keys))} finished rows are gone: somebody deleted the "
+                "folder; start the same command again"
+            )
         with suppress(UserError):  # the next look at the shards adds it
             self.manifest.write(shard, keys)
         self._own.add(shard)
 
-    def _send(self, folder: Path, lock: int) -> None:
-        """Send a finished shard, and remove it here; do nothing if another process has."""
+    def _is_sent(self, shard: str) -> bool:
+        """Return whether another process has committed a shard; it may be joined since."""
+        place = self.shards / shard
+        return any(there.name == ROWS_FILE for there in objects.listing(place)) or any(
+            shard in olds for olds in moved.takeovers(self.root).values()
+        )
+
+    def _send(self, folder: Path, lock: int) -> bool:
+        """Send a finished shard, and remove it here; return whether it was there to be sent."""
         try:
             descriptor = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
-            return
+            return False
         try:
             fcntl.flock(descriptor, lock)
             if not folder.is_dir():
-                return
+                return False
             place = self.shards / folder.name
             for file in sorted(folder.iterdir(), key=lambda file: file.name == ROWS_FILE):
                 objects.write(place / file.name, file)
@@ -163,6 +174,7 @@ class Bucket(StagePlace[Uri]):
                 object_cache.adopt(place / file.name, file)  # it is read again soon
                 file.unlink(missing_ok=True)
             folder.rmdir()
+            return True
         finally:
             os.close(descriptor)
 

@@ -169,21 +169,23 @@ class Filling(Generic[Input]):
         self.open.commit(keys)
 
 
-def remove_leftovers(stage: StageStore, owners: Iterable[str] | None) -> None:
-    """Remove what owners that died have left unfinished."""
-    for unfinished in leftovers(stage, owners):
-        shutil.rmtree(unfinished, ignore_errors=True)
+def unfinished(stage: StageStore) -> list[Path]:
+    """Return the unfinished shards on this machine.
+
+    To be listed before claims are looked at: who begins a shard has claimed its rows before.
+    """
+    return list(stage.tmp.iterdir()) if stage.tmp.is_dir() else []
 
 
-def leftovers(stage: StageStore, owners: Iterable[str] | None) -> list[Path]:
-    """Return the unfinished shards of owners that died.
+def leftovers(shards: Iterable[Path], owners: Iterable[str] | None) -> list[Path]:
+    """Return those of unfinished shards whose owners died.
 
     Args:
-        stage: The stage.
+        shards: Those of `unfinished`.
         owners: Those with a claim; None: not known, so that only shards without one can be told.
     """
     found = []
-    for folder in stage.tmp.iterdir() if stage.tmp.is_dir() else ():
+    for folder in shards:
         owner = folder.name.rsplit("--", 1)[0]
         if owner.startswith(UNCLAIMED):
             if _is_abandoned(folder):
@@ -191,6 +193,12 @@ def leftovers(stage: StageStore, owners: Iterable[str] | None) -> list[Path]:
         elif owners is not None and owner not in owners:
             found.append(folder)
     return found
+
+
+def remove_leftovers(shards: Iterable[Path], owners: Iterable[str] | None) -> None:
+    """Remove those of unfinished shards whose owners died."""
+    for folder in leftovers(shards, owners):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_abandoned(folder: Path) -> bool:

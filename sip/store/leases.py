@@ -88,18 +88,17 @@ class Leases:
 
     def look(self) -> None:
         """Read the claims of other owners, and delete those of dead ones."""
-        newest: dict[str, tuple[int, str, float]] = {}
-        listed = objects.listing(self.folder)
-        for there in listed:
-            owner, number, step = _parts(there.name)
-            if owner and owner != self.owner:
-                entry = (number, step, there.modified)  # "holds" stands behind "asks"
-                newest[owner] = max(entry, newest.get(owner, entry))
-        self._seen = {
-            owner: lease
-            for owner, entry in newest.items()
-            if (lease := self._read(owner, *entry)) is not None
-        }
+        seen: dict[str, Lease | None] = {"": None}
+        while None in seen.values():  # one changed between the listing and the reading
+            listed = objects.listing(self.folder)
+            newest: dict[str, tuple[int, str, float]] = {}
+            for there in listed:
+                owner, number, step = _parts(there.name)
+                if owner and owner != self.owner:
+                    entry = (number, step, there.modified)  # "holds" stands behind "asks"
+                    newest[owner] = max(entry, newest.get(owner, entry))
+            seen = {owner: self._read(owner, *entry) for owner, entry in newest.items()}
+            self._seen = {owner: lease for owner, lease in seen.items() if lease is not None}
         dead = {owner for owner, lease in self._seen.items() if not self._is_alive(lease)}
         for owner in dead:
             del self._seen[owner]
@@ -118,7 +117,7 @@ class Leases:
             values = json.loads(objects.read(self.folder / _name(owner, number, step)))
             asked = values.pop("asked")
             return Lease(number, step, Claim(**values), asked, modified)
-        except FileNotFoundError:  # released, or decided meanwhile
+        except FileNotFoundError:  # released, or replaced meanwhile
             return None
         except (ValueError, TypeError, KeyError, AttributeError):
             return Lease(number, step, None, [], modified)

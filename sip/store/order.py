@@ -20,7 +20,7 @@ from sip.core.files import plain_disk_errors
 from sip.core.progress import say
 from sip.store.assemble import Part, assemble
 from sip.store.claims import readable
-from sip.store.filling import remove_leftovers
+from sip.store.filling import remove_leftovers, unfinished
 from sip.store.place import Owners, StagePlace
 from sip.store.shards import FAILED
 from sip.store.stage import StageStore
@@ -38,11 +38,12 @@ def keeping(place: StagePlace[Any]) -> Iterator[Owners]:
     claims = place.claims()
     place.prepare()
     with plain_disk_errors(place.work):
+        shards = unfinished(_stage_of(place))
         claims.look()
         with claims.locked():
             others = claims.claimed()
             lost = {KEEPS} if KEEPS in others else claims.take([KEEPS])
-            remove_leftovers(_stage_of(place), claims.owners())
+            remove_leftovers(shards, claims.owners())
     try:
         if lost:
             claims.look()

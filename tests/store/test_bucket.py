@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,16 @@ from sip.core import objects
 from sip.core.errors import DamagedError, UserError
 from sip.core.tars import read_checked
 from sip.core.uri import Uri
+from sip.executor.local import Local
 from sip.store import leases as leases_module
 from sip.store import manifest as manifest_module
 from sip.store.bucket import Bucket
 from sip.store.fill import Filled, fill
 from sip.store.leases import Leases
+from sip.store.order import compact
 from sip.store.repair import repair
 from sip.store.stage import StageStore, Store
+from sip.store.writer import ShardWriter
 from tests.s3 import Fault, S3Server
 from tests.store.killed import Killed
 
@@ -287,6 +290,111 @@ def test_of_those_who_ask_at_once_one_gets_a_row(bucket: str) -> None:
     for owner in owners:
         owner.release()
     assert late.is_empty()
+
+
+def test_an_owner_that_takes_other_rows_meanwhile_stays_an_owner(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, looking = opened(bucket).place.claims(), opened(bucket).place.claims()
+    assert isinstance(busy, Leases) and isinstance(looking, Leases)
+    assert busy.take(KEYS[:2]) == set()
+    listing, done = objects.listing, list[str]()
+
+    def then_taken(place: Uri) -> list[Any]:
+        found = list(listing(place))
+        if len(done) < 2:
+            done.append("taken")
+            monkeypatch.setattr(objects, "listing", listing)
+            busy.take(KEYS[2 * len(done) : 2 * len(done) + 2])
+            monkeypatch.setattr(objects, "listing", then_taken)
+        return found
+
+    monkeypatch.setattr(objects, "listing", then_taken)
+    looking.look()
+    assert len(done) == 2
+    assert looking.owners() == {busy.owner, looking.owner}
+    assert looking.claimed() == dict.fromkeys(KEYS[4:6], busy.owner)
+    busy.release()
+    looking.look()
+    assert looking.owners() == {looking.owner} and looking.claimed() == {}
+
+
+@pytest.mark.parametrize(
+    ("act", "look_number", "others"),
+    [
+        (lambda stage: Local().sweep(stage), 1, KEYS[4:]),
+        (lambda stage: compact(stage.place, NUM), 2, KEYS[4:]),
+        (lambda stage: made(stage, KEYS[2:]), 1, KEYS[2:]),
+    ],
+)
+def test_a_shard_that_is_begun_after_a_look_is_left_alone(
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[[StageStore], Any],
+    look_number: int,
+    others: Sequence[str],
+) -> None:
+    made(opened(bucket), KEYS[4:])
+    stage, busy, looks = opened(bucket), opened(bucket).place.claims(), list[Leases]()
+    dead = stage.tmp / "lost-1-00000000--shard"
+    dead.mkdir(parents=True)
+    writers, look = [], Leases.look
+
+    def then_begun(claims: Leases) -> None:
+        look(claims)
+        if claims is not busy:
+            looks.append(claims)
+            if len(looks) == look_number:
+                assert busy.take(KEYS[:2]) == set()
+                writers.append(ShardWriter(stage.place, busy.owner))
+                for key in KEYS[:2]:
+                    payload = key.encode() * 99
+                    row = {"key": key, "status": "ok", "payload": payload, "suffix": ".txt"}
+                    writers[0].add(row)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Leases, "look", then_begun)
+        act(opened(bucket))
+    assert not dead.exists(), "nothing was swept"
+    writers[0].commit(KEYS[:2])
+    busy.release()
+    assert contents(bucket) == {key: WHOLE[key] for key in (*KEYS[:2], *others)}
+
+
+def test_a_shard_whose_folder_somebody_deleted_is_not_called_committed(bucket: str) -> None:
+    stage = opened(bucket)
+
+    def lose(batches: Iterator[list[str]], add: Any) -> None:
+        for key in (key for batch in batches for key in batch):
+            add({"key": key, "status": "ok", "payload": b"x", "suffix": ".txt"})
+            for folder in stage.tmp.iterdir():
+                shutil.rmtree(folder)
+
+    wanted = dict(zip(KEYS[:4], KEYS[:4], strict=True))
+    with pytest.raises(UserError, match="its 4 finished rows are gone: somebody deleted the fold"):
+        fill(stage, wanted, lose, 4, 4)
+    assert contents(bucket) == {} and list(opened(bucket).missing(KEYS[:4])) == KEYS[:4]
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_a_shard_that_another_process_sends_is_committed(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, joins: bool
+) -> None:
+    send, meanwhile = Bucket._send, []
+
+    def after_another(place: Bucket, folder: Path, lock: int) -> bool:
+        with monkeypatch.context() as patched:
+            patched.setattr(Bucket, "_send", send)
+            other = opened(bucket)
+            other.refresh()  # sends what is not sent
+            meanwhile.append(compact(other.place, NUM) if joins else ())
+        return send(place, folder, lock)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Bucket, "_send", after_another)
+        filled, _ = made(opened(bucket))
+    assert filled.computed == NUM and len(meanwhile) == SHARDS
+    assert contents(bucket) == WHOLE
 
 
 def test_threads_of_an_owner_do_not_undo_each_others_claims(
