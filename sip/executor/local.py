@@ -34,8 +34,8 @@ class Local(Executor):
         """Remove what dead owners have left; a store that cannot be written stays as it is."""
         claims = stage.place.claims()
         with suppress(OSError, UserError):
-            if any(stage.tmp.glob("*")) or not claims.is_empty():
-                shards = unfinished(stage)
+            shards = unfinished(stage)
+            if shards or not claims.is_empty():
                 claims.look()
                 with claims.locked():
                     claims.claimed()

@@ -88,8 +88,8 @@ class Leases:
 
     def look(self) -> None:
         """Read the claims of other owners, and delete those of dead ones."""
-        seen: dict[str, Lease | None] = {"": None}
-        while None in seen.values():  # one changed between the listing and the reading
+        gone: set[tuple[str, int, str]] = set()
+        while True:
             listed = objects.listing(self.folder)
             newest: dict[str, tuple[int, str, float]] = {}
             for there in listed:
@@ -99,6 +99,10 @@ class Leases:
                     newest[owner] = max(entry, newest.get(owner, entry))
             seen = {owner: self._read(owner, *entry) for owner, entry in newest.items()}
             self._seen = {owner: lease for owner, lease in seen.items() if lease is not None}
+            lost = {(owner, *newest[owner][:2]) for owner in newest.keys() - self._seen.keys()}
+            if lost <= gone:  # none, or one that a late list still has
+                break
+            gone |= lost  # it was released, or replaced by another claim of its owner
         dead = {owner for owner, lease in self._seen.items() if not self._is_alive(lease)}
         for owner in dead:
             del self._seen[owner]

@@ -18,6 +18,7 @@ def passes(pool: Sequence[int], length: int, seed: int) -> "Tensor":
 
     generator = torch.Generator().manual_seed(seed_of(seed, "order"))
     num = len(pool)
-    orders = [torch.randperm(num, generator=generator) for _ in range(-(-length // num))]
-    order = torch.cat(orders)[:length]
+    order = torch.empty(length, dtype=torch.int64)
+    for start in range(0, length, num):
+        order[start : start + num] = torch.randperm(num, generator=generator)[: length - start]
     return order if pool == range(num) else torch.tensor(pool)[order]
