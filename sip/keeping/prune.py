@@ -37,8 +37,12 @@ class Unneeded:
     bytes: int
 
 
-def require_quiet(place: StagePlace[Any]) -> None:
+def require_quiet(place: StagePlace[Any], own: str = "") -> None:
     """Check that no process makes rows of a stage: what it reads of them is not known.
+
+    Args:
+        place: The place of the stage.
+        own: Owner whose claim is this process's.
 
     Raises:
         UserError: One does.
@@ -52,7 +56,7 @@ def require_quiet(place: StagePlace[Any]) -> None:
     if claims.is_empty():
         return
     claims.look()
-    if owners := sorted(claims.owners() - {claims.owner}):
+    if owners := sorted(claims.owners() - {claims.owner, own}):
         names = join_first([readable(owner) for owner in owners])
         raise UserError(f"{place.root}: {names} works on it; start again when it has ended")
 
@@ -80,13 +84,15 @@ def prune(place: StagePlace[Any], needs: Needs, before: float) -> Unneeded:
         What was deleted.
 
     Raises:
-        UserError: A process makes rows of the stage, or it cannot be written.
+        UserError: A process makes rows of the stage, or it cannot be written; what was deleted
+            before stays so.
         DamagedError: A shard is damaged; those before it are done.
     """
     require_quiet(place)
     with keeping(place) as claims:
         found = _of(opened(place), needs, before)
         for shard in found.keep:
+            require_quiet(place, claims.owner)
             replace(place, claims.owner, [shard], found.keep)
     return found
 

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sip.core import moved, object_cache, objects
 from sip.core.errors import DamagedError, UserError
@@ -76,11 +77,19 @@ class Bucket(StagePlace[Uri]):
             del self.manifest.entries[gone]
         missing = sorted(self._names - self.manifest.shards)
         with ThreadPoolExecutor(THREADS, "shards") as threads:
-            found = threads.map(lambda shard: list(read_states(self.shards / shard)), missing)
-            for shard, states in zip(missing, found, strict=True):
+            for shard, states in zip(missing, threads.map(self._states, missing), strict=True):
+                if states is None:  # `keys_of` says what is wrong with it
+                    continue
                 self.manifest.entries[shard] = states
                 with suppress(UserError):  # a reader need not have the right to write
                     self.manifest.write(shard, states)
+
+    def _states(self, shard: str) -> list[tuple[str, Any]] | None:
+        """Return key and status of a shard's rows; None if it is damaged, or gone meanwhile."""
+        try:
+            return list(read_states(self.shards / shard))
+        except DamagedError:
+            return None
 
     def look_again(self) -> None:
         """Have the shards listed at the next look."""
@@ -167,14 +176,15 @@ class Bucket(StagePlace[Uri]):
             fcntl.flock(descriptor, lock)
             if not folder.is_dir():
                 return False
-            place = self.shards / folder.name
-            for file in sorted(folder.iterdir(), key=lambda file: file.name == ROWS_FILE):
+            place, is_whole = self.shards / folder.name, (folder / ROWS_FILE).exists()
+            files = sorted(folder.iterdir(), key=lambda file: file.name == ROWS_FILE)
+            for file in files if is_whole else ():  # else it was sent, and its removal interrupted
                 objects.write(place / file.name, file)
-            for file in list(folder.iterdir()):
+            for file in reversed(files):  # its rows first: without them it is not sent again
                 object_cache.adopt(place / file.name, file)  # it is read again soon
                 file.unlink(missing_ok=True)
             folder.rmdir()
-            return True
+            return is_whole
         finally:
             os.close(descriptor)
 
@@ -182,14 +192,8 @@ class Bucket(StagePlace[Uri]):
         """Send what earlier processes of this machine could not."""
         folder = self.work / UNSENT
         for shard in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if (shard / ROWS_FILE).exists():
-                with suppress(BlockingIOError):  # its own process is at it
-                    self._send(shard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:  # it was sent, and its removal was interrupted
-                with suppress(OSError):
-                    for file in shard.iterdir():
-                        file.unlink()
-                    shard.rmdir()
+            with suppress(BlockingIOError):  # its own process is at it
+                self._send(shard, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def set_aside(self, shard: str) -> str:
         """Copy a shard's objects to `damaged`, and delete them, its rows first."""

@@ -92,10 +92,11 @@ def finish(place: StagePlace[Any], owner: str) -> None:
     """
     taken = moved.takeovers(place.root)
     there, parts = place.names(), place.parts()
+    joined = {old for olds in taken.values() for old in olds}
     for new, olds in taken.items():
         left = parts & olds.keys() - {new}
         if new not in there:
-            if left:  # it was never published
+            if left and new not in joined:  # it was never published
                 place.delete(moved.name(new))
             continue
         for old in left:
@@ -133,22 +134,34 @@ def compact(place: StagePlace[Any], size: int) -> tuple[int, int]:
         stage = opened(place)
         rows = by_shard(stage)
         num_old = num_new = 0
-        for group in groups(place, rows, size):
+        made: set[str] = set()
+        for listed in groups(place, rows, size):
+            # A call that was killed may have made the same shard before, which is listed too.
+            group = [shard for shard in listed if shard not in made]
+            if len(group) < len(listed) and len(group) < 2:
+                continue
             try:
                 new = replace(place, claims.owner, group, rows)
             except DamagedError as error:
                 say(place.stage, f"{len(group)} shards are left as they are: {error}")
                 continue
             num_old, num_new = num_old + len(group), num_new + (new is not None)
+            made |= {new} if new else set()
         place.tidy()
     return num_old, num_new
 
 
 def opened(place: StagePlace[Any]) -> StageStore:
-    """Return the rows of a place, whatever their recipe."""
+    """Return the rows of a place, whatever their recipe; all of them are in shards that are there.
+
+    A manifest may name a shard that is gone, if a slow process noted it meanwhile.
+    """
     stage = _stage_of(place)
-    stage.refresh()
-    return stage
+    while True:
+        stage.refresh()
+        place.look_again()
+        if place.names().issuperset(stage.names):
+            return stage
 
 
 def _stage_of(place: StagePlace[Any]) -> StageStore:

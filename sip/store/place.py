@@ -12,6 +12,7 @@ is not finished (`tmp`) is always on a disk of this machine. Rows name their fil
 URI, and `sip.core.tars` reads both.
 """
 
+import errno
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -188,8 +189,12 @@ class Folder(StagePlace[Path]):
 
     def are_tars(self, shards: Sequence[str]) -> list[bool]:
         """Return of each shard whether it has no files of their own."""
-        single = {ROWS_FILE, TAR_FILE}
-        return [set(os.listdir(self.shards / shard)) <= single for shard in shards]
+        return [self._is_tar(shard) for shard in shards]
+
+    def _is_tar(self, shard: str) -> bool:
+        with suppress(FileNotFoundError):  # joined with other ones meanwhile
+            return set(os.listdir(self.shards / shard)) <= {ROWS_FILE, TAR_FILE}
+        return True
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield all files below the folder."""
@@ -208,12 +213,19 @@ class Folder(StagePlace[Path]):
         fsync(self.shards)
 
     def _rename(self, folder: Path, shard: Path) -> None:
-        """Give a shard its place; a rename that a network disk did and denied is done."""
+        """Give a shard its place; a rename that a network disk did and denied is done.
+
+        A shard of that name has the same rows, made by a call that was killed behind it.
+        """
         try:
             os.rename(folder, shard)
         except FileNotFoundError:
             if not shard.is_dir():
                 raise
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not shard.is_dir():
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
 
     def set_aside(self, shard: str) -> str:
         """Move a shard to the folder `damaged`."""
