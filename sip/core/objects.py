@@ -186,14 +186,14 @@ def modified(uri: Uri) -> float:
     return (info.mtime_ns or 0) / 1e9
 
 
-def delete(uri: Uri) -> None:
-    """Delete an object; one that is not there is no error."""
+def delete(uri: Uri, attempts: int | None = None) -> None:
+    """Delete an object, with `attempts` as in `write`; one that is not there is no error."""
 
     def action() -> None:
         with suppress(FileNotFoundError):
             _system(uri).delete_file(uri.path)
 
-    attempt(uri, action)
+    attempt(uri, action, attempts)
 
 
 def delete_below(place: Uri) -> None:

@@ -10,7 +10,7 @@ read again; delete them after a look.
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,12 @@ from sip.core.progress import progress, say
 from sip.core.tars import member_name, read_checked
 from sip.core.text import counted
 from sip.core.uri import Place
-from sip.store.place import SHARDS, StagePlace
+from sip.store.claims import readable
+from sip.store.order import KEEPS
+from sip.store.place import SHARDS, Owners, StagePlace
 from sip.store.shards import ROWS_FILE, TAR_FILE, read_columns, read_rows
 from sip.store.stage import Store
+from sip.store.waiting import POLL_EVERY
 from sip.store.writer import ShardWriter
 
 RETRIES = (None, "failed", "damaged")
@@ -186,12 +189,31 @@ def _with_payload(row: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     return {**stored, "payload": data, "suffix": suffix}
 
 
+@contextmanager
+def _claimed(place: StagePlace[Any], shard: str) -> Iterator[Owners]:
+    """Hold the claim on setting a shard aside; wait for another process that does it."""
+    key, claims, waits = f"{KEEPS}.{shard}", place.claims(), False
+    try:
+        while True:
+            claims.look()
+            with claims.locked():
+                owner = claims.claimed().get(key)
+                if owner is None and not claims.take([key]):
+                    break
+            if owner and not waits:
+                waits = True
+                say(place.stage, f"waiting for {readable(owner)}, which sets {shard} aside")
+            time.sleep(POLL_EVERY)
+        yield claims
+    finally:
+        claims.release()
+
+
 def _set_aside(place: StagePlace[Any], shard: str) -> None:
     """Move a damaged shard away, once its sound rows are in a new one."""
-    claims = place.claims()
     with plain_disk_errors(place.work):
         place.prepare()
-        with claims.locked():
+        with _claimed(place, shard) as claims:
             seen = check(place.shards / shard, keep=True)
             if seen.damaged is None:  # another process was faster
                 return
@@ -203,9 +225,12 @@ def _set_aside(place: StagePlace[Any], shard: str) -> None:
                     writer.add(row)
                 writer.commit([row["key"] for row in seen.rows])
             # Last: a kill before it leaves sound rows twice, and loses none.
-            kept = place.set_aside(shard)
+            try:
+                kept = place.set_aside(shard)
+            except FileNotFoundError:  # another process took this one for dead, and did it
+                return
     say(
-        place.root.parent.name,
+        place.stage,
         f"{seen.num_bad or 1} damaged, first {seen.damaged}; {len(seen.rows)} sound rows kept, the "
         f"other ones are made again; the old shard is in {kept}",
     )

@@ -1,21 +1,25 @@
 """A stage in an object store: nothing is lost and nothing made twice, whatever fails."""
 
+import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sip.core import objects
+from sip.core import object_cache, objects
 from sip.core.errors import DamagedError, UserError
 from sip.core.tars import read_checked
 from sip.core.uri import Uri
 from sip.executor.local import Local
 from sip.store import leases as leases_module
 from sip.store import manifest as manifest_module
+from sip.store import repair as repair_module
 from sip.store.bucket import Bucket
 from sip.store.fill import Filled, fill
 from sip.store.leases import Leases
@@ -429,6 +433,12 @@ def test_threads_of_an_owner_do_not_undo_each_others_claims(
     assert other.is_empty()
 
 
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let time pass."""
+    now = time.monotonic
+    monkeypatch.setattr(leases_module.time, "monotonic", lambda: now() + seconds)
+
+
 def test_a_lease_of_another_machine_ends(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Store(bucket).root / "claims"
     with monkeypatch.context() as patched:
@@ -439,12 +449,166 @@ def test_a_lease_of_another_machine_ends(bucket: str, monkeypatch: pytest.Monkey
     own.look()
     assert own.claimed() == {"k1": other.owner} and own.number_of(other.owner) == 1
     assert str(own.file_of(other.owner)).endswith(f"{other.owner}.1.holds")
-    now = Leases._now
-    monkeypatch.setattr(Leases, "_now", lambda claims: now(claims) + 200)
+    later(monkeypatch, 200)
     own.look()
     assert own.claimed() == {} and own.take(["k1"]) == set()
     other.release()
     own.release()
+
+
+def test_who_beats_while_others_read_its_claim_lives(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, read = Store(bucket).root / "claims", Leases._read
+    with monkeypatch.context() as patched:
+        patched.setattr(leases_module, "host_name", lambda: "elsewhere.x")
+        other = Leases(folder)
+        other.take(["k1"])
+    own = Leases(folder)
+    own.look()
+
+    def slowly(claims: Leases, *args: Any) -> Any:
+        lease = read(claims, *args)
+        later(monkeypatch, 125)  # requests that fail are repeated for as long
+        return lease
+
+    monkeypatch.setattr(Leases, "_read", slowly)
+    own.look()
+    assert own.claimed() == {"k1": other.owner} and not own.is_empty()
+    own.look()  # and now it has been silent
+    assert own.claimed() == {} and own.is_empty()
+    other.release()
+
+
+def test_any_object_that_is_renewed_tells_of_life(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a claim whose writing failed, the one before it is renewed."""
+    folder, listing = Store(bucket).root / "claims", objects.listing
+    with monkeypatch.context() as patched:
+        patched.setattr(leases_module, "host_name", lambda: "elsewhere.x")
+        other = Leases(folder)
+        other.take(["k1"])
+        other._number += 1
+        other._write("asks", ["k1"], ["k2"])
+    own = Leases(folder)
+    own.look()
+
+    def renewed(place: Uri) -> list[Any]:
+        found = listing(place)
+        return [replace(f, modified=f.modified + 200 * ("holds" in f.name)) for f in found]
+
+    monkeypatch.setattr(objects, "listing", renewed)
+    later(monkeypatch, 200)
+    own.look()
+    assert own.claimed() == dict.fromkeys(["k1", "k2"], other.owner)
+    other.release()
+
+
+@pytest.mark.parametrize("name", ["0", "z"])  # before the name of who looks, and behind it
+def test_a_process_here_that_asks_for_long_lives_and_blocks_nobody(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = Store(bucket).root / "claims"
+    busy, own = Leases(folder), Leases(folder)
+    busy.owner, own.owner = f"{name}-{busy.owner}", f"a-{own.owner}"
+    busy.take(["k0"])
+    busy._number += 1
+    busy._write("asks", ["k0"], ["k1"])  # and then it is suspended
+    own.look()
+    assert own.claimed() == dict.fromkeys(["k0", "k1"], busy.owner)
+    later(monkeypatch, 200)
+    own.look()
+    assert own.owners() == {busy.owner, own.owner} and own.claimed() == {"k0": busy.owner}
+    assert own.take(["k0", "k1"]) == {"k0"}
+    busy.release()
+    own.release()
+    assert own.is_empty()
+
+
+def test_an_owner_renews_what_it_asks_for_and_what_it_holds(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = list[str](), objects.write
+    owner = Leases(Store(bucket).root / "claims")
+
+    def noted(uri: Uri, *args: Any, **options: Any) -> None:
+        write(uri, *args, **options)
+        written.append(uri.name.removeprefix(f"{owner.owner}."))
+
+    def decided(claims: Leases, asked: set[str]) -> set[str]:
+        step = f"{claims._number}.asks"
+        reached(lambda: written.count(step) > 2)
+        reached(lambda: claims._number == 1 or written[written.index(step) :].count("1.holds") > 1)
+        return set()
+
+    monkeypatch.setattr(leases_module, "BEAT_EVERY", 0.01)
+    monkeypatch.setattr(objects, "write", noted)
+    monkeypatch.setattr(Leases, "_decide", decided)
+    owner.take(["k0"])
+    owner.take(["k0", "k1"])
+    reached(lambda: written.count("2.holds") > 2)
+    assert [there.name.partition(".2.")[2] for there in objects.listing(owner.folder)] == ["holds"]
+    owner.release()
+    assert owner.is_empty()
+
+
+def reached(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("step", ["asks", "holds"])
+def test_a_claim_that_fails_leaves_the_one_before_it(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    owner, write = Leases(Store(bucket).root / "claims"), objects.write
+    owner.take(KEYS[:2])
+
+    def failing(uri: Uri, *args: Any, **options: Any) -> None:
+        write(uri, *args, **options)
+        if uri.name.endswith(f".2.{step}"):  # the answer is lost
+            raise UserError("does not answer")
+
+    with monkeypatch.context() as patched, pytest.raises(UserError):
+        patched.setattr(objects, "write", failing)
+        owner.take(KEYS[1:3])
+    other = Leases(owner.folder)
+    other.look()
+    assert set(other.claimed()) == set(KEYS[:2]) and other.number_of(owner.owner) == 1
+    assert owner.take(KEYS[1:3]) == set()
+    other.look()
+    assert set(other.claimed()) == set(KEYS[1:3])
+    owner.release()
+    assert other.is_empty()
+
+
+@pytest.mark.parametrize("error", [UserError, KeyboardInterrupt])
+def test_what_cannot_be_released_is_released_later(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    claims, delete = opened(bucket).place.claims(), objects.delete
+    assert isinstance(claims, Leases)
+
+    def failing(uri: Uri, attempts: int | None = None) -> None:
+        tried.append(uri.name)
+        raise UserError("does not answer") if attempts else error("does not answer")
+
+    tried = list[str]()
+    monkeypatch.setattr(leases_module, "BEAT_EVERY", 0.01)
+    monkeypatch.setattr(objects, "delete", failing)
+    with suppress(KeyboardInterrupt):
+        claims.take(KEYS[:2])  # its question stays
+    with suppress(KeyboardInterrupt):
+        claims.release()
+    reached(lambda: len(tried) > 4)
+    assert not claims.is_empty()
+    monkeypatch.setattr(objects, "delete", delete)
+    reached(claims.is_empty)
+    assert made(opened(bucket))[1] == KEYS
 
 
 def test_the_manifest_is_made_one_object(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -498,6 +662,96 @@ def test_damaged_objects_are_named_set_aside_and_made_again(
     _, asked = made(opened(bucket))
     assert asked == (["k0"] if part == "images.tar" else KEYS[:SHARD])
     assert contents(bucket) == WHOLE and repair(Store(bucket), 2) == 0
+
+
+def damaged_shard(place: str) -> str:
+    """Fill a stage and damage the image `k0`; return the name of its shard."""
+    made(opened(place), storage="webdataset")
+    stage = opened(place)
+    shard = sorted(stage.place.names())[0]
+    tar = stage.shards / shard / "images.tar"
+    data = bytearray(tar.read_bytes() if isinstance(tar, Path) else objects.read(tar))
+    data[600] ^= 1
+    if isinstance(tar, Path):
+        tar.write_bytes(data)
+    else:
+        objects.write(tar, bytes(data))
+        object_cache.forget(str(tar))
+    return shard
+
+
+REPAIRED = {key: WHOLE[key] for key in KEYS[1:]}
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(
+        request.getfixturevalue("bucket") if request.param == "bucket" else tmp_path / "store"
+    )
+
+
+def test_the_rows_that_a_repair_keeps_are_not_swept(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged_shard(place)
+    add, swept = ShardWriter.add, list[str]()
+
+    def then_swept(writer: ShardWriter, row: Any) -> None:
+        add(writer, row)
+        Local().sweep(opened(place))
+        assert compact(opened(place).place, 1) == (0, 0)  # sweeps, too, and need not wait
+        swept.append(row["key"])
+
+    monkeypatch.setattr(ShardWriter, "add", then_swept)
+    assert repair(Store(place), 1) == 1 and swept == KEYS[1:SHARD]
+    assert contents(place) == REPAIRED and opened(place).place.claims().is_empty()
+
+
+def test_of_two_repairs_one_waits_for_the_other(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = damaged_shard(place)
+    kind, said, found = type(opened(place).place), list[str](), list[int]()
+    set_aside, second = (
+        kind.set_aside,
+        threading.Thread(target=lambda: found.append(repair(Store(place), 1))),
+    )
+
+    def then_another(place: Any, shard: str) -> str:
+        if second.ident is None:
+            second.start()
+            reached(lambda: any("waiting" in line for line in said))
+        return set_aside(place, shard)
+
+    monkeypatch.setattr(repair_module, "say", lambda name, line: said.append(line))
+    monkeypatch.setattr(kind, "set_aside", then_another)
+    assert repair(Store(place), 1) == 1
+    second.join(20)
+    assert found == [1] and contents(place) == REPAIRED
+    assert [line.partition(" on ")[0] for line in said if "waiting" in line] == [
+        f"waiting for process {os.getpid()}"
+    ]
+    assert sum("sound rows kept" in line for line in said) == 1 and shard in said[-1]
+    assert opened(place).place.claims().is_empty()
+
+
+def test_a_shard_that_another_repair_has_moved_meanwhile_is_no_error(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took this process for dead, whose copy of the sound rows is one too many."""
+    shard = damaged_shard(place)
+    module, name = (objects, "copy") if place.startswith("s3") else (os, "rename")
+    step, done = getattr(module, name), list[str]()
+
+    def too_late(source: Any, target: Any) -> None:
+        if "damaged" in str(target) and not done:
+            done.append(opened(place).place.path)
+            opened(place).place.set_aside(shard)
+        step(source, target)
+
+    monkeypatch.setattr(module, name, too_late)
+    assert repair(Store(place), 1) == 1 and done
+    assert contents(place) == REPAIRED
 
 
 def test_who_may_only_read_reads(bucket: str, s3_server: S3Server) -> None:
