@@ -102,10 +102,17 @@ def verify(places: Sequence[StagePlace[Any]], num_threads: int) -> list[Damage]:
             num_bytes += seen.num_bytes
             if seen.damaged is not None:
                 damaged.append(Damage(place, name, seen.damaged, seen.num_bad))
+    damaged = [each for each in damaged if not _is_gone(each)]
     seconds = time.monotonic() - started
     did = f"{counted(len(shards), 'shard')}, {num_bytes / 1e9:.2f} GB of files in {seconds:.1f} s"
     say("check", f"{did}: {f'{len(damaged)} damaged' if damaged else 'all sound'}")
     return damaged
+
+
+def _is_gone(damage: Damage) -> bool:
+    """Return whether a shard was joined with other ones, or deleted, while it was looked at."""
+    damage.place.look_again()
+    return damage.shard not in damage.place.names()
 
 
 def repair(store: Store, num_threads: int) -> int:

@@ -20,6 +20,7 @@ from sip.store.fill import fill
 from sip.store.filling import Add
 from sip.store.manifest import Manifest
 from sip.store.order import compact, keeping, replace
+from sip.store.repair import Damage, verify
 from sip.store.stage import StageStore, Store
 from sip.store.writer import ShardWriter
 from tests.store.killed import Killed
@@ -247,6 +248,24 @@ def test_a_shard_whose_removal_here_was_interrupted_is_not_sent_again(
     objects.delete_below(stage.shards / left.name)  # pruned meanwhile
     assert keys_of(bucket) == [] and not left.exists()
     assert not list(objects.listing(stage.shards))
+
+
+def test_a_shard_that_is_deleted_while_it_is_checked_is_not_damaged(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, ["k0"])
+    put(bucket, ["k1"])
+    place, delete, found = opened(bucket).place, objects.delete_below, list[list[Damage]]()
+    assert len(place.names()) == 2
+
+    def then_checked(below: Uri) -> None:  # its rows are gone, its images are not
+        if not found:
+            found.append(verify([place], 1))
+        delete(below)
+
+    monkeypatch.setattr(objects, "delete_below", then_checked)
+    assert compact(opened(bucket).place, 9) == (2, 1)
+    assert found == [[]]
 
 
 def test_shards_that_are_joined_while_they_are_copied(tmp_path: Path) -> None:
