@@ -54,16 +54,23 @@ class Assembled:
     taken: dict[str, Pieces] = field(default_factory=dict)
 
 
-def assemble(place: StagePlace[Any], owner: str, parts: Sequence[Part]) -> Assembled:
+def assemble(
+    place: StagePlace[Any], owner: str, parts: Sequence[Part], keep_named: bool = False
+) -> Assembled:
     """Write a shard of rows of other shards, in their order, into the unfinished ones of a place.
 
     Files of their own are linked if they are on the same disk. Members of tar files are copied with
     their rows, and compared with their checksums. The name depends on nothing but the rows.
 
+    Of a row that is in several parts, as two workers made it, one is taken. If the files of the
+    other ones have the same bytes, who names them is led to that one.
+
     Args:
         place: Where the shard is to be published.
         owner: Prefix of the unfinished folder's name.
         parts: Shards with files of their own, or with tar files; not both.
+        keep_named: Whether to take also a row that has a file, which somebody may name, and whose
+            key is not among those of any part, since it counts in another shard.
 
     Raises:
         DamagedError: A shard is damaged; nothing is left behind.
@@ -75,7 +82,7 @@ def assemble(place: StagePlace[Any], owner: str, parts: Sequence[Part]) -> Assem
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            return _Assembly(place, folder, time).of(parts)
+            return _Assembly(place, folder, time, keep_named).of(parts)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -84,15 +91,22 @@ def assemble(place: StagePlace[Any], owner: str, parts: Sequence[Part]) -> Assem
 class _Assembly:
     """One call of `assemble`."""
 
-    def __init__(self, place: StagePlace[Any], folder: Path, time: str) -> None:
+    def __init__(self, place: StagePlace[Any], folder: Path, time: str, keep_named: bool) -> None:
         self._in_tar = place.storage("files") == "webdataset"
         self._folder = folder
         self._time = time
         self._end = 0  # of what is in the tar file
         self._taken: dict[str, Pieces] = {}
+        self._keep_named = keep_named
+        self._keys: set[str] = set()  # of the rows that are taken sooner or later
+        self._members: dict[str, tuple[str, int]] = {}  # key -> hash of a file, and its start
+        # Files that are not taken: pieces of their shard, key, name and hash
+        self._copies: list[tuple[Pieces, str, str, str]] = []
 
     def of(self, parts: Sequence[Part]) -> Assembled:
+        self._keys.update(*(part.keys for part in parts))
         tables = [table for part in parts if (table := self._take(part)).num_rows]
+        self._lead_copies()
         if not tables:
             return Assembled(self._folder, "", taken=self._taken)
         if self._end:
@@ -112,10 +126,8 @@ class _Assembly:
     def _take(self, part: Part) -> pa.Table:
         """Copy the files of a part's rows; return the rows."""
         table = read_table(part.shard)
-        chosen = set(part.keys)
-        kept = [n for n, key in enumerate(table["key"].to_pylist()) if key in chosen]
-        table = table.take(pa.array(kept, pa.int64())) if len(kept) < table.num_rows else table
         pieces = self._taken.setdefault(part.shard.name, [])
+        table = self._chosen(table, set(part.keys), pieces)
         if "file" not in table.column_names or table["file"].null_count == table.num_rows:
             return table
         rows: list[dict[str, Any]] = table.to_pylist()
@@ -125,12 +137,37 @@ class _Assembly:
         number = table.column_names.index("file")
         return table.set_column(number, "file", pa.array(files, pa.string()))
 
+    def _chosen(self, table: pa.Table, chosen: set[str], pieces: Pieces) -> pa.Table:
+        """Return the rows of a part that are taken; note the files of the other ones."""
+        keys = table["key"].to_pylist()
+        if "file" in table.column_names:
+            columns = (table[name].to_pylist() for name in ("file", "file_sha256"))
+            rows = zip(keys, *columns, strict=True)
+            files = {key: (file, sha256) for key, file, sha256 in rows if file is not None}
+            if self._keep_named:
+                chosen |= files.keys() - self._keys
+                self._keys |= chosen
+            left = ((key, *file) for key, file in files.items() if key not in chosen)
+            self._copies += ((pieces, *row) for row in left)
+        kept = [n for n, key in enumerate(keys) if key in chosen]
+        return table.take(pa.array(kept, pa.int64())) if len(kept) < table.num_rows else table
+
+    def _lead_copies(self) -> None:
+        """Lead who names a file that was not taken to one of the same key and bytes."""
+        for pieces, key, file, sha256 in self._copies:
+            taken, new_start = self._members.get(key, ("", 0))
+            parts = tars.split_reference(file)
+            if taken == sha256 and parts:
+                _, offset, size = parts
+                pieces.append((offset - BLOCK, offset + size + -size % BLOCK, new_start))
+
     def _copy(self, shard: Place, row: dict[str, Any], pieces: Pieces) -> str | None:
         """Copy a row's file; return its name in the new shard."""
         if row["file"] is None:
             return None
         file, sha256 = str(shard / row["file"]), row["file_sha256"]
         if tars.split_reference(row["file"]):
+            self._members[row["key"]] = sha256, self._end
             return self._add_entry(file, sha256, pieces)
         if self._in_tar:
             data = tars.read_checked(file, sha256)

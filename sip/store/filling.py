@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from sip.core import moved
 from sip.core.files import plain_disk_errors
 from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import Progress, progress
@@ -67,6 +68,8 @@ class Filling(Generic[Input]):
         self._retry_failed = retry_failed
         # Where the failed rows lie that are to be made again; a newer one, though it failed, counts
         self._outdated: dict[str, str] = {}
+        self._sources: dict[str, set[str]] = {}  # shard -> itself, and those that it took over
+        self._lock = threading.Lock()  # of the index: one thread hands out, another one commits
         if retry_failed:
             self._outdated = {key: stage.shard_of(key) for key in stage.failed(wanted)}
         self.batches = Spilled[Sequence[str]](map(self.missing, batches))
@@ -74,15 +77,15 @@ class Filling(Generic[Input]):
         self.open = OpenRows()
         self.owner = f"{UNCLAIMED}{uuid.uuid4().hex}"
         self.renew: Callable[[], None] = lambda: None
-        self._lock = threading.Lock()  # of the index: one thread hands out, another one commits
         self._writer: ShardWriter | None = None
         self._opened = 0.0  # when the open shard was begun
 
     def extend(self, rows: Mapping[str, Input]) -> list[str]:
         """Ask for more rows, made together and in `wanted` now; return the missing keys."""
         if self._retry_failed:
-            failed = self.stage.failed(rows)
-            self._outdated |= {key: self.stage.shard_of(key) for key in failed}
+            with self._lock, plain_disk_errors(self.stage.folder):
+                failed = self.stage.failed(rows)
+                self._outdated |= {key: self.stage.shard_of(key) for key in failed}
         missing = self.missing(list(rows))
         self.num_missing += len(missing)
         self.bar.total = self.num_missing
@@ -128,12 +131,33 @@ class Filling(Generic[Input]):
 
     def missing(self, batch: Sequence[str]) -> list[str]:
         """Return those keys of a batch that have no row, or only an outdated one."""
-        stage, outdated = self.stage, self._outdated
-        return [
-            key
-            for key in batch
-            if stage.lacks(key) or (key in outdated and outdated[key] == stage.shard_of(key))
-        ]
+        with self._lock:
+            return [key for key in batch if self.stage.lacks(key) or self._is_outdated(key)]
+
+    def _is_outdated(self, key: str) -> bool:
+        """Return whether a row failed before and was not made again, in whatever shard it is now.
+
+        Of rows that others made again, and that failed and were joined between two looks, this
+        cannot be told: they are made once more.
+        """
+        if (old := self._outdated.get(key)) is None:
+            return False
+        shard = self.stage.shard_of(key)
+        if shard == old or (self.stage.has_failed(key) and old in self._sources_of(shard)):
+            return True
+        del self._outdated[key]  # for good: the newer row may be joined with the old one
+        return False
+
+    def _sources_of(self, shard: str) -> set[str]:
+        """Return the names of a shard and of those that it took over, directly or not."""
+        if shard not in self._sources:
+            taken = moved.takeovers(self.stage.place.root)
+            found, new = set[str](), {shard}
+            while new:
+                found |= new
+                new = {old for name in new for old in taken.get(name, ())} - found
+            self._sources[shard] = found
+        return self._sources[shard]
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take a finished row into the open shard.
@@ -166,6 +190,8 @@ class Filling(Generic[Input]):
             if writer.name not in self.stage.names:
                 rows = writer.rows
                 self.stage.remember(writer.name, ((key, rows[key].get("status")) for key in keys))
+            for key in keys:
+                self._outdated.pop(key, None)
         self.open.commit(keys)
 
 

@@ -56,7 +56,11 @@ def keeping(place: StagePlace[Any]) -> Iterator[Owners]:
 
 
 def replace(
-    place: StagePlace[Any], owner: str, shards: Sequence[str], keep: Mapping[str, Collection[str]]
+    place: StagePlace[Any],
+    owner: str,
+    shards: Sequence[str],
+    keep: Mapping[str, Collection[str]],
+    keep_named: bool = False,
 ) -> str | None:
     """Replace shards by one that holds some of their rows; must be called while `keeping`.
 
@@ -65,6 +69,7 @@ def replace(
         owner: Who holds the claim.
         shards: Names of the old shards.
         keep: Name of a shard -> keys of the rows that are kept.
+        keep_named: As that of `assemble`.
 
     Returns:
         The name of the new shard; None if no row is kept.
@@ -73,10 +78,13 @@ def replace(
         DamagedError: A shard is damaged; nothing was changed.
     """
     parts = [Part(place.shards / shard, keep[shard]) for shard in shards]
-    made = assemble(place, owner, parts)
+    made = assemble(place, owner, parts, keep_named)
     with plain_disk_errors(place.work):
         if made.states:
-            place.write(moved.name(made.name), moved.content(made.taken))
+            taken = made.taken
+            if made.name in shards:  # no other one has rows, and has taken over others before
+                taken = {**moved.takeovers(place.root).get(made.name, {}), **taken}
+            place.write(moved.name(made.name), moved.content(taken))
             place.publish(made.folder, made.name, made.states)
         for shard in shards:
             if shard != made.name:
@@ -141,7 +149,7 @@ def compact(place: StagePlace[Any], size: int) -> tuple[int, int]:
             if len(group) < len(listed) and len(group) < 2:
                 continue
             try:
-                new = replace(place, claims.owner, group, rows)
+                new = replace(place, claims.owner, group, rows, keep_named=True)
             except DamagedError as error:
                 say(place.stage, f"{len(group)} shards are left as they are: {error}")
                 continue

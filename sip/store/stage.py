@@ -21,7 +21,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from sip.core.errors import DamagedError
+from sip.core.errors import DamagedError, UserError
 from sip.core.hashing import digest
 from sip.core.object_cache import on_disk
 from sip.core.objects import folders
@@ -163,14 +163,16 @@ class StageStore:
         for number, key in enumerate(keys):
             while key not in rows:
                 shard = self.shard_of(key)
+                if key not in by_shard.get(shard, ()):  # it is elsewhere since the last look
+                    by_shard = self._by_shard([each for each in keys[number:] if each not in rows])
                 try:
                     found = list(read_rows(self.shards / shard, by_shard.pop(shard), columns))
                 except DamagedError:
                     if not self._has_moved(shard):
                         raise
-                    by_shard = self._by_shard([each for each in keys[number:] if each not in rows])
                 else:
                     rows.update((row["key"], row) for row in found)
+                    break
             times[key] -= 1
             yield rows[key] if times[key] else rows.pop(key)
 
@@ -204,8 +206,17 @@ class StageStore:
         return self.place.tmp
 
     def shard_of(self, key: str) -> str:
-        """Return the name of the shard with a key's newest row, as of the last look."""
-        position = self.index[key]
+        """Return the name of the shard with a key's newest row, as of the last look.
+
+        Raises:
+            UserError: There is no row.
+        """
+        position = self.index.get(key, None)
+        if position is None:
+            raise UserError(
+                f"{self.place.root}: must hold the row {key}, which is gone; start the same "
+                "command again: it makes the row again"
+            )
         return self.names[~position if position < 0 else position]
 
     def refresh(self) -> None:

@@ -1,6 +1,7 @@
 """Small shards are joined: same rows, same bytes, whoever reads, writes or is killed meanwhile."""
 
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from sip.core.errors import DamagedError, UserError
 from sip.core.tars import member_name, read_checked
 from sip.core.uri import Uri
 from sip.store.fill import fill
-from sip.store.filling import Add
+from sip.store.filling import Add, Filling
 from sip.store.order import by_shard, compact, keeping, opened, replace
 from sip.store.repair import repair
-from sip.store.shards import read_table
+from sip.store.shards import read_rows, read_table
 from sip.store.stage import StageStore, Store
+from sip.store.writer import ShardWriter
 from tests.store.killed import DEAD_THREADS, Killed, forget_claims, killed_at
 
 KEYS = [f"k{number}" for number in range(11)]
@@ -290,3 +292,187 @@ def test_a_shard_that_was_to_lose_rows_stays_if_the_process_died(
             replace(stage.place, claims.owner, [shard], {shard: ["k1"]})
     compact(stage_of(place).place, 2)
     assert set(stage_of(place).keys()) == set(KEYS), "a run may have used the row meanwhile"
+
+
+def put(
+    place: str,
+    keys: Sequence[str],
+    content: Callable[[str], bytes] = payload,
+    failing: Sequence[str] = (),
+) -> dict:
+    """Commit a shard, whatever is there, as a worker that claims nothing; return its rows."""
+    stage = stage_of(place)
+    stage.place.prepare()
+    in_tar = stage.place.are_tars(sorted(stage.place.names()))[0]
+    writer = ShardWriter(stage.place, "unclaimed-x", "webdataset" if in_tar else "files")
+    for key in keys:
+        row = {"key": key, "status": "ok", "payload": content(key), "suffix": ".png"}
+        row |= {"words": ["a", key], "number": None}
+        writer.add(row | {"status": "failed", "payload": None} if key in failing else row)
+    writer.commit(list(keys))
+    return {row["key"]: row for row in read_rows(stage.shards / writer.name, {*keys})}
+
+
+def led_on(rows: dict[str, dict]) -> bool:
+    """Return whether the bytes of rows are found by their names, though no file is still open."""
+    tars._open.cache_clear()
+    return all(
+        read_checked(row["file"], row["file_sha256"]) == payload(key)
+        and member_name(row["file"]) == f"{key}.png"
+        for key, row in rows.items()
+    )
+
+
+def counts(place: str) -> dict[str, int]:
+    return Counter(row["key"] for row in all_rows(stage_of(place)))
+
+
+def test_who_names_the_other_copy_of_a_row_is_led_to_the_one_that_stays(place: str) -> None:
+    rows = put(place, ["k9", "n0", "k1"])
+    more = put(place, ["k1", "k9"])
+    compact(stage_of(place).place, 100)
+    assert counts(place) == dict.fromkeys([*KEYS, "n0"], 1)
+    assert led_on(rows) and led_on(more)
+    put(place, ["n1"])
+    compact(stage_of(place).place, 100)
+    assert num_shards(place) == 1 and led_on(rows) and led_on(more)
+
+
+def test_nobody_is_led_to_other_bytes(place: str) -> None:
+    rows = put(place, ["k1", "n0"], lambda key: b"other" if key == "k1" else payload(key))
+    compact(stage_of(place).place, 100)
+    tars._open.cache_clear()
+    assert facts(stage_of(place))["k1"]["data"][0] == payload("k1")
+    file = rows.pop("k1")
+    # A file of its own has the same name there, and another checksum.
+    sha256 = None if tars.split_reference(file["file"]) else file["file_sha256"]
+    with pytest.raises(DamagedError):
+        read_checked(file["file"], sha256)
+    assert led_on(rows)
+
+
+def test_a_copy_stays_if_the_other_one_is_in_a_shard_that_is_left_as_it_is(place: str) -> None:
+    compact(stage_of(place).place, 5)
+    before, large = facts(stage_of(place)), stage_of(place).place.names()
+    copies = [put(place, ["k1", "n0", "k9"]), put(place, ["k9", "n1"]), put(place, ["n2"])]
+    assert compact(stage_of(place).place, 5) == (3, 1)
+    assert large < stage_of(place).place.names() and facts(stage_of(place)) == before
+    assert counts(place) == dict.fromkeys([*KEYS, "n0", "n1", "n2"], 1) | {"k1": 2, "k9": 2}
+    assert all(map(led_on, copies))
+    assert compact(stage_of(place).place, 5) == (0, 0)
+    assert compact(stage_of(place).place, 100) == (3, 1)
+    assert set(counts(place).values()) == {1} and facts(stage_of(place)) == before
+    assert all(map(led_on, copies))
+
+
+@pytest.mark.parametrize("place", ["webdataset"], indirect=True)
+def test_the_copy_that_counts_may_be_in_the_later_shard(place: str) -> None:
+    old, rows = stage_of(place).read(["k0", "k1"]), put(place, ["k1", "n0"])
+    stage = opened(stage_of(place).place)
+    first, last = stage.shard_of("k1"), stage.shard_of("n0")
+    keep = {first: ["k0"], last: ["k1", "n0"]}
+    with keeping(stage.place) as claims:
+        replace(stage.place, claims.owner, [first, last], keep, keep_named=True)
+    assert set(counts(place).values()) == {1} and led_on(rows) and led_on(old)
+
+
+def test_a_killed_compaction_of_copies_is_finished(place: str) -> None:
+    rows = put(place, ["k1", "n0"])
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(
+            type(stage_of(place).place), "remove", lambda *_: (_ for _ in ()).throw(Killed)
+        )
+        compact(stage_of(place).place, 100)
+    compact(stage_of(place).place, 100)
+    assert num_shards(place) == 1 and led_on(rows)
+
+
+in_tars = pytest.mark.parametrize("place", ["webdataset", "bucket"], indirect=True)
+
+
+@in_tars
+def test_failed_rows_are_made_again_though_they_are_joined(place: str) -> None:
+    new = [f"n{number}" for number in range(3)]
+    made(stage_of(place), new, failing=new)
+    asked: list[str] = []
+
+    def during(key: str) -> None:
+        asked.append(key)
+        compact(stage_of(place).place, 100)
+
+    keys = [*KEYS, *new]
+    assert made(stage_of(place), keys, during=during, failing=(), retry_failed=True) == 4
+    assert sorted(asked) == [FAILING, *new] and not stage_of(place).failed(keys)
+
+
+@in_tars
+def test_a_row_that_was_made_again_counts_though_it_is_joined(place: str) -> None:
+    stage, new = stage_of(place), ["n0", "n1"]
+    made(stage, new, failing=new)
+    wanted = dict.fromkeys([FAILING, *new], "")
+    filling = Filling(stage, wanted, [[FAILING], new], 2, "webdataset", retry_failed=True)
+    assert list(filling.batches) == [[FAILING], new]
+    assert made(stage_of(place), retry_failed=True) == 1  # another process, in vain
+    filling.refresh()
+    assert filling.missing([FAILING, *new]) == new
+    with filling.begun("images", "image"):
+        filling.open.claim([["n0"]])
+        filling.add({"key": "n0", "status": "failed", "payload": None, "suffix": ".png"})
+        filling.commit()
+    assert made(stage_of(place), ["n1"], failing=(), retry_failed=True) == 1
+    compact(stage_of(place).place, 100)
+    filling.refresh()
+    assert filling.missing([FAILING, *new]) == [] and stage.failed(wanted) == [FAILING, "n0"]
+
+
+def test_a_reader_goes_on_though_another_call_has_looked_meanwhile(place: str) -> None:
+    reading = stage_of(place)
+    rows = reading.each(KEYS)
+    next(rows)
+    compact(stage_of(place).place, 5)
+    reading.place.look_again()
+    reading.refresh()
+    assert [row["key"] for row in rows] == KEYS[1:]
+
+
+def lose(place: str, key: str, kept: list[str]) -> None:
+    """Delete a row; others of its shard are kept."""
+    stage = opened(stage_of(place).place)
+    shard = stage.shard_of(key)
+    with keeping(stage.place) as claims:
+        replace(stage.place, claims.owner, [shard], {shard: kept})
+
+
+@pytest.mark.parametrize("place", ["webdataset"], indirect=True)
+def test_a_reader_goes_on_to_the_other_copy_of_a_row_that_is_deleted(place: str) -> None:
+    put(place, ["k9", "n0"])
+    rows = stage_of(place).each(["k0", "k9", "n0"])
+    next(rows)
+    lose(place, "k9", ["k8"])
+    assert [row["key"] for row in rows] == ["k9", "n0"]
+
+
+def test_a_row_that_is_deleted_while_it_is_to_be_read_is_one_line(place: str) -> None:
+    rows = stage_of(place).each(KEYS)
+    next(rows)
+    lose(place, "k4", ["k5"])
+    with pytest.raises(UserError, match=r"/toy-\w+: must hold the row k4, .*start the same"):
+        list(rows)
+
+
+@in_tars
+def test_what_led_to_a_shard_still_does_if_the_rest_of_its_group_has_no_rows_left(
+    place: str,
+) -> None:
+    many = [f"a{number}" for number in range(4)]
+    stage = stage_of(place)
+    rows = stage.read(["k8", "k10"])
+    time = int(min(stage.names).partition("-")[0])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sip.store.writer.time.time_ns", lambda: time - 1)
+        put(place, many, failing=many)
+    assert compact(stage_of(place).place, 4) == (6, 3)
+    last = stage_of(place).read(["k8"])["k8"]["file"]
+    put(place, many)
+    assert compact(stage_of(place).place, 4) == (2, 1)
+    assert stage_of(place).read(["k8"])["k8"]["file"] == last and led_on(rows)

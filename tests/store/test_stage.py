@@ -29,7 +29,7 @@ from sip.store import waiting
 from sip.store.claims import Claim
 from sip.store.fill import Filled
 from sip.store.fill import fill as fill_stage
-from sip.store.filling import Add
+from sip.store.filling import Add, Filling
 from sip.store.shards import read_columns, read_rows, to_table
 from sip.store.stage import StageStore, Store
 
@@ -607,3 +607,21 @@ def test_a_shard_that_is_gone_while_failed_rows_are_made_again(stage: StageStore
 def test_a_shard_size_below_one_is_refused(stage: StageStore) -> None:
     with pytest.raises(ValueError, match="shard_size: must be >= 1, got 0"):
         fill_stage(stage, wanted(1), lambda batches, add: None, 1, shard_size=0)
+
+
+def test_rows_that_are_asked_for_later_are_looked_up_under_the_lock(
+    stage: StageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filling = Filling(stage, {}, [], 1, retry_failed=True)
+    held: list[bool] = []
+    for name in ("refresh", "lacks"):
+        look = getattr(StageStore, name)
+
+        def noted(*args, look: Callable = look) -> object:
+            held.append(filling._lock.locked())  # another thread may commit
+            return look(*args)
+
+        monkeypatch.setattr(StageStore, name, noted)
+    with filling.begun("squares", "number"):
+        assert filling.extend(wanted(1)) == ["k1"]
+    assert held == [True, True]
