@@ -32,7 +32,7 @@ from sip.core.uri import Uri
 from sip.store.leases import Leases
 from sip.store.manifest import THREADS, Manifest
 from sip.store.place import DAMAGED, RECIPE_FILE, Owners, StagePlace, States, read_states
-from sip.store.shards import FAILED, ROWS_FILE, TAR_FILE, Counts
+from sip.store.shards import FAILED, ROWS_FILE, TAR_FILE, Counts, is_there
 
 UNSENT = "unsent"
 
@@ -161,8 +161,7 @@ class Bucket(StagePlace[Uri]):
 
     def _is_sent(self, shard: str) -> bool:
         """Return whether another process has committed a shard; it may be joined since."""
-        place = self.shards / shard
-        return any(there.name == ROWS_FILE for there in objects.listing(place)) or any(
+        return is_there(self.shards / shard) or any(
             shard in olds for olds in moved.takeovers(self.root).values()
         )
 

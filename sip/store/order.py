@@ -141,22 +141,22 @@ def compact(place: StagePlace[Any], size: int) -> tuple[int, int]:
     with keeping(place) as claims:
         stage = opened(place)
         rows = by_shard(stage)
-        num_old = num_new = 0
-        made: set[str] = set()
+        num_old, made = 0, set[str]()
         for listed in groups(place, rows, size):
             # A call that was killed may have made the same shard before, which is listed too.
             group = [shard for shard in listed if shard not in made]
-            if len(group) < len(listed) and len(group) < 2:
+            if len(group) < 2:
                 continue
             try:
                 new = replace(place, claims.owner, group, rows, keep_named=True)
             except DamagedError as error:
                 say(place.stage, f"{len(group)} shards are left as they are: {error}")
                 continue
-            num_old, num_new = num_old + len(group), num_new + (new is not None)
-            made |= {new} if new else set()
+            num_old += len(group)
+            if new:
+                made.add(new)
         place.tidy()
-    return num_old, num_new
+    return num_old, len(made)
 
 
 def opened(place: StagePlace[Any]) -> StageStore:

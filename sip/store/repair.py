@@ -17,7 +17,6 @@ from typing import Any
 
 from sip.core.errors import DamagedError, UserError
 from sip.core.files import plain_disk_errors
-from sip.core.objects import listing
 from sip.core.progress import progress, say
 from sip.core.tars import member_name, read_checked
 from sip.core.text import counted
@@ -25,7 +24,7 @@ from sip.core.uri import Place
 from sip.store.claims import readable
 from sip.store.order import KEEPS
 from sip.store.place import SHARDS, Owners, StagePlace
-from sip.store.shards import ROWS_FILE, TAR_FILE, read_columns, read_rows
+from sip.store.shards import ROWS_FILE, TAR_FILE, is_there, read_columns, read_rows
 from sip.store.stage import Store
 from sip.store.waiting import POLL_EVERY
 from sip.store.writer import ShardWriter
@@ -102,17 +101,10 @@ def verify(places: Sequence[StagePlace[Any]], num_threads: int) -> list[Damage]:
             num_bytes += seen.num_bytes
             if seen.damaged is not None:
                 damaged.append(Damage(place, name, seen.damaged, seen.num_bad))
-    damaged = [each for each in damaged if not _is_gone(each)]
     seconds = time.monotonic() - started
     did = f"{counted(len(shards), 'shard')}, {num_bytes / 1e9:.2f} GB of files in {seconds:.1f} s"
     say("check", f"{did}: {f'{len(damaged)} damaged' if damaged else 'all sound'}")
     return damaged
-
-
-def _is_gone(damage: Damage) -> bool:
-    """Return whether a shard was joined with other ones, or deleted, while it was looked at."""
-    damage.place.look_again()
-    return damage.shard not in damage.place.names()
 
 
 def repair(store: Store, num_threads: int) -> int:
@@ -165,9 +157,14 @@ def check(shard: Place, keep: bool) -> Checked:
             if keep:
                 rows.append(_with_payload(row, data))
     except DamagedError:
-        # One that another process has just set aside is nobody's damage.
-        return Checked([], None, str(shard / ROWS_FILE) if _exists(shard) else None, num_bytes)
-    return Checked(rows, num_bad, damaged, num_bytes)
+        return _checked(shard, Checked([], None, str(shard / ROWS_FILE), num_bytes))
+    return _checked(shard, Checked(rows, num_bad, damaged, num_bytes))
+
+
+def _checked(shard: Place, seen: Checked) -> Checked:
+    """Return what was seen; a shard that was set aside, joined or deleted meanwhile is sound."""
+    is_gone = seen.damaged is not None and not is_there(shard)
+    return Checked([], None, None, seen.num_bytes) if is_gone else seen
 
 
 def _rows(shard: Place) -> Iterator[dict[str, Any]]:
@@ -181,10 +178,6 @@ def _content(row: dict[str, Any]) -> bytes | None:
     if not row.get("file"):
         return None
     return read_checked(row["file"], row["file_sha256"], cached=False)
-
-
-def _exists(shard: Place) -> bool:
-    return shard.exists() if isinstance(shard, Path) else bool(listing(shard))
 
 
 def _with_payload(row: dict[str, Any], data: bytes | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ place (`sip.store.place`): whoever looks sees all of it or nothing of it.
 
 import hashlib
 import math
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sip.core import tars
+from sip.core import objects, tars
 from sip.core.errors import DamagedError
 from sip.core.text import as_json
 from sip.core.uri import Place
@@ -28,8 +29,8 @@ TAR_FILE = "images.tar"
 Storage = Literal["files", "webdataset"]
 STORAGES = get_args(Storage)
 FAILED = "failed"  # the value of a row's "status" that says that its making failed
-TAR_BLOCK, DISK_BLOCK = 512, 4096  # bytes
-JSON_BYTES, ROW_BYTES = 512, 200  # of a row behind its file in a tar, and in `rows.parquet`, about
+DISK_BLOCK = 4096  # bytes
+ROW_BYTES = 200  # of a row in `rows.parquet`, and of its file's name in a folder, about
 HASH_LENGTH = 16  # hex digits of the SHA-256 of the rows, in a shard's name
 
 
@@ -48,8 +49,8 @@ def bytes_on_disk(num: float, storage: str) -> float:
     """
     if storage == "files":
         return ROW_BYTES + _whole(num, DISK_BLOCK)
-    heads = 2 * TAR_BLOCK  # of the file and of its row
-    return ROW_BYTES + heads + _whole(num, TAR_BLOCK) + _whole(JSON_BYTES, TAR_BLOCK)
+    block = tarfile.BLOCKSIZE
+    return ROW_BYTES + _whole(num, block) + 3 * block  # two headers, and the row as JSON
 
 
 def _whole(num: float, block: int) -> int:
@@ -72,6 +73,13 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
             kinds = sorted({type(value).__name__ for value in values if value is not None})
             raise TypeError(f"column {column!r} mixes {', '.join(kinds)}: {error}") from error
     return pa.table(arrays)
+
+
+def is_there(shard: Place) -> bool:
+    """Return whether a shard is at its place; one in a bucket appears and goes with its rows."""
+    if isinstance(shard, Path):
+        return shard.exists()
+    return any(there.name == ROWS_FILE for there in objects.listing(shard))
 
 
 def read_columns(shard: Place, columns: list[str], cached: bool = True) -> dict[str, list[Any]]:

@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -439,12 +439,25 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(leases_module.time, "monotonic", lambda: now() + seconds)
 
 
-def test_a_lease_of_another_machine_ends(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Store(bucket).root / "claims"
+@contextmanager
+def elsewhere_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Claim as another machine in the block."""
     with monkeypatch.context() as patched:
         patched.setattr(leases_module, "host_name", lambda: "elsewhere.x")
+        yield
+
+
+def owner_elsewhere(monkeypatch: pytest.MonkeyPatch, folder: Uri) -> Leases:
+    """Return an owner on another machine that holds k1."""
+    with elsewhere_host(monkeypatch):
         other = Leases(folder)
         other.take(["k1"])
+    return other
+
+
+def test_a_lease_of_another_machine_ends(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Store(bucket).root / "claims"
+    other = owner_elsewhere(monkeypatch, folder)
     own = Leases(folder)
     own.look()
     assert own.claimed() == {"k1": other.owner} and own.number_of(other.owner) == 1
@@ -460,10 +473,7 @@ def test_who_beats_while_others_read_its_claim_lives(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, read = Store(bucket).root / "claims", Leases._read
-    with monkeypatch.context() as patched:
-        patched.setattr(leases_module, "host_name", lambda: "elsewhere.x")
-        other = Leases(folder)
-        other.take(["k1"])
+    other = owner_elsewhere(monkeypatch, folder)
     own = Leases(folder)
     own.look()
 
@@ -485,10 +495,8 @@ def test_any_object_that_is_renewed_tells_of_life(
 ) -> None:
     """Behind a claim whose writing failed, the one before it is renewed."""
     folder, listing = Store(bucket).root / "claims", objects.listing
-    with monkeypatch.context() as patched:
-        patched.setattr(leases_module, "host_name", lambda: "elsewhere.x")
-        other = Leases(folder)
-        other.take(["k1"])
+    other = owner_elsewhere(monkeypatch, folder)
+    with elsewhere_host(monkeypatch):
         other._number += 1
         other._write("asks", ["k1"], ["k2"])
     own = Leases(folder)
