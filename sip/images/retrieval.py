@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from sip.core.image_io import read_rgb, to_tensor
@@ -49,7 +51,8 @@ class RetrievalModule(ImageModule):
     ) -> None:
         super().__init__(settings, runtime)
         self.pool, self.scorer = pool, scorer
-        self._vectors: dict[int, Tensor] = {}  # label -> (candidates, D), unit length
+        # Label -> the candidates that can be read, and their unit vectors (candidates, D).
+        self._known: dict[int, tuple[list[Sample], Tensor]] = {}
 
     def rows(self, batch: Batch) -> list[ImageResult]:
         """Return the retrieved images, in the order of the prompts."""
@@ -85,22 +88,33 @@ class RetrievalModule(ImageModule):
         Raises:
             ValueError: The pool has too few of its class, or the original cannot be read.
         """
-        candidates = self.pool.candidates.get(prompt.label, [])
-        if prompt.label not in self._vectors and candidates:
-            self._vectors[prompt.label] = self._embedded([sample.path for sample in candidates])
+        if prompt.label not in self._known:
+            self._known[prompt.label] = self._embedded(self.pool.candidates.get(prompt.label, []))
+        candidates, vectors = self._known[prompt.label]
         others = [n for n, s in enumerate(candidates) if s.sample_id != prompt.sample_id]
         if prompt.variant >= len(others):
             raise ValueError(f"{len(others)} images of class {prompt.class_name} in the pool")
-        cosines = self._vectors[prompt.label][others] @ self._embedded([prompt.source])[0]
+        cosines = vectors[others] @ self._unit([read_rgb(prompt.source, None)])[0]
         order = torch.argsort(cosines, descending=True, stable=True)
         return candidates[others[int(order[prompt.variant])]]
 
+    def _embedded(self, samples: Sequence[Sample]) -> tuple[list[Sample], Tensor]:
+        """Return the samples that can be read, and their unit vectors."""
+        readable: list[Sample] = []
+        parts = [torch.empty(0, 0)]
+        for start in range(0, len(samples), AT_ONCE):
+            images = []
+            for sample in samples[start : start + AT_ONCE]:
+                with suppress(ValueError):  # a bad image costs only itself
+                    images.append(read_rgb(sample.path, None))
+                    readable.append(sample)
+            if images:
+                parts.append(self._unit(images))
+        return readable, torch.cat(parts[1:] or parts)
+
     @torch.inference_mode()
-    def _embedded(self, paths: Sequence[str]) -> Tensor:
+    def _unit(self, images: Sequence[Image]) -> Tensor:
         """Return the unit vectors of images: (images, D), float32, on the CPU."""
-        parts = []
-        for start in range(0, len(paths), AT_ONCE):
-            images = [read_rgb(path, None) for path in paths[start : start + AT_ONCE]]
-            pixels = self.scorer.prepare(images).to(self.runtime.device)
-            parts.append(self.scorer.unit_images(pixels).cpu())
-        return torch.cat(parts)
+        pixels = self.scorer.prepare(images).to(self.runtime.device)
+        vectors: Tensor = self.scorer.unit_images(pixels).cpu()
+        return vectors

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from sip.core.component import Part, component, known_by, refuse
 from sip.core.hashing import digest
 from sip.core.ranges import Seed
+from sip.core.spill import Spilled
 from sip.dataset.base import Dataset, Sample
 from sip.dataset.subsets import Subset
 from sip.device.settings import Runtime
@@ -70,6 +71,13 @@ class Retrieved(Generator):
             raise refuse("images.part", rule, self.part, fix)
         if self.choose == "nearest":
             self.scorer.require()
+
+    def completed(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Sequence[Prompt]:
+        """Return prompts whose keys have what chooses an image: class, original and variant."""
+        return Spilled(
+            replace(one, extra_key=digest(one.label, one.sample_id, one.variant))
+            for one in super().completed(prompts, samples)
+        )
 
     def num_evaluations(self, prompt: Prompt) -> int:
         """Return 0: nothing is generated."""

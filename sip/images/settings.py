@@ -6,7 +6,7 @@ imported when the noise schedule is asked for, not when the component is built.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
@@ -15,17 +15,22 @@ from pydantic import Field
 
 from sip.core.component import Part, added, component, ignored, known_by, refuse
 from sip.core.errors import UserError, ValueRefusedError
+from sip.core.hashing import digest
 from sip.core.progress import say
 from sip.core.ranges import Count, Dtype, Share
 from sip.core.shapes import Size
+from sip.core.spill import Spilled
+from sip.core.text import counted
+from sip.dataset.base import Sample
 from sip.images.autoencoder import Autoencoder
 from sip.images.base import Generator
 from sip.images.folder import PipelineFolder, spaced
 from sip.images.lengths import TextReader, cut_prompts, require_labels, text_readers
 from sip.images.lora import Lora
+from sip.images.naming import encoded_as
 from sip.images.quantization import Quantization, require_torchao
 from sip.images.schedulers import SchedulerName, Spacing
-from sip.prompts.base import Prompt
+from sip.prompts.base import Prompt, span_pairs
 from sip.prompts.weighting.base import Weighting
 from sip.weights.layout import CHECKER
 from sip.weights.loaded import LoadedWeights
@@ -207,6 +212,22 @@ class DiffusionSettings(Generator):
             rule = f"the folder of a run of sip.adapt, with {file}"
             raise refuse("images.lora", rule, lora, make)
 
+    def completed(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Sequence[Prompt]:
+        """Return prompts with what is read of their originals, and with learnt words in their keys.
+
+        Raises:
+            UserError: As `companions_of`.
+        """
+        prompts = super().completed(prompts, samples)
+        return Spilled(map(self._with_words, prompts)) if self.names else prompts
+
+    def _with_words(self, prompt: Prompt) -> Prompt:
+        """Return a prompt whose key has what is read of it, if that depends on its class."""
+        read = encoded_as(prompt.spans, prompt.class_name, self.names)
+        return (
+            prompt if read == prompt.spans else replace(prompt, extra_key=digest(span_pairs(read)))
+        )
+
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Check the prompts, and the model folder if it is there; `require` says if it is not.
 
@@ -241,6 +262,11 @@ class DiffusionSettings(Generator):
         self.foresee(prompts)
         for line in cut_prompts(self._readers, prompts):
             say("prompts", line)
+        unread = (one for one in prompts if one.negative_prompt and not any(self.guided_steps(one)))
+        if num := sum(1 for _ in unread):
+            say(
+                "images", f"the negative prompt of {counted(num, 'image')} is not read: no guidance"
+            )
 
     def _require_weights(self, prompts: Sequence[Prompt]) -> None:
         """Refuse weighted texts if a weight has no meaning for the text encoder."""

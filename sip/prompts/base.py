@@ -98,6 +98,8 @@ class Prompt:
             it does not change the pixels.
         source_size: Size of the original, for generators that keep its aspect ratio; else None.
         condition: What a ControlNet reads of the original, if it is a file; else None.
+        extra_key: Hash of what else decides the pixels, such as the class of an image that is
+            retrieved; None: nothing else does.
         image_id: The key of the generated image: a hash of everything that decides its pixels.
 
     Raises:
@@ -121,6 +123,7 @@ class Prompt:
     source_class: SourceClass | None = None
     source_size: Size | None = None
     condition: Companion | None = None
+    extra_key: str | None = None
     image_id: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -144,6 +147,7 @@ class Prompt:
             *(() if self.mask is None else [self.mask.key]),
             *(() if self.source_size is None else [list(self.source_size)]),
             *(() if self.condition is None else ["condition", self.condition.key]),
+            *(() if self.extra_key is None else ["extra", self.extra_key]),
         )
         object.__setattr__(self, "image_id", key[:24])
 

@@ -71,6 +71,16 @@ def test_the_recipe_has_the_pool_without_the_runs_own_subset(folder: Path) -> No
     assert all(retrieved(folder, other).recipe() != recipe for other in others)
 
 
+def test_a_key_has_all_that_chooses_the_image(folder: Path) -> None:
+    made, row = retrieved(folder), prompts(folder, 1)[0]
+    label = next(label for label in made.candidates if label != row.label)
+    # The same file under a wrong label, or twice in the data set.
+    others = [replace(row, label=label), replace(row, sample_id="copy"), replace(row, variant=1)]
+    keys = {prompt.image_id for prompt in made.completed([row, *others], [])}
+    assert len({sample.path for sample in map(made.load(Runtime.cpu()).first, others)}) > 1
+    assert len(keys) == 4
+
+
 def test_pixels_are_those_of_the_file_and_cost_nothing(folder: Path) -> None:
     made, rows = retrieved(folder), prompts(folder, 1)[:3]
     images = made.load(Runtime.cpu()).rows(Batch(rows))
@@ -87,12 +97,23 @@ def test_nearest_are_in_the_order_of_the_cosine(folder: Path) -> None:
     rows = prompts(folder, 3)[:3]
     module = made.load(Runtime.cpu())
     chosen = [module.nearest(prompt) for prompt in rows]
-    candidates = made.candidates[rows[0].label]
-    vectors = module._embedded([sample.path for sample in candidates])
-    cosines = (vectors @ module._embedded([rows[0].source])[0]).numpy()
+    candidates, vectors = module._embedded(made.candidates[rows[0].label])
+    assert candidates == made.candidates[rows[0].label]
+    cosines = (vectors @ module._unit([read_rgb(rows[0].source, None)])[0]).numpy()
     order = np.argsort(-cosines, kind="stable")
     assert [s.sample_id for s in chosen] == [candidates[n].sample_id for n in order[:3]]
     assert cosines[order[0]] > np.median(cosines)
+
+
+def test_an_image_of_the_pool_that_cannot_be_read_costs_only_itself(folder: Path) -> None:
+    made, row = retrieved(folder, "images.choose=nearest"), prompts(folder, 1)[0]
+    first, *rest = made.candidates[row.label][:4]
+    made.candidates[row.label] = [replace(first, path="/gone.png"), *rest]
+    module = made.load(Runtime.cpu())
+    places = [replace(row, variant=variant) for variant in range(4)]
+    assert {module.nearest(place).path for place in places[:3]} == {one.path for one in rest}
+    with pytest.raises(ValueError, match="3 images of class"):
+        module.nearest(places[3])
 
 
 def test_of_train_the_original_itself_is_never_retrieved(folder: Path) -> None:

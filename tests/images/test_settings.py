@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import get_args
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from sip.core.errors import UserError
 from sip.device.settings import Runtime
 from sip.images import lora as lora_module
+from sip.images.img2img import Img2Img
 from sip.images.schedulers import SCHEDULERS, SchedulerName
 from sip.prompts.weighting.scale import ScaleWeighting
 from sip.weights.checksums import sha256_of
@@ -95,6 +97,24 @@ CHANGES = [
     {"format": "webp"},
     {"variant": "fp16"},
 ]
+
+
+def test_a_key_has_the_learnt_word_that_its_class_is_read_as(
+    make_img2img, make_prompt, monkeypatch
+):
+    monkeypatch.setattr(Img2Img, "names", {"three": "<three>"})
+    row = make_prompt(0)
+    other = replace(row, label=1, class_name="seven")  # as with a wrong label
+    assert row.image_id == other.image_id
+    named, plain = make_img2img().completed([row, other], [])
+    assert named.image_id != plain.image_id == other.image_id
+
+
+def test_negative_prompts_that_are_not_read_are_counted(make_img2img, make_prompt, capfd):
+    scales = (3.0, 1.0, 0.5)
+    rows = [make_prompt(n, guidance_scale=s, negative_prompt="thin") for n, s in enumerate(scales)]
+    make_img2img().examine([*rows, make_prompt(1, guidance_scale=1.0)])
+    assert "the negative prompt of 2 images is not read: no guidance" in capfd.readouterr().err
 
 
 def test_the_recipe_holds_what_changes_files_and_nothing_else(make_img2img, make_txt2img):
