@@ -10,6 +10,7 @@ from sip.captions.base import CaptionRow
 from sip.dataset.base import Sample
 from sip.device.batches import ImageBatch
 from sip.device.module import PredictionModule
+from sip.device.precision import full_float32
 
 
 class CaptionModule(PredictionModule):
@@ -39,7 +40,10 @@ class CaptionModule(PredictionModule):
 
     def rows(self, batch: ImageBatch[Sample]) -> list[CaptionRow]:
         """Return a row for each sample."""
-        captions = [] if batch.pixels is None else self.caption(batch.readable, batch.pixels)
+        captions: list[list[str]] = []
+        if batch.pixels is not None:
+            with full_float32():
+                captions = self.caption(batch.readable, batch.pixels)
         candidates = iter(captions)
         return [
             CaptionRow(self.key(sample), sample.sample_id, next(candidates), "ok", None)

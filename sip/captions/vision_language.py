@@ -63,6 +63,9 @@ class VisionLanguage(Pretrained):
             raise refuse(
                 "num_captions", f"at most captions.num_beams={self.num_beams}", self.num_captions
             )
+        if self.min_tokens > self.max_tokens:
+            rule = f"at most captions.max_tokens={self.max_tokens}"
+            raise refuse("min_tokens", rule, self.min_tokens)
 
     def memory_line(self) -> str:
         """Return what weights and one image of a batch need of the device's memory."""

@@ -78,7 +78,7 @@ class Runtime:
             denoiser only the blocks that repeat, which compiles several times faster; "graphs":
             with CUDA graphs of the denoiser, which a GPU starts at once.
         attention: torch's attention kernels; "auto" lets torch choose.
-        tf32: Let float32 products on a GPU use TF32.
+        tf32: Let float32 products on a GPU use TF32; never those of captioner and scorer.
         vae_slicing: Decode image by image, which needs less memory.
         batch_size: Images at a time.
         shard_size: Rows that are committed together.

@@ -1,7 +1,6 @@
 """A loaded scorer as LightningModules: one that scores captions, one that embeds images."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from sip.device.batches import ImageBatch
 from sip.device.module import PredictionModule
+from sip.device.precision import full_float32
 from sip.scores.base import EmbeddingRow, ScoreRow, ToEmbed, ToScore
 
 DECIMALS = 4  # beyond them a cosine depends on the machine
@@ -79,12 +79,12 @@ class ScoreModule(PredictionModule):
 
     def unit_images(self, pixels: Tensor) -> Tensor:
         """Return unit vectors (images, D), float32, on the device."""
-        with _full_float32():
+        with full_float32():
             return F.normalize(self.encode_images(pixels).float(), dim=-1)
 
     def unit_texts(self, texts: list[str]) -> Tensor:
         """Return unit vectors (texts, D), float32, on the device; in bounded slices."""
-        with _full_float32():
+        with full_float32():
             encoded = [
                 self.encode_texts(texts[start : start + MAX_TEXTS])
                 for start in range(0, len(texts), MAX_TEXTS)
@@ -120,19 +120,6 @@ class EmbeddingModule(PredictionModule):
             else EmbeddingRow(item.sha256, None, "failed", error)
             for item, error in zip(batch.items, batch.errors, strict=True)
         ]
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """Compute float32 products without TF32, whatever the generator has set before."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def _score_row(item: ToScore, similarities: list[float], error: str | None) -> ScoreRow:

@@ -191,6 +191,7 @@ def test_recipe_holds_what_matters(model):
         ({**BEAM, "num_captions": 4}, "num_captions: must be at most captions.num_beams=3, got 4"),
         ({"dtype": "int8"}, "dtype: must be one of float32, .*, got 'int8'"),
         ({"min_tokens": -1}, "min_tokens: must be a whole number >= 0, got -1"),
+        ({"min_tokens": 99}, "min_tokens: must be at most captions.max_tokens=.*, got 99"),
     ],
 )
 def test_wrong_values_are_refused(model, changed, words):
