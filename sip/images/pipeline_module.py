@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
-from sip.core.errors import UserError
+from sip.core.errors import UserError, ValueRefusedError
 from sip.core.shapes import Size
 from sip.core.text import reason_of
 from sip.device.settings import Runtime
@@ -46,6 +46,7 @@ class StockModule(ImageModule):
         kind = settings.pipeline_class(settings.folder)
         self.pipeline = load_stock(kind, settings.folder, settings.dtype, settings.variant)
         self.pipeline.set_progress_bar_config(disable=True)
+        self._require_size()
         parts = self.pipeline.components.items()
         self.models = nn.ModuleDict({name: part for name, part in parts if _is_model(part)})
         self.batches = takes(kind, "strength")
@@ -55,6 +56,14 @@ class StockModule(ImageModule):
             self.pipeline.vae.enable_slicing()
         if runtime.compile:
             compile_denoiser(self.denoiser, runtime)
+
+    def _require_size(self) -> None:
+        """Refuse a square that the pipeline would make smaller without a word."""
+        settings, processor = self.settings, getattr(self.pipeline, "image_processor", None)
+        unit = 1 if processor is None else processor.config.vae_scale_factor
+        if settings.size % unit and not settings.keeps_aspect:
+            rule = f"a multiple of {unit} px for {type(self.pipeline).__name__}"
+            raise ValueRefusedError("images.size", rule, settings.size)
 
     def rows(self, batch: Batch) -> list[ImageResult]:
         """Generate one batch that fits into memory, rows of one group."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from sip.core.component import component, known_by
-from sip.core.errors import UserError
+from sip.core.errors import UserError, ValueRefusedError
 from sip.core.progress import say
 from sip.core.ranges import Count, Dtype
 from sip.images.base import Generator
@@ -120,13 +120,23 @@ class StockPipeline(Generator):
         return stock_readers(self.folder, self.pipeline_class(self.folder))
 
     def foresee(self, prompts: Sequence[Prompt]) -> None:
-        """Check, before captions are made, that class names are read in whole.
+        """Check, before captions are made, that class names and negative prompts are read.
 
         Raises:
-            UserError: No text encoder reads one.
+            UserError: No text encoder reads one, or the pipeline takes no negative prompt.
         """
         with suppress(MissingWeightsError):  # without the model nothing is known
+            self._require_negative(prompts)
             require_labels(self._readers, [self._told(prompt) for prompt in prompts])
+
+    def _require_negative(self, prompts: Sequence[Prompt]) -> None:
+        kind = self.pipeline_class(self.folder)
+        if takes(kind, "negative_prompt"):
+            return
+        for text in filter(None, (prompt.negative_prompt for prompt in prompts)):
+            raise ValueRefusedError(
+                "prompts.negative_prompt", f"empty for {kind.__name__}, which takes none", text
+            )
 
     def _told(self, prompt: Prompt) -> Prompt:
         return replace(prompt, spans=(Span(self.text(prompt), 1.0),))

@@ -222,6 +222,24 @@ def test_models_that_do_not_fit_are_refused_in_one_line(tmp_path, model_folder):
         wrong.require()
 
 
+def test_a_size_that_the_pipeline_would_round_down_is_refused(model_folder, cpu):
+    wrong = component(AutoImg2Img, "auto", model_folder, size=30)
+    with pytest.raises(UserError, match="images.size: must be a multiple of 4 px .*, got 30"):
+        wrong.load(cpu)
+
+
+def test_a_negative_prompt_that_no_argument_takes_is_refused_before_captions(
+    rows, tmp_path, model_folder
+):
+    negative = replace(rows[0], negative_prompt="blurred")
+    (tmp_path / "klein").mkdir()
+    named("Flux2KleinPipeline", tmp_path / "klein")
+    editor = component(Edit, "edit", tmp_path / "klein")
+    with pytest.raises(UserError, match="negative_prompt: must be empty for Flux2KleinPipeline,"):
+        editor.foresee([rows[0], negative])
+    component(AutoImg2Img, "auto", model_folder).foresee([negative])
+
+
 def test_a_noise_rate_without_steps_is_refused(model_folder, rows):
     generator = component(AutoImg2Img, "auto", model_folder)
     with pytest.raises(UserError, match=r"noise_rate: must be in \[0.25, 1\], .* got 0.2"):
