@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sip.captions.base import StatedCaptions
 from sip.core.hashing import digest
-from sip.core.spill import Spilled
+from sip.core.spill import Spilled, unique
 from sip.dataset.base import Sample
 from sip.pipeline.components import StageName
 from sip.pipeline.offline import Offline, score_keys
@@ -46,7 +46,7 @@ def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
     elif offline.captioner:
         keys: Sequence[str] = Spilled(map(offline.captioner.key, known))
         kept, missing = _there(offline, "captions", keys)
-        coming, to_caption = Spilled(of(known, missing)), of(keys, missing)
+        coming, to_caption = Spilled(of(known, missing)), Spilled(unique(of(keys, missing)))
         known = of(known, kept)
         captions = offline.column("captions", of(keys, kept), "captions")
     if offline.scorer and captions is not None:
@@ -55,9 +55,8 @@ def known_rows(offline: Offline, samples: Sequence[Sample]) -> KnownRows:
         if to_caption:
             captioner = offline.stage("captions").fingerprint
             to_score.extend(digest(captioner, key) for key in to_caption)
-        for n in missing:
-            to_score.append(keys[n])
-            coming.append(known[n])
+        to_score.extend(unique(of(keys, missing)))
+        coming.extend(of(known, missing))
         known, captions = of(known, kept), of(captions, kept)
         scores = offline.column("scores", of(keys, kept), "similarities")
     return KnownRows(known, captions, scores, to_caption, to_score, coming)

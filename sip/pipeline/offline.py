@@ -248,9 +248,10 @@ class Offline(Components):
         """Return sample_id -> why a service gave no caption for the image."""
         if not isinstance(self.captioner, OpenAi):
             return {}
-        stage, keys = self.stage("captions"), {self.captioner.key(s): s for s in samples}
-        rows = stage.read(stage.failed(keys))
-        return {keys[k].sample_id: row["error"] for k, row in rows.items() if row["requests"]}
+        stage, key_of = self.stage("captions"), self.captioner.key
+        rows = stage.read(stage.failed(map(key_of, samples)))
+        errors = {key: row["error"] for key, row in rows.items() if row["requests"]}
+        return {s.sample_id: errors[key] for s in samples if (key := key_of(s)) in errors}
 
     def embed(
         self, images: Mapping[str, str], stages: StageLog, generated: Collection[str] = ()

@@ -10,7 +10,7 @@ import numpy as np
 from sip.captions.openai import OpenAi
 from sip.core.hashing import digest
 from sip.core.shapes import Size
-from sip.core.spill import Spilled
+from sip.core.spill import Spilled, unique
 from sip.dataset.base import Sample
 from sip.pipeline.components import trial_prompt
 from sip.pipeline.known import KnownRows
@@ -72,8 +72,8 @@ def coming_images(
     """Return the images whose captions are not there yet, under keys that stand for theirs.
 
     Given the images stage, a prompt is decided by the recipes of the stages before it, the original
-    and its class, and, for a writer that looks at all captions, by the whole set and the number of
-    variants: two images never have one key, whatever the captions will be.
+    with its class, mask and condition, and, for a writer that looks at all captions, by the whole
+    set and the number of variants: two images never have one key, whatever the captions will be.
 
     Args:
         offline: The stages.
@@ -90,6 +90,12 @@ def coming_images(
         max(counts.values(), default=0),
     )
     name = offline.generator.size_name
+    companions = offline.generator.companions_of(coming).values()
+
+    def original(sample: Sample) -> list[str]:
+        read = (one[sample.sample_id].key for one in companions)
+        return [sample.sha256, sample.class_name, *read]
+
     sizes = alike(coming, lambda sample: name(Size(sample.width, sample.height)))
     prompts = assumed_prompts(offline)
     costs = [offline.generator.num_evaluations(prompt) for prompt in prompts]
@@ -102,11 +108,11 @@ def coming_images(
             "generate",
             str(offline.stage("images").folder),
             Spilled(
-                digest(
-                    decides, sample.sha256, sample.class_name, variant, rung, *filter(None, [size])
+                unique(
+                    digest(decides, *original(sample), variant, rung, *filter(None, [size]))
+                    for sample in of_size
+                    for variant in range(counts[sample.sample_id])
                 )
-                for sample in of_size
-                for variant in range(counts[sample.sample_id])
             ),
             evaluations=evaluations,
             least=evaluations if evaluations == least else 0,

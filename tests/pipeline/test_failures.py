@@ -5,10 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from sip.captions.openai import OpenAi
 from sip.dataset.base import Sample
 from sip.images.balance import Equal
 from sip.jobs.generate import Generation
 from sip.pipeline.failures import failures
+from sip.pipeline.offline import Offline
 from sip.prompts.base import Prompt
 from sip.store.stage import Store
 
@@ -36,3 +38,12 @@ def test_originals_without_a_prompt_are_counted(tmp_path: Path) -> None:
     assert failures(stage, counts, prompts, samples, {}) == Counter()
     assert failures(stage, counts, without_b, samples, {}) == {"unreadable": 2}
     assert failures(stage, counts, without_b, samples, {"b": "refused"}) == {"no caption": 2}
+
+
+def test_a_declined_original_that_is_there_twice_has_no_caption_in_both_places() -> None:
+    row = {"error": "declined", "requests": 1}
+    stage = SimpleNamespace(failed=list, read=lambda keys: {key: row for key in keys})
+    captioner = object.__new__(OpenAi)
+    offline: Any = SimpleNamespace(captioner=captioner, stage=lambda name: stage)
+    twice = [Sample(name, f"/{name}", 0, "cat", "train", 8, 8, "sha") for name in "ab"]
+    assert Offline._uncaptioned(offline, twice) == {"a": "declined", "b": "declined"}

@@ -47,6 +47,16 @@ def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> 
     assert done.exact and done.evaluations == done.bytes_needed == done.seconds == 0
 
 
+def test_an_original_that_is_there_twice_is_planned_once(job: Generation) -> None:
+    samples = job.samples()
+    twice = [*samples, replace(samples[0], sample_id="copy", path="/copy.png")]
+    plan = make_plan(job.offline, twice, unmeasured="a test")
+    assert (plan.to_caption, plan.to_score, plan.to_generate) == (20, 20, 40)
+    job.offline._captions(samples[:5], StageLog())
+    plan = make_plan(job.offline, twice, unmeasured="a test")
+    assert (plan.to_caption, plan.to_score, plan.to_generate) == (15, 20, 40)
+
+
 @pytest.mark.parametrize("storage", ["files", "webdataset"])
 def test_the_disk_that_small_images_take_counts_their_blocks(tmp_path: Path, storage: str) -> None:
     job = Generation(configuration(tmp_path, f"images.storage={storage}"))
