@@ -4,6 +4,9 @@ What the command line sets after Hydra has composed the choices of all groups is
 function on a copy: composing takes 0.2 s, a copy a few milliseconds.
 """
 
+import atexit
+import shutil
+import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import cache
@@ -18,7 +21,7 @@ from omegaconf import DictConfig
 from sip.core.paths import conf_folder
 
 CONF = conf_folder()
-PLACES = ("store", "runs", "data")  # keys of `paths`
+PLACES = ("store", "runs")  # keys of `paths`
 
 
 def initialized() -> AbstractContextManager[None]:
@@ -34,7 +37,8 @@ def composed(
     Args:
         overrides: As typed.
         name: Root configuration of a command, or `<group>/<choice>` for a part by itself.
-        folder: Gets store, runs and data; None leaves `paths` as they are. Not with `hydra`.
+        folder: Gets store and runs, while all tests share the digits, which take longest to write;
+            None leaves `paths` as they are. Not with `hydra`.
         hydra: Include the node `hydra`.
     """
     if hydra:
@@ -46,8 +50,18 @@ def composed(
     for place in PLACES if folder and "paths" in config else ():
         if place in config.paths:
             config.paths[place] = str(folder / place)
+    if folder and "data" in config.get("paths", {}):
+        config.paths.data = data_folder()
     ConfigLoaderImpl._apply_overrides_to_config(values, config)
     return config
+
+
+@cache
+def data_folder() -> str:
+    """Return the folder of the tests' data sets; it goes with the process."""
+    folder = tempfile.mkdtemp(prefix="sip-data-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @cache

@@ -3,12 +3,14 @@
 A user composes once; the suite a thousand times. The results are the same: tests/test_composing.py.
 """
 
+import copy
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from hydra._internal import defaults_list
+from hydra._internal import config_repository, defaults_list
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 
@@ -21,6 +23,8 @@ def install() -> None:
     for scheme in ("file", "pkg"):
         source = SourcesRegistry.instance().resolve(scheme)
         source.load_config = reading_once(source.load_config)  # type: ignore[method-assign]
+    # A composition has a repository of its own, whose list of sources is replaced, never changed.
+    config_repository.copy = SimpleNamespace(deepcopy=copy.copy)
     defaults_list._create_interpolation_map = where_needed(defaults_list._create_interpolation_map)
 
 

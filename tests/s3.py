@@ -42,15 +42,12 @@ class S3Server:
     """
 
     def __init__(self) -> None:
-        from moto.moto_server.werkzeug_app import (
-            DomainDispatcherApplication,
-            create_backend_app,
-        )
+        from moto.moto_server.werkzeug_app import create_backend_app
 
         self.faults: list[Fault] = []
         self.failed: list[str] = []
         self.requests: list[tuple[str, str]] = []
-        app = DomainDispatcherApplication(create_backend_app)
+        app = create_backend_app("s3")
         handler = type("Handler", (_Handler,), {"s3": self})
         self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"

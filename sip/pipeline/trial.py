@@ -24,6 +24,7 @@ RATES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0)  # noise rates; the smallest o
 NUM_SIZES = 4  # of images that keep their aspect ratio, whose speed is measured
 CPU_ROWS = 4  # a CPU is as fast, row by row, with few rows as with many
 LOCAL = ("device", "batch_size", "shard_size")  # settings that do not matter for the best size
+MEASURED: dict[str, tuple[float, float]] = {}  # by this process; the jobs of a sweep share them
 
 
 @dataclass(frozen=True)
@@ -146,13 +147,31 @@ class Trials:
         with torch.inference_mode():
             return module.rows(module.transfer_batch_to_device(batch, module.device, 0))
 
+    def _once(
+        self, name: StageName, size: str, measure: Callable[[], tuple[float, float]]
+    ) -> tuple[float, float]:
+        """Return what was measured for this model, device and size, now or by an earlier job."""
+        key = digest(self.models.components.of_stage(name).recipe(), repr(self.models.runtime), size)
+        if key not in MEASURED:
+            MEASURED[key] = measure()
+        return MEASURED[key]
+
     def _per_row(self, name: StageName, sample: Sample) -> float:
-        trial = self._reading_trial(name, sample)
-        num = self._fitting(trial, name, [sample])
-        return self._seconds(trial, num) / num
+        """Return s for a row of captions or scores."""
+
+        def measure() -> tuple[float, float]:
+            trial = self._reading_trial(name, sample)
+            num = self._fitting(trial, name, [sample])
+            return self._seconds(trial, num) / num, 0.0
+
+        return self._once(name, "", measure)[0]
 
     def _per_evaluation(self, sample: Sample) -> tuple[float, float]:
-        """Return s for an evaluation, and s for the rest of an image, from two runs."""
+        """Return s for an evaluation, and s for the rest of an image."""
+        size = self.generator.size_name(Size(sample.width, sample.height))
+        return self._once("images", size, lambda: self._two_runs(sample))
+
+    def _two_runs(self, sample: Sample) -> tuple[float, float]:
         components = self.models.components
         thing = replace(sample, class_name="thing")  # whose name is in no caption
         captions, scores = [["an image, with a frame"]], [[0.3]]

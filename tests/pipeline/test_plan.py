@@ -10,9 +10,11 @@ from omegaconf import open_dict
 from sip.core.errors import UserError
 from sip.core.stages import StageLog
 from sip.jobs.generate import generate
+from sip.pipeline import trial
 from sip.pipeline.components import trial_prompt
 from sip.pipeline.plan import Plan, make_plan
 from sip.pipeline.rows import known_images
+from sip.pipeline.trial import Trials
 from sip.store.fill import fill
 from sip.weights.missing import MissingWeightsError
 from tests.kills import Generation, configuration
@@ -55,6 +57,30 @@ def test_an_original_that_is_there_twice_is_planned_once(job: Generation) -> Non
     job.offline._captions(samples[:5], StageLog())
     plan = make_plan(job.offline, twice, unmeasured="a test")
     assert (plan.to_caption, plan.to_score, plan.to_generate) == (15, 20, 40)
+
+
+def test_a_speed_is_measured_once_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The jobs of a sweep share it, unless model or device settings differ."""
+    monkeypatch.setattr(trial, "MEASURED", {})
+    runs: list[str] = []
+    run = Trials._run
+    counted = lambda self, name, batch: (runs.append(name), run(self, name, batch))[1]  # noqa: E731
+    monkeypatch.setattr(Trials, "_run", counted)
+
+    def planned(*overrides: str) -> tuple[set[str], float]:
+        runs.clear()
+        seconds = Generation(configuration(tmp_path, *overrides)).plan().seconds
+        return set(runs), seconds
+
+    measured, seconds = planned()
+    assert measured == {"captions", "scores", "images"} and len(runs) == 7  # warmed up first
+    assert planned() == (set(), seconds)
+    assert planned("prompts.noise_rate=0.3")[0] == set()
+    assert planned("images.scheduler=unipc")[0] == {"images"}
+    assert planned("captions.num_captions=3")[0] == {"captions"}
+    assert planned("runtime.vae_slicing=true")[0] == {"captions", "scores", "images"}
 
 
 @pytest.mark.parametrize("storage", ["files", "webdataset"])

@@ -1,8 +1,10 @@
-"""Statistics against scipy, against their formulas, and by simulation."""
+"""Statistics against scipy and statsmodels, and by simulation."""
 
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats import contingency_tables
+from statsmodels.stats.multitest import multipletests
 
 from sip.tables.statistics import (
     NUM_RESAMPLES,
@@ -73,13 +75,15 @@ def test_no_spread_is_told_without_a_division_by_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "p_values", [[0.01, 0.04, 0.03, 0.005], [0.5], [], [0.02, 0.02, 0.9], [0.6, 0.7, 0.001]]
+    "p_values",
+    [[0.01, 0.04, 0.03, 0.005], [0.5], [0.02, 0.02, 0.9], [0.6, 0.7, 0.001], [0.0, 1.0, 0.4, 0.0]],
 )
-def test_holm_is_its_formula(p_values: list[float]) -> None:
-    """The k-th smallest of m times m - k + 1, made monotonic, at most 1."""
-    ranked = [(len(p_values) - rank) * p for rank, p in enumerate(sorted(p_values))]
-    expected = [min(1.0, max(ranked[: sorted(p_values).index(p) + 1])) for p in p_values]
-    assert holm(p_values) == pytest.approx(expected)
+def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+
+
+def test_holm_of_no_comparison() -> None:
+    assert holm([]) == []
 
 
 def flips(rng: np.random.Generator, num: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,10 +93,11 @@ def flips(rng: np.random.Generator, num: int) -> tuple[np.ndarray, np.ndarray]:
     return hard + rng.normal(0, 0.1, num) < 0.75, control
 
 
-def test_mcnemar_is_a_binomial_test_of_the_images_that_differ() -> None:
+def test_mcnemar_is_that_of_statsmodels() -> None:
     treated, control = flips(np.random.default_rng(4), 300)
-    gained, differ = np.sum(treated & ~control), np.sum(treated != control)
-    assert mcnemar(treated, control) == pytest.approx(stats.binomtest(gained, differ).pvalue)
+    table = [[np.sum(t & c) for c in (control, ~control)] for t in (treated, ~treated)]
+    reference = contingency_tables.mcnemar(table, exact=True)
+    assert mcnemar(treated, control) == pytest.approx(reference.pvalue)
     assert mcnemar(control, control) == 1.0
 
 
