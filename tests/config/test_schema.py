@@ -38,8 +38,13 @@ def fits(schemas: dict[str, Schema], name: str, values: Any) -> bool:
 
 def test_they_are_schemas(schemas: dict[str, Schema]) -> None:
     assert len(schemas) > 30
+    shared: list[Schema] = []
     for schema in schemas.values():
-        Draft202012Validator.check_schema(schema)
+        parts = list(schema.get("$defs", {}).values())
+        shared += [part for part in parts if part not in shared]  # most files hold the same
+        Draft202012Validator.check_schema(schema | {"$defs": {}})
+    for part in shared:
+        Draft202012Validator.check_schema(part)
 
 
 def test_all_shipped_files_fit(schemas: dict[str, Schema]) -> None:
