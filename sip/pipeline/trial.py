@@ -151,7 +151,8 @@ class Trials:
         self, name: StageName, size: str, measure: Callable[[], tuple[float, float]]
     ) -> tuple[float, float]:
         """Return what was measured for this model, device and size, now or by an earlier job."""
-        key = digest(self.models.components.of_stage(name).recipe(), repr(self.models.runtime), size)
+        recipe = self.models.components.of_stage(name).recipe()
+        key = digest(recipe, repr(self.models.runtime), size)
         if key not in MEASURED:
             MEASURED[key] = measure()
         return MEASURED[key]
