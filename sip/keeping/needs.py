@@ -92,14 +92,14 @@ def needs_of(runs: Sequence[Path]) -> Needs:
     """Return what all runs below some folders need.
 
     Args:
-        runs: Folders of run folders.
+        runs: Folders of run folders: `paths.runs`, then those of `also`.
 
     Raises:
         UserError: A folder has no runs, one of them is damaged or not finished, or a process works
             on one.
     """
     needs = Needs()
-    for folder in runs:
+    for number, folder in enumerate(runs):
         _require_quiet(folder)
         before = len(needs.runs)
         for run in run_folders([folder]):
@@ -111,8 +111,9 @@ def needs_of(runs: Sequence[Path]) -> Needs:
                     "is not known; end it by the command that began it, or move it elsewhere"
                 )
         if len(needs.runs) == before:
+            key = "also" if number else "paths.runs"
             raise UserError(
-                f"paths.runs: must hold finished runs, got none in {folder}: nothing would be "
+                f"{key}: must hold finished runs, got none in {folder}: nothing would be "
                 "needed; name the folder of the runs, or delete what is no longer needed by hand"
             )
     return needs
