@@ -178,7 +178,7 @@ def compare(cell: TableCell, control: TableCell, metric: str) -> Comparison | No
     )
     pairs = {s: (cell.runs[s], control.runs[s]) for s in shared if s in cell.runs}
     split = IMAGE_METRICS.get(metric)
-    checked = bool(pairs) and all(_same_images(*pair) for pair in pairs.values())
+    checked = bool(pairs) and all(same_images(*pair) for pair in pairs.values())
     images = _over_images(pairs, split) if checked and split else None
     return Comparison(
         cell.block,
@@ -192,7 +192,7 @@ def compare(cell: TableCell, control: TableCell, metric: str) -> Comparison | No
     )
 
 
-def _same_images(run: TrainingRun, control: TrainingRun) -> bool:
+def same_images(run: TrainingRun, control: TrainingRun) -> bool:
     """Return whether two runs predicted the same images; False if that is not stored.
 
     Raises:

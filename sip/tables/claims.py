@@ -12,10 +12,11 @@ A family has a block's claims, in the column of means if there is one, else in e
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from sip.core.errors import UserError
 from sip.core.text import join_first
-from sip.tables.cells import Place, TableCell
+from sip.tables.cells import Place, TableCell, same_images
 from sip.tables.layout import MEAN, SEPARATOR, TableClaim, TableLayout, listed
 from sip.tables.selected import Setting, choose
 from sip.tables.statistics import LEVEL, Difference, holm, paired_difference
@@ -58,7 +59,7 @@ def claim_results(found: Mapping[Place, TableCell], layout: TableLayout) -> list
     """Return the results of all claims of the layout's family, block by block.
 
     Raises:
-        UserError: The rows of a claim share no seed.
+        UserError: The rows of a claim share no seed, or were tested on different images.
     """
     results = []
     for block in sorted({block for block, _, _ in found}):
@@ -70,6 +71,8 @@ def claim_results(found: Mapping[Place, TableCell], layout: TableLayout) -> list
             for column in shown
             for claim in layout.family or ()
         ]  # fmt: skip
+        for result in family:
+            _require_same_images(result, found, columns)
         results += _corrected(family)
     return results
 
@@ -122,6 +125,28 @@ def _result(
     )
     names = JOIN.join(arm), JOIN.join(against)
     return ClaimResult(block, column, claim.claim, *names, num, difference)
+
+
+def _require_same_images(
+    result: ClaimResult, found: Mapping[Place, TableCell], columns: Iterable[str]
+) -> None:
+    """Check that the rows of a claim were tested on the same images, as far as that is stored.
+
+    Args:
+        columns: Those of the block, which a mean is of.
+
+    Raises:
+        UserError: They were not.
+    """
+    if result.difference is None:
+        return
+    names = zip(result.arm.split(JOIN), result.against.split(JOIN), strict=True)
+    members = columns if result.column == MEAN else [result.column]
+    for (arm, against), column in product(names, members):
+        cells = [found.get((result.block, name, column)) for name in (arm, against)]
+        runs, others = (cell.runs if cell else {} for cell in cells)
+        for seed in sorted(runs.keys() & others.keys()):
+            same_images(runs[seed], others[seed])
 
 
 def _corrected(family: Sequence[ClaimResult]) -> list[ClaimResult]:

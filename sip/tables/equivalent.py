@@ -2,7 +2,8 @@
 
 The curve of the row without augmentation over the shots, a mean over the seeds made non-decreasing,
 is read backwards at its own value plus an arm's paired gain, seed by seed; linear in log2 of the
-shots between its points. Beyond its last point a number would be made up: it is "more than" that.
+shots between its points. Beyond its ends a number would be made up: it is "more than" the last
+point, or "less than" the first one.
 """
 
 from collections.abc import Mapping
@@ -22,20 +23,27 @@ class Equivalent:
     Attributes:
         shots: Shots of the row.
         worth: Equivalent shots: mean and interval over the seeds.
-        num_beyond: Seeds whose value is above the curve's last point, at which they are counted.
+        num_above, num_below: Seeds whose value is above the curve's last point, or below its first
+            one, at which they are counted.
     """
 
     block: str
     row: str
     shots: float
     worth: Estimate
-    num_beyond: int
+    num_above: int
+    num_below: int
 
     @property
     def text(self) -> str:
-        """The number with its interval; "> 16" if a seed is beyond the curve."""
-        if self.num_beyond:
-            return f"> {self.worth.mean:.1f} ({self.worth.num})"
+        """The number with its interval; "> 16" or "< 2" if a seed is beyond an end of the curve.
+
+        "-" if seeds are beyond both ends.
+        """
+        if self.num_above and self.num_below:
+            return "-"
+        if self.num_above or self.num_below:
+            return f"{'>' if self.num_above else '<'} {self.worth.mean:.1f} ({self.worth.num})"
         half = "" if self.worth.half_width is None else f" ± {self.worth.half_width:.1f}"
         return f"{self.worth.mean:.1f}{half} ({self.worth.num})"
 
@@ -63,8 +71,10 @@ def equivalents(found: Mapping[Place, TableCell], layout: TableLayout) -> list[E
                 level = float(np.interp(number, shots, means))
                 gains = [cell.values[seed] - curve[number].values[seed] for seed in seeds]
                 values = [_worth(level + gain, shots, means) for gain in gains]
-                beyond = sum(level + gain > means[-1] for gain in gains)
-                results.append(Equivalent(block, row, number, estimate(values), int(beyond)))
+                above = sum(level + gain > means[-1] for gain in gains)
+                below = sum(level + gain < means[0] for gain in gains)
+                ends = int(above), int(below)
+                results.append(Equivalent(block, row, number, estimate(values), *ends))
     return results
 
 

@@ -9,8 +9,10 @@ from typing import Any, Literal, get_args
 
 from omegaconf import DictConfig
 
+from sip.config.words import for_shell
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun
+from sip.records.varied import plain
 from sip.tables.auto import resolved
 from sip.tables.bases import compared_pairs, confounded
 from sip.tables.cells import cells, comparisons
@@ -82,6 +84,7 @@ class Forest:
         values["numbers"] = values["numbers"] or ()
         values["labels"] = {str(key): str(text) for key, text in (values["labels"] or {}).items()}
         values["where"] = dict(flat(values["where"] or {}))
+        values["control"] = plain(values["control"])  # a number, if rows are numbers
         return cls(**values)
 
     def words(self, names: str) -> str:
@@ -159,6 +162,7 @@ def forest_groups(
     groups: dict[str, list[ForestRow]] = {}
     controls: dict[str, tuple[str, float]] = {}
     every = comparisons(found, layout)
+    _require_one_control((compared.block, compared.against) for compared in every)
     for compared in every:
         name, mean = compared.row, compared.difference.estimate
         label = forest.words(layout.row_name(name))
@@ -197,6 +201,7 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
         return _claims(lines, file)
     groups: dict[str, list[ForestRow]] = {}
     controls: dict[str, tuple[str, float]] = {}
+    against: list[tuple[str, str]] = []
     lines = [line for line in lines if not line.get("claim")]
     means = {(line["block"], line["column"], line["row"]): float(line["mean"]) for line in lines}
     words = {line["row"]: forest.words(line.get("name") or line["row"]) for line in lines}
@@ -208,7 +213,27 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
         groups.setdefault(name, []).append(row)
         control = line["against"]
         controls[name] = words[control], means[line["block"], line["column"], control]
+        against.append((name, control))
+    _require_one_control(against)
     return _ordered(groups, controls, forest)
+
+
+def _require_one_control(against: Iterable[tuple[str, str]]) -> None:
+    """Check that the rows of a group are compared with one row: the figure names one for all.
+
+    Args:
+        against: Group and control of each comparison.
+
+    Raises:
+        UserError: They are not.
+    """
+    controls: dict[str, str] = {}
+    for group, control in against:
+        if (known := controls.setdefault(group, control)) != control:
+            raise UserError(
+                f"figure.control: must be the one row that others are compared with, got {known} "
+                f"and {control}; set it to one of them: {for_shell(f'figure.control={known}')}"
+            )
 
 
 def _row(line: Mapping[str, str], name: str, label: str) -> ForestRow:

@@ -41,7 +41,7 @@ class RunRow:
         limits: Environment variables that limit the instruction set.
         threads: Threads of torch; None if the run did not record its machine.
         libraries: Versions.
-        keys: Keys of the table's blocks, rows and columns.
+        keys: Keys of the table's blocks, rows and columns, and the metric that chooses.
     """
 
     block: str
@@ -88,7 +88,10 @@ class RunRow:
 
     @property
     def layout_keys(self) -> dict[str, str]:
-        """What the table's keys are of ("block", "rows", "columns") -> keys."""
+        """What the table's keys are of ("block", "rows", "columns") -> keys.
+
+        And "val" -> the metric in the column `val`, if it is not top-1 accuracy.
+        """
         return _values(self.keys)
 
     @property

@@ -10,6 +10,7 @@ from sip.config.words import no_such
 from sip.core.errors import UserError
 from sip.core.files import read_yaml
 from sip.core.paths import conf_folder
+from sip.jobs.objectives import LOWER_IS_BETTER
 from sip.records.read import TrainingRun
 from sip.records.varied import plain
 
@@ -74,7 +75,8 @@ class TableLayout:
         row_values, column_values: What there should be, in this order; None: what is found.
         where: Key -> value: only such runs.
         select: Keys whose values are chosen on validation, for each cell by itself.
-        select_by: The metric, of the validation part, that chooses.
+        select_by: The metric, of the validation part, that chooses: settings, and the best of
+            several baselines. More is better.
         arm, baselines: Row that is set against the best of these rows; None, ().
         stack: Whether a line says what training the models of the generation took, if known.
         family: Claims that are tested, with Holm's correction over them; all else explores and has
@@ -112,10 +114,10 @@ class TableLayout:
     def __post_init__(self) -> None:
         if not self.rows:
             raise UserError("table.rows: must be a key or a list of keys, got none")
-        if self.select and not self.select_by.startswith("val/"):
+        if not self.select_by.startswith("val/") or self.select_by in LOWER_IS_BETTER:
             raise UserError(
-                f"table.select_by: must be a metric of the validation part, such as val/top1, "
-                f"got {self.select_by}; nothing is chosen on test"
+                "table.select_by: must be a metric of the validation part of which more is better, "
+                f"such as val/top1, got {self.select_by}; nothing is chosen on test"
             )
 
     @classmethod

@@ -10,7 +10,7 @@ from sip.tables.cells import Comparison, Place, TableCell, compare
 from sip.tables.claims import ClaimResult
 from sip.tables.layout import AUTO, MEAN, NONE, PARTS, SEPARATOR, TableLayout
 from sip.tables.numbers import p_text, value_text
-from sip.tables.statistics import estimate
+from sip.tables.selected import choose
 
 SOURCE = "arXiv 2302.02070, mean over its seven data sets"
 
@@ -128,11 +128,13 @@ def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[st
         columns = {column for b, _, column in found if b == block}
         column = MEAN if MEAN in columns else min(columns)
         arm = found.get((block, layout.arm, column))
-        cells = [found.get((block, name, column)) for name in layout.baselines]
-        baselines = [cell for cell in cells if cell is not None]
-        if arm is None or not baselines:
+        cells = {name: found.get((block, name, column)) for name in layout.baselines}
+        baselines = {name: cell for name, cell in cells.items() if cell is not None}
+        values = {(n,): cell.validation for n, cell in baselines.items() if cell.validation}
+        if arm is None or not values or not set.intersection(*map(set, values.values())):
             continue
-        best = max(baselines, key=_validation)  # never on test
+        (name,), _, _ = choose(values, block)  # never on test
+        best = baselines[name]
         compared = compare(arm, best, layout.value)
         if compared is None:
             continue
@@ -146,10 +148,6 @@ def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[st
             line += f"; the paper reports {layout.quoted[block]:+.2f} ({SOURCE})"
         lines.append(line + ".")
     return lines
-
-
-def _validation(cell: TableCell) -> float:
-    return estimate(list(cell.validation.values())).mean if cell.validation else -math.inf
 
 
 def diverged_note(runs: Sequence[TrainingRun], layout: TableLayout) -> list[str]:

@@ -30,6 +30,7 @@ RUNS, PREDICTIONS = "_runs.csv", "_predictions.npz"
 MAX_BYTES = 2**28  # of a file
 OLD_COLUMNS = {"block", "row", "column", "seed", "value", "fingerprint"}  # in every version
 REWRITE = "python -m sip.tables runs=RUNS"
+VAL = "val/top1"  # the metric in the column `val`, unless the layout's keys name another one
 OPTIONAL = ("val", "test", "threads", "shots", "fraction")  # empty if there is none
 
 
@@ -97,6 +98,7 @@ def _row(run: TrainingRun, layout: TableLayout, experiments: Sequence[str]) -> R
                 "block": layout.block or "",
                 "rows": ", ".join(layout.rows),
                 "columns": layout.columns or "",
+                **({} if layout.select_by == VAL else {"val": layout.select_by}),
             }
         ),
     )
@@ -145,12 +147,15 @@ def read_runs(file: Path, layout: TableLayout) -> tuple[list[TrainingRun], Table
 
     Raises:
         UserError: A file is missing or no such file, has two runs of one cell and seed, or holds
-            another metric.
+            another metric, or another one that chooses.
     """
     rows = read_rows(file)
     if (metric := rows[0].metric) != layout.value:
         fix = f"set table.value={metric}"
         raise ValueRefusedError("table.value", f"the metric of {file}", layout.value, fix)
+    if (chooses := rows[0].layout_keys.get("val", VAL)) != layout.select_by:
+        fix = f"set table.select_by={chooses}"
+        raise ValueRefusedError("table.select_by", f"that of {file}", layout.select_by, fix)
     predictions = _read_predictions(file)
     places: dict[tuple[str, str, str, str, int], RunRow] = {}
     for row in rows:
@@ -196,7 +201,7 @@ def read_rows(file: Path) -> list[RunRow]:
         rows: list[RunRow] = TypeAdapter(list[RunRow]).validate_python(stated)
         if not rows:
             raise ValueError("it has no run")
-        if any({*row.layout_keys} != {"block", "rows", "columns"} for row in rows):
+        if any({*row.layout_keys} - {"val"} != {"block", "rows", "columns"} for row in rows):
             raise ValueError("keys: must name block, rows and columns")
     except FileNotFoundError as error:
         there = sorted(path.name for path in file.parent.glob(f"*{RUNS}"))

@@ -130,6 +130,17 @@ def test_a_row_that_no_run_can_have_is_refused(folder: Path, override: str, mess
         made(folder, override)
 
 
+@pytest.mark.parametrize("columns", [["dataset"], []])
+def test_rows_of_a_claim_are_of_the_same_images(tmp_path: Path, columns: list[str]) -> None:
+    for dataset in ("digits", "dtd"):
+        write_run(tmp_path, "none", 0, dataset=dataset)
+        write_run(tmp_path, "sip", 0, dataset=dataset, ids="test" if dataset == "dtd" else "other")
+    shape = ["table.control=null", "table.family=[{claim: a, arm: sip, against: none}]"]
+    shape += ["table.columns=dataset", "table.mean=true"] if columns else ["table.block=dataset"]
+    with pytest.raises(UserError, match="must have the same test images, got 400 that only"):
+        made(tmp_path, *shape)
+
+
 def test_an_empty_family_explores_all(folder: Path) -> None:
     table = made(folder, "table.family=[]")
     assert not table.claims and not any(one.is_clear for one in table.compared)

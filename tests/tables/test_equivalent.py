@@ -34,7 +34,9 @@ def test_a_gain_of_half_a_doubling_is_half_a_doubling(folder: Path) -> None:
     assert rows["cutmix"][1:] == ["> 8.0 (3)"] * 3
 
 
-def test_the_interval_is_over_the_seeds_and_less_than_nothing_is_bounded(tmp_path: Path) -> None:
+def test_the_interval_is_over_the_seeds_and_less_than_the_first_point_is_said(
+    tmp_path: Path,
+) -> None:
     for shots, accuracy in CURVE.items():
         for seed in range(3):
             config = {"dataset.shots": shots}
@@ -43,7 +45,17 @@ def test_the_interval_is_over_the_seeds_and_less_than_nothing_is_bounded(tmp_pat
             write_run(tmp_path, "sip", seed, worse, config=config, shots=shots)
     table = document(select_runs(tmp_path), layout("table=shots"))
     (row,) = fields(table, len(table.grids) - 1)
-    assert row[1] == "1.0 ± 0.0 (3)" and row[2].startswith("2.3 ± 0.")
+    assert row[1] == "< 1.0 (3)" and row[2].startswith("2.3 ± 0.")
+
+
+def test_seeds_beyond_both_ends_of_the_curve_have_no_number(tmp_path: Path) -> None:
+    for shots, accuracy in {1: 0.50, 2: 0.60}.items():
+        for seed, gain in enumerate((-0.2, 0.2, 0.0)):
+            config = {"dataset.shots": shots}
+            write_run(tmp_path, "none", seed, accuracy, config=config, shots=shots)
+            write_run(tmp_path, "sip", seed, accuracy + gain, config=config, shots=shots)
+    table = document(select_runs(tmp_path), layout("table=shots"))
+    assert fields(table, len(table.grids) - 1)[0][1:] == ["-", "-"]
 
 
 def test_one_point_is_no_curve(tmp_path: Path) -> None:

@@ -212,6 +212,32 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
         read_groups(file, forest_of())
 
 
+def test_a_group_has_one_control(tmp_path: Path) -> None:
+    write_arms(tmp_path, ARMS, num_seeds=3)
+    shape = TableLayout.of(composed("table=combinations", name="tables").table)
+    csv = write(document(select_runs(tmp_path), shape), shape.value, tmp_path / "table")[1]
+    message = (
+        "figure.control: must be the one row .*, got sip and randaugment; .*: figure.control=sip"
+    )
+    with pytest.raises(UserError, match=message):
+        read_groups(csv, forest_of())
+    with pytest.raises(UserError, match=message):
+        groups_of(tmp_path, "figure.control=parts")
+    (group,) = read_groups(csv, forest_of("figure.control=sip"))
+    assert (group.control, [row.name for row in group.rows]) == ("SIP", ["sip_randaugment"])
+
+
+def test_a_number_is_a_control(tmp_path: Path) -> None:
+    for rate in (0.3, 0.5):
+        write_arms(tmp_path, {"sip": 0.5 + rate / 2}, 3, config={"prompts.noise_rate": rate})
+    shape = composed("table=arms", "table.rows=prompts.noise_rate", "table.control=0.5",
+                     name="tables")  # fmt: skip
+    layout = TableLayout.of(shape.table)
+    csv = write(document(select_runs(tmp_path), layout), layout.value, tmp_path / "table")[1]
+    (group,) = read_groups(csv, forest_of("figure.control=0.5"))
+    assert [row.name for row in group.rows] == ["0.3"]
+
+
 def test_nothing_to_compare_is_refused(tmp_path: Path) -> None:
     write_arms(tmp_path, {"sip": 0.5}, num_seeds=1)
     with pytest.raises(UserError, match="figure=forest: must have two rows to compare"):

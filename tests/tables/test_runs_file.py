@@ -66,6 +66,19 @@ def test_a_chosen_table_comes_out_again_without_a_run(chosen) -> None:
     check_again(folder, "table=confirmatory")
 
 
+def test_the_metric_that_chooses_is_that_of_the_file(chosen, tmp_path: Path) -> None:
+    file = chosen[0] / "table_runs.csv"
+    with pytest.raises(UserError, match="table.select_by: must be that of .*; set .*=val/top1"):
+        recomputed(file, layout("table=confirmatory", "table.select_by=val/top5"))
+    own = ["table=selected", "table.select_by=val/top5"]
+    for seed in range(2):
+        write_run(tmp_path / "runs", "sip", seed, metrics={"val/top5": 0.9 + seed / 100})
+    written(tmp_path / "runs", tmp_path / "table", *own)
+    check_again(tmp_path, *own)
+    with pytest.raises(UserError, match="; set table.select_by=val/top5"):
+        recomputed(tmp_path / "table_runs.csv", layout("table=selected"))
+
+
 def test_tables_with_gaps_times_and_diverged_runs_come_out_again(tmp_path: Path) -> None:
     own = {"commit": "fedcba9876543210", "experiments": ("main", "trial"), "steps": 300}
     for dataset in ("digits", "dtd"):

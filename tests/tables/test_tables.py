@@ -271,6 +271,18 @@ def test_the_papers_gain_is_next_to_ours_with_its_source(tmp_path: Path) -> None
     assert "the paper" not in notes[0]
 
 
+def test_the_best_baseline_is_that_of_the_seeds_that_all_have(tmp_path: Path) -> None:
+    write_run(tmp_path, "sip", 1, 0.9)
+    for arm, values in {"none": {0: 0.9, 1: 0.5}, "cutmix": {1: 0.6}}.items():
+        for seed, val in values.items():
+            write_run(tmp_path, arm, seed, 0.7, val_accuracy=val)
+    (note,) = [note for note in made(tmp_path, "table=main").notes if "best baseline" in note]
+    assert "(cutmix)" in note
+    shutil.rmtree(next(tmp_path.glob("*-cutmix-*")))
+    write_run(tmp_path, "cutmix", 2, 0.7)
+    assert not any("best baseline" in note for note in made(tmp_path, "table=main").notes)
+
+
 def test_combinations_are_compared_with_both_of_their_parts(two_sets: Path) -> None:
     table = made(two_sets, "table=combinations", "+table.where.dataset=digits")
     pairs = {(one.row, one.against) for one in table.compared if one.column == "digits"}
@@ -336,9 +348,11 @@ def test_validation_chooses_and_test_cannot(tmp_path: Path) -> None:
         assert [note for note in again.notes if note.startswith("Chosen")] == chosen
 
 
-def test_nothing_is_chosen_on_test(tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", ["selected", "confirmatory", "main"])  # settings, baselines
+@pytest.mark.parametrize("metric", ["test/top1", "val/nll"])  # of the second one, less is better
+def test_nothing_is_chosen_on_test_or_for_being_worse(table: str, metric: str) -> None:
     with pytest.raises(UserError, match="select_by: must be a metric of the validation part"):
-        layout("table=selected", "table.select_by=test/top1")
+        layout(f"table={table}", f"table.select_by={metric}")
 
 
 def test_candidates_are_compared_over_the_seeds_they_share(tmp_path: Path) -> None:
