@@ -155,6 +155,9 @@ class Timm(Component):
         try:
             model = timm.create_model(self.name, num_classes=num_classes, **options)
         except TypeError as error:  # of a constructor without that argument
+            if self.drop_path and "drop_path_rate" in str(error):
+                rule = f"0 for {self.name}, which has no stochastic depth"
+                raise refuse("backbone.drop_path", rule, self.drop_path) from error
             if self.patch_size is None:
                 raise
             rule = f"null for {self.name}, which has no patches to change ({error})"

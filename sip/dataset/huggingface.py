@@ -305,7 +305,7 @@ class HuggingFace(PretrainReader):
         kinds = [None] * len(labels)
         if "kind" in table.column_names and self.label_column != "kind":
             kinds = list(table["kind"])
-        position = {text_of(name): index for index, name in enumerate(names)}
+        position = {label_of(name): index for index, name in enumerate(names)}
         entries = []
         identity = _identity(table, self.image_column)
         for index, label in enumerate(labels):

@@ -13,7 +13,7 @@ from math import ceil
 from sip.core.progress import say
 from sip.core.text import counted
 
-DECIMALS = 9  # of means that are equal but for rounding
+DECIMALS = 9  # of numbers that are equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Race:
         num, first, sizes = self.num_candidates, 0, []
         for until in self.rounds:
             sizes.append((num, range(first, until)))
-            num, first = ceil(num * self.keep), until
+            num, first = ceil(round(num * self.keep, DECIMALS)), until  # 50 * 0.14 is 7 and a rest
         return sizes
 
     def winner(self, start: Start) -> int:

@@ -108,6 +108,10 @@ def test_own_values_of_the_normalisation_win_over_those_of_the_model() -> None:
             r"stem: must be null if backbone.weights is set, got '3x3_s1'",
         ),
         (
+            {"name": "vgg11", "drop_path": 0.1},
+            r"backbone.drop_path: must be 0 for vgg11, which has no stochastic depth, got 0.1",
+        ),
+        (
             {"name": "test_vit", "stem": "3x3_s1"},
             r"backbone.stem: must be null for a VisionTransformer",
         ),

@@ -45,6 +45,14 @@ def test_saved_folder(tmp_path: Path) -> None:
     assert row.sha256 == hashlib.sha256(encoded(21, "JPEG")).hexdigest()
 
 
+def test_classes_may_be_called_like_numbers(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.ClassLabel(names=["1.0", "2.5"]), {"train": 8, "test": 4})
+    dataset = read(tmp_path / "set", tmp_path)
+    assert dataset.class_names == ("1.0", "2.5")
+    assert [row.label for row in dataset.samples("test")] == [0, 1, 0, 1]
+
+
 def test_text_labels_and_made_parts(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     save(tmp_path / "set", datasets.Value("string"), {"all": 12})

@@ -52,6 +52,10 @@ def test_the_better_half_goes_on_with_more_seeds() -> None:
     assert race.accuracy(3) == pytest.approx(0.75) and race.accuracy(1) == pytest.approx(0.15)
 
 
+def test_a_share_is_rounded_before_it_is_rounded_up() -> None:
+    assert [num for num, _ in Race(50, [1, 2], 0.14, None).sizes()] == [50, 7]  # 7.000000000000001
+
+
 def test_an_image_that_several_runs_use_is_paid_once_and_of_equals_the_cheapest_wins() -> None:
     race = Race(3, [2], 0.5, None)
     assert started(race, [[0.5, 0.7], [0.7, 0.5], [0.6, 0.6]])[-1] == 0  # 0.1 + 0.2 is not 0.3
