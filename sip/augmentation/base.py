@@ -125,15 +125,22 @@ class Augmentation(Component):
         """What changes each image, real or generated, while training; in order."""
         return tuple(one for one in (self.base, self.sample) if one != AsIs())
 
-    def require(self, network: "nn.Module") -> None:
-        """Check before any costly work that a network can be trained with this arm.
+    def check(self) -> None:
+        """Check what needs no network, before any costly work.
 
         Raises:
-            UserError: It cannot.
+            UserError: A change of images cannot be built.
         """
         for place in ("base", "sample"):
             try:
                 getattr(self, place).require()
             except ValueRefusedError as error:
                 raise error.below(f"augmentation.{place}") from None
+
+    def require(self, network: "nn.Module") -> None:
+        """Check before any costly work that a network can be trained with this arm.
+
+        Raises:
+            UserError: It cannot.
+        """
         self.mix.require(network)

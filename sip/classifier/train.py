@@ -61,7 +61,8 @@ def train(
 
     Args:
         train_rows: Real images, then the generated ones.
-        run_folder: Gets the classifier and the predictions, at the very end.
+        run_folder: Gets the classifier and the predictions, at the very end. The checkpoint stays
+            until the caller has written its own results and removes it (`Checkpoints.remove`).
         trainer_kwargs: Arguments of Lightning's Trainer: accelerator, devices, ...
         loggers: Lightning's; they get train/loss, lr, val/loss, val/accuracy, test/loss and
             test/accuracy.
@@ -135,7 +136,6 @@ def train(
     if trainer.is_global_zero:
         write_predictions(folder / PREDICTIONS, logits)
         saved.save(folder / saved.FOLDER, config, best.weights)
-        kept.remove()
     trainer.strategy.barrier()  # the other processes may read it
     steps = int(best.history[-1]["step"])
     return Result(

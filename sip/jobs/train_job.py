@@ -138,6 +138,7 @@ class TrainJob:
         Runtime.of(self.config.runtime)
         Loading.of(self.config.runtime)
         self.classifier.check(self.backbone)
+        self.augmentation.check()
         if self.components is not None:
             self.components.check()
             if self.augmentation.offline.reads_probability and not (

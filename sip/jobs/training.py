@@ -272,14 +272,18 @@ def _control(job: TrainJob, splits: Splits, stages: StageLog) -> "Predictor":
     """Return the arm's control, which is trained if there is none."""
     from sip.backbone.saved import SavedClassifier
     from sip.classifier.predictor import Predictor
+    from sip.classifier.resume import Checkpoints
     from sip.jobs.control import PLAIN, control_of
 
-    plain = replace(PLAIN, base=job.augmentation.base)
+    def train(folder: Path) -> None:
+        fit(job, replace(PLAIN, base=job.augmentation.base), [], splits, folder, [])
+        Checkpoints(folder, "").remove()
+
     folder = control_of(
         job.recipe,
         Path(job.config.paths.runs),
         Store(job.config.paths.store).work,
-        lambda folder: fit(job, plain, [], splits, folder, []),
+        train,
         stages,
     )
     return Predictor(SavedClassifier(folder), Runtime.of(job.config.runtime).device)
@@ -317,12 +321,14 @@ def _open(job: TrainJob, splits: Splits, sifted: Sifted) -> list["Logger"]:
 def _close(
     job: TrainJob, summary: TrainingSummary, loggers: list["Logger"], kept: Sequence[StoredImage]
 ) -> None:
-    """Write the results; with them the run is finished."""
+    """Write the results; with them the run is finished, and needs its checkpoint no more."""
+    from sip.classifier.resume import Checkpoints
     from sip.tracking.loggers import join_curves, log_results
 
     log_results(loggers, summary.numbers, job.folder, kept)
     join_curves(job.folder)
     write_summary(job.folder, summary)
+    Checkpoints(job.folder, "").remove()
 
 
 def trainer_kwargs(config: DictConfig) -> dict[str, Any]:

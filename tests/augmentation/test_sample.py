@@ -9,6 +9,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from sip.augmentation.sample.albumentations import AlbumentationsTransform
+from sip.augmentation.sample.base import SampleTransform
 from sip.augmentation.sample.cutout import Cutout
 from sip.augmentation.sample.flip_crop import FlipCrop
 from sip.augmentation.sample.gridmask import GridMask
@@ -162,6 +163,23 @@ def test_gridmask_keeps_its_share_and_has_its_probability() -> None:
 def test_what_torchvision_lacks_is_refused(transform: str, arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}"):
         TorchvisionTransform(transform, arguments).require()
+
+
+@pytest.mark.parametrize(
+    ("changed", "got"),
+    [
+        (TorchvisionTransform("Resize", {"size": 16}), r"Resize .*, got \(3, 16, 16\) torch.uint8"),
+        (TorchvisionTransform("ConvertImageDtype", {}), r"ConvertImageDtype .* torch.float32;"),
+        (AlbumentationsTransform("RandomCrop", {"height": 8, "width": 8}), "RandomCrop .*, 8, 8"),
+        (TorchvisionTransform("RGB", {}), None),
+    ],
+)
+def test_a_transform_keeps_size_and_type(changed: SampleTransform, got: str | None) -> None:
+    if got is None:
+        assert torch.equal(changed(IMAGE), IMAGE)
+        return
+    with pytest.raises(UserError, match=f"augmentation: {got}"):
+        changed(IMAGE)
 
 
 @pytest.mark.parametrize(

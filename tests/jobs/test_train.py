@@ -323,6 +323,36 @@ def test_bad_values_are_refused_before_any_work(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_transform_that_cannot_be_built_is_refused_before_any_work(tmp_path: Path) -> None:
+    own = ["augmentation=combo", "augmentation/sample=torchvision", "logger=csv"]
+    job = config(tmp_path, *own, "augmentation.sample.transform=RandAugmented")
+    with pytest.raises(UserError, match="^augmentation.sample.transform: must be the name of"):
+        train(job)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_training_is_kept_until_its_results_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sip.classifier.resume.EVERY", 0.0)
+    monkeypatch.setattr("sip.classifier.resume.SHARE", 1e9)
+    job = config(tmp_path, "augmentation=none", "logger=csv")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="the disk is full"):
+        patch.setattr("sip.jobs.training.evaluate", full_disk)
+        train(job)
+    train(job)
+    assert "going on from step 3" in capsys.readouterr().err
+    run = TrainJob(job)
+    summary = run.finished()
+    assert summary is not None and summary.steps == 4
+    assert not list(run.folder.glob(".*"))
+    assert list(pd.read_csv(run.folder / "metrics.csv").step) == [1, 3, 4]
+
+
+def full_disk(folder: Path) -> None:
+    raise UserError("the disk is full")
+
+
 def own_images(root: Path) -> None:
     for label, name in enumerate(("red circle", "green_square")):
         (root / name).mkdir(parents=True)

@@ -9,7 +9,7 @@ import warnings
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sip.augmentation.sample.base import SampleTransform
+from sip.augmentation.sample.base import SampleTransform, as_given
 from sip.core.component import component, refuse
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
@@ -71,4 +71,6 @@ class AlbumentationsTransform(SampleTransform):
 
         self.built.set_random_seed(int(torch.randint(MAX_SEED, ())))
         changed = self.built(image=image.permute(1, 2, 0).numpy())["image"]
-        return torch.from_numpy(changed).permute(2, 0, 1).contiguous()
+        if changed.ndim == 3:
+            changed = changed.transpose(2, 0, 1)
+        return as_given(torch.from_numpy(changed).contiguous(), image, self.transform)

@@ -9,7 +9,7 @@ arXiv 1708.04896). None of their policies crops or flips.
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sip.augmentation.sample.base import SampleTransform
+from sip.augmentation.sample.base import SampleTransform, as_given
 from sip.core.component import component, refuse
 from sip.core.text import reason_of
 
@@ -59,4 +59,4 @@ class TorchvisionTransform(SampleTransform):
 
     def __call__(self, image: "Tensor") -> "Tensor":
         """Return a changed image: (3, H, W), uint8."""
-        return self.built(image)
+        return as_given(self.built(image), image, self.transform)
