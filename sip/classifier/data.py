@@ -197,7 +197,12 @@ class SplitData(ShardedSplits):
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def setup(self, stage: str) -> None:
-        """Decode the images that are kept, before worker processes start and share them."""
+        """Decode the images that are kept, before worker processes start and share them.
+
+        And the order of the training, which each of them would make for itself.
+        """
+        if stage == "fit":
+            _ = self.stream.order
         for images in (self.train, self.val) if stage == "fit" else (self.test,):
             _ = images.memory
 

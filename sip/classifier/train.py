@@ -212,12 +212,13 @@ def write_predictions(
     Args:
         predictions: By split, the rows and their logits (N, num_classes).
     """
-    columns: dict[str, list] = {"sample_id": [], "split": [], "label": [], "logits": []}
-    for split, (rows, values) in predictions.items():
+    columns: dict[str, list] = {"sample_id": [], "split": [], "label": []}
+    for split, (rows, _) in predictions.items():
         columns["sample_id"] += [row.sample_id for row in rows]
         columns["split"] += [split] * len(rows)
         columns["label"] += [row.label for row in rows]
-        columns["logits"] += values.tolist()
-    logits = pa.array(columns["logits"], pa.list_(pa.float32()))
+    values = torch.cat([values for _, values in predictions.values()])
+    lists = pa.FixedSizeListArray.from_arrays(values.flatten().numpy(), values.shape[1])
+    logits = lists.cast(pa.list_(pa.float32()))
     with atomic_file(path) as part:
         pq.write_table(pa.table({**columns, "logits": logits}), part)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sip.core.errors import UserError
 from sip.core.files import atomic_file
 from sip.core.paths import require_run
-from sip.records.parquet import iterate_rows, read_table
+from sip.records.parquet import iterate_rows, matrix_of, read_table
 from sip.records.read import IMAGES, SUMMARY, RunRecord, TrainingRun, read_run, runs_of
 from sip.records.summary import TrainingSummary
 
@@ -124,13 +124,15 @@ def _groups(counts: Counter[int], num_classes: int) -> dict[str, tuple[int, ...]
 
 def _predictions(folder: Path) -> dict[str, tuple["Tensor", "Tensor"]]:
     """Return split -> logits (N, C), float32, and labels (N,), int64."""
+    import pyarrow.compute as pc
     import torch
 
-    columns = ["split", "label", "logits"]
-    rows = read_table(folder / "predictions.parquet", columns=columns).to_pylist()
+    file = folder / "predictions.parquet"
+    table = read_table(file, columns=["split", "label", "logits"])
     predictions = {}
     for split in ("val", "test"):
-        members = [row for row in rows if row["split"] == split]
-        logits = torch.tensor([row["logits"] for row in members], dtype=torch.float32)
-        predictions[split] = (logits, torch.tensor([row["label"] for row in members]))
+        members = table.filter(pc.equal(table["split"], split))
+        logits = torch.from_numpy(matrix_of(members["logits"], "logits", file)).float()
+        labels = torch.from_numpy(members["label"].to_numpy().astype("int64"))
+        predictions[split] = (logits, labels)
     return predictions

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sip.backbone.saved import SavedClassifier, find
 from sip.core.component import component
@@ -27,6 +27,9 @@ from sip.dataset.files import PARTS
 from sip.dataset.labels import naming
 from sip.dataset.reader import Reader
 from sip.jobs.evaluate import write_classes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLDER = "evaluations"  # in the run's folder
 
@@ -123,7 +126,7 @@ def evaluate_on(
     folder = (run if find(run) != run else run.parent) / FOLDER / place
     record = {"part": options.part, "num_images": len(paths), "metrics": metrics, "dataset": recipe}
     with plain_disk_errors(folder, "run"):
-        _write_predictions(folder / "predictions.parquet", samples, truth.tolist(), scores.tolist())
+        _write_predictions(folder / "predictions.parquet", samples, truth, scores)
         write_classes(folder, scores, truth, saved.class_names)
         write_atomically(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
     return Evaluation(folder, len(paths), metrics)
@@ -172,16 +175,17 @@ def match_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:
 
 
 def _write_predictions(
-    path: Path, samples: Sequence[Sample], labels: list[int], logits: list[list[float]]
+    path: Path, samples: Sequence[Sample], labels: "Tensor", logits: "Tensor"
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    lists = pa.FixedSizeListArray.from_arrays(logits.flatten().numpy(), logits.shape[1])
     columns = {
         "sample_id": [sample.sample_id for sample in samples],
         "path": [sample.path for sample in samples],
-        "label": labels,
-        "logits": pa.array(logits, pa.list_(pa.float32())),
+        "label": labels.numpy(),
+        "logits": lists.cast(pa.list_(pa.float32())),
     }
     with atomic_file(path) as part:
         pq.write_table(pa.table(cast(Any, columns)), part)

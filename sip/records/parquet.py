@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sip.core.errors import UserError
 from sip.records.files import MAX_TABLE, REMEDY, one_line, require_run_file
 
@@ -67,6 +69,31 @@ def read_table(file: Path, **options: Any) -> Any:
     table = _plain(table, file)
     _require_kinds(table, file)
     return table
+
+
+def matrix_of(column: Any, name: str, file: Path) -> np.ndarray:
+    """Return a column of lists, one length for all rows (N), as an array (N, length).
+
+    Args:
+        column: A column of a table that `read_table` returned.
+        name: Its name.
+        file: The file, for the message.
+
+    Raises:
+        UserError: It holds something else.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    are_lists = pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type)
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist() if are_lists else [None]
+    if not len(column):
+        return np.empty((0, 0), np.float32)
+    if len(lengths) != 1 or not lengths[0]:
+        got = "none" if {None, 0} & {*lengths} else f"lists of {lengths[0]} and {lengths[1]}"
+        raise UserError(f"{file}: {name}: must be a number for each class, got {got}; {REMEDY}")
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return np.concatenate(parts).reshape(len(column), lengths[0])
 
 
 def _require_columns(asked: Sequence[str], there: Sequence[str], file: Path) -> None:

@@ -15,7 +15,7 @@ from sip.core.files import read_yaml
 from sip.core.text import join_first
 from sip.core.uri import Place, place_of
 from sip.records.files import MAX_RECORD, REMEDY, one_line, require_run_file
-from sip.records.parquet import iterate_rows, read_table
+from sip.records.parquet import iterate_rows, matrix_of, read_table
 from sip.records.summary import TOP1, GenerationSummary, Summary, TrainingSummary
 
 SUMMARY, IMAGES, QUALITY = "summary.json", "images.parquet", "quality.parquet"
@@ -110,14 +110,12 @@ class RunRecord(Generic[AnySummary]):
         if not file.is_file():
             return {}
         found: dict[str, list[tuple[str, bool]]] = {}
-        columns = ["sample_id", "split", "label", "logits"]
-        for row in read_table(file, columns=columns).to_pylist():
-            if not row["logits"]:
-                raise UserError(
-                    f"{file}: logits: must be a number for each class, got none; {REMEDY}"
-                )
-            right = int(np.argmax(row["logits"])) == row["label"]
-            found.setdefault(row["split"], []).append((row["sample_id"], right))
+        table = read_table(file, columns=["sample_id", "split", "label", "logits"])
+        logits = matrix_of(table["logits"], "logits", file)
+        right = (logits.argmax(1) == table["label"].to_numpy()).tolist() if len(table) else []
+        names = table["sample_id"].to_pylist(), table["split"].to_pylist()
+        for sample_id, split, is_right in zip(*names, right, strict=True):
+            found.setdefault(split, []).append((sample_id, is_right))
         for rows in found.values():
             rows.sort(key=lambda row: row[0])
         return {

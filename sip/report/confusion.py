@@ -7,7 +7,8 @@ import numpy as np
 
 from sip.core.errors import UserError
 from sip.core.text import reason_of
-from sip.records.read import TrainingRun, read_table
+from sip.records.parquet import matrix_of, read_table
+from sip.records.read import TrainingRun
 from sip.report.results import Arm, ArmGroup
 
 MAX_SHOWN = 20  # classes; with more, the cells of a matrix cannot be read
@@ -98,14 +99,15 @@ def run_counts(run: TrainingRun) -> np.ndarray | None:
     Raises:
         UserError: The file is damaged.
     """
+    import pyarrow.compute as pc
+
     file = run.folder / "predictions.parquet"
     if not file.is_file():
         return None
     table = read_table(file, columns=["split", "label", "logits"])
-    rows = [row for row in table.to_pylist() if row["split"] == SPLIT]
+    rows = table.filter(pc.equal(table["split"], SPLIT))
+    labels, logits = rows["label"].to_numpy(), matrix_of(rows["logits"], "logits", file)
     try:
-        labels = np.array([row["label"] for row in rows], dtype=np.int64)
-        logits = np.array([row["logits"] for row in rows], dtype=np.float64)
         num = logits.shape[1]
         if not len(labels) or labels.min() < 0 or labels.max() >= num:
             raise ValueError("labels are outside of the classes")

@@ -3,6 +3,7 @@
 import math
 import operator
 import re
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -12,6 +13,7 @@ from sip.augmentation.offline.generated import GeneratedMode
 from sip.augmentation.offline.none import NoGenerated
 from sip.classifier.module import weighted_cross_entropy
 from sip.core.errors import UserError
+from sip.core.hashing import seed_of
 
 # Four real images, then two generated ones of each of the first three.
 SOURCES = [None] * 4 + [0, 1, 2] * 2
@@ -66,6 +68,23 @@ class NoDrawn_of_real(NoGenerated):  # noqa: N801
 
     def pool(self, sources, seed):
         return [0, 1, 2, 3]
+
+
+def test_replace_is_the_plain_loop_and_takes_no_object_a_position() -> None:
+    offline, length = generated("replace", p=0.4), 20_000
+    wanted = order(NoDrawn_of_real(), length)
+    chances = torch.Generator().manual_seed(seed_of(0, "replace"))
+    numbers = torch.rand(length, 2, generator=chances, dtype=torch.float64).tolist()
+    for position, (chance, choice) in enumerate(numbers):
+        own = [n for n, source in enumerate(SOURCES) if source == wanted[position]]
+        if chance < 0.4 and own:
+            wanted[position] = own[int(choice * len(own))]
+    tracemalloc.start()
+    found = offline.order(SOURCES, length, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.tolist() == wanted
+    assert peak < length  # bytes; a number as a Python object takes 24
 
 
 @pytest.mark.parametrize(("p", "least", "most"), [(0.0, 0, 0), (1.0, 30, 30)])

@@ -121,16 +121,15 @@ class GeneratedMode(Component):
         """Return the order with real images replaced, at random, by their generated ones."""
         import torch
 
-        variants: dict[int, list[int]] = {}
-        for position in sorted(self._kept(sources, seed)):
-            source = sources[position]
-            assert source is not None
-            variants.setdefault(source, []).append(position)
+        kept = torch.tensor(sorted(self._kept(sources, seed)), dtype=torch.int64)
+        originals = torch.tensor([sources[position] for position in kept.tolist()]).long()
+        kept = kept[torch.argsort(originals, stable=True)]  # those of one original in a row
+        num = torch.bincount(originals, minlength=len(sources))  # of each original
+        first = num.cumsum(0) - num
         generator = torch.Generator().manual_seed(seed_of(seed, "replace"))
         # Two numbers a position, used or not: a longer order begins with the shorter one.
-        numbers = torch.rand(len(order), 2, generator=generator, dtype=torch.float64).tolist()
-        seen = order.tolist()
-        for position, (chance, choice) in enumerate(numbers):
-            if chance < self.p and (own := variants.get(seen[position])):
-                seen[position] = own[int(choice * len(own))]
-        return torch.tensor(seen)
+        numbers = torch.rand(len(order), 2, generator=generator, dtype=torch.float64)
+        replaced = (numbers[:, 0] < self.p) & (num[order] > 0)
+        shown = order[replaced]
+        choice = (numbers[replaced, 1] * num[shown]).long()
+        return order.masked_scatter(replaced, kept[first[shown] + choice])
