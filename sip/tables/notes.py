@@ -10,7 +10,7 @@ from sip.tables.cells import Comparison, Place, TableCell, compare
 from sip.tables.claims import ClaimResult
 from sip.tables.layout import AUTO, MEAN, NONE, PARTS, SEPARATOR, TableLayout
 from sip.tables.numbers import p_text, value_text
-from sip.tables.selected import choose
+from sip.tables.selected import Setting, choose
 
 SOURCE = "arXiv 2302.02070, mean over its seven data sets"
 
@@ -130,6 +130,7 @@ def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[st
         arm = found.get((block, layout.arm, column))
         cells = {name: found.get((block, name, column)) for name in layout.baselines}
         baselines = {name: cell for name, cell in cells.items() if cell is not None}
+        values: dict[Setting, Mapping[int, float]]
         values = {(n,): cell.validation for n, cell in baselines.items() if cell.validation}
         if arm is None or not values or not set.intersection(*map(set, values.values())):
             continue
