@@ -128,6 +128,11 @@ class Generator(Sized, ABC):
             fix = "add images.balance=true"
             raise refuse("max_per_sample", "null without images.balance", self.max_per_sample, fix)
 
+    @property
+    def reads_noise_rate(self) -> bool:
+        """Whether the noise rate says how far an image goes from its original."""
+        return self.reads_source
+
     @abstractmethod
     def load(self, runtime: Runtime) -> "PredictionModule":
         """Return a new module with the weights on the device, an `ImageModule`.

@@ -65,6 +65,11 @@ class ControlSettings(Img2Img):
         return built(ControlWeights, "controlnet", none | values)
 
     @property
+    def reads_noise_rate(self) -> bool:
+        """Whether images start from their noised originals."""
+        return not self.from_noise
+
+    @property
     def num_noises(self) -> int:
         """Noises of an image before its first step."""
         return 1 if self.from_noise else super().num_noises

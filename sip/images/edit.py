@@ -33,6 +33,11 @@ class Edit(Stock):
         super().__post_init__()
         cut("instruction", self.instruction, ("prompt",), needed=("prompt",))
 
+    @property
+    def reads_noise_rate(self) -> bool:
+        """It does not: all steps run from pure noise."""
+        return False
+
     @staticmethod
     def pipeline_class(folder: PipelineFolder) -> type:
         """Return the class of diffusers that generates with a model.

@@ -328,9 +328,6 @@ class Generation:
         failures = self.offline.failures(settled.last, samples)
         stage = self.offline.stage("images")
         rows = Spilled(unique(prompt.image_id for prompt in settled.prompts))
-        num_kept = len(rows)
-        if kept is not settled.prompts:
-            num_kept = sum(1 for _ in unique(prompt.image_id for prompt in kept))
         evaluations = stage.each(rows, ["unet_evaluations"])
         counts = None if filtered is None else FilterCounts.of(filtered)
         return GenerationSummary(
@@ -339,7 +336,7 @@ class Generation:
             dataset=choice("dataset"),
             images=choice("images"),
             num_real=sum(num > 0 for num in self.offline.num_images(samples).values()),
-            num_generated=counts.kept if counts else num_kept,
+            num_generated=len(kept),
             filter=counts,
             ladder=settled.counts,
             failures=dict(failures),

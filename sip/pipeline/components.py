@@ -120,10 +120,11 @@ class Components:
         Raises:
             UserError: It cannot do one of them, or ignores it although there is a ladder.
         """
-        if self.verdict is not None and not self.generator.reads_source:
+        if self.verdict is not None and not self.generator.reads_noise_rate:
             name = type(self.generator).__name__
             fix = "choose images=img2img, or prompts=label_caption"
-            raise refuse("images", "made from their originals for a ladder of rates", name, fix)
+            rule = "made from their originals, by a noise rate, for a ladder of rates"
+            raise refuse("images", rule, name, fix)
         if getattr(self.writer, "mixes_classes", False):
             self._check_mixed()
         if self.generator.balance and self.writer.counts([]) is not None:
@@ -135,12 +136,14 @@ class Components:
         """Check that images of another class than their original's are on the way between both.
 
         Raises:
-            UserError: Originals play no part, or their number follows from the classes' sizes.
+            UserError: No noise rate says how far they go, or their number follows from the sizes
+                of the classes.
         """
-        if not self.generator.reads_source:
+        if not self.generator.reads_noise_rate:
             name = type(self.generator).__name__
             fix = "choose images=img2img, or prompts=label"
-            raise refuse("images", "made from their originals to show another class", name, fix)
+            rule = "made from their originals, by a noise rate, to show another class"
+            raise refuse("images", rule, name, fix)
         if self.generator.balance:
             rule = "false as images show other classes than their originals'"
             raise refuse("images.balance", rule, True, "choose prompts=label")

@@ -31,7 +31,7 @@ def failures(
         samples: The originals.
         uncaptioned: sample_id -> why a service gave no caption, of those that can be read.
     """
-    keys = dict.fromkeys(stage.failed(prompt.image_id for prompt in prompts))
+    keys = stage.failed(prompt.image_id for prompt in prompts)
     reasons = Counter(row["reason"] for row in stage.each(keys))
     for sample_id, (reason, _) in without_prompt(counts, prompts, samples, uncaptioned).items():
         reasons[reason] += counts[sample_id]

@@ -143,12 +143,20 @@ def test_training_finds_what_the_generation_made(name: str, folder: Path) -> Non
 
 
 def test_images_of_two_classes_are_made_from_originals_and_not_balanced() -> None:
+    to_show = "images: must be made from their originals, by a noise rate, to show another class"
     for override, said in (
-        ("images=txt2img", "images: must be made from their originals to show another class"),
+        ("images=txt2img", to_show),
+        ("images=edit", to_show),
         ("images.balance=true", "images.balance: must be false as images show other classes"),
     ):
         with pytest.raises(UserError, match=said):
             offline("augmentation=diff_mix_like", override).check()
+
+
+def test_a_ladder_needs_a_generator_that_reads_the_noise_rate() -> None:
+    for overrides in (["images=edit"], ["images=sd15_canny", "images.from_noise=true"]):
+        with pytest.raises(UserError, match="images: must be made from .* for a ladder of rates"):
+            offline("augmentation=sip_adaptive", *overrides).check()
 
 
 def test_few_steps_do_not_fit_the_lowest_noise_rate() -> None:

@@ -269,7 +269,7 @@ def test_the_control_may_be_the_verdict_of_a_training_only(folder: Path, plain: 
         (["prompts.ladder=[]"], r"prompts.noise_rate: must be what .* gives, got nothing"),
         (["prompts.noise_rate=0.5"], "prompts.noise_rate: must be the first of prompts.ladder"),
         (["prompts.ladder=[0.9,0.1]"], r"prompts.noise_rate: must be in \[0.25, 1\]"),
-        (["images=txt2img"], "images: must be made from their originals for a ladder"),
+        (["images=txt2img"], "images: must be made from their originals, by a noise rate, for a l"),
         (
             ["prompts/verdict=similarity"]
             + ["prompts.verdict.keep=0.5", "prompts.verdict.threshold=null"],

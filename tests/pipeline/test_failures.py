@@ -1,16 +1,23 @@
 """Images that are missing are counted by reason."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from sip.captions.openai import OpenAi
+from sip.core.stages import StageLog
 from sip.dataset.base import Sample
 from sip.images.balance import Equal
 from sip.jobs.generate import Generation
+from sip.pipeline.backoff import Settled
+from sip.pipeline.components import trial_prompt
 from sip.pipeline.failures import failures
 from sip.pipeline.offline import Offline
+from sip.pipeline.quality import NOTHING
 from sip.prompts.base import Prompt
 from sip.store.stage import Store
 
@@ -38,6 +45,29 @@ def test_originals_without_a_prompt_are_counted(tmp_path: Path) -> None:
     assert failures(stage, counts, prompts, samples, {}) == Counter()
     assert failures(stage, counts, without_b, samples, {}) == {"unreadable": 2}
     assert failures(stage, counts, without_b, samples, {"b": "refused"}) == {"no caption": 2}
+
+
+def test_images_of_an_original_that_is_there_twice_are_counted_twice_and_made_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unknown = dict.fromkeys(("command", "versions", "platform", "commit"))
+    monkeypatch.setattr("sip.jobs.generate.environment", lambda: unknown)
+    row = {"reason": "black", "unet_evaluations": 4}
+    keys: list[str] = []
+    stage: Any = SimpleNamespace(path="x", failed=list)
+    stage.each = lambda asked, *_: [keys.append(key) or row for key in asked]
+    twice = [Sample(name, f"/{name}", 0, "cat", "train", 8, 8, "sha") for name in "ab"]
+    prompts = [replace(trial_prompt(0.5), sample_id=one.sample_id) for one in twice]
+    counts = Equal(twice, 1)
+    assert failures(stage, counts, prompts, twice, {}) == {"black": 2}
+    offline = SimpleNamespace(stage=lambda name: stage, failures=lambda *_: {})
+    offline.num_images, offline.with_weights = (lambda samples: counts), dict
+    values = {"offline": offline, "name": "x", "fingerprint": "x", "recipe": {}}
+    work: Any = SimpleNamespace(**values, stages=StageLog())
+    keys.clear()
+    summary = Generation._summary(work, twice, Settled(prompts, prompts), None, prompts, NOTHING)
+    assert (summary.num_real, summary.num_generated) == (2, 2)
+    assert (summary.unet_evaluations, len(keys)) == (4, 1)
 
 
 def test_a_declined_original_that_is_there_twice_has_no_caption_in_both_places() -> None:
