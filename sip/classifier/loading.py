@@ -16,7 +16,7 @@ from sip.core.errors import UserError, ValueRefusedError
 from sip.core.image_io import file_sha256, read_rgb
 from sip.core.memory import available
 from sip.core.progress import progress
-from sip.core.ranges import NotNegative
+from sip.core.ranges import Count, NotNegative
 from sip.core.threads import num_cores
 
 AUTO: Literal["auto"] = "auto"
@@ -32,33 +32,39 @@ class Loading:
     Attributes:
         loader_workers: Processes that read training images, and those of val and test that are not
             kept; "auto": none if the CPU trains and the training images are kept, else one a core.
-        memory_gib: Decoded images that may be kept in memory, GiB, all splits together; "auto":
-            half of what is free.
+        memory_gib: Decoded images that may be kept in a machine's memory, GiB, all splits and
+            devices together; "auto": half of what is free.
+        num_sharing: Processes on this machine that train together, each on its device, and share
+            its memory and its cores.
     """
 
     loader_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = AUTO
     memory_gib: NotNegative | Literal["auto"] = AUTO
+    num_sharing: Count = 1
 
     @classmethod
-    def of(cls, node: Mapping[str, Any]) -> "Loading":
+    def of(cls, node: Mapping[str, Any], num_sharing: int = 1) -> "Loading":
         """Return the settings of the configuration's node `runtime`.
+
+        Args:
+            node: The node.
+            num_sharing: As above.
 
         Raises:
             UserError: A value is out of its range.
         """
         try:
-            return cls(node["loader_workers"], node["memory_gib"])
+            return cls(node["loader_workers"], node["memory_gib"], num_sharing)
         except ValueRefusedError as error:
             raise error.below("runtime") from None
 
     def num_bytes(self) -> int:
-        """Return how many bytes of decoded images may be kept."""
-        if self.memory_gib == AUTO:
-            return int(SHARE * available())
-        return int(float(self.memory_gib) * 2**30)
+        """Return how many bytes of decoded images this process may keep."""
+        most = SHARE * available() if self.memory_gib == AUTO else float(self.memory_gib) * 2**30
+        return int(most / self.num_sharing)
 
     def num_workers(self, kept: bool, device: torch.device) -> int:
-        """Return how many processes read.
+        """Return how many processes read for this one.
 
         Args:
             kept: The training images are kept in memory.
@@ -66,7 +72,9 @@ class Loading:
         """
         if self.loader_workers != AUTO:
             return int(self.loader_workers)
-        return 0 if kept and device.type == "cpu" else num_cores()
+        if kept and device.type == "cpu":
+            return 0
+        return max(1, num_cores() // self.num_sharing)
 
 
 def decode(path: str, size: int, sha256: str | None = None) -> np.ndarray:

@@ -56,13 +56,16 @@ class Devices:
 
     def num_processes(self, device: str) -> int:
         """Return how many processes work, on all machines together."""
-        devices = self.devices
-        if devices == "auto":
+        return self.num_local(device) * self.num_nodes
+
+    def num_local(self, device: str) -> int:
+        """Return how many processes work on one machine."""
+        if self.devices == "auto":
             import torch
 
             gpus = 0 if device == "cpu" else torch.cuda.device_count()
-            return max(1, gpus) * self.num_nodes
-        return devices * self.num_nodes
+            return max(1, gpus)
+        return self.devices
 
 
 @component

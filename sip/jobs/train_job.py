@@ -134,11 +134,14 @@ class TrainJob:
             UserError: The run cannot be carried out.
         """
         from sip.classifier.loading import Loading
+        from sip.classifier.positions import check_share
 
         Runtime.of(self.config.runtime)
         Loading.of(self.config.runtime)
         self.classifier.check(self.backbone)
         self.augmentation.check()
+        num_processes = self.devices.num_processes(self.config.runtime.device)
+        check_share(self.classifier.batch_size, num_processes)
         if self.components is not None:
             self.components.check()
             if self.augmentation.offline.reads_probability and not (

@@ -116,7 +116,9 @@ def require(job: TrainJob) -> None:
     if job.offline:  # refuse what does not fit the backbone before anything is generated
         network = job.backbone.create(2)
         job.augmentation.require(network)
-        job.classifier.require(job.backbone, network)
+        num_processes = job.devices.num_processes(job.config.runtime.device)
+        share = job.classifier.batch_size // num_processes
+        replace(job.classifier, batch_size=share).require(job.backbone, network)
 
 
 def _required(job: TrainJob) -> dict[str, Callable[[], None]]:
@@ -258,7 +260,7 @@ def fit(
         trainer_kwargs=trainer_kwargs(job.config),
         loggers=loggers,
         store=job.config.paths.store,
-        loading=Loading.of(job.config.runtime),
+        loading=Loading.of(job.config.runtime, job.devices.num_local(job.config.runtime.device)),
     )
 
 

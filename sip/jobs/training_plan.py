@@ -153,7 +153,8 @@ def _seconds(job: TrainJob, recipe: "Recipe", splits: Splits, num_train: int) ->
     decode = times.decode * (num_train + num_val + num_test)
     if can_be_kept(recipe, job.augmentation):  # the network reads each image once
         return decode + times.evaluate * (num_train + num_val + num_test) / num_processes
-    workers = Loading.of(job.config.runtime).num_workers(times.decode > 0, torch.device(place))
+    loading = Loading.of(job.config.runtime, job.devices.num_local(job.config.runtime.device))
+    workers = loading.num_workers(times.decode > 0, torch.device(place))
     change = times.change * share.batch_size
     step = max(times.step, change / workers) if workers else times.step + change
     evaluated = num_val * math.ceil(recipe.steps / recipe.val_every) + num_test

@@ -7,6 +7,9 @@ from sip.classifier import loading
 from sip.classifier.loading import Loading
 from sip.core.errors import UserError
 from sip.core.threads import num_cores
+from sip.jobs.train_job import TrainJob
+from sip.jobs.training import fit
+from tests.composing import composed
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -33,6 +36,7 @@ def test_the_number_of_workers() -> None:
     assert auto.num_workers(kept=False, device=CPU) == num_cores() >= 1
     assert auto.num_workers(kept=True, device=GPU) == num_cores()
     assert Loading(3).num_workers(kept=True, device=CPU) == 3
+    assert Loading(num_sharing=2 * num_cores()).num_workers(kept=True, device=GPU) == 1
 
 
 def test_half_of_the_free_memory_is_the_bound(monkeypatch) -> None:
@@ -40,3 +44,19 @@ def test_half_of_the_free_memory_is_the_bound(monkeypatch) -> None:
     assert Loading().num_bytes() == 500
     assert Loading(memory_gib=0.5).num_bytes() == 2**29
     assert Loading.of({"loader_workers": 1, "memory_gib": 2}) == Loading(1, 2)
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(loading, "available", lambda: 1001)
+    assert [Loading(num_sharing=num).num_bytes() for num in (1, 2, 4)] == [500, 250, 125]
+    assert Loading(memory_gib=0.5, num_sharing=8).num_bytes() == 2**26
+    given: list[Loading] = []
+    monkeypatch.setattr(
+        "sip.classifier.train.train", lambda **values: given.append(values["loading"])
+    )
+    for devices in (1, 4):
+        own = ["augmentation=none", f"trainer.devices={devices}", "trainer.num_nodes=3"]
+        job = TrainJob(composed(*own, folder=tmp_path))
+        splits = {"train": [], "val": [], "test": []}
+        fit(job, job.augmentation, [], splits, tmp_path, [])
+    assert [one.num_sharing for one in given] == [1, 4]

@@ -16,6 +16,7 @@ from sip.core.hashing import digest
 from sip.jobs.control import recipe_of
 from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
+from sip.jobs.training import require
 from sip.records.read import read_run
 from sip.records.summary import TrainingSummary
 from sip.weights.checksums import sha256_of
@@ -329,6 +330,17 @@ def test_a_transform_that_cannot_be_built_is_refused_before_any_work(tmp_path: P
     with pytest.raises(UserError, match="^augmentation.sample.transform: must be the name of"):
         train(job)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("devices", "rule"), [(3, "a multiple of the 3 devices"), (4, "at least 2 images a device")]
+)
+def test_a_batch_that_devices_cannot_share_is_refused_before_any_work(
+    tmp_path: Path, devices: int, rule: str
+) -> None:
+    job = sip(tmp_path, f"trainer.devices={devices}", "classifier.batch_size=4")
+    with pytest.raises(UserError, match=f"^classifier.batch_size: must be {rule}"):
+        require(TrainJob(job))
 
 
 def test_a_training_is_kept_until_its_results_are_written(
