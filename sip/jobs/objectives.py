@@ -7,9 +7,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sip.core.errors import UserError
+from sip.core.errors import UserError, not_one_of
+from sip.dataset.subsets import FREQUENCY_GROUPS
 from sip.records.summary import TrainingSummary
 
+VALIDATION = tuple(  # what a run measures on val, some of it if its classes allow it
+    f"val/{name}"
+    for name in (
+        *("accuracy", "top1", "top5", "mean_per_class", "ece", "nll"),
+        *FREQUENCY_GROUPS,
+    )
+)
 LOWER_IS_BETTER = ("val/ece", "val/nll")  # of validation; metrics of generated images state it
 
 
@@ -21,8 +29,8 @@ class Objectives:
         generates: Whether the arm generates images.
 
     Raises:
-        UserError: There are none, or one is of test, or of images that are not generated or not
-            measured; or the sweeper expects another number of them, or goes the wrong way.
+        UserError: There are none, or one is of test, or no metric, or of images that are not
+            generated or not measured; or the sweeper expects another number of them, or goes the wrong way.
     """
 
     def __init__(self, config: DictConfig, generates: bool) -> None:
@@ -36,6 +44,8 @@ class Objectives:
                     f"train.objectives: must be metrics of val/ or generated/, got {name}; nothing "
                     "is chosen on test"
                 )
+            if name.startswith("val/") and name not in VALIDATION:
+                raise not_one_of("train.objectives", VALIDATION, name)
             if name.startswith("generated/") and not (generates and config.metrics):
                 raise UserError(
                     f"train.objectives: {name} is of generated images, and "

@@ -7,10 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from sip.core.errors import UserError
+from sip.dataset.subsets import FREQUENCY_GROUPS
 from sip.jobs.evaluate import evaluate, refresh
+from sip.jobs.objectives import VALIDATION
+from sip.metrics.classification import classification
 from sip.records.write import write_summary
 from tests.records.made_up import training_summary
 
@@ -44,6 +48,12 @@ def test_metrics_of_both_splits_and_of_frequency_groups(run: Path) -> None:
     assert metrics["val/top1"] == 1
     assert metrics["test/top1"] == metrics["test/mean_per_class"] == pytest.approx(2 / 3)
     assert (metrics["test/head"], metrics["test/middle"], metrics["test/tail"]) == (1, 1, 0)
+
+
+def test_a_search_may_go_by_every_metric_of_val() -> None:
+    groups = dict.fromkeys(FREQUENCY_GROUPS, (0,))
+    metrics = classification(torch.eye(6), torch.arange(6), groups)
+    assert {f"val/{name}" for name in metrics} == {*VALIDATION} - {"val/accuracy"}
 
 
 def test_only_training_images_make_a_class_rare(run: Path) -> None:

@@ -115,8 +115,9 @@ def test_every_job_is_checked_before_the_first_one(tmp_path: Path) -> None:
     (shots, both), (optimizer, one) = found.items()
     assert shots.startswith("dataset.shots: must be") and both == [1, 3]
     assert optimizer.startswith("classifier.optimizer: must be") and one == [2]
-    found = refused("train", "train.objectives=[val/accuracy],[test/accuracy]", *runs)
-    assert list(found.values()) == [[1]]
+    found = refused("train", "train.objectives=[val/nll],[test/accuracy],[val/acuracy]", *runs)
+    assert list(found.values()) == [[1], [2]]
+    assert "did you mean val/accuracy?" in list(found)[1]
     found = refused("train", "runtime.num_threads=1,-1", "augmentation=none", *runs)
     assert list(found.values()) == [[1]]
     found = refused("generate", "images.num_steps=10,0", "prompts.noise_rate=0.5,0.01", *runs)
