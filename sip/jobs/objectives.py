@@ -30,7 +30,8 @@ class Objectives:
 
     Raises:
         UserError: There are none, or one is of test, or no metric, or of images that are not
-            generated or not measured; or the sweeper expects another number of them, or goes the wrong way.
+            generated or not measured; or the sweeper expects another number of them, or goes the
+            wrong way.
     """
 
     def __init__(self, config: DictConfig, generates: bool) -> None:
