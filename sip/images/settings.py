@@ -303,6 +303,9 @@ class DiffusionSettings(Generator):
                 f"images: must be inpaint for {self.folder.path}, whose denoiser reads a mask, got "
                 f"{type(self).__name__}; set images=inpaint, or another images.model"
             )
+        if self.guidance_interval != (0, 1) and self.family.embeds_guidance(self.folder):
+            rule = "[0, 1] for a model that reads the guidance scale, and is never guided"
+            raise refuse("images.guidance_interval", rule, list(self.guidance_interval))
         self._require_sizes()
         schedule = self.schedule(self.size)  # refuses what the scheduler cannot do
         if self.timestep_spacing and not schedule.reads_spacing:

@@ -15,6 +15,7 @@ from diffusers import (
 )
 from PIL import Image
 
+from sip.core.errors import UserError
 from tests.images import models
 from tests.images.stock import TOLERANCE, assert_equal, call, compel_texts, stock
 
@@ -150,6 +151,9 @@ def test_a_distilled_unet_reads_each_rows_guidance(make_img2img, prompts, genera
         assert generated[row.image_id].unet_evaluations == int(4 * row.noise_rate)
     changed = generate(generator, [replace(prompts[1], guidance_scale=6.0)])
     assert (changed.popitem()[1].pixels - generated[prompts[1].image_id].pixels).abs().max() > 1e-3
+    interval = make_img2img(model=str(folder), guidance_interval=[0.2, 0.8])
+    with pytest.raises(UserError, match=r"guidance_interval: must be \[0, 1\] for a model that r"):
+        interval.require()
 
 
 def test_text_and_guidance_reach_the_image(make_img2img, make_prompt, generate):
