@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from omegaconf import DictConfig
 
 from sip.config.words import for_shell
-from sip.core.errors import UserError
+from sip.core.errors import UserError, ValueRefusedError
 from sip.records.read import TrainingRun
 from sip.records.varied import plain
 from sip.tables.auto import resolved
@@ -21,8 +21,8 @@ from sip.tables.query import require_keys, require_metric
 
 Width = Literal["slide", "column"]
 NUMBERS = ("difference", "n", "p")
-NEEDED = ("block", "row", "column", "mean", "against", "difference", "difference_half_width",
-          "pairs", "p_holm")  # fmt: skip
+NEEDED = ("block", "row", "column", "metric", "mean", "against", "difference",
+          "difference_half_width", "pairs", "p_holm")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
     """Read the comparisons of a table's CSV, as `sip.tables output=...` writes it.
 
     Raises:
-        UserError: The file is missing or no such CSV, or holds no comparison.
+        UserError: The file is missing or no such CSV, or holds no comparison or another metric.
     """
     try:
         with file.open(newline="", encoding="utf-8") as stream:
@@ -197,6 +197,9 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
             f"figure.csv: must have the columns of a table's CSV, got {file} without "
             f"{', '.join(missing)}; write one with sip.tables output=PATH"
         )
+    if (metric := lines[0]["metric"]) != forest.value:
+        fix = f"set figure.value={metric}"
+        raise ValueRefusedError("figure.value", f"the metric of {file}", forest.value, fix)
     if forest.claims:
         return _claims(lines, file)
     groups: dict[str, list[ForestRow]] = {}

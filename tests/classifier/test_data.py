@@ -154,6 +154,7 @@ def test_workers_share_what_was_decoded_before_they_started(rows, monkeypatch) -
         raise AssertionError("decoded twice")
 
     monkeypatch.setattr(loading, "read_rgb", refuse)
+    monkeypatch.setattr("sip.augmentation.offline.none.passes", refuse)  # nor put in order twice
     assert sum(len(batch[0]) for batch in made.train_dataloader()) == 12
     assert sum(len(batch[0]) for batch in made.val_dataloader()) == 2
 

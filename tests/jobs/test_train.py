@@ -13,10 +13,11 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
+from sip.core.stages import StageLog
 from sip.jobs.control import recipe_of
 from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
-from sip.jobs.training import require
+from sip.jobs.training import _control, require
 from sip.records.read import read_run
 from sip.records.summary import TrainingSummary
 from sip.weights.checksums import sha256_of
@@ -359,6 +360,18 @@ def test_a_training_is_kept_until_its_results_are_written(
     assert summary is not None and summary.steps == 4
     assert not list(run.folder.glob(".*"))
     assert list(pd.read_csv(run.folder / "metrics.csv").step) == [1, 3, 4]
+
+
+def test_a_control_keeps_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(job, augmentation, generated, splits, folder, loggers) -> None:
+        folder.mkdir(parents=True)
+        (folder / ".unfinished.ckpt").touch()
+
+    monkeypatch.setattr("sip.jobs.training.fit", fit)
+    monkeypatch.setattr("sip.backbone.saved.SavedClassifier", Path)
+    monkeypatch.setattr("sip.classifier.predictor.Predictor", lambda folder, device: folder)
+    folder = _control(TrainJob(sip(tmp_path)), {}, StageLog())
+    assert list(Path(folder).parent.iterdir()) == []
 
 
 def full_disk(folder: Path) -> None:

@@ -40,11 +40,13 @@ def test_the_interval_is_over_the_seeds_and_less_than_the_first_point_is_said(
     for shots, accuracy in CURVE.items():
         for seed in range(3):
             config = {"dataset.shots": shots}
-            write_run(tmp_path, "none", seed, accuracy, config=config, shots=shots)
+            for arm in ("none", "cutmix"):
+                write_run(tmp_path, arm, seed, accuracy, config=config, shots=shots)
             worse = accuracy - 0.02 * (seed + 1) if shots == 1 else accuracy + 0.02 * seed
             write_run(tmp_path, "sip", seed, worse, config=config, shots=shots)
     table = document(select_runs(tmp_path), layout("table=shots"))
-    (row,) = fields(table, len(table.grids) - 1)
+    same, row = fields(table, len(table.grids) - 1)
+    assert same[1:] == [f"{shots}.0 ± 0.0 (3)" for shots in CURVE]
     assert row[1] == "< 1.0 (3)" and row[2].startswith("2.3 ± 0.")
 
 

@@ -238,6 +238,13 @@ def test_a_number_is_a_control(tmp_path: Path) -> None:
     assert [row.name for row in group.rows] == ["0.3"]
 
 
+def test_the_metric_is_that_of_the_file(table_csv: Path) -> None:
+    with pytest.raises(
+        UserError, match="figure.value: must be .*, got 'val/top1'; set .*=test/top1"
+    ):
+        read_groups(table_csv, forest_of("figure.value=val/top1"))
+
+
 def test_nothing_to_compare_is_refused(tmp_path: Path) -> None:
     write_arms(tmp_path, {"sip": 0.5}, num_seeds=1)
     with pytest.raises(UserError, match="figure=forest: must have two rows to compare"):
