@@ -127,8 +127,8 @@ class RunRecord(Generic[AnySummary]):
         """Return a value of the summary or the configuration, or the choice of a group.
 
         Returns:
-            A scalar; None if the run has no such key, or if it plays no part in the run, such as
-            `prompts.noise_rate` in an arm that generates nothing.
+            A scalar, of a list its text; None if the run has no such key, or if it plays no part in
+            the run, such as `prompts.noise_rate` in an arm that generates nothing.
         """
         if (
             key.replace("/", ".").split(".")[0] in GENERATION
@@ -139,6 +139,8 @@ class RunRecord(Generic[AnySummary]):
         for value in (getattr(self.summary, key, None), choices.get(key), self._configured(key)):
             if isinstance(value, str | int | float):
                 return value
+            if isinstance(value, list):
+                return list_text(value)
         return None
 
     def metric(self, name: str) -> float | None:
@@ -169,6 +171,12 @@ class RunRecord(Generic[AnySummary]):
 
 
 TrainingRun = RunRecord[TrainingSummary]
+
+
+def list_text(values: Iterable[Any]) -> str:
+    """Return a list as it is typed, such as "[0.5,0.75]"."""
+    texts = (one if isinstance(one, str) else json.dumps(one, default=str) for one in values)
+    return f"[{','.join(texts)}]"
 
 
 def read_run(folder: Path) -> RunRecord[Summary]:

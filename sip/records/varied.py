@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from sip.core.text import key_of
-from sip.records.read import TrainingRun
+from sip.records.read import TrainingRun, list_text
 from sip.records.summary import BASE
 
 NAMED = ("augmentation", "backbone", "dataset")  # more telling than their parts
@@ -111,6 +111,8 @@ def plain(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return list_text(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -221,3 +221,15 @@ def test_a_table_of_ones_own_states_only_what_differs(tmp_path: Path) -> None:
         TableLayout.of(OmegaConf.create({"famly": [claim]}))
     figure = Figure.of(OmegaConf.create({"kind": "points", "x": "dataset.shots"}))
     assert (figure.x, figure.y) == ("dataset.shots", "test/top1")
+
+
+def test_lists_tell_runs_apart_as_they_are_typed(tmp_path: Path) -> None:
+    key = "classifier.schedule.milestones"
+    for values, text in (([0.5], "[0.5]"), ([0.5, 0.75], "[0.5,0.75]")):
+        config, accuracy = {key: values}, 0.5 + len(values) / 10
+        for seed in range(2):
+            write_run(tmp_path, "sip", seed, accuracy, config=config, overrides=(f"{key}={text}",))
+    table = document(select_runs(tmp_path), TableLayout.of(composed(name="tables").table))
+    assert {row for _, row, _ in table.found} == {"[0.5]", "[0.5,0.75]"}
+    (run, _) = select_runs(tmp_path, where={key: [0.5, 0.75]})
+    assert named(run, [key]) == "schedule milestones [0.5,0.75]"
