@@ -228,7 +228,6 @@ def make_plan(
     asked = () if unmeasured else class_names
     ladders = foresee(offline, prompts, asked, is_whole=not known.coming)
     rows = ByKey((prompt.image_id for prompt in ladders.rungs), ladders.rungs)
-    failed = stage.failed(rows)
     to_make = partial(stage.lacks, retry_failed=offline.retry_failed)
     offline.examine(prompts)
     if known.to_caption:
@@ -260,7 +259,7 @@ def make_plan(
         to_score=len(known.to_score),
         to_generate=to_generate,
         cached=len(cached),
-        failed=len(failed),
+        failed=len(stage.failed(cached)),
         evaluations=sum(rows.evaluations * len(rows.keys) for rows in images),
         exact=not known.coming,
         seconds=None if unmeasured else sum((rows.seconds or 0) * len(rows.keys) for rows in work),

@@ -9,9 +9,11 @@ from omegaconf import open_dict
 
 from sip.core.errors import UserError
 from sip.core.stages import StageLog
+from sip.images.base import ImageRow
 from sip.jobs.generate import generate
 from sip.pipeline import trial
 from sip.pipeline.components import trial_prompt
+from sip.pipeline.known import KnownRows
 from sip.pipeline.plan import Plan, make_plan
 from sip.pipeline.rows import known_images
 from sip.pipeline.trial import Trials
@@ -123,6 +125,31 @@ def test_a_failed_row_of_scores_is_no_obstacle(job: Generation) -> None:
     assert job.offline.failures(prompts[:0], samples[3:4]) == {"unreadable": 2}
     job.offline.retry_failed = True
     assert make_plan(job.offline, samples).to_score == 1
+
+
+@pytest.mark.parametrize("ladder", [[], ["augmentation=sip_adaptive", "prompts.ladder=[0.5,0.25]"]])
+def test_images_that_failed_are_cached_unless_they_are_tried_again(
+    tmp_path: Path, ladder: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Generation(configuration(tmp_path, "images.per_sample=1", *ladder))
+    samples, captions, scores = job.samples()[:2], [["thin"]] * 2, [[0.3]] * 2
+    known = KnownRows(samples, captions, scores, [], [], [])
+    monkeypatch.setattr("sip.pipeline.plan.known_rows", lambda *_: known)
+    prompts = job.offline.write(samples, captions, scores)
+    backoff = job.offline.writer.backoff
+    rungs = backoff.rungs(prompts[0]) if backoff else prompts[:1]
+
+    def fail(batches, add) -> None:
+        for batch in batches:
+            for key in batch:
+                add(ImageRow(key, "a", 0, None, None, 4, 0.1, "failed", "black").to_dict())
+
+    fill(job.offline.stage("images"), {one.image_id: one.image_id for one in rungs}, fail, 1, 9)
+    monkeypatch.setattr("sip.pipeline.plan.timed", lambda offline, work, *_: work)
+    for retry, num in ((False, len(rungs)), (True, 0)):
+        job.offline.retry_failed = retry
+        plan = make_plan(job.offline, samples, class_names=job.dataset.class_names)
+        assert (plan.cached, plan.failed) == (num, num)
 
 
 def test_evaluations_are_named_only_if_images_are_denoised(
