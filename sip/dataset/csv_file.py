@@ -173,12 +173,12 @@ class CsvFile(Reader):
             problems = list(self._problems(row, cells, lines.get(row.path)))
             lines.setdefault(row.path, line)
             bad += [(line, problem) for problem in problems]
-            if not problems and row.path.is_file():
+            if not problems and os.path.isfile(row.path):  # False if the name is too long, too
                 rows.append(row)
             elif not problems:
                 name = cells[self.path_column]
                 hint = " (write / in place of \\)" if "\\" in name else ""
-                what = "is no regular file" if row.path.exists() else "does not exist"
+                what = "is no regular file" if os.path.exists(row.path) else "does not exist"
                 gone.append((line, f"{self.path_column}: {name} {what}{hint}"))
         if bad or (gone and self.broken == "refuse"):
             start = f" (relative paths start from {self.place.resolve()})" if gone else ""
@@ -191,7 +191,7 @@ class CsvFile(Reader):
 
     def _row(self, line: int, cells: dict[str, str]) -> Row:
         """Return the content of a row; what is missing is empty."""
-        path = Path((cells[self.path_column] or "").strip()).expanduser()
+        path = os.path.expanduser((cells[self.path_column] or "").strip())  # "~1.jpg" is a name
         part: Split | None = "train"
         if self.split_column in cells:
             part = part_of(cells[self.split_column] or "")

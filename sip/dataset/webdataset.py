@@ -279,7 +279,10 @@ class WebDataset(Reader):
                 f"dataset.shards.{part}: must be names of tar files within dataset.root, got "
                 f"{pattern!r}; set dataset.root to their folder"
             )
-        tars = sorted(path for path in self.place.glob(pattern) if path.is_file())
+        try:
+            tars = sorted(path for path in self.place.glob(pattern) if path.is_file())
+        except (ValueError, IndexError):  # "a**.tar" and "." are no patterns
+            tars = []
         if not tars or any(tar.suffix != ".tar" for tar in tars):
             match = next((tar.name for tar in tars if tar.suffix != ".tar"), "none")
             fix = "write * in place of {...}" if "{" in pattern else "or this to their names"

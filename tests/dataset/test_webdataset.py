@@ -159,6 +159,12 @@ def test_generated_images_are_not_tested_on(tmp_path: Path) -> None:
         dataset(tmp_path, **everything).samples("train")
 
 
+@pytest.mark.parametrize("pattern", ["train-**.tar", "."])
+def test_what_is_no_pattern_is_named(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(UserError, match="dataset.shards.train: must match tar files, got"):
+        dataset(tmp_path, shards={"train": pattern, "val": None, "test": None}).samples("train")
+
+
 def test_wrong_tars_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must match tar files, got 'train-.*matches none in"):
         dataset(tmp_path).samples("train")
