@@ -103,7 +103,7 @@ BAD = {
     "columns": ("path,label,label\n0.png,a,b\n", "must differ in names, got 'label' twice"),
     "slashes": ("path,label\nx\\0.png,a\n", r"0.png does not exist \(write / in place of"),
     "long": (f"path,label\n{'x' * 300}.png,a\n", "line 2, path: x+.png does not exist"),
-    "tilde": ("path,label\n~nobody/0.png,a\n", "line 2, path: ~nobody/0.png does not exist"),
+    "tilde": ("path,label\n~no user/0.png,a\n", "line 2, path: ~no user/0.png does not exist"),
     "quote": ('path,label\n0.png,a\n1.png,"b\n2.png,a\n', "a CSV file .*unexpected end of data"),
     "lines": ('path,label\n0.png,"a\n1.png,"\n', "label: has several lines .close the quotes"),
     "utf16": ("path,label\n0.png,a\n".encode("utf-16"), "in UTF-8, got .*list.csv .*saved so"),
