@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
@@ -16,7 +16,16 @@ from sip.records.varied import plain
 from sip.tables.auto import resolved
 from sip.tables.bases import compared_pairs, confounded
 from sip.tables.cells import cells, comparisons
-from sip.tables.layout import AUTO, NONE, SEPARATOR, TableLayout, completed, flat, names
+from sip.tables.layout import (
+    AUTO,
+    NONE,
+    SEPARATOR,
+    TableLayout,
+    checked,
+    completed,
+    names,
+    where_of,
+)
 from sip.tables.query import require_keys, require_metric
 
 Width = Literal["slide", "column"]
@@ -64,8 +73,6 @@ class Forest:
     where: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.width not in get_args(Width):
-            raise UserError(f"figure.width: must be slide or column, got {self.width!r}")
         if self.claims and self.csv is None:
             raise UserError(
                 "figure.claims: must be false without figure.csv, got true; name the CSV of a "
@@ -82,10 +89,12 @@ class Forest:
         for name in ("rows", "numbers", "row_values"):
             values[name] = names(values[name])
         values["numbers"] = values["numbers"] or ()
-        values["labels"] = {str(key): str(text) for key, text in (values["labels"] or {}).items()}
-        values["where"] = dict(flat(values["where"] or {}))
+        labels = values["labels"] or {}
+        if isinstance(labels, dict):
+            values["labels"] = {str(key): str(text) for key, text in labels.items()}
+        values["where"] = where_of(values["where"], "figure")
         values["control"] = plain(values["control"])  # a number, if rows are numbers
-        return cls(**values)
+        return checked(cls, values, "figure")
 
     def words(self, names: str) -> str:
         """Return several values, joined by commas, as the figure names them."""

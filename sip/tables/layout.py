@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
 from sip.config.words import no_such
-from sip.core.errors import UserError
+from sip.core.errors import UserError, ValueRefusedError
 from sip.core.files import read_yaml
 from sip.core.paths import conf_folder
 from sip.jobs.objectives import LOWER_IS_BETTER
@@ -18,6 +18,7 @@ AUTO = "auto"  # as rows, columns or control: chosen from the runs
 PARTS = "parts"  # as control: the arms that a combination is made of
 MEAN = "mean"  # the column of means
 NONE = "none"  # the arm without augmentation
+T = TypeVar("T")
 SEPARATOR = ", "  # between the values in a row's name
 
 
@@ -132,13 +133,13 @@ class TableLayout:
             values[name] = names(values[name])
         for name in ("rows", "also", "select", "baselines"):
             values[name] = values[name] or ()
-        values["where"] = dict(flat(values["where"] or {}))
+        values["where"] = where_of(values["where"], "table")
         values["quoted"] = values["quoted"] or {}
-        if values["family"] is not None:
+        if isinstance(values["family"], list):
             values["family"] = tuple(map(TableClaim.of, values["family"]))
         if values["control"] is not None:
             values["control"] = plain(values["control"])  # a number, if rows are numbers
-        return cls(**values)
+        return checked(cls, values, "table")
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -264,6 +265,36 @@ def completed(node: DictConfig, group: str, base: str) -> dict[str, Any]:
         if key not in defaults:
             raise UserError(f"{group}.{key}: {no_such('key', key, defaults, show_all=True)}")
     return defaults | given
+
+
+def checked(kind: type[T], values: Mapping[str, Any], group: str) -> T:
+    """Return a table or figure of these values.
+
+    Raises:
+        UserError: One is of another type than the dataclass declares.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = str(first["loc"][0])
+        rule = first["msg"].removeprefix("Input should be ").replace("'", "")
+        rule = rule.replace("valid tuple", "list").replace("valid dictionary", "mapping")
+        raise ValueRefusedError(f"{group}.{key}", rule, values[key]) from None
+
+
+def where_of(value: Any, group: str) -> dict[str, Any]:
+    """Return dotted key -> value of `where`.
+
+    Raises:
+        UserError: It is no mapping.
+    """
+    if not isinstance(value or {}, dict):
+        rule = f"keys with values, such as +{group}.where.backbone=vit"
+        raise ValueRefusedError(f"{group}.where", rule, value)
+    return dict(flat(value or {}))
 
 
 def names(value: Any) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from sip.core.errors import UserError
 from sip.records.read import TrainingRun, swept_keys
 from sip.records.varied import named, plain, varied_keys
-from sip.tables.layout import completed, flat, names
+from sip.tables.layout import checked, completed, names, where_of
 from sip.tables.query import require_keys, require_metric
 from sip.tables.statistics import Estimate, estimate
 
@@ -49,10 +49,6 @@ class Figure:
     y_label: str
     where: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.pareto not in (None, "max", "min"):
-            raise UserError(f"figure.pareto: must be null, max or min, got {self.pareto!r}")
-
     @classmethod
     def of(cls, node: DictConfig) -> "Figure":
         """Return the figure that a configuration's `figure` describes."""
@@ -60,10 +56,10 @@ class Figure:
         values.pop("kind")
         for name in ("series", "level", "points"):
             values[name] = names(values[name]) or ()
-        values["where"] = dict(flat(values["where"] or {}))
+        values["where"] = where_of(values["where"], "figure")
         if values["y_label"] is None:
-            values["y_label"] = metric_words(values["y"])
-        return cls(**values)
+            values["y_label"] = metric_words(str(values["y"]))
+        return checked(cls, values, "figure")
 
 
 def metric_words(name: str) -> str:

@@ -195,6 +195,8 @@ def test_few_seeds_have_no_interval(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["figure.width=wide"], "figure.width: must be slide or column, got 'wide'"),
+        (["figure.labels=3"], "figure.labels: must be a mapping, got 3"),
+        (["figure.group=[dataset]"], "figure.group: must be a valid string, got ..dataset"),
         (["figure.numbers=[sd]"], "figure.numbers: must be any of difference, n, p, got sd"),
     ],
 )

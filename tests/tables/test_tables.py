@@ -385,6 +385,11 @@ def rate_and_seed(folder: Path) -> tuple[float, int]:
             "table.where.backbone: must be one of resnet50, got vgg",
         ),
         ("table.rows=[]", "table.rows: must be a key or a list of keys"),
+        ("table.columns=[dataset,seed]", "table.columns: must be a valid string, got ..dataset"),
+        ("table.family=3", "table.family: must be a list, got 3"),
+        ("table.quoted={resnet50: x}", "table.quoted: must be a valid number, .* got .'resnet50'"),
+        ("table.where=3", r"table.where: must be keys with values, such as \+table.where.backbone"),
+        ("table.select_by=null", "table.select_by: must be a valid string, got null"),
     ],
 )
 def test_a_wrong_name_is_one_line(tmp_path: Path, override: str, message: str) -> None:
