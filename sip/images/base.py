@@ -7,6 +7,7 @@ loaded and costs next to nothing to build, and the LightningModule that its `loa
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sip.core.component import component, ignored, refuse
@@ -14,7 +15,7 @@ from sip.core.image_io import Format
 from sip.core.progress import say
 from sip.core.ranges import Count, Share
 from sip.core.shapes import MOST_RATIO, Size, used_part
-from sip.core.spill import Spilled
+from sip.core.spill import ByKey, Joined, Spilled
 from sip.core.text import counted
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime
@@ -165,7 +166,9 @@ class Generator(Sized, ABC):
         if not companions and not self.keeps_aspect:
             return prompts
         masks, conditions = companions.get("mask", {}), companions.get("condition", {})
-        sizes = {sample.sample_id: Size(sample.width, sample.height) for sample in samples}
+        sizes: Mapping[str, Size] = {}
+        if self.keeps_aspect:
+            sizes = ByKey(Joined(attrgetter("sample_id"), samples), Joined(_size, samples))
         return Spilled(
             replace(
                 prompt,
@@ -210,9 +213,8 @@ class Generator(Sized, ABC):
         Raises:
             UserError: They cannot be generated as they are described.
         """
-        sizes = {prompt.sample_id: prompt.source_size for prompt in prompts if prompt.source_size}
-        num = sum(used_part(size) != size for size in sizes.values())
-        if num:
+        sizes = ((prompt.sample_id, prompt.source_size) for prompt in prompts)
+        if num := len({name for name, size in sizes if size and used_part(size) != size}):
             them = "its central part is used" if num == 1 else "their central parts are used"
             say("images", f"{counted(num, 'original')} longer than {MOST_RATIO}:1: {them}")
 
@@ -227,3 +229,7 @@ class Generator(Sized, ABC):
     def num_control_evaluations(self, prompt: Prompt) -> int:
         """Return the forward passes of a ControlNet for this image."""
         return 0
+
+
+def _size(sample: Sample) -> Size:
+    return Size(sample.width, sample.height)
