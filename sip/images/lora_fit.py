@@ -83,7 +83,8 @@ def check_words(file: Path, folder: PipelineFolder, family: "type[Family]") -> N
     """Check that the embeddings of new words are as long as those of a model.
 
     Raises:
-        UserError: They are not, or the model has more than one CLIP text encoder.
+        UserError: They are not, a word has several, or the model has more than one CLIP text
+            encoder.
     """
     from safetensors.torch import load_file
 
@@ -98,6 +99,11 @@ def check_words(file: Path, folder: PipelineFolder, family: "type[Family]") -> N
             raise UserError(
                 f"images.lora: must be an adapter of {folder.path}, got {file}, made for another "
                 f"size: {word} is {tuple(vector.shape)} there, {width} long here; {REMEDY}"
+            )
+        if (num := vector.numel() // width) != 1:
+            raise UserError(
+                f"images.lora: must be learnt words of one vector each, got {file} with {num} for "
+                f"{word}, of which the first only would be read; set one with a vector a word"
             )
 
 

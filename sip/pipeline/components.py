@@ -154,7 +154,7 @@ class Components:
         Raises:
             UserError: Weights are there and cannot be used, or the filter does not fit.
         """
-        if self.filter is not None:
+        if self.filter is not None and self.writer.counts([]) is None:
             self.filter.check(self.generator.per_sample)
         self.generator.preview()
         missing: dict[str, MissingWeightsError] = {}

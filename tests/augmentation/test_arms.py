@@ -159,6 +159,15 @@ def test_a_ladder_needs_a_generator_that_reads_the_noise_rate() -> None:
             offline("augmentation=sip_adaptive", *overrides).check()
 
 
+def test_of_a_table_the_rows_are_the_candidates_of_a_filter(tmp_path: Path) -> None:
+    chosen = ("augmentation=sip", "filter=guided", "filter.num=3")
+    with pytest.raises(UserError, match="filter.num: must be at most images.per_sample=1"):
+        offline(*chosen).missing_weights()
+    (tmp_path / "p.csv").write_text("sample_id,prompt\na,a nine\n")
+    own = ("prompts=table", f"prompts.file={tmp_path}/p.csv")
+    assert not offline(*chosen, *own).missing_weights()
+
+
 def test_few_steps_do_not_fit_the_lowest_noise_rate() -> None:
     with pytest.raises(UserError, match=r"prompts.noise_rate: must be in \[0.25, 1\], .* got 0.1"):
         offline("augmentation=dalda_like", "images.num_steps=4").require()

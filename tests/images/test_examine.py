@@ -13,7 +13,7 @@ from sip.core.errors import UserError
 from sip.images.families.sd import StableDiffusion
 from sip.images.folder import PipelineFolder
 from sip.images.lengths import TextReader, cut_prompts, require_labels, text_readers
-from sip.images.lora_fit import check_fit
+from sip.images.lora_fit import check_fit, check_words
 from sip.pipeline.components import trial_prompt
 from sip.prompts.base import Prompt, Span
 from sip.weights.source import PACKAGE_PARENT
@@ -113,6 +113,17 @@ def test_an_adapter_fits_in_whole_in_part_or_not(
         check_fit(adapter(tmp_path, strange, width=width), FOLDER, StableDiffusion)
     with pytest.raises(UserError, match="made for another size"):
         check_fit(adapter(tmp_path, fitting, width=width + 1), FOLDER, StableDiffusion)
+
+
+def test_learnt_words_have_a_vector_each(tmp_path: Path) -> None:
+    width = FOLDER.config("text_encoder")["hidden_size"]
+    file = tmp_path / "learned_embeds.safetensors"
+    for shape in ((width,), (1, width)):
+        save_file({"<five>": torch.ones(shape)}, file)
+        check_words(file, FOLDER, StableDiffusion)
+    save_file({"<five>": torch.ones(3, width)}, file)
+    with pytest.raises(UserError, match="words of one vector each, got .* with 3 for <five>"):
+        check_words(file, FOLDER, StableDiffusion)
 
 
 def test_an_adapter_of_another_family_is_refused(tmp_path: Path) -> None:
