@@ -109,6 +109,9 @@ def require(job: TrainJob) -> None:
     if job.offline:
         say_what_models_know(job.config)
     job.check()
+    if job.classifier.precision == "16-mixed" and device(job.config.runtime.device) == "cpu":
+        rule, fix = "32-true or bf16-mixed on a CPU", "Lightning would train in bfloat16"
+        raise refuse("classifier.precision", rule, job.classifier.precision, fix)
     if missing := missing_weights(job.offline, _required(job)):
         raise missing
     if job.offline:

@@ -333,6 +333,13 @@ def test_a_transform_that_cannot_be_built_is_refused_before_any_work(tmp_path: P
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_precision_that_a_cpu_does_not_have_is_refused(tmp_path: Path) -> None:
+    own = ["augmentation=none", "logger=csv", "runtime.device=cpu"]
+    with pytest.raises(UserError, match="^classifier.precision: must be 32-true or bf16-mixed on"):
+        require(TrainJob(config(tmp_path, *own, "classifier.precision=16-mixed")))
+    require(TrainJob(config(tmp_path, *own, "classifier.precision=bf16-mixed")))
+
+
 @pytest.mark.parametrize(
     ("devices", "rule"), [(3, "a multiple of the 3 devices"), (4, "at least 2 images a device")]
 )
