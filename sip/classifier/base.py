@@ -53,7 +53,7 @@ class Result:
         best_epoch: The same in passes over the training images.
         steps: Optimiser steps taken.
         epochs: The same in passes over the training images.
-        num_train: Training images, real and generated.
+        num_train: Images that the training may show, real and generated.
         val_accuracy, test_accuracy: Top-1 of that checkpoint, in [0, 1].
         seconds: Time of training, validation and test, that before an interruption included.
         earlier: Those before an interruption.

@@ -79,7 +79,8 @@ def train(
         if not rows:
             raise UserError(f"classifier: must have images in {split}, got none")
     recipe.check(backbone)
-    pool = augmentation.offline.pool(sources(train_rows), seed)
+    originals = sources(train_rows)
+    pool = augmentation.offline.pool(originals, seed)
     recipe = recipe.resolved(len(pool))
     torch.manual_seed(seed_of(seed, "weights"))
     network = backbone.create(len(class_names), class_names)
@@ -143,7 +144,8 @@ def train(
         best_epoch=best.step * recipe.batch_size / len(pool),
         steps=steps,
         epochs=steps * recipe.batch_size / len(pool),
-        num_train=len(train_rows),
+        # What a ratio leaves out is not trained on; a pass without generated images shows any.
+        num_train=len(train_rows) if originals[pool[-1]] is None else len(pool),
         val_accuracy=best.accuracy,
         test_accuracy=scores["test/accuracy"],
         seconds=kept.earlier + time.perf_counter() - started,

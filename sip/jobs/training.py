@@ -187,7 +187,7 @@ def _run(job: TrainJob) -> TrainingSummary:
         shots=job.config.dataset.get("shots"),
         leaks=leaked,
         num_real=len(splits["train"]),
-        num_generated=len(sifted.kept),
+        num_generated=result.num_train - len(splits["train"]),
         filter=sifted.counts,
         ladder=ladder,
         num_val=len(splits["val"]),

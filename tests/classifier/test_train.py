@@ -1,6 +1,7 @@
 """Training: one budget, the checkpoint that val chose, one look at test, the same bits again."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from sip.augmentation.base import Augmentation
 from sip.augmentation.mix.cutmix import CutMix
 from sip.augmentation.mix.none import NoMix
+from sip.augmentation.offline.generated import GeneratedMode
 from sip.augmentation.offline.none import NoGenerated
 from sip.augmentation.sample.none import AsIs
 from sip.backbone.saved import FOLDER, WEIGHTS
@@ -25,7 +27,7 @@ from sip.config.build import build
 from sip.core.errors import UserError
 from sip.weights import sealed
 from tests.classifier.made_up import BACKBONE, NAMES, RECIPE, run
-from tests.classifier.recipes import PLAIN, RANDAUGMENT
+from tests.classifier.recipes import PLAIN, RANDAUGMENT, recipe
 from tests.composing import composed
 
 
@@ -132,6 +134,15 @@ def test_every_arm_takes_the_same_steps(splits, tmp_path, monkeypatch) -> None:
         result = run(splits, tmp_path, train_rows=rows, augmentation=arm)
         assert (result.steps, result.num_train) == (12, len(rows))
     assert sizes == [[8] * 12] * 2
+
+
+def test_images_that_may_stand_in_for_others_are_training_images(splits, tmp_path) -> None:
+    variants = [replace(row, sample_id=f"v{row.sample_id}", source=row.sample_id)
+                for row in splits["train"]]  # fmt: skip
+    arm = Augmentation(GeneratedMode("replace", 0.5, 1.0, None), AsIs(), NoMix())
+    rows = [*splits["train"], *variants]
+    result = run(splits, tmp_path, train_rows=rows, augmentation=arm, recipe=recipe(steps=3))
+    assert (result.num_train, result.epochs) == (18, 3 * 8 / 9)
 
 
 def test_arms_of_one_seed_start_from_the_same_weights(splits, tmp_path, monkeypatch) -> None:

@@ -268,6 +268,14 @@ def test_two_variants_generate_only_the_second(folder: Path, first: object) -> N
     assert summary.num_generated == 20
 
 
+def test_what_a_ratio_leaves_out_is_not_counted(folder: Path, first: object) -> None:
+    job = sip(folder, "mixing.ratio=0.5")
+    train(job)
+    summary = TrainJob(job).finished()
+    assert summary is not None and (summary.num_real, summary.num_generated) == (10, 5)
+    assert summary.epochs == round(4 * job.classifier.batch_size / summary.num_train, 2)
+
+
 def test_plain_baseline_generates_nothing_and_ignores_prompt_settings(folder: Path) -> None:
     plain = TrainJob(config(folder, "augmentation=none", "logger=csv"))
     other = TrainJob(config(folder, "augmentation=none", "logger=csv", "prompts.noise_rate=0.9"))
