@@ -25,6 +25,8 @@ from sip.tables.statistics import (
 
 IMAGE_METRICS = {"test/top1": "test", "val/top1": "val"}  # what predictions hold image by image
 Place = tuple[str, str, str]  # block, row, column
+# Options of a data set that its seed is for, with the values that choose nothing.
+SUBSET = {"shots": (None,), "fraction": (None, 1), "imbalance": (None, 1), "label_noise": (None, 0)}
 
 
 @dataclass(frozen=True)
@@ -196,8 +198,14 @@ def same_images(run: TrainingRun, control: TrainingRun) -> bool:
     """Return whether two runs predicted the same images; False if that is not stored.
 
     Raises:
-        UserError: They did not.
+        UserError: They did not, or were trained on different subsets.
     """
+    subsets = [_subset(one) for one in (run, control)]
+    if subsets[0] != subsets[1] and None not in subsets:
+        raise UserError(
+            f"tables: {run.folder} and {control.folder} must be of the same training images, got "
+            f"dataset.seed {subsets[0]} and {subsets[1]}; compare runs of one subset (table.where)"
+        )
     for split in ("val", "test"):
         mine, theirs = run.predictions.get(split), control.predictions.get(split)
         if mine is None or theirs is None:
@@ -209,6 +217,12 @@ def same_images(run: TrainingRun, control: TrainingRun) -> bool:
                 "runs of one split of the data (table.where)"
             )
     return True
+
+
+def _subset(run: TrainingRun) -> Any:
+    """Return what chose a run's training images; None for all of them, or if it is not stored."""
+    is_part = any(run.value(f"dataset.{key}") not in neutral for key, neutral in SUBSET.items())
+    return run.value("dataset.seed") if is_part else None
 
 
 def _over_images(

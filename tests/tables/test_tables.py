@@ -181,6 +181,23 @@ def test_pairs_of_other_test_images_are_refused(tmp_path: Path) -> None:
         made(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("shots", 1), ("label_noise", 0.1), ("fraction", 0.5), ("fraction", 1.0), ("imbalance", None)],
+)
+def test_pairs_of_other_training_images_are_refused(
+    tmp_path: Path, option: str, value: float | None
+) -> None:
+    for arm, chosen in (("none", 1), ("sip", 0)):
+        config = {"dataset.seed": chosen, f"dataset.{option}": value}
+        write_run(tmp_path, arm, 1, config=config)
+    if value in (None, 1.0) and option != "shots":  # all images: the seed chooses none
+        assert len(made(tmp_path).compared) == 1
+        return
+    with pytest.raises(UserError, match="same training images, got dataset.seed 0 and 1; compare"):
+        made(tmp_path)
+
+
 @pytest.mark.parametrize("logits", [[], None])
 def test_predictions_without_logits_are_named(tmp_path: Path, logits: list | None) -> None:
     file = write_run(tmp_path, "none", 0) / "predictions.parquet"
