@@ -79,6 +79,7 @@ def page(
     public = str if full_paths else without_paths
     found = groups(runs, experiments)
     warnings += filter(None, (group.confounded for group in found))
+    warnings += [line for group in found for line in group.unlike]
     shown_groups = [_group(group, damaged, public) for group in found]
     generated = collect(runs, damaged)
     thumbnails = Thumbnails(thumbnail_size)
@@ -166,6 +167,7 @@ def _group(group: ArmGroup, damaged: list[str], public: Callable[[str], str]) ->
         "control": group.control,
         "bases": group.bases,
         "confounded": group.confounded,
+        "unlike": group.unlike,
         "baseline_command": public(command) if command else None,
         "diverged": [(arm.name, arm.diverged) for arm in group.arms if arm.diverged],
         "curves": shown_curves,

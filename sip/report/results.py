@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from statistics import mean
 
 from sip.core.errors import UserError
-from sip.core.text import join_first
+from sip.core.text import join_first, without_paths
 from sip.metrics.base import MetricRow
 from sip.report.runs import CONTROL, NamedRun, is_baseline
+from sip.tables.cells import same_images
 from sip.tables.layout import SEPARATOR, TableLayout
 from sip.tables.missing import CellCommand
 from sip.tables.statistics import (
@@ -34,8 +35,9 @@ class Arm:
         runs: By seed.
         accuracy: Test top-1 over those seeds that have one, in %; None if no seed has.
         difference: Difference to the control over the seeds that both have, in points; None
-            without.
+            without, and if they are of other images.
         holm_p: The difference's p-value, corrected for the number of arms of its group.
+        unlike: Why its runs are no pairs with the control's; None if they are.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Arm:
     accuracy: Estimate | None
     difference: Difference | None
     holm_p: float | None
+    unlike: str | None = None
 
     @property
     def values(self) -> list[float]:
@@ -116,6 +119,12 @@ class ArmGroup:
     def bases(self) -> list[str]:
         """Base transforms of the arms; one if they can be compared."""
         return sorted({arm.base for arm in self.arms})
+
+    @property
+    def unlike(self) -> list[str]:
+        """A line on each arm whose runs are no pairs with the control's."""
+        lines = [f"{arm.name}: {arm.unlike}" for arm in self.arms if arm.unlike]
+        return [f"{self.name}, {without_paths(line)}" for line in lines]
 
     @property
     def confounded(self) -> str | None:
@@ -205,12 +214,30 @@ def _arm(
 ) -> Arm:
     mine, theirs = _accuracies(runs), _accuracies(control)
     shared = [seed for seed in mine if seed in theirs]
-    difference = None
-    if shared and not is_control:
+    difference, unlike = None, None
+    if not is_control:
+        unlike = _unlike([(runs[seed], control[seed]) for seed in shared])
+    if shared and not is_control and unlike is None:
         difference = paired_difference(
             [mine[seed] for seed in shared], [theirs[seed] for seed in shared]
         )
-    return Arm(name, runs, estimate(list(mine.values())) if mine else None, difference, None)
+    value = estimate(list(mine.values())) if mine else None
+    return Arm(name, runs, value, difference, None, unlike)
+
+
+def _unlike(pairs: Sequence[tuple[NamedRun, NamedRun]]) -> str | None:
+    """Return why pairs of runs are not of the same images; None if they are, as far as is known."""
+    for pair in pairs:
+        run, other = (one.record for one in pair)
+        try:
+            _ = run.predictions, other.predictions
+        except UserError:  # damaged ones, which the confusion matrices name
+            continue
+        try:
+            same_images(run, other)
+        except UserError as error:
+            return str(error)
+    return None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import shlex
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sip.core.errors import UserError
@@ -55,6 +57,24 @@ def test_a_diverged_run_is_left_out_of_the_numbers(tmp_path: Path) -> None:
     assert sip.diverged == [1] and sip.values == [80.0, 80.0] and none.diverged == []
     assert sip.difference is not None and sip.difference.estimate.num == 2
     assert lost.accuracy is None and lost.difference is None and lost.diverged == [0, 1, 2]
+
+
+def test_runs_of_other_images_are_no_pairs(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(tmp_path, "none", seed)
+        make_run(tmp_path, "sip", seed)
+    for folder in (tmp_path / "runs").iterdir():
+        file = folder / "predictions.parquet"
+        rows = pq.read_table(file).to_pylist()
+        own = "other" if "sip-seed2" in folder.name else "val"
+        rows += [row | {"split": "val", "sample_id": f"{own}/{n}"} for n, row in enumerate(rows)]
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    (group,) = groups(find_runs(tmp_path / "runs", (), None, []))
+    none, sip = group.arms
+    assert (sip.difference, none.unlike) == (None, None)
+    (line,) = group.unlike
+    assert "sip: tables: " in line and "must have the same val images, got 24 that only" in line
+    assert str(tmp_path) not in line
 
 
 def test_two_runs_of_one_cell_are_refused(tmp_path: Path) -> None:
