@@ -10,7 +10,7 @@ from sip.core.errors import UserError
 from sip.core.text import join_first, without_paths
 from sip.metrics.base import MetricRow
 from sip.report.runs import CONTROL, NamedRun, is_baseline
-from sip.tables.cells import same_images
+from sip.tables.cells import UnlikeError, same_images
 from sip.tables.layout import SEPARATOR, TableLayout
 from sip.tables.missing import CellCommand
 from sip.tables.statistics import (
@@ -230,13 +230,11 @@ def _unlike(pairs: Sequence[tuple[NamedRun, NamedRun]]) -> str | None:
     for pair in pairs:
         run, other = (one.record for one in pair)
         try:
-            _ = run.predictions, other.predictions
-        except UserError:  # damaged ones, which the confusion matrices name
-            continue
-        try:
             same_images(run, other)
-        except UserError as error:
+        except UnlikeError as error:
             return str(error)
+        except UserError:  # a file is damaged: the page names it
+            continue
     return None
 
 

@@ -29,6 +29,10 @@ Place = tuple[str, str, str]  # block, row, column
 SUBSET = {"shots": (None,), "fraction": (None, 1), "imbalance": (None, 1), "label_noise": (None, 0)}
 
 
+class UnlikeError(UserError):
+    """Two runs are no pair, since they are of different images."""
+
+
 @dataclass(frozen=True)
 class TableCell:
     """One row in one column.
@@ -198,11 +202,12 @@ def same_images(run: TrainingRun, control: TrainingRun) -> bool:
     """Return whether two runs predicted the same images; False if that is not stored.
 
     Raises:
-        UserError: They did not, or were trained on different subsets.
+        UnlikeError: They did not, or were trained on different subsets.
+        UserError: A file of theirs is damaged.
     """
     subsets = [_subset(one) for one in (run, control)]
     if subsets[0] != subsets[1] and None not in subsets:
-        raise UserError(
+        raise UnlikeError(
             f"tables: {run.folder} and {control.folder} must be of the same training images, got "
             f"dataset.seed {subsets[0]} and {subsets[1]}; compare runs of one subset (table.where)"
         )
@@ -211,7 +216,7 @@ def same_images(run: TrainingRun, control: TrainingRun) -> bool:
         if mine is None or theirs is None:
             return False
         if mine.ids != theirs.ids:
-            raise UserError(
+            raise UnlikeError(
                 f"tables: {run.folder} and {control.folder} must have the same {split} images, "
                 f"got {len(set(mine.ids) ^ set(theirs.ids))} that only one of them has; compare "
                 "runs of one split of the data (table.where)"

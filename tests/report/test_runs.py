@@ -75,6 +75,9 @@ def test_runs_of_other_images_are_no_pairs(tmp_path: Path) -> None:
     (line,) = group.unlike
     assert "sip: tables: " in line and "must have the same val images, got 24 that only" in line
     assert str(tmp_path) not in line
+    (tmp_path / "runs" / "resnet50-sip-seed2" / "predictions.parquet").write_bytes(b"PAR1")
+    (group,) = groups(find_runs(tmp_path / "runs", (), None, []))
+    assert group.arms[1].difference is not None and not group.unlike  # as far as is known
 
 
 def test_two_runs_of_one_cell_are_refused(tmp_path: Path) -> None:
