@@ -29,9 +29,7 @@ def accelerate(family: Family, runtime: Runtime) -> None:
         family.vae.enable_slicing()
     else:
         family.vae.disable_slicing()
-    if runtime.device.startswith("cuda"):
-        torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = runtime.tf32
+    set_precision(runtime)
     if runtime.compile:
         torch._dynamo.config.recompile_limit = MOST_SHAPES
         # No graphs of the autoencoder: latents of originals are kept, and a graph writes over what
@@ -41,6 +39,13 @@ def accelerate(family: Family, runtime: Runtime) -> None:
         # The two halves and not the autoencoder: slicing and tiling stay what they are.
         for part in (family.vae.encoder, family.vae.decoder):
             part.compile(dynamic=False)
+
+
+def set_precision(runtime: Runtime) -> None:
+    """Let float32 products on a GPU use TF32, or not."""
+    if runtime.device.startswith("cuda"):
+        torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = runtime.tf32
 
 
 def compile_denoiser(denoiser: Any, runtime: Runtime, **options: Any) -> None:

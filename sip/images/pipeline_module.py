@@ -14,7 +14,7 @@ from sip.core.errors import UserError, ValueRefusedError
 from sip.core.shapes import Size
 from sip.core.text import reason_of
 from sip.device.settings import Runtime
-from sip.images.acceleration import attention, compile_denoiser
+from sip.images.acceleration import attention, compile_denoiser, set_precision
 from sip.images.base import ImageResult
 from sip.images.batches import Batch
 from sip.images.loading import load_stock
@@ -52,6 +52,7 @@ class StockModule(ImageModule):
         self.batches = takes(kind, "strength")
         self.place()
         self.denoiser = next(self.models[name] for name in DENOISERS if name in self.models)
+        set_precision(runtime)
         if runtime.vae_slicing and hasattr(self.pipeline.vae, "enable_slicing"):
             self.pipeline.vae.enable_slicing()
         if runtime.compile:

@@ -17,6 +17,7 @@ from sip.core.paths import conf_folder
 from sip.images.auto import AutoImg2Img
 from sip.images.edit import Edit
 from sip.images.folder import PipelineFolder
+from sip.images.pipeline_module import StockModule
 from sip.images.pipelines import StockPipeline
 from sip.prompts.base import Prompt, Span
 from tests.images import flow_models
@@ -226,6 +227,20 @@ def test_a_size_that_the_pipeline_would_round_down_is_refused(model_folder, cpu)
     wrong = component(AutoImg2Img, "auto", model_folder, size=30)
     with pytest.raises(UserError, match="images.size: must be a multiple of 4 px .*, got 30"):
         wrong.load(cpu)
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_the_precision_on_a_gpu_is_that_of_the_runtime(model_folder, cpu, monkeypatch, tf32):
+    monkeypatch.setattr(StockModule, "place", lambda self: None)  # there need not be one
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("medium")
+    try:
+        component(AutoImg2Img, "auto", model_folder).load(replace(cpu, device="cuda", tf32=tf32))
+        found = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+    assert found == ("high" if tf32 else "highest", tf32)
 
 
 def test_a_negative_prompt_that_no_argument_takes_is_refused_before_captions(
