@@ -150,13 +150,12 @@ class Overlapped:
         assert captioner is not None
         self._uncaptioned = deque((captioner.key(sample), sample) for sample in samples)
         self._unscored: deque[Scored] = deque()
-        self._prompts: list[Prompt] = []
+        self._new: list[Prompt] = []  # prompts whose images are missing
 
     def run(self) -> None:
         """Make what is missing."""
         captions = self.parts["captions"]
-        if any(captions.stage.missing([key for key, _ in self._uncaptioned])):
-            self.offline.foresee([sample for _, sample in self._uncaptioned])
+        self.offline.foresee([sample for _, sample in self._uncaptioned])
         with ExitStack() as stack:
             for name, part in self.parts.items():
                 stack.enter_context(part.filling.begun(name, "image"))
@@ -168,7 +167,7 @@ class Overlapped:
         for name, part in self.parts.items():
             part.stage.place.tidy()
             self.offline.ahead[name] = part.filling.computed, part.seconds
-        self.offline.generator.examine(self._prompts)
+        self.offline.generator.examine(self._new)
 
     def _advance(self) -> None:
         """Send on what is known, in the order of the originals."""
@@ -204,7 +203,7 @@ class Overlapped:
         scores = None if similarities is None else [similarities]
         prompts = self.offline.write([sample], [captions], scores, self.counts)
         self.offline.generator.check(prompts)
-        self._prompts += prompts
+        images, retry_failed = self.parts["images"], self.offline.retry_failed
+        self._new += (one for one in prompts if images.stage.lacks(one.image_id, retry_failed))
         for prompt in prompts:
-            group = self.offline.generator.group(prompt)
-            self.parts["images"].ask(prompt.image_id, prompt, group)
+            images.ask(prompt.image_id, prompt, self.offline.generator.group(prompt))

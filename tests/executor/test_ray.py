@@ -21,7 +21,9 @@ from sip.device.settings import Devices
 from sip.executor import driver
 from sip.executor.pool import ActorPool
 from sip.executor.ray import Ray
+from sip.images.img2img import Img2Img
 from sip.jobs.generate import Generation
+from sip.pipeline.streaming import stream
 from tests.commands import ROOT, Job
 from tests.executor.fake_ray import FakeRay, Ref
 from tests.executor.toy import Toy, expected, rows, stage, work
@@ -150,6 +152,25 @@ def test_stages_overlap_and_the_store_is_that_of_one_process(
     made.clear()
     Generation(configuration(tmp_path, "executor=ray")).run()
     assert not made, "what is in the store was made again"
+
+
+def test_what_cannot_be_generated_ends_the_work_before_any_image(
+    tmp_path: Path, fake: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = stages_of(fake)
+    few = ("executor=ray", "dataset.shots=1", "images.per_sample=1")
+    job = Generation(configuration(tmp_path, *few, "prompts.noise_rate=0.25"))
+    stream(job.offline, samples := job.samples()[:2])
+    made.clear()
+    late = f"prompts.template='{'thick, leaning, wide, heavy, ' * 5}{{label}}, {{caption}}'"
+    with pytest.raises(UserError, match="class name within the 32 tokens"):
+        stream(Generation(configuration(tmp_path, *few, late)).offline, samples)
+    assert not made
+    seen: list[int] = []
+    monkeypatch.setattr(Img2Img, "examine", lambda self, prompts: seen.append(len(prompts)))
+    for _ in range(2):  # then the images are there
+        stream(Generation(configuration(tmp_path, *few)).offline, samples)
+    assert seen == [2, 0]
 
 
 def test_a_rule_that_reads_all_cosines_waits_for_them(tmp_path: Path, fake: FakeRay) -> None:
