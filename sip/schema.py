@@ -20,12 +20,13 @@ def task(config: "DictConfig") -> None:
 
     from sip.config.schema import Schemas
     from sip.core.errors import UserError
-    from sip.core.files import write_atomically
+    from sip.core.files import check_can_be_made, write_atomically
     from sip.core.text import counted
     from sip.device.settings import Devices, Runtime
 
     if config.output in (None, ""):
         raise UserError("output: must be a folder, got null; say output=schema")
+    check_can_be_made(Path(config.output), "output")
     sources = HydraConfig.get().runtime.config_sources
     folders = [Path(source.path) for source in sources if source.schema == "file"]
     files = Schemas(folders, {"runtime": Runtime, "trainer": Devices}).files()

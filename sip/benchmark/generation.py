@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sip.benchmark.report import Report, Turn, settings, write
 from sip.core.errors import UserError
+from sip.core.files import check_output
 from sip.core.progress import Progress, progress
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def run(config: "DictConfig") -> None:
         UserError: A setting is wrong.
     """
     wants_full = _check(config)
+    if config.output:
+        check_output(Path(config.output))
     from sip.device.settings import Runtime, set_threads
 
     set_threads(Runtime.of(config.runtime))

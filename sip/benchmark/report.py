@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from sip.core.files import write_atomically
 from sip.core.text import counted
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def write(reports: Sequence[Report], output: str | None) -> None:
     text = "\n".join([*lines, *("\n".join([*report.lines(), ""]) for report in reports)])
     print(text)
     if output:
-        Path(output).write_text(text)
+        write_atomically(Path(output), text)
 
 
 def command() -> str:

@@ -108,15 +108,27 @@ def check_can_be_made(folder: Path, key: str) -> None:
     Raises:
         UserError: It is a file, or cannot be made.
     """
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    try:
-        if not there.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "it is a file")
+    there = _nearest(folder)
+    with _refused(folder, there, key):
         if there != folder:
             with tempfile.TemporaryDirectory(dir=there):
                 pass
+
+
+def _nearest(folder: Path) -> Path:
+    """Return a path, or what is there of it."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+@contextmanager
+def _refused(folder: Path, there: Path, key: str) -> Iterator[None]:
+    """Turn the error of a folder that is a file, or cannot be made or written, into one line."""
+    try:
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a file")
+        yield
     except OSError as error:
         reason = "no folder can be made here" if error.errno == errno.ENOENT else error.strerror
         raise UserError(
@@ -148,15 +160,15 @@ def check_folders(paths: Mapping[str, Any]) -> None:
 
 
 def check_output(file: Path) -> None:
-    """Check that the folder of an output is there or one below a folder that is; before any work.
+    """Check that an output can be written, before any work; nothing is left behind.
 
-    Below the working folder, any folders are made.
+    Its folder is there, or one below a folder that is. Below the working folder, any are made.
 
     Args:
         file: `output` of the command line.
 
     Raises:
-        UserError: It is a path into nowhere, most likely a mistyped one.
+        UserError: It is a path into nowhere, most likely a mistyped one, or cannot be written.
     """
     parent = file.parent
     if file.is_absolute() and not (parent.is_dir() or parent.parent.is_dir()):
@@ -164,6 +176,11 @@ def check_output(file: Path) -> None:
             f"output: must be in a folder that is there or one below it, got {file}; there is no "
             f"{parent.parent}: make it, or correct the path"
         )
+    if file.suffix and file.is_dir():
+        raise UserError(f"output: must be a file, got the folder {file}; name a file in it")
+    there = _nearest(parent)
+    with _refused(parent, there, "output"), tempfile.TemporaryDirectory(dir=there):
+        pass
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sip.backbone.saved import SavedClassifier
 from sip.core.component import component, refuse
 from sip.core.errors import UserError
-from sip.core.files import atomic_file, plain_disk_errors
+from sip.core.files import atomic_file, check_output, plain_disk_errors
 from sip.core.image_io import look_at
 from sip.core.interrupt import graceful
 from sip.core.progress import progress, say
@@ -91,6 +91,8 @@ def predict(options: PredictOptions) -> "pd.DataFrame":
     from sip.classifier.predictor import Predictor, batches
     from sip.device.settings import device
 
+    if options.output is not None:
+        check_output(Path(options.output))
     saved = [SavedClassifier.of(Path(run)) for run in options.run]
     names = saved[0].class_names
     for run, other in zip(options.run, saved, strict=True):

@@ -73,6 +73,19 @@ def test_an_output_into_nowhere_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.csv").mkdir()
+    for file, words in (
+        (tmp_path / "file" / "a.csv", "must be a folder that can be made and written"),
+        (Path("/proc/a.csv"), "must be a folder that can be made and written, got /proc"),
+        (Path("/proc/new/a.csv"), "must be a folder that can be made and written, got /proc/new"),
+        (tmp_path / "folder.csv", "must be a file, got the folder"),
+    ):
+        with pytest.raises(UserError, match=f"^output: {words}"):
+            check_output(file)
+
+
 def test_a_folder_that_cannot_be_made_is_named_with_its_key(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place, reason in (
