@@ -53,8 +53,9 @@ class StockModule(ImageModule):
         self.place()
         self.denoiser = next(self.models[name] for name in DENOISERS if name in self.models)
         set_precision(runtime)
-        if runtime.vae_slicing and hasattr(self.pipeline.vae, "enable_slicing"):
-            self.pipeline.vae.enable_slicing()
+        vae: Any = getattr(self.pipeline, "vae", None)  # Kandinsky's has another name, and no slices
+        if runtime.vae_slicing and hasattr(vae, "enable_slicing"):
+            vae.enable_slicing()
         if runtime.compile:
             compile_denoiser(self.denoiser, runtime)
 
