@@ -53,7 +53,7 @@ class StockModule(ImageModule):
         self.place()
         self.denoiser = next(self.models[name] for name in DENOISERS if name in self.models)
         set_precision(runtime)
-        vae: Any = getattr(self.pipeline, "vae", None)  # Kandinsky's has another name, and no slices
+        vae: Any = getattr(self.pipeline, "vae", None)  # Kandinsky: movq
         if runtime.vae_slicing and hasattr(vae, "enable_slicing"):
             vae.enable_slicing()
         if runtime.compile:
