@@ -1,6 +1,7 @@
 """What the chosen configuration reads: weights and data. Nothing is downloaded."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from sip.doctor.base import MISSING, NOTE, OK, Finding
 from sip.pipeline.components import Components
 from sip.pipeline.plan import nothing_downloaded
 from sip.weights import hub
-from sip.weights.missing import MissingWeightsError
+from sip.weights.missing import Missing, MissingWeightsError
 from sip.weights.source import DEFAULT_REVISION, resolve
 from sip.weights.stacks import stack_remarks
 
@@ -31,14 +32,14 @@ def weights(config: "DictConfig") -> Iterator[Finding]:
     state = MISSING if generates else NOTE
     stages = Components(config).with_weights()
     for name, stage in stages.items():
-        found = _look(name, state, _shown(config[name]), stage.require)
-        if found.state == NOTE:
-            text = f"{found.text}; only sip.generate and arms that generate need it"
-            found = Finding(name, NOTE, text, found.command)
-        yield found
+        for found in _look(name, state, _shown(config[name]), stage.require):
+            if found.state == NOTE:
+                text = f"{found.text}; only sip.generate and arms that generate need it"
+                found = replace(found, text=text)
+            yield found
     for remark in stack_remarks(str(config[name].get("model")) for name in stages):
         yield Finding("stack", NOTE, remark)
-    yield _look("backbone", MISSING, _shown(config.backbone), build(config.backbone).require)
+    yield from _look("backbone", MISSING, _shown(config.backbone), build(config.backbone).require)
 
 
 def other_backbones(config: "DictConfig") -> Iterator[Finding]:
@@ -50,7 +51,7 @@ def other_backbones(config: "DictConfig") -> Iterator[Finding]:
             continue
         size = config.profile.image_size
         other = Timm(facts.name, facts.weights, facts.revision, None, None, 0.0, size, None, None)
-        yield _look("backbone", NOTE, f"{facts.name}, of backbone={name}", other.require)
+        yield from _look("backbone", NOTE, f"{facts.name}, of backbone={name}", other.require)
 
 
 def data(config: "DictConfig") -> Iterator[Finding]:
@@ -69,7 +70,7 @@ def data(config: "DictConfig") -> Iterator[Finding]:
         node.download = False
     surveys: list[Survey] = []
 
-    found = _look("data set", MISSING, name, lambda: surveys.append(Survey.of(build(node))))
+    (found,) = _look("data set", MISSING, name, lambda: surveys.append(Survey.of(build(node))))
     if surveys:
         yield from _of_survey(name, surveys[0], node.get("broken", "refuse"))
         yield from _of_prompts(config, surveys[0])
@@ -132,18 +133,21 @@ def _is_chosen(group: str) -> bool:
     return any(text.lstrip("+").startswith((f"{group}=", "exp=", "sweep=")) for text in overrides)
 
 
-def _look(name: str, if_missing: str, shown: str, look: Callable[[], Any]) -> Finding:
-    """Return whether `look` finds everything; it may not download meanwhile."""
+def _look(name: str, if_missing: str, shown: str, look: Callable[[], Any]) -> list[Finding]:
+    """Return that `look` finds everything, or what it lacks; it may not download meanwhile."""
     try:
         with nothing_downloaded():
             look()
     except MissingWeightsError as error:
-        ((_, missing),) = error.models
-        text = "; ".join(part for part in (missing.model, missing.size, missing.reason) if part)
-        return Finding(name, if_missing, text, missing.command or None)
+        return [_of_missing(part or name, if_missing, missing) for part, missing in error.models]
     except UserError as error:
-        return Finding(name, if_missing, str(error))
-    return Finding(name, OK, f"{shown}: here")
+        return [Finding(name, if_missing, str(error))]
+    return [Finding(name, OK, f"{shown}: here")]
+
+
+def _of_missing(name: str, state: str, missing: Missing) -> Finding:
+    text = "; ".join(part for part in (missing.model, missing.size, missing.reason) if part)
+    return Finding(name, state, text, missing.command or None)
 
 
 def _shown(node: "DictConfig") -> str:

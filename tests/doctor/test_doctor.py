@@ -90,6 +90,16 @@ def test_every_gap_of_the_paper_profile_has_its_command(no_hub: None, tmp_path: 
     assert hub.may_download and not (tmp_path / "data").exists()
 
 
+def test_a_stage_that_lacks_several_models_names_each(no_hub: None) -> None:
+    paper = config("profile=paper", "augmentation=sip", "images=sd15_depth")
+    found = {f.name: f for f in contents.weights(paper) if f.state == MISSING}
+    assert set(found) == {
+        *("captions", "scores", "images", "images.condition", "images.controlnet")
+    }
+    command = "hf download lllyasviel/control_v11f1p_sd15_depth --revision "
+    assert found["images.controlnet"].command.startswith(command)
+
+
 def test_a_chosen_backbone_is_needed(no_hub: None) -> None:
     found = list(contents.weights(config("profile=paper", "backbone=vit")))
     (missing,) = [f for f in found if f.name == "backbone" and f.state == MISSING]
