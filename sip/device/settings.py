@@ -7,6 +7,7 @@ from typing import Any, Literal
 from sip.core.component import component, refuse
 from sip.core.errors import ValueRefusedError
 from sip.core.ranges import Count
+from sip.core.text import counted
 
 Attention = Literal["auto", "math", "efficient", "flash", "cudnn"]
 Compile = bool | Literal["blocks", "graphs"]
@@ -134,25 +135,29 @@ def device(choice: str, key: str = "runtime.device") -> str:
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.device(choice)
+        kind = torch.device(choice).type
     except (RuntimeError, TypeError):
-        raise refuse(key, "auto, cpu, cuda or cuda:0 and so on", choice) from None
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise refuse(key, "auto, cpu, cuda or cuda:0 and so on", choice)
     if absent(choice):
-        raise refuse(
-            key,
-            "a device that torch sees",
-            choice,
-            f"torch {torch.__version__} sees no GPU: use {key}=cpu, or install torch for "
-            "the CUDA version of your driver",
-        )
-    return choice
+        seen, fix = "no GPU", f"use {key}=cpu, or install torch for the CUDA version of your driver"
+        if torch.cuda.is_available():
+            fix = "they are numbered from 0"
+            seen = counted(torch.cuda.device_count(), "GPU")
+        rule = "a device that torch sees"
+        raise refuse(key, rule, choice, f"torch {torch.__version__} sees {seen}: {fix}")
+    return choice if kind == "cuda" else kind
 
 
 def absent(choice: str) -> bool:
-    """Return whether a device is a GPU and this machine has none, which a plan can do without."""
+    """Return whether a device is a GPU that this machine has not, which a plan can do without."""
     import torch
 
-    return choice.startswith("cuda") and not torch.cuda.is_available()
+    kind, _, index = choice.partition(":")
+    if kind != "cuda":
+        return False
+    return not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()
 
 
 def set_threads(runtime: Runtime) -> None:

@@ -38,6 +38,8 @@ def test_settings_of_a_node() -> None:
         ),
         ({"shard_size": 0}, "runtime.shard_size: must be a whole number >= 1, got 0"),
         ({"device": "gpu7"}, "runtime.device: must be auto, cpu, cuda or cuda:0 .*, got 'gpu7'"),
+        ({"device": "mps"}, "runtime.device: must be auto, cpu, cuda or cuda:0 .*, got 'mps'"),
+        ({"device": "meta"}, "runtime.device: must be auto, cpu, cuda or cuda:0 .*, got 'meta'"),
         (
             {"batch_size": {"captions": 1, "scores": 1, "images": "abc"}},
             "runtime.batch_size.images: must be a whole number >= 1 or auto, got 'abc'",
@@ -47,6 +49,15 @@ def test_settings_of_a_node() -> None:
 def test_wrong_device_settings(changes: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
         Runtime.of(NODE | changes)
+
+
+def test_a_gpu_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert Runtime.of(NODE | {"device": "cuda:1"}).device == "cuda:1"
+    words = "runtime.device: must be a device that torch sees, got 'cuda:2'; .* sees 2 GPUs: they"
+    with pytest.raises(UserError, match=words):
+        Runtime.of(NODE | {"device": "cuda:2"})
 
 
 @pytest.mark.parametrize(
