@@ -55,20 +55,23 @@ def start(
         run_id: Fingerprint of the run.
         name: Shown in MLflow.
         group: Name of the experiment, kept as a tag.
-        values: The configuration; `paths` are left out.
+        values: The configuration; `paths` are left out. Those of a run that goes on stay.
     """
     uri = config.uri or f"sqlite:///{folder.absolute().parent / DATABASE}"
+    client = _client(uri)
+    earlier = _earlier(client, config.project, run_id)
     logger = SafeMLFlow(
         config.project,
         run_name=name,
         tracking_uri=uri,
         tags={FINGERPRINT: run_id, "experiment": str(group), "mlflow.source.name": "sip.train"},
         artifact_location=None if config.uri else str(folder.absolute().parent / ARTIFACTS),
-        run_id=_earlier(_client(uri), config.project, run_id),
+        run_id=earlier,
     )
     logger.safely = safely
-    shown = {key: value for key, value in values.items() if key != "paths"}
-    logger.log_hyperparams(values_without_paths(shown))
+    if earlier is None or not client.get_run(earlier).data.params:  # MLflow lets none be changed
+        shown = {key: value for key, value in values.items() if key != "paths"}
+        logger.log_hyperparams(values_without_paths(shown))
     return logger
 
 

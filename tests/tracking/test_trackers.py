@@ -88,6 +88,19 @@ def test_mlflow_is_read_back_from_a_local_database(tmp_path: Path) -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
+def test_mlflow_keeps_the_settings_of_the_start_of_a_run_that_goes_on(tmp_path: Path) -> None:
+    on_gpu = VALUES | {"runtime": {"device": "cuda"}}
+    log("mlflow", tmp_path / "run", values=on_gpu)
+    log("mlflow", tmp_path / "run", step=9, values=VALUES | {"runtime": {"device": "cpu"}})
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("sip")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.params["runtime/device"] == "cuda"
+    history = client.get_metric_history(run.info.run_id, "val/accuracy")
+    assert sorted(point.step for point in history) == [7, 9]
+
+
 def test_a_server_out_of_reach_does_not_stop_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
