@@ -18,7 +18,8 @@ def task(config: "DictConfig") -> None:
     """Train what is missing, measure it, write the card."""
     from sip.core.progress import say
     from sip.device.settings import Runtime, set_threads
-    from sip.stack.card import SHEET, write_card
+    from sip.stack.card import SHEET, require_card, write_card
+    from sip.stack.curves import require_curves
     from sip.stack.folder import training_command
     from sip.stack.stack import NAME, Stack
     from sip.tracking.loggers import require_logger
@@ -27,8 +28,12 @@ def task(config: "DictConfig") -> None:
 
     set_threads(Runtime.of(config.runtime))
     require_logger(config.logger)
+    require_curves(config.logger)
     stack = Stack(config)
-    is_new = bool(stack.to_train())
+    chosen = stack.to_train()
+    is_new = bool(chosen)
+    if config.card and chosen == stack.missing():
+        require_card(stack)
     missing = stack.make()
     if missing:
         parts = ", ".join([*missing, "card"] if config.card else missing)

@@ -24,7 +24,7 @@ from sip.stack.folder import read_grammar
 from sip.stack.judge import FILE, load_judge, network_of
 from sip.stack.parts import NOT_OF_THE_STACK
 from sip.stack.pool import Pool
-from sip.stack.sources import choose, held_out
+from sip.stack.sources import choose, held_out, samples_of
 from sip.stack.stack import Stack
 from sip.weights.stacks import CARD
 
@@ -34,6 +34,16 @@ NUM_SHOWN = 16  # originals of the contact sheet
 HELD_OUT = 5  # held-out images: one for so many images from noise
 LEAST = 2  # images that a distance needs
 LEAST_OF_TRIAL = 50  # images from noise that `auto` means at any scale
+
+
+def require_card(stack: Stack) -> None:
+    """Check before the training that the stack can be measured after it.
+
+    Raises:
+        UserError: `num_samples` is wrong, or there are no images to judge on.
+    """
+    num_samples(stack.config.num_samples, device(stack.config.runtime.device))
+    samples_of(stack.dataset, held_out(stack.dataset))
 
 
 def write_card(stack: Stack) -> str:

@@ -1,18 +1,37 @@
 """The curves of a part's training: a CSV file always, W&B too if it is chosen."""
 
 import csv
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from sip.core.component import refuse
 from sip.core.hashing import digest
 from sip.stack.work import Work
 
 FOLDER = "curves"
+LOGGERS = ("csv", "wandb")
 COLUMNS = ("step", "loss", "lr", "seconds")
+
+
+def require_curves(config: Any) -> None:
+    """Check that the curves can go to the chosen logger.
+
+    Args:
+        config: The `logger` node.
+
+    Raises:
+        UserError: They cannot.
+    """
+    if config.kind not in LOGGERS:
+        fix = "choose logger=csv: the curves are in the folder of the stack"
+        raise refuse("logger", f"{' or '.join(LOGGERS)} for a stack", config.kind, fix)
 
 
 class Curve:
     """The curve of one part; a resumed training drops the rows after its checkpoint.
+
+    If W&B fails, the training goes on without it.
 
     Args:
         part: Name of the part.
@@ -33,7 +52,10 @@ class Curve:
         self._writer.writerows([COLUMNS, *kept])
         self._run: Any = None
         if work.logger.get("kind") == "wandb":
-            self._run = self._start(part, work)
+            from sip.tracking.safely import Safely
+
+            self._safely = Safely("wandb")
+            self._run = self._safely(partial(self._start, part, work))
 
     def _start(self, part: str, work: Work) -> Any:
         from omegaconf import OmegaConf
@@ -56,7 +78,8 @@ class Curve:
         self._writer.writerow([step, f"{loss:.6g}", f"{lr:.6g}", f"{seconds:.1f}"])
         self._stream.flush()
         if self._run is not None:
-            self._run.log({f"train/{k}": v for k, v in (("loss", loss), ("lr", lr))}, step=step)
+            values = {"train/loss": loss, "train/lr": lr}
+            self._safely(lambda: self._run.log(values, step=step))
 
     def __enter__(self) -> Self:
         return self
@@ -69,4 +92,4 @@ class Curve:
     ) -> None:
         self._stream.close()
         if self._run is not None:
-            self._run.finish()
+            self._safely(self._run.finish)

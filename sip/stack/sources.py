@@ -69,6 +69,21 @@ def held_out(dataset: Dataset) -> tuple[Split, ...]:
     return ("train", "val") if part_of(dataset) == "pretrain" else ("val",)
 
 
+def samples_of(dataset: Dataset, parts: Sequence[Split]) -> list[Sample]:
+    """Return the images of the given parts that a stack can be measured on.
+
+    Raises:
+        UserError: There are none.
+    """
+    samples = [sample for part in parts for sample in dataset.samples(part)]
+    if not samples:
+        raise UserError(
+            f"dataset: must have images in {' or '.join(parts)} to measure the stack on, got none; "
+            "set dataset.val_fraction=0.1"
+        )
+    return samples
+
+
 def choose(
     dataset: Dataset,
     parts: Sequence[Split],
@@ -94,12 +109,7 @@ def choose(
     """
     if isinstance(grammar, Strokes):  # all scans, whatever the shots
         return scan_pool(tuple(parts), 0, seed, size, labelled, num)
-    samples = [sample for part in parts for sample in dataset.samples(part)]
-    if not samples:
-        raise UserError(
-            f"dataset: must have images in {' or '.join(parts)} to measure the stack on, got none; "
-            "set dataset.val_fraction=0.1"
-        )
+    samples = samples_of(dataset, parts)
     samples = random.Random(seed).sample(samples, min(num, len(samples)))
     images = read(samples, size)
     labels = torch.tensor([sample.label for sample in samples]) if labelled else None

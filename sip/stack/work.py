@@ -115,6 +115,8 @@ def work_of(config: Any, folder: Path) -> Work:
         value = config[key]
         if value is not None and (type(value) not in (int, float) or value <= 0):
             raise UserError(f"{key}: must be seconds > 0, or null, got {value!r}")
+    if type(config.save_every) not in (int, float) or config.save_every < 0:
+        raise UserError(f"save_every: must be seconds >= 0, got {config.save_every!r}")
     values: Any = OmegaConf.to_container(config, resolve=True)
     return Work(
         folder=folder,

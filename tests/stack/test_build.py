@@ -406,6 +406,7 @@ def test_quality_asks_for_a_whole_stack(data: Path, tmp_path: Path) -> None:
         ("labels=auto", "labels: must be true or false, got 'auto'"),
         ("scale=0", "scale: must be a number > 0, got 0"),
         ("time_limit=-1", "time_limit: must be seconds > 0, or null, got -1"),
+        ("save_every=often", "save_every: must be seconds >= 0, got 'often'"),
     ],
 )
 def test_wrong_values_are_refused_before_any_work(
@@ -413,6 +414,23 @@ def test_wrong_values_are_refused_before_any_work(
 ) -> None:
     with pytest.raises(UserError, match=message):
         Stack(configuration(data, tmp_path / "stack", override)).make()
+    assert not (tmp_path / "stack").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("num_samples=many", "num_samples: must be auto, or a whole number >= 2, got 'many'"),
+        ("dataset.val_fraction=0", "dataset: must have images in val to measure the stack on, got"),
+        ("logger=mlflow", "logger: must be csv or wandb for a stack, got 'mlflow'; choose logger="),
+    ],
+)
+def test_what_would_fail_after_the_training_is_refused_before_it(
+    data: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    settings = configuration(data, tmp_path / "stack", "dataset.pretrain_fraction=null", override)
+    with pytest.raises(UserError, match=message):
+        build.task(settings)
     assert not (tmp_path / "stack").exists()
 
 

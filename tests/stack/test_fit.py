@@ -84,6 +84,30 @@ def test_the_curve_of_a_training_that_goes_on_has_no_step_twice(
     assert [row[0] for row in curve(whole[3])] == ["step", "25", "50", "60"]
 
 
+@pytest.mark.parametrize("fails", ["start", "log", "finish"])
+def test_a_tracker_that_fails_does_not_stop_it(
+    fails: str, whole: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged = []
+
+    class Run:
+        def log(self, values: dict, step: int) -> None:
+            logged.append(step)
+            assert fails != "log"
+
+        def finish(self) -> None:
+            assert fails != "finish"
+
+    def start(*args: object, **named: object) -> Run:
+        assert fails != "start"
+        return Run()
+
+    monkeypatch.setattr("sip.tracking.wandb.start_run", start)
+    weights, _, _ = trained(tmp_path, logger={"kind": "wandb"})
+    assert all(torch.equal(value, whole[0][name]) for name, value in weights.items())
+    assert logged == {"start": [], "log": [25], "finish": [25, 50, 60]}[fails]
+
+
 def test_over_the_time_limit_it_stops_after_a_checkpoint(whole: tuple, tmp_path: Path) -> None:
     starts, deadline = 0, time.time() - 1
     while True:
