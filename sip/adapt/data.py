@@ -172,12 +172,14 @@ def encode_images(
         flips: Whether mirrored ones are needed; else they are the images again.
     """
     device = next(family.vae.parameters()).device
-    encoded = []
+    latents = torch.empty(0)
     with progress("latents", len(rows), "image", delay=5) as bar:
-        for row in rows:
+        for number, row in enumerate(rows):
             pixels = to_tensor([read_rgb(row.path, size)])
-            plain = family.encode(pixels.to(device))
-            mirrored = family.encode(pixels.flip(-1).to(device)) if flips else plain
-            encoded.append(torch.cat([plain, mirrored]).cpu())
+            views = [pixels, pixels.flip(-1)] if flips else [pixels]
+            encoded = torch.cat([family.encode(view.to(device)) for view in views])
+            if not number:  # once: a list of all, to be joined, would be as large again
+                latents = torch.empty(len(rows), *encoded.shape)
+            latents[number] = encoded
             bar.update(1)
-    return torch.stack(encoded)
+    return latents if flips else latents.expand(-1, 2, -1, -1, -1)

@@ -54,7 +54,7 @@ class Adaptation:
     """
 
     def __init__(self, config: DictConfig) -> None:
-        from sip.adapt.model import require_model, require_settings
+        from sip.adapt.model import require_model, require_precision, require_settings
         from sip.tracking.loggers import require_logger
 
         self.config = config
@@ -64,6 +64,7 @@ class Adaptation:
         self.settings: DiffusionSettings = require_settings(build(config.images))
         self.dataset = build(config.dataset)
         self.runtime = Runtime.of(config.runtime)
+        require_precision(self.method, self.settings, self.runtime.device)
         set_threads(self.runtime)
         require_logger(config.logger)
         if not isinstance(self.method, TextualInversion) and find_spec("peft") is None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from diffusers import DDPMScheduler
 
 from sip.adapt.method import Method
@@ -37,6 +38,21 @@ def require_settings(generator: Generator) -> DiffusionSettings:
     if generator.quantization is not None:
         raise refuse("images.quantization", "null for the training", generator.quantization)
     return generator
+
+
+def require_precision(method: Method, settings: DiffusionSettings, device: str) -> None:
+    """Refuse float16 on a CPU, in whose place Lightning would train in bfloat16.
+
+    Raises:
+        UserError: It is asked for.
+    """
+    if torch.device(device).type != "cpu":
+        return
+    if method.precision == "16-mixed":
+        raise refuse("method.precision", "32-true or bf16-mixed on a CPU", method.precision)
+    if method.precision == "auto" and settings.dtype == "float16":
+        rule = "float32 or bfloat16 for a training on a CPU"
+        raise refuse("images.dtype", rule, settings.dtype)
 
 
 def require_model(settings: DiffusionSettings, method: Method) -> None:

@@ -7,13 +7,15 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from sip.adapt.data import ExampleStream, Learnt
+from sip.adapt.data import ExampleStream, Learnt, encode_images
 from sip.adapt.job import Adaptation
 from sip.adapt.method import TextualInversion
+from sip.adapt.model import LoadedModel
 from sip.adapt.module import AdaptModule
 from sip.adapt.names import placeholders
 from sip.adapt.plan import plan_lines
 from sip.core.errors import UserError
+from sip.core.image_io import read_rgb, to_tensor
 from sip.images.txt2img import Txt2Img
 from sip.prompts.base import Span
 from tests.adapt.conftest import CLASSES, LORA, adapted
@@ -31,6 +33,8 @@ from tests.images.conftest import settings
         (["method.templates=[a photo]"], r"method.templates: must be a template with \{label\}"),
         (["method.targets=[to_q,nothing]"], r"method.targets: must be ends of names .*, got "
          r"'?nothing'?; the names end in .*conv1.*to_q"),
+        (["method.precision=16-mixed"], r"method.precision: must be 32-true or bf16-mixed on"),
+        (["images.dtype=float16"], r"images.dtype: must be float32 or bfloat16 for a training"),
         (["images.lora=runs/x"], r"images.lora: must be null, as the model itself is adapted"),
         (["images=sd_turbo"], r"images: must be Stable Diffusion 1.x, 2.x or XL, not distilled to "
          r"few steps, to be adapted, got 'stabilityai/sd-turbo'; choose images=sd15"),
@@ -49,6 +53,19 @@ def test_bad_input_is_refused_in_one_line(configure, tmp_path, overrides, said):
         Adaptation(config).run()
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.glob("store/adapters/*/shards/*"))
+
+
+@pytest.mark.parametrize("flips", [True, False])
+def test_latents_are_in_memory_once(model_folder, image_folder, flips):
+    family = LoadedModel(Txt2Img(**settings(model_folder)), "cpu").family
+    files = sorted(image_folder.glob("*/*.png"))[:2]
+    latents = encode_images(family, [Learnt(str(file), "", "", ()) for file in files], 32, flips)
+    assert latents.shape[:2] == (2, 2)
+    assert latents.untyped_storage().nbytes() == latents[:, : 1 + flips].numel() * 4
+    for pair, file in zip(latents, files, strict=True):
+        pixels = to_tensor([read_rgb(str(file), 32)])
+        views = [pixels, pixels.flip(-1) if flips else pixels]
+        assert all(map(torch.equal, pair, [family.encode(view)[0] for view in views]))
 
 
 @pytest.mark.parametrize(
