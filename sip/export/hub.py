@@ -9,6 +9,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,7 +111,10 @@ class HubDataset:
         """
         from huggingface_hub.errors import RepositoryNotFoundError
 
-        most = max(source.counts.values())
+        in_folder: Counter[tuple[str, int]] = Counter()  # of a class: real and generated images
+        for (part, label, _), num in source.counts.items():
+            in_folder[part, label] += num
+        most = max(in_folder.values())
         if is_folder_of_images and most > MAX_FILES:
             raise UserError(
                 f"format: must be webdataset or datasets, got image_folder: the hub takes "

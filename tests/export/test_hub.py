@@ -219,7 +219,7 @@ def test_exports_of_other_images_or_options_have_other_marks(run: Path) -> None:
 
 def test_a_folder_takes_ten_thousand_files(hub: Hub, run: Path) -> None:
     source = Source(run, None, ["train"], "none")
-    source.counts["train", 0, "generated"] = 10_001
+    source.counts |= {("train", 0, "generated"): 6_000, ("train", 0, "real"): 4_001}
     dataset = hub_module.HubDataset("hub:me/digits", True, False)
     dataset.check(source, "mark", is_folder_of_images=False)
     with pytest.raises(UserError, match="format: must be webdataset or datasets.*10,001 images"):
