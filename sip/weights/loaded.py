@@ -9,7 +9,7 @@ from sip.core.errors import UserError
 from sip.weights.checksums import known_sha256
 from sip.weights.hub import COMMIT
 from sip.weights.layout import Parts, files_of, needed_weights
-from sip.weights.source import weights_folder
+from sip.weights.source import model_folder, weights_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +46,14 @@ class LoadedWeights:
             without: Components of a diffusers pipeline that are not loaded.
             file: The one file that is loaded, such as an adapter's.
         """
+        parts = Parts(variant, tuple(without), file)
         try:
             folder = weights_folder(source, revision, variant, without, file)
+            name = model_folder(source, revision, parts).name  # not that of a converted copy
         except UserError:
             return None
-        files = needed_weights(folder, files_of(folder), Parts(variant, tuple(without), file))
-        commit = folder.name if COMMIT.fullmatch(folder.name) else None
+        files = needed_weights(folder, files_of(folder), parts)
+        commit = name if COMMIT.fullmatch(name) else None
         hashes = {file: known_sha256(folder / file) for file in files}
         return cls(source=source, revision=revision, commit=commit, sha256=hashes)
 

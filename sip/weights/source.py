@@ -128,7 +128,7 @@ def weights_folder(
         UserError: As `require`.
     """
     parts = Parts(variant, tuple(without), file)
-    folder = _local(path, parts) or hub.cached(path, revision or DEFAULT_REVISION, parts)
+    folder = model_folder(path, revision, parts)
     files = needed_weights(folder, files_of(folder), parts)
     if not has_pickles(files):
         return folder
@@ -136,6 +136,15 @@ def weights_folder(
     if copy is None:
         raise _not_converted(path, revision, parts, folder)
     return copy
+
+
+def model_folder(path: str, revision: str | None, parts: Parts) -> Path:
+    """Return the folder of a model on this disk, whether or not its weights are pickles.
+
+    Raises:
+        UserError: As `require`.
+    """
+    return _local(path, parts) or hub.cached(path, revision or DEFAULT_REVISION, parts)
 
 
 def _not_converted(

@@ -17,6 +17,7 @@ from sip.pipeline.plan import nothing_downloaded
 from sip.weights import __main__ as command
 from sip.weights import source
 from sip.weights.checksums import check_hub, sha256_of
+from sip.weights.loaded import LoadedWeights
 from sip.weights.missing import MissingWeightsError
 from sip.weights.pickles import read_pickle
 from sip.weights.pretrained import load_transformer
@@ -128,6 +129,10 @@ def test_a_repository_of_the_hub_is_converted_outside_of_its_cache(places, capfd
     assert copy.name.startswith("org--clip-") and copy.parent == places / "hf" / "sip"
     assert {file for file in made.parents[1].rglob("*")} == files
     assert source.weights_recipe("org/clip", "refs/pr/50") == recipe
+    loaded = LoadedWeights.of("org/clip", "refs/pr/50")
+    assert (
+        loaded is not None and loaded.commit == made.name and "model.safetensors" in loaded.sha256
+    )
 
     blob = (made / "pytorch_model.bin").resolve()
     shutil.rmtree(copy)
