@@ -6,7 +6,6 @@ images find them there.
 """
 
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.core.override_parser.types import Quote, QuotedString
 from PIL import Image
 
+from sip.config.command import Command
 from sip.core.csv_table import csv_text
 from sip.core.errors import UserError
 from sip.core.files import atomic_file, write_atomically
@@ -73,10 +74,11 @@ def _folder_or_name(data: str | os.PathLike[str], label: str | None) -> Given:
         if isinstance(data, str) and (conf_folder() / "dataset" / f"{data}.yaml").is_file():
             return Given((f"dataset={data}",))
         raise UserError(f"data: must be {KINDS}, got {str(data)!r}, which is not there")
-    of_one = () if label is None else (f"dataset.label={label}",)
+    of_one = () if label is None else (Command.of_text("dataset.label", label),)
     # All of them are to generate from; parts that the folder has stay as they are.
     parts = ("dataset.val_fraction=0", "dataset.test_fraction=0")
-    return Given(("dataset=image_folder", f"dataset.root={path}", *parts, *of_one))
+    root = Command.of_text("dataset.root", str(path))
+    return Given(("dataset=image_folder", root, *parts, *of_one))
 
 
 def _only_images(data: Any) -> Iterator[Any]:
@@ -181,15 +183,23 @@ def _listed(
     if not file.exists():
         write_atomically(file, text)
     parts = ("dataset.val_fraction=0", "dataset.test_fraction=0")
-    words = (f"dataset.prompt_names={json.dumps(names, ensure_ascii=False)}",) if names else ()
-    overrides = ("dataset=csv", f"dataset.path={file}", *parts, *words)
+    words = (f"dataset.prompt_names={{{', '.join(map(_in_words, names.items()))}}}",) * bool(names)
+    overrides = ("dataset=csv", Command.of_text("dataset.path", str(file)), *parts, *words)
     return Given(overrides, tuple(path for path, _ in rows))
+
+
+def _in_words(pair: tuple[str, str]) -> str:
+    """Return a class and its words as a mapping of Hydra's has them."""
+    label, words = pair
+    return f'"{label}": {QuotedString(words, Quote.double).with_quotes()}'
 
 
 def _label(label: Any, class_names: Sequence[str] | None, number: int) -> str:
     """Return a label as it is listed: words, or a number that `class_names` has words for."""
     if isinstance(label, str):
-        return label
+        if class_names is None or not label.isdecimal():
+            return label
+        label = int(label)
     try:
         index = int(label)
     except (TypeError, ValueError):

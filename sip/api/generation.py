@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sip.api.data import given
 from sip.api.run import Run, RunImage
+from sip.config.command import Command
 from sip.config.job import job
 from sip.core.errors import UserError
 from sip.core.object_cache import folder_on_disk
@@ -66,8 +67,8 @@ def generate(
     settings = [
         *images.overrides,
         f"profile={profile}",
-        f"paths.store={store}",
-        f"paths.runs={runs}",
+        Command.of_text("paths.store", str(store)),
+        Command.of_text("paths.runs", str(runs)),
         *_settings(model, noise_rate, guidance_scale, per_sample, device),
         *_checked(overrides),
     ]
@@ -128,11 +129,15 @@ def preview(image: Any, label: str, *, num: int = 1, **settings: Any) -> Preview
         image: A file, a PIL image, or pixels in uint8.
         label: Its class in words.
         num: Images to generate.
-        settings: Arguments of `sip.generate`.
+        settings: Further arguments of `sip.generate`.
 
     Raises:
         UserError: As of `sip.generate`; or no image could be generated.
     """
+    if "per_sample" in settings:
+        raise UserError(
+            f"per_sample: must be left out of a preview, got {settings['per_sample']!r}; say num="
+        )
     run = generate([(image, label)], per_sample=num, **settings)
     if not len(run):
         raise UserError(f"preview: no image could be generated; {run.folder} says why")

@@ -225,7 +225,7 @@ class Run(Sequence[RunImage]):
         Args:
             output: Folder that is made.
             format: "image_folder", "webdataset" or "datasets".
-            parts: Some of "train", with the generated images, "val" and "test".
+            parts: Some of "train", with the generated images, "val" and "test"; or one of them.
             originals: Real images: "none", "as_used" (upright 8-bit RGB) or "copy" of the files.
             link: In an ImageFolder, hard links to files instead of copies.
             per_file: Images in a tar or Parquet file.
@@ -240,8 +240,9 @@ class Run(Sequence[RunImage]):
 
         place = Path(output)
         named: dict[str, Any] = {"provenance": provenance, "review": review}
+        chosen = [parts] if isinstance(parts, str) else parts
         options = Options(
-            self.folder, place, format, parts, originals, link, per_file, self.store, **named
+            self.folder, place, format, chosen, originals, link, per_file, self.store, **named
         )
         export(options)
         return place

@@ -15,7 +15,8 @@ class Session:
     model in place of the one before. Calls from several threads wait for each other.
 
     Args:
-        settings: Arguments of `sip.generate` for all calls; those of a call go first.
+        settings: Arguments of `sip.generate` for all calls; those of a call go first. A preview
+            has a number of images of its own.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -33,7 +34,7 @@ class Session:
         Raises:
             UserError: As of `sip.generate`.
         """
-        return self._kept(generate, data, settings)
+        return self._kept(generate, data, self.settings | settings)
 
     def preview(self, image: Any, label: str, *, num: int = 1, **settings: Any) -> Preview:
         """Generate from one image as `sip.preview` does.
@@ -47,7 +48,8 @@ class Session:
         Raises:
             UserError: As of `sip.preview`.
         """
-        return self._kept(preview, image, {"label": label, "num": num} | settings)
+        kept = {key: value for key, value in self.settings.items() if key != "per_sample"}
+        return self._kept(preview, image, kept | {"label": label, "num": num} | settings)
 
     def close(self) -> None:
         """Drop the models, and with them their memory; the next call loads them again."""
@@ -58,6 +60,6 @@ class Session:
         with self._lock:
             token = loaded_models.set(self._models)
             try:
-                return call(data, **self.settings | settings)
+                return call(data, **settings)
             finally:
                 loaded_models.reset(token)

@@ -13,6 +13,7 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -102,9 +103,16 @@ class Command:
             is_read = value[:1] in ("", "[", "{", '"', "'") or _is_expression(taken)
         if not equals or is_read:
             return taken
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
-        quoted = f'{key}="{quoted}"'
+        quoted = f"{key}={QuotedString(value, Quote.double).with_quotes()}"
         return quoted if _is_expression(quoted) else taken
+
+    @staticmethod
+    def of_text(key: str, value: str) -> str:
+        """Return the argument that sets a key to a text, with quotes if Hydra needs them."""
+        plain = f"{key}={value}"
+        if _value(Command.for_hydra(plain)) == value:
+            return plain
+        return f"{key}={QuotedString(value, Quote.double).with_quotes()}"
 
     def check(self) -> None:
         """Refuse what a stranger's folder may not contain, and names that nothing reads.
@@ -402,10 +410,15 @@ def _is_expression(override: str) -> bool:
     return True
 
 
+def _value(override: str) -> Any:
+    """Return the value that Hydra reads; None also if it reads none."""
+    try:
+        return OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return None
+
+
 def _has_plain_keys(override: str) -> bool:
     """Return whether Hydra reads a mapping whose keys stay what they are."""
-    try:
-        value = OverridesParser.create().parse_override(override).value()
-    except HydraException:
-        return False
+    value = _value(override)
     return isinstance(value, dict) and all(isinstance(key, str | int) for key in value)

@@ -78,6 +78,9 @@ class Options:
         for name, choices in named.items():
             if (value := getattr(self, name)) not in choices:
                 raise not_one_of(name, choices, value, MEANT.get(str(value).lower(), ""))
+        if self.format not in FORMATS:
+            command = f"python -m sip.export format=onnx run={self.run} output=model.onnx"
+            raise UserError(f"format: must be one of images, got onnx; write it with {command}")
         if self.review not in (None, *UNDECIDED):
             raise not_one_of("review", ("null", *UNDECIDED), self.review)
         parts: list[str] = list(self.parts)

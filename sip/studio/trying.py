@@ -10,6 +10,7 @@ from typing import Any
 from sip.api.generation import Preview
 from sip.api.run import Run, RunImage
 from sip.api.session import Session
+from sip.config.command import Command
 from sip.core.csv_table import csv_text
 from sip.core.errors import UserError
 from sip.core.files import write_atomically
@@ -146,7 +147,7 @@ def generate(
         return TryResult(seen, found.images, columns, found.run)
     file = write_list(seen, spans, cells(seen, wish), settings.store / FOLDER)
     kept = [word for word in arguments["overrides"] if _is_kept(word)]
-    arguments["overrides"] = [*kept, "prompts=table", f"prompts.file={file}"]
+    arguments["overrides"] = [*kept, "prompts=table", Command.of_text("prompts.file", str(file))]
     run = session.generate([(seen.first.original, seen.label)], **arguments)
     if not len(run):
         raise UserError(f"no image could be generated; {run.folder} says why")

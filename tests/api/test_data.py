@@ -125,6 +125,19 @@ def test_a_folder_and_a_name_are_read_where_they_are(pairs: list, tmp_path: Path
     assert given("digits", None, None, tmp_path).overrides == ("dataset=digits",)
 
 
+@pytest.mark.parametrize("name", ["7", "null", "a,b", "[a]", "{a}", "x=y", "it's", "a\\", "a\\'b"])
+def test_names_are_texts_whatever_hydra_would_read(
+    name: str, pairs: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    pairs[0][0].save(Path(name) / "0.png")
+    (row,) = samples(given(Path(name), name, None, tmp_path))
+    assert row.class_name == name and Path(row.path).parent.name == name
+    (row,) = samples(given([pairs[0]], None, [name], Path(name)))
+    assert row.class_name == name and name in row.path
+
+
 @pytest.mark.parametrize(
     ("data", "names", "message"),
     [
@@ -134,6 +147,7 @@ def test_a_folder_and_a_name_are_read_where_they_are(pairs: list, tmp_path: Path
         ([1], None, r"each item must be \(image, label\), got int in item 0"),
         ([(np.zeros((4, 4, 3), np.uint8), 1)], None, "class_names: must be the words"),
         ([(np.zeros((4, 4, 3), np.uint8), 2)], ["a"], "number from 0 to 0.* got 2 in item 0"),
+        ([(np.zeros((4, 4, 3), np.uint8), "2")], ["a"], "number from 0 to 0.* got 2 in item 0"),
         ([(np.zeros((4, 4, 3), np.uint8), -1)], None, "got -1 in item 0"),
         ([(np.zeros((4, 4, 3), np.float32), "a")], None, r"in uint8.* float32 \(4, 4, 3\)"),
         (pd.DataFrame({"a": [1]}), None, "must have a column for the image.* got a; rename it"),

@@ -163,6 +163,23 @@ def test_a_run_shows_itself(run: sip.Run, tmp_path: Path) -> None:
         sip.Run(tmp_path / "nothing")
 
 
+def test_an_export_of_no_images_is_refused_and_one_part_needs_no_list(
+    run: sip.Run, tmp_path: Path
+) -> None:
+    with pytest.raises(sip.UserError, match="^format: must be one of images, got onnx; write it"):
+        run.export(tmp_path / "set", "onnx")
+    assert (run.export(tmp_path / "set", parts="train") / "train").is_dir()
+
+
+def test_a_preview_has_a_number_of_its_own(run: sip.Run, pairs: list, place: Path) -> None:
+    settings = {"store": place / "store", "runs": place / "runs", "progress": False, **SMALL}
+    session = sip.Session(per_sample=1, **settings)
+    preview = session.preview(pairs[0][0], NAMES[0], num=2, noise_rate=0.5)
+    assert [image.variant for image in preview.images] == [0, 1]
+    with pytest.raises(sip.UserError, match="^per_sample: must be left out of a preview, got 3"):
+        sip.preview(pairs[0][0], NAMES[0], per_sample=3, **settings)
+
+
 def test_images_that_were_changed_are_refused(run: sip.Run, pairs: list, tmp_path: Path) -> None:
     own = sip.generate(
         pairs[:1], class_names=NAMES, store=tmp_path / "store", runs=tmp_path / "runs",
