@@ -76,7 +76,8 @@ def compare_tab(tab: gr.Tab, settings: Settings) -> None:
                 markdown = code_box("Markdown", "compare-markdown")
 
     def begin(chosen: list[str], who: str, number: float | None) -> tuple[Any, ...]:
-        runs = comparing.open_runs([settings.runs / name for name in chosen])
+        folders = [settings.runs / name for name in chosen]
+        runs = comparing.open_runs(folders, settings.store)
         who, number = (who or "").strip() or "anonymous", int(number or 0)
         listed = answers.open_trials(comparing.trials(runs, number), who, number)
         labels = {name: label for label, name in run_choices(settings.runs)}

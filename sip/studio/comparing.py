@@ -97,8 +97,12 @@ class Preference:
         return self.wins / self.trials
 
 
-def open_runs(folders: Sequence[Path]) -> dict[str, Run]:
+def open_runs(folders: Sequence[Path], store: Path | None = None) -> dict[str, Run]:
     """Return the runs by name.
+
+    Args:
+        folders: Their folders.
+        store: Folder of the store; None for the one that each run names.
 
     Raises:
         UserError: There are fewer than two, two have one name, or one cannot be read.
@@ -106,7 +110,7 @@ def open_runs(folders: Sequence[Path]) -> dict[str, Run]:
     names = [folder.name for folder in folders]
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise UserError(f"runs: must be two or more different ones, got {', '.join(names) or 0}")
-    return {folder.name: Run(folder) for folder in folders}
+    return {folder.name: Run(folder, store) for folder in folders}
 
 
 def common_originals(runs: Iterable[Run]) -> list[str]:

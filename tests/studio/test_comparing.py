@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -107,9 +108,14 @@ def test_the_table_has_a_row_a_pair_and_corrects_for_their_number(tmp_path: Path
 
 
 def test_runs_that_cannot_be_compared_are_refused(
-    folders: list[Path], runs: dict[str, sip.Run], monkeypatch: pytest.MonkeyPatch
+    folders: list[Path],
+    runs: dict[str, sip.Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert list(open_runs(folders)) == [folder.name for folder in folders]
+    moved_store = Path(shutil.copytree(folders[0].parent, tmp_path / "store"))
+    assert {run.store for run in open_runs(folders, moved_store).values()} == {moved_store}
     for wrong in ([], folders[:1], [folders[0], folders[0]]):
         with pytest.raises(UserError, match="^runs: must be two or more different ones"):
             open_runs(wrong)
