@@ -468,6 +468,7 @@ def test_the_folder_of_the_configuration_may_be_named(toy: Path, tmp_path: Path)
     [
         ("dataset.root=/data/Große Äpfel (2)", 'dataset.root="/data/Große Äpfel (2)"'),
         ('label=a "big" one, 3 cm', 'label="a \\"big\\" one, 3 cm"'),
+        ("label=AC\\DC (live)", 'label="AC\\DC (live)"'),
         ("seed=0,1,2", "seed=0,1,2"),
         ("noise=range(0, 3)", "noise=range(0, 3)"),
         ("label=tabby cat", "label=tabby cat"),
