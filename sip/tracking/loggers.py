@@ -13,6 +13,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import CSVLogger, Logger
@@ -162,6 +163,11 @@ def require_logger(config: DictConfig) -> None:
             f"logger.kind: must be {', '.join(PACKAGES)}, got {config.kind!r}; choose it with "
             "logger=csv and the like"
         )
+    if urlsplit(str(config.get("uri") or "")).password is not None:
+        raise UserError(
+            "logger.uri: must be without user and password, which files of the run would repeat; "
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+        )
     package = PACKAGES[config.kind]
     if package and find_spec(package) is None:
         raise UserError(
@@ -213,8 +219,11 @@ def log_results(
     summary: Mapping[str, Any],
     folder: Path,
     images: Sequence[StoredImage],
-) -> None:
+) -> bool:
     """Write the final numbers and the run folder's sheets to the tracker, and close it.
+
+    Returns:
+        Whether there is a tracker that has got everything.
 
     Args:
         loggers: Loggers of `make_loggers`.
@@ -222,6 +231,7 @@ def log_results(
         folder: The run folder.
         images: Generated images; W&B shows some in a table.
     """
-    for logger in loggers:
-        if isinstance(logger, SafeLogging):
-            logger.safely(partial(logger.finish, summary, folder, images))
+    trackers = [logger for logger in loggers if isinstance(logger, SafeLogging)]
+    for tracker in trackers:
+        tracker.safely(partial(tracker.finish, summary, folder, images))
+    return bool(trackers) and not any(tracker.safely.failed for tracker in trackers)
