@@ -107,7 +107,7 @@ class TrainJob:
 
         values = read_config(self.folder / "config.yaml")
         place = place_of(logger)
-        if place in (place_of(values.get("logger") or {}), *summary.logged):
+        if place in summary.logged:
             return summary
         named = {"run_id": self.fingerprint, "name": summary.name, "group": self.config.experiment}
         if log_finished(logger, self.folder, summary.numbers, **named, values=values):

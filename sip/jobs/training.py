@@ -328,9 +328,11 @@ def _close(
 ) -> None:
     """Write the results; with them the run is finished, and needs its checkpoint no more."""
     from sip.classifier.resume import Checkpoints
+    from sip.tracking.later import place_of
     from sip.tracking.loggers import join_curves, log_results
 
-    log_results(loggers, summary.numbers, job.folder, kept)
+    if log_results(loggers, summary.numbers, job.folder, kept):
+        summary = replace(summary, logged=(place_of(job.config.logger),))
     join_curves(job.folder)
     write_summary(job.folder, summary)
     Checkpoints(job.folder, "").remove()

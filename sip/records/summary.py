@@ -163,7 +163,7 @@ class TrainingSummary(Summary):
         contact_sheet: File name; None if nothing was generated.
         overrides, choices: What the command line set, and the choice of every group.
         remarks: What is odd about the data set (`sip.dataset.remarks`), a line each.
-        logged: Places of trackers to which the run was logged after it was finished.
+        logged: Places of trackers that have the whole run.
     """
 
     kind = "train"

@@ -46,5 +46,4 @@ def log_finished(
                 step = int(row.pop("step"))
                 values = {key: float(value) for key, value in row.items() if value}
                 tracker.log_metrics(values, step)
-    log_results(trackers, numbers, folder, [])
-    return bool(trackers) and not any(tracker.safely.failed for tracker in trackers)
+    return log_results(trackers, numbers, folder, [])

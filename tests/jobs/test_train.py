@@ -233,6 +233,19 @@ def test_a_cached_run_is_logged_where_it_was_not_logged_before(
     assert "not logged there yet" in capfd.readouterr().err
 
 
+def test_a_run_that_its_tracker_failed_on_is_logged_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = config(tmp_path, "logger=tensorboard", "augmentation=none")
+    with monkeypatch.context() as patched:
+        patched.setattr("sip.tracking.tensorboard.SafeTensorBoard.finish", lambda *_: 1 / 0)
+        train(job)
+    assert "going on without it" in capfd.readouterr().err
+    for is_logged in (False, True):
+        train(job)
+        assert ("not logged there yet" not in capfd.readouterr().err) == is_logged
+
+
 def test_training_again_generates_nothing(
     folder: Path, first: tuple[TrainingSummary, Path]
 ) -> None:
