@@ -202,7 +202,9 @@ class Source:
         names: dict[str, None] = {}
         for label in range(max(self._names) + 1):
             name = self._names.get(label, f"class {label}")
-            names[f"{name} ({label})" if name in names else name] = None
+            while name in names:
+                name = f"{name} ({label})"
+            names[name] = None
         return list(names)
 
     def images(self, part: Split) -> Iterator[ExportImage]:

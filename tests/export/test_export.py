@@ -374,6 +374,14 @@ def test_gaps_and_doubles_among_the_classes_are_filled(run: Path) -> None:
         "class 2",
         "same (3)",
     ]
+    names = ["same (2)", "same", "same"]
+    change(
+        run,
+        lambda rows: [
+            row | {"label": n % 3, "class_name": names[n % 3]} for n, row in enumerate(rows)
+        ],
+    )
+    assert Source(run, None, ["train"], "none").class_names == [*names[:2], "same (2) (2)"]
 
 
 def test_the_configuration_states_the_options() -> None:
