@@ -9,6 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from sip.config.command import Command
 from sip.core.paths import conf_folder
 
+PRESETS = "exp"  # group
+
 
 def preset(command: str) -> str:
     """Return what a command line sets, as the YAML of a preset for `+exp=NAME`.
@@ -17,19 +19,24 @@ def preset(command: str) -> str:
         command: As `Run.command` gives it: `python -m sip.generate key=value ...`.
     """
     words = [Command.for_hydra(word) for word in shlex.split(command)[3:]]
-    defaults: list[dict[str, Any]] = []
+    added: list[Any] = []
+    defaults: list[Any] = []  # Hydra wants these behind what is added
     values: dict[str, Any] = {}
     for override in OverridesParser.create().parse_overrides(words):
         key, value = override.key_or_group.lstrip("+"), override.value()
         if (conf_folder() / key).is_dir():
-            defaults.append({f"override /{key}": value})
+            if override.is_add():  # a preset is read by another one as its neighbour
+                added.append(value if key == PRESETS else {f"/{key}": value})
+            else:
+                defaults.append({f"override /{key}": value})
             continue
         node = values
         *parents, name = key.split(".")
         for parent in parents:
             node = node.setdefault(parent, {})
         node[name] = value
-    parts = [{"defaults": defaults}] if defaults else []
+    chosen = [*added, *defaults]
+    parts = [{"defaults": chosen}] if chosen else []
     text = "".join(
         yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=100)
         for part in (*parts, values)

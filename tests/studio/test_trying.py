@@ -8,6 +8,7 @@ import yaml
 from PIL.PngImagePlugin import PngInfo
 
 from sip.api.session import Session
+from sip.config.job import job
 from sip.core.errors import UserError
 from sip.jobs.generate import Generation
 from sip.studio import trying
@@ -109,6 +110,18 @@ def test_the_preset_is_the_command(seen: Look, session: Session, settings: Setti
     assert values["prompts"] == {"guidance": {"scale": 2.5}, "noise_rate": 0.7}
     assert values["images"] == {"per_sample": 1, "num_steps": 8}
     assert values["paths"]["runs"] == str(settings.runs)
+
+
+def test_a_preset_takes_the_presets_of_its_command(tmp_path: Path) -> None:
+    words = ["profile=embedded", "+exp=quick", "images.num_steps=2"]
+    file = tmp_path / "exp" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(preset(shlex.join(["python", "-m", "sip.generate", *words])))
+    with (
+        job("generate", words) as typed,
+        job("generate", [f"hydra.searchpath=[file://{tmp_path}]", "+exp=mine"]) as read,
+    ):
+        assert read == typed
 
 
 def test_models_stay_loaded_as_long_as_their_recipe_is_the_same(
