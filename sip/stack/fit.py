@@ -59,7 +59,8 @@ def fit(
     Raises:
         OutOfTimeError: The time limit was reached; the checkpoint is written.
         Stopped: A stop was asked for; likewise.
-        UserError: The checkpoint is beyond the last step, or the loss is not finite.
+        UserError: The checkpoint is beyond the last step or of another network, or the loss is not
+            finite.
     """
     model.train()
     groups = _groups(model.parameters(), training.weight_decay)
@@ -169,8 +170,14 @@ def _resume(path: Path, targets: Iterable[Any], steps: int, device: str) -> dict
         change = f"to step {saved['step']:,} on the way to {saved['steps']:,}, then to {steps:,}"
         say(path.stem, f"the checkpoint is of another number of steps: {change}")
         changed = [*changed, change]
-    for target, state in zip(targets, saved["states"], strict=True):
-        target.load_state_dict(state)
+    try:
+        for target, state in zip(targets, saved["states"], strict=True):
+            target.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError) as error:  # e.g. of another `judge`
+        raise UserError(
+            f"{path}: must be a checkpoint of this network, got another's; train it from the start "
+            f"with again=[{path.stem}]"
+        ) from error
     return {**saved, "recent": list(saved["recent"]), "changed": changed}
 
 

@@ -108,6 +108,17 @@ def test_a_tracker_that_fails_does_not_stop_it(
     assert logged == {"start": [], "log": [25], "finish": [25, 50, 60]}[fails]
 
 
+def test_a_checkpoint_of_another_network_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Killed):
+        trained(tmp_path, kill_at=5, action=kill, save_every=0.0)
+    monkeypatch.setattr("tests.stack.test_fit.network", lambda: nn.Linear(3, 3))
+    words = r"toy.ckpt: must be a checkpoint of this network, got another's; .* again=\[toy\]$"
+    with pytest.raises(UserError, match=words):
+        trained(tmp_path)
+
+
 def test_over_the_time_limit_it_stops_after_a_checkpoint(whole: tuple, tmp_path: Path) -> None:
     starts, deadline = 0, time.time() - 1
     while True:
