@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sip.core import object_cache
+from sip.core.errors import UserError
 from sip.core.memory import available
 from sip.core.threads import num_cores
 from sip.core.uri import is_uri
+from sip.device.settings import device as chosen_device
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 
 if TYPE_CHECKING:
@@ -25,7 +27,11 @@ def device(config: "DictConfig") -> Iterator[Finding]:
     """Yield what torch computes on."""
     import torch
 
-    wanted = str(config.runtime.device)
+    wanted, refused = str(config.runtime.device), ""
+    try:
+        chosen_device(wanted)
+    except UserError as error:
+        refused = str(error)
     cores = f"{num_cores()} CPU cores"
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
@@ -38,12 +44,16 @@ def device(config: "DictConfig") -> Iterator[Finding]:
                 f"cuda:{number}: {card.name}, {free / GIB:.1f} of {total / GIB:.1f} GiB free, "
                 f"{sixteen}; CUDA {torch.version.cuda}, {cores}",
             )
+        if refused:
+            yield Finding("device", MISSING, refused)
         return
     built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs only"
     text = f"cpu: {cores}; torch {torch.__version__} is built for {built} and sees no GPU"
     if wanted.startswith("cuda"):
         text += f", and runtime.device={wanted} asks for one"
         yield Finding("device", MISSING, text, "python -m sip.doctor runtime.device=auto")
+    elif refused:
+        yield Finding("device", MISSING, refused)
     elif DRIVER.exists() or shutil.which("nvidia-smi"):
         text += ", though there is a driver: install torch for the CUDA version that it names"
         yield Finding("device", NOTE, text, "nvidia-smi")

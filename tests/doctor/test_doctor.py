@@ -228,9 +228,24 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.state == NOTE and "profile=paper is made for one" in found.text
     (found,) = machine.device(config("runtime.device=cuda"))
     assert found.state == MISSING and "runtime.device=cuda asks for one" in found.text
+    (found,) = machine.device(config("runtime.device=mps"))
+    assert found.state == MISSING and "got 'mps'" in found.text
     monkeypatch.setattr(machine.shutil, "which", lambda _: "/usr/bin/nvidia-smi")
     (found,) = machine.device(config())
     assert (found.state, found.command) == (NOTE, "nvidia-smi")
+
+
+def test_a_gpu_that_is_not_there_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = namedtuple("card", "name")("H100")
+    for name, value in {
+        **{"is_available": True, "device_count": 1, "get_device_properties": card},
+        **{"mem_get_info": (2**30, 2**31), "is_bf16_supported": True},
+    }.items():
+        monkeypatch.setattr(f"torch.cuda.{name}", lambda *_, value=value: value)
+    (found,) = machine.device(config("runtime.device=cuda:0"))
+    assert found.state == OK and found.text.startswith("cuda:0: H100, 1.0 of 2.0 GiB free")
+    _, found = machine.device(config("runtime.device=cuda:1"))
+    assert found.state == MISSING and "got 'cuda:1'; torch " in found.text
 
 
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
