@@ -7,7 +7,7 @@ images find them there.
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +40,12 @@ class Given:
     Attributes:
         overrides: Choose the data set.
         files: File of each image, in the order in which they were given; None for a folder.
+        remark: What is to be said if labels that are numbers are others in the run; "" if not.
     """
 
     overrides: tuple[str, ...]
     files: tuple[str, ...] | None = None
+    remark: str = ""
 
 
 def given(data: Any, label: str | None, class_names: Sequence[str] | None, store: Path) -> Given:
@@ -185,7 +187,19 @@ def _listed(
     parts = ("dataset.val_fraction=0", "dataset.test_fraction=0")
     words = (f"dataset.prompt_names={{{', '.join(map(_in_words, names.items()))}}}",) * bool(names)
     overrides = ("dataset=csv", Command.of_text("dataset.path", str(file)), *parts, *words)
-    return Given(overrides, tuple(path for path, _ in rows))
+    return Given(overrides, tuple(path for path, _ in rows), _renumbered(names))
+
+
+def _renumbered(numbers: Iterable[str]) -> str:
+    """Return a remark on labels that the run counts otherwise, as a class has no image."""
+    given = sorted(map(int, numbers))
+    for ours, theirs in enumerate(given):
+        if ours != theirs:
+            return (
+                f"a class without an image has no number in the run: {theirs} is {ours} there, and "
+                "so on; class_name is the same"
+            )
+    return ""
 
 
 def _in_words(pair: tuple[str, str]) -> str:

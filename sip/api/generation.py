@@ -11,7 +11,7 @@ from sip.config.command import Command
 from sip.config.job import job
 from sip.core.errors import UserError
 from sip.core.object_cache import folder_on_disk
-from sip.core.progress import silent
+from sip.core.progress import say, silent
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,7 +49,8 @@ def generate(
         guidance_scale: One scale for all images; None: by each caption's similarity (the paper).
         per_sample: Images from each original; None: 1.
         label: The class of all images, if `data` has no classes.
-        class_names: Words for labels that are numbers, by number.
+        class_names: Words for labels that are numbers, by number. A run numbers the classes that
+            have an image, in this order.
         profile: A choice of `conf/profile`: "paper" for photographs, "embedded" for the miniature
             models, which know digits only.
         overrides: Further settings, as on the command line: "prompts=label",
@@ -72,11 +73,14 @@ def generate(
         *_settings(model, noise_rate, guidance_scale, per_sample, device),
         *_checked(overrides),
     ]
-    with silent(not progress), job("generate", settings) as config:
-        from sip.jobs.generate import Generation
+    with silent(not progress):
+        if images.remark:
+            say("labels", images.remark)
+        with job("generate", settings) as config:
+            from sip.jobs.generate import Generation
 
-        work = Generation(config, show=lambda table: None)
-        work.run()
+            work = Generation(config, show=lambda table: None)
+            work.run()
     return Run(work.folder, store, images.files)
 
 

@@ -33,7 +33,7 @@ class RunImage:
     Attributes:
         id: Name of it, a hash of everything that decides its pixels.
         file: Its file, or `<tar>::<offset>:<size>` of a member of a tar file.
-        label: Class index: of the class that it is to show.
+        label: Class index, of those that have an original: of the class that it is to show.
         class_name: The class in words.
         sample_id: Id of the original.
         original: File of the original.

@@ -129,6 +129,19 @@ def test_the_module_of_the_command_line_does_not_hide_the_function() -> None:
         sip.generate(7)
 
 
+def test_labels_that_are_others_in_the_run_are_said(
+    pairs: list, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    settings = {"store": tmp_path, "overrides": ["nothing=1"]}  # refused behind the remark
+    for number, named in ((0, False), (1, True)):
+        with pytest.raises(sip.UserError, match="nothing"):
+            sip.generate([(pairs[0][0], number)], class_names=NAMES, **settings)
+        assert ("labels       a class without an image" in capsys.readouterr().err) == named
+    with pytest.raises(sip.UserError, match="nothing"):
+        sip.generate([(pairs[0][0], 1)], class_names=NAMES, progress=False, **settings)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
