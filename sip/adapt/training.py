@@ -143,6 +143,7 @@ def train(
         name=folder.name,
         group=config.experiment,
         values=write_config(config, folder / "config.yaml"),
+        job_type="adapter",
     )
     fit(
         prepared.module,

@@ -86,6 +86,7 @@ def make_loggers(
     group: str | None,
     values: Mapping[str, Any],
     images: GeneratedSet | None = None,
+    job_type: str = "classifier",
 ) -> list[Logger]:
     """Return Lightning loggers: `metrics.csv` in the run folder, and that of `config.kind`.
 
@@ -99,12 +100,13 @@ def make_loggers(
         group: Name of the experiment.
         values: The resolved configuration.
         images: Generated images to train on; become an artifact if `config.log_artifacts`.
+        job_type: What is trained, one of `sip.tracking.mlflow.SOURCES`.
     """
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     safely = Safely(config.kind)
     tracker: Logger | None = None
     if config.kind == "wandb":
-        run = safely(partial(_start, config, folder, run_id, name, group, values, images))
+        run = safely(partial(_start, config, folder, run_id, name, group, values, images, job_type))
         tracker = SafeLogger(run, safely, config.max_images) if run is not None else None
     elif config.kind == "tensorboard":
         tracker = safely(partial(tensorboard.start, folder, values, safely))
@@ -118,6 +120,7 @@ def make_loggers(
                 name=name,
                 group=group,
                 values=values,
+                job_type=job_type,
                 safely=safely,
             )
         )
@@ -132,6 +135,7 @@ def _start(
     group: str | None,
     values: Mapping[str, Any],
     images: GeneratedSet | None,
+    job_type: str,
 ) -> "wandb.Run":
     """Start a W&B run, after one that logs the generated images if `config.log_artifacts`."""
     artifact = None
@@ -144,7 +148,7 @@ def _start(
         run_id=run_id,
         name=name,
         group=group,
-        job_type="classifier",
+        job_type=job_type,
         values=values,
     )
     if images is not None and artifact is not None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"  # next to the run folders
 FINGERPRINT = "fingerprint"  # tag of a run
+SOURCES = {"classifier": "sip.train", "adapter": "sip.adapt"}  # what is trained -> the command
 
 
 class SafeMLFlow(SafeLogging, MLFlowLogger):
@@ -45,6 +46,7 @@ def start(
     name: str,
     group: str | None,
     values: Mapping[str, Any],
+    job_type: str,
     safely: Safely,
 ) -> SafeMLFlow:
     """Return a logger of a new run, or of the one that the same work began.
@@ -56,6 +58,7 @@ def start(
         name: Shown in MLflow.
         group: Name of the experiment, kept as a tag.
         values: The configuration; `paths` are left out. Those of a run that goes on stay.
+        job_type: One of `SOURCES`.
     """
     uri = config.uri or f"sqlite:///{folder.absolute().parent / DATABASE}"
     client = _client(uri)
@@ -64,7 +67,11 @@ def start(
         config.project,
         run_name=name,
         tracking_uri=uri,
-        tags={FINGERPRINT: run_id, "experiment": str(group), "mlflow.source.name": "sip.train"},
+        tags={
+            FINGERPRINT: run_id,
+            "experiment": str(group),
+            "mlflow.source.name": SOURCES[job_type],
+        },
         artifact_location=None if config.uri else str(folder.absolute().parent / ARTIFACTS),
         run_id=earlier,
     )

@@ -55,6 +55,20 @@ def test_bad_input_is_refused_in_one_line(configure, tmp_path, overrides, said):
     assert not list(tmp_path.glob("store/adapters/*/shards/*"))
 
 
+def test_trackers_know_what_is_trained(configure, tmp_path, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def see(*args, job_type, **named):
+        assert job_type == "adapter"
+        raise Seen
+
+    monkeypatch.setattr("sip.tracking.loggers.start_run", see)
+    monkeypatch.setattr("sip.tracking.safely.Safely.__call__", lambda self, call: call())
+    with pytest.raises(Seen):
+        Adaptation(configure(tmp_path, "logger=wandb")).run()
+
+
 @pytest.mark.parametrize("flips", [True, False])
 def test_latents_are_in_memory_once(model_folder, image_folder, flips):
     family = LoadedModel(Txt2Img(**settings(model_folder)), "cpu").family

@@ -90,12 +90,13 @@ def test_mlflow_is_read_back_from_a_local_database(tmp_path: Path) -> None:
 
 def test_mlflow_keeps_the_settings_of_the_start_of_a_run_that_goes_on(tmp_path: Path) -> None:
     on_gpu = VALUES | {"runtime": {"device": "cuda"}}
-    log("mlflow", tmp_path / "run", values=on_gpu)
+    log("mlflow", tmp_path / "run", values=on_gpu, job_type="adapter")
     log("mlflow", tmp_path / "run", step=9, values=VALUES | {"runtime": {"device": "cpu"}})
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("sip")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.tags["mlflow.source.name"] == "sip.adapt"
     assert run.data.params["runtime/device"] == "cuda"
     history = client.get_metric_history(run.info.run_id, "val/accuracy")
     assert sorted(point.step for point in history) == [7, 9]
