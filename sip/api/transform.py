@@ -20,7 +20,8 @@ class GeneratedImage(nn.Module):
 
     The original is recognised by its pixels, so it works in any library and any order of the
     data, as the first of the transforms: before anything that changes the image. All originals of
-    the run are decoded once for it.
+    the run are decoded once for it. Those of equal pixels share their images; if they are of
+    several classes, they stay as they are.
 
     Args:
         run: The generated images.
@@ -38,16 +39,21 @@ class GeneratedImage(nn.Module):
         require_own_classes(run)
         self.p = p
         self.num_originals = len(run.by_file)
-        self._generated: dict[str, list[RunImage]] = {}
+        known: dict[str, dict[str, RunImage]] = {}  # hash of an original's pixels -> id -> image
         groups = [images for images in run.by_file.values() if images]
         bar = progress("originals", len(groups), "image") if len(groups) >= BAR_FROM else None
         for images in groups:
             for pixels in _decodings(images[0]):
-                self._generated[_key(pixels)] = images
+                known.setdefault(_key(pixels), {}).update({one.id: one for one in images})
             if bar is not None:
                 bar.update(1)
         if bar is not None:
             bar.close()
+        self._generated = {
+            key: list(of_key.values())
+            for key, of_key in known.items()
+            if len({one.label for one in of_key.values()}) == 1
+        }
 
     def forward(self, image: Any) -> Any:
         """Return an image of the type of `image`: PIL, array (H, W, 3) or tensor (3, H, W), uint8.

@@ -181,6 +181,20 @@ def test_the_transform_knows_originals_by_their_pixels(run: sip.Run, pairs: list
     assert 30 <= num <= 70
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_two_originals_of_equal_pixels_share_their_images_if_they_are_of_one_class(
+    run: sip.Run, pairs: list, label: int
+) -> None:
+    own, equal = sip.Run(run.folder, run.store), run[0]._listed_original
+    images = [replace(one, _listed_original=equal, label=label) for one in run[2:4]]
+    own.__dict__["_images"] = [*run[:2], *images, *run[4:]]
+    torch.manual_seed(0)
+    transform = sip.transforms.GeneratedImage(own, p=1)
+    seen = {transform(pairs[0][0]).tobytes() for _ in range(40)}
+    both = {one.image.tobytes() for one in run[:4]}
+    assert seen == (both if label == run[0].label else {pairs[0][0].tobytes()})
+
+
 def test_it_stands_first_in_lists_of_torchvision_and_timm(
     run: sip.Run, pairs: list, tmp_path: Path
 ) -> None:
