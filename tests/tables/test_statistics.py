@@ -74,16 +74,10 @@ def test_no_spread_is_told_without_a_division_by_zero() -> None:
     assert paired_difference([0.75] * 3, [0.5] * 3).p_value == 0.0
 
 
-@pytest.mark.parametrize(
-    "p_values",
-    [[0.01, 0.04, 0.03, 0.005], [0.5], [0.02, 0.02, 0.9], [0.6, 0.7, 0.001], [0.0, 1.0, 0.4, 0.0]],
-)
-def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
+def test_holm_is_that_of_statsmodels() -> None:
+    p_values = [0.01, 0.04, 0.03, 0.005, 0.02, 0.02, 0.9, 0.0, 0.6, 1.0, 0.0]
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
-
-
-def test_holm_of_no_comparison() -> None:
-    assert holm([]) == []
+    assert holm([0.5]) == [0.5] and holm([]) == []
 
 
 def flips(rng: np.random.Generator, num: int) -> tuple[np.ndarray, np.ndarray]:
