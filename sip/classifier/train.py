@@ -219,8 +219,12 @@ def write_predictions(
         columns["sample_id"] += [row.sample_id for row in rows]
         columns["split"] += [split] * len(rows)
         columns["label"] += [row.label for row in rows]
-    values = torch.cat([values for _, values in predictions.values()])
-    lists = pa.FixedSizeListArray.from_arrays(values.flatten().numpy(), values.shape[1])
-    logits = lists.cast(pa.list_(pa.float32()))
+    logits = as_lists(torch.cat([values for _, values in predictions.values()]))
     with atomic_file(path) as part:
         pq.write_table(pa.table({**columns, "logits": logits}), part)
+
+
+def as_lists(logits: Tensor) -> pa.Array:
+    """Return logits (N, num_classes) as a column of lists of float32, one a row."""
+    lists = pa.FixedSizeListArray.from_arrays(logits.flatten().numpy(), logits.shape[1])
+    return lists.cast(pa.list_(pa.float32()))

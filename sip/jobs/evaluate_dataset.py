@@ -180,12 +180,13 @@ def _write_predictions(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    lists = pa.FixedSizeListArray.from_arrays(logits.flatten().numpy(), logits.shape[1])
+    from sip.classifier.train import as_lists
+
     columns = {
         "sample_id": [sample.sample_id for sample in samples],
         "path": [sample.path for sample in samples],
         "label": labels.numpy(),
-        "logits": lists.cast(pa.list_(pa.float32())),
+        "logits": as_lists(logits),
     }
     with atomic_file(path) as part:
         pq.write_table(pa.table(cast(Any, columns)), part)
