@@ -75,7 +75,7 @@ def labels_of(table: Any, column: str, part: str) -> list[str]:
         UserError: A row has none, or a value that is no text and no whole number.
     """
     names = getattr(table.features[column], "names", None)
-    values = list(table[column])
+    values = table[column][:]
     if names is not None:  # -1 and null stand for no label
         values = [names[v] if v is not None and 0 <= v < len(names) else None for v in values]
     if lacking := [row for row, value in enumerate(values) if is_missing(value)]:
@@ -192,17 +192,18 @@ class HuggingFace(PretrainReader):
         Raises:
             UserError: There is no such column.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for part, table in self._tables().items():
             if column not in table.column_names:
                 columns = ", ".join(table.column_names)
                 raise UserError(f"{key}: must be one of {columns} in {part}, got {column!r}")
-            for index, value in enumerate(table[column]):
-                values[self._sample_id(part, index)] = value
+            found = table[column][:]
+            values |= zip(self._sample_ids(part, len(found)), found, strict=True)
         return values
 
-    def _sample_id(self, part: Split, index: int) -> str:
-        return f"{self.name}/{part}/{index:06d}"
+    def _sample_ids(self, part: Split, num: int) -> list[str]:
+        prefix = f"{self.name}/{part}"
+        return [f"{prefix}/{index:06d}" for index in range(num)]
 
     def _tables(self) -> dict[Split, Any]:
         """Return the source's table of each part that it has, images not decoded."""
@@ -304,11 +305,12 @@ class HuggingFace(PretrainReader):
         """Return the rows of one part, in the source's order."""
         kinds = [None] * len(labels)
         if "kind" in table.column_names and self.label_column != "kind":
-            kinds = list(table["kind"])
+            kinds = table["kind"][:]
         position = {label_of(name): index for index, name in enumerate(names)}
         entries = []
-        identity = _identity(table, self.image_column)
-        for index, label in enumerate(labels):
+        identity, folder = _identity(table, self.image_column), self.folder
+        sample_ids = self._sample_ids(part, len(labels))
+        for index, (sample_id, label) in enumerate(zip(sample_ids, labels, strict=True)):
             if label not in position:
                 raise UserError(
                     f"dataset.label_column: must be one of {len(names)} classes of the training "
@@ -316,9 +318,9 @@ class HuggingFace(PretrainReader):
                 )
             entries.append(
                 Entry(
-                    self._sample_id(part, index),
+                    sample_id,
                     position[label],
-                    partial(open_row, table, index, self.image_column, self.folder),
+                    partial(open_row, table, index, self.image_column, folder),
                     identity and f"{identity}/{index}",
                     kinds[index] == GENERATED,
                     is_row=True,

@@ -45,6 +45,24 @@ def test_saved_folder(tmp_path: Path) -> None:
     assert row.sha256 == hashlib.sha256(encoded(21, "JPEG")).hexdigest()
 
 
+def test_the_folder_is_looked_at_once_a_part_and_not_for_each_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.ClassLabel(names=["a", "b"]), {"train": 40, "test": 40})
+    dataset = read(tmp_path / "set", tmp_path)
+    asked = []
+
+    def name(reader: Any) -> str:
+        asked.append(1)
+        return "set"
+
+    monkeypatch.setattr(type(dataset), "name", property(name))
+    _, entries = dataset.listing()
+    assert len(entries["test"]) == 40 and len(asked) <= 4
+    assert len(dataset.column_values("label", "a key")) == 80 and len(asked) <= 6
+
+
 def test_classes_may_be_called_like_numbers(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     save(tmp_path / "set", datasets.ClassLabel(names=["1.0", "2.5"]), {"train": 8, "test": 4})
