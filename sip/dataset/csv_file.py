@@ -12,6 +12,7 @@ import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Row:
     """
 
     line: int
-    path: Path
+    path: str
     label: str
     part: Split
     is_generated: bool = False
@@ -99,10 +100,10 @@ class CsvFile(Reader):
         """
         rows = self._rows()
         names = sorted_classes(row.label for row in rows if row.part == "train")
-        if unknown := [row for row in rows if row.label not in set(names)]:
+        numbers = {name: number for number, name in enumerate(names)}
+        if unknown := [row for row in rows if row.label not in numbers]:
             text = f"{self.label_column}: no training image has "
             raise self._bad_rows([(row.line, f"{text}{row.label!r}") for row in unknown])
-        numbers = {name: number for number, name in enumerate(names)}
         entries: dict[Split, list[Entry]] = {}
         for row in rows:
             name = self._name(row.path)
@@ -130,10 +131,10 @@ class CsvFile(Reader):
         asked, files = set(sample_ids), {}
         for line, cells in self._cells():
             self._require_column(column, cells, key)
-            path = Path(os.path.normpath(self.place / (cells[column] or "").strip()))
+            path = os.path.normpath(self.place / (cells[column] or "").strip())
             name = self._name(self._row(line, cells).path)
-            if name in asked and path.is_file():
-                files[name] = str(path)
+            if name in asked and os.path.isfile(path):
+                files[name] = path
         return files
 
     def column_values(self, column: str, key: str) -> dict[str, Any]:
@@ -157,8 +158,16 @@ class CsvFile(Reader):
             columns = ", ".join(name for name in cells if name)
             raise UserError(f"{key}: must be one of {columns} in {self.file}, got {column!r}")
 
-    def _name(self, path: Path) -> str:
-        return Path(os.path.relpath(path, self.place)).as_posix()
+    @cached_property
+    def _start(self) -> str:
+        """The folder that relative paths start from, as text: each row asks for it."""
+        return os.path.normpath(self.place)
+
+    def _name(self, path: str) -> str:
+        start = self._start + os.sep
+        if not path.startswith(start):
+            path = os.path.relpath(path, self._start)
+        return path.removeprefix(start).replace(os.sep, "/")
 
     def _rows(self) -> list[Row]:
         """Return the rows of images that exist.
@@ -167,7 +176,7 @@ class CsvFile(Reader):
             UserError: As `listing`.
         """
         rows, bad, gone = list[Row](), list[tuple[int, str]](), list[tuple[int, str]]()
-        lines: dict[Path, int] = {}  # the first line of each file
+        lines: dict[str, int] = {}  # the first line of each file
         for line, cells in self._cells():
             row = self._row(line, cells)
             problems = list(self._problems(row, cells, lines.get(row.path)))
@@ -197,7 +206,7 @@ class CsvFile(Reader):
             part = part_of(cells[self.split_column] or "")
         label = label_of(cells[self.label_column] or "")
         is_generated = self.label_column != "kind" and cells.get("kind") == GENERATED
-        place = Path(os.path.normpath(self.place / path))
+        place = os.path.normpath(os.path.join(self._start, path))
         return Row(line, place, label, part or "pretrain", is_generated)
 
     def _problems(self, row: Row, cells: dict[str, str], first: int | None) -> Iterator[str]:

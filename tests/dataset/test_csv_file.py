@@ -69,6 +69,22 @@ def test_generated_rows_are_not_tested_on(tmp_path: Path) -> None:
         listed(tmp_path, text, val_fraction=0).samples("train")
 
 
+@pytest.mark.parametrize("place", [".", "sub", "sub/..", "..", "{}", "/", "{}/sub/"])
+def test_ids_are_relative_to_the_folder_however_it_is_written(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    place = place.format(tmp_path)
+    for name in ("0.png", "sub/1.png", "subject.png"):
+        write_image(tmp_path / name, 1)
+    files = [tmp_path / name for name in ("0.png", "sub/1.png", "subject.png")]
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"{file},a\n" for file in files))
+    read = source("csv", place, path="list.csv", **EVERYTHING)
+    expected = [os.path.relpath(file, place) for file in files]
+    assert [row.sample_id for row in read.samples("train")] == expected
+
+
 def test_paths_start_from_the_root(tmp_path: Path) -> None:
     absolute = write_image(tmp_path / "elsewhere" / "x.png", 99)
     text = f"path,label\nimages/0.png,a\n{absolute},b\n"
