@@ -43,7 +43,7 @@ from sip.pipeline.plan import (
 from sip.pipeline.planned import PlannedRows, leave
 from sip.pipeline.quality import NOTHING, measure
 from sip.pipeline.rungs import LadderCounts
-from sip.pipeline.stored import StoredImage
+from sip.pipeline.stored import StoredImage, spent
 from sip.pipeline.streaming import stream
 from sip.records.summary import StageCounts, TrainingSummary
 from sip.records.write import (
@@ -168,9 +168,7 @@ def _run(job: TrainJob) -> TrainingSummary:
     with stages.stage("classifier") as row:
         result = fit(job, job.augmentation, sifted.kept, splits, job.folder, loggers)
         row["computed"], row["seconds"] = 1, result.earlier
-    evaluations, seconds = 0, 0.0
-    for image in images:
-        evaluations, seconds = evaluations + image.row.unet_evaluations, seconds + image.row.seconds
+    evaluations, seconds = spent(images)
     given = command_line()
     models: dict[Any, object] = {"backbone": job.backbone}
     if job.components:

@@ -1,10 +1,10 @@
 """A generated image as training, tables and sheets see it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from sip.core.spill import ByKey, Joined
+from sip.core.spill import ByKey, Joined, KeyNumbers
 from sip.dataset.base import Sample
 from sip.images.base import ImageRow
 from sip.prompts.base import Prompt
@@ -38,6 +38,19 @@ class StoredImage:
         """Path of its file; it must not have failed."""
         assert self.row.file is not None
         return self.row.file
+
+
+def spent(images: Iterable[StoredImage]) -> tuple[int, float]:
+    """Return U-Net evaluations and device time in s of images, whichever run generated them.
+
+    An original that is there twice has the same images, which were generated once.
+    """
+    seen, evaluations, seconds = KeyNumbers(), 0, 0.0
+    for image in images:
+        if seen.put(image.prompt.image_id, 1) is None:
+            evaluations += image.row.unet_evaluations
+            seconds += image.row.seconds
+    return evaluations, seconds
 
 
 def candidates(

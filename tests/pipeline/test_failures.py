@@ -18,8 +18,10 @@ from sip.pipeline.components import trial_prompt
 from sip.pipeline.failures import failures
 from sip.pipeline.offline import Offline
 from sip.pipeline.quality import NOTHING
+from sip.pipeline.stored import spent
 from sip.prompts.base import Prompt
 from sip.store.stage import Store
+from tests.pipeline.made_up import stored
 
 
 def test_images_that_failed_are_not_kept() -> None:
@@ -68,6 +70,12 @@ def test_images_of_an_original_that_is_there_twice_are_counted_twice_and_made_on
     summary = Generation._summary(work, twice, Settled(prompts, prompts), None, prompts, NOTHING)
     assert (summary.num_real, summary.num_generated) == (2, 2)
     assert (summary.unet_evaluations, len(keys)) == (4, 1)
+
+
+def test_its_cost_is_that_of_the_images_made() -> None:
+    first, other = trial_prompt(0.5), trial_prompt(0.7)
+    images = [stored(prompt, "/x.png") for prompt in (first, other, replace(first, sample_id="b"))]
+    assert spent(images) == (2 * 50, 2 * 0.1)
 
 
 def test_a_declined_original_that_is_there_twice_has_no_caption_in_both_places() -> None:
