@@ -265,8 +265,11 @@ class Racing(Sweeper):
 def _score(folder: Path, summary: TrainingSummary) -> Score:
     columns = ["id", "kind", "unet_evaluations"]
     rows = read_images(folder, columns=columns)
-    made = {row["id"]: row["unet_evaluations"] for row in rows if row["kind"] == "generated"}
-    return Score(summary.val_accuracy, made)
+    made = [row for row in rows if row["kind"] == "generated"]
+    by = summary.generator
+    return Score(
+        summary.val_accuracy, {f"{by} {row['id']}": row["unet_evaluations"] for row in made}
+    )
 
 
 def _accuracies(summaries: Sequence[TrainingSummary]) -> list[float]:

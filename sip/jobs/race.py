@@ -22,7 +22,7 @@ class Score:
 
     Attributes:
         accuracy: Validation accuracy, in [0, 1].
-        images: Id of each image that was generated for it -> U-Net evaluations.
+        images: Generator and id of each image that was generated for it -> U-Net evaluations.
     """
 
     accuracy: float

@@ -14,6 +14,7 @@ from sip.core.errors import UserError
 from sip.core.files import read_yaml
 from sip.core.text import join_first
 from sip.core.uri import Place, place_of
+from sip.dataset.subsets import FREQUENCY_GROUPS
 from sip.records.files import MAX_RECORD, REMEDY, one_line, require_run_file
 from sip.records.parquet import iterate_rows, matrix_of, read_table
 from sip.records.summary import TOP1, GenerationSummary, Summary, TrainingSummary
@@ -24,7 +25,8 @@ SUMMARY, IMAGES, QUALITY = "summary.json", "images.parquet", "quality.parquet"
 GENERATION = ("captions", "scores", "prompts", "images", "mixing")
 SHORT = {metric: name for name, metric in TOP1.items()}  # fields of their own, not in "metrics"
 MAX_DIGITS = 20  # of a whole number
-IN_PERCENT = ("top1", "top5", "accuracy", "per_class")  # how the name of a share ends
+# How the name of an accuracy ends, which is shown in %.
+IN_PERCENT = ("top1", "top5", "accuracy", "per_class", *(f"/{name}" for name in FREQUENCY_GROUPS))
 
 AnySummary = TypeVar("AnySummary", bound=Summary, covariant=True)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from sip.config.provenance import choice
 from sip.core.errors import UserError
+from sip.core.hashing import fingerprint_of
 from sip.core.machine import Machine
 from sip.core.text import counted
 from sip.core.uri import Place
@@ -113,6 +114,12 @@ class Summary:
             key = ".".join(part for part in map(str, first["loc"]) if "[" not in part)
             raise UserError(f"{key}: {first['msg'].lower()}") from error
         return summary
+
+    @property
+    def generator(self) -> str:
+        """Fingerprint of what generated the images: those of equal ids by it are one image."""
+        offline = self.recipe.get("offline")
+        return fingerprint_of(offline.get("images") if isinstance(offline, dict) else None)
 
     def seconds(self, *stages: str) -> float:
         """Return the seconds that the run spent in these stages."""

@@ -13,10 +13,12 @@ NAMED = ("augmentation", "backbone", "dataset")  # more telling than their parts
 # Of the configuration, what cannot change a result; seeds are told apart by the run's own.
 WITHOUT_EFFECT = (
     *("experiment", "seed", "debug", "plan", "prompts_out", "retry", "train", "metrics"),
-    *("paths", "runtime", "logger", "trainer"),
+    *("paths", "runtime", "logger", "trainer", "executor"),
     *("exp", "sweep"),  # presets: they only give values to other keys
 )
 LAST = "profile"  # only gives values to other keys
+# Last words of keys that say where data come from or go to, whatever the recipe.
+OF_THE_MACHINE = ("seed", "root", "download", "index", "storage", "max_failed")
 AMBIGUOUS = ("name", "model", "weights", "revision", "size", "scale")  # last words of a key
 MAX_LEAVES, MAX_DEPTH = 10_000, 20  # keys of a configuration
 
@@ -127,7 +129,7 @@ def known_keys(runs: Iterable[TrainingRun]) -> list[str]:
 def _typed(runs: Sequence[TrainingRun], first: Sequence[str]) -> list[str]:
     """Return the keys that people set, the more telling ones first."""
     typed = [key_of(text) for run in runs for text in run.summary.overrides]
-    typed = [key for key in typed if key.rpartition(".")[2] not in ("seed", "root")]
+    typed = [key for key in typed if key.rpartition(".")[2] not in OF_THE_MACHINE]
     return _with_effect(dict.fromkeys([*NAMED, BASE, *first, *typed]))
 
 

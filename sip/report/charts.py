@@ -30,13 +30,16 @@ class Scale:
 
     def ticks(self) -> list[float]:
         """Return round numbers within the range."""
-        raw = (self.high - self.low) / NUM_TICKS
-        power = 10.0 ** math.floor(math.log10(raw))
-        step = next(s * power for s in (1, 2, 5, 10) if s * power >= raw)
+        step = self._step()
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         return [n * step for n in range(first, last + 1) if 0 <= n * step <= 100]
 
     def label(self, tick: float) -> str:
-        """Return a tick as text, with the digits that all ticks need."""
-        whole = all(abs(value - round(value)) < 1e-9 for value in self.ticks())
-        return f"{tick:.{0 if whole else 1}f}"
+        """Return a tick as text, with the digits that tell it from the next one."""
+        return f"{tick:.{max(0, -math.floor(math.log10(self._step())))}f}"
+
+    def _step(self) -> float:
+        """Return the distance of two ticks: 1, 2 or 5 times a power of ten."""
+        raw = (self.high - self.low) / NUM_TICKS
+        power = 10.0 ** math.floor(math.log10(raw))
+        return next(s * power for s in (1, 2, 5, 10) if s * power >= raw)

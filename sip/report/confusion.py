@@ -69,14 +69,16 @@ def confusions(group: ArmGroup, damaged: list[str]) -> list[Confusion]:
 def matrix(arm: str, counts: np.ndarray, classes: Sequence[str]) -> Confusion:
     """Return the matrix of counts (C, C), int64: true classes by predicted ones."""
     totals = counts.sum(1).clip(1)
-    cells = [
-        [Cell(int(n), float(n) / total) for n in row]
-        for row, total in zip(counts, totals, strict=True)
-    ]
+
+    def cell(true: int, predicted: int) -> Cell:
+        num = counts[true, predicted]
+        return Cell(int(num), float(num / totals[true]))
+
+    every = range(len(classes) if len(classes) <= MAX_SHOWN else 0)
     wrong = [(t, p) for t, p in zip(*np.nonzero(counts), strict=True) if t != p]
     wrong.sort(key=lambda pair: (-counts[pair], pair))
-    pairs = [(classes[t], classes[p], cells[t][p]) for t, p in wrong[:NUM_PAIRS]]
-    return Confusion(arm, list(classes), cells if len(classes) <= MAX_SHOWN else [], pairs)
+    pairs = [(classes[t], classes[p], cell(t, p)) for t, p in wrong[:NUM_PAIRS]]
+    return Confusion(arm, list(classes), [[cell(t, p) for p in every] for t in every], pairs)
 
 
 def _counts(arm: Arm, damaged: list[str]) -> np.ndarray | None:

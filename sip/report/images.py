@@ -1,9 +1,11 @@
 """Choose the generated images on the page, and what it says of each."""
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sip.core.errors import UserError
@@ -15,6 +17,7 @@ from sip.report.thumbnails import Thumbnails
 
 LEFT_OUT_SHARE = 0.25  # of the images on the page, at most
 WORST_SHARE = 0.25
+NUM_RESOLVED = 4096  # paths whose links are remembered while a run is read
 NEEDED = (
     *("kind", "id", "sample_id", "label", "class_name", "status", "variant", "noise_rate"),
     *("guidance_scale", "seed", "file", "sha256"),
@@ -62,6 +65,7 @@ def collect(runs: Iterable[NamedRun], damaged: list[str]) -> list[ReportImage]:
     """
     found: dict[tuple[Any, ...], ReportImage] = {}
     for run in runs:
+        summary = run.record.summary
         try:
             images = _images(run)
         except UserError as error:
@@ -71,9 +75,10 @@ def collect(runs: Iterable[NamedRun], damaged: list[str]) -> list[ReportImage]:
             continue
         for image in images:
             row = image.row
-            shared = found.setdefault((row["id"], row["status"], row.get("reason")), image)
+            key = (summary.generator, row["id"], row["status"], row.get("reason"))
+            shared = found.setdefault(key, image)
             shared.arms[run.title] = None
-            shared.runs[run.record.summary.fingerprint] = None
+            shared.runs[summary.fingerprint] = None
     return list(found.values())
 
 
@@ -85,11 +90,12 @@ def _images(run: NamedRun) -> list[ReportImage]:
     """
     rows, quality = _rows(run), run.record.image_quality()
     store = run.store or run.record.store
+    resolve = lru_cache(NUM_RESOLVED)(os.path.realpath)
     originals = {row["id"]: listed_image(store, row) for row in rows if row["kind"] == "real"}
     return [
         ReportImage(
             quality.get(row["id"], {}) | row,
-            listed_image(store, row),
+            listed_image(store, row, resolve),
             originals.get(row["sample_id"]),
         )
         for row in rows
@@ -98,12 +104,12 @@ def _images(run: NamedRun) -> list[ReportImage]:
 
 
 def _rows(run: NamedRun) -> list[dict[str, Any]]:
-    """Return the rows of a run's images.
+    """Return the rows of a run's training images: of val and test nothing is shown.
 
     Raises:
         UserError: The file is damaged, or lacks a column.
     """
-    rows = run.record.images()
+    rows = run.record.images(filters=[("split", "=", "train")])
     if rows and (missing := [name for name in NEEDED if name not in rows[0]]):
         raise UserError(
             f"{run.record.folder}/images.parquet: must have the columns {', '.join(missing)}; "

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,12 +88,23 @@ def arm_names(runs: Sequence[TrainingRun], experiments: Sequence[str] = ()) -> l
     hides = BASE not in keys and has_unlike_bases(
         runs, lambda run: tuple(run.value(key) for key in GROUP)
     )
-    names = []
+    whole = []
     for run in runs:
-        name = without_paths(named(run, keys)) or run.summary.augmentation
-        name += f", base {run.summary.base}" if hides else ""
-        names.append(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")
-    return names
+        name = named(run, keys) or run.summary.augmentation
+        whole.append(name + (f", base {run.summary.base}" if hides else ""))
+    return _short(whole)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Return names without folders and of bounded length; those that differ stay different."""
+    shown: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for name in dict.fromkeys(names):
+        text = without_paths(name)
+        text = text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
+        counts[text] += 1
+        shown[name] = text if counts[text] == 1 else f"{text} ({counts[text]})"
+    return [shown[name] for name in names]
 
 
 def is_baseline(run: TrainingRun) -> bool:

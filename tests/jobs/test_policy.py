@@ -15,7 +15,8 @@ from hydra.types import RunMode
 from sip.config import sweep
 from sip.config.sweep import swept_values
 from sip.core.errors import UserError
-from sip.jobs.policy import Racing
+from sip.jobs.policy import Racing, _score
+from sip.jobs.race import Race
 from sip.jobs.train_job import TrainJob
 from tests.commands import run_module
 from tests.composing import composed, initialized
@@ -177,3 +178,13 @@ def test_a_search_runs_from_one_command_to_its_table(tmp_path: Path) -> None:
         tables.append(table.stdout)
     assert "p (Holm)" in tables[0] and "randaugment" in tables[0]
     assert "p (Holm)" not in tables[1] and "exploratory" in tables[1] and "val/top1" in tables[1]
+
+
+def test_equal_ids_of_other_generators_are_paid_for_each(tmp_path: Path) -> None:
+    rows = [{"id": "a", "kind": "generated", "unet_evaluations": 100}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "images.parquet")
+    race = Race(3, [1], 0.5, None)
+    for number, steps in enumerate((25, 25, 50)):
+        recipe = {"offline": {"images": {"num_steps": steps}}}
+        race.scores[number] = [_score(tmp_path, training_summary(recipe=recipe))]
+    assert race.spent == 200

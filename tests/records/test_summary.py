@@ -86,3 +86,9 @@ def test_values_come_from_summary_choices_and_configuration(tmp_path: Path) -> N
     assert run.metric("num_train") == 100 and run.metric("backbone") is None
     plain = RunRecord(run.folder, training_summary(recipe={"offline": None}))
     assert plain.value("prompts.noise_rate") is None, "it plays no part"
+
+
+def test_accuracies_are_in_percent_those_of_frequency_groups_too(tmp_path: Path) -> None:
+    metrics = {"test/tail": 0.4, "test/ece": 0.25}
+    run = RunRecord(tmp_path, training_summary(metrics=metrics))
+    assert (run.metric("test/tail"), run.metric("test/ece")) == (40.0, 0.25)

@@ -283,7 +283,8 @@ def test_spans_that_are_no_spans_are_none(tmp_path: Path, spans: str) -> None:
 
 def test_columns_that_lack_are_a_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = make_run(tmp_path, "sip", 0)
-    pq.write_table(pa.table({"kind": ["generated"]}), folder / "images.parquet")
+    rows = pa.table({"kind": ["generated"], "split": ["train"]})
+    pq.write_table(rows, folder / "images.parquet")
     write_page(tmp_path)
     assert "images.parquet: must have the columns id, sample_id" in capsys.readouterr().out
 
@@ -369,3 +370,12 @@ def test_many_arms_are_held_to_more(tmp_path: Path) -> None:
     assert few["sip"].holm_p == pytest.approx(plain) and few["sip"].is_clear
     assert many["sip"].holm_p == pytest.approx(3 * plain) and not many["sip"].is_clear
     assert not many["cutmix"].is_clear and not many["none"].is_clear
+
+
+def test_arms_without_a_common_seed_are_not_compared(tmp_path: Path) -> None:
+    make_run(tmp_path, "none", 0)
+    make_run(tmp_path, "sip", 1)
+    text = write_page(tmp_path).read_text()
+    assert "No arm has runs of the reference" in text and "Only one arm has a result" not in text
+    (tmp_path / "runs" / "resnet50-sip-seed1" / "summary.json").unlink()
+    assert "Only one arm has a result" in write_page(tmp_path).read_text()

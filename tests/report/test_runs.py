@@ -2,17 +2,20 @@
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sip.core.errors import UserError
-from sip.report.images import ReportImage, choose
+from sip.report.charts import Scale
+from sip.report.images import ReportImage, choose, collect
 from sip.report.results import groups
 from sip.report.runs import find_runs, header_of
 from tests.records.made_up import generation_summary, write_run
-from tests.report.made_up import make_run, make_sweep
+from tests.report.made_up import make_run, make_sweep, write_config
 
 
 def test_arms_are_named_by_their_choices(tmp_path: Path) -> None:
@@ -120,3 +123,44 @@ def test_the_choice_is_spread_over_classes_and_arms() -> None:
     assert {image.row["id"] for image in of["worst"]} == {f"{n:03d}" for n in range(10)}
     assert max(int(image.row["id"]) for image in of["left out"]) == 481  # from all over
     assert choose([], 40) == []
+
+
+def test_equal_ids_of_other_generators_are_other_images(tmp_path: Path) -> None:
+    for seed, steps in enumerate((25, 25, 50)):
+        make_run(tmp_path, "sip", seed, recipe={"offline": {"images": {"num_steps": steps}}})
+    found = collect(find_runs(tmp_path / "runs", (), None, []), damaged := [])
+    assert sorted(len(image.runs) for image in found) == [1] * 12 + [2] * 12 and not damaged
+
+
+def test_where_runs_were_made_tells_no_arms_apart(tmp_path: Path) -> None:
+    for seed, (executor, download) in enumerate((("local", True), ("ray", False))):
+        make_run(
+            tmp_path, "sip", seed, {"dataset.download": download}, choices={"executor": executor},
+            overrides=(f"executor={executor}", f"dataset.download={download}"),
+        )  # fmt: skip
+    assert {run.arm for run in find_runs(tmp_path / "runs", (), None, [])} == {"sip"}
+
+
+def test_names_that_are_equal_without_their_folders_are_told_apart(tmp_path: Path) -> None:
+    for number in range(3):
+        folder = make_run(tmp_path, "sip", 0, {"number": number})
+        write_config(folder, {"images.model": f"/{number}/weights"})
+    runs = find_runs(tmp_path / "runs", (), None, [])
+    name = "images model weights"
+    assert sorted(run.arm for run in runs) == [name, f"{name} (2)", f"{name} (3)"]
+    assert len(groups(runs)[0].arms) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ((99.10, 99.25), ["99.10", "99.15", "99.20", "99.25"]),
+        ((71.2, 72.0), ["71.2", "71.4", "71.6", "71.8", "72.0"]),
+        ((70.0, 80.0), ["70", "75", "80"]),
+    ],
+)
+def test_ticks_have_the_digits_that_tell_them_apart(
+    values: tuple[float, ...], labels: list[str]
+) -> None:
+    scale = Scale([cast(Any, SimpleNamespace(values=values, interval=None))])
+    assert [scale.label(tick) for tick in scale.ticks()] == labels
