@@ -16,8 +16,6 @@ from sip.backbone.saved import SavedClassifier
 from sip.classifier.predictor import Predictor
 from sip.records.read import TrainingRun, training_runs
 
-ARMS = {"datadream_like_duplicate": "datadream_like", "da_fusion_like_duplicate": "da_fusion_like"}
-
 
 def main(judge: Path, runs: Path, file: Path) -> None:
     """Judge the images of every run, copies too, and compare the arms with none."""
@@ -38,7 +36,7 @@ def values(run: TrainingRun, predictor: Predictor) -> dict[str, object]:
         names = [predictor.class_names[label] for label in found]
         kept = 100 * float((pd.Series(names, made.index) == made.class_name).mean())
     return {
-        "arm": ARMS.get(run.summary.augmentation, run.summary.augmentation),
+        "arm": run.summary.augmentation,
         "adapted": run.value("images.lora") is not None if len(made) else False,
         "seed": run.summary.seed,
         "generated": len(made),

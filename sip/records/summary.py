@@ -18,7 +18,11 @@ from sip.metrics.base import MetricRow
 from sip.pipeline.rungs import LadderCounts
 from sip.weights.loaded import LoadedWeights
 
-BROUGHT = {"gif_like": "guided"}  # offline choice -> the filter that it chooses itself
+BROUGHT = {  # offline choice -> the filter that it chooses itself, if that has another name
+    "gif_like": "guided",
+    "da_fusion_like": "duplicate",
+    "datadream_like": "duplicate",
+}
 BASE = "augmentation/base"  # group of the transform that all arms of a comparison share
 TOP1 = {"test_accuracy": "test/top1", "val_accuracy": "val/top1"}  # field -> name of the metric
 SHOWN = {  # metric -> its name in the table

@@ -116,6 +116,13 @@ def test_arms_share_the_stage_of_their_images(name: str) -> None:
             "diffusemix_like_randaugment_cutmix",
         ),
         (["+exp=real_guidance"], "real_guidance"),
+        (["augmentation=sip", "filter=duplicate"], "sip_duplicate"),
+        (["augmentation=none", "filter=duplicate"], "none"),
+        (["augmentation=datadream_like", "filter=similarity"], "datadream_like_similarity"),
+        *(
+            (["augmentation=combo", f"augmentation/offline={name}"], name)
+            for name in sorted(file.stem for file in (CONF / "augmentation/offline").glob("*.yaml"))
+        ),
     ],
 )
 def test_runs_are_named_by_their_places(overrides: list[str], expected: str) -> None:
