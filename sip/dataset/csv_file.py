@@ -99,6 +99,11 @@ class CsvFile(Reader):
             UserError: The file cannot be read, a column is missing, or rows do not fit.
         """
         rows = self._rows()
+        if not any(row.part == "train" for row in rows):
+            raise UserError(
+                f"{self.file}: must list images to train on, got none; name the part of each row "
+                f"in the column {self.split_column}, or leave the column out"
+            )
         names = sorted_classes(row.label for row in rows if row.part == "train")
         numbers = {name: number for number, name in enumerate(names)}
         if unknown := [row for row in rows if row.label not in numbers]:
@@ -109,11 +114,6 @@ class CsvFile(Reader):
             name = self._name(row.path)
             entry = Entry.of_file(name, numbers[row.label], row.path, row.is_generated)
             entries.setdefault(row.part, []).append(entry)
-        if "train" not in entries:
-            raise UserError(
-                f"{self.file}: must list images to train on, got none; name the part of each row "
-                f"in the column {self.split_column}, or leave the column out"
-            )
         self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
         return prompt_words(names, self.prompt_names), entries
 
@@ -131,7 +131,7 @@ class CsvFile(Reader):
         asked, files = set(sample_ids), {}
         for line, cells in self._cells():
             self._require_column(column, cells, key)
-            path = os.path.normpath(self.place / (cells[column] or "").strip())
+            path = self._path(cells[column])
             name = self._name(self._row(line, cells).path)
             if name in asked and os.path.isfile(path):
                 files[name] = path
@@ -200,14 +200,18 @@ class CsvFile(Reader):
 
     def _row(self, line: int, cells: dict[str, str]) -> Row:
         """Return the content of a row; what is missing is empty."""
-        path = os.path.expanduser((cells[self.path_column] or "").strip())  # "~1.jpg" is a name
         part: Split | None = "train"
         if self.split_column in cells:
             part = part_of(cells[self.split_column] or "")
         label = label_of(cells[self.label_column] or "")
         is_generated = self.label_column != "kind" and cells.get("kind") == GENERATED
-        place = os.path.normpath(os.path.join(self._start, path))
-        return Row(line, place, label, part or "pretrain", is_generated)
+        path = self._path(cells[self.path_column])
+        return Row(line, path, label, part or "pretrain", is_generated)
+
+    def _path(self, cell: str | None) -> str:
+        """Return the normalised path that a cell names."""
+        path = os.path.expanduser((cell or "").strip())  # "~1.jpg" is a name
+        return os.path.normpath(os.path.join(self._start, path))
 
     def _problems(self, row: Row, cells: dict[str, str], first: int | None) -> Iterator[str]:
         """Yield what does not fit in a row; `first` is the line that has its file already."""

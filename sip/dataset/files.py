@@ -40,6 +40,7 @@ class ImageFile(NamedTuple):  # in a third of a dataclass's time
         grey: As of `sip.core.image_io.Looked`, until the hash is made of it.
         perceptual: Hash of `sip.dataset.perceptual`; None if it is not known.
         is_several: Whether the file has further pages or frames, which are not used.
+        is_ours: Whether it was written for a row, by whoever opened that; nobody else changes it.
     """
 
     path: str
@@ -51,6 +52,7 @@ class ImageFile(NamedTuple):  # in a third of a dataclass's time
     grey: np.ndarray | None = None
     perceptual: int | None = None
     is_several: bool = False
+    is_ours: bool = False
 
     @classmethod
     def of(cls, path: str | Path, content: bytes, sha256: str | None = None) -> Self:
@@ -118,17 +120,17 @@ def from_file(path: str | Path) -> ImageFile:
             if status.st_size > MAX_BYTES:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
                 reason = f"{status.st_size} bytes is more than {MAX_BYTES} bytes"
-                return ImageFile(_real(path), 0, 0, sha256, reason)
+                return ImageFile(real_path(path), 0, 0, sha256, reason)
             content = stream.readall()
     except OSError as error:
         raise UserError(
             f"dataset: cannot read the image {path}, which the data set lists: {error.strerror}; "
             "put the complete data set there"
         ) from error
-    return ImageFile.of(_real(path), content)
+    return ImageFile.of(real_path(path), content)
 
 
-def _real(path: str | Path) -> str:
+def real_path(path: str | Path) -> str:
     """Return where a file lies; links in its folder's path are looked up once for the folder."""
     folder, name = os.path.split(path)
     if os.path.islink(path):
@@ -143,21 +145,22 @@ def _real_folder(folder: str) -> str:
 
 def from_pixels(path: Path, image: Image.Image) -> ImageFile:
     """Write an image that the data set ships as an array; the hash is of its pixels."""
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:  # a crash may leave it empty
         buffer = io.BytesIO()
         image.save(buffer, format="PNG")
         write_atomically(path, buffer.getvalue(), sync=False)
     sha256 = hashlib.sha256(image.tobytes()).hexdigest()
-    return ImageFile(str(path.resolve()), *image.size, sha256, grey=small_grey(image))
+    grey = small_grey(image)
+    return ImageFile(str(path.resolve()), *image.size, sha256, grey=grey, is_ours=True)
 
 
 def from_bytes(folder: Path, content: bytes) -> ImageFile:
     """Write an encoded image, as it is, to a file named by its hash."""
     sha256 = hashlib.sha256(content).hexdigest()
     path = folder / sha256[:2] / f"{sha256[:24]}{suffix_of(content)}"
-    if not path.exists():
+    if not path.exists() or path.stat().st_size != len(content):  # as after a crash
         write_atomically(path, content, sync=False)
-    return ImageFile.of(path.resolve(), content, sha256)
+    return ImageFile.of(path.resolve(), content, sha256)._replace(is_ours=True)
 
 
 def suffix_of(content: bytes) -> str:

@@ -174,6 +174,7 @@ class HuggingFace(PretrainReader):
         except UserError as error:
             message = str(error).replace("dataset.image_column", key)
             raise UserError(message) from error
+        tables = {part: table.select_columns([column]) for part, table in tables.items()}
         files = {}
         for sample_id in sample_ids:
             _, part, index = sample_id.rsplit("/", 2)
@@ -252,7 +253,9 @@ class HuggingFace(PretrainReader):
         tables: dict[Split, Any] = {}
         for part in PARTS:
             if name := self._split(part, source):
-                table = self._part(source, name)
+                table = self._part(source, part, name)
+                if table.format["type"] is not None:  # `with_format` is saved with the data
+                    table = table.with_format(None)
                 column = self.image_column
                 try:
                     tables[part] = table.cast_column(column, datasets.Image(decode=False))
@@ -284,13 +287,12 @@ class HuggingFace(PretrainReader):
             say_once(self.path, f"{text}; to leave it out: dataset.splits.{part}=false")
         return found[0] if found else None
 
-    def _part(self, source: dict[str, Any], name: str) -> Any:
+    def _part(self, source: dict[str, Any], part: Split, name: str) -> Any:
         """Return one split of the source, checked for the columns."""
         if name not in source:
-            raise UserError(
-                f"dataset.splits: must be of {', '.join(source)}, got {name!r}; say which split is "
-                "which, false if there is none"
-            )
+            key = f"dataset.splits.{part}"
+            fix = "name it" if part == "train" else f"name it, or set {key}=false if there is none"
+            raise UserError(f"{key}: must be one of {', '.join(source)}, got {name!r}; {fix}")
         table = source[name]
         for key in ("image_column", "label_column"):
             if (column := getattr(self, key)) not in table.column_names:
@@ -309,18 +311,19 @@ class HuggingFace(PretrainReader):
         position = {label_of(name): index for index, name in enumerate(names)}
         entries = []
         identity, folder = _identity(table, self.image_column), self.folder
+        images = table.select_columns([self.image_column])  # a row would decode other images too
         sample_ids = self._sample_ids(part, len(labels))
         for index, (sample_id, label) in enumerate(zip(sample_ids, labels, strict=True)):
             if label not in position:
                 raise UserError(
                     f"dataset.label_column: must be one of {len(names)} classes of the training "
-                    f"part, got {label!r} in row {index} of {self.splits.get(part)}"
+                    f"part, got {label!r} in row {index} of {part}; fix it"
                 )
             entries.append(
                 Entry(
                     sample_id,
                     position[label],
-                    partial(open_row, table, index, self.image_column, folder),
+                    partial(open_row, images, index, self.image_column, folder),
                     identity and f"{identity}/{index}",
                     kinds[index] == GENERATED,
                     is_row=True,

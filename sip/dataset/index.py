@@ -45,13 +45,13 @@ def _stamps(places: Sequence[str]) -> np.ndarray:
     tars: dict[str, tuple[int, int, int, int]] = {}  # one look at a tar file is enough
     stamps = []
     for place in places:
-        tar, found, _ = place.rpartition("::")
-        if not found:
+        parts = split_reference(place) if "::" in place else None  # a file's name may have it too
+        if parts is None:
             stamps.append(stamp_of(place))
             continue
-        if tar not in tars:
-            tars[tar] = stamp_of(place)
-        stamps.append(tars[tar])
+        if parts[0] not in tars:
+            tars[parts[0]] = stamp_of(place)
+        stamps.append(tars[parts[0]])
     return np.array(stamps, np.int64).reshape(-1, len(STAMP))
 
 
@@ -123,7 +123,7 @@ class FileIndex:
         if entry.is_row:
             stamp = stamp_of(image.path)
         size, mtime, ctime, inode = map(int, stamp)
-        is_settled = time.time_ns() - max(mtime, ctime) > SETTLED
+        is_settled = image.is_ours or time.time_ns() - max(mtime, ctime) > SETTLED
         if size >= 0 and is_settled and image.perceptual is not None:
             facts = (getattr(image, name) for name in FACTS)
             self._new[_key(entry, os.getcwd())] = (size, mtime, ctime, inode, *facts)

@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -92,7 +93,7 @@ def prompt_words(names: Sequence[str], prompt_names: Mapping[str, str]) -> tuple
             or a prompt cannot tell two classes apart.
     """
     names = composed(names)
-    mapped = {_class_of(key, names): words for key, words in prompt_names.items()}
+    mapped = _by_class(prompt_names, names)
     words = [mapped.get(name, _blank(name)) for name in names]
     seen: dict[str, str] = {}
     for name, text in zip(names, words, strict=True):
@@ -153,21 +154,27 @@ def composed(names: Sequence[str]) -> list[str]:
     return [unicodedata.normalize("NFC", name) for name in names]
 
 
-def _class_of(key: str, names: Sequence[str]) -> str:
-    """Return the class that a key of `prompt_names` stands for.
+def _by_class(prompt_names: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Return class -> words, of a mapping whose keys may be written otherwise.
 
     Raises:
-        UserError: There is none, or more than one.
+        UserError: A key stands for no class, or for more than one.
     """
-    if key in names:
-        return key
-    same = [name for name in names if key in (_as_yaml_reads(name), _blank(name))]
-    if len(same) != 1:
-        raise UserError(
-            f"dataset.prompt_names: must name classes of the data set, got {key}; the classes are "
-            f"{join_first(names, 20)}"
-        )
-    return same[0]
+    known, written = set(names), defaultdict[str, set[str]](set)
+    if not known.issuperset(prompt_names):
+        for name in names:
+            for text in (_as_yaml_reads(name), _blank(name)):
+                written[text].add(name)
+    mapped = {}
+    for key, words in prompt_names.items():
+        same = {key} if key in known else written.get(key, set())
+        if len(same) != 1:
+            raise UserError(
+                f"dataset.prompt_names: must name classes of the data set, got {key}; the classes "
+                f"are {join_first(names, 20)}"
+            )
+        mapped[min(same)] = words
+    return mapped
 
 
 def _as_yaml_reads(name: str) -> str:

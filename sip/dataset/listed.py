@@ -4,6 +4,7 @@ A subclass says how its lists are read: `read_lists`, and a name. There is no of
 share of each class of train, chosen by `split_seed`, never by the run's seed.
 """
 
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from sip.core.errors import UserError
 from sip.core.ranges import Seed
 from sip.dataset.base import Split
 from sip.dataset.files import Entry, missing
+from sip.dataset.folders import inside
 from sip.dataset.labels import PromptNames, prompt_words
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut, make_parts
@@ -46,7 +48,7 @@ class ListedFiles(Reader):
     @property
     def place(self) -> Path:
         """The data set's own folder."""
-        return Path(self.root) / self.folder
+        return Path(self.root).expanduser() / self.folder
 
     @abstractmethod
     def read_lists(self) -> tuple[Sequence[str], Lists]:
@@ -69,11 +71,14 @@ class ListedFiles(Reader):
         except Exception as error:  # readers of damaged .mat files raise many kinds
             raise missing(self.name, self.place, error, self.how_to_get) from error
         entries: dict[Split, list[Entry]] = {
-            part: [self._entry(path, label) for path, label in rows] for part, rows in lists.items()
+            part: self._entries(rows) for part, rows in lists.items()
         }
         make_parts(entries, None, self.val_fraction, self.split_seed)
         return prompt_words(names, self.prompt_names), entries
 
-    def _entry(self, path: Path, label: int) -> Entry:
-        inside = path.relative_to(self.place).as_posix()
-        return Entry.of_file(f"{self.name}/{inside}", label, path)
+    def _entries(self, rows: Sequence[tuple[Path, int]]) -> list[Entry]:
+        names = inside(self.place, [os.fspath(path) for path, _ in rows])
+        return [
+            Entry.of_file(f"{self.name}/{name}", label, path)
+            for name, (path, label) in zip(names, rows, strict=True)
+        ]

@@ -159,10 +159,16 @@ class Reader(Subset, ABC):
         listed = entries[self.trained_on if split == "train" else split]
         files: dict[str, ImageFile] = {}
         broken: dict[str, str] = {}
+        rows: Sequence[Entry] = ()
         while True:
-            rows = [row for row in listed if row.sample_id not in broken] if broken else listed
-            if split == "train":
-                rows = self.choose(rows, len(class_names))
+            whole = [row for row in listed if row.sample_id not in broken] if broken else listed
+            try:
+                rows = self.choose(whole, len(class_names)) if split == "train" else whole
+            except UserError:  # too few are left
+                if not broken or self.broken == "skip":
+                    raise
+                rows = [row for row in rows if row.sample_id not in broken]
+                break  # the broken ones are what is to be fixed
             new = [row for row in rows if row.sample_id not in files] if files else rows
             opened = opener(new, self._files)
             files |= zip([row.sample_id for row in new], opened, strict=True)
@@ -204,7 +210,7 @@ class Reader(Subset, ABC):
         """Return the error that names what cannot be read, of all parts."""
         broken: dict[str, str] = {}
         num = 0
-        for part in PARTS:
+        for part in self.all_splits:
             samples, bad = self.readable(part, open_all)
             num += len(samples) + len(bad)
             broken |= bad

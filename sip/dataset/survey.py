@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from sip.core.text import counted, join_first
 from sip.dataset.base import Sample, Split
@@ -73,5 +74,6 @@ class Survey:
 
 def open_files(entries: Sequence[Entry], index: FileIndex) -> list[ImageFile]:
     """Open the entries that are files, in their order; the rest stays unopened."""
-    opened = iter(open_all([entry for entry in entries if entry.place], index))
-    return [next(opened) if entry.place else UNOPENED for entry in entries]
+    are_files = [bool(entry.place) and not entry.is_row for entry in entries]
+    opened = iter(open_all([*compress(entries, are_files)], index))
+    return [next(opened) if is_file else UNOPENED for is_file in are_files]

@@ -11,6 +11,10 @@ Both rules rank images by a hash (`sip.dataset.subsets`) and never see the run's
 val and test are the same in all runs.
 """
 
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,8 @@ from PIL import Image
 from sip.core.component import component, ignored, refuse
 from sip.core.ranges import Count, Seed
 from sip.dataset.base import Split
-from sip.dataset.files import Entry, from_pixels, missing
+from sip.dataset.files import Entry, ImageFile, from_pixels, missing
+from sip.dataset.folders import inside
 from sip.dataset.labels import PromptNames, prompt_words
 from sip.dataset.reader import Listing, PretrainReader
 from sip.dataset.subsets import HeldOut, make_parts, per_class
@@ -68,7 +73,7 @@ class TorchVision(PretrainReader):
         reader: Class name in `torchvision.datasets`.
         root: Folder that contains `folder`.
         folder: The reader's own folder under `root`; images that it ships as arrays are written
-            to `<name>-png` next to it when first asked for.
+            to `<name>-png` next to it when first asked for, those of other arguments apart.
         download: Whether the reader may fetch missing files.
         how_to_get: Ends the message if data are missing.
         parts: Official part -> arguments of the reader.
@@ -109,20 +114,19 @@ class TorchVision(PretrainReader):
                 key = given[-1] if given else rules[0]
                 raise refuse(key, rule, getattr(self, key), f"one rule for the part {part}")
 
+    @property
+    def place(self) -> Path:
+        """Folder that contains `folder`."""
+        return Path(self.root).expanduser()
+
     def listing(self) -> Listing:
         """Return the classes and the entries, in the reader's order.
 
         Raises:
-            UserError: The data are missing.
+            UserError: The data are missing, or torchvision has no such reader.
         """
         readers = {part: self._open(arguments) for part, arguments in self.parts.items()}
-        entries = {
-            part: [
-                self._entry(part, index, image, label)
-                for index, (image, label) in enumerate(images)
-            ]
-            for part, (_, images) in readers.items()
-        }
+        entries = {part: self._entries(part, images) for part, (_, images) in readers.items()}
         if self.train_per_class is not None:
             entries["train"], entries["test"] = per_class(
                 entries["train"], self.train_per_class, self.split_seed
@@ -138,30 +142,53 @@ class TorchVision(PretrainReader):
         """Return torchvision's reader of one part, and its images.
 
         Raises:
-            UserError: Data are missing or damaged.
+            UserError: Data are missing or damaged, or torchvision has no such reader.
         """
         from torchvision import datasets
 
-        reader = getattr(datasets, self.reader)
+        reader = getattr(datasets, self.reader, None)
+        if reader is None:
+            raise refuse("reader", "a class of torchvision.datasets", self.reader)
         try:
-            opened = reader(self.root, download=self.download, **arguments)
+            opened = reader(str(self.place), download=self.download, **arguments)
             return opened, list_images(opened)
         except Exception as error:  # of damaged lists and pickles readers raise many kinds
             how_to_get = self.how_to_get
             if self.download:  # it was tried: the rest of the advice is left
                 other_way = how_to_get.partition(", or ")[2] or how_to_get
                 how_to_get = f"the download failed: check the network, or {other_way}"
-            place = Path(self.root) / self.folder
+            place = self.place / self.folder
             raise missing(self.name, place, error, how_to_get) from error
 
-    def _entry(self, part: str, index: int, image: Path | np.ndarray, label: int) -> Entry:
-        """Name one image: by its file or, if there is none, by official part and place."""
-        if isinstance(image, Path):
-            inside = image.relative_to(Path(self.root) / self.folder).as_posix()
-            return Entry.of_file(f"{self.name}/{inside}", label, image)
-        path = Path(self.root) / f"{self.name}-png" / part / f"{index:05d}.png"
-        return Entry(
-            f"{self.name}/{part}/{index:05d}",
-            label,
-            lambda: from_pixels(path, Image.fromarray(image)),
-        )
+    def _entries(self, part: str, images: Sequence[tuple[Any, int]]) -> list[Entry]:
+        """Name the images of a part: by their files or, if there are none, by part and place."""
+        if images and isinstance(images[0][0], Path):
+            names = inside(self.place / self.folder, [os.fspath(file) for file, _ in images])
+            return [
+                Entry.of_file(f"{self.name}/{name}", label, file)
+                for name, (file, label) in zip(names, images, strict=True)
+            ]
+        identity = _identity(images)  # other arguments of the reader may give other pixels
+        folder = self.place / f"{self.name}-png" / f"{part}-{identity}"
+        return [
+            Entry(
+                f"{self.name}/{part}/{index:05d}",
+                label,
+                partial(_open, folder / f"{index:05d}.png", pixels),
+                f"{identity}/{index}",
+                is_row=True,
+            )
+            for index, (pixels, label) in enumerate(images)
+        ]
+
+
+def _open(path: Path, pixels: np.ndarray) -> ImageFile:
+    return from_pixels(path, Image.fromarray(pixels))
+
+
+def _identity(images: Sequence[tuple[Any, int]]) -> str:
+    """Return a name for the pixels of a part that changes if one of them does."""
+    sha256 = hashlib.sha256()
+    for pixels, _ in images:
+        sha256.update(pixels.tobytes())
+    return sha256.hexdigest()[:16]

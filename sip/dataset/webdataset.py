@@ -9,7 +9,7 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,9 +57,9 @@ class Group:
     class_name: str | None = None
     is_generated: bool = False
 
-    @property
+    @cached_property
     def images(self) -> list[str]:
-        """Endings of the members that are images; the first is used."""
+        """Endings of the members, once all are known, that are images; the first is used."""
         return [suffix[1:] for suffix in SUFFIXES if suffix[1:] in self.members]
 
     @property
@@ -186,7 +186,7 @@ class WebDataset(Reader):
     @property
     def place(self) -> Path:
         """The folder."""
-        return Path(self.root).resolve()
+        return Path(self.root).expanduser().resolve()
 
     def listing(self) -> Listing:
         """Return the classes and the entries, in the order of the tar files' names.

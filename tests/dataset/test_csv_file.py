@@ -164,3 +164,18 @@ def test_files_that_do_not_exist_can_be_passed_over(
     read = listed(tmp_path, text, broken="skip", **EVERYTHING)
     assert [row.sample_id for row in read.samples("train")] == ["0.png", "1.png"]
     assert "passed over 1 row: line 3, path: x.png does not exist" in capsys.readouterr().err
+
+
+def test_a_list_without_training_images_says_so(tmp_path: Path) -> None:
+    read = listed(tmp_path, "path,label,split\n0.png,cat,test\n1.png,dog,val\n")
+    with pytest.raises(UserError, match="must list images to train on, got none; name the part of"):
+        read.samples("test")
+
+
+def test_files_of_another_column_are_found_as_those_of_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "images"))
+    read = listed(tmp_path, "path,label,mask\n0.png,cat,~/5.png\n1.png,cat,6.png\n2.png,cat,\n")
+    files = read.column_files("mask", ["0.png", "1.png", "2.png"], "images.masks.column")
+    assert files == {f"{n}.png": str(tmp_path / "images" / f"{n + 5}.png") for n in (0, 1)}

@@ -9,6 +9,7 @@ import pytest
 
 from sip.core.errors import UserError
 from sip.dataset.huggingface import labels_of
+from sip.dataset.survey import Survey
 from tests.dataset.trees import encoded, source
 
 
@@ -143,7 +144,11 @@ def test_wrong_names_list_the_known_ones(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     save(tmp_path / "set", datasets.Value("string"), {"train": 8, "test": 4})
     wrong = {"train": "training", "val": None, "test": "test"}
-    with pytest.raises(UserError, match="dataset.splits: must be of train, test, got 'training'"):
+    rule = "dataset.splits.train: must be one of train, test, got 'training'; name it$"
+    with pytest.raises(UserError, match=rule):
+        read(tmp_path / "set", tmp_path, splits=wrong).samples("train")
+    wrong = {"train": "train", "val": "dev", "test": "test"}
+    with pytest.raises(UserError, match="got 'dev'; .* set dataset.splits.val=false if there is"):
         read(tmp_path / "set", tmp_path, splits=wrong).samples("train")
     with pytest.raises(UserError, match="image_column: must be one of image, label, got 'img'"):
         read(tmp_path / "set", tmp_path, image_column="img").samples("train")
@@ -277,3 +282,61 @@ def test_the_first_cause_is_told(tmp_path: Path) -> None:
     (tmp_path / "set" / "train.parquet").write_bytes(b"no table")
     with pytest.raises(UserError, match="dataset.path: .*Parquet magic bytes not found"):
         read(tmp_path / "set", tmp_path).samples("train")
+
+
+def test_other_images_of_a_row_are_not_decoded(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.Value("string"), {"train": 8})
+    table = datasets.load_from_disk(str(tmp_path / "set"))["train"]
+    table = table.add_column("mask", [{"bytes": b"no image", "path": None}] * 8)
+    table.cast_column("mask", datasets.Image()).save_to_disk(str(tmp_path / "masks"))
+    assert len(read(tmp_path / "masks", tmp_path, **ONE, test_fraction=0).samples("train")) == 8
+
+
+def test_a_format_that_is_saved_with_the_data_plays_no_part(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save_labels(tmp_path / "set", [3, 5] * 4)
+    table = datasets.load_from_disk(str(tmp_path / "set"))
+    table.with_format("numpy").save_to_disk(str(tmp_path / "arrays"))
+    dataset = read(tmp_path / "arrays", tmp_path, **ONE, test_fraction=0)
+    assert dataset.class_names == ("3", "5") and len(dataset.samples("train")) == 8
+
+
+def test_a_label_that_training_does_not_have_is_named_by_row_and_part(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    for part, labels in (("train", ["a", "b"] * 4), ("validation", ["a", "c"])):
+        save_labels(tmp_path / part, labels, part)
+    parts = {p: datasets.load_from_disk(str(tmp_path / p))[p] for p in ("train", "validation")}
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "set"))
+    with pytest.raises(UserError, match="got 'c' in row 1 of val; fix it"):
+        read(tmp_path / "set", tmp_path, **ONE, test_fraction=0).samples("train")
+
+
+def test_a_survey_writes_no_files(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.Value("string"), {"train": 8, "test": 2})
+    survey = Survey.of(read(tmp_path / "set", tmp_path / "data"))
+    assert not survey.is_decoded and not (tmp_path / "data").exists()
+    assert survey.sizes() == "2 classes; images: train 6, val 2, test 2"
+
+
+def test_broken_images_are_named_before_shots_and_in_every_part(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    save(tmp_path / "set", datasets.ClassLabel(names=["a", "b"]), {"train": 16, "test": 2})
+    options: dict[str, Any] = {"val_fraction": 0, "pretrain_fraction": 0.5}
+    sound = read(tmp_path / "set", tmp_path, **options)
+    tables = datasets.load_from_disk(str(tmp_path / "set"))
+    rest = tables["train"].remove_columns("image")
+    for part in ("train", "pretrain"):
+        name = sound.samples(part)[0].sample_id
+        images = tables["train"].cast_column("image", datasets.Image(decode=False))["image"][:]
+        images[int(name.rpartition("/")[2])] = {"bytes": b"no image", "path": None}
+        table = rest.add_column("image", images).cast_column("image", datasets.Image())
+        broken = datasets.DatasetDict({**tables, "train": table})
+        broken.save_to_disk(str(tmp_path / part / "set"))
+        dataset = read(tmp_path / part / "set", tmp_path, **options, shots=4)
+        with pytest.raises(UserError, match=f"got 1 of .* that are not: {name} "):
+            dataset.samples(part)
+    short = read(tmp_path / "train" / "set", tmp_path, **options, shots=4, broken="skip")
+    with pytest.raises(UserError, match="dataset.shots: must be at most 3, the training images of"):
+        short.samples("train")

@@ -9,10 +9,12 @@ import pytest
 from sip.dataset import files, index
 from sip.dataset.files import Entry
 from sip.dataset.index import FileIndex
+from sip.weights.checksums import sha256_of
 from tests.dataset.test_csv_file import listed
 from tests.dataset.test_huggingface import read, save
 from tests.dataset.test_image_folder import fill, folder
 from tests.dataset.test_webdataset import dataset, pack, with_cls
+from tests.dataset.trees import write_image
 
 THREADS = ThreadPoolExecutor(2)
 WHOLE = {"val_fraction": 0, "test_fraction": 0}
@@ -56,6 +58,10 @@ def test_nothing_is_decoded_twice(
     if form == "rows":  # a row's file is gone: its row is read and the file written
         Path(first[0].path).unlink()
         assert built(form, tmp_path).samples("train") == first and len(decoded) == 1
+        content = Path(first[0].path).read_bytes()
+        Path(first[0].path).write_bytes(b"another")  # it is not what was written: so again
+        assert built(form, tmp_path).samples("train") == first
+        assert Path(first[0].path).read_bytes() == content
     if form == "tar":  # another tar file of the same name
         pack(tmp_path / "train-0.tar", with_cls(1, 6))
         assert len(built(form, tmp_path).samples("train")) == len(decoded) == 6
@@ -107,3 +113,24 @@ def test_an_index_of_another_version_is_replaced(
     new.write()
     assert FileIndex(tmp_path / "index.arrow").look_up([entry], THREADS)[1] != [None]
     assert capsys.readouterr().err == "" and not list(tmp_path.glob("*.damaged"))
+
+
+def test_files_that_were_written_for_rows_are_remembered_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = built("rows", tmp_path).samples("train")
+    monkeypatch.setattr(files, "look_at", None)
+    assert built("rows", tmp_path).samples("train") == first
+
+
+def test_files_with_colons_in_their_names_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "SETTLED", -1)
+    one, two = (tmp_path / "images" / f"scan::{number}.png" for number in (1, 2))
+    write_image(one, 1), write_image(two, 2)
+    options = {"index": str(tmp_path / "index"), **WHOLE}
+    first = folder(tmp_path / "images", label="cat", **options).samples("train")
+    write_image(two, 3)
+    again = folder(tmp_path / "images", label="cat", **options).samples("train")
+    assert again[0] == first[0] and again[1].sha256 == sha256_of(two) != first[1].sha256

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from sip.config.command import OPEN, Command
 from sip.core.errors import UserError
+from sip.dataset import labels
 from sip.dataset.labels import (
     ClassNames,
     _texts,
@@ -171,3 +172,14 @@ def test_many_classes_are_matched_in_linear_time() -> None:
     assert stated.agreed(names, "classes.txt") == names
     assert match_classes(names[::-1], names) == list(range(20_000))[::-1]
     assert time.process_time() - before < 2  # 9 s if each name is looked for in a list
+
+
+def test_each_class_name_is_read_as_yaml_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    read = labels._as_yaml_reads
+    monkeypatch.setattr(labels, "_as_yaml_reads", lambda one: asked.append(one) or read(one))
+    names = [f"great_dane_{number}" for number in range(20)]
+    words = prompt_words(names, {name.replace("_", " "): f"dog {name}" for name in names})
+    assert words == tuple(f"dog {name}" for name in names) and asked == names
+    assert prompt_words(names, {name: f"dog {name}" for name in names}) == words
+    assert asked == names  # they are written as they are

@@ -1,5 +1,6 @@
 """torchvision's data sets on small trees in their true form, through their own YAMLs."""
 
+import hashlib
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -11,8 +12,8 @@ from PIL import Image
 from torchvision import datasets
 
 from sip.core.errors import UserError
-from sip.dataset.base import Split
-from sip.dataset.files import Entry
+from sip.dataset.base import Sample, Split
+from sip.dataset.files import Entry, from_pixels
 from sip.dataset.folders import is_image
 from sip.dataset.subsets import make_parts
 from tests.dataset import trees
@@ -228,3 +229,32 @@ def test_cifar10_profiles_parts_have_their_sizes() -> None:
         assert counts == dict.fromkeys(range(10), num)
     first = sorted(row.sample_id for row in entries["val"])[:3]
     assert first == FIRST_OF_VAL
+
+
+def test_arrays_are_remembered_and_those_of_other_arguments_are_other_files(
+    tmp_path: Path, no_checksums: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.stl10(tmp_path)
+
+    def read(fold: int) -> list[Sample]:
+        parts = {"train": {"split": "train", "folds": fold}, "test": {"split": "test"}}
+        options = {"parts": parts, "val_fraction": 0, "index": str(tmp_path / "index")}
+        return list(source("stl10", tmp_path, **options).samples("train"))
+
+    folds = {fold: read(fold) for fold in (0, 1)}
+    for row in (*folds[0], *folds[1]):
+        assert hashlib.sha256(Image.open(row.path).tobytes()).hexdigest() == row.sha256
+    monkeypatch.setattr("sip.dataset.torchvision.from_pixels", None)
+    assert {fold: read(fold) for fold in (0, 1)} == folds
+
+
+def test_a_file_that_a_crash_left_empty_is_written_again(tmp_path: Path) -> None:
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    (tmp_path / "1.png").touch()
+    file = from_pixels(tmp_path / "1.png", image)
+    assert Image.open(file.path).tobytes() == image.tobytes()
+
+
+def test_a_reader_that_torchvision_does_not_have_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="reader: must be a class of torchvision.datasets, got 'P"):
+        source("cifar10", tmp_path, reader="Pets").samples("train")
