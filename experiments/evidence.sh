@@ -152,6 +152,7 @@ cifar10() { # photographs, with the stack that is committed
   local cifar="profile=cifar10 profile.stack=experiments/cifar10/stack ${CIFAR10:-dataset.download=true}"
   local mini="$cifar $MINI classifier.steps=1000 train.baseline=false" operations magnitude
   local sample=augmentation.sample.arguments
+  local probe="backbone=lite0 classifier=probe augmentation/base=none train.baseline=false"
   read -r operations magnitude <<<"${RANDAUGMENT[cifar10]}"
   local tuned="$sample.num_ops=$operations $sample.magnitude=$magnitude"
   # shellcheck disable=SC2086
@@ -162,10 +163,14 @@ cifar10() { # photographs, with the stack that is committed
       augmentation=none,cutmix,moex,sip,sip_cutmix,sip_moex,retrieved
     sweep cifar10 +sweep=confirmatory $mini ${SIP[cifar10]} $tuned \
       augmentation=randaugment,sip_randaugment
+    sweep cifar10 +sweep=confirmatory $cifar $probe ${SIP[cifar10]} augmentation=none,sip,retrieved
     sweep cifar10 --multirun "seed=range(20)" $mini ${SIP[cifar10]} augmentation=txt2img,real_guidance
     sweep cifar10 --multirun "seed=range(20)" $mini images.per_sample=4 augmentation=sip_adaptive
   }
+  # shellcheck disable=SC2086
+  sweep cifar10_upper +sweep=cifar10_upper $mini augmentation=none
   table cifar10 cifar10 claims table=confirmatory
+  table cifar10 cifar10_upper upper
   table cifar10 cifar10 generated table=generated "table.select=[prompts.noise_rate,images.per_sample,$sample.num_ops,$sample.magnitude]"
   table cifar10 cifar10 arms figure=forest figure.csv=experiments/cifar10/claims.csv
 }

@@ -140,7 +140,9 @@ class ForestGroup:
         control, control_mean: Row that the others are compared with, and its mean; "" for claims,
             each of which has its own.
         rows: The others, as far as they are shown.
-        num_compared: All others, which p-values are corrected for.
+        num_compared: All others, which p-values are corrected for; of a table with a family its
+            claims.
+        explores: Whether differences that are no claim of a family are among the rows.
         confounded: A line if base transforms differ from the control's.
     """
 
@@ -149,6 +151,7 @@ class ForestGroup:
     control_mean: float
     rows: Sequence[ForestRow]
     num_compared: int
+    explores: bool = False
     confounded: tuple[str, ...] = ()
 
 
@@ -214,6 +217,9 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
     groups: dict[str, list[ForestRow]] = {}
     controls: dict[str, tuple[str, float]] = {}
     against: list[tuple[str, str]] = []
+    blocks: dict[str, str] = {}
+    claims = [line for line in lines if line.get("claim")]
+    tested = {_compared(line): line for line in claims}
     lines = [line for line in lines if not line.get("claim")]
     means = {(line["block"], line["column"], line["row"]): float(line["mean"]) for line in lines}
     words = {line["row"]: forest.words(line.get("name") or line["row"]) for line in lines}
@@ -221,13 +227,24 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
         if not line["against"] or forest.control not in (AUTO, line["against"]):
             continue
         name = ", ".join(filter(None, (line["block"], line["column"])))
-        row = _row(line, line["row"], words[line["row"]])
+        row = _row(tested.get(_compared(line), line), line["row"], words[line["row"]])
         groups.setdefault(name, []).append(row)
-        control = line["against"]
+        blocks[name], control = line["block"], line["against"]
         controls[name] = words[control], means[line["block"], line["column"], control]
         against.append((name, control))
     _require_one_control(against)
-    return _ordered(groups, controls, forest)
+    ordered = _ordered(groups, controls, forest)
+    if not claims:
+        return ordered
+    num = Counter(line["block"] for line in claims)
+    return [
+        replace(group, num_compared=num[blocks[group.name]], explores=True) for group in ordered
+    ]
+
+
+def _compared(line: Mapping[str, str]) -> tuple[str, ...]:
+    """Return which rows a line of a table's CSV compares."""
+    return tuple(line[name] for name in ("block", "column", "row", "against"))
 
 
 def _require_one_control(against: Iterable[tuple[str, str]]) -> None:

@@ -177,6 +177,9 @@ def _tested(groups: Sequence[ForestGroup]) -> str:
     compared = _range([group.num_compared for group in groups])
     mark = "Filled:" if any(is_clear(row) for row in rows) else "None has"
     noun = "comparison" if compared == "1" else "comparisons"
+    if any(group.explores for group in groups):
+        mark = mark.replace("Filled:", "Filled: a claim with")
+        noun = "claims. Other differences are not tested: they explore"
     return f"{mark} p < 0.05 after Holm's correction for {compared} {noun}."
 
 

@@ -54,7 +54,7 @@ OPTIONS = {
         *("table.validation=true", "table.title=Generated images per original"),
     ),
     "number_and_shots/shots": ("table=shots",),
-    "cifar10/interim": ("table=arms", "table.family=[]", "table.validation=true"),
+    "cifar10/claims": ("table=confirmatory",),
     "adaptive/table": ("table.validation=true",),
     "adaptive/policy": (),
     "adaptive/rounds": ("table=rounds",),

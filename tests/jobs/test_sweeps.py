@@ -45,7 +45,7 @@ def jobs_of(config: Any) -> list[list[str]]:
 
 @pytest.mark.parametrize("sweep", [name for name in SWEEPS if name not in ("search", "policy")])
 def test_a_preset_is_five_seeds_of_what_composes(sweep: str, tmp_path: Path) -> None:
-    num_seeds = 3 if sweep.startswith("cifar10_cpu") else 20 if sweep == "confirmatory" else 5
+    num_seeds = 20 if sweep == "confirmatory" else 5
     profile = "profile=cifar10" if sweep.startswith("cifar10") else "profile=embedded"
     config = composed(f"+sweep={sweep}", profile, hydra=True)
     with initialized():

@@ -71,6 +71,25 @@ def test_differences_are_those_of_the_table(runs_folder: Path, table_csv: Path) 
     assert best.name == "sip" and best.mean == pytest.approx(30, abs=2)
 
 
+def test_a_difference_that_is_a_claim_is_shown_with_the_claims_p_value(
+    runs_folder: Path, tmp_path: Path
+) -> None:
+    claims = "[{claim: a, arm: sip, against: none}, {claim: b, arm: sip, against: randaugment}]"
+    layout = TableLayout.of(composed(f"table.family={claims}", name="tables").table)
+    file = write(document(select_runs(runs_folder), layout), layout.value, tmp_path / "table")[1]
+    groups = read_groups(file, forest_of())
+    of_claims = read_groups(file, forest_of("figure.claims=true", f"figure.csv={file}"))
+    (claimed,) = [row for row in of_claims[0].rows if row.name == "a"]
+    for group in groups:
+        assert {row.name for row in group.rows} == {"sip", "randaugment", "sip_randaugment"}
+        assert [row.name for row in group.rows if row.holm_p is not None] == ["sip"]
+        assert group.num_compared == 2 and group.explores
+    assert groups[0].rows[0].holm_p == claimed.holm_p and is_clear(groups[0].rows[0])
+    texts = [text.get_text() for text in make_forest(groups, forest_of()).findobj(Text)]
+    said = "Filled: a claim with p < 0.05 after Holm's correction for 2 claims. Other differences"
+    assert any(said in text.replace("\n", " ") for text in texts)
+
+
 def test_rows_have_one_order_in_all_groups_and_can_be_chosen(runs_folder: Path) -> None:
     orders = [[row.name for row in group.rows] for group in groups_of(runs_folder)]
     assert orders == [["sip", "sip_randaugment", "randaugment"]] * 2
