@@ -3,6 +3,7 @@
 Names are read from the files as they are: to compose them takes Hydra a third of a second.
 """
 
+import os
 import re
 import string
 from collections.abc import Iterator
@@ -92,6 +93,9 @@ class Command:
         """
         argument = WHERE.sub(r"++\1={\2: \3}", argument)  # Hydra's keys have no slash
         key, equals, value = argument.partition("=")
+        if value.startswith("~/"):  # a shell expands it in front of a word only
+            value = os.path.expanduser(value)
+            argument = f"{key}={value}"
         read = value
         if OPENED.match(argument):
             key = f"++{key}"

@@ -481,6 +481,15 @@ def test_a_value_that_is_no_expression_is_quoted(typed: str, taken: str) -> None
     assert Command.for_hydra(typed) == taken
 
 
+def test_the_home_folder_is_expanded_as_a_shell_does_in_front_of_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/an (ä)")
+    assert Command.for_hydra("paths.data=~/d") == 'paths.data="/home/an (ä)/d"'
+    assert Command.for_hydra("label=~x") == 'label="~x"'
+    assert Command.of_text("label", "~/d") == 'label="~/d"'  # a text is taken as it is
+
+
 def test_a_plain_command_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     load, composed = ConfigLoaderImpl.load_configuration, []
 
