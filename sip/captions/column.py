@@ -53,7 +53,7 @@ class ColumnCaptions(Component):
             )
         return self.dataset.column_values(self.column, KEY)
 
-    @property
+    @cached_property
     def content(self) -> str:
         """Hash of what the column says."""
         return digest(sorted((name, repr(cell)) for name, cell in self._cells.items()))

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field
 
@@ -38,6 +38,15 @@ class _Hidden:
 
     def __repr__(self) -> str:
         return "another text (not shown: it may be secret)"
+
+
+def _parts(url: str) -> SplitResult | None:
+    """Return the parts of a URL; None if its host or its port is none."""
+    try:
+        parts = urlsplit(url)
+        return None if parts.port == 0 else parts
+    except ValueError:  # "http://[::1", or a port above 65535
+        return None
 
 
 @component
@@ -88,9 +97,12 @@ class OpenAi(Component):
     output_price: NotNegative | None = ignored()
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url)
-        secret = parts.username or parts.password or parts.query or parts.fragment
-        if parts.scheme not in ("http", "https") or not parts.hostname or secret:
+        parts = _parts(self.base_url)
+        if parts is None:
+            secret = any(sign in self.base_url for sign in "@?#")
+        else:
+            secret = any((parts.username, parts.password, parts.query, parts.fragment))
+        if not parts or parts.scheme not in ("http", "https") or not parts.hostname or secret:
             rule = "http://HOST/v1 or https://HOST/v1 without a user, a key or a query"
             fix = "name the variable with the key in captions.key_variable"
             raise refuse("base_url", rule, _Hidden() if secret else self.base_url, fix)

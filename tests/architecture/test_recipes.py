@@ -28,7 +28,7 @@ GOLDEN = Path(__file__).with_name("recipes.jsonl")
 TARGET = re.compile(r"^ *_target_: ([\w.]+)", re.MULTILINE)
 # Values that count, or are possible, only next to others: "stage key" -> those.
 NEXT_TO: dict[str, dict[str, Any]] = {
-    "captions sampling": {"top_p": 0.9, "num_beams": 9},
+    "captions sampling": {"top_p": 0.9, "num_beams": 1, "num_captions": 1},
     "captions num_captions": {"temperature": 0.5},
     "captions num_beams": {"sampling": "beam", "top_p": None, "num_beams": 9},
     "backbone patch_size": {

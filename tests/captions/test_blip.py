@@ -189,6 +189,7 @@ def test_recipe_holds_what_matters(model):
             r"top_p: must be a number in \(0, 1\] for captions.sampling=nucleus, got null",
         ),
         ({**BEAM, "num_captions": 4}, "num_captions: must be at most captions.num_beams=3, got 4"),
+        ({"num_beams": 3}, "num_beams: must be 1 for captions.sampling=nucleus, got 3; set"),
         ({"dtype": "int8"}, "dtype: must be one of float32, .*, got 'int8'"),
         ({"min_tokens": -1}, "min_tokens: must be a whole number >= 0, got -1"),
         ({"min_tokens": 99}, "min_tokens: must be at most captions.max_tokens=.*, got 99"),

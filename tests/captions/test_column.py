@@ -162,3 +162,10 @@ def test_prompts_read_them_without_a_model_and_scores_choose(listed: Path, tmp_p
         assert set(pairs) == {f"thin {number}", f"line {number}"}
         assert prompt.caption == max(pairs, key=pairs.__getitem__) and prompt.caption in prompt.text
     assert {prompt.caption[:4] for prompt in prompts} <= {"thin", "line"}
+
+
+def test_the_column_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Any] = []
+    monkeypatch.setattr("sip.captions.column.digest", lambda *cells: hashed.append(cells) or "x")
+    captioner = column(Table("a", "b"))
+    assert captioner.recipe() == captioner.recipe() and len(hashed) == 1

@@ -384,3 +384,12 @@ def test_the_recipe_is_the_request_and_not_the_way_to_the_service(server):
     assert elsewhere.recipe() == recipe
     for changed in ({"model": "x"}, {"max_side": 9}, {"extra": {"a": 1}}, {"seed": None}):
         assert openai(server, **changed).recipe() != recipe
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://host:99999/v1", "http://host:x/v1", "http://me:k@[host/v1"]
+)
+def test_an_address_that_is_none_is_refused_before_any_work(server, url):
+    with pytest.raises(UserError, match="base_url: must be http://HOST/v1 or https") as raised:
+        openai(server, base_url=url)
+    assert ("@" in url) == (url not in str(raised.value))

@@ -276,3 +276,37 @@ def test_a_row_with_more_or_fewer_cells_than_the_header_is_named(
     file = tmp_path / "prompts.csv"
     file.write_text(f"sample_id,prompt,seed\n{SAMPLES[0].sample_id},a,1\n{line}\n")
     assert f"(row 3 has {number} cells than the header)" in refusal(file)
+
+
+@pytest.mark.parametrize(
+    "second", [{"caption": "a dog"}, {"similarity": 0.1}, {"caption": "", "similarity": ""}]
+)
+def test_what_a_row_only_records_makes_no_other_image(tmp_path: Path, second: dict) -> None:
+    row = {"sample_id": SAMPLES[0].sample_id, "prompt": "a cat", "guidance_scale": 3, "seed": 7}
+    row |= {"caption": "a cat", "similarity": 0.3}
+    file = written(tmp_path, row, row | second)
+    assert "row 3: must be another image than row 2" in refusal(file)
+    made = table(file)
+    first, other = made.write(SAMPLES, CAPTIONS, COSINES, 1)
+    assert first.image_id == other.image_id  # so it is right to refuse them
+    read = {key: row[key] for key in ("sample_id", "seed", "caption", "similarity")}
+    table(written(tmp_path, read, read | {"caption": "a dog"})).check(SAMPLES)
+    table(written(tmp_path, read, read | {"similarity": 0.2})).check(SAMPLES)
+
+
+def test_the_rows_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = table(written(tmp_path, {"sample_id": SAMPLES[0].sample_id, "prompt": "a cat"}))
+    hashed: list[object] = []
+    monkeypatch.setattr("sip.prompts.table.digest", lambda *rows: hashed.append(rows) or "x")
+    assert made.recipe() == made.recipe() and len(hashed) == 1
+
+
+def test_an_original_can_be_named_by_a_link(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "1.png").touch()
+    (tmp_path / "link").symlink_to(folder)
+    sample = replace(SAMPLES[0], path=str(folder / "1.png"))  # as a data set opens it
+    made = table(written(tmp_path, {"file": "link/1.png", "prompt": "a cat", "guidance_scale": 3}))
+    made.check([sample])
+    assert [prompt.text for prompt in made.write([sample], None, None, 1)] == ["a cat"]

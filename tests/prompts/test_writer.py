@@ -4,6 +4,8 @@ import pytest
 
 from sip.core.errors import UserError
 from sip.prompts.base import Prompt, Span, ranked_captions
+from sip.prompts.guidance.constant import Constant
+from sip.prompts.guidance.linear import Linear
 from tests.prompts.test_label_caption import CAPTIONS, COSINES, SAMPLES, make
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -39,6 +41,16 @@ def test_a_guidance_rule_must_give_a_number(scale: object) -> None:
         f"prompts.guidance: {__name__}.Own must give a finite number for s0 of class cat, "
         f"got {scale!r} for similarity 0.32; fix the rule"
     )
+
+
+def test_a_negative_guidance_scale_is_refused() -> None:
+    with pytest.raises(UserError, match="must give a number of 0 or more for s0 .*, got -0.5 for"):
+        make(guidance=Own(-0.5)).write(SAMPLES, CAPTIONS, COSINES, 1)
+    with pytest.raises(UserError, match="scale: must be a number >= 0, got -3"):
+        Constant(-3)
+    with pytest.raises(UserError, match="low: must be a number >= 0, got -1"):
+        Linear(low=-1, high=7, scaling="clipscore")
+    assert make(guidance=Own(0)).write(SAMPLES, CAPTIONS, COSINES, 1)[0].guidance_scale == 0
 
 
 def test_a_guidance_rule_that_fails_is_named_with_its_sample() -> None:

@@ -319,3 +319,16 @@ def test_other_words_are_one_line(words, capfd, monkeypatch):
     said = capfd.readouterr().err
     assert said.startswith(f"error: command: must be convert MODEL, got {' '.join(words)}; say ")
     assert said.count("\n") == 1
+
+
+def test_only_files_that_are_loaded_are_checked(places):
+    shutil.copytree(MINIATURE / "scorer", places / "made")
+    shutil.copy(places / "made" / "model.safetensors", places / "made" / "model.fp16.safetensors")
+    with (places / "made" / "model.fp16.safetensors").open("ab") as file:
+        file.write(b"x")  # another hash
+    made = snapshot(places, places / "made", "org/clip", "main")
+    spoil = (made / "model.fp16.safetensors").resolve()
+    spoil.write_bytes(spoil.read_bytes() + b"x")
+    check_hub(made)
+    with pytest.raises(DamagedError, match="their checksum is not the one in their name"):
+        check_hub(made, "fp16")

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from sip.core.component import Component, component
+from sip.core.ranges import NotNegative
 
 
 @component
@@ -11,7 +12,7 @@ class Constant(Component):
 
     needs_similarity: ClassVar[bool] = False
 
-    scale: float
+    scale: NotNegative
 
     def __call__(self, similarity: float | None) -> float:
         """Return the scale."""

@@ -1,6 +1,7 @@
 """A straight line over the same range as the paper's rule: ours, to tell shape from range."""
 
 from sip.core.component import added, component
+from sip.core.ranges import NotNegative
 from sip.prompts.guidance.base import Cosines, FromCosine, Scaling
 
 
@@ -8,8 +9,8 @@ from sip.prompts.guidance.base import Cosines, FromCosine, Scaling
 class Linear(FromCosine):
     """A straight line from `low` at s' = 0 to `high` at s' = 1, with s' by `FromCosine`."""
 
-    low: float
-    high: float
+    low: NotNegative
+    high: NotNegative
     scaling: Scaling
     cosines: Cosines = added(neutral=None)
 
