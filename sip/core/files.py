@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import yaml
 
 from sip.core import object_cache
-from sip.core.errors import UserError
+from sip.core.errors import UserError, ValueRefusedError
 from sip.core.objects import check_bucket
 from sip.core.uri import Place, place_of
 
@@ -148,6 +148,9 @@ def check_folders(paths: Mapping[str, Any]) -> None:
     """
     object_cache.configure(paths)
     for key in ("store", "runs"):
+        if not isinstance(paths[key], str | os.PathLike):
+            fix = f"set paths.{key}=FOLDER"
+            raise ValueRefusedError(f"paths.{key}", "a folder", paths[key], fix)
         place = place_of(paths[key], f"paths.{key}")
         if isinstance(place, Path):
             check_can_be_made(place, f"paths.{key}")
@@ -159,13 +162,14 @@ def check_folders(paths: Mapping[str, Any]) -> None:
             check_bucket(place, "paths.store")
 
 
-def check_output(file: Path) -> None:
+def check_output(file: Path, key: str = "output") -> None:
     """Check that an output can be written, before any work; nothing is left behind.
 
     Its folder is there, or one below a folder that is. Below the working folder, any are made.
 
     Args:
-        file: `output` of the command line.
+        file: What the command line names.
+        key: Key that names it.
 
     Raises:
         UserError: It is a path into nowhere, most likely a mistyped one, or cannot be written.
@@ -173,13 +177,13 @@ def check_output(file: Path) -> None:
     parent = file.parent
     if file.is_absolute() and not (parent.is_dir() or parent.parent.is_dir()):
         raise UserError(
-            f"output: must be in a folder that is there or one below it, got {file}; there is no "
+            f"{key}: must be in a folder that is there or one below it, got {file}; there is no "
             f"{parent.parent}: make it, or correct the path"
         )
     if file.suffix and file.is_dir():
-        raise UserError(f"output: must be a file, got the folder {file}; name a file in it")
+        raise UserError(f"{key}: must be a file, got the folder {file}; name a file in it")
     there = _nearest(parent)
-    with _refused(parent, there, "output"), tempfile.TemporaryDirectory(dir=there):
+    with _refused(parent, there, key), tempfile.TemporaryDirectory(dir=there):
         pass
 
 

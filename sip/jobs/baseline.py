@@ -55,11 +55,10 @@ def baseline_of(job: TrainJob, run: Callable[[TrainJob], TrainingSummary]) -> Ba
     if recipe == job.recipe or not given["choices"]:
         return None
     is_there = finished_folders(Path(job.config.paths.runs), fingerprint_of(recipe))
-    if not is_there and (why := _not_trained_by(job)):
+    if not is_there and (why := not_trained_by(job)):
         say("baseline", f"none: {why}; run it with augmentation=none")
         return None
-    names = [(text, text.lstrip("+~")) for text in given["overrides"]]
-    kept = [t for t, name in names if name.startswith(BASE) or not _is_below(name, REPLACED)]
+    kept = [text for text in given["overrides"] if _is_kept(text.lstrip("+~"))]
     with job_with([*kept, *CHANGES]) as config:
         baseline = TrainJob(config, job.dataset)
         summary = baseline.cached()
@@ -69,12 +68,18 @@ def baseline_of(job: TrainJob, run: Callable[[TrainJob], TrainingSummary]) -> Ba
     return Baseline(summary, baseline.folder)
 
 
+def _is_kept(name: str) -> bool:
+    """Return whether the baseline takes an override of the arm over; the base transform, too."""
+    bases = (BASE, BASE.replace("/", "."))
+    return _is_below(name, bases) or not _is_below(name, REPLACED)
+
+
 def _is_below(name: str, keys: Iterable[str]) -> bool:
     """Return whether an override sets one of these keys, or something below it."""
     return any(re.match(rf"{re.escape(key)}(?:[./@=]|$)", name) for key in keys)
 
 
-def _not_trained_by(job: TrainJob) -> str | None:
+def not_trained_by(job: TrainJob) -> str | None:
     """Return why this job only finds its baseline; None if it trains it."""
     if is_multirun():
         return "a sweep does not train it"

@@ -21,7 +21,7 @@ from sip.config.provenance import choice, environment
 from sip.core import progress
 from sip.core.component import refuse
 from sip.core.errors import UserError
-from sip.core.files import check_folders, plain_disk_errors
+from sip.core.files import check_folders, check_output, plain_disk_errors
 from sip.core.hashing import fingerprint_of
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
@@ -81,12 +81,13 @@ def generate(config: DictConfig) -> None:
         UserError: Something is missing or wrong, before any costly work; or more images failed
             than `images.max_failed`, after it.
     """
-    if config.retry == "damaged" and not config.plan:
-        if isinstance(build(config.executor), Static):
-            fix = "run the command once with executor=local retry=damaged"
-            raise refuse("retry", "null or failed with executor=static", config.retry, fix)
-        repair(Store(config.paths.store), config.runtime.num_workers)
+    is_damaged = config.retry == "damaged" and not config.plan
+    if is_damaged and isinstance(build(config.executor), Static):
+        fix = "run the command once with executor=local retry=damaged"
+        raise refuse("retry", "null or failed with executor=static", config.retry, fix)
     work = Generation(config)
+    if is_damaged:  # a store takes long to be read
+        repair(Store(config.paths.store), config.runtime.num_workers)
     if config.plan:
         if config.prompts_out is not None:
             work.list_prompts()
@@ -121,6 +122,7 @@ class Generation:
             self.offline.filter = None
         if config.prompts_out is not None:
             check_format(Path(config.prompts_out), "prompts_out")
+            check_output(Path(config.prompts_out), "prompts_out")
             if self.offline.verdict is not None:
                 fix = "choose prompts=label_caption, or leave prompts_out out"
                 raise refuse("prompts", "a list without a ladder for prompts_out", "a ladder", fix)

@@ -91,10 +91,10 @@ class Checks:
         job = TrainJob(config, self._dataset(config))
         Objectives(config, job.augmentation.offline.generates)
         self.fingerprint = job.fingerprint
-        if finished_folders(Path(config.paths.runs), job.fingerprint):
+        if job.reuses and finished_folders(Path(config.paths.runs), job.fingerprint):
             return True
         recipe = {**job.recipe, "seed": None, "dataset": None}
-        self._once([recipe, _plain(config.runtime)], job.check)
+        self._once([recipe, _plain(config.runtime), _plain(config.trainer)], job.check)
         return False
 
     def generate(self, config: DictConfig) -> bool:

@@ -119,7 +119,7 @@ def predict(options: PredictOptions) -> "pd.DataFrame":
     if broken:
         what = f"{counted(len(broken), 'file')} of {len(files)} cannot be read"
         say("predict", f"skipped: {what}: {join_first(list(broken))}")
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=_columns(min(options.top_k, len(names))))
     if options.output is not None:
         path = Path(options.output)
         with plain_disk_errors(path, "output"), atomic_file(path) as part:
@@ -174,6 +174,12 @@ def _refuse(files: Sequence[str], num: int) -> None:
             f"images: must be readable, but {len(files)} of {num} files cannot be read "
             f"({join_first(list(files))}); fix or remove them, or use broken=skip"
         )
+
+
+def _columns(num: int) -> list[str]:
+    """Return the names of the columns, with `num` classes an image."""
+    ends = ["", *(f"_{rank}" for rank in range(2, num + 1))]
+    return ["file", *(f"{name}{end}" for end in ends for name in ("label", "probability"))]
 
 
 def _rows(

@@ -47,18 +47,18 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     if config.prompts_out is not None:
         raise refuse("prompts_out", "null in sip.train", config.prompts_out, "run sip.generate")
     check_folders(config.paths)
-    if config.retry == "damaged" and not config.plan:
-        repair(Store(config.paths.store), config.runtime.num_workers)
     job = TrainJob(config)
     job.say_ignored_settings()
     objectives = Objectives(config, job.augmentation.offline.generates)
+    if config.retry == "damaged" and not config.plan:
+        job.check()  # a store takes long to be read
+        repair(Store(config.paths.store), config.runtime.num_workers)
     if config.plan:
         from sip.jobs.training import print_plan
 
         print_plan(job)
         return None
-    reuse = config.train.reuse and config.retry is None  # failed images may succeed now
-    summary = job.cached() if reuse else None
+    summary = job.cached() if job.reuses else None
     if summary is None:
         summary = _carry_out(job)
     else:

@@ -57,6 +57,9 @@ class TrainJob:
     def __init__(self, config: DictConfig, dataset: Dataset | None = None) -> None:
         if type(config.seed) is not int or config.seed < 0:
             raise refuse("seed", "a whole number >= 0", config.seed)
+        if not isinstance(config.experiment, str | None):  # no summary would be read again
+            fix = "put it into quotes of its own"
+            raise refuse("experiment", "a name or null", config.experiment, fix)
         self.config = config
         self.devices = Devices.of(config.trainer)
         self.dataset: Dataset = build(config.dataset) if dataset is None else dataset
@@ -93,6 +96,11 @@ class TrainJob:
         from sip.pipeline.offline import Offline
 
         return Offline(self.config)
+
+    @property
+    def reuses(self) -> bool:
+        """Whether a finished run of this recipe is taken; failed images may succeed now."""
+        return bool(self.config.train.reuse) and self.config.retry is None
 
     def cached(self) -> TrainingSummary | None:
         """Return the summary of the same run if it was finished before; log it if it was not.

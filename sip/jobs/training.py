@@ -141,8 +141,9 @@ def run(job: TrainJob) -> TrainingSummary:
             return _run(job)
         # Several processes cannot wait: those of this job need each other.
         with alone(Path(job.config.paths.runs), job.fingerprint, not job.devices.several) as waited:
-            summary = job.finished() if waited and job.config.train.reuse else None
-            return summary or _run(job)
+            # An equal job may also have ended since this one looked.
+            is_new = job.reuses or (waited and job.config.train.reuse)
+            return (job.finished() if is_new else None) or _run(job)
 
 
 def _run(job: TrainJob) -> TrainingSummary:
@@ -288,6 +289,7 @@ def _control(job: TrainJob, splits: Splits, stages: StageLog) -> "Predictor":
         Store(job.config.paths.store).work,
         train,
         stages,
+        is_shared=job.devices.several,
     )
     return Predictor(SavedClassifier(folder), Runtime.of(job.config.runtime).device)
 

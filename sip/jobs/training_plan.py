@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sip.config.provenance import is_multirun
 from sip.core.errors import UserError
 from sip.core.hashing import fingerprint_of
 from sip.core.text import counted, format_duration
 from sip.dataset.base import Sample
 from sip.device.settings import Runtime, device, set_threads
+from sip.jobs.baseline import not_trained_by
 from sip.jobs.control import recipe_of
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.planned import PlannedRows
@@ -121,7 +121,7 @@ def trainings_of(job: TrainJob) -> dict[str, str]:
     """Return what the job would train: name -> key."""
     runs = Path(job.config.paths.runs)
     trainings: dict[str, str] = {}
-    if not finished_folders(runs, job.fingerprint) or not job.config.train.reuse:
+    if not (job.reuses and finished_folders(runs, job.fingerprint)):
         trainings[RUN] = job.fingerprint
     control = recipe_of(job.recipe)
     key = fingerprint_of(control)
@@ -129,7 +129,11 @@ def trainings_of(job: TrainJob) -> dict[str, str]:
     facts = job.components.facts if job.components else frozenset()
     if trainings and not is_there and "control" in facts:
         trainings["the control that the filter reads"] = f"control-{key}"
-    if job.config.train.baseline and control != job.recipe and not (is_there or is_multirun()):
+    if (
+        job.config.train.baseline
+        and control != job.recipe
+        and not (is_there or not_trained_by(job))
+    ):
         trainings["its baseline"] = key
     return trainings
 

@@ -86,7 +86,7 @@ def write_config(config: DictConfig, path: Path) -> dict[str, Any]:
     """Write the resolved configuration and return it."""
     values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict)
-    OmegaConf.save(OmegaConf.create(values), path)
+    write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(values)))
     return {str(key): value for key, value in values.items()}
 
 

@@ -11,6 +11,7 @@ from sip.core.errors import UserError
 from sip.core.files import (
     atomic_file,
     check_can_be_made,
+    check_folders,
     check_output,
     disk_error,
     write_atomically,
@@ -99,3 +100,10 @@ def test_a_folder_that_cannot_be_made_is_named_with_its_key(tmp_path: Path) -> N
     check_can_be_made(tmp_path / "a" / "b", "paths.store")
     check_can_be_made(Path("/proc/self"), "paths.store")  # there, if read-only
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("value", [None, 7, ["a"]])
+def test_what_is_no_folder_is_one_line(tmp_path: Path, value: object) -> None:
+    words = r"^paths.store: must be a folder, got .*; set paths.store=FOLDER$"
+    with pytest.raises(UserError, match=words):
+        check_folders({"store": value, "runs": str(tmp_path)})

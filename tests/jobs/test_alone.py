@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from sip.backbone.saved import FOLDER, WEIGHTS
 from sip.core.errors import UserError
+from sip.core.progress import silent
+from sip.core.stages import StageLog
 from sip.jobs import alone as module
 from sip.jobs.alone import alone
+from sip.jobs.control import control_of
+from sip.jobs.train_job import TrainJob
+from sip.jobs.training import run
+from tests.composing import composed
+from tests.records.made_up import training_summary, write_run
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +76,49 @@ def test_without_locks_the_run_goes_on(
     with alone(tmp_path, "0123456789") as waited:
         assert not waited
     assert "would not be noticed" in capfd.readouterr().err
+
+
+def test_an_equal_run_that_ended_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(job: TrainJob) -> None:
+        """Do what an equal job does while this one checks its settings."""
+        write_run(job.folder, training_summary(fingerprint=job.fingerprint, recipe=job.recipe))
+
+    made = training_summary(fingerprint="made again")
+    monkeypatch.setattr("sip.jobs.training.require", finish)
+    monkeypatch.setattr("sip.jobs.training._run", lambda job: made)
+    own = ["augmentation=none", "dataset.shots=1"]
+    job = TrainJob(composed(*own, folder=tmp_path))
+    assert run(job).fingerprint == job.fingerprint
+    assert run(TrainJob(composed(*own, "train.reuse=false", folder=tmp_path))) is made
+    assert run(TrainJob(composed(*own, "retry=failed", folder=tmp_path))) is made
+
+
+def test_two_jobs_train_one_control(tmp_path: Path) -> None:
+    trained: list[Path] = []
+
+    def train(folder: Path) -> None:
+        trained.append(folder)
+        time.sleep(0.3)
+        (folder / FOLDER).mkdir(parents=True)
+        (folder / FOLDER / WEIGHTS).touch()
+
+    def control() -> None:
+        recipe = {"seed": 0, "augmentation": {}, "offline": {}}
+        places = (tmp_path / "runs", tmp_path / "store")
+        with silent():
+            found.append(control_of(recipe, *places, train, log := StageLog()))
+        logs.append(log)
+
+    found: list[Path] = []
+    logs: list[StageLog] = []
+    threads = [threading.Thread(target=control) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(trained) == 1 and found == [trained[0] / FOLDER] * 2
+    assert sorted((row["cached"], row["computed"]) for log in logs for row in log.rows) == [
+        (0, 1), (1, 0),
+    ]  # fmt: skip

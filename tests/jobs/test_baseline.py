@@ -102,3 +102,18 @@ def test_it_is_not_trained(
     assert baseline_of(arm(hydra_job, tmp_path, *overrides), never) is None
     said = capsys.readouterr().err
     assert said.startswith(f"baseline     {reason}") if reason else said == ""
+
+
+def test_it_has_the_settings_of_the_arms_base_transform(
+    hydra_job: HydraJob, tmp_path: Path
+) -> None:
+    seen = {}
+
+    def run(job: TrainJob) -> TrainingSummary:
+        seen.update(job.recipe)
+        return training_summary()
+
+    own = ["augmentation/base=pad_crop", "augmentation.base.padding=2"]
+    job = arm(hydra_job, tmp_path, *own)
+    assert baseline_of(job, run) is not None
+    assert seen == recipe_of(job.recipe) and seen["augmentation"]["base"]["padding"] == 2

@@ -266,6 +266,7 @@ def test_broken_images_are_refused_or_passed_over(tmp_path: Path, own: Path) -> 
         ("runtime.shard_size=0", "runtime.shard_size: must be a whole number >= 1, got 0"),
         ("runtime.batch_size.images=abc", "images: must be a whole number >= 1 or auto, got 'abc'"),
         ("trainer.devices=0", "trainer.devices: must be a whole number >= 1 or auto, got 0"),
+        ("prompts_out=/no/place/a.csv", "prompts_out: must be in a folder that is there or one "),
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, override: str, words: str) -> None:

@@ -155,3 +155,10 @@ def test_the_command_prints_a_table_or_writes_it(
     written = run_module("sip.predict", [*place, f"output={output}"], tmp_path)
     assert written.stdout.startswith(f"{output}: 15 images: ")
     assert len(pd.read_csv(output)) == 15
+
+
+def test_of_broken_files_only_the_table_has_its_columns(runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    table = predict(options(run=str(runs[0]), files=str(tmp_path), top_k=2))
+    assert not len(table)
+    assert list(table.columns) == ["file", "label", "probability", "label_2", "probability_2"]

@@ -292,3 +292,21 @@ def test_a_run_writes_down_its_command_and_choices() -> None:
     assert written["choices"]["prompts/guidance"] == "constant"
     assert written["choices"]["augmentation/offline"] == "none"
     assert not [key for key in written["choices"] if key.startswith("hydra")]
+
+
+@pytest.mark.parametrize("again", ["train.reuse=false", "retry=failed"])
+def test_finished_runs_that_are_trained_again_are_checked_and_not_cached(
+    tmp_path: Path, again: str
+) -> None:
+    overrides = ["augmentation=none", "dataset.shots=2", "classifier.batch_size=4"]
+    overrides += [f"paths.runs={tmp_path}", f"paths.store={tmp_path}", again]
+    with initialized():
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
+        config.hydra.job.update(config_name="config", name="train")
+        run = TrainJob(loader.load_sweep_config(config, overrides))
+        summary = training_summary(fingerprint=run.fingerprint, recipe=run.recipe)
+        write_run(tmp_path / f"any-name-{run.fingerprint}", summary)
+        found = look_up(config, [overrides, [*overrides, "trainer.devices=3"]])
+    assert not found.cached
+    assert [line.partition(":")[0] for line in found.refused] == ["classifier.batch_size"]

@@ -15,6 +15,7 @@ from sip.core.errors import UserError
 from sip.core.hashing import digest
 from sip.core.stages import StageLog
 from sip.jobs.control import recipe_of
+from sip.jobs.generate import generate
 from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
 from sip.jobs.training import _control, require
@@ -453,3 +454,23 @@ def test_fingerprint_knows_what_matters(folder: Path) -> None:
     assert TrainJob(sip(folder, "seed=1")).fingerprint != base
     assert TrainJob(sip(folder, "runtime.batch_size.images=2")).fingerprint == base
     assert TrainJob(sip(folder, "experiment=other")).fingerprint == base
+
+
+@pytest.mark.parametrize("value", ["7", "true", "[a,b]"])
+def test_an_experiment_that_is_no_name_is_refused_before_any_work(
+    tmp_path: Path, value: str
+) -> None:
+    with pytest.raises(UserError, match="^experiment: must be a name or null, got "):
+        train(config(tmp_path, "augmentation=none", f"experiment={value}"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_settings_are_checked_before_the_store_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sip.jobs.train.repair", lambda *_: 1 / 0)
+    with pytest.raises(UserError, match=r"^classifier.lr: must be a number > 0, got -1"):
+        train(sip(tmp_path, "retry=damaged", "classifier.lr=-1.0"))
+    monkeypatch.setattr("sip.jobs.generate.repair", lambda *_: 1 / 0)
+    with pytest.raises(UserError, match="^images.num_steps: must be a whole number >= 1, got 0"):
+        generate(config(tmp_path, "retry=damaged", "images.num_steps=0"))

@@ -104,3 +104,14 @@ def test_what_the_models_know_is_said_once(tmp_path: Path, monkeypatch, lacks: b
     with pytest.raises(ZeroDivisionError):
         training.print_plan(job)
     assert len(said) == 1
+
+
+def test_a_run_that_is_made_again_is_planned(tmp_path: Path) -> None:
+    arm = ["augmentation=cutmix", "train.baseline=true"]
+    config = composed(*SHORT, *arm, folder=tmp_path)
+    job = TrainJob(config)
+    summary = training_summary(fingerprint=job.fingerprint, recipe=job.recipe)
+    write_run(Path(config.paths.runs) / f"x-{job.fingerprint}", summary)
+    for again in ("train.reuse=false", "retry=failed"):
+        assert list(plan(tmp_path, *arm, again).trainings) == ["the run", "its baseline"]
+    assert list(plan(tmp_path, *arm, "trainer.devices=2").trainings) == []

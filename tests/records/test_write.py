@@ -1,14 +1,17 @@
 """What a run's list and its contact sheet say of images of two classes."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
+from omegaconf import OmegaConf
 
 from sip.dataset.base import Sample
 from sip.prompts.base import Prompt, SourceClass
-from sip.records.write import sheet_pair, write_images
+from sip.records.write import sheet_pair, write_config, write_images
 from tests.pipeline.made_up import stored
 
 
@@ -41,3 +44,19 @@ def test_pandas_reads_whole_numbers_as_they_are(tmp_path: Path) -> None:
     rows = pd.read_parquet(tmp_path / "images.parquet")
     assert rows["seed"].tolist() == [pd.NA, seed, seed] and str(rows["seed"].dtype) == "Int64"
     assert rows["source_label"].to_csv(index=False).split() == ["source_label", '""', "3", '""']
+
+
+def test_a_configuration_is_written_whole_or_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.yaml"
+    write_config(OmegaConf.create({"seed": 1, "name": "ä", "same": "${seed}"}), file)
+    assert file.read_text() == "seed: 1\nname: ä\nsame: 1\n"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sip.core.files.os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write_config(OmegaConf.create({"seed": 2}), file)
+    assert "seed: 1" in file.read_text() and list(tmp_path.iterdir()) == [file]
