@@ -2,7 +2,7 @@
 .PHONY: help run quick test faults lint format typecheck hooks docs serve-docs package miniature evidence clean
 
 VENV ?= .venv
-PYTHON ?= python3.12 python3.11 python3.13 python3 # tried in this order; the first >= 3.11 is taken
+PYTHON ?= python3.11 python3.13 python3.12 python3 # tried in this order; the first >= 3.11 is taken
 EXP ?= resnet50_sip
 ARGS ?=
 JOBS ?= 2

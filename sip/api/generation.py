@@ -45,7 +45,8 @@ def generate(
             An image is a file, a PIL image, or pixels in uint8.
         model: A choice of `conf/images`, such as "sd15", "sdxl" or "z_image_turbo"; None: that of
             the profile.
-        noise_rate: Share of the noise schedule that is run, in (0, 1]; None: 0.5, the paper's.
+        noise_rate: Share of the noise schedule that is run, in (0, 1]; None: 0.5, one of the
+            paper's three.
         guidance_scale: One scale for all images; None: by each caption's similarity (the paper).
         per_sample: Images from each original; None: 1.
         label: The class of all images, if `data` has no classes.

@@ -12,7 +12,7 @@ values of a sweep before the seed, and holds
 - `classifier/`: the network that validation chose, in timm's hub layout
 - `contact_sheet.png`: only if images were generated
 - `rejected.png`: images that a filter rejected
-- `quality.parquet`: how similar each of them is to its label, caption and original
+- `quality.parquet`: how similar each generated image is to its label, caption and original
 
 A finished run is recognised by the recipes of its components. Nothing heavy is imported for it.
 """

@@ -34,7 +34,7 @@ from sip.pipeline.stored import StoredImage
 from sip.scores.base import EmbeddingRow, ToEmbed
 from sip.store.fill import cut
 
-LABEL_TEXT = "a photo of a {label}"  # the prompt of the paper without its caption
+LABEL_TEXT = "a photo of a {label}"  # SIP's prompt without its caption
 FILE, METADATA = "quality.parquet", b"sip"
 MAX_IMAGES = 10_000  # of the generated set and of the reference that are embedded; n says how many
 BATCH = 64  # images on the device at a time

@@ -76,7 +76,7 @@ class Texts(ABC):
         return rng.choices(kinds, weights=shares)[0]
 
     def statement(self, row: int, rng: random.Random) -> tuple[str, list[int]]:
-        """Return a text for the scorer and what it states: label, caption (40 % each) or both."""
+        """Return a text for the scorer and what it states: caption, both (40 % each) or label."""
         caption, meaning = self.caption(row, rng)
         if self.labels is None:
             return caption, meaning
