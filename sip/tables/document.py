@@ -25,6 +25,7 @@ from sip.tables.notes import (
     machine_notes,
     machine_of,
     runs_note,
+    tuning_notes,
     unfinished_note,
     value_note,
 )
@@ -209,13 +210,14 @@ def _assembled(
     tested = [
         *claim_notes(claims, compared, layout),
         *missing_notes(claims, layout.order({row for _, row, _ in found})),
+        *tuning_notes(claims, choices, layout),
     ]
     result.notes += [*bases, *tested]
     if layout.family is not None:
         result.family_notes = [value_note(layout), *bases, *tested]
     for choice in choices:
-        line = choice.line(layout)
-        result.notes.append(f"Chosen on validation: {line}")
+        if choice.num_candidates > 1:
+            result.notes.append(f"Chosen on validation: {choice.line(layout)}")
     if any(text.text == IMPOSSIBLE for grid in result.grids for row in grid.rows for text in row):
         result.notes.append(
             f"{IMPOSSIBLE}: no run can be there, since a setting plays no part in the arm or the "

@@ -10,7 +10,7 @@ from sip.tables.cells import Comparison, Place, TableCell, compare
 from sip.tables.claims import ClaimResult
 from sip.tables.layout import AUTO, MEAN, NONE, PARTS, SEPARATOR, TableLayout
 from sip.tables.numbers import p_text, value_text
-from sip.tables.selected import Setting, choose
+from sip.tables.selected import Choice, Setting, choose
 
 SOURCE = "arXiv 2302.02070, mean over its seven data sets"
 
@@ -88,6 +88,30 @@ def claim_notes(
         f"Holm's correction over {'it' if num == 1 else 'them'}{of_all}. Bold: the 95 % interval "
         f"excludes 0 and p < 0.05. {explores}"
     ]
+
+
+def tuning_notes(
+    claims: Sequence[ClaimResult], choices: Sequence[Choice], layout: TableLayout
+) -> list[str]:
+    """Return a line for each claim whose arm was tuned among more settings than its baseline.
+
+    Rows without such settings, such as none and CutMix, are no tuned baselines.
+    """
+    nums: dict[tuple[str, str], int] = {}
+    for choice in choices:
+        block, row, _ = choice.place
+        nums[block, row] = max(nums.get((block, row), 1), choice.num_candidates)
+    lines = []
+    for claim in claims:
+        arm, against = nums.get((claim.block, claim.arm)), nums.get((claim.block, claim.against))
+        if arm and against and arm > against:
+            name = f"{claim.claim!r}{f', {claim.block}' if claim.block else ''}"
+            lines.append(
+                f"Unequal tuning: claim {name}: validation chose {layout.row_name(claim.arm)} from "
+                f"{counted(arm, 'setting')}, {layout.row_name(claim.against)} from {against}; give "
+                "both as many."
+            )
+    return list(dict.fromkeys(lines))
 
 
 def comparison_notes(

@@ -13,6 +13,7 @@ from sip.records.varied import plain
 from sip.tables.layout import TableLayout
 
 Setting = tuple[str, ...]  # the values of the chosen keys, as tables write them
+NO_PART = "-"  # of a key that plays no part in a run
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Choice:
             layout: Layout of the table; without `select` the setting's values name their keys.
         """
         pairs = zip(layout.select, self.setting, strict=True) if layout.select else ()
-        stated = [f"{key}={value}" for key, value in pairs if value != "-"]  # "-": plays no part
+        stated = [f"{key}={value}" for key, value in pairs if value != NO_PART]
         values = ", ".join(stated or self.setting)
         return (
             f"{layout.place_name(*self.place)}: {values}, of {self.num_candidates} settings "
@@ -54,7 +55,7 @@ def select(
     """Keep of each cell the runs of the setting that is best on validation.
 
     Returns:
-        The kept runs, and the choices of those cells that had more than one candidate.
+        The kept runs, and the choices of those cells that have such settings.
 
     Raises:
         UserError: The candidates of a cell share no seed, or have no validation number.
@@ -72,7 +73,7 @@ def select(
             candidates[_setting(run, layout)][run.summary.seed] = value
         setting, value, num_seeds = choose(candidates, " × ".join(place))
         kept += [run for run in group if _setting(run, layout) == setting]
-        if len(candidates) > 1:
+        if set(setting) != {NO_PART}:
             choices.append(Choice(place, setting, value, len(candidates), num_seeds))
     return kept, choices
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from sip.core.errors import UserError
 from sip.tables.claims import ClaimResult
-from sip.tables.document import Document, document
+from sip.tables.document import Document, document, recomputed
 from sip.tables.forest import read_groups
 from sip.tables.forest_plot import draw_forest
 from sip.tables.formats import markdown, write
@@ -113,6 +113,32 @@ def test_a_claim_without_its_rows_is_named_and_counts_in_the_correction(tmp_path
     forest = forest_of(f"figure.csv={file}", "figure.claims=true")
     (group,) = read_groups(file, forest)
     assert len(group.rows) == 1 and group.num_compared == 3
+
+
+RATE, MAGNITUDE = "prompts.noise_rate", "augmentation.sample.arguments.magnitude"
+
+
+@pytest.mark.parametrize(
+    ("rates", "magnitudes", "said"),
+    [((0.3, 0.5, 0.7), (5,), "sip from 3 settings, randaugment from 1; give both as many."),
+     ((0.3, 0.5, 0.7), (5, 9), "sip from 3 settings, randaugment from 2; give both as many."),
+     ((0.3, 0.5), (5, 9), None), ((0.5,), (5, 9), None), ((0.5,), (5,), None)],
+)  # fmt: skip
+def test_an_arm_that_was_tuned_more_than_its_baseline_is_said(
+    rates: tuple[float, ...], magnitudes: tuple[int, ...], said: str | None, tmp_path: Path
+) -> None:
+    for rate in rates:
+        write_arms(tmp_path, {"sip": 0.7}, 3, config={RATE: rate})
+    for magnitude in magnitudes:
+        write_arms(tmp_path, {"randaugment": 0.6}, 3, config={MAGNITUDE: magnitude})
+    write_arms(tmp_path, {"none": 0.5, "cutmix": 0.55, "moex": 0.5}, 3)
+    table = made(tmp_path)
+    notes = [note for note in table.notes if note.startswith("Unequal tuning: ")]
+    name = "Unequal tuning: claim 'SIP > best of RandAugment, CutMix, MoEx', resnet50: "
+    assert notes == ([f"{name}validation chose {said}"] if said else [])
+    file = write(table, "test/top1", tmp_path / "table")[1].with_name("table_runs.csv")
+    again = recomputed(file, layout("table=confirmatory"))
+    assert [note for note in again.notes if note.startswith("Unequal tuning: ")] == notes
 
 
 @pytest.mark.parametrize(
