@@ -135,3 +135,15 @@ def test_components_are_frozen_and_complete() -> None:
         Inner()  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         Inner(1.0, b=2)  # type: ignore[call-arg]
+
+
+def test_what_a_component_of_ones_own_raises_stays_what_it_is() -> None:
+    @component
+    class Own(Component):
+        a: float
+
+        def __post_init__(self) -> None:
+            raise ValueError("a and b do not fit")
+
+    with pytest.raises(ValueError, match="^a and b do not fit$"):
+        Own(1.0)

@@ -30,7 +30,8 @@ def test_splits_ids_and_labels(name: str, tmp_path: Path) -> None:
         assert Counter(row.label for row in rows) == dict.fromkeys(range(len(names)), num)
         for row in rows:
             assert names[row.label] in Path(row.path).parent.name
-            assert row.sample_id.startswith(f"{name}/") and Path(row.path).is_file()
+            inside = Path(row.path).relative_to(tmp_path / FOLDERS[name]).as_posix()
+            assert row.sample_id == f"{name}/{inside}" and Path(row.path).is_file()
     tests = {Path(row.path).name for row in dataset.samples("test")}
     numbers = {stem.split("_")[-2 if name == "cub200" else -1].split(".")[0] for stem in tests}
     assert {int(number) for number in numbers} == {2, 5}

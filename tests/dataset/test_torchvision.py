@@ -85,6 +85,8 @@ def test_splits_ids_names_and_files(name: str, tmp_path: Path, no_checksums: Non
         for row in rows[:: max(1, len(rows) // 5)]:
             assert row.split == split
             assert row.class_name == dataset.class_names[row.label]
+            if (inside := Path(row.path)).is_relative_to(place := tmp_path / dataset.folder):
+                assert row.sample_id == f"{name}/{inside.relative_to(place).as_posix()}"
             with Image.open(row.path) as file:
                 assert file.size == (row.width, row.height)
         again = source(name, tmp_path, seed=5)
@@ -244,6 +246,8 @@ def test_arrays_are_remembered_and_those_of_other_arguments_are_other_files(
     folds = {fold: read(fold) for fold in (0, 1)}
     for row in (*folds[0], *folds[1]):
         assert hashlib.sha256(Image.open(row.path).tobytes()).hexdigest() == row.sha256
+    contents = [{row.sha256 for row in rows} for rows in folds.values()]
+    assert contents[0].isdisjoint(contents[1])
     monkeypatch.setattr("sip.dataset.torchvision.from_pixels", None)
     assert {fold: read(fold) for fold in (0, 1)} == folds
 
