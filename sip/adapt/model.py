@@ -8,6 +8,7 @@ from diffusers import DDPMScheduler
 from sip.adapt.method import Method
 from sip.core.component import refuse
 from sip.core.errors import UserError
+from sip.device.precision import require_mixed
 from sip.images.base import Generator
 from sip.images.families import family_of
 from sip.images.families.sd import StableDiffusion
@@ -41,16 +42,14 @@ def require_settings(generator: Generator) -> DiffusionSettings:
 
 
 def require_precision(method: Method, settings: DiffusionSettings, device: str) -> None:
-    """Refuse float16 on a CPU, in whose place Lightning would train in bfloat16.
+    """Refuse float16 on a CPU, also that of the weights.
 
     Raises:
         UserError: It is asked for.
     """
-    if torch.device(device).type != "cpu":
-        return
-    if method.precision == "16-mixed":
-        raise refuse("method.precision", "32-true or bf16-mixed on a CPU", method.precision)
-    if method.precision == "auto" and settings.dtype == "float16":
+    require_mixed("method.precision", method.precision, device)
+    is_cpu = torch.device(device).type == "cpu"
+    if is_cpu and method.precision == "auto" and settings.dtype == "float16":
         rule = "float32 or bfloat16 for a training on a CPU"
         raise refuse("images.dtype", rule, settings.dtype)
 

@@ -1,6 +1,5 @@
 """What the generation benchmark prints: a Markdown table a model, with how it was measured."""
 
-import platform
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from sip.config.provenance import command
 from sip.core.files import write_atomically
+from sip.core.machine import processor
 from sip.core.text import counted
 
 if TYPE_CHECKING:
@@ -157,11 +158,7 @@ def device_name(device: "torch.device") -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    known = Path("/proc/cpuinfo")  # Linux; otherwise the family of the processor
-    for line in known.read_text().splitlines() if known.exists() else []:
-        if line.startswith("model name"):
-            return f"CPU, {line.partition(':')[2].strip()}"
-    return f"CPU, {platform.machine()}"
+    return f"CPU, {processor()}"
 
 
 def reset_peak_memory(device: "torch.device") -> None:
@@ -186,19 +183,12 @@ def write(reports: Sequence[Report], output: str | None) -> None:
     """Print the reports, and write them to a file if one is named."""
     repeats = len(reports[0].turns["floor"])
     legend = LEGEND.format(repeats="1 repeat" if repeats == 1 else f"{repeats} repeats")
-    lines = ["# The speed of generation", "", f"**Command.** `{command()}`", "", legend]
+    made_by = command("benchmark") or "python -m sip.benchmark"
+    lines = ["# The speed of generation", "", f"**Command.** `{made_by}`", "", legend]
     text = "\n".join([*lines, *("\n".join([*report.lines(), ""]) for report in reports)])
     print(text)
     if output:
         write_atomically(Path(output), text)
-
-
-def command() -> str:
-    """Return the command line that runs this."""
-    from hydra.core.hydra_config import HydraConfig
-
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return " ".join(["python -m sip.benchmark", *given])
 
 
 def spread(values: Sequence[float], digits: int) -> str:

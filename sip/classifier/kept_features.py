@@ -24,6 +24,7 @@ from sip.core.image_io import file_sha256
 from sip.core.tars import read_bytes, read_checked
 from sip.core.threads import prefetch
 from sip.core.uri import Place
+from sip.device.precision import full_float32
 from sip.store.fill import Filled, fill
 from sip.store.filling import Add
 from sip.store.stage import Store
@@ -93,7 +94,7 @@ def compute(network: Probed, images: Tensor) -> Tensor:
     Raises:
         UserError: The network has more than one layer between them and its logits.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), full_float32():
         given = images.contiguous(memory_format=torch.channels_last)
         features = network.features(given)
         if not torch.allclose(network(features[:1]), network.model(given[:1]), 1e-2, 1e-3):

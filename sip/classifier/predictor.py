@@ -12,6 +12,7 @@ from sip.classifier.loading import decode
 from sip.core.errors import UserError
 from sip.core.threads import prefetch
 from sip.device.batch_size import Halving
+from sip.device.precision import full_float32
 from sip.store.fill import cut
 
 BATCH_SIZE = 64
@@ -40,7 +41,8 @@ class Predictor:
 
         def work(part: slice) -> Tensor:
             pixels = (torch.from_numpy(images[part]).float() / 255 - self.mean) / self.std
-            return self.network(pixels.to(self.device)).float().cpu()
+            with full_float32():
+                return self.network(pixels.to(self.device)).float().cpu()
 
         return torch.stack(self.fitting(work, len(images)))
 

@@ -41,6 +41,11 @@ OPEN = ("prompt_names", "arguments", "extra", "lora", "where")
 OPENED = re.compile(rf"(?:\w+\.)*(?:{'|'.join(OPEN)})(?:\.[^=]+)?=")
 WHERE = re.compile(r"\+*((?:table|figure)\.where)\.([\w.]+/[\w./]+)=(.+)", re.DOTALL)
 UNREAD = re.compile(r"token recognition error at: ('.+?')")  # by Hydra's lexer
+# Keys of folders, files and names: their values are texts, also where Hydra would read a number.
+NAMES = re.compile(
+    r"\+*(paths\.(store|runs|data|cache)|runs?|store|output|figures|experiments|folder|from|to"
+    r"|prompts_out|caption_file|experiment|question)"
+)
 QUOTED_KEY = re.compile(r"([{,]\s*)([\"'])([\w .-]+)\2(?=\s*:)")  # Hydra's keys take no quotes
 NAMED = re.compile(r"(?:\w+\.)*prompt_names=\{")  # a mapping that may be a text of YAML, too
 EXTRAS = {  # choices that packages bring -> the extra that installs them
@@ -89,7 +94,8 @@ class Command:
 
         A key that is new gets "++", keys of mappings lose their quotes, and a value that is no
         Hydra expression, such as a path with umlauts or brackets, is quoted. So is a mapping of
-        class names that Hydra cannot read, or reads as other names: null, 1.5.
+        class names that Hydra cannot read, or reads as other names: null, 1.5; and a number in
+        place of a folder or an experiment.
         """
         argument = WHERE.sub(r"++\1={\2: \3}", argument)  # Hydra's keys have no slash
         key, equals, value = argument.partition("=")
@@ -105,6 +111,8 @@ class Command:
             is_read = _has_plain_keys(taken)
         else:
             is_read = value[:1] in ("", "[", "{", '"', "'") or _is_expression(taken)
+            if is_read and NAMES.fullmatch(key):
+                is_read = not isinstance(_value(taken), int | float)
         if not equals or is_read:
             return taken
         quoted = f"{key}={QuotedString(value, Quote.double).with_quotes()}"

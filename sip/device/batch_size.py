@@ -67,10 +67,11 @@ class Halving:
             size = min(self.limit or num, num - len(done))
             try:
                 done += work(slice(len(done), len(done) + size))
+                continue
             except RuntimeError as error:  # torch.OutOfMemoryError is one
                 if not is_out_of_memory(error):
                     raise
-                self._halve(size)
+            self._halve(size)  # behind the error, which holds the tensors of the batch
         return done
 
     def _halve(self, size: int) -> None:
@@ -80,7 +81,7 @@ class Halving:
             raise UserError(
                 f"{self.stage}: a single image does not fit into the memory of the device; use "
                 f"{self.remedy}"
-            ) from None
+            )
         self.limit = size // 2
         say(self.stage, f"{size} rows at once do not fit into memory, going on with {size // 2}")
         if torch.cuda.is_available():

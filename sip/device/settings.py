@@ -82,7 +82,7 @@ class Runtime:
             denoiser only the blocks that repeat, which compiles several times faster; "graphs":
             with CUDA graphs of the denoiser, which a GPU starts at once.
         attention: torch's attention kernels; "auto" lets torch choose.
-        tf32: Let float32 products on a GPU use TF32; never those of captioner and scorer.
+        tf32: Let float32 products on a GPU use TF32, of generators and of a classifier in training.
         vae_slicing: Decode image by image, which needs less memory.
         batch_size: Images at a time.
         shard_size: Rows that are committed together.
@@ -135,8 +135,8 @@ def device(choice: str, key: str = "runtime.device") -> str:
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        kind = torch.device(choice).type
-    except (RuntimeError, TypeError):
+        kind = torch.device(choice).type if isinstance(choice, str) else ""
+    except RuntimeError:
         kind = ""
     if kind not in ("cpu", "cuda"):
         raise refuse(key, "auto, cpu, cuda or cuda:0 and so on", choice)
@@ -157,7 +157,9 @@ def absent(choice: str) -> bool:
     kind, _, index = choice.partition(":")
     if kind != "cuda":
         return False
-    return not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()
+    if not torch.cuda.is_available():
+        return True
+    return index.isdecimal() and int(index) >= torch.cuda.device_count()
 
 
 def set_threads(runtime: Runtime) -> None:

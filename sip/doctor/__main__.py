@@ -74,7 +74,7 @@ def _guarded(name: str, look: "Callable[[], Iterator[Finding]]") -> "Iterator[Fi
         yield from look()
     except UserError as error:
         yield Finding(name, MISSING, str(error))
-    except (ImportError, OSError) as error:  # a package is missing or broken
+    except (ImportError, OSError, RuntimeError) as error:  # a package, or a GPU, is broken
         text = reason_of(error)
         package = getattr(error, "name", None)
         command = f"pip install --force-reinstall {package.split('.')[0]}" if package else None

@@ -1,5 +1,7 @@
 """What the chosen configuration reads: weights and data. Nothing is downloaded."""
 
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from sip.dataset.survey import Survey
+
+# Overrides that say which data, and where: not the choices themselves, nor the download.
+OF_DATA = re.compile(r"(paths|profile|dataset)[./](?!download=)")
 
 
 def weights(config: "DictConfig") -> Iterator[Finding]:
@@ -77,8 +82,7 @@ def data(config: "DictConfig") -> Iterator[Finding]:
         return
     text, command = found.text, None
     if can_download and "dataset.download=true" in text:
-        download = f"dataset={name} dataset.download=true plan=true"
-        command = f"python -m sip.generate profile={config.profile.name} {download}"
+        command = _download(name, config.profile.name)
     if not _is_chosen("dataset"):
         text += f"; {name} is the default of profile={config.profile.name}, for your own images: "
         text += "dataset=image_folder dataset.root=/path/to/images"
@@ -123,6 +127,16 @@ def _of_prompts(config: "DictConfig", survey: "Survey") -> Iterator[Finding]:
         yield Finding("prompts", NOTE if notes else OK, f"such as {text!r}")
     for line in notes:
         yield Finding("prompts", NOTE, line)
+
+
+def _download(name: str, profile: str) -> str:
+    """Return the command that downloads a data set, to where the command line wants it."""
+    from sip.config.provenance import command_line
+
+    chosen = [f"profile={profile}", f"dataset={name}"]
+    given = [text for text in command_line()["overrides"] if OF_DATA.match(text.lstrip("+"))]
+    rest = ["dataset.download=true", "plan=true"]
+    return shlex.join(["python", "-m", "sip.generate", *chosen, *given, *rest])
 
 
 def _is_chosen(group: str) -> bool:

@@ -10,7 +10,7 @@ from sip.core import object_cache
 from sip.core.errors import UserError
 from sip.core.memory import available
 from sip.core.threads import num_cores
-from sip.core.uri import is_uri
+from sip.core.uri import place_of
 from sip.device.settings import device as chosen_device
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 
@@ -79,13 +79,16 @@ def memory() -> Iterator[Finding]:
 
 def disks(config: "DictConfig") -> Iterator[Finding]:
     """Yield the folders of `paths`: whether they can be written, and what is free there."""
-    paths = {key: str(config.paths[key]) for key in ("store", "runs", "data")}
-    if is_uri(paths["store"]):
-        yield Finding("paths.store", NOTE, f"{paths.pop('store')}: an object store, not asked")
+    paths = {key: Path(str(config.paths[key])) for key in ("runs", "data")}
+    store = place_of(str(config.paths.store))
+    if isinstance(store, Path):
+        paths = {"store": store, **paths}
+    else:
+        yield Finding("paths.store", NOTE, f"{store}: an object store, not asked")
         object_cache.configure(config.paths)
-        paths["cache"] = str(object_cache.folder())
+        paths["cache"] = object_cache.folder()
     for key, path in paths.items():
-        yield folder(f"paths.{key}", Path(path), f"paths.{key}=/a/folder/of/yours")
+        yield folder(f"paths.{key}", path, f"paths.{key}=/a/folder/of/yours")
 
 
 def caches() -> Iterator[Finding]:
@@ -105,7 +108,7 @@ def folder(name: str, path: Path, remedy: str) -> Finding:
         path: It may not be there yet.
         remedy: What chooses another one.
     """
-    place = path.expanduser().absolute()
+    place = path.absolute()
     there = place
     while not there.exists():
         there = there.parent

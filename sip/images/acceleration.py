@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sip.device.precision import set_precision
 from sip.device.settings import Runtime
 from sip.images.families.base import Family
 
@@ -39,13 +40,6 @@ def accelerate(family: Family, runtime: Runtime) -> None:
         # The two halves and not the autoencoder: slicing and tiling stay what they are.
         for part in (family.vae.encoder, family.vae.decoder):
             part.compile(dynamic=False)
-
-
-def set_precision(runtime: Runtime) -> None:
-    """Let float32 products on a GPU use TF32, or not."""
-    if runtime.device.startswith("cuda"):
-        torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = runtime.tf32
 
 
 def compile_denoiser(denoiser: Any, runtime: Runtime, **options: Any) -> None:

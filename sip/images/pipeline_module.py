@@ -13,8 +13,9 @@ from torchvision.transforms.functional import to_pil_image
 from sip.core.errors import UserError, ValueRefusedError
 from sip.core.shapes import Size
 from sip.core.text import reason_of
+from sip.device.precision import set_precision
 from sip.device.settings import Runtime
-from sip.images.acceleration import attention, compile_denoiser, set_precision
+from sip.images.acceleration import attention, compile_denoiser
 from sip.images.base import ImageResult
 from sip.images.batches import Batch
 from sip.images.loading import load_stock

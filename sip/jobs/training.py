@@ -100,6 +100,7 @@ def require(job: TrainJob) -> None:
     Raises:
         UserError: It cannot.
     """
+    from sip.device.precision import require_mixed
     from sip.tracking.loggers import require_logger
 
     if isinstance(build(job.config.executor), Static):
@@ -109,9 +110,8 @@ def require(job: TrainJob) -> None:
     if job.offline:
         say_what_models_know(job.config)
     job.check()
-    if job.classifier.precision == "16-mixed" and device(job.config.runtime.device) == "cpu":
-        rule, fix = "32-true or bf16-mixed on a CPU", "Lightning would train in bfloat16"
-        raise refuse("classifier.precision", rule, job.classifier.precision, fix)
+    on = device(job.config.runtime.device)
+    require_mixed("classifier.precision", job.classifier.precision, on)
     if missing := missing_weights(job.offline, _required(job)):
         raise missing
     if job.offline:
@@ -248,7 +248,9 @@ def fit(
     from sip.classifier.loading import Loading
     from sip.classifier.rows import TrainingRows
     from sip.classifier.train import train as train_classifier
+    from sip.device.precision import set_precision
 
+    set_precision(Runtime.of(job.config.runtime))
     return train_classifier(
         backbone=job.backbone,
         recipe=job.classifier,

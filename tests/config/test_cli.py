@@ -475,6 +475,11 @@ def test_the_folder_of_the_configuration_may_be_named(toy: Path, tmp_path: Path)
         ("parts=[train,val]", "parts=[train,val]"),
         ("--help", "--help"),
         ("+table.where.augmentation/base=crop", "++table.where={augmentation/base: crop}"),
+        ("runs=2026", 'runs="2026"'),
+        ("paths.runs=1e3", 'paths.runs="1e3"'),
+        ("experiment=true", 'experiment="true"'),
+        ("output=null", "output=null"),
+        ("run=[a,b]", "run=[a,b]"),
     ],
 )
 def test_a_value_that_is_no_expression_is_quoted(typed: str, taken: str) -> None:
@@ -500,3 +505,12 @@ def test_a_plain_command_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counting)
     assert run_here("sip.generate", ["retry=anything"], monkeypatch) == 2
     assert len(composed) == 1
+
+
+def test_a_folder_may_be_named_by_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_here("sip.report", ["runs=2026"], monkeypatch) == 2
+    error = "error: runs: must be a folder with runs, got 2026, which is not there; name it with"
+    assert capfd.readouterr().err.startswith(error)

@@ -2,6 +2,7 @@
 
 import json
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,22 @@ def test_one_row_that_does_not_fit_is_an_error() -> None:
 
     with pytest.raises(UserError, match="captions: a single image does not fit .*use less"):
         Halving("captions", "less")(work, 4)
+
+
+def test_memory_is_freed_once_nothing_holds_the_tensors_of_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+
+    def work(rows: slice) -> list[int]:
+        tensor = torch.zeros(3)
+        held.append(weakref.ref(tensor))
+        if rows.stop - rows.start > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [*range(rows.start, rows.stop)]
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: alive.append(held[-1]() is not None))
+    assert Halving("images", "less")(work, 4) == [0, 1, 2, 3]
+    assert alive == [False]

@@ -3,7 +3,7 @@
 import pytest
 
 from sip.core.errors import UserError
-from sip.device.settings import Devices, Runtime
+from sip.device.settings import Devices, Runtime, absent
 
 NODE = {
     "device": "cpu",
@@ -40,6 +40,7 @@ def test_settings_of_a_node() -> None:
         ({"device": "gpu7"}, "runtime.device: must be auto, cpu, cuda or cuda:0 .*, got 'gpu7'"),
         ({"device": "mps"}, "runtime.device: must be auto, cpu, cuda or cuda:0 .*, got 'mps'"),
         ({"device": "meta"}, "runtime.device: must be auto, cpu, cuda or cuda:0 .*, got 'meta'"),
+        ({"device": 0}, "runtime.device: must be auto, cpu, cuda or cuda:0 .*, got 0"),
         (
             {"batch_size": {"captions": 1, "scores": 1, "images": "abc"}},
             "runtime.batch_size.images: must be a whole number >= 1 or auto, got 'abc'",
@@ -58,6 +59,7 @@ def test_a_gpu_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     words = "runtime.device: must be a device that torch sees, got 'cuda:2'; .* sees 2 GPUs: they"
     with pytest.raises(UserError, match=words):
         Runtime.of(NODE | {"device": "cuda:2"})
+    assert [absent(choice) for choice in ("cuda:1", "cuda:2", "cuda:x")] == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
 from sip.doctor import accounts, contents, machine, packages, speed
-from sip.doctor.__main__ import task
+from sip.doctor.__main__ import _guarded, task
 from sip.doctor.base import MISSING, NOTE, OK, Finding
 from sip.weights import hub
 from tests.composing import composed
@@ -381,3 +381,33 @@ def test_help_answers_at_once(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("SIP: list what a configuration needs")
     assert "| torch" not in done.stderr and "profile: cifar10, embedded, own, paper" in done.stdout
+
+
+def test_a_uri_of_a_folder_is_a_folder(tmp_path: Path) -> None:
+    found = {f.name: f for f in machine.disks(config(f"paths.store=file://{tmp_path}/store"))}
+    assert found["paths.store"].text.startswith(f"{tmp_path}/store, created when needed; ")
+
+
+def test_the_download_goes_where_the_command_line_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = [f"paths.data={tmp_path}", "dataset=dtd", "dataset.shots=2", "augmentation=sip"]
+    given += ["all=true", "dataset.download=false", "+paths.cache=/x"]
+    written = {"overrides": given, "choices": {}}
+    monkeypatch.setattr("sip.config.provenance.command_line", lambda: written)
+    (data,) = contents.data(config("dataset=dtd", f"paths.data={tmp_path}"))
+    assert data.command == (
+        f"python -m sip.generate profile=embedded dataset=custom paths.data={tmp_path} "
+        "dataset.shots=2 +paths.cache=/x dataset.download=true plan=true"
+    )
+
+
+def test_a_gpu_that_does_not_answer_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(_: int) -> None:
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable")
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_properties", busy)
+    (found,) = _guarded("device", lambda: machine.device(config()))
+    assert found.state == MISSING and found.text.startswith("RuntimeError: CUDA error: all CUDA-")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -18,7 +19,7 @@ from sip.jobs.control import recipe_of
 from sip.jobs.generate import generate
 from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
-from sip.jobs.training import _control, require
+from sip.jobs.training import _control, fit, require
 from sip.records.read import read_run
 from sip.records.summary import TrainingSummary
 from sip.weights.checksums import sha256_of
@@ -474,3 +475,26 @@ def test_settings_are_checked_before_the_store_is(
     monkeypatch.setattr("sip.jobs.generate.repair", lambda *_: 1 / 0)
     with pytest.raises(UserError, match="^images.num_steps: must be a whole number >= 1, got 0"):
         generate(config(tmp_path, "retry=damaged", "images.num_steps=0"))
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_the_precision_of_a_training_does_not_depend_on_what_ran_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tf32: bool
+) -> None:
+    def note(**_: object) -> None:
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+
+    seen: list[tuple[str, bool]] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # there need not be one
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("sip.classifier.train.train", note)
+    own = ["augmentation=none", "runtime.device=cuda", f"runtime.tf32={tf32}"]
+    job = TrainJob(config(tmp_path, *own))
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("medium")
+    try:
+        fit(job, job.augmentation, [], {"train": [], "val": [], "test": []}, tmp_path, [])
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+    assert seen == [("high" if tf32 else "highest", tf32)]
