@@ -3,10 +3,8 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
-OWN_CGROUP = Path("/proc/self/cgroup")
+from sip.core.cgroups import groups
 
 
 @contextmanager
@@ -31,16 +29,12 @@ def available() -> int:
 
 
 def _limits() -> list[int]:
-    """Return what each control group (version 2) around this process leaves, in bytes.
+    """Return what each control group around this process leaves, in bytes.
 
     Files that the system only remembers count as free, as they do in the machine's own figure.
     """
-    if not OWN_CGROUP.exists():  # not Linux
-        return []
-    own = [line[3:] for line in OWN_CGROUP.read_text().splitlines() if line.startswith("0::")]
-    folders = [CGROUPS / name.strip("/") for name in own]
     left = []
-    for folder in [group for inner in folders for group in (inner, *inner.parents)]:
+    for folder in groups():
         try:
             limit = int((folder / "memory.max").read_text())
             used = int((folder / "memory.current").read_text())

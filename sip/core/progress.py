@@ -87,5 +87,6 @@ def write_lines(text: object, stream: TextIO | None = None) -> None:
     another process may write between them.
     """
     stream = stream or sys.stdout
-    stream.write(f"{text}\n")
-    stream.flush()
+    if stream is not None:  # it may be closed, as `print` allows too
+        stream.write(f"{text}\n")
+        stream.flush()

@@ -1,5 +1,6 @@
 """Background threads with bounded queues: read ahead of the device and write behind it."""
 
+import math
 import os
 import queue
 import threading
@@ -8,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+from sip.core.cgroups import cpu_quotas
 from sip.core.interrupt import stop_requested
 
 Item = TypeVar("Item")
@@ -16,9 +18,10 @@ POLL_EVERY = 0.1  # s between two looks at whether the other side is still there
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use; a container may grant less than it shows."""
     known = getattr(os, "sched_getaffinity", None)  # Linux
-    return len(known(0)) if known else os.cpu_count() or 1
+    cores = len(known(0)) if known else os.cpu_count() or 1
+    return min([cores, *map(math.ceil, cpu_quotas())])
 
 
 @contextmanager

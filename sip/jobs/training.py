@@ -293,7 +293,8 @@ def _control(job: TrainJob, splits: Splits, stages: StageLog) -> "Predictor":
         stages,
         is_shared=job.devices.several,
     )
-    return Predictor(SavedClassifier(folder), Runtime.of(job.config.runtime).device)
+    assert job.offline  # which has the device of this process
+    return Predictor(SavedClassifier(folder), job.offline.models.runtime.device)
 
 
 def _open(job: TrainJob, splits: Splits, sifted: Sifted) -> list["Logger"]:

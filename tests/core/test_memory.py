@@ -1,19 +1,19 @@
-"""Free memory: a container's bound counts where it is the narrower one."""
+"""Free memory and cores: a container's bound counts where it is the narrower one."""
 
 from pathlib import Path
 
 import psutil
 import pytest
 
-from sip.core import memory
+from sip.core import cgroups, memory, threads
 
 
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch) -> Path:
     own = tmp_path / "own"
     own.write_text("1:name=systemd:/x\n0::/job/step\n")
-    monkeypatch.setattr(memory, "OWN_CGROUP", own)
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(cgroups, "OWN_CGROUP", own)
+    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path / "groups")
     return tmp_path / "groups"
 
 
@@ -36,5 +36,19 @@ def test_the_narrowest_group_counts_with_its_cache_as_free(groups: Path) -> None
 def test_without_bounds_the_machine_counts(groups: Path) -> None:
     total = psutil.virtual_memory().total
     assert 0 < memory.available() <= total
-    memory.OWN_CGROUP.unlink()
+    cgroups.OWN_CGROUP.unlink()
     assert 0 < memory.available() <= total
+
+
+def test_a_quota_of_cpus_bounds_the_cores(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: range(64), raising=False)
+    assert threads.num_cores() == 64
+    for group, quota in (("job/step", "max 100000"), ("job", "150000 100000")):
+        (groups / group).mkdir(parents=True, exist_ok=True)
+        (groups / group / "cpu.max").write_text(f"{quota}\n")
+    assert threads.num_cores() == 2
+    (groups / "job" / "step" / "cpu.max").write_text("20000 100000\n")
+    assert threads.num_cores() == 1
+    (groups / "job" / "step" / "cpu.max").write_text("9900000 100000\n")
+    (groups / "job" / "cpu.max").unlink()
+    assert threads.num_cores() == 64

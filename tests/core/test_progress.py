@@ -53,3 +53,8 @@ def test_a_bar_that_goes_on_starts_where_the_work_is(capsys: pytest.CaptureFixtu
     progress("classifier", 400, "step", initial=111).close()
     said = capsys.readouterr().err
     assert "111/400" in said and "0/400" not in said.replace("111/400", "")
+
+
+def test_lines_to_a_stdout_that_is_closed_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    write_lines("a table")

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
+from sip.core.threads import num_cores
 from sip.doctor import accounts, contents, machine, packages, speed
 from sip.doctor.__main__ import _guarded, task
 from sip.doctor.base import MISSING, NOTE, OK, Finding
@@ -223,7 +224,7 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "DRIVER", Path("/nowhere"))
     monkeypatch.setattr(machine.shutil, "which", lambda _: None)
     (found,) = machine.device(config())
-    assert found.state == OK and f"cpu: {len(os.sched_getaffinity(0))} CPU cores" in found.text
+    assert found.state == OK and f"cpu: {num_cores()} CPU cores" in found.text
     (found,) = machine.device(config("profile=paper"))
     assert found.state == NOTE and "profile=paper is made for one" in found.text
     (found,) = machine.device(config("runtime.device=cuda"))

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -399,9 +400,12 @@ def test_a_control_keeps_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("sip.jobs.training.fit", fit)
     monkeypatch.setattr("sip.backbone.saved.SavedClassifier", Path)
-    monkeypatch.setattr("sip.classifier.predictor.Predictor", lambda folder, device: folder)
-    folder = _control(TrainJob(sip(tmp_path)), {}, StageLog())
-    assert list(Path(folder).parent.iterdir()) == []
+    monkeypatch.setattr("sip.classifier.predictor.Predictor", lambda *given: given)
+    job = TrainJob(sip(tmp_path))
+    assert job.offline
+    job.offline.models.runtime = replace(job.offline.runtime, device="cuda:3")
+    folder, device = _control(job, {}, StageLog())  # type: ignore[misc]
+    assert list(Path(folder).parent.iterdir()) == [] and device == "cuda:3"
 
 
 def full_disk(folder: Path) -> None:
