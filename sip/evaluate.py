@@ -20,8 +20,11 @@ def task(config: "DictConfig") -> None:
     if config.get("dataset") is not None:
         _on_dataset(config)
         return
+    from sip.core.component import refuse
     from sip.jobs.evaluate import refresh
 
+    if not isinstance(config.runs, str):
+        raise refuse("runs", "a folder", config.runs, "say runs=FOLDER")
     only = None if config.run is None else Path(config.run)
     num = refresh(Path(config.runs), only)
     print(f"{only or config.runs}: all metrics of {counted(num, 'run')} are up to date")

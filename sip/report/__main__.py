@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 def task(config: "DictConfig") -> None:
     """Read the finished runs of an experiment and write their page."""
     from sip.config.provenance import command
+    from sip.core.component import refuse
     from sip.core.errors import UserError
     from sip.core.files import check_output, plain_disk_errors, write_atomically
     from sip.core.progress import say
@@ -24,6 +25,9 @@ def task(config: "DictConfig") -> None:
     for name, least in (("max_images", 0), ("thumbnail_size", 16)):
         if type(config[name]) is not int or config[name] < least:
             raise UserError(f"{name}: must be a whole number >= {least}, got {config[name]!r}")
+    for name in ("runs", "output", "experiments"):
+        if not isinstance(config[name], str):
+            raise refuse(name, "a path", config[name], f"say {name}=PATH")
     store = None if config.store is None else place_of(config.store, "store")
     damaged: list[str] = []
     warnings: list[str] = []

@@ -12,10 +12,12 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.dataset.subsets import FREQUENCY_GROUPS
+from sip.evaluate import task
 from sip.jobs.evaluate import evaluate, refresh
 from sip.jobs.objectives import VALIDATION
 from sip.metrics.classification import classification
 from sip.records.write import write_summary
+from tests.composing import composed
 from tests.records.made_up import training_summary
 
 NAMES = ("cat", "dog", "newt")
@@ -106,3 +108,8 @@ def test_a_link_in_a_run_folder_is_replaced_and_not_followed(run: Path, tmp_path
     evaluate(run)
     assert victim.read_text() == "mine"
     assert not any((run / name).is_symlink() for name in ("per_class.csv", "confusion.png"))
+
+
+def test_runs_that_are_no_folder_are_one_line() -> None:
+    with pytest.raises(UserError, match="^runs: must be a folder, got null; say runs=FOLDER$"):
+        task(composed("runs=null", name="evaluate"))

@@ -344,6 +344,8 @@ def test_the_experiments_own_words_and_figures_are_found(tmp_path: Path) -> None
         ("experiment=other", "with finished runs in .*, got 'other'; there are trial"),
         ("max_images=-1", "max_images: must be a whole number >= 0, got -1"),
         ("thumbnail_size=a", "thumbnail_size: must be a whole number >= 16, got 'a'"),
+        ("output=null", "output: must be a path, got null; say output=PATH"),
+        ("runs=[a,b]", "runs: must be a path, got .*; say runs=PATH"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(root: Path, override: str, message: str) -> None:
