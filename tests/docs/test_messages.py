@@ -18,7 +18,6 @@ FORMS = {"key=value"}  # says what a setting looks like
 GAPS = {  # a message's command with gaps, and what fills them
     "python -m sip.export format=onnx run={} output=model.onnx": ["runs/a"],
     "python -m sip.export run={} format=image_folder output=FOLDER": ["runs/a"],
-    "python -m sip.generate profile={} {}": ["embedded", "plan=true"],
     "python -m sip.stack.build {} size={}": ["profile=own dataset.root=images", "tiny"],
 }
 
