@@ -169,9 +169,12 @@ cifar10() { # photographs, with the stack that is committed
   }
   # shellcheck disable=SC2086
   sweep cifar10_upper +sweep=cifar10_upper $mini augmentation=none
-  table cifar10 cifar10 claims table=confirmatory
+  table cifar10 cifar10 claims table=confirmatory +table.where.backbone=resnet_mini
+  table cifar10 cifar10 probe table=confirmatory +table.where.backbone=lite0 \
+    "table.family=[{claim: 'SIP > none', arm: sip, against: none}]" "table.title=A linear probe of ImageNet lite0"
   table cifar10 cifar10_upper upper
-  table cifar10 cifar10 generated table=generated "table.select=[prompts.noise_rate,images.per_sample,$sample.num_ops,$sample.magnitude]"
+  table cifar10 cifar10 generated table=generated +table.where.backbone=resnet_mini \
+    "table.select=[prompts.noise_rate,images.per_sample,$sample.num_ops,$sample.magnitude]"
   table cifar10 cifar10 arms figure=forest figure.csv=experiments/cifar10/claims.csv
 }
 

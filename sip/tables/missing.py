@@ -100,11 +100,12 @@ class CellCommand:
         nearest = max(runs, key=near)
         changes: list[str] = []
         for key, value in wanted.items():
-            if value != "-":
+            if value != "-" and not _has(nearest, key, value):
                 donors = [run for run in runs if plain(run.value(key)) == value]
                 changes += _changes(key, value, donors[0] if donors else None)
         names = {_name(change) for change in [*changes, "seed=", "experiment=", "+sweep="]}
-        kept = [text for text in nearest.summary.overrides if not _replaced(_name(text), names)]
+        given = _as_in(place, nearest, runs, layout, set(wanted))
+        kept = [text for text in given if not _replaced(_name(text), names)]
         if place[1].split(SEPARATOR)[0] == NONE:  # settings of the generation are without effect
             kept = [text for text in kept if re.split("[./@]", _name(text))[0] not in GENERATION]
         return cls(place, wanted, nearest, [*kept, *changes])
@@ -134,6 +135,45 @@ class CellCommand:
         listed = ",".join(map(str, seeds))
         several = ["-m"] if "," in listed else []
         return shlex.join(["python", "-m", "sip.train", *several, *given, f"seed={listed}"])
+
+
+def _has(run: TrainingRun, key: str, value: str) -> bool:
+    """Return whether a run's command gives a key this value, as it has to stay."""
+    stated = any(_replaced(_name(text), {key}) for text in run.summary.overrides)
+    return stated and plain(run.value(key)) == value
+
+
+def _as_in(
+    place: Place,
+    nearest: TrainingRun,
+    runs: Sequence[TrainingRun],
+    layout: TableLayout,
+    keys: set[str],
+) -> list[str]:
+    """Return the overrides of a run with those that the runs of a cell's block and column share.
+
+    They take the place of those that the runs of its own block and column share, such as
+    `classifier=probe` with one backbone only. `keys` are the cell's own.
+    """
+    own, theirs = (
+        [run for run in runs if (layout.block_of(run), layout.column_of(run)) == there]
+        for there in (
+            (place[0], place[2]),
+            (layout.block_of(nearest), layout.column_of(nearest)),
+        )
+    )
+    given = list(nearest.summary.overrides)
+    if not own or len({layout.row_of(run) for run in theirs}) < 2:  # else it may be the row's
+        return given
+    shared, left = _shared(own), _shared(theirs)
+    kept = [text for text in given if text in shared or text not in left]
+    added = [text for text in own[0].summary.overrides if text in shared - {*given}]
+    return [*kept, *(text for text in added if not _replaced(_name(text), keys))]
+
+
+def _shared(runs: Sequence[TrainingRun]) -> set[str]:
+    """Return the overrides that all runs have."""
+    return set.intersection(*(set(run.summary.overrides) for run in runs))
 
 
 def together(filled: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -55,6 +55,10 @@ OPTIONS = {
     ),
     "number_and_shots/shots": ("table=shots",),
     "cifar10/claims": ("table=confirmatory",),
+    "cifar10/probe": (
+        *("table=confirmatory", "table.title=A linear probe of ImageNet lite0"),
+        "table.family=[{claim: 'SIP > none', arm: sip, against: none}]",
+    ),
     "adaptive/table": ("table.validation=true",),
     "adaptive/policy": (),
     "adaptive/rounds": ("table=rounds",),

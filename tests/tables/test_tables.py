@@ -125,6 +125,22 @@ def test_a_filling_command_keeps_the_base_transform(tmp_path: Path) -> None:
     }
 
 
+def test_a_filling_command_takes_what_the_runs_of_its_block_share(tmp_path: Path) -> None:
+    strength = "augmentation.sample.arguments.magnitude=14"
+    for backbone, own in {"resnet_mini": "classifier.steps=9", "vit": "classifier=probe"}.items():
+        arms = {"none": [], "sip": ["images.per_sample=4"], "randaugment": [strength]}
+        for arm in list(arms)[: 3 if backbone == "resnet_mini" else 2]:
+            given = [own, f"backbone={backbone}", f"augmentation={arm}", *arms[arm], "seed=0"]
+            write_run(tmp_path, arm, 0, backbone=backbone, overrides=given)
+    claim = "table.family=[{claim: a, arm: sip, against: randaugment}]"
+    ((missing, line),) = made(tmp_path, claim).commands
+    assert missing == "vit × randaugment: missing"
+    assert sorted(shlex.split(line)[3:]) == [
+        *(strength, "augmentation=randaugment", "backbone=vit", "classifier=probe"),
+        *("experiment=main", "seed=0"),
+    ]
+
+
 def test_a_difference_is_bold_only_where_its_interval_leaves_out_0(tmp_path: Path) -> None:
     write_arms(tmp_path, {"none": 0.7, "sip": 0.9})
     for seed, accuracy in enumerate([0.6, 0.95, 0.7, 0.8, 0.66]):
