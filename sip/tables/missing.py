@@ -99,13 +99,17 @@ class CellCommand:
         wanted = _wanted(place, layout)
         nearest = max(runs, key=near)
         changes: list[str] = []
+        names = {"seed", "experiment", "sweep"}
         for key, value in wanted.items():
-            if value != "-" and not _has(nearest, key, value):
+            if value != "-":
                 donors = [run for run in runs if plain(run.value(key)) == value]
-                changes += _changes(key, value, donors[0] if donors else None)
-        names = {_name(change) for change in [*changes, "seed=", "experiment=", "+sweep="]}
+                own = _changes(key, value, donors[0] if donors else None)
+                changes += own
+                if plain(nearest.value(key)) != value:  # else its settings below the key stay
+                    names |= set(map(_name, own))
+        stated = set(map(_path, changes))
         given = _as_in(place, nearest, runs, layout, set(wanted))
-        kept = [text for text in given if not _replaced(_name(text), names)]
+        kept = [t for t in given if _path(t) not in stated and not _replaced(_name(t), names)]
         if place[1].split(SEPARATOR)[0] == NONE:  # settings of the generation are without effect
             kept = [text for text in kept if re.split("[./@]", _name(text))[0] not in GENERATION]
         return cls(place, wanted, nearest, [*kept, *changes])
@@ -135,12 +139,6 @@ class CellCommand:
         listed = ",".join(map(str, seeds))
         several = ["-m"] if "," in listed else []
         return shlex.join(["python", "-m", "sip.train", *several, *given, f"seed={listed}"])
-
-
-def _has(run: TrainingRun, key: str, value: str) -> bool:
-    """Return whether a run's command gives a key this value, as it has to stay."""
-    stated = any(_replaced(_name(text), {key}) for text in run.summary.overrides)
-    return stated and plain(run.value(key)) == value
 
 
 def _as_in(
@@ -246,6 +244,10 @@ def _is_preset(name: str) -> bool:
 
 def _name(override: str) -> str:
     return override.lstrip("+~").split("=")[0]
+
+
+def _path(override: str) -> str:
+    return _name(override).replace("/", ".")
 
 
 def _replaced(name: str, changed: set[str]) -> bool:

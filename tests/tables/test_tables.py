@@ -141,6 +141,17 @@ def test_a_filling_command_takes_what_the_runs_of_its_block_share(tmp_path: Path
     ]
 
 
+def test_a_filling_command_keeps_settings_below_a_key_that_stays(tmp_path: Path) -> None:
+    scale = "prompts.guidance.scale=3"
+    for rule, seeds, more in (("constant", (0,), [scale]), ("quadratic", (0, 1), [])):
+        for seed in seeds:
+            given = [f"prompts/guidance={rule}", *more, "augmentation=sip", f"seed={seed}"]
+            write_run(tmp_path, "sip", seed, choices={"prompts/guidance": rule}, overrides=given)
+    ((_, line),) = made(tmp_path, "table.rows=prompts/guidance").commands
+    words = {"prompts/guidance=constant", scale, "augmentation=sip", "seed=1"}
+    assert words <= set(shlex.split(line))
+
+
 def test_a_difference_is_bold_only_where_its_interval_leaves_out_0(tmp_path: Path) -> None:
     write_arms(tmp_path, {"none": 0.7, "sip": 0.9})
     for seed, accuracy in enumerate([0.6, 0.95, 0.7, 0.8, 0.66]):
