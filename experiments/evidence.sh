@@ -164,6 +164,9 @@ cifar10() { # photographs, with the stack that is committed
     sweep cifar10 +sweep=confirmatory $mini ${SIP[cifar10]} $tuned \
       augmentation=randaugment,sip_randaugment
     sweep cifar10 +sweep=confirmatory $cifar $probe ${SIP[cifar10]} augmentation=none,sip,retrieved
+    sweep cifar10_probe --multirun "seed=range(20)" $cifar $probe ${SIP[cifar10]} augmentation=none
+    sweep cifar10_probe --multirun "seed=range(20)" $cifar $probe $STRONG augmentation=sip images.per_sample=1,4
+    sweep cifar10_probe --multirun "seed=range(20)" $cifar $probe ${SIP[cifar10]} augmentation=sip filter=zero_shot
     sweep cifar10 --multirun "seed=range(20)" $mini ${SIP[cifar10]} augmentation=txt2img,real_guidance
     sweep cifar10 --multirun "seed=range(20)" $mini images.per_sample=4 augmentation=sip_adaptive
   }
@@ -172,6 +175,8 @@ cifar10() { # photographs, with the stack that is committed
   table cifar10 cifar10 claims table=confirmatory +table.where.backbone=resnet_mini
   table cifar10 cifar10 probe table=confirmatory +table.where.backbone=lite0 \
     "table.family=[{claim: 'SIP > none', arm: sip, against: none}]" "table.title=A linear probe of ImageNet lite0"
+  table cifar10 cifar10_probe probe_images table.control=none "table.rows=[augmentation,images.per_sample]" \
+    "table.family=[]" table.validation=true "table.title=A linear probe of ImageNet lite0 by generated images"
   table cifar10 cifar10_upper upper
   table cifar10 cifar10 generated table=generated +table.where.backbone=resnet_mini \
     "table.select=[prompts.noise_rate,images.per_sample,$sample.num_ops,$sample.magnitude]"

@@ -59,6 +59,11 @@ OPTIONS = {
         *("table=confirmatory", "table.title=A linear probe of ImageNet lite0"),
         "table.family=[{claim: 'SIP > none', arm: sip, against: none}]",
     ),
+    "cifar10/probe_images": (
+        *("table.rows=[augmentation,images.per_sample]", "table.control=none", "table.family=[]"),
+        "table.validation=true",
+        "table.title=A linear probe of ImageNet lite0 by generated images",
+    ),
     "adaptive/table": ("table.validation=true",),
     "adaptive/policy": (),
     "adaptive/rounds": ("table=rounds",),
