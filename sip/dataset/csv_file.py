@@ -23,7 +23,7 @@ from sip.core.ranges import Seed
 from sip.core.text import counted, join_first, reason_of
 from sip.dataset.base import Split
 from sip.dataset.files import GENERATED, PARTS, Entry
-from sip.dataset.folders import say_once
+from sip.dataset.folders import inside, say_once
 from sip.dataset.labels import (
     PromptNames,
     is_missing,
@@ -110,8 +110,7 @@ class CsvFile(Reader):
             text = f"{self.label_column}: no training image has "
             raise self._bad_rows([(row.line, f"{text}{row.label!r}") for row in unknown])
         entries: dict[Split, list[Entry]] = {}
-        for row in rows:
-            name = self._name(row.path)
+        for name, row in zip(inside(self._start, [row.path for row in rows]), rows, strict=True):
             entry = Entry.of_file(name, numbers[row.label], row.path, row.is_generated)
             entries.setdefault(row.part, []).append(entry)
         self._make_parts(entries, self.test_fraction, self.val_fraction, self.split_seed)
@@ -164,10 +163,7 @@ class CsvFile(Reader):
         return os.path.normpath(self.place)
 
     def _name(self, path: str) -> str:
-        start = self._start + os.sep
-        if not path.startswith(start):
-            path = os.path.relpath(path, self._start)
-        return path.removeprefix(start).replace(os.sep, "/")
+        return inside(self._start, [path])[0]
 
     def _rows(self) -> list[Row]:
         """Return the rows of images that exist.

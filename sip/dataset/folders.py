@@ -148,7 +148,7 @@ def say_passed_over(root: Path, files: Sequence[str | Path], noun: str, why: str
         say_once(root, f"passed over {counted(len(files), noun)} {why}: {names}")
 
 
-def inside(root: Path, paths: Sequence[str]) -> list[str]:
+def inside(root: str | Path, paths: Sequence[str]) -> list[str]:
     """Return paths as seen from a folder, with slashes."""
     start = os.path.join(root, "")
     texts = [

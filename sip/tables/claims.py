@@ -48,6 +48,11 @@ class ClaimResult:
     missing: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        """The claim in quotes, with its block if there are blocks."""
+        return f"{self.claim!r}{f', {self.block}' if self.block else ''}"
+
+    @property
     def is_clear(self) -> bool:
         """Whether the interval leaves out 0 and the corrected p-value is below 5 %."""
         if self.difference is None or self.holm_p is None:
@@ -81,7 +86,7 @@ def missing_notes(results: Sequence[ClaimResult], rows: Iterable[str]) -> list[s
     """Return a line for each claim that cannot be asked for want of rows."""
     rows = list(rows)
     return [
-        f"Claim {result.claim!r}{f', {result.block}' if result.block else ''}: not computed, since "
+        f"Claim {result.name}: not computed, since "
         f"{_why_missing(result.missing, rows)}; it counts in Holm's correction too."
         for result in results
         if result.missing

@@ -175,11 +175,10 @@ def _tested(groups: Sequence[ForestGroup]) -> str:
     if all(row.holm_p is None for row in rows):
         return "Hollow: not tested, these differences explore."
     compared = _range([group.num_compared for group in groups])
-    mark = "Filled:" if any(is_clear(row) for row in rows) else "None has"
-    noun = "comparison" if compared == "1" else "comparisons"
+    what, noun = "", "comparison" if compared == "1" else "comparisons"
     if any(group.explores for group in groups):
-        mark = mark.replace("Filled:", "Filled: a claim with")
-        noun = "claims. Other differences are not tested: they explore"
+        what, noun = " a claim with", "claims. Other differences are not tested: they explore"
+    mark = f"Filled:{what}" if any(is_clear(row) for row in rows) else "None has"
     return f"{mark} p < 0.05 after Holm's correction for {compared} {noun}."
 
 

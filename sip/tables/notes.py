@@ -105,11 +105,10 @@ def tuning_notes(
     for claim in claims:
         arm, against = nums.get((claim.block, claim.arm)), nums.get((claim.block, claim.against))
         if arm and against and arm > against:
-            name = f"{claim.claim!r}{f', {claim.block}' if claim.block else ''}"
             lines.append(
-                f"Unequal tuning: claim {name}: validation chose {layout.row_name(claim.arm)} from "
-                f"{counted(arm, 'setting')}, {layout.row_name(claim.against)} from {against}; give "
-                "both as many."
+                f"Unequal tuning: claim {claim.name}: validation chose "
+                f"{layout.row_name(claim.arm)} from {counted(arm, 'setting')}, "
+                f"{layout.row_name(claim.against)} from {against}; give both as many."
             )
     return list(dict.fromkeys(lines))
 
