@@ -40,6 +40,11 @@ class TableClaim:
         """Whether `against` is the best of several on validation."""
         return len(self.arm) == 1 < len(self.against)
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether it is one of several arms, each against one row."""
+        return len(self.arm) > 1
+
     @classmethod
     def of(cls, node: Any) -> "TableClaim":
         """Return the claim of an item of `table.family`.

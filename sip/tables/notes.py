@@ -82,7 +82,8 @@ def claim_notes(
     if not claims:
         return [explores]
     num = max(Counter(claim.block for claim in claims).values())
-    of_all = "; a pooled claim has one number a seed, the mean over its pairs"
+    pooled = any(claim.is_pooled for claim in layout.family)
+    of_all = "; a pooled claim has one number a seed, the mean over its pairs" if pooled else ""
     return [
         f"Confirmatory: {counted(num, 'claim')} fixed before the runs; paired t-tests, p after "
         f"Holm's correction over {'it' if num == 1 else 'them'}{of_all}. Bold: the 95 % interval "
