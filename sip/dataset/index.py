@@ -6,7 +6,6 @@ columns: a data set may have millions of images, and a start looks up all of the
 """
 
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -16,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from sip.core.files import atomic_file
 from sip.core.progress import say
 from sip.core.tars import split_reference
 from sip.core.text import reason_of
+from sip.dataset.arrow_files import read_arrow, write_arrow
 from sip.dataset.files import Entry, ImageFile
 
 STAMP = ("size", "mtime", "ctime", "inode")  # what changes if a file does; bytes, and times in ns
@@ -142,13 +141,8 @@ class FileIndex:
         old = self._read()
         old = old.filter(pc.invert(pc.is_in(old["key"], value_set=keys)))
         self._table, self._new = pa.concat_tables([old, new]).combine_chunks(), {}
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, _schema()) as stream:
-            stream.write_table(self._table)
-        data = sink.getvalue()
-        with suppress(OSError), atomic_file(self.file, sync=False) as part, part.open("wb") as file:
-            file.write(data)  # OSError: a read-only folder is no obstacle
-            file.write(hashlib.sha256(data).digest())
+        with suppress(OSError):  # a read-only folder is no obstacle
+            write_arrow(self.file, self._table)
 
     def refresh(self) -> None:
         """Read what other processes have written."""
@@ -162,12 +156,9 @@ class FileIndex:
 
         if self.file.is_file():
             try:
-                data = memoryview(self.file.read_bytes())
-                if hashlib.sha256(data[:-32]).digest() != data[-32:]:
-                    raise ValueError("its checksum is not the one that it was written with")
-                with pa.ipc.open_stream(data[:-32]) as stream:
-                    if stream.schema == _schema():  # else another version's, which is replaced
-                        return stream.read_all().combine_chunks()
+                table = read_arrow(self.file, _schema())
+                if table is not None:  # else another version's, which is replaced
+                    return table
             except Exception as error:  # of a file of another version pyarrow raises many kinds
                 self._set_aside(error)
         return pa.table({kind.name: pa.array([], kind.type) for kind in _schema()})

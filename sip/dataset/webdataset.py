@@ -6,7 +6,6 @@ compressed: an image is read in place, by the reference `<tar>::<offset>:<size>`
 """
 
 import json
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from sip.core.component import component, known_by
 from sip.core.errors import UserError
+from sip.core.object_cache import folder_on_disk
 from sip.core.ranges import Seed
 from sip.core.tars import MAX_BYTES, read_bytes, split_reference
 from sip.core.text import join_first, reason_of
@@ -33,6 +33,7 @@ from sip.dataset.labels import (
 )
 from sip.dataset.reader import Listing, Reader
 from sip.dataset.subsets import HeldOut
+from sip.dataset.tar_members import MAX_FACTS, members_of
 
 NAMES_FILE = "classes.txt"
 USUAL: dict[Split, tuple[str, ...]] = {  # names of parts that `shards` does not state
@@ -40,11 +41,6 @@ USUAL: dict[Split, tuple[str, ...]] = {  # names of parts that `shards` does not
     "test": ("test-*.tar",),
 }
 FACTS = ("json", "cls")  # endings of what states the label
-MAX_FACTS = 2**20  # bytes of a .json or .cls, or of a header
-READ_WHOLE = (  # types of headers whose content `tarfile` reads, whatever its size
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-)
 
 
 @dataclass
@@ -53,6 +49,7 @@ class Group:
 
     sample_id: str
     members: dict[str, str] = field(default_factory=dict)  # ending -> reference
+    contents: dict[str, bytes] = field(default_factory=dict)  # ending -> what need not be read
     label: int | None = None
     class_name: str | None = None
     is_generated: bool = False
@@ -67,59 +64,49 @@ class Group:
         """Reference of the image."""
         return self.members[self.images[0]] if self.images else None
 
+    def read(self, ending: str) -> bytes:
+        """Return the bytes of a member that states facts.
+
+        Raises:
+            OSError, ValueError: As of `read_member`.
+        """
+        known = self.contents.get(ending)
+        return read_member(self.members[ending], MAX_FACTS) if known is None else known
+
 
 Passed = dict[str, list[str]]  # reason -> members that are not used
 
 
-class Header(tarfile.TarInfo):
-    """A header that may be anybody's: `tarfile` reads long names and attributes whole."""
-
-    def _proc_member(self, tarfile: Any) -> Any:
-        if self.type in READ_WHOLE and self.size > MAX_FACTS:
-            raise ValueError(f"a header of {self.size} bytes is more than {MAX_FACTS} bytes")
-        return super()._proc_member(tarfile)  # type: ignore[misc]
-
-
-def read_groups(tar: Path, prefix: str, passed: Passed) -> list[Group]:
+def read_groups(tar: Path, prefix: str, passed: Passed, lists: Path | None = None) -> list[Group]:
     """Return the content of a tar file, from its headers, in its order; only groups with an image.
 
     Args:
         tar: The file.
         prefix: Begins the sample ids.
         passed: Gets the members that may be images and are not used.
+        lists: Folder for lists of members, which a later start reads in place of the tar file.
 
     Raises:
         UserError: It is no plain tar file, or contains a name twice.
     """
     groups: dict[str, Group] = {}
-    end = -1
-    try:
-        with tarfile.open(tar, "r:", tarinfo=Header) as file:
-            for member in file:
-                if member.offset <= end:  # a header of negative size: read on, it would never end
-                    raise tarfile.ReadError(f"{member.name[:100]!r} lies before the one before it")
-                end = member.offset
-                folder, _, name = member.name.rpartition("/")
-                stem, _, ending = name.partition(".")
-                if not (stem and ending) or member.isdir():
-                    continue
-                if not member.isreg() or member.issparse():
-                    passed.setdefault("links or special files", []).append(member.name)
-                    continue
-                key = f"{folder}/{stem}" if folder else stem
-                members = groups.setdefault(key, Group(f"{prefix}/{key}")).members
-                if ending.lower() in members:
-                    raise UserError(
-                        f"{tar}: names must differ, got {member.name} twice; rename one"
-                    )
-                members[ending.lower()] = f"{tar}::{member.offset_data}:{member.size}"
-    except UserError:
-        raise
-    except Exception as error:  # on damaged headers tarfile raises errors of many kinds
-        raise UserError(
-            f"{tar}: must be a tar file that is not compressed, got another ({reason_of(error)}); "
-            "unpack it, and pack it with tar -cf"
-        ) from error
+    for member in members_of(tar, FACTS, lists):
+        folder, _, name = member.name.rpartition("/")
+        stem, _, ending = name.partition(".")
+        if not (stem and ending):
+            continue
+        if not member.is_file:
+            passed.setdefault("links or special files", []).append(member.name)
+            continue
+        key = f"{folder}/{stem}" if folder else stem
+        if (group := groups.get(key)) is None:
+            group = groups[key] = Group(f"{prefix}/{key}")
+        ending = ending.lower()
+        if ending in group.members:
+            raise UserError(f"{tar}: names must differ, got {member.name} twice; rename one")
+        group.members[ending] = f"{tar}::{member.start}:{member.size}"
+        if member.content is not None:
+            group.contents[ending] = member.content
     for group in groups.values():
         for ending in group.images[1:]:
             name = f"{group.sample_id.removeprefix(f'{prefix}/')}.{ending}"
@@ -228,10 +215,10 @@ class WebDataset(Reader):
             facts: dict[str, Any] = {}
             try:
                 if column in group.members and column not in {*group.images, *FACTS}:
-                    text = read_member(group.members[column], MAX_FACTS).decode("utf-8-sig")
+                    text = group.read(column).decode("utf-8-sig")
                     facts = {column: text}
                 elif "json" in group.members:
-                    facts = dict(json.loads(read_member(group.members["json"], MAX_FACTS)))
+                    facts = dict(json.loads(group.read("json")))
             except (OSError, ValueError, TypeError, RecursionError) as error:
                 raise UserError(
                     f"{key}: must be of text in UTF-8 or in an object of JSON, got another content "
@@ -292,11 +279,16 @@ class WebDataset(Reader):
             )
         return tars
 
+    @property
+    def _lists(self) -> Path | None:
+        """Folder for lists of the tar files' members; None without an index."""
+        return folder_on_disk(self.index) / "tars" if self.index else None
+
     def _groups(self, part: Split, tars: list[Path]) -> list[Group]:
         groups, passed = list[Group](), Passed()
         for tar in tars:
             prefix = tar.relative_to(self.place).with_suffix("").as_posix()
-            groups += read_groups(tar, prefix, passed)
+            groups += read_groups(tar, prefix, passed, self._lists)
         for reason, names in passed.items():
             text = f"passed over {len(names):,} {reason} in the shards of {part}"
             say_once(self.place, f"{text}: {join_first(names)}")
@@ -317,10 +309,10 @@ class WebDataset(Reader):
         number = None
         try:
             if "json" in group.members:
-                facts = json.loads(read_member(group.members["json"], MAX_FACTS))
+                facts = json.loads(group.read("json"))
             value, name = facts.get(self.label_key), facts.get(self.class_name_key or "")
             if "cls" in group.members:
-                text = read_member(group.members["cls"], MAX_FACTS).decode("utf-8-sig").strip()
+                text = group.read("cls").decode("utf-8-sig").strip()
                 if not text.removeprefix("-").isdecimal():
                     raise ValueError(f"{text[:20]!r} is no whole number")
                 number = int(text)
