@@ -12,6 +12,11 @@ DIGEST = 32  # bytes
 def read_arrow(file: Path, schema: Any, check_metadata: bool = False) -> Any | None:
     """Return the table of a file; None if its schema is another, as another version's may be.
 
+    Args:
+        file: As `write_arrow` writes it.
+        schema: Expected.
+        check_metadata: Whether the schema's metadata must be equal, too.
+
     Raises:
         OSError: The file cannot be read.
         ValueError: Its checksum is not the one that it was written with; of others' files pyarrow

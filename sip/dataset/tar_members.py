@@ -33,8 +33,8 @@ class Member(NamedTuple):
     Attributes:
         name: As in the header.
         is_file: Whether it is a plain file, no link, device or sparse file.
-        start, size: Of its content, in bytes.
-        content: Of a small member that states facts; None: read it.
+        start, size: Where its content lies, in bytes.
+        content: The bytes, of a small member that states facts; None: read them.
     """
 
     name: str
@@ -58,7 +58,7 @@ def members_of(tar: Path, endings: Collection[str], lists: Path | None) -> Seque
 
     Args:
         tar: The file.
-        endings: Of members that state facts, whose content the list has if it is small.
+        endings: Those of members that state facts, whose content the list has if it is small.
         lists: Folder for lists; None: the tar file is read.
 
     Raises:

@@ -176,8 +176,8 @@ def test_an_empty_family_explores_all(folder: Path) -> None:
 
 def test_pooling_is_explained_where_a_claim_pools(folder: Path, table: Document) -> None:
     one = made(folder, "table.family=[{claim: a, arm: sip, against: none}]")
-    for document, says in ((table, True), (one, False)):
-        assert says == any("a pooled claim has one number a seed" in n for n in document.notes)
+    for made_, says in ((table, True), (one, False)):
+        assert says == any("one number a seed" in note for note in made_.notes)
 
 
 def test_two_seeds_tell_nothing() -> None:
