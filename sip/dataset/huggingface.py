@@ -102,6 +102,8 @@ class HuggingFace(PretrainReader):
         config: Name of the hub data set's configuration; None if it has one only.
         revision: Commit or tag of the hub repository; None for its newest.
         root: The images are written to `<root>/huggingface/<name>`.
+        id_prefix: Begins the sample ids, by which parts are made. None: a copy of the data set
+            has the same ids, whatever its folder is called. The recipe has them by their content.
         splits: train, val, test -> split of the source. None for val and test: the split of the
             usual name (validation, val, test) if the source has one. False: none.
         image_column, label_column: Names of the columns; labels that are not `ClassLabel` are
@@ -117,6 +119,7 @@ class HuggingFace(PretrainReader):
     config: str | None
     revision: str | None
     root: str = ignored()
+    id_prefix: str | None = ignored(neutral=None)
     splits: dict[Split, str | Literal[False] | None]
     image_column: str
     label_column: str
@@ -177,7 +180,7 @@ class HuggingFace(PretrainReader):
         tables = {part: table.select_columns([column]) for part, table in tables.items()}
         files = {}
         for sample_id in sample_ids:
-            _, part, index = sample_id.rsplit("/", 2)
+            part, index = sample_id.split("/")[-2:]
             table = tables[part]  # type: ignore[index]
             if table[int(index)][column] is not None:
                 files[sample_id] = open_row(table, int(index), column, self.folder).path
@@ -203,7 +206,7 @@ class HuggingFace(PretrainReader):
         return values
 
     def _sample_ids(self, part: Split, num: int) -> list[str]:
-        prefix = f"{self.name}/{part}"
+        prefix = f"{self.id_prefix}/{part}" if self.id_prefix else part
         return [f"{prefix}/{index:06d}" for index in range(num)]
 
     def _tables(self) -> dict[Split, Any]:

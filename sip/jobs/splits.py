@@ -12,6 +12,8 @@ from sip.dataset.reader import Reader, require_trainable, say_made_parts
 from sip.dataset.remarks import codes, remarks
 from sip.images.adapted import AdapterRecord
 from sip.jobs.train_job import TrainJob
+from sip.pipeline.plan import chosen_models
+from sip.weights.stacks import pool_remarks
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Splits = dict[Split, Sequence[Sample]]
@@ -50,8 +52,11 @@ def _leaks(job: TrainJob, splits: Splits) -> dict[str, dict[str, int]]:
     found = leaks.find(splits, num_workers, hashed=hashed)
     is_apart = getattr(job.dataset, "trained_on", None) != "pretrain"
     if job.components and is_apart and "pretrain" in getattr(job.dataset, "all_splits", ()):
-        parts = {**splits, "pretrain": job.dataset.samples("pretrain")}
-        found += leaks.find(parts, num_workers, "pretrain", hashed)
+        pool = job.dataset.samples("pretrain")
+        found += leaks.find({**splits, "pretrain": pool}, num_workers, "pretrain", hashed)
+        seen = ((sample.sha256, sample.label) for sample in pool)
+        for line in pool_remarks(chosen_models(job.config), seen):
+            say("leaks", line)
     counts: dict[str, dict[str, int]] = {}
     for leak in found:
         say("leaks", leak.line())

@@ -28,7 +28,7 @@ from sip.stack.sources import load, part_of
 from sip.stack.texts import Measured
 from sip.stack.work import Work, work_of
 from sip.weights.packages import require_package
-from sip.weights.stacks import MADE_FROM
+from sip.weights.stacks import MADE_FROM, name_of_pool
 
 NAME = "stack"
 
@@ -94,12 +94,11 @@ class Stack:
             except (OSError, ValueError) as error:
                 raise UserError(f"caption_file: cannot be read: {error}") from error
         part = part_of(self.dataset)
-        samples = self.dataset.samples(part)
-        seen = sorted([sample.sha256, sample.label * self.labelled] for sample in samples)
+        images = ((sample.sha256, sample.label) for sample in self.dataset.samples(part))
         return {
             "dataset": config.dataset.get("name") or choice("dataset"),
             "part": part,
-            "images": f"{len(seen):,} ({digest(seen)[:8]})",
+            "images": name_of_pool(images, self.labelled),
             "size": config.size,
             "scale": config.scale,
             "image_size": config.image_size,

@@ -40,7 +40,7 @@ def test_saved_folder(tmp_path: Path) -> None:
     assert dataset.class_names == ("old dog", "cat")
     assert [len(dataset.samples(part)) for part in ("train", "val", "test")] == [6, 2, 4]
     row = dataset.samples("test")[1]
-    assert (row.sample_id, row.label, row.class_name) == ("set/test/000001", 1, "cat")
+    assert (row.sample_id, row.label, row.class_name) == ("test/000001", 1, "cat")
     assert (row.width, row.height) == (10, 6)
     assert Path(row.path).read_bytes() == encoded(21, "JPEG") and row.path.endswith(".jpeg")
     assert row.sha256 == hashlib.sha256(encoded(21, "JPEG")).hexdigest()
@@ -80,7 +80,28 @@ def test_text_labels_and_made_parts(tmp_path: Path) -> None:
     assert dataset.class_names == ("cat", "old dog")
     # test: 0.2 of 6 a class is 1; val: 0.25 of the 5 left is 1
     assert [len(dataset.samples(part)) for part in ("train", "val", "test")] == [4, 2, 2]
-    assert dataset.samples("test")[0].sample_id.startswith("set/train/")
+    assert dataset.samples("test")[0].sample_id.startswith("train/")
+
+
+def test_a_copy_in_another_folder_has_the_same_parts(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    for name in ("set", "copy"):
+        save(tmp_path / name, datasets.Value("string"), {"train": 40})
+    splits: dict[str, Any] = {"train": "train", "val": None, "test": None}
+    first, second, prefixed = (
+        read(tmp_path / name, tmp_path, splits=splits, id_prefix=prefix)
+        for name, prefix in (("set", None), ("copy", None), ("copy", "flowers"))
+    )
+    ids = [
+        [row.sample_id for part in ("val", "test") for row in one.samples(part)]
+        for one in (first, second, prefixed)
+    ]
+    assert ids[0] == ids[1] and first.recipe() == second.recipe()
+    assert all(name.startswith("flowers/train/") for name in ids[2])
+    assert [name.removeprefix("flowers/") for name in ids[2]] != ids[0]  # ids decide the parts
+    assert prefixed.recipe() != first.recipe()  # by their content
+    assert prefixed.column_values("label", "a key")["flowers/train/000001"] == "cat"
+    assert prefixed.column_files("image", ids[2][:1], "a key").keys() == set(ids[2][:1])
 
 
 def test_splits_of_usual_names_are_found(
@@ -96,7 +117,7 @@ def test_splits_of_usual_names_are_found(
     left = read(tmp_path / "set", tmp_path, splits=splits | {"val": False})
     assert [len(left.samples(part)) for part in ("train", "val", "test")] == [8, 4, 6]
     assert left.made_parts == ("val",)
-    assert left.samples("val")[0].sample_id.startswith("set/train/")
+    assert left.samples("val")[0].sample_id.startswith("train/")
 
 
 def test_two_splits_of_usual_names_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""What the folder of a stack says of the images that it learnt from."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sip.core.stages import StageLog
+from sip.jobs.splits import load_splits
+from sip.jobs.train_job import TrainJob
+from sip.weights.stacks import name_of_pool, pool_remarks
+from tests.composing import composed
+
+POOL = [("aa", 0), ("bb", 1), ("cc", 1)]
+
+
+def stack(folder: Path, **made_from: object) -> Path:
+    """Write what a stack is made from; return the folder of its generator."""
+    facts = {"part": "pretrain", "labels": True, "images": name_of_pool(POOL, True)} | made_from
+    folder.mkdir(parents=True)
+    (folder / "stack.json").write_text(json.dumps(facts))
+    return folder / "diffusion"
+
+
+def test_a_stack_of_other_images_than_the_part_pretrain_is_said(tmp_path: Path) -> None:
+    model = str(stack(tmp_path / "patch"))
+    assert pool_remarks([model, f"{tmp_path}/patch/scorer", "a/b"], reversed(POOL)) == []
+    for other in (POOL[:2], [*POOL[:2], ("dd", 1)], [*POOL[:2], ("cc", 0)]):
+        (line,) = pool_remarks([model, f"{tmp_path}/patch/scorer"], other)
+        assert line.startswith("stack patch learnt from 3 (")
+        assert f"part pretrain has {len(other)} (" in line and "may have seen images of" in line
+
+
+@pytest.mark.parametrize("facts", [{"part": "train"}, {"images": None}])
+def test_what_says_nothing_of_the_part_is_not_compared(tmp_path: Path, facts: object) -> None:
+    assert pool_remarks([str(stack(tmp_path / "s", **facts))], POOL[:1]) == []  # type: ignore[arg-type]
+
+
+def test_labels_count_if_the_stack_was_told_them(tmp_path: Path) -> None:
+    facts = {"labels": False, "images": name_of_pool(POOL, False)}
+    other = [(sha256, 1 - label) for sha256, label in POOL]
+    assert pool_remarks([str(stack(tmp_path / "s", **facts))], other) == []
+
+
+def test_a_training_says_it_before_it_generates(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = stack(tmp_path / "other")
+    config = composed("augmentation=sip", f"images.model={model}", f"paths.store={tmp_path}/store")
+    load_splits(TrainJob(config), StageLog())
+    assert "leaks        stack other learnt from 3 (" in capfd.readouterr().err
