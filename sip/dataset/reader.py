@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from functools import cached_property
 from itertools import chain
 from typing import Literal
@@ -40,6 +41,7 @@ EMPTY = 65  # grey levels; 14-bit values in a 16-bit file reach 64, 12-bit value
 WRITE_EVERY = 60.0  # s between two writes of the index while images are decoded
 OPENED_AT_ONCE = 16  # images that a thread opens in a row
 MAX_THREADS = 8  # that open images; each may take a quarter GiB
+SUBSET_KEYS = {each.name for each in fields(Subset)}
 Listing = tuple[Sequence[str], dict[Split, list[Entry]]]
 Opener = Callable[[Sequence[Entry], FileIndex], list[ImageFile]]
 
@@ -189,6 +191,23 @@ class Reader(Subset, ABC):
             for row, file in zip(rows, found, strict=True)
         )
         return samples, broken
+
+    def share(self, other: Dataset) -> None:
+        """Take over what another data set has read, if it differs in its subset only.
+
+        Then the files are not listed again, and the lists are in memory once.
+        """
+        if not isinstance(other, Reader) or type(other) is not type(self):
+            return
+        own = [each.name for each in fields(self) if each.name not in SUBSET_KEYS]
+        if any(getattr(self, name) != getattr(other, name) for name in own):
+            return
+        for name in ("_listed", "_made", "_files", "_hashes"):
+            if name in vars(other):
+                vars(self)[name] = vars(other)[name]
+        for part in other._opened.keys() - {"train"}:
+            self._opened[part] = other._opened[part]
+            self._num_broken[part] = other._num_broken[part]
 
     def _say_empty(self, names: list[str]) -> None:
         """Print which images have almost no contrast, if there are any."""

@@ -21,6 +21,7 @@ from sip.core.files import check_folders
 from sip.core.hashing import digest
 from sip.core.progress import progress
 from sip.dataset.base import Dataset
+from sip.dataset.reader import Reader
 from sip.device.settings import Devices, Runtime
 from sip.jobs.objectives import Objectives
 from sip.jobs.train_job import TrainJob
@@ -114,7 +115,11 @@ class Checks:
     def _dataset(self, config: DictConfig) -> Dataset:
         described = digest(_plain(config.dataset))
         if described not in self._datasets:
-            self._datasets[described] = build(config.dataset)
+            dataset = build(config.dataset)
+            if isinstance(dataset, Reader):
+                for other in self._datasets.values():
+                    dataset.share(other)
+            self._datasets[described] = dataset
         return self._datasets[described]
 
     def _once(self, what: Any, check: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from sip.config import sweep
 from sip.config.provenance import command_line
 from sip.core.paths import conf_folder
 from sip.dataset.digits import Digits
+from sip.dataset.image_folder import ImageFolder
 from sip.jobs.baseline import tables_command
 from sip.jobs.lookup import look_up
 from sip.jobs.sweeps import (
@@ -30,6 +31,7 @@ from sip.records.read import runs_of, swept_keys
 from sip.records.varied import in_words
 from tests.commands import run_module
 from tests.composing import composed, initialized
+from tests.dataset.trees import write_image
 from tests.jobs.conftest import HydraJob
 from tests.records.made_up import training_summary, write_run
 
@@ -246,6 +248,26 @@ def test_finished_runs_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(Digits, "__init__", counting)
         assert look_up(config, jobs).cached == [1]
     assert len(made) == 3, "each seed's data set is read once, whatever the arms"
+
+
+def test_files_are_listed_once_whatever_the_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(24):
+        write_image(tmp_path / "images" / ("cat", "dog")[number % 2] / f"{number}.png", number)
+    listed: list[ImageFolder] = []
+    real = ImageFolder.listing
+    monkeypatch.setattr(ImageFolder, "listing", lambda self: listed.append(self) or real(self))
+    overrides = ["augmentation=none", "seed=0,1,2", "dataset=image_folder", "dataset.shots=2"]
+    overrides += [f"dataset.root={tmp_path}/images", f"paths.runs={tmp_path}/runs"]
+    overrides += [f"paths.store={tmp_path}/store"]
+    with initialized():
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
+        config.hydra.job.update(config_name="config", name="train")
+        found = look_up(config, list_jobs(list_axes(config)))
+    assert not found.refused and len(set(found.fingerprints.values())) == 3
+    assert len(listed) == 1
 
 
 def test_jobs_of_the_same_run_are_named_once(tmp_path: Path) -> None:
