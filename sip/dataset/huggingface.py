@@ -5,6 +5,7 @@ files and the like). The images' encoded bytes are written, as they are, to file
 hash when first asked for.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -129,14 +130,19 @@ class HuggingFace(PretrainReader):
     prompt_names: PromptNames
 
     @property
+    def source(self) -> str:
+        """Hub name, or local folder; "~" at its start is the home folder."""
+        return os.path.expanduser(self.path)
+
+    @property
     def name(self) -> str:
         """Hub name, or last part of the local folder."""
-        return Path(self.path).resolve().name if Path(self.path).is_dir() else self.path
+        return Path(self.source).resolve().name if Path(self.source).is_dir() else self.source
 
     @property
     def folder(self) -> Path:
         """Where the images are written."""
-        return Path(self.root) / "huggingface" / self.name.replace("/", "--")
+        return Path(self.root).expanduser() / "huggingface" / self.name.replace("/", "--")
 
     def listing(self) -> Listing:
         """Return the classes and the entries, in the source's order.
@@ -229,22 +235,22 @@ class HuggingFace(PretrainReader):
                 f"dataset=huggingface needs the package datasets, got {datasets.__file__} of the "
                 "same name; rename that, or start in another folder"
             )
-        if Path(self.path).is_file():
+        if Path(self.source).is_file():
             raise UserError(
                 f"dataset.path: must be a folder or a hub name, got the file {self.path}; put it "
                 "into a folder of its own"
             )
-        if Path(self.path).is_dir() and (signs := sorted(set(self.path) & set("[]*?"))):
+        if Path(self.source).is_dir() and (signs := sorted(set(self.source) & set("[]*?"))):
             raise UserError(
                 "dataset.path: must have none of [ ] * ? in it, which datasets reads as a "
                 f"pattern (square brackets too), got {' '.join(signs)} in {self.path!r}; rename "
                 "the folder, or make a link to it"
             )
         try:
-            if any(Path(self.path, name).is_file() for name in SAVED):
-                source = datasets.load_from_disk(self.path)
+            if any(Path(self.source, name).is_file() for name in SAVED):
+                source = datasets.load_from_disk(self.source)
             else:
-                source = datasets.load_dataset(self.path, self.config, revision=self.revision)
+                source = datasets.load_dataset(self.source, self.config, revision=self.revision)
         except Exception as error:  # of a damaged file `datasets` raises errors of many kinds
             raise UserError(
                 f"dataset.path: must be a data set of the hub or a local folder, got "

@@ -104,6 +104,14 @@ def test_a_copy_in_another_folder_has_the_same_parts(tmp_path: Path) -> None:
     assert prefixed.column_files("image", ids[2][:1], "a key").keys() == set(ids[2][:1])
 
 
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path / "set", datasets.Value("string"), {"train": 8, "test": 4})
+    row = read(Path("~/set"), Path("~/data")).samples("test")[0]
+    assert Path(row.path).is_relative_to(tmp_path / "data" / "huggingface" / "set")
+
+
 def test_splits_of_usual_names_are_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
