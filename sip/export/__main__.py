@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Write the images of a run in the format that is asked for."""
+    from sip.core.component import refuse
     from sip.core.errors import UserError
     from sip.core.text import counted
     from sip.core.uri import place_of
@@ -18,6 +19,9 @@ def task(config: "DictConfig") -> None:
     for name, example in (("run", "runs/<name>"), ("output", "<a new folder or file>")):
         if config[name] in (None, ""):
             raise UserError(f"{name}: must be given; say {name}={example}")
+    for name in ("run", "output", "store"):
+        if config[name] is not None and not isinstance(config[name], str):
+            raise refuse(name, "one folder", config[name], f"say {name}=FOLDER")
 
     if config.format == "onnx":
         if config.push is not None:

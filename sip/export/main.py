@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sip.core.errors import UserError, not_one_of
-from sip.core.files import CANNOT_WRITE
+from sip.core.files import CANNOT_WRITE, check_can_be_made
 from sip.core.interrupt import graceful, stop_requested
 from sip.core.progress import progress
 from sip.core.uri import Place
@@ -122,6 +122,8 @@ def export(options: Options, hub: HubDataset | None = None) -> Source:
     """
     parts = [part for part in PARTS if part in options.parts]
     embeds = options.provenance == "embedded" and not options.link
+    if not (hub and mark_of(options.output)):
+        _require_new(options.output)  # originals may take long to be read
     source = Source(options.run, options.store, parts, options.originals, embeds, options.review)
     kind = FORMATS[options.format](source.class_names, options.per_file, options.link)
     mark = mark_for(source, kind)
@@ -154,12 +156,25 @@ class _StopError(Exception):
     """The export was asked to stop, and ends without a result."""
 
 
+def _require_new(output: Path) -> None:
+    """Check that a folder can be made, or is an empty one that another can take the place of."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(
+            f"output: must be a new or empty folder, got {output.absolute()}; name another"
+        )
+    if output.resolve().is_mount():
+        raise UserError(
+            f"output: must be a folder that can be exchanged, got the mount point {output}; name "
+            f"one in it, such as output={output}/images"
+        )
+    check_can_be_made(output, "output")
+
+
 @contextmanager
 def _whole(output: Path) -> Iterator[Path]:
     """Give an empty folder that becomes `output` at the end, and vanishes on an error."""
-    output = output.absolute()
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"output: must be a new or empty folder, got {output}; name another")
+    _require_new(output)
+    output = output.resolve()  # a folder cannot take the place of a link
     folder = output.with_name(f".{output.name}.unfinished")
     try:
         folder.mkdir(parents=True)

@@ -20,13 +20,15 @@ from torch import Tensor, nn
 from sip.backbone.saved import SavedClassifier
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
-from sip.core.files import atomic_file, plain_disk_errors
+from sip.core.files import atomic_file, check_output, plain_disk_errors
+from sip.core.text import reason_of
 
 OPSET = (
     18  # the first that torch's exporter writes without a conversion; onnxruntime >= 1.14 reads it
 )
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # of the logits, absolute and relative
+MAX_REASON = 200  # characters of torch's error that are passed on
 NUM_IMAGES = 5  # that both compute; another number than the exporter sees
 INPUT = "RGB, the central square scaled (bicubic) to the size of the input, pixels in [0, 1]"
 
@@ -44,6 +46,7 @@ def export_onnx(run: Path, output: Path) -> float:
         )
     if output.suffix != ".onnx" or output.exists():
         raise UserError(f"output: must be a new file that ends in .onnx, got {output}")
+    check_output(output)
     saved = SavedClassifier.of(run)
     network = Normalised(saved.network(), *saved.normalisation).eval()
     size = (NUM_IMAGES, 3, saved.input_size, saved.input_size)
@@ -103,18 +106,25 @@ def compare(network: nn.Module, file: Path, images: Tensor) -> float:
 
 
 def _write(network: nn.Module, images: Tensor, facts: dict[str, str], path: Path) -> None:
+    try:
+        with _quiet():
+            program: Any = torch.onnx.export(
+                network,
+                (images,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                verbose=False,
+            )
+            program.optimize()
+    except Exception as error:  # of many kinds, by torch
+        raise UserError(
+            f"format=onnx: must be a network that torch exports, got {facts['architecture']}: "
+            f"{reason_of(error)[:MAX_REASON]}; choose another backbone, or load the run with timm"
+        ) from error
     with _quiet():
-        program: Any = torch.onnx.export(
-            network,
-            (images,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("N")},),
-            verbose=False,
-        )
-        program.optimize()
         program.model.metadata_props.update(facts)
         program.save(path, external_data=False)
 

@@ -178,7 +178,8 @@ class Source:
                 f"{error}); {REMEDY}"
             ) from error
         summary = self.record.summary
-        if isinstance(summary, GenerationSummary):  # those too that never got onto the list
+        if isinstance(summary, GenerationSummary) and "train" in self.parts:
+            # Those too that never got onto the list.
             self.failed = Counter(summary.failures)
         for part in self.parts:
             self._require(part)
@@ -295,12 +296,13 @@ class Source:
             if self._is_exported(row):
                 self.counts[row["split"], row["label"], row["kind"]] += 1
                 self.num_mixed += row.get("source_label") is not None
-            elif row["kind"] == "generated" and row.get("status") == "rejected":
+            elif row["kind"] != "generated" or "train" not in self.parts:
+                continue
+            elif row.get("status") == "rejected":
                 self.rejected[row["reason"]] += 1
-            elif row["kind"] == "generated" and row.get("status", "ok") == "ok" and row["file"]:
-                if "train" in self.parts:
-                    self.rejected[str(self._rejection(row))] += 1
-            elif row["kind"] == "generated" and "train" in self.parts:
+            elif row.get("status", "ok") == "ok" and row["file"]:
+                self.rejected[str(self._rejection(row))] += 1
+            else:
                 self.failed[row.get("reason") or "failed"] += 1
         for part, pairs in hashes.items():
             ids, known = (Joined(itemgetter(number), pairs) for number in range(2))

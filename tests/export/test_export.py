@@ -310,6 +310,41 @@ def test_the_output_must_be_new_or_empty(options: Make) -> None:
     assert (out.parent / ".other.unfinished").is_dir()
 
 
+def test_an_output_is_refused_before_the_run_is_read(
+    options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main_module, "Source", lambda *_: pytest.fail("the run is read"))
+    out = options().output
+    out.mkdir(parents=True)
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "is_mount", lambda path: path == out)
+        with pytest.raises(UserError, match=f"^output: must be .* got the mount point {out}; name"):
+            export(options())
+    (out / "file").touch()
+    with pytest.raises(UserError, match="^output: must be a new or empty folder, got"):
+        export(options())
+    with pytest.raises(UserError, match="^output: must be a folder that can be made and written"):
+        export(options(output=out / "file" / "set"))
+
+
+def test_the_output_may_be_a_link_to_a_folder(options: Make, tmp_path: Path) -> None:
+    out, disk = options().output, tmp_path / "disk" / "set"
+    out.parent.mkdir(parents=True)
+    disk.mkdir(parents=True)
+    out.symlink_to(disk)
+    export(options())
+    assert out.is_symlink() and (disk / "README.md").is_file()
+    assert left_in(disk.parent) == ["set"]
+
+
+def test_parts_without_generated_images_leave_none_out(options: Make, run: Path) -> None:
+    change(run, lambda rows: [*rows[:-3], rows[-3] | {"status": "rejected", "reason": "duplicate"}])
+    write_run(run, generation_summary(failures={"unreadable": 3}))
+    source = export(options(parts=["val"], originals="as_used"))
+    assert (source.failed, source.rejected) == ({}, {})
+    assert "No image of the run failed." in (options().output / "README.md").read_text()
+
+
 def test_what_is_no_finished_run_is_refused(options: Make, run: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UserError,
@@ -425,4 +460,8 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
     for given, key in ((run_is, "output"), ("output=x", "run")):
         with pytest.raises(UserError, match=f"^{key}: must be given; say {key}="):
             task(composed(given, name="export"))
+    for given in ("run=[a,b]", "output=[a]", "store=true"):
+        key = given.partition("=")[0]
+        with pytest.raises(UserError, match=f"^{key}: must be one folder, got .*; say {key}=F"):
+            task(composed("run=a", "output=b", given, name="export"))
     assert json.loads((run / "summary.json").read_text())["commit"] == "c0ffee"

@@ -16,6 +16,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from sip.core.errors import UserError
+from sip.export.formats.image_folder import _link
 from sip.export.main import FORMATS, Options, export
 from sip.export.names import FileNames, folder_names
 from sip.export.source import COLUMNS
@@ -152,6 +153,15 @@ def test_links_share_the_stores_files(options: Make, run: Path) -> None:
     export(made)
     images = list(made.output.rglob("*.png"))
     assert len(images) == 4 and all(path.stat().st_nlink == 2 for path in images)
+
+
+def test_a_file_that_is_a_link_is_linked_itself(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.png").write_bytes(b"image")
+    (tmp_path / "data" / "link.png").symlink_to("a.png")
+    _link(str(tmp_path / "data" / "link.png"), tmp_path / "out.png")
+    assert not (tmp_path / "out.png").is_symlink()
+    assert (tmp_path / "out.png").read_bytes() == b"image"
 
 
 def test_class_names_become_safe_folders() -> None:

@@ -59,11 +59,27 @@ def test_other_logits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not list(tmp_path.glob("*model.onnx*"))
 
 
+def test_a_network_that_torch_does_not_export_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(make(*BACKBONES["resnet_mini"]), tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such\n\noperator")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(UserError, match=r"^format=onnx: must be .* got \w+: no such operator; ch"):
+        onnx.export_onnx(tmp_path, tmp_path / "model.onnx")
+    assert not list(tmp_path.glob("*model.onnx*"))
+
+
 def test_refusals_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "there.onnx").touch()
     for name in ("there.onnx", "model.pt"):
         with pytest.raises(UserError, match="output: must be a new file that ends in .onnx"):
             onnx.export_onnx(tmp_path, tmp_path / name)
+    with pytest.raises(UserError, match="^output: must be in a folder that is there"):
+        onnx.export_onnx(tmp_path, tmp_path / "a" / "b" / "model.onnx")
     with pytest.raises(UserError, match="run: must be the folder of a finished run"):
         onnx.export_onnx(tmp_path, tmp_path / "model.onnx")
     monkeypatch.setattr(onnx, "find_spec", lambda name: None if name == "onnxscript" else name)

@@ -107,7 +107,7 @@ def _link(file: str, path: Path) -> None:
         what = "an object in a store" if is_uri(file) else "a part of a tar file"
         raise UserError(f"link=true: images must be files, got {file}, {what}; use link=false")
     try:
-        os.link(file, path)
+        os.link(os.path.realpath(file), path)  # else a link would be linked, and lead nowhere
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
             raise
