@@ -20,13 +20,14 @@ from PIL import Image
 from sip.config.command import Command
 from sip.core.csv_table import csv_text
 from sip.core.errors import UserError
-from sip.core.files import atomic_file, write_atomically
+from sip.core.files import plain_disk_errors, write_atomically
 from sip.core.hashing import digest
 from sip.core.paths import conf_folder
 
 ORIGINALS = "originals"  # folder in the store
 IMAGE_COLUMNS = ("image", "img", "path", "file", "filename", "file_name")
 LABEL_COLUMNS = ("label", "labels", "class", "fine_label", "target")
+MODES = ("L", "RGB", "RGBA", "I;16")  # of PIL images, that PNG files have
 KINDS = (
     "a folder, the name of a data set, a list of (image, label), a DataFrame, a datasets.Dataset "
     "or a torchvision data set"
@@ -61,7 +62,7 @@ def given(data: Any, label: str | None, class_names: Sequence[str] | None, store
         UserError: They are of no such kind, lack a label, or cannot be read.
     """
     if isinstance(data, str | os.PathLike):
-        return _folder_or_name(data, label)
+        return _folder_or_name(data, label, class_names)
     if label is not None:
         pairs: Iterator[tuple[Any, Any]] = ((image, label) for image in _only_images(data))
     else:
@@ -70,10 +71,22 @@ def given(data: Any, label: str | None, class_names: Sequence[str] | None, store
     return _listed(pairs, names, store)
 
 
-def _folder_or_name(data: str | os.PathLike[str], label: str | None) -> Given:
+def _folder_or_name(
+    data: str | os.PathLike[str], label: str | None, class_names: Sequence[str] | None
+) -> Given:
     path = Path(data).expanduser()
+    if class_names is not None:
+        raise UserError(
+            f"class_names: must be left out with {str(data)!r}, whose classes have names, got "
+            f"{list(class_names)}; for other words say overrides=['dataset.prompt_names={{...}}']"
+        )
     if not path.exists():
         if isinstance(data, str) and (conf_folder() / "dataset" / f"{data}.yaml").is_file():
+            if label is not None:
+                raise UserError(
+                    f"label: must be left out with data={data!r}, whose images have labels, got "
+                    f"{label!r}"
+                )
             return Given((f"dataset={data}",))
         raise UserError(f"data: must be {KINDS}, got {str(data)!r}, which is not there")
     of_one = () if label is None else (Command.of_text("dataset.label", label),)
@@ -161,6 +174,8 @@ def _class_names(data: Any) -> Sequence[str] | None:
     if hasattr(data, "features") and hasattr(data, "cast_column"):
         _, label = _columns(list(data.features))
         return getattr(data.features[label], "names", None)
+    if hasattr(data, "itertuples"):  # of a DataFrame it would be a column
+        return None
     names = getattr(data, "classes", None)
     return [str(name) for name in names] if names is not None else None
 
@@ -183,7 +198,8 @@ def _listed(
     text = csv_text([("path", "label"), *rows])
     file = folder / f"{digest(text)[:16]}.csv"
     if not file.exists():
-        write_atomically(file, text)
+        with plain_disk_errors(file, "store"):
+            write_atomically(file, text)
     parts = ("dataset.val_fraction=0", "dataset.test_fraction=0")
     words = (f"dataset.prompt_names={{{', '.join(map(_in_words, names.items()))}}}",) * bool(names)
     overrides = ("dataset=csv", Command.of_text("dataset.path", str(file)), *parts, *words)
@@ -242,9 +258,8 @@ def _file(image: Any, number: int, folder: Path, seen: dict[str, int]) -> str:
         name = f"{name}-{seen[name]}"
     file = folder / name[:2] / f"{name}{suffix}"
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(file) as part:
-            part.write_bytes(data)
+        with plain_disk_errors(file, "store"):
+            write_atomically(file, data)
     return str(file)
 
 
@@ -252,8 +267,15 @@ def _png(image: Any, number: int) -> bytes:
     """Return an image in memory as a PNG file."""
     if not isinstance(image, Image.Image):
         image = Image.fromarray(_array(image, number))
-    buffer = io.BytesIO()
-    mode = image.mode if image.mode in ("L", "RGB", "RGBA", "I;16") else "RGB"
+    is_wide = image.mode == "I" and not 0 <= image.getextrema()[0] <= image.getextrema()[1] < 2**16
+    if image.mode == "F" or is_wide:
+        raise UserError(
+            f"data: each image must have pixels of 8 or 16 bits, got a PIL image of mode "
+            f"{image.mode} in item {number}; convert it to L or RGB"
+        )
+    buffer, mode = io.BytesIO(), "I;16" if image.mode == "I" else image.mode
+    if mode not in MODES:
+        mode = "RGBA" if image.has_transparency_data else "RGB"
     image.convert(mode).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 

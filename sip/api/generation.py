@@ -9,6 +9,8 @@ from sip.api.data import given
 from sip.api.run import Run, RunImage
 from sip.config.command import Command
 from sip.config.job import job
+from sip.config.provenance import command
+from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.core.object_cache import folder_on_disk
 from sip.core.progress import say, silent
@@ -65,24 +67,28 @@ def generate(
     Raises:
         UserError: A value is wrong or something is missing, in one line, before costly work.
     """
-    images = given(data, label, class_names, folder_on_disk(str(store)))
+    store, runs = (os.path.expanduser(str(place)) for place in (store, runs))
     settings = [
-        *images.overrides,
         f"profile={profile}",
-        Command.of_text("paths.store", str(store)),
-        Command.of_text("paths.runs", str(runs)),
+        Command.of_text("paths.store", store),
+        Command.of_text("paths.runs", runs),
         *_settings(model, noise_rate, guidance_scale, per_sample, device),
         *_checked(overrides),
     ]
     with silent(not progress):
+        if not isinstance(data, str | os.PathLike):  # images in memory are encoded and written
+            _check(settings)
+        images = given(data, label, class_names, folder_on_disk(store))
         if images.remark:
             say("labels", images.remark)
-        with job("generate", settings) as config:
-            from sip.jobs.generate import Generation
+        with job("generate", [*images.overrides, *settings]) as config:
+            from sip.jobs.generate import finish
 
-            work = Generation(config, show=lambda table: None)
-            work.run()
-    return Run(work.folder, store, images.files)
+            if config.plan:
+                fix = f"ask the command line for it: {command()}"
+                raise refuse("plan", "false in a program", True, fix)
+            folder = finish(config, show=lambda table: None)
+    return Run(folder, store, images.files)
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,16 @@ def preview(image: Any, label: str, *, num: int = 1, **settings: Any) -> Preview
     if not len(run):
         raise UserError(f"preview: no image could be generated; {run.folder} says why")
     return Preview(tuple(run), run)
+
+
+def _check(settings: Sequence[str]) -> None:
+    """Check settings as far as the images play no part in them."""
+    from sip.core.files import check_folders
+    from sip.pipeline.offline import Offline
+
+    with silent(), job("generate", ["dataset=csv", "dataset.path=", *settings]) as config:
+        check_folders(config.paths)
+        Offline(config)
 
 
 def _settings(

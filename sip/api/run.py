@@ -119,10 +119,11 @@ class Run(Sequence[RunImage]):
         store: str | os.PathLike[str] | None = None,
         given: Sequence[str] | None = None,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         require_run(self.folder, "run", IMAGES, "summary.json", "config.yaml")
         self.record: RunRecord[Any] = read_run(self.folder)
-        self.store = self.record.store if store is None else place_of(store, "store")
+        named = None if store is None else os.path.expanduser(str(store))
+        self.store = self.record.store if named is None else place_of(named, "store")
         self.given = None if given is None else tuple(given)
         if isinstance(self.store, Path) and not self.store.is_dir():
             raise UserError(f"store: must be the run's store, got {self.store}, which is not there")
@@ -238,7 +239,7 @@ class Run(Sequence[RunImage]):
         """
         from sip.export.main import Options, export
 
-        place = Path(output)
+        place = Path(output).expanduser()
         named: dict[str, Any] = {"provenance": provenance, "review": review}
         chosen = [parts] if isinstance(parts, str) else parts
         options = Options(

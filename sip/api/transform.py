@@ -70,7 +70,7 @@ class GeneratedImage(nn.Module):
             return image
         chosen = images[int(torch.randint(len(images), ()))].image
         if isinstance(image, Image.Image):
-            return chosen
+            return chosen if image.mode == "RGB" else chosen.convert(image.mode)
         array = np.array(chosen)
         if isinstance(image, torch.Tensor):
             return torch.from_numpy(array).permute(2, 0, 1).contiguous()

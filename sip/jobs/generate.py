@@ -78,24 +78,39 @@ def generate(config: DictConfig) -> None:
     """Generate what the training part lacks; with `plan=true` only print what that would be.
 
     Raises:
+        UserError: As `finish`.
+    """
+    if not config.plan:
+        finish(config)
+        return
+    work = Generation(config)
+    if config.prompts_out is not None:
+        work.list_prompts()
+    plan = work.plan()
+    show_plan(plan, work.missing)
+    leave(plan.work)
+
+
+def finish(config: DictConfig, show: Callable[[str], object] = print) -> Path:
+    """Generate what the training part lacks; return the folder of the run.
+
+    Args:
+        config: The whole configuration.
+        show: As that of `Generation`.
+
+    Raises:
         UserError: Something is missing or wrong, before any costly work; or more images failed
             than `images.max_failed`, after it.
     """
-    is_damaged = config.retry == "damaged" and not config.plan
+    is_damaged = config.retry == "damaged"
     if is_damaged and isinstance(build(config.executor), Static):
         fix = "run the command once with executor=local retry=damaged"
         raise refuse("retry", "null or failed with executor=static", config.retry, fix)
-    work = Generation(config)
+    work = Generation(config, show)
     if is_damaged:  # a store takes long to be read
         repair(Store(config.paths.store), config.runtime.num_workers)
-    if config.plan:
-        if config.prompts_out is not None:
-            work.list_prompts()
-        plan = work.plan()
-        show_plan(plan, work.missing)
-        leave(plan.work)
-        return
     work.run()
+    return work.folder
 
 
 class Generation:

@@ -60,6 +60,15 @@ def test_images_of_two_classes_are_not_given_their_originals_label(
             take()
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_a_transform_returns_images_of_the_mode_it_gets(
+    run: sip.Run, pairs: list, mode: str
+) -> None:
+    image = sip.transforms.GeneratedImage(run, p=1.0)(pairs[0][0].convert(mode))
+    assert image.mode == mode
+    assert image.tobytes() in [one.image.convert(mode).tobytes() for one in run[:2]]
+
+
 def test_added_images_come_behind_the_originals(run: sip.Run, pairs: list) -> None:
     train = sip.AugmentedDataset(pairs, run, add=True)
     assert len(train) == 18

@@ -16,6 +16,7 @@ from torchvision.datasets import ImageFolder
 from sip.api.data import Given, given
 from sip.config.job import job
 from sip.core.errors import UserError
+from sip.core.image_io import read_rgb
 from sip.dataset.base import Sample
 from tests.api.conftest import NAMES
 
@@ -112,6 +113,21 @@ def test_the_same_image_twice_is_two_items(pairs: list, tmp_path: Path) -> None:
     assert first.sha256 == second.sha256 and first.sample_id != second.sample_id
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I", "I;16"])
+def test_an_image_in_memory_is_read_as_its_file_is(mode: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 4), np.uint8)
+    image, file = Image.fromarray(pixels), tmp_path / "a.tif"
+    if mode == "P":
+        image, file = Image.fromarray(pixels[..., :3]).quantize(16), tmp_path / "a.png"
+        image.info["transparency"] = 3
+    elif mode[0] == "I":
+        image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    image = image.convert(mode)
+    image.save(file)
+    (path,) = given([(image, "cat")], None, None, tmp_path).files or ()
+    assert np.array_equal(read_rgb(path, None), read_rgb(file, None))
+
+
 def test_images_of_one_class_need_no_labels(pairs: list, tmp_path: Path) -> None:
     images = given([image for image, _ in pairs], "tabby cat", None, tmp_path)
     assert {row.class_name for row in samples(images)} == {"tabby cat"}
@@ -150,6 +166,9 @@ def test_names_are_texts_whatever_hydra_would_read(
         ([(np.zeros((4, 4, 3), np.uint8), "2")], ["a"], "number from 0 to 0.* got 2 in item 0"),
         ([(np.zeros((4, 4, 3), np.uint8), -1)], None, "got -1 in item 0"),
         ([(np.zeros((4, 4, 3), np.float32), "a")], None, r"in uint8.* float32 \(4, 4, 3\)"),
+        ([(Image.new("F", (4, 4)), "a")], None, "of 8 or 16 bits, got .* of mode F in item 0"),
+        ([(Image.new("I", (4, 4), 2**16), "a")], None, "of 8 or 16 bits, got .* of mode I in"),
+        ([(Image.new("I", (4, 4), -1), "a")], None, "of 8 or 16 bits, got .* of mode I in item"),
         (pd.DataFrame({"a": [1]}), None, "must have a column for the image.* got a; rename it"),
         (DatasetDict(), None, "one split of a DatasetDict"),
     ],
@@ -158,6 +177,35 @@ def test_other_data_are_refused(data: Any, names: Any, message: str, tmp_path: P
     with pytest.raises(UserError, match=message) as error:
         given(data, None, names, tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_full_disk_is_one_line(
+    pairs: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    for data in (pairs, [(tmp_path / "a.png", "cat")]):
+        with pytest.raises(UserError, match="^cannot write to .*: No space left .*store="):
+            given(data, None, NAMES, tmp_path / "store")
+
+
+def test_arguments_that_the_data_do_not_take_are_refused(pairs: list, tmp_path: Path) -> None:
+    folder = folder_of(pairs, tmp_path / "photos")
+    for data in (folder, "digits"):
+        with pytest.raises(
+            UserError, match=r"^class_names: must be left out with .* got \['cat'\]"
+        ):
+            given(data, None, ["cat"], tmp_path)
+    with pytest.raises(UserError, match="^label: must be left out with data='digits'.* got 'cat'"):
+        given("digits", "cat", None, tmp_path)
+
+
+def test_a_column_is_no_list_of_classes(tmp_path: Path) -> None:
+    table = pd.DataFrame({"image": ["a.png"], "label": [0], "classes": ["a class"]})
+    with pytest.raises(UserError, match="^class_names: must be the words for labels"):
+        given(table, None, None, tmp_path)
 
 
 def test_a_label_for_images_with_labels_is_refused(tmp_path: Path) -> None:

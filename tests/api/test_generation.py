@@ -130,9 +130,13 @@ def test_the_module_of_the_command_line_does_not_hide_the_function() -> None:
 
 
 def test_labels_that_are_others_in_the_run_are_said(
-    pairs: list, tmp_path: Path, capsys: pytest.CaptureFixture
+    pairs: list, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"store": tmp_path, "overrides": ["nothing=1"]}  # refused behind the remark
+    def refuse(*_: object, **__: object) -> None:
+        raise sip.UserError("nothing")
+
+    monkeypatch.setattr("sip.jobs.generate.finish", refuse)  # behind the remark
+    settings = {"store": tmp_path / "store", "runs": tmp_path / "runs", "profile": "embedded"}
     for number, named in ((0, False), (1, True)):
         with pytest.raises(sip.UserError, match="nothing"):
             sip.generate([(pairs[0][0], number)], class_names=NAMES, **settings)
@@ -161,6 +165,36 @@ def test_a_wrong_argument_is_refused_in_one_line(
             progress=False, **({"profile": "embedded"} | arguments),
         )  # fmt: skip
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "store" / "originals").exists()  # images are written when all is right
+
+
+def test_a_store_that_cannot_be_made_is_one_line(pairs: list, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(sip.UserError, match="^paths.store: must be a folder that can be made"):
+        sip.generate(pairs, class_names=NAMES, store=tmp_path / "file" / "store", **SMALL)
+
+
+def test_a_plan_is_for_the_command_line(pairs: list, place: Path) -> None:
+    settings = {"profile": "embedded", "store": place / "store", "runs": place / "runs"}
+    with pytest.raises(sip.UserError, match="^plan: must be false in a program, got true") as error:
+        sip.generate(pairs, class_names=NAMES, overrides=["plan=true"], **settings)
+    command = str(error.value).partition("; ask the command line for it: ")[2]
+    assert command.startswith("python -m sip.generate dataset=csv ") and "plan=true" in command
+
+
+def test_a_tilde_is_the_home_folder(
+    run: sip.Run, pairs: list, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    monkeypatch.chdir(tmp_path)
+    again = sip.generate(
+        pairs, class_names=NAMES, per_sample=2, store="~/store", runs="~/runs", progress=False,
+        **SMALL,
+    )  # fmt: skip
+    assert again.folder == run.folder and again.store == run.store
+    opened = sip.Run(f"~/runs/{run.folder.name}", "~/store")
+    assert opened.export("~/set") == place / "set" and (place / "set" / "README.md").is_file()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_shows_itself(run: sip.Run, tmp_path: Path) -> None:
@@ -201,3 +235,9 @@ def test_images_that_were_changed_are_refused(run: sip.Run, pairs: list, tmp_pat
     Image.new("RGB", (32, 32)).save(own[0].file)
     with pytest.raises(sip.UserError, match="is damaged"):
         _ = own[0].image
+    settings = SMALL | {"overrides": [*SMALL["overrides"], "retry=damaged"]}
+    again = sip.generate(
+        pairs[:1], class_names=NAMES, store=tmp_path / "store", runs=tmp_path / "runs",
+        progress=False, **settings,
+    )  # fmt: skip
+    assert again[0].image.getextrema() != ((0, 0),) * 3
