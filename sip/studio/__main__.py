@@ -10,16 +10,19 @@ if TYPE_CHECKING:
 
 def task(config: "DictConfig") -> None:
     """Serve the studio until Ctrl-C."""
+    from hydra.core.hydra_config import HydraConfig
+
     from sip.config.provenance import command_line
     from sip.core.progress import say
     from sip.core.text import key_of
     from sip.studio.page import launch
-    from sip.studio.settings import DATA, Settings
+    from sip.studio.settings import DATA, Settings, searched
 
     overrides = command_line()["overrides"]
     if unread := [word for word in overrides if key_of(word).partition(".")[0] == DATA]:
         say("studio", f"{' '.join(unread)}: not read; runs know their data, and Try has your image")
-    settings = Settings.of(config, overrides)
+    sources = HydraConfig.get().runtime.config_sources
+    settings = Settings.of(config, [*searched(sources), *overrides])
     launch(settings, config.host, config.port, config.open, wait=True)
 
 

@@ -1,6 +1,6 @@
 """The tab *Compare*: runs side by side, and a blind choice between two of them at a time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -85,14 +85,7 @@ def compare_tab(tab: gr.Tab, settings: Settings) -> None:
         return (seen, show_trial(seen), show_rows(seen), *show_table(seen, answers))
 
     def answer(side: str) -> Any:
-        def act(seen: CompareState | None) -> tuple[Any, ...]:
-            if seen is None or not seen.trials:
-                return (seen, *[gr.update()] * 3)
-            answers.add(seen.trials[0], side, seen.rater, seen.seed)
-            seen.trials = seen.trials[1:]
-            return (seen, show_trial(seen), *show_table(seen, answers))
-
-        return act
+        return lambda seen: answered(seen, side, answers)
 
     def turn(step: int) -> Any:
         def act(seen: CompareState | None) -> tuple[Any, ...]:
@@ -112,8 +105,19 @@ def compare_tab(tab: gr.Tab, settings: Settings) -> None:
         button.click(
             or_error(answer(side), outputs), state, [*outputs, error], show_progress="hidden"
         )
-    back.click(turn(-1), state, [state, rows])
-    forth.click(turn(1), state, [state, rows])
+    for button, number in ((back, -1), (forth, 1)):
+        outputs = [state, rows]
+        button.click(or_error(turn(number), outputs), state, [*outputs, error])
+
+
+def answered(seen: CompareState | None, side: str, answers: AnswerFile) -> tuple[Any, ...]:
+    """Keep an answer; return state, trial and tables to show."""
+    if seen is None or not seen.trials:
+        return (seen, *[gr.update()] * 3)
+    answers.add(seen.trials[0], side, seen.rater, seen.seed)
+    after = replace(seen, trials=seen.trials[1:])
+    seen.trials = []  # if the next one cannot be shown, nothing is there to answer
+    return (after, show_trial(after), *show_table(after, answers))
 
 
 EMPTY = html.note("Choose two or more runs and press Start.", "sip-empty")

@@ -20,6 +20,7 @@ from sip.core.csv_table import csv_text, open_csv
 from sip.core.errors import UserError
 from sip.core.files import plain_disk_errors, write_atomically
 from sip.core.text import reason_of
+from sip.core.uri import Place
 from sip.tables.statistics import holm
 
 QUESTION = "Which shows the same class as the original?"
@@ -97,12 +98,12 @@ class Preference:
         return self.wins / self.trials
 
 
-def open_runs(folders: Sequence[Path], store: Path | None = None) -> dict[str, Run]:
+def open_runs(folders: Sequence[Path], store: Place | None = None) -> dict[str, Run]:
     """Return the runs by name.
 
     Args:
         folders: Their folders.
-        store: Folder of the store; None for the one that each run names.
+        store: The store; None for the one that each run names.
 
     Raises:
         UserError: There are fewer than two, two have one name, or one cannot be read.
@@ -110,7 +111,7 @@ def open_runs(folders: Sequence[Path], store: Path | None = None) -> dict[str, R
     names = [folder.name for folder in folders]
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise UserError(f"runs: must be two or more different ones, got {', '.join(names) or 0}")
-    return {folder.name: Run(folder, store) for folder in folders}
+    return {folder.name: Run(folder, store and str(store)) for folder in folders}
 
 
 def common_originals(runs: Iterable[Run]) -> list[str]:

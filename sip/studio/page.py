@@ -1,6 +1,8 @@
 """The page of the studio, and the server that shows it."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,6 @@ from typing import Any
 from sip.api.session import Session
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
-from sip.core.files import check_folders
 from sip.studio.settings import Settings, check_address
 
 HERE = Path(__file__).parent
@@ -33,6 +34,14 @@ def require_gradio() -> None:
 
     if find_spec("gradio") is None:
         raise UserError(f"sip.studio: needs the package gradio; {install_extras('studio')}")
+
+
+def keep_uploads() -> None:
+    """Have Gradio keep what is uploaded as long as this process lives."""
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="sip-studio-")
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def page(settings: Settings, session: Session) -> Any:
@@ -72,9 +81,8 @@ def launch(settings: Settings, host: str, port: int | None, open_browser: bool, 
     """
     require_gradio()
     check_address(host, port)
-    check_folders({"store": str(settings.store), "runs": str(settings.runs)})
     os.environ.update(ENVIRONMENT)
-    os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="sip-studio-"))
+    keep_uploads()
     import gradio as gr
 
     blocks = page(settings, Session())

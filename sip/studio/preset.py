@@ -24,6 +24,8 @@ def preset(command: str) -> str:
     values: dict[str, Any] = {}
     for override in OverridesParser.create().parse_overrides(words):
         key, value = override.key_or_group.lstrip("+"), override.value()
+        if key.startswith("hydra."):  # a preset cannot say where presets are found
+            continue
         if (conf_folder() / key).is_dir():
             if override.is_add():  # a preset is read by another one as its neighbour
                 added.append(value if key == PRESETS else {f"/{key}": value})

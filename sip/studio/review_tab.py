@@ -1,6 +1,7 @@
 """The tab *Review*: images of a run next to their originals, accepted or rejected one by one."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -11,6 +12,9 @@ from sip.studio import html
 from sip.studio.parts import code_box, error_line, or_error, run_choices
 from sip.studio.reviewing import AGREEMENT, DISTANCE, ReviewedRun, ReviewState
 from sip.studio.settings import Settings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SIZE, SMALL = 384, 96  # px of the image that is shown, and of those in the strip
 IN_STRIP = 12
@@ -128,6 +132,19 @@ def limit(order: str) -> Any:
     return gr.update(label="Reject above" if order == DISTANCE else "Reject below", value=None)
 
 
+def figure(
+    read: "Callable[[], Image]", size: int, lines: Sequence[str] = (), mark: str = ""
+) -> str:
+    """Return an image as `html.figure` does; of one that is damaged or missing, what is wrong.
+
+    All else of the page must be that of the new place: keys decide on what is there.
+    """
+    try:
+        return html.figure(read(), size, lines, mark)
+    except UserError as error:
+        return html.note(str(error) if size == SIZE else "damaged", f"sip-error {mark}")
+
+
 def shown(seen: ReviewState | None) -> tuple[str, str, str]:
     """Return pair, strip and counts as HTML."""
     if seen is None:
@@ -142,17 +159,17 @@ def shown(seen: ReviewState | None) -> tuple[str, str, str]:
         for name, value in item.values.items()
     ]
     figures = [
-        html.figure(image.original_image, SIZE, [f"original: {image.class_name}", place]),
-        html.figure(image.image, SIZE, [mark or "undecided", f"noise rate {image.noise_rate:g}"],
-                    MARKS[mark]),
+        figure(lambda: image.original_image, SIZE, [f"original: {image.class_name}", place]),
+        figure(lambda: image.image, SIZE, [mark or "undecided", f"noise rate {image.noise_rate:g}"],
+               MARKS[mark]),
     ]  # fmt: skip
     pair = (
         html.grid(figures, 2) + html.note(image.prompt) + html.note(" · ".join(values), "sip-keys")
     )
     start = min(max(seen.position - IN_STRIP // 2, 0), max(len(items) - IN_STRIP, 0))
     small = [
-        html.figure(
-            one.image.image, SMALL, (),
+        figure(
+            lambda one=one: one.image.image, SMALL, (),
             f"{MARKS[known.get(one.image.id)]} {'sip-current' if n == seen.position else ''}",
         )
         for n, one in enumerate(items[start : start + IN_STRIP], start)

@@ -15,6 +15,7 @@ from sip.core.csv_table import csv_text
 from sip.core.errors import UserError, not_one_of
 from sip.core.files import plain_disk_errors, write_atomically
 from sip.core.text import key_of
+from sip.core.uri import Place
 from sip.filter.review import ACCEPT, COLUMNS, DECISIONS, REJECT, REVIEW, read_review
 
 # Name on the page -> what a run knows of an image; higher is better in all but distances.
@@ -44,14 +45,14 @@ class ReviewedRun:
 
     Args:
         folder: Folder of the run.
-        store: Folder of the store; None for the one that the run names.
+        store: The store; None for the one that the run names.
 
     Raises:
         UserError: It is no finished run, has no images, or its review is damaged.
     """
 
-    def __init__(self, folder: Path, store: Path | None = None) -> None:
-        self.run = Run(folder, store)
+    def __init__(self, folder: Path, store: Place | None = None) -> None:
+        self.run = Run(folder, store and str(store))
         if not len(self.run):
             raise UserError(f"run: must have generated images, got {folder} without any")
         self.file = folder / REVIEW

@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from sip.config import plugins
 from sip.core.errors import UserError
+from sip.core.files import check_folders
+from sip.core.object_cache import on_disk
+from sip.core.paths import conf_folder
 from sip.core.text import key_of
+from sip.core.uri import Place, place_of
 
-FOLDER = "studio"  # in the store: prompt lists and runs of previews
+FOLDER = "studio"  # in the store, or in the cache of one in a bucket
 OWN_KEYS = ("host", "port", "open")
 NOT_PASSED = ("profile", "paths.store", "paths.runs", *OWN_KEYS)
 DATA = "dataset"  # group; Try has the image that is dropped, and runs know their own
@@ -20,12 +25,13 @@ class Settings:
 
     Attributes:
         profile: A choice of `conf/profile`.
-        store, runs: Folders of the store and the runs.
+        store: Place of the store.
+        runs: Folder of the runs.
         overrides: Further overrides of its command line, which previews take over.
     """
 
     profile: str
-    store: Path
+    store: Place
     runs: Path
     overrides: tuple[str, ...] = ()
 
@@ -36,13 +42,23 @@ class Settings:
         Args:
             config: The whole configuration.
             overrides: Those of the command line.
+
+        Raises:
+            UserError: Store or runs cannot be written.
         """
+        check_folders(config.paths)
         passed = tuple(
             word
             for word in overrides
             if key_of(word) not in NOT_PASSED and key_of(word).partition(".")[0] != DATA
         )
-        return cls(config.profile.name, Path(config.paths.store), Path(config.paths.runs), passed)
+        store, runs = place_of(config.paths.store), Path(config.paths.runs)
+        return cls(config.profile.name, store, runs, passed)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the prompt lists and the runs of previews."""
+        return on_disk(self.store) / FOLDER
 
     @property
     def line(self) -> str:
@@ -56,10 +72,22 @@ class Settings:
         return {
             "profile": self.profile,
             "store": self.store,
-            "runs": self.store / FOLDER / "runs",
+            "runs": self.folder / "runs",
             "overrides": ["metrics=[]", *self.overrides],
             "progress": False,
         }
+
+
+def searched(sources: Sequence[Any]) -> list[str]:
+    """Return the override that adds the folders of configurations that the command line adds.
+
+    Args:
+        sources: `hydra.runtime.config_sources`.
+    """
+    known = {folder.resolve() for folder in (conf_folder(), *plugins.folders())}
+    folders = [Path(source.path).resolve() for source in sources if source.schema == "file"]
+    added = [f"file://{folder}" for folder in folders if folder not in known]
+    return [f"hydra.searchpath={added}"] if added else []
 
 
 def check_address(host: Any, port: Any) -> None:

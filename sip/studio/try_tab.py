@@ -1,5 +1,6 @@
 """The tab *Try*: one image, its captions, prompt and guidance, and images for several settings."""
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -59,41 +60,53 @@ def try_tab(session: Session, settings: Settings) -> None:
                 command = code_box("Command", "try-command")
                 yaml = code_box("YAML of a preset, for a file in my_conf/exp", "try-yaml")
 
-    def generate(
-        seen: trying.Look | None, file: str | None, words: str, noise: float, how: str,
-        by_hand: float, place: str, cells: list[list[Any]],
-    ) -> tuple[Any, ...]:  # fmt: skip
-        spans: trying.Spans | None = None
-        if seen is None or file is None or seen.key != trying.key_of_image(file, words):
-            if seen is None:
-                gr.Info("Loading the models")
-            elif cells and trying.spans_of(cells) != seen.spans:
-                gr.Info("Image or label is another one: the prompt is written again")
-            seen = trying.look(session, settings, file, words, noise)
-        else:
-            spans = trying.spans_of(cells)
-        wish = trying.Wish(noise, by_hand if how == HAND else None, place)
-        result = trying.generate(session, settings, seen, spans or seen.spans, wish)
-        command_line = result.command(settings.runs)
-        pieces = [list(pair) for pair in (spans or seen.spans)]
-        return (
-            seen,
-            show_images(result),
-            show_candidates(seen),
-            gr.update(value=pieces, visible=True),
-            gr.update(visible=True),
-            command_line,
-            preset(command_line),
-        )
-
     guidance.change(lambda how: gr.update(visible=how == HAND), guidance, scale)
     inputs = [state, image, label, rate, guidance, scale, layout, rows]
     outputs = [state, images, candidates, rows, copy, command, yaml]
+    generate = partial(generated, session, settings)
     for event in (button.click, label.submit):
         event(
             or_error(generate, outputs), inputs, [*outputs, error], concurrency_limit=1,
             concurrency_id="models",
         )  # fmt: skip
+
+
+def generated(
+    session: Session, settings: Settings, seen: trying.Look | None, file: str | None, words: str,
+    noise: float, how: str, by_hand: float, place: str, cells: list[list[Any]],
+) -> tuple[Any, ...]:  # fmt: skip
+    """Return what the tab shows: state, images, captions, prompt, and the command in two forms.
+
+    Args:
+        session, settings: As those of `try_tab`.
+        seen: The state.
+        file, words, noise, how, by_hand, place: Values of the fields.
+        cells: Rows of the prompt's table.
+
+    Raises:
+        UserError: As `trying.look` and `trying.generate`.
+    """
+    if seen is None or file is None or seen.key != trying.key_of_image(file, words):
+        if seen is None:
+            gr.Info("Loading the models")
+        elif cells and trying.spans_of(cells) != seen.spans:
+            gr.Info("Image or label is another one: the prompt is written again")
+        seen = trying.look(session, settings, file, words, noise)
+        spans = seen.spans
+    else:
+        spans = trying.spans_of(cells)
+    wish = trying.Wish(noise, by_hand if how == HAND else None, place)
+    result = trying.generate(session, settings, seen, spans, wish)
+    command_line = result.command(settings.runs)
+    return (
+        seen,
+        show_images(result),
+        show_candidates(seen),
+        gr.update(value=[list(pair) for pair in spans], visible=True),
+        gr.update(visible=True),
+        command_line,
+        preset(command_line),
+    )
 
 
 def show_images(result: trying.TryResult) -> str:

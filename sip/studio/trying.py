@@ -16,7 +16,7 @@ from sip.core.errors import UserError
 from sip.core.files import write_atomically
 from sip.core.hashing import digest
 from sip.core.text import key_of
-from sip.studio.settings import FOLDER, Settings
+from sip.studio.settings import Settings
 
 Spans = tuple[tuple[str, float], ...]  # pieces of a prompt with their weights
 LAYOUTS = {  # name on the page -> columns
@@ -145,7 +145,7 @@ def generate(
             **arguments,
         )
         return TryResult(seen, found.images, columns, found.run)
-    file = write_list(seen, spans, cells(seen, wish), settings.store / FOLDER)
+    file = write_list(seen, spans, cells(seen, wish), settings.folder)
     kept = [word for word in arguments["overrides"] if _is_kept(word)]
     arguments["overrides"] = [*kept, "prompts=table", Command.of_text("prompts.file", str(file))]
     run = session.generate([(seen.first.original, seen.label)], **arguments)

@@ -13,6 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 import sip
 from sip.core.errors import UserError
+from sip.studio.compare_tab import CompareState, answered
 from sip.studio.comparing import (
     AnswerFile,
     BlindAnswer,
@@ -124,3 +125,21 @@ def test_runs_that_cannot_be_compared_are_refused(
     monkeypatch.setattr(other, "_images", moved)
     with pytest.raises(UserError, match="^runs: must have images of the same originals, got none"):
         common_originals([one, other])
+
+
+def test_a_trial_that_cannot_be_shown_cannot_be_answered(
+    runs: dict[str, sip.Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, listed = AnswerFile(tmp_path / "a.csv"), trials(runs, 0)
+    state = CompareState(runs, {}, listed, "me", 0)
+    state, *_ = answered(state, "left", answers)
+    assert state.trials == listed[1:]
+
+    def gone(*_: object) -> None:
+        raise UserError("the image is gone")
+
+    monkeypatch.setattr("sip.studio.html.figure", gone)
+    with pytest.raises(UserError, match="the image is gone"):
+        answered(state, "left", answers)  # the page keeps this state
+    assert answered(state, "left", answers)[0] is state and not state.trials
+    assert len(answers.read()) == 2

@@ -4,13 +4,16 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from sip.api.run import RunImage
 from sip.config.command import Command
 from sip.core.errors import UserError
 from sip.core.stages import StageLog
 from sip.filter.review import Review, read_review
 from sip.jobs.train_job import TrainJob
 from sip.studio import reviewing
+from sip.studio.review_tab import shown
 from sip.studio.reviewing import AGREEMENT, DISTANCE, LABEL, ReviewedRun, ReviewState
 from tests.composing import composed
 
@@ -130,3 +133,23 @@ def test_a_damaged_review_is_named_and_never_overwritten(run: ReviewedRun) -> No
     assert run.file.read_text() == text
     with pytest.raises(UserError, match="^decision: must be one of accept, reject, got 'maybe'"):
         run.decide({"b": "maybe"})
+
+
+def test_an_image_that_is_gone_is_named_in_its_place(
+    run: ReviewedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = ReviewState(run)
+    gone, there = run.items[1].image, run.items[0].image
+
+    def read(one: RunImage) -> Image.Image:
+        if one is gone:
+            raise UserError("the image is gone")
+        return one._listed.rgb()
+
+    monkeypatch.setattr(RunImage, "image", property(read))
+    pair, strip, _ = shown(state)
+    assert pair.count("<img") == 2 and strip.count("<img") == 11 and "damaged" in strip
+    state.decide("accept")
+    pair, strip, _ = shown(state)
+    assert pair.count("<img") == 1 and "the image is gone" in pair and gone.prompt in pair
+    assert run.decisions == {there.id: "accept"}

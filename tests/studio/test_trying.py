@@ -1,7 +1,10 @@
 """What Try shows is what its command makes; models stay loaded between previews."""
 
+import os
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -10,11 +13,13 @@ from PIL.PngImagePlugin import PngInfo
 from sip.api.session import Session
 from sip.config.job import job
 from sip.core.errors import UserError
+from sip.core.paths import conf_folder
 from sip.jobs.generate import Generation
 from sip.studio import trying
-from sip.studio.page import require_gradio
+from sip.studio.page import keep_uploads, require_gradio
 from sip.studio.preset import preset
-from sip.studio.settings import Settings, check_address
+from sip.studio.settings import Settings, check_address, searched
+from sip.studio.try_tab import RULE, generated
 from sip.studio.trying import Look, Wish, around, cells, spans_of
 from tests.api.conftest import digit
 from tests.composing import composed
@@ -124,6 +129,19 @@ def test_a_preset_takes_the_presets_of_its_command(tmp_path: Path) -> None:
         assert read == typed
 
 
+def test_choices_of_the_command_line_are_found_by_previews(tmp_path: Path) -> None:
+    folder = tmp_path / "my conf"
+    (folder / "exp").mkdir(parents=True)
+    (folder / "exp" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
+    places = [("pkg", "hydra.conf"), ("file", str(conf_folder())), ("file", str(folder))]
+    found = searched([SimpleNamespace(schema=kind, path=path) for kind, path in places])
+    assert searched([SimpleNamespace(schema="file", path=str(conf_folder()))]) == []
+    with job("generate", [*found, "+exp=mine"]) as config:
+        assert config.seed == 7
+    text = preset(shlex.join(["python", "-m", "sip.generate", *found, "seed=7"]))
+    assert yaml.safe_load(text) == {"seed": 7}
+
+
 def test_models_stay_loaded_as_long_as_their_recipe_is_the_same(
     settings: Settings,
 ) -> None:
@@ -191,6 +209,42 @@ def test_a_missing_gradio_is_one_line_with_the_command(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"^sip.studio: needs the package gradio; pip install .*"):
         require_gradio()
+
+
+def test_uploads_are_gone_with_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "theirs")
+    at_end: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("atexit.register", lambda *call, **options: at_end.append((call, options)))
+    keep_uploads()
+    assert os.environ["GRADIO_TEMP_DIR"] == "theirs" and not at_end
+    del os.environ["GRADIO_TEMP_DIR"]
+    keep_uploads()
+    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    (folder / "photo.png").touch()
+    keep_uploads()  # of another studio of the process
+    (((call, *arguments), options),) = at_end
+    call(*arguments, **options)
+    assert not folder.exists()
+
+
+def test_a_store_in_a_bucket_stays_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sip.studio.settings.check_folders", lambda paths: None)
+    monkeypatch.setenv("SIP_CACHE", str(tmp_path))
+    config = composed("profile=embedded", "paths.store=s3://bucket/here", name="studio")
+    found = Settings.of(config, [])
+    assert str(found.arguments["store"]) == "s3://bucket/here"
+    assert found.folder == tmp_path / "s3" / "bucket" / "here" / "studio"
+    assert found.arguments["runs"] == found.folder / "runs"
+
+
+def test_an_empty_prompt_is_refused(
+    seen: Look, session: Session, settings: Settings, file: Path
+) -> None:
+    fields = (str(file), "three", 0.5, RULE, 7.5, "1 image")
+    with pytest.raises(UserError, match="^prompt: must have a text, got none"):
+        generated(session, settings, seen, *fields, [["", None]])
+    state, *_, command, text = generated(session, settings, seen, *fields, [["a ", 1], ["x", 2]])
+    assert state is seen and "prompts=table" in command and "prompts: table" in text
 
 
 def test_the_settings_are_those_of_the_command_line() -> None:
