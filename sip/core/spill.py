@@ -406,6 +406,32 @@ class ByKey(Mapping[str, Known], Generic[Known]):
         return key in self._positions
 
 
+class SpilledMap(Mapping[str, Row]):
+    """Rows by key, to which more are added; a key keeps its first place and gets its last row."""
+
+    def __init__(self) -> None:
+        self._keys, self._rows = Spilled[str](), Spilled[Row]()
+        self._positions = KeyNumbers()
+
+    def put(self, key: str, row: Row) -> None:
+        """Add a row, or replace the one of its key."""
+        if self._positions.put(key, len(self._rows)) is None:
+            self._keys.append(key)
+        self._rows.append(row)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __getitem__(self, key: str) -> Row:
+        return self._rows[self._positions[key]]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._positions
+
+
 class _Items(ItemsView[str, Known]):
     _mapping: ByKey[Known]
 

@@ -6,7 +6,6 @@ one after the other, so that rows and bytes are the same.
 """
 
 import time
-from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from sip.captions.base import StatedCaptions
 from sip.captions.openai import OpenAi
+from sip.core.spill import Spilled, SpilledMap
 from sip.dataset.base import Sample
 from sip.executor.driver import Line, drive
 from sip.executor.ray import Ray
@@ -63,7 +63,7 @@ class StreamedStage:
         self.name, self.num_full = name, num_full
         self.stage = offline.stage(name)
         self.stage.refresh()
-        self._wanted: dict[str, Any] = {}
+        self._wanted = SpilledMap[Any]()
         self.filling: Filling[Any] = Filling(
             self.stage,
             self._wanted,
@@ -74,7 +74,7 @@ class StreamedStage:
         )
         remote = offline.remote_stage(name, num_full)
         self.line = Line(self.filling, executor.pool(name), remote, self._take)
-        self.results: dict[str, Any] = {}
+        self.results = SpilledMap[Any]()
         self._open: dict[Hashable, dict[str, Any]] = {}  # group -> inputs of a batch to be
         self.seconds = 0.0
         self._started = time.monotonic()
@@ -84,7 +84,7 @@ class StreamedStage:
         if key in self._wanted:
             return
         rows = self._open.setdefault(group, {})
-        self._wanted[key] = value
+        self._wanted.put(key, value)
         rows[key] = value
         if len(rows) == self.num_full:
             self._send(self._open.pop(group))
@@ -111,12 +111,13 @@ class StreamedStage:
 
     def _know(self, rows: Sequence[dict[str, Any]]) -> None:
         if self.name in RESULT:
-            self.results.update((row["key"], row[RESULT[self.name]]) for row in rows)
+            for row in rows:
+                self.results.put(row["key"], row[RESULT[self.name]])
 
 
 @dataclass(frozen=True)
 class Scored:
-    """An original with its captions, on its way to the prompts; `key` is that of its scores."""
+    """An original with its captions, scored or to be scored; `key` is that of its scores."""
 
     sample: Sample
     captions: list[str]
@@ -148,19 +149,22 @@ class Overlapped:
         }
         captioner = offline.captioner
         assert captioner is not None
-        self._uncaptioned = deque((captioner.key(sample), sample) for sample in samples)
-        self._unscored: deque[Scored] = deque()
-        self._new: list[Prompt] = []  # prompts whose images are missing
+        self._key = captioner.key
+        self._samples = samples
+        self._num_captioned = 0  # of the samples, in their order
+        self._scored = Spilled[Scored]()
+        self._num_scored = 0
+        self._new = Spilled[Prompt]()  # prompts whose images are missing
 
     def run(self) -> None:
         """Make what is missing."""
         captions = self.parts["captions"]
-        self.offline.foresee([sample for _, sample in self._uncaptioned])
+        self.offline.foresee(self._samples)
         with ExitStack() as stack:
             for name, part in self.parts.items():
                 stack.enter_context(part.filling.begun(name, "image"))
-            for key, sample in self._uncaptioned:
-                captions.ask(key, sample)
+            for sample in self._samples:
+                captions.ask(self._key(sample), sample)
             captions.close()
             self._advance()
             drive([part.line for part in self.parts.values()], self._advance)
@@ -172,29 +176,39 @@ class Overlapped:
     def _advance(self) -> None:
         """Send on what is known, in the order of the originals."""
         known = self.parts["captions"].results
-        while self._uncaptioned and self._uncaptioned[0][0] in known:
-            key, sample = self._uncaptioned.popleft()
+        while self._num_captioned < len(self._samples):
+            sample = self._samples[self._num_captioned]
+            if (key := self._key(sample)) not in known:
+                break
+            self._num_captioned += 1
             if captions := known[key]:
                 self._captioned(sample, captions)
         if "scores" in self.parts:
             self._advance_scores()
-        if not self._uncaptioned and not self._unscored:
+        if self._are_captioned and self._num_scored == len(self._scored):
             self.parts["images"].close()
+
+    @property
+    def _are_captioned(self) -> bool:
+        return self._num_captioned == len(self._samples)
 
     def _captioned(self, sample: Sample, captions: list[str]) -> None:
         if "scores" not in self.parts:
             self._write(sample, captions, None)
             return
         (key,) = score_keys([sample], [captions])
-        self._unscored.append(Scored(sample, captions, key))
+        self._scored.append(Scored(sample, captions, key))
         self.parts["scores"].ask(key, ToScore(key, sample, captions))
 
     def _advance_scores(self) -> None:
         scores = self.parts["scores"]
-        if not self._uncaptioned:
+        if self._are_captioned:
             scores.close()
-        while self._unscored and self._unscored[0].key in scores.results:
-            one = self._unscored.popleft()
+        while self._num_scored < len(self._scored):
+            one = self._scored[self._num_scored]
+            if one.key not in scores.results:
+                break
+            self._num_scored += 1
             if similarities := scores.results[one.key]:
                 self._write(one.sample, one.captions, similarities)
 
@@ -204,6 +218,6 @@ class Overlapped:
         prompts = self.offline.write([sample], [captions], scores, self.counts)
         self.offline.generator.check(prompts)
         images, retry_failed = self.parts["images"], self.offline.retry_failed
-        self._new += (one for one in prompts if images.stage.lacks(one.image_id, retry_failed))
+        self._new.extend(one for one in prompts if images.stage.lacks(one.image_id, retry_failed))
         for prompt in prompts:
             images.ask(prompt.image_id, prompt, self.offline.generator.group(prompt))

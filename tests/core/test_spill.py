@@ -12,7 +12,7 @@ import pytest
 
 from sip.core import spill
 from sip.core.errors import UserError
-from sip.core.spill import PART, ByKey, Joined, KeyNumbers, Spilled, unique
+from sip.core.spill import PART, ByKey, Joined, KeyNumbers, Spilled, SpilledMap, unique
 from sip.prompts.base import Prompt, Span
 
 LENGTHS = (0, 1, PART - 1, PART, PART + 1, 7 * PART + 5)
@@ -149,6 +149,17 @@ def test_rows_by_key_are_those_of_a_dict() -> None:
     assert list(unique(keys)) == list(expected)
     with pytest.raises(ValueError, match="a key for each"):
         ByKey(keys[1:], rows)
+
+
+def test_rows_are_added_by_key_as_to_a_dict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "RECENT", 50)
+    found, expected = SpilledMap[int](), dict[str, int]()
+    for number in range(3 * PART):
+        found.put(key := str(number % (2 * PART)), number)
+        expected[key] = number
+        assert found[key] == number
+    assert dict(found) == expected and list(found) == list(expected)
+    assert len(found) == 2 * PART and "0" in found and "x" not in found
 
 
 def test_another_process_gets_the_rows_and_never_the_hashes() -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from sip.core import spill
 from sip.core.errors import UserError
 from sip.core.interrupt import Stopped
 from sip.device.settings import Devices
@@ -24,6 +26,7 @@ from sip.executor.ray import Ray
 from sip.images.img2img import Img2Img
 from sip.jobs.generate import Generation
 from sip.pipeline.streaming import stream
+from sip.scores.base import ToScore
 from tests.commands import ROOT, Job
 from tests.executor.fake_ray import FakeRay, Ref
 from tests.executor.toy import Toy, expected, rows, stage, work
@@ -137,15 +140,37 @@ def stages_of(fake: FakeRay) -> list[str]:
     return made
 
 
+def inputs_in_memory(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note, and return later, how many inputs of scores were in memory at each piece of work."""
+    known: list[weakref.ref[ToScore]] = []
+    num_alive: list[int] = []
+    lose = fake.lose
+
+    def make(*values: Any) -> ToScore:
+        known.append(weakref.ref(one := ToScore(*values)))
+        return one
+
+    def note(ref: Ref) -> bool:
+        num_alive.append(sum(one() is not None for one in known))
+        return lose(ref)
+
+    fake.lose = note
+    monkeypatch.setattr(spill, "PART", 2)
+    monkeypatch.setattr("sip.pipeline.streaming.ToScore", make)
+    return num_alive
+
+
 def test_stages_overlap_and_the_store_is_that_of_one_process(
-    tmp_path: Path, fake: FakeRay, whole: dict[str, dict]
+    tmp_path: Path, fake: FakeRay, whole: dict[str, dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = stages_of(fake)
+    num_alive = inputs_in_memory(fake, monkeypatch)
     # The last stage works whenever it has a batch.
     fake.rank = lambda ref: -("captions", "scores", "images").index(ref.actor.inner._remote.stage)
     job = Generation(configuration(tmp_path, "executor=ray", "executor.images.max_size=2"))
     job.run()
     assert contents(tmp_path / "store") == whole
+    assert 0 < max(num_alive) < 12, "the driver holds what it has sent"
     assert "captions" in made[made.index("images") :], "no overlap"
     log = {row["stage"]: (row["cached"], row["computed"]) for row in job.stages.rows}
     assert (log["captions"], log["scores"], log["images"]) == ((0, 20), (0, 20), (0, 40))
