@@ -25,6 +25,8 @@ def task(config: "DictConfig") -> None:
 
     if not isinstance(config.runs, str):
         raise refuse("runs", "a folder", config.runs, "say runs=FOLDER")
+    if config.run is not None and not isinstance(config.run, str):
+        raise refuse("run", "one folder", config.run, "say run=runs/<name>, or none for all runs")
     only = None if config.run is None else Path(config.run)
     num = refresh(Path(config.runs), only)
     print(f"{only or config.runs}: all metrics of {counted(num, 'run')} are up to date")

@@ -49,10 +49,12 @@ def run(config: "DictConfig") -> None:
     with tempfile.TemporaryDirectory(prefix="sip-generation-", dir=".") as folder:
         place = Path(folder).absolute()
         reports = [_measure(config, str(config.images.model), place / "chosen")]
-        if wants_full:
-            full = _full_size(config, place / "full")
-            reports.append(_measure(full, FULL_NAME, place / "full"))
-    write(reports, config.output)
+        try:
+            if wants_full:
+                full = _full_size(config, place / "full")
+                reports.append(_measure(full, FULL_NAME, place / "full"))
+        finally:  # what was measured is not lost if the large model does not fit
+            write(reports, config.output)
 
 
 def _check(config: "DictConfig") -> bool:

@@ -32,21 +32,40 @@ IN_USE = 600.0  # s since its last use, within which an object is not pushed out
 TOUCH_EVERY = 60.0  # s
 
 _reads: Counter[Uri] = Counter()
+_own: dict[str, tuple[str, str | None]] = {}  # variable -> what it was set to, and was before
 
 
 def configure(paths: Mapping[str, Any]) -> None:
     """Take the cache that a configuration's `paths` name, for this process and those it starts.
 
+    Null takes that of the environment, also if an earlier job of this process had another.
+
     Raises:
         UserError: The limit is not a number of at least 0.
     """
-    if paths.get("cache") is not None:
-        os.environ[FOLDER] = str(paths["cache"])
-    gib = paths.get("cache_gib")
-    if gib is not None:
-        if isinstance(gib, bool) or not isinstance(gib, int | float) or not gib >= 0:
+    if "cache" in paths:
+        _set(FOLDER, paths["cache"])
+    if "cache_gib" in paths:
+        gib = paths["cache_gib"]
+        is_number = isinstance(gib, int | float) and not isinstance(gib, bool)
+        if gib is not None and not (is_number and gib >= 0):
             raise UserError(f"paths.cache_gib: must be >= 0, got {gib!r}; say paths.cache_gib=20")
-        os.environ[LIMIT] = str(gib)
+        _set(LIMIT, gib)
+
+
+def _set(name: str, value: object) -> None:
+    """Set an environment variable; None: to what it was before this process set it."""
+    there = os.environ.get(name)
+    ours, before = _own.pop(name, (None, None))
+    if there != ours:
+        before = there
+    if value is not None:
+        _own[name] = str(value), before
+        os.environ[name] = str(value)
+    elif before is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = before
 
 
 def folder() -> Path:

@@ -64,8 +64,12 @@ def opened(config: DictConfig) -> Store:
 
 
 def _places(config: DictConfig) -> list[StagePlace[Any]]:
-    names = config.stages or []
-    return chosen(opened(config), [names] if isinstance(names, str) else list(names))
+    return chosen(opened(config), _listed(config.stages))
+
+
+def _listed(names: Any) -> list[str]:
+    """Return the names of a list, or of one that is not in a list."""
+    return [names] if isinstance(names, str) else list(names or [])
 
 
 def _list(config: DictConfig) -> None:
@@ -81,8 +85,14 @@ def _du(config: DictConfig) -> None:
     write_lines(as_json(rows) if config.json else size_table(rows))
 
 
+def _damaged(config: DictConfig) -> list[Damage]:
+    if type(config.num_workers) is not int or config.num_workers < 1:
+        raise UserError(f"num_workers: must be a whole number >= 1, got {config.num_workers}")
+    return verify(_places(config), config.num_workers)
+
+
 def _verify(config: DictConfig) -> None:
-    damaged = verify(_places(config), config.num_workers)
+    damaged = _damaged(config)
     for damage in damaged:
         write_lines(damage.line)
     if damaged:
@@ -95,7 +105,7 @@ def _verify(config: DictConfig) -> None:
 
 
 def _repair(config: DictConfig) -> None:
-    damaged = verify(_places(config), config.num_workers)
+    damaged = _damaged(config)
     set_aside(damaged)
     uses = uses_of(Path(config.paths.runs))
     for path in dict.fromkeys(damage.place.path for damage in damaged):
@@ -119,7 +129,7 @@ def _compact(config: DictConfig) -> None:
 def _prune(config: DictConfig) -> None:
     if not isinstance(config.older_than, int | float) or not config.older_than >= 0:
         raise UserError(f"older_than: must be hours >= 0, got {config.older_than}")
-    runs = [Path(config.paths.runs), *map(Path, config.also)]
+    runs = [Path(config.paths.runs), *map(Path, _listed(config.also))]
     places = _places(config)
     before = time.time() - 3600 * config.older_than
     folders = run_folders(runs)
@@ -155,9 +165,8 @@ def _export(config: DictConfig) -> None:
 
 def _import(config: DictConfig) -> None:
     source = _other(config, "from")
-    names = [config.stages] if isinstance(config.stages, str) else list(config.stages)
     check_folders(config.paths)
-    _copy(chosen(source, names), Store(place_of(config.paths.store)))
+    _copy(chosen(source, _listed(config.stages)), Store(place_of(config.paths.store)))
 
 
 def _other(config: DictConfig, key: str) -> Store:

@@ -167,7 +167,8 @@ def require_logger(config: DictConfig) -> None:
             f"logger.kind: must be {', '.join(PACKAGES)}, got {config.kind!r}; choose it with "
             "logger=csv and the like"
         )
-    if urlsplit(str(config.get("uri") or "")).password is not None:
+    uri = urlsplit(str(config.get("uri") or ""))
+    if uri.password is not None or (uri.scheme in ("http", "https") and uri.username):
         raise UserError(
             "logger.uri: must be without user and password, which files of the run would repeat; "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"

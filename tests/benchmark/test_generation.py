@@ -111,6 +111,20 @@ def test_the_full_size_is_measured_too(compose, monkeypatch, capsys) -> None:
     assert built == ["float32"] and list(Path().iterdir()) == []
 
 
+def test_what_was_measured_is_kept_if_the_full_size_fails(compose, monkeypatch) -> None:
+    written: list[str] = []
+
+    def fail(*_: object) -> None:
+        raise UserError("no space")
+
+    monkeypatch.setattr(generation, "_measure", lambda *_: "the first")
+    monkeypatch.setattr(generation, "_full_size", fail)
+    monkeypatch.setattr(generation, "write", lambda reports, output: written.extend(reports))
+    with pytest.raises(UserError, match="no space"):
+        generation.run(compose("full_size=true"))
+    assert written == ["the first"]
+
+
 def test_samples_cost_what_the_list_costs(compose, tmp_path: Path) -> None:
     stages = Offline(compose("images.num_steps=50"))
     prompts = make_prompts(stages, 3 * BLOCK, tmp_path)

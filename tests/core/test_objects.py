@@ -156,3 +156,14 @@ def test_settings_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert object_cache.on_disk(Uri("s3", "bucket/a")) == tmp_path / "s3/bucket/a"
     with pytest.raises(UserError, match="paths.cache_gib: must be >= 0, got -1"):
         object_cache.configure({"cache_gib": -1})
+    object_cache.configure({"cache": None, "cache_gib": None})  # of another job of the process
+    assert object_cache.folder() == Path("before").absolute()
+    assert os.environ["SIP_CACHE_GIB"] == "1"
+    object_cache.configure({"cache": tmp_path})
+    monkeypatch.setenv("SIP_CACHE", "meanwhile")  # by the program
+    object_cache.configure({"cache": None})
+    assert object_cache.folder() == Path("meanwhile").absolute()
+    object_cache.configure({"cache": tmp_path})
+    monkeypatch.delenv("SIP_CACHE")
+    object_cache.configure({"cache": None})
+    assert "SIP_CACHE" not in os.environ

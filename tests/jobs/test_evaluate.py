@@ -113,3 +113,5 @@ def test_a_link_in_a_run_folder_is_replaced_and_not_followed(run: Path, tmp_path
 def test_runs_that_are_no_folder_are_one_line() -> None:
     with pytest.raises(UserError, match="^runs: must be a folder, got null; say runs=FOLDER$"):
         task(composed("runs=null", name="evaluate"))
+    with pytest.raises(UserError, match="^run: must be one folder, got .*; say run=runs/<name>"):
+        task(composed("run=[a,b]", name="evaluate"))

@@ -141,6 +141,7 @@ def test_nothing_is_deleted_that_is_not_known(
     assert ARTIFACTS in LOGGERS
     Path(f"runs/{ARTIFACTS}").mkdir()  # of the logger: no run
     refused("^also: must hold finished runs, got none in also: ", "also=[also]")
+    refused("^also: must hold finished runs, got none in other: ", "also=other")
     with alone(Path("runs").absolute(), "0123456789"):
         refused(r"runs: process \d+ on .* works on a run")
     place = opened(store).place
@@ -167,6 +168,13 @@ def test_nothing_is_deleted_that_is_not_known(
     (one / "summary.json").write_text("{")
     refused("summary.json: must be a run's summary")
     refused("older_than: must be hours >= 0, got -1", "older_than=-1")
+
+
+@pytest.mark.parametrize("command", ["verify", "repair"])
+def test_a_wrong_number_of_threads_is_one_line(command: str, tmp_path: Path) -> None:
+    words = [f"command={command}", "num_workers=0", f"paths.store={tmp_path}"]
+    with pytest.raises(UserError, match="^num_workers: must be a whole number >= 1, got 0$"):
+        run(composed(*words, name="store"))
 
 
 def test_an_adapter_is_no_unfinished_run(store: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,9 +121,12 @@ def test_a_missing_package_is_one_line(kind: str, monkeypatch: pytest.MonkeyPatc
         require_logger(node(kind))
 
 
-def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize("user", ["me:secret", "secret"])
+def test_a_password_in_the_address_is_refused_and_not_repeated(user: str) -> None:
     config = node("mlflow")
-    config.uri = "https://me:secret@host:5000"
+    config.uri = "postgresql://me@host/runs"  # without a password
+    require_logger(config)
+    config.uri = f"https://{user}@host:5000"
     with pytest.raises(UserError, match="^logger.uri: must be without user and pass") as error:
         require_logger(config)
     assert "secret" not in str(error.value)
