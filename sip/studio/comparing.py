@@ -111,7 +111,8 @@ def open_runs(folders: Sequence[Path], store: Place | None = None) -> dict[str, 
     names = [folder.name for folder in folders]
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise UserError(f"runs: must be two or more different ones, got {', '.join(names) or 0}")
-    return {folder.name: Run(folder, store and str(store)) for folder in folders}
+    place = None if store is None else str(store)
+    return {folder.name: Run(folder, place) for folder in folders}
 
 
 def common_originals(runs: Iterable[Run]) -> list[str]:

@@ -1,6 +1,7 @@
 """The tab *Review*: images of a run next to their originals, accepted or rejected one by one."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -169,7 +170,7 @@ def shown(seen: ReviewState | None) -> tuple[str, str, str]:
     start = min(max(seen.position - IN_STRIP // 2, 0), max(len(items) - IN_STRIP, 0))
     small = [
         figure(
-            lambda one=one: one.image.image, SMALL, (),
+            partial(getattr, one.image, "image"), SMALL, (),
             f"{MARKS[known.get(one.image.id)]} {'sip-current' if n == seen.position else ''}",
         )
         for n, one in enumerate(items[start : start + IN_STRIP], start)

@@ -52,7 +52,7 @@ class ReviewedRun:
     """
 
     def __init__(self, folder: Path, store: Place | None = None) -> None:
-        self.run = Run(folder, store and str(store))
+        self.run = Run(folder, None if store is None else str(store))
         if not len(self.run):
             raise UserError(f"run: must have generated images, got {folder} without any")
         self.file = folder / REVIEW
