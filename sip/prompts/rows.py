@@ -5,8 +5,10 @@
 
 A row names its original by `sample_id` or by `file`. All other columns may be missing or have empty
 cells, and further columns are not read. `spans` is the prompt as JSON with weights, such as
-`[["a photo of a ", 1], ["cat", 1.5]]`. `target` is the class that the image is to show, if it is
-another than its original's, and `label_share` the share of this class in its label.
+`[["a photo of a ", 1], ["cat", 1.5]]`. Seeds are written as `2_038_906_263_541_255_158`:
+pandas and spreadsheets take this for text, and do not round it to 15 digits. `target` is the class
+that the image is to show, if it is another than its original's, and `label_share` the share of this
+class in its label.
 """
 
 import csv
@@ -15,6 +17,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from sip.prompts.base import Prompt, Span, span_pairs
 
 NUM_SHOWN = 10  # bad cells that a message names
 NUMBER_OF_SEEDS = 2**63
+EXACT = 2**53  # whole numbers below are exact as floats
 COMMA = re.compile(r"-?[0-9]+,[0-9]+")  # a number as many spreadsheets write it
 FORMATS = (".csv", ".parquet")
 Lines = tuple[list[str], list[tuple[int, Mapping[str, Any]]]]  # columns; number and cells of rows
@@ -140,10 +144,7 @@ def write_rows(prompts: Iterable[Prompt], file: Path) -> int:
                 import pyarrow.parquet as pq
 
                 schema = pa.schema(
-                    (name, pa.int64() if name == "seed" else pa.float64())
-                    if name in NUMBERS
-                    else (name, pa.string())
-                    for name in columns
+                    (name, pa.float64() if name in NUMBERS else pa.string()) for name in columns
                 )
                 pq.write_table(pa.Table.from_pylist(rows, schema), part)
             else:
@@ -168,7 +169,7 @@ def _cells(prompt: Prompt) -> dict[str, Any]:
         "negative_prompt": prompt.negative_prompt,
         "guidance_scale": prompt.guidance_scale,
         "noise_rate": prompt.noise_rate,
-        "seed": prompt.seed,
+        "seed": f"{prompt.seed:_}",
         "caption": prompt.caption,
         "similarity": prompt.similarity,
         "target": None if source is None else prompt.class_name,
@@ -239,14 +240,17 @@ def _number(rule: str, fits: Callable[[float], bool]) -> Callable[[Any], float]:
 
 
 def _seed(cell: Any) -> int:
-    rule = "a whole number in [0, 2**63)"
+    """Read a seed, also 7.0: pandas writes it for 7 if a cell of the column is empty."""
+    text = str(cell).strip()
     try:
-        value = int(cell) if not isinstance(cell, bool | float) else -1
-    except (TypeError, ValueError):
-        value = -1
-    if not 0 <= value < NUMBER_OF_SEEDS:
-        raise ValueError(rule)
-    return value
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("nan")
+    if not (number.is_finite() and 0 <= number < NUMBER_OF_SEEDS and number % 1 == 0):
+        raise ValueError("a whole number in [0, 2**63)")
+    if number >= EXACT and not text.replace("_", "").isdecimal():
+        raise ValueError("a whole number with all digits (a program rounded it; 2_038 is text)")
+    return int(number)
 
 
 def _spans(cell: Any) -> tuple[Span, ...]:
@@ -287,5 +291,5 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "target": _text,
     "label_share": _number("in [0, 1]", lambda value: 0 <= value <= 1),
 }
-NUMBERS: Sequence[str] = ("guidance_scale", "noise_rate", "seed", "similarity", "label_share")
+NUMBERS: Sequence[str] = ("guidance_scale", "noise_rate", "similarity", "label_share")
 OF_TARGETS: Sequence[str] = ("target", "label_share")  # written if an image has a target

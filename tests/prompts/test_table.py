@@ -1,9 +1,12 @@
 """Prompts from a table: what it leaves out, the way back to the same prompts, and refusals."""
 
 import csv
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +17,7 @@ from sip.prompts.base import SourceClass, Span
 from sip.prompts.diff_mix_like import DiffMixLike
 from sip.prompts.guidance.quadratic import Quadratic
 from sip.prompts.label_caption import LabelCaption
-from sip.prompts.rows import write_rows
+from sip.prompts.rows import read_rows, write_rows
 from sip.prompts.table import PromptTable
 from tests.prompts.varied import COMMON
 from tests.prompts.varied import SAMPLES as TWELVE
@@ -71,6 +74,62 @@ def test_a_list_read_back_is_the_same_list(tmp_path: Path, name: str, template: 
     with pytest.raises(UserError, match=r"^prompts_out: must be a new file, got .* with another c"):
         write_rows(prompts[1:], tmp_path / name)
     assert (tmp_path / name).read_bytes() == edited
+
+
+def by_pandas(file: Path) -> None:
+    """Add a copy of the second row without its seed; read and write the file once more."""
+    is_csv = file.suffix == ".csv"
+    read, write = (pd.read_csv, "to_csv") if is_csv else (pd.read_parquet, "to_parquet")
+    frame = read(file)
+    getattr(pd.concat([frame, frame.iloc[[1]].assign(seed=None)]), write)(file, index=False)
+    getattr(read(file), write)(file, index=False)  # now with an empty cell
+
+
+def by_a_spreadsheet(file: Path) -> None:
+    """Write the file again; what looks like a number is one of 15 digits."""
+    with file.open(newline="") as stream:
+        header, *rows = csv.reader(stream)
+    number = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+    rows = [[f"{float(c):.15g}" if number.fullmatch(c) else c for c in row] for row in rows]
+    copy = [cell if name != "seed" else "" for name, cell in zip(header, rows[1], strict=True)]
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows, copy])
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("prompts.csv", by_pandas),
+        ("prompts.parquet", by_pandas),
+        ("prompts.csv", by_a_spreadsheet),
+    ],
+)
+def test_seeds_survive_other_programs(
+    tmp_path: Path, name: str, edit: Callable[[Path], None]
+) -> None:
+    prompts = LabelCaption(**(COMMON | PRESET)).write(SAMPLES, CAPTIONS, COSINES, 2)
+    assert min(prompt.seed for prompt in prompts) > 10**15
+    write_rows(prompts, tmp_path / name)
+    edit(tmp_path / name)
+    made = table(tmp_path / name)
+    made.check(SAMPLES)
+    read = [prompt.image_id for prompt in made.write(SAMPLES, None, None, 1)]
+    assert len(read) == 5
+    assert {prompt.image_id for prompt in prompts} < {*read}
+
+
+def test_seeds_of_earlier_tables_are_read(tmp_path: Path) -> None:
+    seeds = [2038906263541255158, "2_038_906_263_541_255_158", "7.0", 7]
+    for name in ("prompts.csv", "prompts.parquet"):
+        read = []
+        for seed in seeds:
+            file = written(tmp_path, {"sample_id": "s0", "seed": seed}, name=name)
+            read.append(read_rows(file)[0][0].seed)
+        assert read == [seeds[0], seeds[0], 7, 7]
+    assert (
+        read_rows(written(tmp_path, {"sample_id": "s0", "seed": 7.0}, name="p.parquet"))[0][0].seed
+        == 7
+    )
 
 
 @pytest.mark.parametrize("name", ["prompts.csv", "prompts.parquet"])
@@ -207,6 +266,8 @@ def test_rows_of_other_originals_need_subset(tmp_path: Path, capsys) -> None:
         ({"guidance_scale": -3}, "column guidance_scale: must be 0 or more, got '-3'"),
         ({"seed": "1.5"}, "column seed: must be a whole number in [0, 2**63), got '1.5'"),
         ({"seed": 2**63}, "column seed: must be a whole number in [0, 2**63)"),
+        ({"seed": "inf"}, "column seed: must be a whole number in [0, 2**63), got 'inf'"),
+        ({"seed": "2.03e+18"}, "column seed: must be a whole number with all digits"),
         ({"spans": '[["a", true]]'}, "column spans: must be JSON of the form"),
         ({"spans": "[["}, "column spans: must be JSON of the form"),
         (
