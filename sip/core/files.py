@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and errors of the disk in one line."""
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -94,6 +95,30 @@ def write_at(descriptor: int, data: bytes, start: int) -> None:
     while left:
         num = os.pwrite(descriptor, left, start)
         left, start = left[num:], start + num
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """Hold a folder with a lock that ends with the process, however it ends.
+
+    Yields:
+        True; False where the file system has no locks.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        has_locks = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            has_locks = False
+        yield has_locks
+    finally:
+        os.close(descriptor)
 
 
 def check_can_be_made(folder: Path, key: str) -> None:

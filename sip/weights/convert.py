@@ -10,16 +10,18 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sip.core.errors import UserError
-from sip.core.files import plain_disk_errors
+from sip.core.files import held, plain_disk_errors
 from sip.core.progress import say
 from sip.weights.checksums import CONVERTED, check_blobs, known_sha256, sha256_of
 from sip.weights.layout import PICKLE, SMALL, IncompleteError, Parts, files_of, needed_weights
 from sip.weights.pickles import convert_file, convert_index, is_index, new_name
+
+PART = ".part"  # end of the names of hidden folders that are being filled
 
 
 def has_pickles(files: Iterable[str]) -> bool:
@@ -71,8 +73,12 @@ def whole_folder(folder: Path, is_complete: Callable[[], bool]) -> Iterator[Path
         folder: The place; of several processes, the first one's folder stays there.
         is_complete: Whether what is there can stay.
     """
-    disk = plain_disk_errors(folder, "HF_HOME")
-    with disk, TemporaryDirectory(dir=folder.parent, prefix=".") as part:
+    sweep(folder.parent)
+    with (
+        plain_disk_errors(folder, "HF_HOME"),
+        TemporaryDirectory(dir=folder.parent, prefix=".", suffix=PART) as part,
+        held(Path(part)),
+    ):
         made = Path(part) / folder.name
         made.mkdir()
         yield made
@@ -83,6 +89,17 @@ def whole_folder(folder: Path, is_complete: Callable[[], bool]) -> Iterator[Path
         except OSError:  # another process was quicker
             if not is_complete():
                 raise
+
+
+def sweep(place: Path) -> None:
+    """Remove what killed conversions left in a place: hidden folders that no process holds.
+
+    An empty one may be another process's, which is about to hold it.
+    """
+    for part in {inner.parent for inner in place.glob(f".*{PART}/*")}:
+        with suppress(OSError), held(part) as is_left:
+            if is_left:
+                shutil.rmtree(part, ignore_errors=True)
 
 
 def _fill(folder: Path, copy: Path, files: Sequence[str]) -> int:

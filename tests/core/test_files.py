@@ -14,6 +14,7 @@ from sip.core.files import (
     check_folders,
     check_output,
     disk_error,
+    held,
     write_atomically,
 )
 
@@ -100,6 +101,24 @@ def test_a_folder_that_cannot_be_made_is_named_with_its_key(tmp_path: Path) -> N
     check_can_be_made(tmp_path / "a" / "b", "paths.store")
     check_can_be_made(Path("/proc/self"), "paths.store")  # there, if read-only
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_is_held_by_one_until_its_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held(tmp_path) as is_locked:
+        assert is_locked
+        with pytest.raises(BlockingIOError), held(tmp_path):
+            pass
+    with held(tmp_path):
+        pass
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")  # as NFS says of a folder
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with held(tmp_path) as is_locked:
+        assert not is_locked
 
 
 @pytest.mark.parametrize("value", [None, 7, ["a"]])

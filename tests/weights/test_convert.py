@@ -1,9 +1,11 @@
 """Models that are only there as pickles: converted once, equal to the bit; no code is run."""
 
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from sip.pipeline.plan import nothing_downloaded
 from sip.weights import __main__ as command
 from sip.weights import source
 from sip.weights.checksums import check_hub, sha256_of
+from sip.weights.convert import whole_folder
 from sip.weights.loaded import LoadedWeights
 from sip.weights.missing import MissingWeightsError
 from sip.weights.pickles import read_pickle
@@ -332,3 +335,24 @@ def test_only_files_that_are_loaded_are_checked(places):
     check_hub(made)
     with pytest.raises(DamagedError, match="their checksum is not the one in their name"):
         check_hub(made, "fp16")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_what_a_killed_conversion_left_is_removed(tmp_path):
+    def dies():
+        with whole_folder(tmp_path / "clip", lambda: False) as made:
+            (made / "model.safetensors").write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=dies)
+    process.start()
+    process.join()
+    (left,) = tmp_path.iterdir()
+    assert (left / "clip" / "model.safetensors").exists()
+    (tmp_path / ".begun.part").mkdir()
+    with whole_folder(tmp_path / "blip", lambda: True) as live:
+        (live / "model.safetensors").write_bytes(b"half")
+        with whole_folder(tmp_path / "vit", lambda: True):
+            pass
+    assert {place.name for place in tmp_path.iterdir()} == {"blip", "vit", ".begun.part"}
+    assert (tmp_path / "blip" / "model.safetensors").exists()
