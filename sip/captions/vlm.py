@@ -125,7 +125,7 @@ class ChatModel(VisionLanguage):
     def _processor(self, folder: Path) -> Any:
         from transformers import AutoProcessor
 
-        return AutoProcessor.from_pretrained(folder)
+        return AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 
     def _check_class(self, folder: Path) -> None:
         from transformers.models.auto.modeling_auto import (

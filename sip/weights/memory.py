@@ -6,6 +6,7 @@ else they are those of the published architecture.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,6 +15,7 @@ from sip.core.errors import UserError
 from sip.weights.hub import canonical
 from sip.weights.layout import CONFIG, Parts, files_of, needed_weights
 from sip.weights.missing import PARAMETERS
+from sip.weights.safety import require_no_code
 from sip.weights.source import DEFAULT_REVISION, resolve, weights_folder
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a number
@@ -37,7 +39,7 @@ class Memory:
         """Return model, parameters and GiB in one line."""
         name = Path(self.model).name
         if self.parameters is None:
-            return f"{name}: size unknown before its configuration is on this disk"
+            return f"{name}: size unknown before its weights are on this disk"
         size = gibibytes(self.parameters * WIDTHS[self.dtype])
         billions, millions = self.parameters / 1e9, self.parameters / 1e6
         number = f"{billions:.1f} B" if billions >= 1 else f"{millions:.0f} M"
@@ -87,7 +89,8 @@ def memory_of(
         pass
     config = cached_config(model, revision)
     if config is not None and count is not None:
-        return Memory(model, count(config.parent), dtype)
+        with suppress(UserError, ValueError):  # `require` says that it is refused, or not known
+            return Memory(model, count(config.parent), dtype)
     known = PARAMETERS.get(canonical(model))
     return Memory(model, known and known[0] * 1e6, dtype)
 
@@ -121,7 +124,12 @@ def described_parameters(folder: Path, model_class: str) -> int:
     Args:
         folder: Holds `config.json`.
         model_class: A class of transformers, an `Auto` one too.
+
+    Raises:
+        UserError: The folder asks for code of its own, which transformers would offer to run.
+        ValueError: transformers does not know the network.
     """
+    require_no_code(folder)
     import torch
     import transformers
 

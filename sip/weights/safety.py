@@ -59,6 +59,15 @@ def check_small_files(folder: Path) -> None:
     for file in sorted([*folder.glob("*"), *folder.glob("*/*")]):
         if file.name.endswith(SMALL) and file.is_file() and file.stat().st_size:
             check_content(file)
+    require_no_code(folder)
+
+
+def require_no_code(folder: Path) -> None:
+    """Refuse a model folder that names code of its own.
+
+    Raises:
+        UserError: It does, or one of its configuration files is broken.
+    """
     if code := code_named(folder):
         raise UserError(
             f"model folder {folder}: must be a model that the installed libraries know, got one "

@@ -1,5 +1,6 @@
 """Memory by arithmetic: headers, a described network, and the published architectures agree."""
 
+import json
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -64,9 +65,28 @@ def test_a_captioner_of_7_billion_is_stated_without_its_weights(no_cache: Path) 
     )
 
 
+@pytest.mark.parametrize("files", [["config"], ["processor_config"], []])
+def test_code_of_a_model_is_not_offered_to_be_run(
+    files: list[str], no_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = no_cache / "models--some--model"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(snapshot.name)
+    code = {"auto_map": {name: "evil.Code" for name in ("AutoConfig", "AutoProcessor")}}
+    for name in ("config", "processor_config"):
+        values = {"model_type": "evil"} | (code if name in files else {})
+        (snapshot / f"{name}.json").write_text(json.dumps(values))
+    monkeypatch.setattr("builtins.input", lambda question: pytest.fail(question))
+    model = ChatModel(model="some/model", instruction="Say it.", max_side=768, **SETTINGS)
+    unknown = "model: size unknown before its weights are on this disk; "
+    assert model.memory_line().startswith(unknown)
+
+
 def test_unknown_models_and_whole_pipelines(no_cache: Path) -> None:
     unknown = memory_of("some/model", None, "bfloat16")
-    assert unknown.line() == "model: size unknown before its configuration is on this disk"
+    assert unknown.line() == "model: size unknown before its weights are on this disk"
     known = memory_of("stable-diffusion-v1-5/stable-diffusion-v1-5", None, "float16").line()
     assert known == "stable-diffusion-v1-5: 1.1 B parameters, 2.0 GiB in float16"
 
