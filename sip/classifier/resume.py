@@ -56,7 +56,7 @@ class Checkpoints(Callback):
         if not self.path.exists():
             return 0
         try:
-            _check(self.path)
+            check_sums(self.path)
             stored = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
             ours = stored["callbacks"][self.state_key]
             steps, rows, seconds = int(stored["global_step"]), ours["rows"], float(ours["seconds"])
@@ -139,7 +139,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
 
-def _check(path: Path) -> None:
+def check_sums(path: Path) -> None:
     """Compare a checkpoint's parts with their checksums.
 
     Raises:

@@ -4,14 +4,15 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from contextlib import suppress
 from typing import Any
 
 import torch
 
 from sip.core.errors import UserError
-from sip.core.files import write_atomically
-from sip.core.interrupt import Stopped, forward, graceful
+from sip.core.files import disk_error, write_atomically
+from sip.core.interrupt import Stopped, forward, graceful, stop_requested
 from sip.core.progress import say
 from sip.stack.fit import forget
 from sip.stack.parts import MAKERS, Task
@@ -51,12 +52,25 @@ def _child(chain: tuple[str, ...], task: Task, num_threads: int) -> None:
     try:
         with graceful():
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the first process passes it on
+            threading.Thread(target=_stop_with_parent, daemon=True).start()
             make_chain(chain, task, num_threads)
     except Stopped:
         raise SystemExit(0) from None
-    except UserError as error:
-        say(chain[0], f"error: {error}")
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else disk_error(error)
+        if reason is None:
+            raise
+        say(chain[0], f"error: {reason}")
         raise SystemExit(1) from None
+
+
+def _stop_with_parent() -> None:
+    """Ask this process to stop once the one that started it is gone, killed without a word."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    if not stop_requested():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def make_side_by_side(chains: list[tuple[str, ...]], task: Task) -> None:

@@ -3,6 +3,7 @@
 import math
 import random
 import time
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sip.core import interrupt
-from sip.core.errors import UserError
+from sip.core.errors import DamagedError, UserError
 from sip.core.files import atomic_file
 from sip.core.progress import progress, say
 from sip.core.text import counted
@@ -59,8 +60,8 @@ def fit(
     Raises:
         OutOfTimeError: The time limit was reached; the checkpoint is written.
         Stopped: A stop was asked for; likewise.
-        UserError: The checkpoint is beyond the last step or of another network, or the loss is not
-            finite.
+        UserError: The checkpoint is damaged, beyond the last step or of another network, or the
+            loss is not finite.
     """
     model.train()
     groups = _groups(model.parameters(), training.weight_decay)
@@ -96,8 +97,9 @@ def fit(
                 mean = _mean(recent)
                 if not math.isfinite(mean):
                     raise UserError(
-                        f"{name}: the loss is not finite after step {done}; train it again with a "
-                        "lower learning rate (sip/stack/sizes.py) or precision=float32"
+                        f"{name}: the loss is not finite after step {done}; train it again from "
+                        f"the start (again=[{name}]) with a lower learning rate "
+                        "(sip/stack/sizes.py) or precision=float32"
                     )
                 curve.add(done, mean, lr, before + now - begun)
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
@@ -159,6 +161,15 @@ def _resume(path: Path, targets: Iterable[Any], steps: int, device: str) -> dict
     """Load a checkpoint into the targets; return step, recent losses and seconds."""
     if not path.exists():
         return {"step": 0, "recent": [], "seconds": 0.0, "changed": []}
+    from sip.classifier.resume import check_sums
+
+    try:
+        check_sums(path)
+    except (DamagedError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: must be a whole checkpoint, got one that is damaged ({error}); train it from "
+            f"the start with again=[{path.stem}]"
+        ) from error
     saved = torch.load(path, map_location=device, weights_only=True)
     changed = saved.get("changed", [])
     if saved["step"] >= steps:

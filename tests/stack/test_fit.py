@@ -119,6 +119,19 @@ def test_a_checkpoint_of_another_network_is_one_line(
         trained(tmp_path)
 
 
+@pytest.mark.parametrize("damage", ["cut off", "changed"])
+def test_a_damaged_checkpoint_is_one_line(damage: str, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        trained(tmp_path, kill_at=5, action=kill, save_every=0.0)
+    file = tmp_path / "toy.ckpt"
+    data = bytearray(file.read_bytes())
+    data[data.index(b"seconds")] ^= 1
+    file.write_bytes(data[: len(data) // 3] if damage == "cut off" else data)
+    words = r"toy.ckpt: must be a whole checkpoint, got one that is damaged .* again=\[toy\]$"
+    with pytest.raises(UserError, match=words):
+        trained(tmp_path)
+
+
 def test_over_the_time_limit_it_stops_after_a_checkpoint(whole: tuple, tmp_path: Path) -> None:
     starts, deadline = 0, time.time() - 1
     while True:
@@ -180,7 +193,8 @@ def test_a_loss_that_is_not_finite_stops_it(tmp_path: Path) -> None:
         return model(TARGETS[rows]).mean() * float("nan")
 
     with pytest.raises(
-        UserError, match="toy: the loss is not finite after step 25; train it again"
+        UserError,
+        match=r"toy: the loss is not finite after step 25; .* \(again=\[toy\]\) with a lower",
     ):
         fit("toy", model, loss, 10, training=TRAINING, seed=0, work=plain_work(tmp_path))
 
