@@ -46,7 +46,6 @@ def task(config: "DictConfig") -> None:
             print(write_card(stack))
             say(NAME, f"done; {stack.folder / CARD} says how good it is, {SHEET} shows it")
         else:
-            (stack.folder / CARD).unlink(missing_ok=True)  # it would be of older weights
             say(NAME, "done without a model card; python -m sip.stack.quality writes it")
     if not missing and not stack.missing() and (command := training_command(config)):
         say(NAME, f"train with it: {command}")

@@ -27,7 +27,7 @@ def training_command(config: DictConfig) -> str | None:
     if config.folder is not None or "stack" not in config.profile:
         return None
     given = command_line()["overrides"]
-    kept = [text for text in given if text.startswith(("profile", "dataset"))]
+    kept = [text for text in given if text.startswith(("profile", "dataset", "paths."))]
     if config.size != config.profile.size:
         kept.append(f"profile.size={config.size}")
     if config.image_size != config.profile.image_size:

@@ -120,21 +120,30 @@ def captioner_quality(folder: Path, pool: Pool, device: str) -> Numbers:
             "attributes right": share(exact),
             "ordinal attributes right within one level": share(near),
         }
-    if pool.texts.labels is not None and (named := _naming(texts, pool)):
+    if pool.texts.labels is not None and (named := naming(texts, pool, processor.tokenizer)):
         report["captions that name a class"] = round(len(named) / len(texts), 4)
         report["classes named right"] = share(named)
     return report
 
 
-def _naming(texts: Sequence[str], pool: Pool) -> list[bool]:
-    """Return of each caption that begins with a class's name whether it is the image's."""
+def naming(texts: Sequence[str], pool: Pool, tokenizer: Any) -> list[bool]:
+    """Return of each caption that begins with a class's name whether it is the image's.
+
+    Args:
+        texts: As the tokenizer decodes them: a hyphen stands between spaces.
+        pool: Their images, labelled.
+        tokenizer: The captioner's.
+    """
     assert pool.texts.labels is not None
-    known = {name.lower(): label for label, name in enumerate(pool.texts.names)}
+    ids = tokenizer(list(pool.texts.names), add_special_tokens=False).input_ids
+    spelled = {text.strip(): label for label, text in enumerate(map(tokenizer.decode, ids))}
+    longest_first = sorted(spelled, key=len, reverse=True)
     right = []
     for text, label in zip(texts, pool.texts.labels.tolist(), strict=True):
-        opening = text.split(",")[0].strip().lower().removeprefix("an ").removeprefix("a ")
-        if opening in known:
-            right.append(known[opening] == label)
+        opening = text.strip().lower().removeprefix("an ").removeprefix("a ")
+        name = next((n for n in longest_first if f"{opening},".startswith(f"{n},")), None)
+        if name is not None:
+            right.append(spelled[name] == label)
     return right
 
 

@@ -2,8 +2,8 @@
 
 `DIGITS` is the preset of the embedded profile. `TINY` has its sizes, eight latent channels
 and finer patches, for natural images on two CPU cores; `PATCH` has a PCA of patches as autoencoder
-and a larger U-Net, which two cores train in about 3 hours; `SMALL` is for a GPU, 29 M parameters
-together. All numbers are ours; steps and batch sizes are chosen for the times in docs/own-stack.md.
+and a larger U-Net; `SMALL` is for a GPU, 29 M parameters together. All numbers are ours; steps and
+batch sizes are chosen for the times in docs/own-stack.md.
 """
 
 from dataclasses import dataclass, replace

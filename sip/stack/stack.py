@@ -1,7 +1,8 @@
 """A stack in its folder: what it is trained on, which parts are missing, and their training."""
 
 import json
-from dataclasses import replace
+import math
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from omegaconf import DictConfig
 from sip.config.build import build
 from sip.config.provenance import choice
 from sip.core.errors import UserError
-from sip.core.files import write_atomically
+from sip.core.files import held, write_atomically
 from sip.core.hashing import digest
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
+from sip.core.text import reason_of
 from sip.dataset.base import Dataset
 from sip.dataset.digits import Digits
 from sip.stack import chains, parts
@@ -28,7 +30,7 @@ from sip.stack.sources import load, part_of
 from sip.stack.texts import Measured
 from sip.stack.work import Work, work_of
 from sip.weights.packages import require_package
-from sip.weights.stacks import MADE_FROM, name_of_pool
+from sip.weights.stacks import CARD, MADE_FROM, name_of_pool
 
 NAME = "stack"
 
@@ -44,27 +46,29 @@ class Stack:
     """
 
     def __init__(self, config: DictConfig) -> None:
-        for key in ("labels", "mirror", "card"):
-            if config[key] not in ((True, False, "auto") if key == "mirror" else (True, False)):
-                raise UserError(f"{key}: must be true or false, got {config[key]!r}")
+        for key, also in (("labels", ()), ("mirror", ("auto",)), ("card", ())):
+            if config[key] not in (True, False, *also):
+                rule = " or ".join(["true", "false", *also])
+                raise UserError(f"{key}: must be {rule}, got {config[key]!r}")
         if config.image_size not in IMAGE_SIZES:
             sizes = " or ".join(map(str, IMAGE_SIZES))
             raise UserError(f"image_size: must be {sizes}, got {config.image_size!r}")
-        if type(config.scale) not in (int, float) or config.scale <= 0:
+        if type(config.scale) not in (int, float) or not 0 < config.scale < math.inf:
             raise UserError(f"scale: must be a number > 0, got {config.scale!r}")
         if type(config.seed) is not int or config.seed < 0:
             raise UserError(f"seed: must be a whole number >= 0, got {config.seed!r}")
         self.config = config
         self.dataset: Dataset = build(config.dataset)
-        self.is_digits = isinstance(self.dataset, Digits) and config.caption_file is None
+        has_digits = isinstance(self.dataset, Digits)
+        self.is_digits = has_digits and config.caption_file is None
         self.folder = folder_of(config)
         chosen = preset(config.size, self.is_digits)
         if self._judge_network() == "lite0":
             chosen = chosen.with_lite0()
         self.preset: Preset = chosen.scaled(config.scale)
         self.labelled = bool(config.labels)
-        self.mirrored = not self.is_digits if config.mirror == "auto" else bool(config.mirror)
-        if self.mirrored and self.is_digits:
+        self.mirrored = not has_digits if config.mirror == "auto" else bool(config.mirror)
+        if self.mirrored and has_digits:
             raise UserError(
                 "mirror: must be false for digits, got true; a mirrored digit is no digit"
             )
@@ -86,15 +90,18 @@ class Stack:
     @cached_property
     def made_from(self) -> dict[str, Any]:
         """What decides the weights, apart from the code."""
-        config = self.config
-        captions = None
+        config, captions = self.config, None
+        part = part_of(self.dataset)
+        samples = self.dataset.samples(part)
         if config.caption_file is not None:
             try:
                 captions = digest(Path(config.caption_file).read_text())[:16]
             except (OSError, ValueError) as error:
-                raise UserError(f"caption_file: cannot be read: {error}") from error
-        part = part_of(self.dataset)
-        images = ((sample.sha256, sample.label) for sample in self.dataset.samples(part))
+                raise UserError(
+                    f"caption_file: must be a CSV file, got {config.caption_file} "
+                    f"({reason_of(error)})"
+                ) from error
+        images = ((sample.sha256, sample.label) for sample in samples)
         return {
             "dataset": config.dataset.get("name") or choice("dataset"),
             "part": part,
@@ -103,10 +110,25 @@ class Stack:
             "scale": config.scale,
             "image_size": config.image_size,
             "labels": self.labelled,
+            "classes": self._classes() if self.labelled else None,
             "captions": captions,
             "mirror": self.mirrored,
             "seed": config.seed,
         }
+
+    def _classes(self) -> str:
+        """Return what the classes are called, which prompts and captions say.
+
+        Raises:
+            UserError: There is one only, which no judge and no ViT can learn to tell.
+        """
+        names = list(self.dataset.class_names)
+        if len(names) < 2:
+            raise UserError(
+                f"labels: must be false for images of one class, got true ({', '.join(names)}); "
+                "set labels=false, or give each class a folder"
+            )
+        return f"{len(names):,} ({digest(names)[:8]})"
 
     def pool(self) -> Pool:
         """Read the images that the stack learns from."""
@@ -148,9 +170,15 @@ class Stack:
         """Return the missing parts that are chosen, in the order of training.
 
         Raises:
-            UserError: A diffusion model is to be trained without its autoencoder.
+            UserError: A diffusion model is to be trained without its autoencoder, or a part again
+                that is not chosen.
         """
         missing = self.missing()
+        if others := [part for part in self.again if part not in (*self.chosen, "all")]:
+            raise UserError(
+                f"again: must be some of parts ({', '.join(self.chosen)}), got "
+                f"{', '.join(others)}; add it to parts"
+            )
         chosen = [part for part in missing if part in self.chosen]
         if "vae" in missing and "diffusion" in chosen and "vae" not in chosen:
             raise UserError(
@@ -186,7 +214,24 @@ class Stack:
             return []
         if "judge" in missing and network_of(self.preset) == "lite0":
             require_package(LITE0_NAME)
-        pool = self.pool()  # before anything is written: it may be refused
+        # Before anything is written: each may be refused.
+        _ = self.made_from
+        pool = self.pool().to(work.device)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as until_done:
+            try:
+                until_done.enter_context(held(self.folder))
+            except BlockingIOError:
+                raise UserError(
+                    f"folder: must be trained by one process, got {self.folder}, where another is "
+                    "at work; wait for it, or name another folder"
+                ) from None
+            self._train(pool, work, missing)
+        there = self.reports()
+        return [part for part in missing if part not in there]
+
+    def _train(self, pool: Pool, work: Work, missing: list[str]) -> None:
+        """Train parts on a pool."""
         self._settle(work, missing)
         if isinstance(pool.texts, Measured):
             grammar = pool.texts.grammar.as_dict()
@@ -200,12 +245,9 @@ class Stack:
             if on_cpu and len(missing_chains) > 1 and chains.threads() > 1:
                 chains.make_side_by_side(missing_chains, task)
             else:
-                pool = pool.to(work.device)
                 for chain in missing_chains:
-                    chains.make_chain(chain, replace(task, pool=pool), None)
+                    chains.make_chain(chain, task, None)
             raise_if_stopped()
-        there = self.reports()
-        return [part for part in missing if part not in there]
 
     def check(self) -> None:
         """Refuse a folder whose stack, whole or in part, was trained on something else.
@@ -229,12 +271,15 @@ class Stack:
             )
 
     def _settle(self, work: Work, missing: list[str]) -> None:
-        """Write what the stack is trained on; remove checkpoints of parts to train again."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write what the stack is trained on; remove what is of parts to train again.
+
+        With `again=[all]` no part counts as there, chosen or not: each is of other settings.
+        """
         text = json.dumps(self.made_from, indent=2)
         write_atomically(self.folder / MADE_FROM, text + "\n")
+        (self.folder / CARD).unlink(missing_ok=True)  # it would be of older weights
         again = self.again
-        for part in missing:
+        for part in parts.MAKERS if "all" in again else missing:
             if part in again or "all" in again or (part == "diffusion" and "vae" in again):
                 forget(part, work)
             (self.folder / f"{part}.report.json").unlink(missing_ok=True)

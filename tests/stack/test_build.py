@@ -1,8 +1,12 @@
 """A whole build of one step a part: what is trained, kept, generated with it, and measured."""
 
+import errno
+import itertools
 import json
+import multiprocessing
 import shutil
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,9 @@ from torchmetrics.image.kid import poly_mmd
 from transformers import AutoTokenizer
 
 from sip.config.build import build as instantiate
+from sip.core import interrupt
 from sip.core.errors import UserError
+from sip.core.files import held
 from sip.core.progress import progress
 from sip.images.patches import PatchAutoencoder
 from sip.jobs.generate import generate
@@ -164,6 +170,7 @@ def test_other_settings_need_another_folder(made: tuple[DictConfig, Path], data:
         ("scale=1", r"scale 1e-05, now 1"),
         ("image_size=64", r"image_size 32, now 64"),
         ("dataset.pretrain_fraction=0.5", r"images 64 \(\w{8}\), now 40 \(\w{8}\)"),
+        ("++dataset.prompt_names={frog: toad}", r"classes 2 \(\w{8}\), now 2 \(\w{8}\)"),
     ],
 )
 def test_what_is_there_is_not_taken_for_another_stack(
@@ -191,13 +198,16 @@ def test_own_captions_and_own_images_are_set_together() -> None:
 
 def test_the_next_command_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     given = ["profile=own", "profile.name=a b", "size=small", "image_size=64", "dataset.root=x"]
+    given.append("paths.store=y")
     monkeypatch.setattr(stack_folder, "command_line", lambda: {"overrides": given})
     config, digits = composed(*given, name="stack"), composed(name="stack")
     assert stack_folder.training_command(config) == (
-        "python -m sip.train profile=own 'profile.name=a b' dataset.root=x profile.size=small "
-        "profile.image_size=64 profile.generation_size=64 augmentation=sip"
+        "python -m sip.train profile=own 'profile.name=a b' dataset.root=x paths.store=y "
+        "profile.size=small profile.image_size=64 profile.generation_size=64 augmentation=sip"
     )
-    assert stack_folder.training_command(digits) is None
+    assert stack_folder.training_command(digits) is None and digits.size == "tiny"
+    patch = composed("profile=own", "dataset.root=x", "profile.size=patch", name="stack")
+    assert patch.size == "patch" and stack_folder.folder_of(patch) == Path("models/own-patch")
 
 
 def test_the_engine_generates_with_it(
@@ -239,9 +249,13 @@ def test_chosen_parts_are_trained_alone_and_the_others_later(
     for override, message in (
         ("parts=[unet]", "parts: must be some of vae, .*judge, got unet"),
         ("parts=diffusion", "parts: must have vae with diffusion, .*got diffusion; add vae"),
+        (
+            "parts=vit,again=judge",
+            r"again: must be some of parts \(vit\), got judge; add it to parts",
+        ),
     ):
         with pytest.raises(UserError, match=message):
-            Stack(configuration(data, tmp_path / "other", override)).to_train()
+            Stack(configuration(data, tmp_path / "other", *override.split(","))).to_train()
 
 
 def test_an_unlabelled_stack_names_no_class(data: Path, tmp_path: Path) -> None:
@@ -290,6 +304,21 @@ def test_all_broken_files_are_named_at_once(tmp_path: Path) -> None:
     assert len(Stack(skipped).pool().images) == 3  # of 4 in train, one of which is broken
 
 
+def test_images_of_one_class_are_learnt_without_it(tmp_path: Path) -> None:
+    for part, number in itertools.product(("train", "val"), range(2)):
+        file = tmp_path / "own" / part / "all" / f"{part}{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(made_up_image(0, 10 * len(part) + number))
+    given = ["dataset=image_folder", f"dataset.root={tmp_path / 'own'}", f"folder={tmp_path / 's'}"]
+    config = composed(*given, "scale=1.0e-5", "runtime.device=cpu", name="stack")
+    line = r"labels: must be false for images of one class, got true \(all\); set labels=false"
+    with pytest.raises(UserError, match=line):
+        Stack(config).make()
+    assert not (tmp_path / "s").exists()
+    config.labels = False
+    assert Stack(config).made_from["classes"] is None
+
+
 def test_a_late_build_stops_and_goes_on(data: Path, tmp_path: Path, capfd: Any) -> None:
     config = configuration(data, tmp_path / "stack", "time_limit=1.0e-3", "labels=false")
     build.task(config)
@@ -310,6 +339,29 @@ def test_again_makes_a_part_again(
     old = (folder / "judge.safetensors").stat().st_mtime_ns
     assert stack.make() == []
     assert (folder / "judge.safetensors").stat().st_mtime_ns > old
+    assert not (folder / "README.md").exists()  # the card was of the judge before
+
+
+def test_all_again_takes_no_part_of_other_settings(
+    made: tuple[DictConfig, Path], data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stack"
+    shutil.copytree(made[1], folder)
+    assert Stack(configuration(data, folder, "seed=1", "again=[all]", "parts=[vit]")).make() == []
+    assert set(reports_of(folder)) == {"vit"}
+    assert Stack(configuration(data, folder, "seed=1")).to_train() == [
+        "vae", "diffusion", "scorer", "captioner", "judge",
+    ]  # fmt: skip
+
+
+def test_a_folder_is_trained_by_one_process(
+    made: tuple[DictConfig, Path], data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stack"
+    shutil.copytree(made[1], folder)
+    with held(folder), pytest.raises(UserError, match="folder: must be trained by one process, go"):
+        Stack(configuration(data, folder, "again=judge")).make()
+    assert set(reports_of(folder)) == PARTS
 
 
 def test_another_judge_is_trained_alone(
@@ -389,6 +441,61 @@ def test_a_chain_that_fails_is_named_and_the_other_one_ends(
     assert set(reports_of(tmp_path / "stack")) == {"vae", "diffusion", "scorer"}
 
 
+def plain_task(folder: Path) -> parts.Task:
+    return parts.Task(None, preset("tiny", strokes=False), 0, plain_work(folder))  # type: ignore[arg-type]
+
+
+def forked(target: Any, *args: Any) -> Any:
+    process = multiprocessing.get_context("fork").Process(target=target, args=args)
+    process.start()
+    return process
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 10
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert file.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_chain_stops_once_the_build_that_started_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trains(task: parts.Task) -> dict:
+        (tmp_path / "begun").touch()
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if interrupt.stop_requested():
+                (tmp_path / "stopped").touch()
+                interrupt.raise_if_stopped()
+            time.sleep(0.01)
+        return {}
+
+    monkeypatch.setitem(parts.MAKERS, "vae", trains)
+    task = plain_task(tmp_path)
+    build = forked(lambda: forked(chains._child, ("vae",), task, 1).join())
+    wait_for(tmp_path / "begun")
+    build.kill()
+    wait_for(tmp_path / "stopped")
+    assert reports_of(tmp_path) == {}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_full_disk_is_one_line_of_a_chain_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(task: parts.Task) -> dict:
+        raise OSError(errno.ENOSPC, "No space left on device", "vae.ckpt")
+
+    monkeypatch.setitem(parts.MAKERS, "vae", full)
+    child = forked(chains._child, ("vae",), plain_task(tmp_path), 1)
+    child.join()
+    said = capfd.readouterr().err
+    assert child.exitcode == 1 and "Traceback" not in said
+    assert "error: cannot use vae.ckpt: the disk is full; make room" in said
+
+
 def test_quality_asks_for_a_whole_stack(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="card: must be of a whole stack, got .* without vae, diff"):
         quality.task(configuration(data, tmp_path / "nothing"))
@@ -404,7 +511,10 @@ def test_quality_asks_for_a_whole_stack(data: Path, tmp_path: Path) -> None:
         ("size=huge", "size: must be one of tiny, patch, small, got 'huge'"),
         ("image_size=48", "image_size: must be 32 or 64, got 48"),
         ("labels=auto", "labels: must be true or false, got 'auto'"),
+        ("mirror=maybe", "mirror: must be true or false or auto, got 'maybe'"),
         ("scale=0", "scale: must be a number > 0, got 0"),
+        ("scale=inf", "scale: must be a number > 0, got inf"),
+        ("scale=nan", "scale: must be a number > 0, got nan"),
         ("time_limit=-1", "time_limit: must be seconds > 0, or null, got -1"),
         ("save_every=often", "save_every: must be seconds >= 0, got 'often'"),
     ],
@@ -514,6 +624,7 @@ def test_distances_agree_with_torchmetrics() -> None:
 def test_the_digits_stack_is_as_it_was() -> None:
     stack = Stack(composed("folder=sip/miniature", name="stack"))
     assert stack.is_digits and not stack.mirrored
+    assert not Stack(composed("caption_file=own.csv", name="stack")).mirrored
     assert {part: how.steps for part, how in stack.preset.training.items() if part != "judge"} == {
         "vae": 600, "diffusion": 4000, "scorer": 2800, "captioner": 2000, "vit": 1500,
     }  # fmt: skip

@@ -9,8 +9,9 @@ import torch
 
 from sip.stack.colours import COLOURS, PROTOTYPES, colour_of, most_common, rgb_to_lab
 from sip.stack.grammar import Grammar
-from sip.stack.measures import changed, claims_right
+from sip.stack.measures import changed, claims_right, naming
 from sip.stack.natural import Natural, regions
+from sip.stack.pool import Pool
 from sip.stack.sources import grammar_of
 from sip.stack.strokes import Strokes
 from sip.stack.texts import Measured
@@ -177,3 +178,16 @@ def test_every_word_is_one_token_and_sentences_fit(images: torch.Tensor) -> None
     assert all(bert.unk_token_id not in bert(text).input_ids for text in written)
     text = written[0].lower()
     assert clip.decode(clip(text).input_ids, skip_special_tokens=True).replace(" ,", ",") == text
+
+
+def test_names_are_found_in_captions_however_they_are_spelled(images: torch.Tensor) -> None:
+    names = ("black-footed albatross", "tench, Tinca tinca", "tench", "café")
+    grammar, captions = Natural.of(images), (*names, "a picture", names[0])
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    texts = Measured(grammar, grammar.describe(images[:6]), labels, names)
+    bert = bert_tokenizer(texts.vocabulary())
+    ids = bert([f"a {name}, dark, flat" for name in captions]).input_ids
+    read = bert.batch_decode(ids, skip_special_tokens=True)
+    assert read[0].startswith("a black - footed albatross")
+    pool = Pool(images[:6], texts, mirrored=False, shift=0)
+    assert naming(read, pool, bert) == [True, True, True, True, False]
