@@ -33,9 +33,6 @@ class LoraWeights(Trained):
         rank, alpha, targets: As in `LoraTraining`.
         train_text_encoder: Likewise.
         seed: Decides the random first matrices.
-
-    Raises:
-        UserError: The U-Net has no module of one of the names.
     """
 
     part: ClassVar[str] = "unet"
@@ -50,7 +47,6 @@ class LoraWeights(Trained):
         seed: int,
     ) -> None:
         super().__init__(family)
-        _require_targets(family.denoiser, targets)
         self.scale = alpha / rank
         self.changes_texts = train_text_encoder
         self.networks: dict[str, Any] = {self.part: family.denoiser}
@@ -101,7 +97,12 @@ def _config(rank: int, alpha: float, targets: list[str]) -> Any:
     )
 
 
-def _require_targets(network: nn.Module, targets: list[str]) -> None:
+def require_targets(network: nn.Module, targets: list[str]) -> None:
+    """Check that a U-Net has modules of all names.
+
+    Raises:
+        UserError: It has none of one.
+    """
     names = [
         name
         for name, module in network.named_modules()

@@ -92,11 +92,7 @@ class Method(Component, ABC):
 
     @abstractmethod
     def trained(self, family: "StableDiffusion", names: Mapping[str, str], seed: int) -> "Trained":
-        """Add what is trained to a loaded model whose own weights are frozen.
-
-        Raises:
-            UserError: The model has no such parts.
-        """
+        """Add what is trained to a loaded model whose own weights are frozen."""
 
 
 @component

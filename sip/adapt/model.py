@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from diffusers import DDPMScheduler
 
-from sip.adapt.method import Method
+from sip.adapt.lora import require_targets
+from sip.adapt.method import LoraTraining, Method
 from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.device.precision import require_mixed
@@ -15,6 +16,7 @@ from sip.images.families.sd import StableDiffusion
 from sip.images.families.sdxl import StableDiffusionXL
 from sip.images.folder import PipelineFolder
 from sip.images.loading import load_pipeline
+from sip.images.lora_fit import skeleton
 from sip.images.settings import DiffusionSettings
 from sip.weights.layout import CHECKER
 from sip.weights.source import require
@@ -60,7 +62,8 @@ def require_model(settings: DiffusionSettings, method: Method) -> None:
     Another family is refused before its weights are downloaded.
 
     Raises:
-        UserError: It is missing, or of another kind than Stable Diffusion 1.x, 2.x and XL.
+        UserError: It is missing, or of another kind than Stable Diffusion 1.x, 2.x and XL, or has
+            no modules of the names that the method updates.
     """
     require(
         settings.model,
@@ -84,6 +87,8 @@ def require_model(settings: DiffusionSettings, method: Method) -> None:
             f"in {folder.path}; set another model"
         )
     settings.require()
+    if isinstance(method, LoraTraining):
+        require_targets(skeleton(folder, family.denoiser_part), method.targets)
 
 
 def _require_family(folder: PipelineFolder, method: Method) -> None:

@@ -56,13 +56,13 @@ class AdaptModule(LightningModule):
             self.family.denoiser.enable_gradient_checkpointing()
 
     def on_fit_start(self) -> None:
-        """Embed the prompts, once if they stay as they are."""
+        """Embed the prompts, once if they stay as they are and are not too many to be held."""
         with torch.no_grad():
             self.family.forget()
             self.family.unconditional(self.weighting)  # kept, and then no part of any gradient
-            if not self.trained.changes_texts:
-                rows = [self.family.encode_texts(self.weighting, [one]) for one in self.prompts]
-                self._embedded = torch.cat(rows).cpu()
+        is_held = len(self.prompts) <= self.family.texts_kept
+        if is_held and not self.trained.changes_texts:
+            self._embedded = self._fixed(self.prompts).cpu()
 
     def training_step(self, batch: dict[str, Tensor], batch_number: int) -> Tensor:
         """Return the loss of a batch, per image of the data set in it."""
@@ -84,10 +84,18 @@ class AdaptModule(LightningModule):
         return loss
 
     def _texts(self, numbers: Tensor) -> Tensor:
-        if self._embedded is None:
-            prompts = [self.prompts[number] for number in numbers.tolist()]
+        if self._embedded is not None:
+            return self._embedded[numbers.cpu()].to(self.device)
+        prompts = [self.prompts[number] for number in numbers.tolist()]
+        if self.trained.changes_texts:
             return self.family.encode_texts(self.weighting, prompts)
-        return self._embedded[numbers.cpu()].to(self.device)
+        return self._fixed(prompts)
+
+    def _fixed(self, prompts: Sequence[Spans]) -> Tensor:
+        """Return embeddings that no training changes: the same numbers whenever it is called."""
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            rows = [self.family.encode_texts(self.weighting, [one]) for one in prompts]
+        return torch.cat(rows)
 
     def _target(self, latents: Tensor, batch: dict[str, Tensor]) -> Tensor:
         if self.noise.config.prediction_type == "v_prediction":

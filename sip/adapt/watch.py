@@ -37,6 +37,7 @@ class Watch(TrainingBar):
         """Open the bar."""
         super().on_train_start(trainer, module)
         self._step = trainer.global_step
+        self._recent = [loss.to(module.device) for loss in self._recent]  # a checkpoint's: the CPU
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, *_: Any

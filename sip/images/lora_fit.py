@@ -129,7 +129,7 @@ def _modules(
         named = {key: value for key, value in named.items() if not key.startswith(start)}
         if part in ENCODERS and keys:
             keys = convert_state_dict_to_peft(convert_state_dict_to_diffusers(keys))
-            if not hasattr(_skeleton(folder, part), "text_model"):
+            if not hasattr(skeleton(folder, part), "text_model"):
                 keys = {key.removeprefix("text_model."): value for key, value in keys.items()}
         elif part and keys and not any("lora_A" in key for key in keys):
             keys = convert_unet_state_dict_to_peft(keys)
@@ -148,12 +148,12 @@ def _shapes(folder: PipelineFolder, part: str) -> Mapping[str, Shape]:
     """Return the modules of a part that have weights -> (outputs, inputs, ...)."""
     return {
         name: tuple(module.weight.shape)
-        for name, module in _skeleton(folder, part).named_modules()
+        for name, module in skeleton(folder, part).named_modules()
         if isinstance(getattr(module, "weight", None), Tensor)
     }
 
 
-def _skeleton(folder: PipelineFolder, part: str) -> Any:
+def skeleton(folder: PipelineFolder, part: str) -> Any:
     """Return a part's network without memory for its weights; None if the model has no such."""
     if not folder.has(part):
         return None

@@ -2,6 +2,7 @@
 
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from sip.adapt.model import LoadedModel
 from sip.adapt.module import AdaptModule
 from sip.adapt.names import placeholders
 from sip.adapt.plan import plan_lines
+from sip.adapt.watch import Watch
 from sip.core.errors import UserError
 from sip.core.image_io import read_rgb, to_tensor
+from sip.images.families.sd import StableDiffusion
 from sip.images.txt2img import Txt2Img
 from sip.prompts.base import Span
 from tests.adapt.conftest import CLASSES, LORA, adapted
@@ -223,3 +226,41 @@ def test_min_snr_weighs_the_image_alike_in_both_predictions(prediction):
         expected.append(min(snr, 5) / (snr if prediction == "epsilon" else snr + 1))
     found = AdaptModule._weights(Module(), times).tolist()
     assert all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(found, expected, strict=True))
+
+
+def test_prompts_that_are_too_many_to_be_held_are_embedded_as_they_come(
+    configure, tmp_path, monkeypatch
+):
+    words = ("method.steps=3", "method.validate_every=null", "method.num_validation=1")
+    words += ("method.templates=['a {label}','the {label}']", "method.precision=bf16-mixed")
+    encode, numbers = StableDiffusion.encode_texts, []
+
+    def count(self, weighting, prompts):
+        assert not torch.is_autocast_enabled("cpu")
+        numbers.append(len(prompts))
+        return encode(self, weighting, prompts)
+
+    monkeypatch.setattr(StableDiffusion, "encode_texts", count)
+    weights = []
+    for kept, num in ((4, 4), (3, 3 * 2)):  # each of the prompts once; those of each step
+        monkeypatch.setattr(StableDiffusion, "texts_kept", kept)
+        run = adapted(configure(tmp_path / str(kept), *words))
+        weights.append((run / "pytorch_lora_weights.safetensors").read_bytes())
+        assert sum(numbers) == num
+        numbers.clear()
+    assert weights[0] == weights[1]
+
+
+def test_targets_are_refused_before_class_images_are_generated(configure, tmp_path):
+    words = ("method=dreambooth_lora", "method.targets=[nothing]")
+    with pytest.raises(UserError, match="method.targets: must be ends of names of the U-Net's"):
+        Adaptation(configure(tmp_path, *words))
+
+
+def test_losses_of_a_checkpoint_go_to_the_device_of_those_to_come():
+    watch = Watch()
+    watch.load_state_dict({"steps": [], "losses": [], "recent": torch.ones(2)})
+    module = SimpleNamespace(device=torch.device("meta"))
+    watch.on_train_start(SimpleNamespace(max_steps=4, global_step=2), module)
+    watch.bar.close()
+    assert [loss.device.type for loss in watch._recent] == ["meta", "meta"]
