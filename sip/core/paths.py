@@ -1,10 +1,12 @@
 """Folders of the package and of runs."""
 
+import json
 from difflib import get_close_matches
 from pathlib import Path
 
 from sip.core.errors import UserError
 
+SUMMARY = "summary.json"  # of a finished run
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -29,13 +31,34 @@ def require_run(place: Path, key: str, *needed: str) -> None:
         raise UserError(f"{key}: must be given; say {key}=runs/<name>")
     rule = "must be the folder of a finished run"
     if not place.is_dir():
-        there = sorted(file.parent.name for file in place.parent.glob("*/summary.json"))
+        there = sorted(file.parent.name for file in place.parent.glob(f"*/{SUMMARY}"))
         raise UserError(f"{key}: {rule}, got {place}, which is not there; {_near(place, there)}")
     if missing := [name for name in needed if not (place / name).is_file()]:
         raise UserError(
-            f"{key}: {rule} with {missing[0]}, got {place} without it; start the run again, which "
-            "finishes it, or name another one"
+            f"{key}: {rule} with {missing[0]}, got {place} without it; {_fix(place, missing[0])}"
         )
+
+
+def _fix(place: Path, missing: str) -> str:
+    """Return what to do about a folder that lacks a file of a finished run."""
+    if (place / SUMMARY).is_file():
+        if _kind(place) == "generate":
+            return "it is a run of sip.generate, which trains none: name one of sip.train"
+    elif runs := sorted(file.parent for file in place.glob(f"*/{SUMMARY}")):
+        fitting = [str(run) for run in runs if (run / missing).is_file()]
+        if not fitting:
+            return f"none of its {len(runs)} runs has it"
+        more = f" and {len(fitting) - 3} more" if len(fitting) > 3 else ""
+        return f"it is a folder of runs, such as {', '.join(fitting[:3])}{more}"
+    return "start the run again, which finishes it, or name another one"
+
+
+def _kind(place: Path) -> str | None:
+    """Return which program a run is of; None if its summary does not say it."""
+    try:
+        return json.loads((place / SUMMARY).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _near(place: Path, there: list[str]) -> str:

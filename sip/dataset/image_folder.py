@@ -149,11 +149,7 @@ class ImageFolder(Reader):
         if self.place.exists():
             raise UserError(
                 f"dataset.root: must be a folder of images, got the file {place}; "
-                + (
-                    "name its class with dataset.label=..."
-                    if is_image(place.name)
-                    else "unpack it and set dataset.root to the folder"
-                )
+                + _reader_of(place)
             )
         raise UserError(
             f"dataset.root: must be a folder of images, got {place}, which does not exist; "
@@ -194,6 +190,23 @@ class ImageFolder(Reader):
         """Print which files below the class folders are not used, by reason."""
         say_passed_over(self.place, rest, "file", "without the name of an image")
         say_passed_over(self.place, special, "file", "(pipe, socket or device)")
+
+
+def _reader_of(file: Path) -> str:
+    """Return what to do about a file in place of a folder of images."""
+    if is_image(file.name):
+        return "name its class with dataset.label=..."
+    kind = file.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        return f"a list of images is {with_value('dataset=csv dataset.path={}', str(file))}"
+    folder = str(file.parent)
+    if kind == ".parquet":
+        return f"Parquet is {with_value('dataset=huggingface dataset.path={}', folder)}"
+    text = "unpack it and set dataset.root to the folder"
+    if kind == ".tar":
+        shards = with_value("dataset=webdataset dataset.root={}", folder)
+        text += f", or, if it is a shard with labels: {shards}"
+    return text
 
 
 def _images_in(folder: Path) -> list[Path]:

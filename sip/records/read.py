@@ -253,7 +253,7 @@ def runs_of(
             )
             raise UserError(
                 f"experiment: must be one with finished runs in {runs}, got {name!r}; "
-                f"{fix if known else 'these runs are of none'}"
+                f"{fix if known else 'these runs belong to no experiment'}"
             )
     asked = set(experiments)
     return [run for run in every if not asked or not asked.isdisjoint(run.summary.experiments)]

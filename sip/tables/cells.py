@@ -4,13 +4,16 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sip.config.words import with_value
 from sip.core.errors import UserError
 from sip.core.text import join_first
 from sip.records.read import TrainingRun
+from sip.records.varied import plain
 from sip.tables.layout import MEAN, TableLayout
 from sip.tables.statistics import (
     LEVEL,
@@ -219,9 +222,23 @@ def same_images(run: TrainingRun, control: TrainingRun) -> bool:
             raise UnlikeError(
                 f"tables: {run.folder} and {control.folder} must have the same {split} images, "
                 f"got {len(set(mine.ids) ^ set(theirs.ids))} that only one of them has; compare "
-                "runs of one split of the data (table.where)"
+                f"runs of one data set{_how(run, control)}"
             )
     return True
+
+
+def _how(run: TrainingRun, control: TrainingRun) -> str:
+    """Return the command for runs of the control's data set, by the first key that differs."""
+    settings = _differing(control.config.get("dataset"), run.config.get("dataset"), "dataset.")
+    for key in ("dataset", *settings):
+        value = control.value(key)
+        if value is not None and plain(value) != plain(run.value(key)):
+            runs = control.folder.parent
+            keys = {"runs": "" if runs in (Path(), Path("runs")) else str(runs)}
+            keys[f"table.where.{key}"] = plain(value)
+            words = [with_value(f"{key}={{}}", text) for key, text in keys.items() if text]
+            return f": python -m sip.tables {' '.join(words)}"
+    return " (table.where)"
 
 
 def _subset(run: TrainingRun) -> Any:

@@ -44,11 +44,13 @@ def matching(
     Raises:
         UserError: There are none.
     """
-    runs = list(runs)
+    runs = every = list(runs)
     for key, wanted in where.items():
         values = {plain(run.value(key)) for run in runs}
         runs = [run for run in runs if plain(run.value(key)) == plain(wanted)]
         if not runs:
+            if all(run.value(key) is None for run in every):
+                raise UserError(f"{group}.where.{key}: no such key; {_near(key, every)}")
             raise UserError(
                 f"{group}.where.{key}: must be one of {', '.join(sorted(values))}, got "
                 f"{plain(wanted)}"
@@ -65,9 +67,13 @@ def require_keys(runs: Iterable[TrainingRun], keys: Iterable[str]) -> None:
     runs = list(runs)
     for key in keys:
         if all(run.value(key) is None for run in runs):
-            near = near_names(key, known_keys(runs))
-            hint = f"did you mean {' or '.join(near)}?" if near else KINDS
-            raise UserError(f"tables: no run has the key {key!r}; {hint}")
+            raise UserError(f"tables: no run has the key {key!r}; {_near(key, runs)}")
+
+
+def _near(key: str, runs: Sequence[TrainingRun]) -> str:
+    """Return which key of the runs may be meant."""
+    near = near_names(key, known_keys(runs))
+    return f"did you mean {' or '.join(near)}?" if near else KINDS
 
 
 def require_metric(runs: Iterable[TrainingRun], name: str) -> None:

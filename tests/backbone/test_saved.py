@@ -17,6 +17,7 @@ from sip.backbone.timm import Timm
 from sip.classifier.loading import decode
 from sip.classifier.predictor import Predictor
 from sip.core.errors import DamagedError, UserError
+from tests.records.made_up import generation_summary, training_summary, write_run
 
 MINIATURE = Path(__file__).parents[2] / "sip" / "miniature"
 NAMES = ("cat", "dog", "newt")
@@ -134,6 +135,14 @@ def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
         SavedClassifier.of(tmp_path)
     with pytest.raises(UserError, match=r"run: must hold a classifier that sip.train wrote"):
         SavedClassifier.of(MINIATURE / "vit")
+    made = write_run(tmp_path / "runs" / "made", generation_summary())
+    with pytest.raises(UserError, match=r"it is a run of sip.generate, which trains none: name o"):
+        SavedClassifier.of(made)
+    with pytest.raises(UserError, match=r"none of its 1 runs has it$"):
+        SavedClassifier.of(made.parent)
+    store(make(*BACKBONES["resnet_mini"]), write_run(made.with_name("a"), training_summary()))
+    with pytest.raises(UserError, match=r"it is a folder of runs, such as \S+/runs/a$"):
+        SavedClassifier.of(made.parent)
 
 
 def test_the_files_can_be_read_by_others_as_the_umask_says(tmp_path: Path) -> None:

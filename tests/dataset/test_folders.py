@@ -301,6 +301,23 @@ def test_a_folder_that_cannot_be_right_is_one_line(case: str, tmp_path: Path) ->
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("list.csv", "dataset=csv dataset.path={}/list.csv"),
+        ("train.parquet", "dataset=huggingface dataset.path={}"),
+        ("train-0.tar", "dataset=webdataset dataset.root={}"),
+    ],
+)
+def test_a_file_of_another_data_set_comes_with_its_command(
+    name: str, command: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(UserError) as caught:
+        folder(tmp_path / name).samples("train")
+    assert str(caught.value).endswith(f" {command.format(tmp_path)}")
+
+
 def test_classes_that_differ_in_capitals_may_have_words_of_their_own(tmp_path: Path) -> None:
     tree("A/1.png", "a/2.png")(tmp_path)
     words = {"A": "capital letter a", "a": "small letter a"}

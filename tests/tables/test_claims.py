@@ -1,5 +1,6 @@
 """Families of claims: what is compared, with which correction, and what has no p-value."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,30 @@ def test_rows_of_a_claim_are_of_the_same_images(tmp_path: Path, columns: list[st
     shape += ["table.columns=dataset", "table.mean=true"] if columns else ["table.block=dataset"]
     with pytest.raises(UserError, match="must have the same test images, got 400 that only"):
         made(tmp_path, *shape)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "setting"),
+    [
+        ("digits", "dtd", "table.where.dataset=digits"),
+        ("image_folder", "image_folder", "table.where.dataset.root=a"),
+    ],
+)
+def test_runs_of_two_data_sets_come_with_the_command_for_one(
+    tmp_path: Path, first: str, second: str, setting: str
+) -> None:
+    roots = {"a": first, "b": second}
+    for (root, dataset), arm in zip(roots.items(), ("none", "sip"), strict=True):
+        config = {"dataset.root": root, "dataset.val_fraction": 0.1}
+        write_run(tmp_path / "runs", arm, 0, dataset=dataset, ids=root, config=config)
+    with pytest.raises(UserError) as error:
+        made(tmp_path / "runs", "table=arms", "table.control=null", "table.rows=augmentation",
+             "table.family=[{claim: a, arm: sip, against: none}]")  # fmt: skip
+    command = str(error.value).partition("compare runs of one data set: ")[2]
+    words = ["python", "-m", "sip.tables", f"runs={tmp_path}/runs", setting]
+    assert shlex.split(command) == words
+    key, value = setting.removeprefix("table.where.").split("=")
+    assert len(select_runs(tmp_path / "runs", (), {key: value})) == 1
 
 
 def test_an_empty_family_explores_all(folder: Path) -> None:

@@ -428,6 +428,9 @@ def rate_and_seed(folder: Path) -> tuple[float, int]:
             "+table.where.backbone=vgg",
             "table.where.backbone: must be one of resnet50, got vgg",
         ),
+        ("+table.where.sed=0", r"table.where.sed: no such key; did you mean seed\?"),
+        ("+table.where.weather=0", "table.where.weather: no such key; it must be a key of summ"),
+        ("+table.where.prompts.noise_rate=.1", r"table.where.prompts.noise_rate: .* -, 0.5, got"),
         ("table.rows=[]", "table.rows: must be a key or a list of keys"),
         ("table.columns=[dataset,seed]", "table.columns: must be a valid string, got ..dataset"),
         ("table.family=3", "table.family: must be a list, got 3"),
@@ -451,6 +454,9 @@ def test_no_runs_is_one_line(tmp_path: Path) -> None:
         select_runs(tmp_path, ["shot"])
     with pytest.raises(UserError, match="got 'x'; there are shots"):
         select_runs(tmp_path, ["x"])
+    write_run(tmp_path / "free", "none", 0, experiments=())
+    with pytest.raises(UserError, match="got 'x'; these runs belong to no experiment"):
+        select_runs(tmp_path / "free", ["x"])
     with pytest.raises(UserError, match="got .*/rums, which is not there; did you mean runs"):
         (tmp_path / "runs").mkdir()
         select_runs(tmp_path / "rums", ["x"])
