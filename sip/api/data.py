@@ -147,7 +147,7 @@ def _of_table(table: Any) -> Iterator[tuple[Any, Any]]:
     """Yield the images of a `datasets.Dataset` as files, or as the bytes of files."""
     from datasets import Image as ImageFeature
 
-    image, label = _columns(list(table.features))
+    image, label = _columns(list(table.features or ()))
     table = table.with_format(None).cast_column(image, ImageFeature(decode=False))
     for row in table.select_columns([image, label]):
         file = row[image] or {}
@@ -161,7 +161,7 @@ def _columns(there: list[Any]) -> tuple[Any, Any]:
     label = next((name for name in LABEL_COLUMNS if name in there), None)
     if image is None or label is None:
         names, what = (IMAGE_COLUMNS, "image") if image is None else (LABEL_COLUMNS, "label")
-        shown = ", ".join(map(str, there))
+        shown = ", ".join(map(str, there)) or "none"
         raise UserError(
             f"data: must have a column for the {what}, one of {', '.join(names)}, got {shown}; "
             "rename it"
@@ -172,7 +172,7 @@ def _columns(there: list[Any]) -> tuple[Any, Any]:
 def _class_names(data: Any) -> Sequence[str] | None:
     """Return the words for labels that are numbers, if the data set has them."""
     if hasattr(data, "features") and hasattr(data, "cast_column"):
-        _, label = _columns(list(data.features))
+        _, label = _columns(list(data.features or ()))  # None of some streams
         return getattr(data.features[label], "names", None)
     if hasattr(data, "itertuples"):  # of a DataFrame it would be a column
         return None

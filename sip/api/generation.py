@@ -16,6 +16,7 @@ from sip.core.object_cache import folder_on_disk
 from sip.core.progress import say, silent
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
     from PIL import Image
 
 
@@ -84,9 +85,7 @@ def generate(
         with job("generate", [*images.overrides, *settings]) as config:
             from sip.jobs.generate import finish
 
-            if config.plan:
-                fix = f"ask the command line for it: {command()}"
-                raise refuse("plan", "false in a program", True, fix)
+            _require_one_process(config)
             folder = finish(config, show=lambda table: None)
     return Run(folder, store, images.files)
 
@@ -163,6 +162,17 @@ def _check(settings: Sequence[str]) -> None:
     with silent(), job("generate", ["dataset=csv", "dataset.path=", *settings]) as config:
         check_folders(config.paths)
         Offline(config)
+
+
+def _require_one_process(config: "DictConfig") -> None:
+    """Refuse a plan, and several devices, whose processes would run the whole program again."""
+    fix = f"use the command line: {command()}"
+    if config.plan:
+        raise refuse("plan", "false in a program", True, fix)
+    devices, num_nodes = config.trainer.devices, config.trainer.num_nodes
+    if (devices, num_nodes) != (1, 1):
+        got = f"devices={devices} num_nodes={num_nodes}"
+        raise refuse("trainer", "one device in a program", got, fix)
 
 
 def _settings(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features
+from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 from datasets import Image as ImageFeature
 from PIL import Image
 from torchvision.datasets import ImageFolder
@@ -170,6 +170,7 @@ def test_names_are_texts_whatever_hydra_would_read(
         ([(Image.new("I", (4, 4), 2**16), "a")], None, "of 8 or 16 bits, got .* of mode I in"),
         ([(Image.new("I", (4, 4), -1), "a")], None, "of 8 or 16 bits, got .* of mode I in item"),
         (pd.DataFrame({"a": [1]}), None, "must have a column for the image.* got a; rename it"),
+        (IterableDataset.from_generator(list), None, "column for the image, .* got none; rename"),
         (DatasetDict(), None, "one split of a DatasetDict"),
     ],
 )

@@ -174,12 +174,22 @@ def test_a_store_that_cannot_be_made_is_one_line(pairs: list, tmp_path: Path) ->
         sip.generate(pairs, class_names=NAMES, store=tmp_path / "file" / "store", **SMALL)
 
 
-def test_a_plan_is_for_the_command_line(pairs: list, place: Path) -> None:
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("plan=true", "^plan: must be false in a program, got true; use"),
+        ("trainer.devices=2", "^trainer: must be one device in a program, got 'devices=2 num_no"),
+        ("trainer.num_nodes=2", "^trainer: must be one device in .* got 'devices=1 num_nodes=2'"),
+    ],
+)
+def test_plans_and_several_devices_are_for_the_command_line(
+    override: str, message: str, pairs: list, place: Path
+) -> None:
     settings = {"profile": "embedded", "store": place / "store", "runs": place / "runs"}
-    with pytest.raises(sip.UserError, match="^plan: must be false in a program, got true") as error:
-        sip.generate(pairs, class_names=NAMES, overrides=["plan=true"], **settings)
-    command = str(error.value).partition("; ask the command line for it: ")[2]
-    assert command.startswith("python -m sip.generate dataset=csv ") and "plan=true" in command
+    with pytest.raises(sip.UserError, match=message) as error:
+        sip.generate(pairs, class_names=NAMES, overrides=[override], **settings)
+    command = str(error.value).partition("; use the command line: ")[2]
+    assert command.startswith("python -m sip.generate dataset=csv ") and override in command
 
 
 def test_a_tilde_is_the_home_folder(
