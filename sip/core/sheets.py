@@ -16,7 +16,6 @@ FONT_SIZE = 12  # px
 LINE = 17  # px, height of a line
 NUM_TEXT_LINES = 8  # below a pair, at most
 COLUMNS = 6
-LABELS = ("original", "generated")  # of the rows
 LABEL = 74  # px, width of the labels
 GREY = (60, 60, 60)
 
@@ -29,6 +28,7 @@ class Pair:
         original: Path of an image, as of `read_rgb`.
         generated: Likewise.
         generated_sha256: What the generated file must be, in hex digits; None: not checked.
+        kind: What the second image is, in a word.
     """
 
     original: str
@@ -36,6 +36,7 @@ class Pair:
     title: str
     lines: Sequence[str]
     generated_sha256: str | None = None
+    kind: str = "generated"
 
 
 def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
@@ -57,7 +58,7 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> None:
         files = ((pair.original, None), (pair.generated, pair.generated_sha256))
         images = [read_rgb(file, None, sha256) for file, sha256 in files]
         is_square = images[1].width == images[1].height
-        for label, image in zip(LABELS, images, strict=True):
+        for label, image in zip(("original", pair.kind), images, strict=True):
             if number % COLUMNS == 0:
                 draw_text(pen, (GAP, top + (CELL - FONT_SIZE) // 2), label, FONT_SIZE, GREY)
             shown = _enlarged(image, is_square)

@@ -114,6 +114,7 @@ class Generator(Sized, ABC):
     """
 
     reads_source: ClassVar[bool]  # whether the original's pixels are needed
+    kind: ClassVar[str] = "generated"  # what a run's list calls its images
 
     per_sample: Count = ignored()
     max_failed: Share = ignored()
@@ -133,6 +134,11 @@ class Generator(Sized, ABC):
     def reads_noise_rate(self) -> bool:
         """Whether the noise rate says how far an image goes from its original."""
         return self.reads_source
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Facts of a prompt, by their columns in a run's list, that play no part in an image."""
+        return frozenset() if self.reads_noise_rate else frozenset({"noise_rate"})
 
     @abstractmethod
     def load(self, runtime: Runtime) -> "PredictionModule":

@@ -46,6 +46,7 @@ class Retrieved(Generator):
     """
 
     reads_source: ClassVar[bool] = False
+    kind: ClassVar[str] = "retrieved"
 
     pool: Part[Dataset] = known_by("known_pool")
     part: Literal["pretrain", "train"]
@@ -57,6 +58,11 @@ class Retrieved(Generator):
     def known_pool(self) -> dict[str, Any]:
         """The pool's recipe, without what chooses a run's training images."""
         return {key: v for key, v in self.pool.recipe().items() if key not in OF_THE_RUN}
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """All of it but class and variant."""
+        return frozenset({"noise_rate", "guidance_scale", "negative_prompt"})
 
     def require(self) -> None:
         """Check that there is such a part, and weights of the scorer if it is asked.

@@ -265,7 +265,7 @@ class Racing(Sweeper):
 def _score(folder: Path, summary: TrainingSummary) -> Score:
     columns = ["id", "kind", "unet_evaluations"]
     rows = read_images(folder, columns=columns)
-    made = [row for row in rows if row["kind"] == "generated"]
+    made = [row for row in rows if row["kind"] != "real"]
     by = summary.generator
     return Score(
         summary.val_accuracy, {f"{by} {row['id']}": row["unet_evaluations"] for row in made}

@@ -207,6 +207,7 @@ def _run(job: TrainJob) -> TrainingSummary:
         overrides=tuple(given["overrides"]),
         choices=given["choices"],
         remarks=tuple(remarks_of(job, splits)),
+        unread=tuple(sorted(job.components.generator.unread)) if job.components else (),
         weights=loaded_weights(models),
         recipe=job.recipe,
     )

@@ -214,8 +214,10 @@ class Offline(Components):
             captions: sample_id -> candidates, as `prompts` returns them.
         """
         rows = self.stage("images").each(prompt.image_id for prompt in prompts)
+        kind, unread = self.generator.kind, self.generator.unread
         for prompt, row in zip(prompts, rows, strict=True):
-            yield StoredImage(prompt, ImageRow(**row), captions.get(prompt.sample_id, ()))
+            known = captions.get(prompt.sample_id, ())
+            yield StoredImage(prompt, ImageRow(**row), known, kind=kind, unread=unread)
 
     def failures(self, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> Counter[str]:
         """Return how many images of these samples are missing, by reason."""

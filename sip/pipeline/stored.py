@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 from sip.core.spill import ByKey, Joined, KeyNumbers
 from sip.dataset.base import Sample
@@ -21,17 +22,24 @@ class StoredImage:
         row: Its row in the store.
         candidates: The captions that its original could have had.
         probability: Probability of its label by the last verdict that gives one; None if none does.
+        kind, unread: As of its generator: what it is, and what of the prompt plays no part in it.
     """
 
     prompt: Prompt
     row: ImageRow
     candidates: Candidates = ()
     probability: float | None = None
+    kind: str = "generated"
+    unread: frozenset[str] = frozenset()
 
     @property
     def is_ok(self) -> bool:
         """Whether it neither failed nor was rejected."""
         return self.row.status == "ok"
+
+    def fact(self, name: str) -> Any:
+        """Return a fact of the prompt, such as "noise_rate"; None if it plays no part."""
+        return None if name in self.unread else getattr(self.prompt, name)
 
     @property
     def file(self) -> str:

@@ -43,7 +43,8 @@ def balance_of(run: RunRecord[AnySummary]) -> list[ClassBalance]:
     for row in run.iterate_images():
         if row["split"] == "train":
             names.setdefault(row["label"], str(row["class_name"]))
-            counts[row["label"], row["kind"]] += row.get("status", "ok") == "ok"
+            kind = "real" if row["kind"] == "real" else "generated"
+            counts[row["label"], kind] += row.get("status", "ok") == "ok"
     return [
         ClassBalance(label, name, counts[label, "real"], counts[label, "generated"])
         for label, name in sorted(names.items())

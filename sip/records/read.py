@@ -23,6 +23,12 @@ SUMMARY, IMAGES, QUALITY = "summary.json", "images.parquet", "quality.parquet"
 # Stages that a run without generated images does not have: the values of its configuration below
 # these keys play no part in it.
 GENERATION = ("captions", "scores", "prompts", "images", "mixing")
+# Facts of a prompt that a generator may not read -> the beginning of their keys.
+UNREAD = {
+    "noise_rate": ["prompts", "noise_rate"],
+    "guidance_scale": ["prompts", "guidance"],
+    "negative_prompt": ["prompts", "negative_prompt"],
+}
 SHORT = {metric: name for name, metric in TOP1.items()}  # fields of their own, not in "metrics"
 MAX_DIGITS = 20  # of a whole number
 # How the name of an accuracy ends, which is shown in %.
@@ -132,9 +138,9 @@ class RunRecord(Generic[AnySummary]):
             A scalar, of a list its text; None if the run has no such key, or if it plays no part in
             the run, such as `prompts.noise_rate` in an arm that generates nothing.
         """
-        if (
-            key.replace("/", ".").split(".")[0] in GENERATION
-            and self.summary.recipe.get("offline") is None
+        generates = self.summary.recipe.get("offline") is not None
+        if self.is_unread(key) or (
+            key.replace("/", ".").split(".")[0] in GENERATION and not generates
         ):
             return None
         choices = getattr(self.summary, "choices", {})
@@ -144,6 +150,11 @@ class RunRecord(Generic[AnySummary]):
             if isinstance(value, list):
                 return list_text(value)
         return None
+
+    def is_unread(self, key: str) -> bool:
+        """Return whether a key plays no part in the run's images, as the noise rate of txt2img."""
+        path = key.replace("/", ".").split(".")[:2]
+        return path in [UNREAD.get(name) for name in getattr(self.summary, "unread", ())]
 
     def metric(self, name: str) -> float | None:
         """Return a metric by name, shares in %, times in seconds; None if the run has none.

@@ -174,6 +174,7 @@ class TrainingSummary(Summary):
         contact_sheet: File name; None if nothing was generated.
         overrides, choices: What the command line set, and the choice of every group.
         remarks: What is odd about the data set (`sip.dataset.remarks`), a line each.
+        unread: Facts of prompts that play no part in the images, as of `sip.images.base.Generator`.
         logged: Places of trackers that have the whole run.
     """
 
@@ -199,6 +200,7 @@ class TrainingSummary(Summary):
     overrides: tuple[str, ...]
     choices: Mapping[str, str]
     remarks: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     logged: tuple[str, ...] = ()
 
     @property

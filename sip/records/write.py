@@ -121,7 +121,7 @@ def _rows(
     for image in generated:
         prompt, row = image.prompt, image.row
         yield {
-            "kind": "generated",
+            "kind": image.kind,
             "id": prompt.image_id,
             "sample_id": prompt.sample_id,
             "split": "train",
@@ -134,9 +134,9 @@ def _rows(
             "error": row.error,
             "variant": prompt.variant,
             "spans": json.dumps(span_pairs(prompt.spans)),
-            "negative_prompt": prompt.negative_prompt,
-            "guidance_scale": prompt.guidance_scale,
-            "noise_rate": prompt.noise_rate,
+            "negative_prompt": image.fact("negative_prompt"),
+            "guidance_scale": image.fact("guidance_scale"),
+            "noise_rate": image.fact("noise_rate"),
             "seed": prompt.seed,
             "caption": prompt.caption,
             "similarity": prompt.similarity,
@@ -162,12 +162,13 @@ def sheet_pair(image: StoredImage) -> Pair:
         span_pairs(prompt.spans),
         prompt.caption,
         prompt.similarity,
-        prompt.guidance_scale,
-        prompt.noise_rate,
+        image.fact("guidance_scale"),
+        image.fact("noise_rate"),
         None if source is None else (source.class_name, source.label_share),
         None if row.status == "ok" else (str(row.reason), str(row.error)),
+        image.kind,
     )
-    return Pair(prompt.source, image.file, title, lines, row.file_sha256)
+    return Pair(prompt.source, image.file, title, lines, row.file_sha256, image.kind)
 
 
 def sheet_words(
@@ -175,30 +176,33 @@ def sheet_words(
     spans: Iterable[Sequence[Any]],
     caption: str | None,
     similarity: float | None,
-    guidance_scale: float,
-    noise_rate: float,
+    guidance_scale: float | None,
+    noise_rate: float | None,
     source: tuple[str, float] | None = None,
     failure: Sequence[str] | None = None,
+    kind: str = "generated",
 ) -> tuple[str, list[str]]:
     """Return the title above a pair of a contact sheet, and the lines below it.
 
     Args:
         class_name: The class that the image is to show.
         spans: (text, weight) of the prompt.
-        caption, similarity, guidance_scale, noise_rate: As of the prompt.
+        caption, similarity, guidance_scale, noise_rate: As of the prompt; None for no line.
         source: The class of the original and the share of the shown class in the label; None: it is
             the original's.
         failure: Why it is not used; None if it is.
+        kind: As of the run's list.
     """
     texts = [str(text) for text, _ in spans]
-    first = [(caption if caption in texts else "".join(texts)) or "(no text)"]
+    text = (caption if caption in texts else "".join(texts)) or "(no text)"
+    first = ["a real image of the class"] if kind == "retrieved" else [text]
     if similarity is not None:
         first.append(f"similarity {similarity:.3f}")
-    lines = [
-        *(failure or first),
-        f"guidance scale {guidance_scale:g}",
-        f"noise rate {noise_rate:g}",
-    ]
+    lines = [*(failure or first)]
+    if guidance_scale is not None:
+        lines.append(f"guidance scale {guidance_scale:g}")
+    if noise_rate is not None:
+        lines.append(f"noise rate {noise_rate:g}")
     if source is None:
         return class_name, lines
     name, share = source

@@ -24,7 +24,7 @@ NEEDED = (
 )  # columns
 # What is copied from a row as it is.
 FACTS = (
-    *("id", "sample_id", "class_name", "status", "reason", "variant"),
+    *("id", "kind", "sample_id", "class_name", "status", "reason", "variant"),
     *("guidance_scale", "noise_rate", "negative_prompt", "caption", "similarity"),
     *("label_similarity", "caption_similarity", "original_distance", "zero_shot"),
     *("unet_evaluations", "source_class_name", "label_share"),
@@ -99,7 +99,7 @@ def _images(run: NamedRun) -> list[ReportImage]:
             originals.get(row["sample_id"]),
         )
         for row in rows
-        if row["kind"] == "generated"
+        if row["kind"] != "real"
     ]
 
 
@@ -147,7 +147,7 @@ def choose(images: Sequence[ReportImage], at_most: int) -> list[ReportImage]:
 def _place_on_page(image: ReportImage) -> tuple[Any, ...]:
     """Sort by class and original, then from the least change to the most."""
     row = image.row
-    return row["label"], row["sample_id"], row["noise_rate"], row["variant"]
+    return row["label"], row["sample_id"], row["noise_rate"] or 0.0, row["variant"]
 
 
 def _in_turn(images: Sequence[ReportImage]) -> list[ReportImage]:

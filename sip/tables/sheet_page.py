@@ -79,9 +79,9 @@ def page(grid: SheetGrid, sheet: Sheet) -> Any:
 
 def head(grid: SheetGrid, sheet: Sheet, column: int) -> list[str]:
     """Return the lines over a column: the value of the inner key, and what a rule made of it."""
-    if not sheet.inner:
-        return []
     inner = grid.settings[column][1]
+    if not sheet.inner or not inner:
+        return []
     lines = textwrap.wrap(f"{sheet.inner_label} {inner}", sheet.cell // CHARACTER)
     is_rule = sheet.inner.endswith(".scale") and not is_number(inner)
     return lines + ([grid.scales(column)] if is_rule else [])
@@ -125,8 +125,7 @@ def _write_heads(axis: Any, grid: SheetGrid, sheet: Sheet, places: Places) -> No
     line = above - LINE * max(map(len, places.heads))
     for outer, lefts in groups.items():
         first, end = lefts[0], lefts[-1] + places.cell
-        text = f"{sheet.outer_label} {outer}"
-        _text(axis, (first + end) / 2, line, text, horizontalalignment="center")
+        _text(axis, (first + end) / 2, line, outer, horizontalalignment="center")
         if sheet.inner:
             axis.plot((first, end), (line + LINE / 2,) * 2, color="0.4", linewidth=0.6)
 

@@ -70,7 +70,10 @@ class Sheet:
 
     def setting_of(self, run: TrainingRun) -> Setting:
         """Return the place of a run's images on the sheet."""
-        return _setting(run, self.outer), _setting(run, self.inner) if self.inner else ""
+        inner = _setting(run, self.inner) if self.inner else ""
+        if outer := _setting(run, self.outer):
+            return f"{self.outer_label} {outer}", inner
+        return str(run.value("augmentation")), inner
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class SheetGrid:
     """The images of a sheet.
 
     Attributes:
-        settings: The columns, by rising values.
+        settings: The columns, by rising values: the outer one in words, the inner one.
         names: Class names, a row each.
         originals: A row each.
         cells: Row by row, a cell for each of `settings`.
@@ -115,7 +118,12 @@ class SheetGrid:
 
 
 def _setting(run: TrainingRun, key: str) -> str:
-    """Return the value of a key; of a setting that the chosen rule lacks, the rule's name."""
+    """Return the value of a key; of a setting that the chosen rule lacks, the rule's name.
+
+    "" if it plays no part in the run's images.
+    """
+    if run.is_unread(key):
+        return ""
     value = run.value(key)
     return plain(run.value(key.rpartition(".")[0].replace(".", "/")) if value is None else value)
 
@@ -177,7 +185,7 @@ def _images(
     generated = {
         row["sample_id"]: row
         for row in rows
-        if row["kind"] == "generated" and row["variant"] == sheet.variant
+        if row["kind"] != "real" and row["variant"] == sheet.variant
     }
     return generated, {row["id"]: row for row in rows if row["kind"] == "real"}
 
@@ -204,8 +212,9 @@ def _spread(rows: Sequence[dict[str, Any]], at_most: int) -> list[dict[str, Any]
 
 
 def _by_number(value: str) -> tuple[bool, float, str]:
+    """Sort by the number at the end of a setting, then what has none."""
     try:
-        return False, float(value), value
+        return False, float(value.rpartition(" ")[2]), value
     except ValueError:
         return True, 0.0, value
 

@@ -91,6 +91,18 @@ def test_every_stage_did_its_work(first: tuple[TrainingSummary, Path]) -> None:
     assert first[0].num_real == first[0].num_generated == 10
 
 
+def test_real_images_are_listed_as_retrieved(folder: Path) -> None:
+    short = [each for each in SHORT if not each.startswith("images.")]
+    arm = ("augmentation=retrieved", "logger=csv", "train.leaks=false")
+    job = composed(*short, *arm, folder=folder)
+    train(job)
+    summary = TrainJob(job).finished()
+    assert summary is not None and summary.num_generated == 10
+    assert summary.unread == ("guidance_scale", "negative_prompt", "noise_rate")
+    rows = pd.read_parquet(TrainJob(job).folder / "images.parquet").query("kind != 'real'")
+    assert set(rows.kind) == {"retrieved"} and rows.noise_rate.isna().all()
+
+
 def test_unet_evaluations_are_counted(first: tuple[TrainingSummary, Path]) -> None:
     # 4 steps at noise rate 0.5 are 2, each twice where the guidance scale is above 1
     used = pd.read_parquet(first[1] / "images.parquet").query("kind == 'generated'")

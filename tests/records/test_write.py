@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sip.dataset.base import Sample
+from sip.images.retrieved import Retrieved
 from sip.prompts.base import Prompt, SourceClass
 from sip.records.write import sheet_pair, write_config, write_images
 from tests.pipeline.made_up import stored
@@ -31,6 +32,26 @@ def test_an_image_of_two_classes_is_listed_with_both(tmp_path: Path) -> None:
     mixed, plain = (sheet_pair(stored(image.prompt, "x.png")) for image in images)
     assert (mixed.title, mixed.lines[-1]) == ("three to eight", "label 0.25 eight, 0.75 three")
     assert plain.title == "eight" and "label" not in " ".join(plain.lines)
+
+
+def test_what_plays_no_part_in_an_image_is_not_said_of_it(tmp_path: Path) -> None:
+    prompt = Prompt("p", "p.png", "hash", 8, "eight", 0, (), "blurry", 7.5, 0.7, 1, None, None)
+    made = stored(prompt, "x.png")
+    of_text = replace(made, unread=frozenset({"noise_rate"}))
+    real = replace(made, kind="retrieved", unread=Retrieved.unread.fget(None))
+    write_images(tmp_path / "images.parquet", {}, [made, of_text, real], tmp_path)
+    names = ("kind", "noise_rate", "guidance_scale", "negative_prompt", "seed")
+    rows = pq.read_table(tmp_path / "images.parquet").to_pylist()
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("generated", 0.7, 7.5, "blurry", 1),
+        ("generated", None, 7.5, "blurry", 1),
+        ("retrieved", None, None, None, 1),
+    ]
+    assert [(pair.kind, pair.lines) for pair in map(sheet_pair, (made, of_text, real))] == [
+        ("generated", ["(no text)", "guidance scale 7.5", "noise rate 0.7"]),
+        ("generated", ["(no text)", "guidance scale 7.5"]),
+        ("retrieved", ["a real image of the class"]),
+    ]
 
 
 def test_pandas_reads_whole_numbers_as_they_are(tmp_path: Path) -> None:

@@ -236,13 +236,33 @@ def test_the_y_axis_names_its_metric(overrides: list[str], label: str) -> None:
     assert figure_of("figure=tradeoff", *overrides).y_label == label
 
 
+def test_a_setting_that_plays_no_part_is_no_place_on_an_axis(tmp_path: Path) -> None:
+    sheet = Sheet.of(composed("figure=sheet", name="tables").figure)
+    unread = {"txt2img": ("noise_rate",), "retrieved": ("guidance_scale", "noise_rate")}
+    scale = {"prompts.guidance.scale": 3.0}
+    for arm, facts in unread.items():
+        write_run(tmp_path, f"sip_{arm}", 0, config=scale, unread=facts)
+    write_run(tmp_path, "sip", 0, config=scale)
+    runs = {run.summary.augmentation: run for run in select_runs(tmp_path)}
+    assert {name: sheet.setting_of(run) for name, run in runs.items()} == {
+        "sip": ("noise rate 0.5", "3"),
+        "sip_txt2img": ("sip_txt2img", "3"),
+        "sip_retrieved": ("sip_retrieved", ""),
+    }
+    rate, guidance = "prompts.noise_rate", "prompts/guidance"
+    assert [runs["sip"].value(rate), runs["sip_txt2img"].value(rate)] == [0.5, None]
+    assert not runs["sip_txt2img"].is_unread(guidance) and runs["sip_retrieved"].is_unread(guidance)
+    levels = {p.series: p.x for p in points(runs.values(), figure_of("figure=noise_rate"))}
+    assert levels == {"sip": 0.5, "sip_txt2img": None, "sip_retrieved": None}
+
+
 def test_a_sheet_names_the_rule_and_its_scales(tmp_path: Path) -> None:
     sheet = Sheet.of(composed("figure=sheet", name="tables").figure)
     config = {"prompts.guidance": {"a": 4.0, "b": 2.0}}
     write_run(tmp_path, "sip", 0, config=config, choices={"prompts/guidance": "quadratic"})
     write_run(tmp_path, "sip", 1, config={"prompts.guidance.scale": 3.0})
     settings = [sheet.setting_of(run) for run in select_runs(tmp_path)]
-    assert sorted(settings) == [("0.5", "3"), ("0.5", "quadratic")]
+    assert sorted(settings) == [("noise rate 0.5", "3"), ("noise rate 0.5", "quadratic")]
     row = [SheetCell(None, "", 3.0), SheetCell(None, "", 4.125)]
     other = [SheetCell(None, "", 3.0), SheetCell(None, "", 6.0)]
     made = SheetGrid(sorted(settings), ["a", "b"], [], [row, other])

@@ -66,7 +66,7 @@
           "div",
           { class: "pair" },
           image(one.original, `original, ${one.source_class_name ?? one.class_name}`),
-          image(one.generated, `generated, ${one.class_name}`),
+          image(one.generated, `${one.kind}, ${one.class_name}`),
         ),
         element(
           "div",
@@ -74,10 +74,18 @@
           element("b", {}, title(one)),
           element("span", { title: "similarity to the label" }, similarity),
         ),
-        element("small", {}, `noise ${plain(one.noise_rate)} · guidance ${number(one.guidance_scale, 1)}`),
+        element("small", {}, made(one)),
         left ? element("span", { class: "badge" }, reason(one)) : null,
       ),
     );
+  }
+
+  // What decided the image; null played no part in it.
+  function made(one) {
+    const parts = one.kind === "generated" ? [] : [one.kind];
+    if (one.noise_rate !== null) parts.push(`noise ${plain(one.noise_rate)}`);
+    if (one.guidance_scale !== null) parts.push(`guidance ${number(one.guidance_scale, 1)}`);
+    return parts.join(" · ");
   }
 
   function fact(name, value, wide) {
@@ -166,7 +174,7 @@
             "div",
             { class: "both" },
             element("figure", {}, image(one.original, "original"), element("figcaption", {}, `original ${one.sample_id}`)),
-            element("figure", {}, image(one.generated, "generated"), element("figcaption", {}, `generated, variant ${one.variant}`)),
+            element("figure", {}, image(one.generated, one.kind), element("figcaption", {}, `${one.kind}, variant ${one.variant}`)),
           ),
           one.status === "ok"
             ? null
@@ -188,7 +196,7 @@
           prompt(one),
           element("h3", {}, "Candidate captions"),
           candidates(one),
-          element("h3", {}, "How it was generated"),
+          element("h3", {}, `How it was ${one.kind}`),
           element(
             "dl",
             { class: "facts" },
@@ -261,6 +269,8 @@
     views.append(element("button", { type: "button", "data-view": name, onclick: choose }, `${title} · ${count}`));
   }
 
+  const kinds = [...new Set(images.map((one) => one.kind))].sort().join(" and ") || "generated";
+
   function show() {
     for (const button of views.children) button.setAttribute("aria-pressed", button.dataset.view === view);
     shown = images.filter(
@@ -273,7 +283,7 @@
     if (order.value === "distance") shown.sort((a, b) => missing(b.original_distance, -9) - missing(a.original_distance, -9));
     cards.replaceChildren(...shown.map(card));
     document.getElementById("shown").textContent =
-      `${shown.length} shown; ${images.length} of ${data.total.toLocaleString("en")} generated images are on this page. ` +
+      `${shown.length} shown; ${images.length} of ${data.total.toLocaleString("en")} ${kinds} images are on this page. ` +
       "The number is the similarity to the label.";
   }
 
@@ -287,7 +297,7 @@
     strip.append(
       element(
         "button",
-        { type: "button", "aria-label": `${one.class_name}: original and generated`, onclick: () => open(opening, position) },
+        { type: "button", "aria-label": `${one.class_name}: original and ${one.kind}`, onclick: () => open(opening, position) },
         image(one.original, ""),
         image(one.generated, ""),
       ),
