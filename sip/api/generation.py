@@ -123,8 +123,8 @@ class Preview:
         return self.images[0].prompt
 
     @property
-    def guidance_scale(self) -> float:
-        """The scale of classifier-free guidance."""
+    def guidance_scale(self) -> float | None:
+        """The scale of classifier-free guidance; None if the generator reads none."""
         return self.images[0].guidance_scale
 
     def _repr_png_(self) -> bytes | None:

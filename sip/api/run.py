@@ -40,8 +40,9 @@ class RunImage:
         variant: 0, 1, ...: which of the images generated from this original.
         prompt: Text that it was generated with.
         spans: The same in pieces with their weights.
-        guidance_scale: Scale of classifier-free guidance.
-        noise_rate: Share of the noise schedule that was run, in [0, 1].
+        guidance_scale: Scale of classifier-free guidance; None if the generator reads none.
+        noise_rate: Share of the noise schedule that was run, in [0, 1]; None likewise, as of
+            text-to-image.
         seed: Seed of its noise.
         caption: Caption of the original that was chosen; None without captions.
         similarity: Cosine of caption and original, in [-1, 1]; None without scores.
@@ -49,6 +50,7 @@ class RunImage:
         source_label: Class index of its original, if it is to show another class; else None.
         source_class_name: The same in words.
         label_share: Share of `label` in the label to train with; the rest is `source_label`'s.
+        kind: "generated", or "retrieved": a real image in place of a generated one.
     """
 
     id: str
@@ -60,8 +62,8 @@ class RunImage:
     variant: int
     prompt: str
     spans: tuple[tuple[str, float], ...]
-    guidance_scale: float
-    noise_rate: float
+    guidance_scale: float | None
+    noise_rate: float | None
     seed: int
     caption: str | None
     similarity: float | None
@@ -71,6 +73,7 @@ class RunImage:
     source_label: int | None = None
     source_class_name: str | None = None
     label_share: float | None = None
+    kind: str = "generated"
 
     @property
     def image(self) -> "Image.Image":
@@ -265,8 +268,10 @@ class Run(Sequence[RunImage]):
                 image.guidance_scale,
                 image.noise_rate,
                 None if source is None else (source, image.label_share or 0.0),
+                kind=image.kind,
             )
-            pairs.append(Pair(image.original, image.file, title, lines, image._listed.sha256))
+            sha256 = image._listed.sha256
+            pairs.append(Pair(image.original, image.file, title, lines, sha256, image.kind))
         with tempfile.TemporaryDirectory() as folder:
             contact_sheet(pairs, Path(folder, "sheet.png"))
             return Path(folder, "sheet.png").read_bytes()
@@ -319,6 +324,7 @@ def _image(
         source_label=row.get("source_label"),
         source_class_name=row.get("source_class_name"),
         label_share=row.get("label_share"),
+        kind=row["kind"],
     )
 
 

@@ -89,7 +89,12 @@ def _what(source: Source) -> str:
         for part in source.parts
         if (num := source.num_of(part, "real"))
     ]
-    generated = sum(source.num_of(part, "generated") for part in source.parts)
+    generated, retrieved = (
+        sum(source.num_of(part, kind) for part in source.parts)
+        for kind in ("generated", "retrieved")
+    )
+    if retrieved:
+        real.append(f"{counted(retrieved, 'real image')} retrieved in place of generated ones")
     num_classes = len({label for _, label, _ in source.counts})
     return (
         f"{', '.join([counted(generated, 'generated image'), *real])}; "

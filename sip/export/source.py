@@ -34,7 +34,10 @@ GENERATED = (".png", ".jpg", ".webp")  # endings of generated images
 
 # Column -> (type, what it holds); the provenance of each image, in every format.
 COLUMNS = {
-    "kind": ("string", "generated, or real for an original"),
+    "kind": (
+        "string",
+        "generated; real, an original; or retrieved, a real image in place of a generated one",
+    ),
     "part": ("string", "train, val or test; generated images are all in train"),
     "id": ("string", "ID of the image"),
     "sample_id": ("string", "ID of the original in the source data set"),
@@ -221,7 +224,8 @@ class Source:
             elif listed := listed_image(self.store, row, self._resolved):
                 stem = row["id"] if ID.fullmatch(row["id"]) else digest(row["id"])[:ID_LENGTH]
                 facts = self._facts(row, part)
-                yield ExportImage(stem, "", listed, False, facts, self._stamp)
+                stamp = self._stamp if row["kind"] == "generated" else None
+                yield ExportImage(stem, "", listed, False, facts, stamp)
 
     @cached_property
     def _stamp(self) -> Callable[[bytes, dict[str, Any]], bytes] | None:
@@ -296,7 +300,7 @@ class Source:
             if self._is_exported(row):
                 self.counts[row["split"], row["label"], row["kind"]] += 1
                 self.num_mixed += row.get("source_label") is not None
-            elif row["kind"] != "generated" or "train" not in self.parts:
+            elif row["kind"] == "real" or "train" not in self.parts:
                 continue
             elif row.get("status") == "rejected":
                 self.rejected[row["reason"]] += 1

@@ -29,6 +29,12 @@ def figure(image: "Image", size: int, lines: Iterable[str] = (), mark: str = "")
     return f'<figure class="sip-figure {mark}">{shown}{caption}</figure>'
 
 
+def made_with(noise_rate: float | None, guidance_scale: float | None = None) -> list[str]:
+    """Return a line for each setting that an image was generated with; None has no line."""
+    values = {"noise rate": noise_rate, "guidance scale": guidance_scale}
+    return [f"{name} {value:g}" for name, value in values.items() if value is not None]
+
+
 def grid(figures: Iterable[str], columns: int, kind: str = "") -> str:
     """Return figures in a grid; `kind` are further classes of it."""
     return f'<div class="sip-grid {kind}" style="--columns:{columns}">{"".join(figures)}</div>'

@@ -161,7 +161,7 @@ def shown(seen: ReviewState | None) -> tuple[str, str, str]:
     ]
     figures = [
         figure(lambda: image.original_image, SIZE, [f"original: {image.class_name}", place]),
-        figure(lambda: image.image, SIZE, [mark or "undecided", f"noise rate {image.noise_rate:g}"],
+        figure(lambda: image.image, SIZE, [mark or "undecided", *html.made_with(image.noise_rate)],
                MARKS[mark]),
     ]  # fmt: skip
     pair = (

@@ -115,7 +115,7 @@ def show_images(result: trying.TryResult) -> str:
         html.figure(
             one.image,
             SIZE,
-            [f"noise rate {one.noise_rate:g}", f"guidance scale {one.guidance_scale:g}"],
+            html.made_with(one.noise_rate, one.guidance_scale),
         )
         for one in result.images
     ]
@@ -134,5 +134,7 @@ def show_candidates(seen: trying.Look) -> str:
     known = (
         f"similarity {first.similarity:.3f}" if first.similarity is not None else "no similarity"
     )
-    line = f"Guidance scale by the rule: {first.guidance_scale:g} ({known})."
-    return html.table(("caption", "similarity"), rows) + html.note(line)
+    table = html.table(("caption", "similarity"), rows)
+    if first.guidance_scale is None:
+        return table
+    return table + html.note(f"Guidance scale by the rule: {first.guidance_scale:g} ({known}).")

@@ -158,7 +158,7 @@ def cells(seen: Look, wish: Wish) -> list[tuple[float, float, int | None]]:
     """Return noise rate, guidance scale and seed of each image of a wish, row by row."""
     scale = wish.guidance_scale
     if scale is None:
-        scale = seen.first.guidance_scale
+        scale = seen.first.guidance_scale or 1.0
     if wish.layout == "4 seeds":
         return [(wish.noise_rate, scale, None)] * 4
     num = {"5 noise rates": 5, "3 noise rates x 3 scales": 3}.get(wish.layout, 1)

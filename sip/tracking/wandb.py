@@ -153,11 +153,11 @@ def describe(image: StoredImage) -> dict[str, Any]:
         "variant": prompt.variant,
         "prompt": prompt.text,
         "weights": ", ".join(f"{span.weight:g}: {span.text.strip()}" for span in prompt.spans),
-        "negative_prompt": prompt.negative_prompt,
+        "negative_prompt": image.fact("negative_prompt"),
         "caption": prompt.caption,
         "similarity": prompt.similarity,
-        "guidance_scale": prompt.guidance_scale,
-        "noise_rate": prompt.noise_rate,
+        "guidance_scale": image.fact("guidance_scale"),
+        "noise_rate": image.fact("noise_rate"),
         "seed": str(prompt.seed),  # JavaScript's numbers do not hold it
         **({} if prompt.source_class is None else prompt.source_class.to_dict()),
     }

@@ -117,6 +117,19 @@ def test_what_never_got_onto_the_list_counts_as_failed_too(options: Make, run: P
     assert "3 images could not be generated, left out here: 3 unreadable." in text
 
 
+def test_retrieved_images_are_not_said_to_be_generated(options: Make, run: Path) -> None:
+    facts = {"kind": "retrieved", "noise_rate": None, "guidance_scale": None}
+    change(run, lambda rows: [row if row["kind"] == "real" else row | facts for row in rows])
+    made = options(originals="as_used")
+    source = export(made)
+    assert (source.num_of("train", "retrieved"), source.failed) == (7, {"black": 2})
+    files = sorted(made.output.rglob("*.png"))
+    assert len(files) == 17 and not any(b"Comment" in file.read_bytes() for file in files)
+    text = (made.output / "README.md").read_text()
+    assert "0 generated images, " in text
+    assert "7 real images retrieved in place of generated ones" in text
+
+
 def test_what_a_filter_rejected_is_left_out_and_counted(options: Make, run: Path) -> None:
     file = run / "images.parquet"
     rows = pd.read_parquet(file, dtype_backend="pyarrow")

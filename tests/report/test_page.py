@@ -314,6 +314,20 @@ def test_a_run_cannot_have_files_outside_of_the_store_shown(
         grid(runs_of(tmp_path / "runs"), replace(sheet, outer="seed", inner=None))
 
 
+def test_retrieved_images_are_on_the_page_as_such(tmp_path: Path) -> None:
+    images = make_run(tmp_path, "sip", 0) / "images.parquet"
+    table = pq.read_table(images)
+    facts = {"kind": "retrieved", "noise_rate": None, "guidance_scale": None}
+    rows = [row if row["kind"] == "real" else row | facts for row in table.to_pylist()]
+    before = data_of(write_page(tmp_path).read_text())["images"]
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), images)
+    shown = data_of(write_page(tmp_path).read_text())["images"]
+    assert len(shown) == len(before) > 0 and {p["kind"] for p in before} == {"generated"}
+    assert {(p["kind"], p["noise_rate"], p["guidance_scale"]) for p in shown} == {
+        ("retrieved", None, None)
+    }
+
+
 def test_an_original_of_another_content_is_not_shown(tmp_path: Path) -> None:
     images = make_run(tmp_path, "sip", 0) / "images.parquet"
     table = pq.read_table(images)
