@@ -132,9 +132,7 @@ def train(
     total = sum(weight.numel() for weight in prepared.loaded.family.parameters())
     say(NAME, f"{num:,} weights are trained, {num / total:.2%} of all")
     watch = Watch()
-    shown = Validation(
-        prepared.loaded.pipeline, rows, method, prepared.names, settings.size, folder
-    )
+    shown = Validation(prepared.loaded, rows, method, prepared.names, settings.size, folder)
     keep_curves(folder, kept.path.exists())
     loggers = make_loggers(
         config.logger,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sip.adapt.data import Learnt
 from sip.adapt.method import Method
+from sip.adapt.model import LoadedModel
 from sip.core.files import write_atomically
 from sip.core.image_io import encode, read_rgb, to_tensor
 from sip.core.spread import spread
@@ -28,7 +29,7 @@ class Validation(Callback):
     """Generates one image of each of some classes, every few steps, with diffusers' own pipeline.
 
     Args:
-        pipeline: The model that is trained.
+        model: What is trained.
         rows: What it learns; one row of each class is shown.
         method: How many, and how often.
         names: Class name -> what the text encoder reads in its place.
@@ -38,14 +39,15 @@ class Validation(Callback):
 
     def __init__(
         self,
-        pipeline: Any,
+        model: LoadedModel,
         rows: Sequence[Learnt],
         method: Method,
         names: dict[str, str],
         size: int,
         folder: Path,
     ) -> None:
-        self.pipeline, self.method, self.size = pipeline, method, size
+        self.pipeline, self.decode = model.pipeline, model.family.decode
+        self.method, self.size = method, size
         of_class = {row.class_name: row for row in reversed(rows) if not row.is_prior}
         self.rows = spread([of_class[name] for name in sorted(of_class)], method.num_validation)
         self.prompts = ["".join(span.text for span in row.texts[0]) for row in self.rows]
@@ -83,16 +85,16 @@ class Validation(Callback):
 
     def _image(self, number: int) -> Tensor:
         """Return (3, S, S), in [0, 1], on the CPU: by itself, since seeds are those of an image."""
-        image: Tensor = self.pipeline(
+        latents = self.pipeline(
             self.read[number],
             guidance_scale=self.method.validation_guidance,
             num_inference_steps=self.method.validation_steps,
             height=self.size,
             width=self.size,
             generator=torch.Generator().manual_seed(number),
-            output_type="pt",
-        ).images[0]
-        return image.float().cpu().clamp(0, 1)
+            output_type="latent",
+        ).images
+        return self.decode(latents)[0].cpu()  # the pipeline's own fails if only this is float32
 
     def sheet(self, path: Path) -> None:
         """Write the sheet: a column a class, originals first, then the images step by step."""

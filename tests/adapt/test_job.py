@@ -4,9 +4,11 @@ import math
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from PIL import Image
 
 from sip.adapt.data import ExampleStream, Learnt, encode_images
 from sip.adapt.job import Adaptation
@@ -264,3 +266,13 @@ def test_losses_of_a_checkpoint_go_to_the_device_of_those_to_come():
     watch.on_train_start(SimpleNamespace(max_steps=4, global_step=2), module)
     watch.bar.close()
     assert [loss.device.type for loss in watch._recent] == ["meta", "meta"]
+
+
+def test_validation_images_are_decoded_by_an_autoencoder_that_stays_in_float32(configure, tmp_path):
+    words = ("method.steps=1", "method.num_validation=1", "method.precision=32-true")
+    sheets = []
+    for dtype in ("float16", "float32"):
+        run = adapted(configure(tmp_path / dtype, f"images.dtype={dtype}", *words))
+        with Image.open(run / "validation" / "step-000000.png") as image:
+            sheets.append(np.asarray(image).astype(int))
+    assert np.abs(sheets[0] - sheets[1]).mean() < 2 and sheets[0].std() > 0
