@@ -56,7 +56,13 @@ class WordTable(nn.Module):
     def __init__(self, table: nn.Embedding, vectors: Tensor, first: int) -> None:
         super().__init__()
         self.table, self.first = table, first
-        self.vectors = nn.Parameter(vectors)
+        # Below the model's own table: the type of a model is that of its first parameter.
+        self.new = nn.ParameterList([vectors])
+
+    @property
+    def vectors(self) -> Tensor:
+        """The new rows, which are trained."""
+        return self.new[0]
 
     @property
     def weight(self) -> Tensor:

@@ -51,7 +51,7 @@ def require_precision(method: Method, settings: DiffusionSettings, device: str) 
     """
     require_mixed("method.precision", method.precision, device)
     is_cpu = torch.device(device).type == "cpu"
-    if is_cpu and method.precision == "auto" and settings.dtype == "float16":
+    if is_cpu and method.precision != "32-true" and settings.dtype == "float16":
         rule = "float32 or bfloat16 for a training on a CPU"
         raise refuse("images.dtype", rule, settings.dtype)
 

@@ -40,6 +40,7 @@ from tests.images.conftest import settings
          r"'?nothing'?; the names end in .*conv1.*to_q"),
         (["method.precision=16-mixed"], r"method.precision: must be 32-true or bf16-mixed on"),
         (["images.dtype=float16"], r"images.dtype: must be float32 or bfloat16 for a training"),
+        (["images.dtype=float16", "method.precision=bf16-mixed"], r"images.dtype: must be float32"),
         (["images.lora=runs/x"], r"images.lora: must be null, as the model itself is adapted"),
         (["images=sd_turbo"], r"images: must be Stable Diffusion 1.x, 2.x or XL, not distilled to "
          r"few steps, to be adapted, got 'stabilityai/sd-turbo'; choose images=sd15"),
@@ -268,11 +269,16 @@ def test_losses_of_a_checkpoint_go_to_the_device_of_those_to_come():
     assert [loss.device.type for loss in watch._recent] == ["meta", "meta"]
 
 
-def test_validation_images_are_decoded_by_an_autoencoder_that_stays_in_float32(configure, tmp_path):
-    words = ("method.steps=1", "method.num_validation=1", "method.precision=32-true")
+@pytest.mark.parametrize(
+    ("method", "half"),
+    [("lora", "float16"), ("textual_inversion", "float16"), ("textual_inversion", "bfloat16")],
+)
+def test_validation_images_of_half_precision_are_those_of_full(method, half, configure, tmp_path):
+    words = (f"method={method}", "method.steps=1", "method.num_validation=1")
+    words += ("method.precision=32-true",)
     sheets = []
-    for dtype in ("float16", "float32"):
+    for dtype in (half, "float32"):
         run = adapted(configure(tmp_path / dtype, f"images.dtype={dtype}", *words))
         with Image.open(run / "validation" / "step-000000.png") as image:
             sheets.append(np.asarray(image).astype(int))
-    assert np.abs(sheets[0] - sheets[1]).mean() < 2 and sheets[0].std() > 0
+    assert np.abs(sheets[0] - sheets[1]).mean() < 8 and sheets[0].std() > 0
