@@ -1,8 +1,9 @@
 """The entry points' common part: command line -> configuration -> task, one line per error.
 
 Nothing heavy is imported here, and tasks import what they need when they run: `--help` and a
-mistyped key answer at once. Exit codes: 0 done, 1 the task failed, 2 a key or value of the command
-line is wrong, 130 and 143 stopped by SIGINT (Ctrl-C) and SIGTERM.
+mistyped key answer at once. Exit codes: 0 done, 2 a key or value of the command line is wrong
+(the message begins with it), 1 the task failed otherwise, 130 and 143 stopped by SIGINT (Ctrl-C)
+and SIGTERM.
 """
 
 import functools
@@ -20,6 +21,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
@@ -77,7 +79,11 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
             sys.exit(0)
         command.check()
         sys.argv[1:] = map(command.for_hydra, sys.argv[1:])
-        with stoppable(), _one_composition() if command.is_plain else nullcontext():
+        with (
+            stoppable(),
+            _without_overrides(),
+            _one_composition() if command.is_plain else nullcontext(),
+        ):
             run()
     except ReportedError:
         _say_failed(sweep.Sweep.read())
@@ -110,6 +116,23 @@ def _one_composition() -> Iterator[None]:
         yield
     finally:
         Hydra.get_mode = get_mode  # type: ignore[method-assign]
+
+
+@contextmanager
+def _without_overrides() -> Iterator[None]:
+    """Keep Hydra from printing the overrides of a job that failed and has said why."""
+    hydras: Any = JobReturn.return_value
+
+    def value(job: Any) -> Any:
+        if isinstance(job._return_value, ReportedError):
+            raise job._return_value
+        return hydras.fget(job)
+
+    JobReturn.return_value = property(value, hydras.fset)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        JobReturn.return_value = hydras  # type: ignore[method-assign]
 
 
 def _say_failed(jobs: sweep.Sweep | None) -> None:
@@ -209,7 +232,7 @@ class Job:
 
 def _is_of_the_command(error: Exception, config: DictConfig) -> bool:
     """Return whether a value that the command line states, or lacks, ended the task."""
-    if not isinstance(error, UserError) or isinstance(error, UntrustedError):
+    if not isinstance(error, UserError) or isinstance(error, UntrustedError | ValueRefusedError):
         return isinstance(error, USER_ERRORS)
     if (key := error.refused_key) is None:
         return False
@@ -218,8 +241,7 @@ def _is_of_the_command(error: Exception, config: DictConfig) -> bool:
         if not isinstance(value, dict) or name not in value:
             return False
         value = value[name]
-    is_component = isinstance(value, dict) and "_target_" in value  # its data may be wrong
-    return not is_component or isinstance(error, ValueRefusedError)
+    return not (isinstance(value, dict) and "_target_" in value)  # of a component: its data
 
 
 def _unused_launcher() -> str | None:

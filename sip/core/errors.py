@@ -5,7 +5,7 @@ from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Any
 
-REFUSED_KEY = re.compile(r"([a-z_]+(?:[./][a-z_]+)*): must ")
+REFUSED_KEY = re.compile(r"([a-z_]+(?:[./][a-z_]+)*): ")
 
 
 class UserError(Exception):
@@ -13,7 +13,7 @@ class UserError(Exception):
 
     @property
     def refused_key(self) -> str | None:
-        """The key whose value is refused, as the user types it; None for another error."""
+        """The key, as the user types it, with which the line begins; None without one."""
         match = REFUSED_KEY.match(str(self))
         return match[1] if match else None
 

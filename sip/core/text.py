@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 NUM_NAMED = 3
+MAX_RULE = 100  # characters of a line above a table; a long note goes beyond it
 as_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes one for each call
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -78,7 +79,7 @@ def format_space(needed: float, free: float, of: str) -> str:
 def text_table(rows: Mapping[str, str]) -> str:
     """Format names and values as two columns between rules."""
     width = max(map(len, rows))
-    rule = "-" * (width + 2 + max(map(len, rows.values())))
+    rule = "-" * min(width + 2 + max(map(len, rows.values())), MAX_RULE)
     return "\n".join([rule, *(f"{key:<{width}}  {value}" for key, value in rows.items()), rule])
 
 

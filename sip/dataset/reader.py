@@ -5,6 +5,7 @@ A new reader declares the location of its data as fields, and implements `listin
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -191,6 +192,20 @@ class Reader(Subset, ABC):
             for row, file in zip(rows, found, strict=True)
         )
         return samples, broken
+
+    def check_shots(self) -> None:
+        """Check that each class has enough images; without the files, the job will say it.
+
+        Raises:
+            UserError: One has fewer than `shots`.
+        """
+        if self.shots is None:
+            return
+        try:
+            class_names, entries = self._listed
+        except UserError:
+            return
+        self.sizes(Counter(row.label for row in entries[self.trained_on]), len(class_names))
 
     def share(self, other: Dataset) -> None:
         """Take over what another data set has read, if it differs in its subset only.

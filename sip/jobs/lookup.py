@@ -94,6 +94,7 @@ class Checks:
         self.fingerprint = job.fingerprint
         if job.reuses and finished_folders(Path(config.paths.runs), job.fingerprint):
             return True
+        self._check_shots(config)
         recipe = {**job.recipe, "seed": None, "dataset": None}
         self._once([recipe, _plain(config.runtime), _plain(config.trainer)], job.check)
         return False
@@ -105,7 +106,7 @@ class Checks:
             UserError: It is refused.
         """
         _check_shared(config)
-        self._dataset(config)
+        self._check_shots(config)
         Devices.of(config.trainer)
         Runtime.of(config.runtime)
         components = Components(config)
@@ -121,6 +122,11 @@ class Checks:
                     dataset.share(other)
             self._datasets[described] = dataset
         return self._datasets[described]
+
+    def _check_shots(self, config: DictConfig) -> None:
+        dataset = self._dataset(config)
+        if isinstance(dataset, Reader):
+            self._once(_plain(config.dataset), dataset.check_shots)
 
     def _once(self, what: Any, check: Callable[[], None]) -> None:
         """Check what was not checked yet; what is refused is refused each time."""

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -145,9 +146,22 @@ def find_images(places: Sequence[str]) -> list[str]:
             matches = [name for name in names if is_image(name) and Path(name).is_file()]
         if not matches:
             rule = "a folder with images, an image file, or a pattern that matches images"
-            raise refuse("images", rule, place)
+            raise refuse("images", rule, place, _other_case(str(path)))
         files += matches
     return list(dict.fromkeys(files))
+
+
+def _other_case(pattern: str) -> str:
+    """Return how many images a pattern would match in letters of any case; empty if none."""
+    if "[" in pattern:
+        return ""
+    letters = re.compile("[A-Za-z]")
+    any_case = letters.sub(lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", pattern)
+    matches = sorted(filter(is_image, glob.glob(any_case, recursive=True)))
+    if not matches:
+        return ""
+    num = counted(len(matches), "image matches", "images match")
+    return f"{num} but for capitals, such as {matches[0]}"
 
 
 def compare_classes(names: Sequence[str], expected: Sequence[str]) -> str:

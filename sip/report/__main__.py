@@ -32,6 +32,8 @@ def task(config: "DictConfig") -> None:
     damaged: list[str] = []
     warnings: list[str] = []
     output = Path(config.output)
+    if output.suffix not in (".html", ".htm"):
+        raise refuse("output", "a file ending in .html", config.output)
     check_output(output)
     experiments = names(config.experiment) or ()
     runs = find_runs(Path(config.runs), experiments, store, damaged)

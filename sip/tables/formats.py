@@ -13,6 +13,7 @@ from sip.tables.statistics import Difference
 if TYPE_CHECKING:
     import pandas as pd
 
+SUFFIXES = (".md", ".csv", ".tex")
 COLUMNS = (
     "block", "row", "name", "column", "metric", "mean", "half_width", "n", "seeds", "claim",
     "against", "difference", "difference_half_width", "pairs", "p", "p_holm",
@@ -88,11 +89,15 @@ def _numbers(difference: Difference, holm_p: float | None) -> list[object]:
 def write(document: Document, metric: str, path: Path) -> list[Path]:
     """Write `<path>.md`, `.csv` and `.tex`, and the two files of `sip.tables.runs_file`.
 
+    One of these endings may be part of the path.
+
     Returns:
         The files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("md", "csv", "tex")]
+    if path.suffix in SUFFIXES:
+        path = path.with_suffix("")
+    files = [path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES]
     files[0].write_text(markdown(document))
     long_form(document, metric).to_csv(files[1], index=False, float_format="%g")
     files[2].write_text(latex(document))

@@ -13,6 +13,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, OmegaConf
 
 import sip
+from sip.__main__ import main as list_programs
 from sip.config.cli import Job
 from sip.config.command import Command
 from sip.core.errors import UserError
@@ -260,6 +261,8 @@ def test_a_users_mistake_is_one_line(toy: Path, tmp_path: Path) -> None:
         ("dataset: must have two classes, got 1", 1),  # of the data, not of the command
         ("/a/list.csv: must be in UTF-8, got another", 1),
         ("images: 3 of 4 images failed", 1),
+        ("dataset.root: parts must be named train, val and test, got training", 2),
+        ("tables: no run has the key 'sed'; did you mean seed?", 1),
     ],
 )
 def test_a_refused_value_of_the_command_line_has_a_code_of_its_own(text: str, code: int) -> None:
@@ -320,6 +323,7 @@ def test_a_job_of_a_multirun_fails_alone(toy: Path, tmp_path: Path, launcher: st
         f"sweep        job {n}/3: seed={seed}" for n, seed in enumerate((1, 13, 2), start=1)
     ]
     assert "error in job 2/3: seed=13: expected good, got bad; do better" in lines
+    assert "with overrides" not in err
     assert "Traceback" not in err
     assert [file.name for file in tmp_path.iterdir()] == ["runs"]
 
@@ -359,7 +363,7 @@ LIGHT = """
 import atexit, runpy, sys
 
 atexit.register(lambda: print([name for name in ("torch", "numpy") if name in sys.modules]))
-runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=False)
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=False)
 """
 
 
@@ -387,6 +391,29 @@ def test_the_programs_are_listed_without_heavy_libraries(tmp_path: Path) -> None
         for file in mains
     }
     assert listed.keys() == modules - {"sip.stack.quality"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "seed=0"], "train: write python -m sip.train seed=0"),
+        (["stack"], "stack: write python -m sip.stack.build"),
+        (["sip.train"], "sip.train: write python -m sip.train"),
+        (["tarin"], "tarin: no such program; did you mean python -m sip.train?"),
+        (["seed=0"], "seed=0: no such program; python -m sip lists all"),
+    ],
+)
+def test_a_program_is_named_by_its_module(
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["sip", *words])
+    with pytest.raises(SystemExit) as end:
+        list_programs()
+    assert end.value.code == 2
+    assert capsys.readouterr() == ("", f"error: {said}\n")
 
 
 @pytest.mark.parametrize("module", ["sip", "sip.train", "sip.tables"])

@@ -143,3 +143,4 @@ def test_times_and_sizes_for_people() -> None:
 
 def test_a_table_has_two_columns_between_rules() -> None:
     assert text_table({"a": "1", "long": "22"}) == "--------\na     1\nlong  22\n--------"
+    assert text_table({"note": "x" * 500}).splitlines()[-1] == "-" * 100

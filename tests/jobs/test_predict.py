@@ -95,6 +95,10 @@ def test_images_are_found_in_folders_and_by_patterns(folder: Path) -> None:
     for place in (f"{folder}/*.gif", f"{folder}/none"):
         with pytest.raises(UserError, match="images: must be a folder with images, an image file"):
             find_images([place])
+    (folder / "more" / "upper.JPEG").touch()
+    with pytest.raises(UserError, match=r"; 1 image matches but for capitals, .*/upper.JPEG$"):
+        find_images([f"{folder}/more/*.jpeg"])
+    (folder / "more" / "upper.JPEG").unlink()
 
 
 def test_broken_files_are_skipped_or_refused_by_name(

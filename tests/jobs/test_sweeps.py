@@ -114,6 +114,10 @@ def test_every_job_is_checked_before_the_first_one(tmp_path: Path) -> None:
     found = refused(
         "train", "classifier.optimizer=sgd,sgdd", "dataset.shots=2,-3", "augmentation=none", *runs
     )
+    found_shots = refused("train", "dataset.shots=2,1000", "augmentation=none", *runs)
+    assert found_shots == refused("generate", "dataset.shots=2,1000", *runs)
+    (shots,) = found_shots
+    assert shots.startswith("dataset.shots: must be at most ") and found_shots[shots] == [1]
     (shots, both), (optimizer, one) = found.items()
     assert shots.startswith("dataset.shots: must be") and both == [1, 3]
     assert optimizer.startswith("classifier.optimizer: must be") and one == [2]

@@ -359,6 +359,7 @@ def test_the_experiments_own_words_and_figures_are_found(tmp_path: Path) -> None
         ("max_images=-1", "max_images: must be a whole number >= 0, got -1"),
         ("thumbnail_size=a", "thumbnail_size: must be a whole number >= 16, got 'a'"),
         ("output=null", "output: must be a path, got null; say output=PATH"),
+        ("output=x.pdf", "output: must be a file ending in .html, got 'x.pdf'"),
         ("runs=[a,b]", "runs: must be a path, got .*; say runs=PATH"),
     ],
 )

@@ -473,6 +473,9 @@ def test_what_comes_from_data_is_escaped(tmp_path: Path) -> None:
 
 def test_files_hold_the_same_numbers(two_sets: Path, tmp_path: Path) -> None:
     table = made(two_sets, "table=main")
+    for ending in ("md", "csv", "tex"):
+        files = write(table, "test/top1", tmp_path / f"table.{ending}")
+        assert [file.name for file in files[:3]] == ["table.md", "table.csv", "table.tex"]
     files = write(table, "test/top1", tmp_path / "out" / "table.v1")
     ends = (".md", ".csv", ".tex", "_runs.csv", "_predictions.npz")
     assert [file.name for file in files] == [f"table.v1{end}" for end in ends]
