@@ -27,6 +27,8 @@ from sip.dataset.files import PARTS
 from sip.dataset.labels import naming
 from sip.dataset.reader import Reader
 from sip.jobs.evaluate import write_classes
+from sip.records.parquet import iterate_rows
+from sip.records.read import IMAGES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,6 +113,9 @@ def evaluate_on(
         raise UserError(
             f"part: must have images, got none in {options.part} of the data set; use part=all"
         )
+    run = Path(options.run)
+    place = run if find(run) != run else run.parent  # the run's, or that of its classifier
+    known = _say_known(place / IMAGES, samples)
     predictor = Predictor(saved, device(options.device, "device"))
     paths = [sample.path for sample in samples]
     logits = []
@@ -122,9 +127,9 @@ def evaluate_on(
     scores, truth = torch.cat(logits), torch.tensor([labels[sample.label] for sample in samples])
     metrics = classification(scores, truth)
     recipe = dataset.recipe()
-    place, run = f"{name}-{options.part}-{digest(recipe)[:10]}", Path(options.run)
-    folder = (run if find(run) != run else run.parent) / FOLDER / place
-    record = {"part": options.part, "num_images": len(paths), "metrics": metrics, "dataset": recipe}
+    folder = place / FOLDER / f"{name}-{options.part}-{digest(recipe)[:10]}"
+    record = {"part": options.part, "num_images": len(paths), **known, "metrics": metrics}
+    record["dataset"] = recipe
     with plain_disk_errors(folder, "run"):
         _write_predictions(folder / "predictions.parquet", samples, truth, scores)
         write_classes(folder, scores, truth, saved.class_names)
@@ -139,6 +144,33 @@ def _say_part(part: Literal["test", "val", "train", "all"], dataset: Dataset) ->
         num = sizes[part]
         text = f"{num:,} of {sum(sizes.values()):,} images are scored, the part {part} made by"
         say("evaluate", f"{text} split_seed; to score all: part=all")
+
+
+def _say_known(images: Path, samples: Sequence[Sample]) -> dict[str, int]:
+    """Count and print which images the run has used: on them its classifier says too much.
+
+    Args:
+        images: The run's list of images.
+        samples: What is scored.
+
+    Returns:
+        "num_train" and "num_val": those that trained the classifier, and chose its checkpoint; {}
+        if the run has no list.
+    """
+    if not images.is_file():
+        return {}
+    used: dict[str, set[str]] = {"train": set(), "val": set()}
+    for row in iterate_rows(images, ["kind", "split", "sha256"]):
+        if row["kind"] == "real" and row["split"] in used:
+            used[row["split"]].add(row["sha256"])
+    only_val = used["val"] - used["train"]
+    num_train = sum(sample.sha256 in used["train"] for sample in samples)
+    num_val = sum(sample.sha256 in only_val for sample in samples)
+    if num_train or num_val:
+        text = f"of {counted(len(samples), 'image')}, {num_train:,} trained this classifier and "
+        text += f"{num_val:,} chose its checkpoint: accuracy on them says nothing of new images"
+        say("evaluate", text)
+    return {"num_train": num_train, "num_val": num_val}
 
 
 def match_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:

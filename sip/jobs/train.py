@@ -23,7 +23,7 @@ from sip.core import progress
 from sip.core.component import refuse
 from sip.core.files import check_folders
 from sip.core.progress import say
-from sip.core.text import text_table
+from sip.core.text import counted, text_table
 from sip.core.uri import place_of
 from sip.jobs.baseline import Baseline, baseline_of, tables_command
 from sip.jobs.objectives import Objectives
@@ -64,6 +64,10 @@ def train(config: DictConfig) -> float | tuple[float, ...] | None:
     else:
         for stage in summary.stages:
             say(stage.stage, f"cached {stage.cached + stage.computed}")
+        asked, machine = config.runtime.num_threads, summary.machine
+        if asked is not None and machine and machine.threads != asked:
+            text = f"the cached run had {counted(machine.threads, 'thread')}, not {asked}"
+            say("runtime", f"{text}; train.reuse=false trains it again")
     baseline = baseline_of(job, _carry_out) if config.train.baseline else None
     if progress.is_first:
         rows = summary.rows(job.folder, place_of(config.paths.store))

@@ -1,5 +1,6 @@
 """A run's classifier on other labelled images: matched by name, or refused."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -10,7 +11,9 @@ import pandas as pd
 import pytest
 
 from sip.core.errors import UserError
+from sip.dataset.base import Sample
 from sip.jobs.evaluate_dataset import match_classes
+from sip.records.write import write_images
 from tests.classifier.made_up import NAMES, Splits, make_splits, run
 from tests.commands import run_module
 
@@ -62,6 +65,39 @@ def test_the_runs_own_images_give_its_own_predictions(
     assert (record["num_images"], record["metrics"]["top1"]) == (15, pytest.approx(right))
     assert re.search(rf"top1 +{right:.4f}\n", ended.stdout)
     assert list(pd.read_csv(folder / "per_class.csv").class_name) == list(NAMES)
+
+
+def test_images_that_the_run_has_used_are_counted(
+    splits: Splits, run_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run_folder, tmp_path / "run")
+    rows = splits["test"]
+    used = [*(("train", row) for row in rows[:4]), *(("val", row) for row in rows[3:9])]
+    samples = [
+        Sample(
+            f"{part}-{Path(row.path).stem}",
+            row.path,
+            row.label,
+            "x",
+            part,
+            8,
+            8,
+            digest_of(row.path),
+        )
+        for part, row in used
+    ]
+    parts = {part: [s for s in samples if s.split == part] for part in ("train", "val")}
+    write_images(tmp_path / "run" / "images.parquet", parts, [], tmp_path)  # type: ignore[arg-type]
+    ended = call(tmp_path / "run", folders(splits, tmp_path / "photos"), tmp_path)
+    line = "of 15 images, 4 trained this classifier and 5 chose its checkpoint: accuracy on them"
+    assert ended.returncode == 0 and line in ended.stderr
+    (file,) = (tmp_path / "run" / "evaluations").glob("*/metrics.json")
+    record = json.loads(file.read_text())
+    assert (record["num_train"], record["num_val"]) == (4, 5)
+
+
+def digest_of(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def test_unknown_classes_are_refused_and_can_be_named(

@@ -223,6 +223,16 @@ def test_second_start_makes_nothing(
     assert f"{first[0].test_accuracy:.3f}" in printed.out
 
 
+def test_a_cached_run_of_other_threads_is_said(
+    folder: Path, first: tuple[TrainingSummary, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(sip(folder))
+    assert "threads" not in capfd.readouterr().err
+    train(sip(folder, "runtime.num_threads=2"))
+    line = "runtime      the cached run had 1 thread, not 2; train.reuse=false trains it again"
+    assert line in capfd.readouterr().err
+
+
 def test_a_cached_run_is_logged_where_it_was_not_logged_before(
     folder: Path, first: tuple[TrainingSummary, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
