@@ -22,7 +22,6 @@ from sip.tables.statistics import (
     paired_difference,
 )
 
-GENERATION = ("captions", "scores", "prompts", "images")  # stages
 BASELINE = TableLayout("", "backbone", ("augmentation",), None, "test/top1")
 
 
@@ -86,11 +85,6 @@ class Arm:
             return None
         half = self.accuracy.half_width
         return max(0.0, self.accuracy.mean - half), min(100.0, self.accuracy.mean + half)
-
-    @property
-    def generation_seconds(self) -> float:
-        """Seconds that its runs spent together on generating images."""
-        return sum(run.record.summary.seconds(*GENERATION) for run in self.runs.values())
 
     @property
     def training_seconds(self) -> float:

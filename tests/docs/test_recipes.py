@@ -165,13 +165,14 @@ def test_a_baseline(
     follow("baseline.md", monkeypatch, [*GENERATED, "train.leaks=false"])
     arms = {summary["augmentation"]: summary for summary in summaries()}
     assert {arm: found["num_generated"] for arm, found in arms.items()} == {
-        "solarize": 0, "sip_solarize": 20,
+        "none": 0, "solarize": 0, "sip_solarize": 20,
     }  # fmt: skip
     sample = arms["solarize"]["recipe"]["augmentation"]["sample"]
     assert sample == {
         "class": "my_solarize.Solarize", "version": 1, "prob": 0.5, "threshold": 128,
     }  # fmt: skip
-    assert "sip_solarize" in capsys.readouterr().out.rpartition("Arms")[2]
+    table = capsys.readouterr().out.rpartition("Arms")[2]
+    assert "sip_solarize" in table and "What is missing" not in table
 
 
 def test_a_data_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
