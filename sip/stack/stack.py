@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from sip.config.build import build
 from sip.config.provenance import choice
 from sip.core.errors import UserError
-from sip.core.files import held, write_atomically
+from sip.core.files import check_can_be_made, held, write_atomically
 from sip.core.hashing import digest
 from sip.core.interrupt import graceful, raise_if_stopped
 from sip.core.progress import say
@@ -72,10 +72,9 @@ class Stack:
             raise UserError(
                 "mirror: must be false for digits, got true; a mirrored digit is no digit"
             )
-        again = config.again
-        self.again: list[str] = [again] if isinstance(again, str) else list(again or [])
+        self.again = _names("again", config.again)
         self.parts = [p for p in parts.MAKERS if self.labelled or p not in parts.LABELLED]
-        self.chosen = self._known("parts", config.parts) if config.parts else self.parts
+        self.chosen = self._known("parts", _names("parts", config.parts)) or self.parts
 
     def _judge_network(self) -> str:
         """Return what the judge is: the configured network, else that which is there."""
@@ -187,8 +186,7 @@ class Stack:
             )
         return chosen
 
-    def _known(self, key: str, names: Any, *more: str) -> list[str]:
-        given = [names] if isinstance(names, str) else list(names)
+    def _known(self, key: str, given: list[str], *more: str) -> list[str]:
         if unknown := sorted(set(given) - {*self.parts, *more}):
             raise UserError(
                 f"{key}: must be some of {', '.join(self.parts)}{' or all' if more else ''}, got "
@@ -215,6 +213,7 @@ class Stack:
         if "judge" in missing and network_of(self.preset) == "lite0":
             require_package(LITE0_NAME)
         # Before anything is written: each may be refused.
+        check_can_be_made(self.folder, "folder")
         _ = self.made_from
         pool = self.pool().to(work.device)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -292,3 +291,15 @@ class Stack:
             f"{len(pool.images):,} images{mirrored} of {part_of(self.dataset)}, "
             f"{pool.side} px, {labels}; {work.device}, {kind}; to {self.folder}"
         )
+
+
+def _names(key: str, given: Any) -> list[str]:
+    """Return names of parts, of which one may stand without a list.
+
+    Raises:
+        UserError: It is neither.
+    """
+    names = [given] if isinstance(given, str) else given or []
+    if not isinstance(names, list | ListConfig) or {type(name) for name in names} - {str}:
+        raise UserError(f"{key}: must be a list of parts, got {given}; write {key}=[vae]")
+    return list(names)

@@ -517,6 +517,9 @@ def test_quality_asks_for_a_whole_stack(data: Path, tmp_path: Path) -> None:
         ("scale=nan", "scale: must be a number > 0, got nan"),
         ("time_limit=-1", "time_limit: must be seconds > 0, or null, got -1"),
         ("save_every=often", "save_every: must be seconds >= 0, got 'often'"),
+        ("again=7", r"again: must be a list of parts, got 7; write again=\[vae\]"),
+        ("parts=[7]", r"parts: must be a list of parts, got \[7\]; write parts=\[vae\]"),
+        ("folder=/proc/stack", "folder: must be a folder that can be made and written, got /proc"),
     ],
 )
 def test_wrong_values_are_refused_before_any_work(
