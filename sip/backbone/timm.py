@@ -35,6 +35,17 @@ Channels = Annotated[Sequence[Share], Field(min_length=3, max_length=3)]
 Deviations = Annotated[Sequence[Positive], Field(min_length=3, max_length=3)]
 
 
+OF_WEIGHTS = (
+    "tag",
+    "license",
+    "origin_url",
+    "paper_ids",
+    "paper_name",
+    "url",
+    "hf_hub_id",
+)  # timm's
+
+
 @component
 class Timm(Component):
     """A timm model.
@@ -131,7 +142,10 @@ class Timm(Component):
 
     def describe(self, network: "nn.Module", class_names: Sequence[str]) -> dict[str, Any]:
         """Return the configuration that is stored next to the trained weights of a network."""
-        return describe(network, class_names, self.input_size, *self.normalisation)
+        config = describe(network, class_names, self.input_size, *self.normalisation)
+        for key in () if self.pretrained else OF_WEIGHTS:
+            config["pretrained_cfg"].pop(key, None)
+        return config
 
     def _keeps_head(self, source: str, class_names: Sequence[str]) -> bool:
         """Return whether the weights have a head for these classes, and say so."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from timm.data import create_transform, resolve_data_config
 
 from sip.backbone.saved import CONFIG, FOLDER, WEIGHTS, SavedClassifier, load_network, save
@@ -83,13 +83,22 @@ def test_plain_timm_loads_the_main_jobs_classifier(tmp_path: Path) -> None:
 @torch.inference_mode()
 def test_timms_transform_is_ours(tmp_path: Path) -> None:
     network = store(make(*BACKBONES["resnet_mini"]), tmp_path)
-    levels = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
+    levels = np.random.default_rng(0).integers(0, 256, (80, 61, 3), np.uint8)
     Image.fromarray(levels).save(file := tmp_path / "image.png")
     config = resolve_data_config({}, model=load_network(tmp_path / FOLDER))
-    theirs = network(create_transform(**config)(Image.open(file))[None])
+    with Image.open(file) as photo:  # as docs/use-the-classifier.md has it
+        square = ImageOps.fit(photo, config["input_size"][1:], Image.Resampling.BICUBIC)
+    theirs = network(create_transform(**config)(square)[None])
     predictor = Predictor(SavedClassifier.of(tmp_path), "cpu")
     torch.testing.assert_close(predictor.logits(decode(str(file), 32)[None]), theirs)
     assert predictor([str(file)]) == pytest.approx(theirs.softmax(1).numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize(("name", "is_known"), [("resnet_mini", False), ("vit", True)])
+def test_a_network_from_scratch_has_no_origin(name: str, is_known: bool, tmp_path: Path) -> None:
+    backbone = make(*BACKBONES[name])
+    config = backbone.describe(backbone.create(3), NAMES)["pretrained_cfg"]
+    assert config["input_size"] == [3, 32, 32] and ("tag" in config) == is_known
 
 
 @pytest.mark.parametrize("name", ["resnet50 of the main job", "vit", "vit from scratch"])
