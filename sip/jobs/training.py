@@ -66,6 +66,12 @@ if TYPE_CHECKING:
 
 def print_plan(job: TrainJob) -> None:
     """Print what would be generated and trained."""
+    if not trainings_of(job):  # weights and device are not asked for
+        cached = "the finished run is cached"
+        rows = {"to generate": f"nothing: {cached}", "to train": f"nothing, {cached}"}
+        progress.write_lines(text_table(rows))
+        leave([])
+        return
     no_device = without_device(job.config)
     with nothing_downloaded():
         missing = missing_weights(job.offline, _required(job))

@@ -62,15 +62,17 @@ def test_a_cached_run_and_its_baseline_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_cached_run_generates_nothing_whatever_the_store_lacks(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = composed(*SHORT, "augmentation=sip", "plan=true", folder=tmp_path)
     job = TrainJob(config)
     summary = training_summary(fingerprint=job.fingerprint, recipe=job.recipe)
     write_run(Path(config.paths.runs) / f"x-{job.fingerprint}", summary)
+    monkeypatch.setattr("sip.jobs.training.missing_weights", lambda *_: pytest.fail("it looked"))
     train(config)
     said = capsys.readouterr().out
     assert "to generate  nothing: the finished run is cached\n" in said
+    assert "to train     nothing, the finished run is cached\n" in said
 
 
 @pytest.mark.parametrize(
