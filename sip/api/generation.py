@@ -1,15 +1,18 @@
 """`sip.generate` and `sip.preview`: the command line's own generation, called from Python."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from inspect import signature
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from sip.api.data import given
 from sip.api.run import Run, RunImage
 from sip.config.command import Command
 from sip.config.job import job
 from sip.config.provenance import command
+from sip.config.words import by_meaning
 from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.core.object_cache import folder_on_disk
@@ -19,7 +22,28 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from PIL import Image
 
+P = ParamSpec("P")
+GROUPS = ("captions", "scores", "prompts", "images", "filter", "profile", "runtime")
 
+
+def _names_overrides(call: Callable[P, Run]) -> Callable[P, Run]:
+    """Have an unknown argument answered with the override that means the same, if there is one."""
+    known = signature(call).parameters
+
+    @wraps(call)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> Run:
+        for name, value in kwargs.items():
+            if name not in known and (meant := by_meaning(name, str(value), GROUPS)):
+                raise TypeError(
+                    f"{call.__name__}() got an unexpected keyword argument {name!r}; in "
+                    f"overrides=[...]: {meant}"
+                )
+        return call(*args, **kwargs)
+
+    return checked
+
+
+@_names_overrides
 def generate(
     data: Any,
     *,

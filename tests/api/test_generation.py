@@ -174,6 +174,17 @@ def test_a_store_that_cannot_be_made_is_one_line(pairs: list, tmp_path: Path) ->
         sip.generate(pairs, class_names=NAMES, store=tmp_path / "file" / "store", **SMALL)
 
 
+def test_an_unknown_argument_names_its_override() -> None:
+    with pytest.raises(
+        TypeError, match=r"'strength'; in overrides=\[...\]: prompts.noise_rate=0.5$"
+    ):
+        sip.generate([], strength=0.5)  # type: ignore[call-arg]
+    with pytest.raises(
+        TypeError, match=r"generate\(\) got an unexpected keyword argument 'colour'"
+    ):
+        sip.Session().preview("a.png", "cat", colour=1)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
