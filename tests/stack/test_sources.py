@@ -109,7 +109,9 @@ def test_own_captions_are_used_as_they_are(dataset: HuggingFace, tmp_path: Path)
 
 def test_missing_captions_are_named(dataset: HuggingFace, tmp_path: Path) -> None:
     path = write_captions(tmp_path / "own.csv", dataset, lambda n: "" if n == 5 else "a thing")
-    with pytest.raises(UserError, match=r"64 images .* with none for 1, first set/train/\d+; add"):
+    with pytest.raises(
+        UserError, match=r"64 images .* with none for 1, first cifar10/train/\d+; add"
+    ):
         read(dataset, captions=path)
     (tmp_path / "bad.csv").write_text("id,text\n1,2\n")
     with pytest.raises(UserError, match="must have the columns sample_id, caption"):
