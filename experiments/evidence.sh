@@ -181,6 +181,13 @@ cifar10() { # photographs; the committed stack is for the copy that it was train
   # shellcheck disable=SC2086
   sweep cifar10_upper +sweep=cifar10_upper $mini augmentation=none
   table cifar10 cifar10 claims table=confirmatory +table.where.backbone=resnet_mini
+  table cifar10 cifar10 candidates_sip +table.where.backbone=resnet_mini +table.where.augmentation=sip \
+    "+table.where.seed=[0,1,2,3,4]" "table.rows=[prompts.noise_rate,images.per_sample]" "table.control='0.9, 4'" "table.family=[]" \
+    table.validation=true "table.title=Noise rate and images per original of SIP"
+  table cifar10 cifar10 candidates_randaugment +table.where.backbone=resnet_mini \
+    +table.where.augmentation=randaugment "+table.where.seed=[0,1,2,3,4]" "table.rows=[$sample.num_ops,$sample.magnitude]" \
+    "table.control='2, 14'" "table.family=[]" table.validation=true \
+    "table.title=Operations and magnitude of RandAugment"
   table cifar10 cifar10 probe table=confirmatory +table.where.backbone=lite0 \
     "table.family=[{claim: 'SIP > none', arm: sip, against: none}]" "table.title=A linear probe of ImageNet lite0"
   table cifar10 cifar10_probe probe_images table.control=none "table.rows=[augmentation,images.per_sample]" \

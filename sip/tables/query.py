@@ -39,7 +39,7 @@ def select_runs(
 def matching(
     runs: Iterable[TrainingRun], where: Mapping[str, Any], group: str
 ) -> list[TrainingRun]:
-    """Return the runs that have the values of `<group>.where`.
+    """Return the runs that have the values of `<group>.where`; of a list, any one of it.
 
     Raises:
         UserError: There are none.
@@ -47,7 +47,8 @@ def matching(
     runs = every = list(runs)
     for key, wanted in where.items():
         values = {plain(run.value(key)) for run in runs}
-        runs = [run for run in runs if plain(run.value(key)) == plain(wanted)]
+        fitting = {plain(wanted), *map(plain, wanted if isinstance(wanted, list) else ())}
+        runs = [run for run in runs if plain(run.value(key)) in fitting]
         if not runs:
             if all(run.value(key) is None for run in every):
                 raise UserError(f"{group}.where.{key}: no such key; {_near(key, every)}")

@@ -55,6 +55,16 @@ OPTIONS = {
     ),
     "number_and_shots/shots": ("table=shots",),
     "cifar10/claims": ("table=confirmatory",),
+    "cifar10/candidates_sip": (
+        *("table.rows=[prompts.noise_rate,images.per_sample]", "table.control='0.9, 4'"),
+        *("table.family=[]", "table.validation=true"),
+        "table.title=Noise rate and images per original of SIP",
+    ),
+    "cifar10/candidates_randaugment": (
+        "table.rows=[augmentation.sample.arguments.num_ops,augmentation.sample.arguments.magnitude]",
+        *("table.control='2, 14'", "table.family=[]", "table.validation=true"),
+        "table.title=Operations and magnitude of RandAugment",
+    ),
     "cifar10/probe": (
         *("table=confirmatory", "table.title=A linear probe of ImageNet lite0"),
         "table.family=[{claim: 'SIP > none', arm: sip, against: none}]",

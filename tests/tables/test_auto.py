@@ -233,3 +233,14 @@ def test_lists_tell_runs_apart_as_they_are_typed(tmp_path: Path) -> None:
     assert {row for _, row, _ in table.found} == {"[0.5]", "[0.5,0.75]"}
     (run, _) = select_runs(tmp_path, where={key: [0.5, 0.75]})
     assert named(run, [key]) == "schedule milestones [0.5,0.75]"
+
+
+def test_a_list_of_where_is_any_of_its_values(tmp_path: Path) -> None:
+    for seed in range(4):
+        write_run(tmp_path, "none", seed)
+    runs = select_runs(tmp_path, where={"seed": [0, 2, 9], "augmentation": ["none", "sip"]})
+    assert sorted(run.summary.seed for run in runs) == [0, 2]
+    with pytest.raises(UserError, match=r"table.where.seed: must be one of 0, 1, 2, 3, got \[8"):
+        select_runs(tmp_path, where={"seed": [8, 9]})
+    shape = TableLayout.of(composed("+table.where.seed=[1,3]", name="tables").table)
+    assert [run.summary.seed for run in select_runs(tmp_path, (), shape.where)] == [1, 3]
