@@ -40,7 +40,7 @@ def budget_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[
     for block, group in generated.items():
         texts = [f"{_numbers(n)} ({listed(sorted(r))})" for n, r in sorted(group.items()) if any(n)]
         if texts:
-            lines.append(f"Generated images{f', {block}' if block else ''}: {'; '.join(texts)}.")
+            lines.append(f"Added images{f', {block}' if block else ''}: {'; '.join(texts)}.")
     return lines
 
 

@@ -65,6 +65,7 @@ OPTIONS = {
         *("table.control='2, 14'", "table.family=[]", "table.validation=true"),
         "table.title=Operations and magnitude of RandAugment",
     ),
+    "cifar10/upper": (),
     "cifar10/probe": (
         *("table=confirmatory", "table.title=A linear probe of ImageNet lite0"),
         "table.family=[{claim: 'SIP > none', arm: sip, against: none}]",

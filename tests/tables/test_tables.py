@@ -263,18 +263,18 @@ def test_unequal_budgets_within_a_column_are_noted(tmp_path: Path) -> None:
     assert note == "UNEQUAL BUDGET, resnet50: steps 250 (none); 500 (sip)."
 
 
-def test_budgets_of_columns_are_in_order_and_count_all_generated_images(
+def test_budgets_of_columns_are_in_order_and_count_all_added_images(
     tmp_path: Path,
 ) -> None:
     for shots in (2, 16):
         config = {"dataset.shots": shots}
         write_run(tmp_path, "sip", 0, config=config, num_real=10 * shots, num_generated=10 * shots)
     notes = made(tmp_path, "table.columns=dataset.shots").notes
-    budgets = [note for note in notes if note.startswith(("Budget", "Generated"))]
+    budgets = [note for note in notes if note.startswith(("Budget", "Added"))]
     assert budgets == [
         "Budget of resnet50 × shots 2: 250 steps, 20 real images.",
         "Budget of resnet50 × shots 16: 250 steps, 160 real images.",
-        "Generated images, resnet50: 20 to 160 (sip).",
+        "Added images, resnet50: 20 to 160 (sip).",
     ]
 
 
