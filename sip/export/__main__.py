@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+OF_ONNX = ("run", "output", "format", "debug")  # keys; the rest is of images
+
+
 def task(config: "DictConfig") -> None:
     """Write the images of a run in the format that is asked for."""
     from sip.core.component import refuse
@@ -29,6 +32,15 @@ def task(config: "DictConfig") -> None:
                 f"push: must be null for format=onnx, got {config.push}; images are pushed as "
                 "image_folder, webdataset or datasets"
             )
+        from sip.config.provenance import command_line
+        from sip.core.text import key_of
+
+        for text in command_line()["overrides"]:
+            if (key := key_of(text)) not in OF_ONNX and not key.startswith("hydra"):
+                raise UserError(
+                    f"{key}: must be left out with format=onnx, which writes the classifier, got "
+                    f"{text}"
+                )
         from sip.export.onnx import OPSET, export_onnx
 
         difference = export_onnx(Path(config.run), Path(config.output))

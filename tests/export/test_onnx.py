@@ -40,6 +40,13 @@ def test_onnxruntime_gives_our_logits_of_an_image(kind: str, tmp_path: Path) -> 
     assert [file.name for file in tmp_path.glob("*model*")] == ["model.onnx"]
 
 
+def test_what_is_of_images_is_refused(tmp_path: Path) -> None:
+    given = [f"run={tmp_path}", "format=onnx", f"output={tmp_path}/model.onnx", "parts=[val]"]
+    ended = run_module("sip.export", given, tmp_path / "said")
+    assert ended.returncode == 2
+    assert "parts: must be left out with format=onnx, which writes the cl" in ended.stderr
+
+
 def test_other_logits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(make(*BACKBONES["resnet_mini"]), tmp_path)
     real = torch.nn.Module.eval
