@@ -66,6 +66,11 @@ OPTIONS = {
         "table.title=Operations and magnitude of RandAugment",
     ),
     "cifar10/upper": (),
+    "cifar10/paradigms": (
+        *("table.rows=augmentation", "table.select=[prompts.noise_rate,images.per_sample]"),
+        *("table.control=sip", "table.family=[]", "table.validation=true"),
+        "table.title=SIP against other prompts and text to image",
+    ),
     "cifar10/probe": (
         *("table=confirmatory", "table.title=A linear probe of ImageNet lite0"),
         "table.family=[{claim: 'SIP > none', arm: sip, against: none}]",
