@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from sip.core.errors import UserError
 from sip.core.image_io import opened
-from sip.core.paths import require_run
+from sip.core.paths import SUMMARY, require_run
 from sip.core.spread import spread
 from sip.core.text import counted
 from sip.core.uri import Place, joined, place_of
@@ -123,7 +123,7 @@ class Run(Sequence[RunImage]):
         given: Sequence[str] | None = None,
     ) -> None:
         self.folder = Path(folder).expanduser()
-        require_run(self.folder, "run", IMAGES, "summary.json", "config.yaml")
+        require_run(self.folder, "run", IMAGES, SUMMARY, "config.yaml")
         self.record: RunRecord[Any] = read_run(self.folder)
         named = None if store is None else os.path.expanduser(str(store))
         self.store = self.record.store if named is None else place_of(named, "store")
@@ -155,7 +155,7 @@ class Run(Sequence[RunImage]):
     @property
     def summary(self) -> dict[str, Any]:
         """Counts, times, metrics, versions and the recipe of the run."""
-        values: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        values: dict[str, Any] = json.loads((self.folder / SUMMARY).read_text())
         return values
 
     @property

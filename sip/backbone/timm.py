@@ -33,17 +33,8 @@ PACKAGE = "package"  # of backbone.weights: those of `sip.weights.packages`
 MAX_REASON = 200  # characters of a library's error that are passed on
 Channels = Annotated[Sequence[Share], Field(min_length=3, max_length=3)]
 Deviations = Annotated[Sequence[Positive], Field(min_length=3, max_length=3)]
-
-
-OF_WEIGHTS = (
-    "tag",
-    "license",
-    "origin_url",
-    "paper_ids",
-    "paper_name",
-    "url",
-    "hf_hub_id",
-)  # timm's
+# What timm says of a model's published weights.
+OF_WEIGHTS = ("tag", "license", "origin_url", "paper_ids", "paper_name", "url", "hf_hub_id")
 
 
 @component

@@ -53,7 +53,12 @@ def _header(name: str, size: int) -> bytes:
 
 def reference(tar: str | os.PathLike[str], start: int, size: int) -> str:
     """Return the name of the data of the member that starts at `start`, bytes."""
-    return f"{os.fspath(tar)}::{start + tarfile.BLOCKSIZE}:{size}"
+    return reference_to(tar, start + tarfile.BLOCKSIZE, size)
+
+
+def reference_to(tar: str | os.PathLike[str], offset: int, size: int) -> str:
+    """Return the name of the `size` bytes at `offset`, which `split_reference` takes apart."""
+    return f"{os.fspath(tar)}::{offset}:{size}"
 
 
 def split_reference(text: str) -> tuple[str, int, int] | None:
@@ -152,7 +157,7 @@ def member_name(file: str) -> str:
     if parts is None:
         return Path(file).name
     tar, offset, _ = parts
-    header = read_bytes(f"{tar}::{offset - tarfile.BLOCKSIZE}:{tarfile.BLOCKSIZE}")
+    header = read_bytes(reference_to(tar, offset - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE))
     return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
 
 
@@ -171,13 +176,13 @@ def entry(file: str) -> tuple[str, int, bytes]:
     tar, offset, size = parts
     start, block = offset - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE
     behind = offset + size + -size % block
-    header = read_bytes(f"{tar}::{behind}:{block}")
+    header = read_bytes(reference_to(tar, behind, block))
     try:
         length = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
     except tarfile.HeaderError as error:
         raise ValueError(f"no row is behind the member at {offset} ({error})") from error
     end = behind + block + length + -length % block
-    return tar, start, read_bytes(f"{tar}::{start}:{end - start}")
+    return tar, start, read_bytes(reference_to(tar, start, end - start))
 
 
 def _damaged(file: str | os.PathLike[str], reason: str) -> DamagedError:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
-from sip.core.tars import read_bytes
+from sip.core.tars import read_bytes, reference_to
 from sip.core.text import reason_of
 from sip.dataset.arrow_files import read_arrow, write_arrow
 from sip.dataset.index import SETTLED, STAMP, stamp_of
@@ -105,7 +105,7 @@ def _with_content(path: str, member: Member, endings: Collection[str]) -> Member
     ending = member.name.rpartition("/")[2].partition(".")[2].lower()
     if member.is_file and ending in endings and member.size <= MAX_KEPT:
         with suppress(OSError, ValueError):  # the tar file ends before it does: said by the reader
-            content = read_bytes(f"{path}::{member.start}:{member.size}")
+            content = read_bytes(reference_to(path, member.start, member.size))
             return member._replace(content=content)
     return member
 

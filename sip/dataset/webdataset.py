@@ -16,7 +16,7 @@ from sip.core.component import component, known_by
 from sip.core.errors import UserError
 from sip.core.object_cache import folder_on_disk
 from sip.core.ranges import Seed
-from sip.core.tars import MAX_BYTES, read_bytes, split_reference
+from sip.core.tars import MAX_BYTES, read_bytes, reference_to, split_reference
 from sip.core.text import join_first, reason_of
 from sip.dataset.base import Split
 from sip.dataset.files import GENERATED, PARTS, Entry, ImageFile
@@ -104,7 +104,7 @@ def read_groups(tar: Path, prefix: str, passed: Passed, lists: Path | None = Non
         ending = ending.lower()
         if ending in group.members:
             raise UserError(f"{tar}: names must differ, got {member.name} twice; rename one")
-        group.members[ending] = f"{tar}::{member.start}:{member.size}"
+        group.members[ending] = reference_to(tar, member.start, member.size)
         if member.content is not None:
             group.contents[ending] = member.content
     for group in groups.values():

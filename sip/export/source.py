@@ -13,7 +13,7 @@ from typing import Any
 
 from sip.core.errors import UserError
 from sip.core.hashing import digest
-from sip.core.paths import require_run
+from sip.core.paths import SUMMARY, require_run
 from sip.core.spill import ByKey, Joined, Spilled
 from sip.core.uri import Place
 from sip.dataset.base import Split
@@ -159,7 +159,7 @@ class Source:
         embeds: bool = False,
         review: str | None = None,
     ) -> None:
-        require_run(run, "run", IMAGES, "summary.json", "config.yaml")
+        require_run(run, "run", IMAGES, SUMMARY, "config.yaml")
         self.undecided = review
         self.decisions = read_review(run / REVIEW, "review") if review is not None else {}
         self.record, self.parts, self.originals = read_run(run), tuple(parts), originals

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from sip.core.errors import UserError
 from sip.core.files import atomic_file
-from sip.core.paths import require_run
+from sip.core.paths import SUMMARY, require_run
 from sip.records.parquet import iterate_rows, matrix_of, read_table
-from sip.records.read import IMAGES, SUMMARY, RunRecord, TrainingRun, read_run, runs_of
+from sip.records.read import IMAGES, RunRecord, TrainingRun, read_run, runs_of
 from sip.records.summary import TrainingSummary
 
 if TYPE_CHECKING:

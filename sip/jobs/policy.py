@@ -21,6 +21,7 @@ from pydantic import Field
 from sip.config import sweep
 from sip.core.component import component, refuse
 from sip.core.errors import UserError, ValueRefusedError
+from sip.core.paths import SUMMARY
 from sip.core.progress import say
 from sip.core.ranges import Count
 from sip.core.text import counted, text_table
@@ -201,7 +202,7 @@ class Racing(Sweeper):
         runs = []
         for number in numbers:
             folder = finished_folders(Path(self.whole.paths.runs), found.fingerprints[number])[0]
-            summary = read_summary(folder / "summary.json")
+            summary = read_summary(folder / SUMMARY)
             assert isinstance(summary, TrainingSummary)
             runs.append((folder, summary))
         return runs

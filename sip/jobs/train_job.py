@@ -17,6 +17,7 @@ from sip.core import progress
 from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.core.hashing import fingerprint_of
+from sip.core.paths import SUMMARY
 from sip.core.progress import say
 from sip.dataset.base import Dataset
 from sip.device.settings import Devices, Runtime
@@ -126,7 +127,7 @@ class TrainJob:
     def finished(self) -> TrainingSummary | None:
         """Return the summary of the same run if it was finished before, under whatever name."""
         for folder in finished_folders(Path(self.config.paths.runs), self.fingerprint):
-            summary = read_summary(folder / "summary.json")
+            summary = read_summary(folder / SUMMARY)
             assert isinstance(summary, TrainingSummary)
             self.folder = folder
             asked = summary.asked_by(self.config.experiment, self.swept)

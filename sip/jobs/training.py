@@ -14,6 +14,7 @@ from sip.config.build import build
 from sip.config.provenance import command_line, environment
 from sip.core import progress
 from sip.core.component import refuse
+from sip.core.paths import SUMMARY
 from sip.core.spill import Spilled
 from sip.core.stages import StageLog
 from sip.core.text import text_table
@@ -28,7 +29,7 @@ from sip.jobs.alone import alone
 from sip.jobs.evaluate import evaluate
 from sip.jobs.splits import Splits, load_splits, remarks_of
 from sip.jobs.train_job import TrainJob
-from sip.jobs.training_plan import RUN, plan_training, trainings_of
+from sip.jobs.training_plan import CACHED, RUN, plan_training, trainings_of
 from sip.pipeline.backoff import settle
 from sip.pipeline.features import required_by_metrics
 from sip.pipeline.filtering import Sifted, sift
@@ -66,9 +67,9 @@ if TYPE_CHECKING:
 
 def print_plan(job: TrainJob) -> None:
     """Print what would be generated and trained."""
-    if not trainings_of(job):  # weights and device are not asked for
-        cached = "the finished run is cached"
-        rows = {"to generate": f"nothing: {cached}", "to train": f"nothing, {cached}"}
+    trainings = trainings_of(job)
+    if not trainings:  # weights and device are not asked for
+        rows = {"to generate": f"nothing: {CACHED}", "to train": f"nothing, {CACHED}"}
         progress.write_lines(text_table(rows))
         leave([])
         return
@@ -84,8 +85,8 @@ def print_plan(job: TrainJob) -> None:
     say_remarks(job.dataset)
     rows = {"to generate": "nothing: this arm is trained on the real images"}
     work: list[PlannedRows] = []
-    if job.offline and RUN not in trainings_of(job):
-        rows = {"to generate": "nothing: the finished run is cached"}
+    if job.offline and RUN not in trainings:
+        rows = {"to generate": f"nothing: {CACHED}"}
     elif job.offline:
         num_processes = job.devices.num_processes(job.config.runtime.device)
         unmeasured = NO_WEIGHTS if missing else no_device
@@ -311,7 +312,7 @@ def _open(job: TrainJob, splits: Splits, sifted: Sifted) -> list["Logger"]:
 
     folder = job.folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.json").unlink(missing_ok=True)
+    (folder / SUMMARY).unlink(missing_ok=True)
     store = place_of(job.config.paths.store)
     write_images(folder / "images.parquet", splits, sifted.images, store)
     values = write_config(job.config, folder / "config.yaml")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sip.classifier.recipe import Recipe
 
 RUN = "the run"
+CACHED = "the finished run is cached"
 Splits = Mapping[str, Sequence[Sample]]
 
 
@@ -49,7 +50,7 @@ class TrainingPlan:
     def lines(self) -> dict[str, str]:
         """Return the plan as names and values."""
         if not self.trainings:
-            return {"to train": "nothing, the finished run is cached"}
+            return {"to train": f"nothing, {CACHED}"}
         each = "" if len(self.trainings) == 1 else " each"
         images = counted(self.batch_size, "image")
         return {

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from sip.core.errors import UserError
+from sip.core.paths import SUMMARY
 from sip.core.text import join_first
 from sip.images.adapted import RECORD
 from sip.jobs.alone import FOLDER
 from sip.keeping.uses import stages_of
 from sip.records.parquet import read_table
-from sip.records.read import IMAGES, SUMMARY, read_run
+from sip.records.read import IMAGES, read_run
 from sip.store.census import fingerprint
 from sip.store.claims import Claims, readable
 from sip.store.place import StagePlace

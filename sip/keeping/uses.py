@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sip.core.hashing import fingerprint_of
-from sip.records.read import SUMMARY, read_summary
+from sip.core.paths import SUMMARY
+from sip.records.read import read_summary
 from sip.records.summary import Summary
 
 STAGES = ("captions", "scores", "images", "embeddings")  # whose recipes a run's own recipe holds

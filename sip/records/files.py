@@ -19,7 +19,7 @@ from PIL import Image
 
 from sip.core.errors import DamagedError, UserError
 from sip.core.image_io import decoded, opened
-from sip.core.tars import read_bytes, split_reference
+from sip.core.tars import read_bytes, reference_to, split_reference
 from sip.core.uri import Place, Uri, is_uri, joined
 
 REMEDY = "the run is damaged: delete its folder, and run it again"
@@ -132,7 +132,7 @@ def file_in_store(store: Place, file: str, resolve: Callable[[str], str] = os.pa
             f"images.parquet: file: must be a path in the store {store}, got {file!r}; use a store "
             "without links to other folders, or another run"
         )
-    return f"{place}::{member[0]}:{member[1]}" if member else place
+    return reference_to(place, member[0], member[1]) if member else place
 
 
 def require_run_file(file: Path, at_most: int) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 from sip.config.words import near_names
 from sip.core.errors import UserError
 from sip.core.files import read_yaml
+from sip.core.paths import SUMMARY
 from sip.core.text import join_first
 from sip.core.uri import Place, place_of
 from sip.dataset.subsets import FREQUENCY_GROUPS
@@ -19,7 +20,7 @@ from sip.records.files import MAX_RECORD, REMEDY, one_line, require_run_file
 from sip.records.parquet import iterate_rows, matrix_of, read_table
 from sip.records.summary import TOP1, GenerationSummary, Summary, TrainingSummary
 
-SUMMARY, IMAGES, QUALITY = "summary.json", "images.parquet", "quality.parquet"
+IMAGES, QUALITY = "images.parquet", "quality.parquet"
 # Stages that a run without generated images does not have: the values of its configuration below
 # these keys play no part in it.
 GENERATION = ("captions", "scores", "prompts", "images", "mixing")

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from sip.core.files import atomic_file, write_atomically
+from sip.core.paths import SUMMARY
 from sip.core.sheets import Pair, contact_sheet
 from sip.core.spread import spread
 from sip.core.uri import Place, relative
@@ -93,7 +94,7 @@ def write_config(config: DictConfig, path: Path) -> dict[str, Any]:
 def write_summary(folder: Path, summary: Summary) -> None:
     """Write `summary.json`; a run folder with it is finished."""
     text = json.dumps(summary.to_dict(), indent=2, default=str)
-    write_atomically(folder / "summary.json", text + "\n")
+    write_atomically(folder / SUMMARY, text + "\n")
 
 
 def _rows(
