@@ -1,6 +1,6 @@
 """The real images of a run: read, checked, and compared for duplicates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sip.core import progress
@@ -10,10 +10,9 @@ from sip.dataset import leaks
 from sip.dataset.base import Sample, Split
 from sip.dataset.reader import Reader, require_trainable, say_made_parts
 from sip.dataset.remarks import codes, remarks
-from sip.images.adapted import AdapterRecord
 from sip.jobs.train_job import TrainJob
 from sip.pipeline.plan import chosen_models
-from sip.weights.stacks import pool_remarks
+from sip.weights.stacks import learnt_by_stacks, pool_remarks
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Splits = dict[Split, Sequence[Sample]]
@@ -63,22 +62,36 @@ def _leaks(job: TrainJob, splits: Splits) -> dict[str, dict[str, int]]:
         end = "" if leak.known == "train" else f"_{leak.known}"
         counts.setdefault(leak.part, {})
         counts[leak.part] |= {f"exact{end}": leak.exact, f"near{end}": leak.near}
-    adapter = getattr(job.components.generator, "adapter", None) if job.components else None
-    for part, num in learnt_by(adapter.record if adapter else None, splits).items():
-        counts.setdefault(part, {})["exact_adapter"] = num
-        if num:
-            say(
-                "leaks",
-                f"{part}: {num:,} of {len(splits[part]):,} images were learnt by the adapter of "
-                "images.lora: accuracy on them says nothing; adapt on the training part only",
-            )
+    for name, (of, advice, learnt) in _learnt(job).items():
+        for part, num in num_learnt(learnt, splits).items():
+            counts.setdefault(part, {})[f"exact_{name}"] = num
+            if num:
+                say(
+                    "leaks",
+                    f"{part}: {num:,} of {len(splits[part]):,} images were learnt by {of}: "
+                    f"accuracy on them says nothing; {advice}",
+                )
     return counts
 
 
-def learnt_by(adapter: AdapterRecord | None, splits: Splits) -> dict[Split, int]:
-    """Return how many images of val and test an adapter has learnt; {} if it does not say."""
-    if adapter is None or not adapter.learnt:
-        return {}
-    known = set(adapter.learnt)
+def _learnt(job: TrainJob) -> dict[str, tuple[str, str, Iterable[str]]]:
+    """Return what lists its training images: its kind, how it is called, advice, and the list."""
+    found: dict[str, tuple[str, str, Iterable[str]]] = {}
+    models = chosen_models(job.config) if job.components else []
+    if weights := job.config.backbone.get("weights"):
+        models.append(str(weights))
+    if stacks := learnt_by_stacks(models):
+        of = f"the stack {' and '.join(stacks)}"
+        found["stack"] = (of, "train it on the same parts", set().union(*stacks.values()))
+    adapter = getattr(job.components.generator, "adapter", None) if job.components else None
+    if adapter and adapter.record and adapter.record.learnt:
+        of = "the adapter of images.lora"
+        found["adapter"] = (of, "adapt on the training part only", adapter.record.learnt)
+    return found
+
+
+def num_learnt(learnt: Iterable[str], splits: Splits) -> dict[Split, int]:
+    """Return how many images of val and test have one of the content hashes."""
+    known = set(learnt)
     parts = [part for part in leaks.OTHERS if splits.get(part)]
     return {part: sum(sample.sha256 in known for sample in splits[part]) for part in parts}

@@ -164,8 +164,8 @@ class TrainingSummary(Summary):
         swept: Experiment ("" for none) -> keys that its sweeps varied, as typed.
         shots: Training images per class; None for all.
         leaks: Split -> "exact" and "near" duplicates shared with the training part, and
-            "exact_pretrain" and "near_pretrain" with what a generator saw, and "exact_adapter"
-            with what its adapter learnt, if that is known.
+            "exact_pretrain" and "near_pretrain" with what a generator saw, and "exact_stack" and
+            "exact_adapter" with what a stack of one's own and an adapter list as learnt.
         num_val, num_test: Images.
         steps, epochs: Optimiser steps, and passes over the training images.
         best_step, best_epoch: Position of the checkpoint that validation chose.

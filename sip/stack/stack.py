@@ -30,7 +30,7 @@ from sip.stack.sources import load, part_of
 from sip.stack.texts import Measured
 from sip.stack.work import Work, work_of
 from sip.weights.packages import require_package
-from sip.weights.stacks import CARD, MADE_FROM, name_of_pool
+from sip.weights.stacks import CARD, LEARNT, MADE_FROM, name_of_pool
 
 NAME = "stack"
 
@@ -275,6 +275,8 @@ class Stack:
         With `again=[all]` no part counts as there, chosen or not: each is of other settings.
         """
         text = json.dumps(self.made_from, indent=2)
+        learnt = sorted({sample.sha256 for sample in self.dataset.samples(part_of(self.dataset))})
+        write_atomically(self.folder / LEARNT, "".join(f"{sha256}\n" for sha256 in learnt))
         write_atomically(self.folder / MADE_FROM, text + "\n")
         (self.folder / CARD).unlink(missing_ok=True)  # it would be of older weights
         again = self.again

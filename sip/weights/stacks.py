@@ -9,6 +9,7 @@ from sip.core.hashing import digest
 from sip.weights.source import resolve
 
 MADE_FROM, CARD = "stack.json", "README.md"  # in the folder of a stack
+LEARNT = "learnt.txt"  # content hashes of its training images, a line each
 
 
 def name_of_pool(images: Iterable[tuple[str, int]], labelled: bool) -> str:
@@ -47,7 +48,8 @@ def stack_remarks(models: Iterable[str]) -> list[str]:
 def pool_remarks(models: Iterable[str], pool: Iterable[tuple[str, int]]) -> list[str]:
     """Return a line for each stack that learnt from other images than a data set's `pretrain`.
 
-    Then what the data set keeps apart from the generator may be what the generator has seen.
+    Then what the data set keeps apart from the generator may be what the generator has seen. Those
+    that list what they learnt are left out: `learnt_by_stacks` knows exactly.
 
     Args:
         models: As in `stack_remarks`.
@@ -58,6 +60,8 @@ def pool_remarks(models: Iterable[str], pool: Iterable[tuple[str, int]]) -> list
         learnt = made_from.get("images")
         if made_from.get("part") != "pretrain" or not isinstance(learnt, str):
             continue
+        if (folder / LEARNT).is_file():
+            continue
         if learnt != (own := name_of_pool(images, bool(made_from.get("labels")))):
             remarks.append(
                 f"stack {folder.name} learnt from {learnt} images, and the data set's part "
@@ -65,6 +69,19 @@ def pool_remarks(models: Iterable[str], pool: Iterable[tuple[str, int]]) -> list
                 "of the same ones; train it on this part, or use the copy that it was trained on"
             )
     return remarks
+
+
+def learnt_by_stacks(models: Iterable[str]) -> dict[str, set[str]]:
+    """Return name -> content hashes of its training images, of each stack that lists them.
+
+    Args:
+        models: As in `stack_remarks`.
+    """
+    return {
+        folder.name: set((folder / LEARNT).read_text(encoding="utf-8").split())
+        for folder, _ in _stacks(models)
+        if (folder / LEARNT).is_file()
+    }
 
 
 def _stacks(models: Iterable[str]) -> Iterator[tuple[Path, dict[str, Any]]]:

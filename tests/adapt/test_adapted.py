@@ -13,7 +13,7 @@ from sip.dataset.base import Sample
 from sip.images.adapted import AdapterRecord
 from sip.images.naming import encoded_as
 from sip.images.txt2img import Txt2Img
-from sip.jobs.splits import learnt_by
+from sip.jobs.splits import num_learnt
 from sip.pipeline.offline import Offline
 from sip.prompts.base import Prompt, Span
 from sip.weights import hub
@@ -212,9 +212,6 @@ def test_images_of_val_and_test_that_an_adapter_learnt_are_counted(lora_run, ima
     assert record.learnt == tuple(sorted(sha256_of(file) for file in files))
     rows = [Sample(f.stem, str(f), 0, "x", "test", 32, 32, sha256_of(f)) for f in files[:2]]
     new = replace(rows[0], sha256="0" * 64)
-    assert learnt_by(record, {"train": rows, "val": [new], "test": [*rows, new]}) == {
-        "val": 0,
-        "test": 2,
-    }
-    assert learnt_by(record, {"train": rows, "val": [], "test": []}) == {}
-    assert learnt_by(replace(record, learnt=()), {"test": rows}) == learnt_by(None, {}) == {}
+    parts = {"train": rows, "val": [new], "test": [*rows, new]}
+    assert num_learnt(record.learnt, parts) == {"val": 0, "test": 2}
+    assert num_learnt(record.learnt, {"train": rows, "val": [], "test": []}) == {}

@@ -38,7 +38,7 @@ from sip.stack.sizes import PRESETS, preset
 from sip.stack.stack import Stack
 from sip.stack.vae import LATENTS, all_latents, encode, vae
 from sip.weights.packages import PACKAGES, package_folder
-from sip.weights.stacks import stack_remarks
+from sip.weights.stacks import LEARNT, stack_remarks
 from tests.composing import composed
 from tests.stack.made_up import CLASSES, configuration, plain_work, write_parquet
 from tests.stack.made_up import image as made_up_image
@@ -105,6 +105,8 @@ def test_all_parts_are_there_and_no_checkpoint(made: tuple[DictConfig, Path]) ->
             assert sheet.width > 700
     made_from = json.loads((folder / "stack.json").read_text())
     assert made_from["part"] == "pretrain" and str(folder) not in str(made_from)
+    pool = Stack(made[0]).dataset.samples("pretrain")
+    assert (folder / LEARNT).read_text().split() == sorted({sample.sha256 for sample in pool})
     for file in folder.rglob("*.json"):
         assert str(folder.parent) not in file.read_text(), file
     tower = timm.create_model(f"local-dir:{folder / 'clip_vit'}", pretrained=True)

@@ -8,7 +8,7 @@ import pytest
 from sip.core.stages import StageLog
 from sip.jobs.splits import load_splits
 from sip.jobs.train_job import TrainJob
-from sip.weights.stacks import name_of_pool, pool_remarks
+from sip.weights.stacks import LEARNT, name_of_pool, pool_remarks
 from tests.composing import composed
 
 POOL = [("aa", 0), ("bb", 1), ("cc", 1)]
@@ -49,3 +49,30 @@ def test_a_training_says_it_before_it_generates(
     config = composed("augmentation=sip", f"images.model={model}", f"paths.store={tmp_path}/store")
     load_splits(TrainJob(config), StageLog())
     assert "leaks        stack other learnt from 3 (" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "uses_it",
+    ["augmentation=sip images.model={}/diffusion", "backbone=vit backbone.weights={}/vit"],
+)
+def test_images_of_val_and_test_that_a_stack_lists_are_counted(
+    uses_it: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stack(folder := tmp_path / "other")
+    config = composed(*uses_it.format(folder).split(), f"paths.store={tmp_path}/store")
+    samples = TrainJob(config).dataset.samples
+    learnt = [*samples("train"), *samples("val")[:3], *samples("test")[:1]]
+    (folder / LEARNT).write_text("".join(f"{sample.sha256}\n" for sample in learnt))
+    _, shared = load_splits(TrainJob(config), StageLog())
+    assert (shared["val"]["exact_stack"], shared["test"]["exact_stack"]) == (3, 1)
+    said = capfd.readouterr().err
+    assert "val: 3 of " in said and "were learnt by the stack other: accuracy on them" in said
+    assert "learnt from 3 (" not in said  # what is known exactly isn't guessed too
+
+
+def test_a_stack_that_is_not_used_does_not_count(tmp_path: Path) -> None:
+    stack(folder := tmp_path / "other")
+    (folder / LEARNT).write_text("aa\n")
+    config = composed("augmentation=none", f"images.model={folder}/diffusion")
+    _, shared = load_splits(TrainJob(config), StageLog())
+    assert "exact_stack" not in shared["val"]
