@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Every experiment on the embedded profile, with its tables and figures: `make evidence`. Finished runs
-# are cached: it can be stopped and started again at any time. The environment sets NUM_JOBS (runs at
-# the same time, 2), EXPERIMENTS (names, all by default but cifar10), BACKBONES (of main; the other
-# experiments take resnet_mini) and CIFAR10 (Parquet files of cifar10:
-# dataset=cifar10_parquet dataset.path=FOLDER).
+# The experiments behind experiments/claims.md, with tables and figures: `make evidence`; the search in
+# adaptive, stability and adapt have their commands on their pages. Finished runs are cached: it can be
+# stopped and started again at any time. The environment sets NUM_JOBS (runs at the same time, 2),
+# EXPERIMENTS (names, all by default but cifar10), BACKBONES (of main; the other experiments take
+# resnet_mini) and CIFAR10 (Parquet files of cifar10: dataset=cifar10_parquet dataset.path=FOLDER).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -105,7 +105,6 @@ adaptive() { # as much noise as the class survives: against fixed rates, and whe
   sweep adaptive --multirun "$seeds" $MINI augmentation=sip prompts.noise_rate=0.9 images.per_sample=4
   sweep adaptive --multirun "$seeds" $MINI augmentation=sip_adaptive images.per_sample=4
   table adaptive adaptive table table=arms table.validation=true
-  table adaptive adaptive generated table=generated
   local bad='prompts.template="a photo of {caption}"' # no label: many images leave their class
   sweep harm --multirun "$seeds" $MINI augmentation=none
   sweep harm --multirun "$seeds" $MINI augmentation=sip prompts.noise_rate=0.9 images.per_sample=4 "$bad"
