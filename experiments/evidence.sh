@@ -192,7 +192,7 @@ cifar10() { # photographs; the committed stack is for the copy that it was train
   table cifar10 cifar10_probe probe_images table.control=none "table.rows=[augmentation,images.per_sample]" \
     "table.family=[]" table.validation=true "table.title=A linear probe of ImageNet lite0 by generated images"
   table cifar10 cifar10 paradigms +table.where.backbone=resnet_mini "+table.where.seed=[0,1,2,3,4]" \
-    "+table.where.augmentation=[none,sip,txt2img,real_guidance]" table.rows=augmentation table.control=sip \
+    "+table.where.augmentation=[none,sip,sip_adaptive,txt2img,real_guidance]" table.rows=augmentation table.control=sip \
     "table.select=[prompts.noise_rate,images.per_sample]" "table.family=[]" table.validation=true \
     "table.title=SIP against other prompts and text to image"
   table cifar10 cifar10_upper upper
