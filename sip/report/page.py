@@ -18,6 +18,7 @@ from sip.report.results import ArmGroup, QualityRow, groups, quality
 from sip.report.runs import NamedRun
 from sip.report.thumbnails import Thumbnails, file_address
 from sip.tables.statistics import Estimate
+from sip.tables.words import FEATURES, heading
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -28,22 +29,19 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 FIGURES = (".svg", ".png")
-ABOUT = {
-    "generated/consistency_label": (
-        "Similarity to the label",
-        "cosine with “a photo of a <class>”",
-    ),
-    "generated/consistency_caption": ("Similarity to the caption", "cosine with the kept caption"),
-    "generated/label_agreement": ("Label agreement", "share that zero-shot finds in its class"),
-    "generated/diversity_original": ("Distance to the original", "1 − cosine"),
-    "generated/diversity_class": ("Distance within a class", "1 − cosine, mean over pairs"),
-    "generated/vendi": ("Vendi score", "effective number of different images"),
-    "generated/frechet": ("Fréchet distance", "to real images, scorer's embeddings"),
-    "generated/kernel_distance": ("Kernel distance", "squared MMD, unbiased"),
-    "generated/precision": ("Precision", "share of generated images near real ones"),
-    "generated/recall": ("Recall", "share of real images near generated ones"),
-    "generated/density": ("Density", "about 1 for equal distributions"),
-    "generated/coverage": ("Coverage", "share of real images with a generated one near"),
+ABOUT = {  # measure of generated images -> what its numbers are
+    "generated/consistency_label": "cosine with “a photo of a <class>”",
+    "generated/consistency_caption": "cosine with the kept caption",
+    "generated/label_agreement": "share that zero-shot finds in its class",
+    "generated/diversity_original": "1 − cosine",
+    "generated/diversity_class": "1 − cosine, mean over pairs",
+    "generated/vendi": "effective number of different images",
+    "generated/frechet": "to real images, scorer's embeddings",
+    "generated/kernel_distance": "squared MMD, unbiased",
+    "generated/precision": "share of generated images near real ones",
+    "generated/recall": "share of real images near generated ones",
+    "generated/density": "about 1 for equal distributions",
+    "generated/coverage": "share of real images with a generated one near",
 }
 
 
@@ -222,7 +220,8 @@ def environment(runs: Sequence[NamedRun]) -> dict[str, list[str]]:
 
 def describe(row: QualityRow) -> tuple[str, str]:
     """Return title and explanation of a metric of generated images."""
-    return ABOUT.get(row.metric, (row.metric, row.unit))
+    is_ours = row.metric.removesuffix(FEATURES) in ABOUT
+    return heading(row.metric) if is_ours else row.metric, ABOUT.get(row.metric, row.unit)
 
 
 def number(value: Estimate) -> str:

@@ -36,6 +36,7 @@ from sip.tables.selected import Choice, select
 from sip.tables.stacks import stack_rows
 from sip.tables.stated import require_rows, rows_to_run
 from sip.tables.statistics import estimate
+from sip.tables.words import heading, words
 
 IMPOSSIBLE = "n/a"  # of a cell that no command can fill
 NOT_RUN = "not run"  # of a claim whose rows are not there
@@ -246,8 +247,8 @@ def _claims(block: str, claims: Sequence[ClaimResult], layout: TableLayout) -> T
         gain = value_text(claim.difference.estimate, "+") if claim.difference else NOT_RUN
         line.append(Text(gain, claim.is_clear))
         lines.append([*line, Text(p_text(claim.holm_p))])
-    header = ["claim", "against", *(["column"] if several else []), *COMPARED]
-    title = f"{layout.block}: {block}, confirmatory" if block else "Confirmatory"
+    header = ["Claim", "Against", *_column_head(several, layout), *COMPARED]
+    title = _title(block, "Confirmatory", layout)
     return TextGrid(title, header, lines, compares=True)
 
 
@@ -258,9 +259,20 @@ def _worth(block: str, worth: Sequence[Equivalent], layout: TableLayout) -> Text
         [Text(layout.row_name(row)), *(Text(here.get((row, number), "-")) for number in shots)]
         for row in dict.fromkeys(row for row, _ in here)
     ]
-    title = "Equivalent shots of no augmentation, by shots"
-    title = f"{layout.block}: {block}, {title[:1].lower()}{title[1:]}" if block else title
-    return TextGrid(title, [", ".join(layout.rows), *(f"{number:g}" for number in shots)], rows)
+    title = _title(block, "Equivalent shots of no augmentation, by shots", layout)
+    return TextGrid(title, [heading(*layout.rows), *(f"{number:g}" for number in shots)], rows)
+
+
+def _title(block: str, title: str, layout: TableLayout) -> str:
+    """Return the title of a block's grid."""
+    if not block:
+        return title
+    return f"{heading(layout.block or '')}: {block}, {title[:1].lower()}{title[1:]}"
+
+
+def _column_head(several: bool, layout: TableLayout) -> list[str]:
+    """Return the heading of the columns' names, if a grid's rows are of several columns."""
+    return [heading(layout.columns or "")] if several else []
 
 
 def _values(
@@ -299,17 +311,18 @@ def _values(
     heads = []
     for column in columns:
         name = layout.column_name(column)
-        heads.append(name or layout.value)
+        heads.append(name or heading(layout.value))
         if layout.validation:
-            heads.append(f"{name}, {layout.select_by}" if name else layout.select_by)
-    header = [", ".join(layout.rows), *heads, *also_names]
+            by = layout.select_by
+            heads.append(f"{name}, {words(by)}" if name else heading(by))
     if layout.stack:
         runs = [run for place in here for run in found[place].runs.values()]
-        rows += [[Text(text) for text in row] for row in stack_rows(runs, header)]
-    title = f"{layout.block}: {block}" if block else layout.title
+        keys = [*[""] * len(heads), *also_names]
+        rows += [[Text(text) for text in row] for row in stack_rows(runs, keys)]
+    title = f"{heading(layout.block or '')}: {block}" if block else layout.title
     if layout.columns and len(columns) > 1:
-        title += f", columns: {layout.columns}"
-    return TextGrid(title, header, rows)
+        title += f", columns: {words(layout.columns)}"
+    return TextGrid(title, [heading(*layout.rows), *heads, *map(heading, also_names)], rows)
 
 
 def _also(cell: TableCell | None, name: str) -> str:
@@ -323,7 +336,7 @@ def _also(cell: TableCell | None, name: str) -> str:
     return f"{mean:,.0f}" if abs(mean) >= 100 or mean == int(mean) else f"{mean:.3g}"
 
 
-COMPARED = ("difference", "p (Holm)")
+COMPARED = ("Difference", "p (Holm)")
 
 
 def _comparisons(
@@ -346,6 +359,6 @@ def _comparisons(
         line.append(Text(value_text(comparison.difference.estimate, "+"), comparison.is_clear))
         lines.append([*line, *([] if explores else [Text(p_text(comparison.holm_p))])])
     compared_heads = COMPARED[:1] if explores else COMPARED
-    header = [", ".join(layout.rows), "against", *(["column"] if several else []), *compared_heads]
-    title = f"{layout.block}: {block}, differences" if block else "Differences"
+    header = [heading(*layout.rows), "Against", *_column_head(several, layout), *compared_heads]
+    title = _title(block, "Differences", layout)
     return TextGrid(title, header, lines, compares=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 from sip.tables.forest import Forest, ForestGroup, ForestRow
 from sip.tables.numbers import interval_text, p_text
-from sip.tables.points import metric_words
 from sip.tables.saving import save, style
 from sip.tables.statistics import LEVEL
+from sip.tables.words import heading, metric_words
 
 COLOURS = ("#4D5A66", "#0072B2")  # of ordinary rows, and of highlighted ones
 WIDTH = {"slide": 10.0, "column": 3.4}  # inches
@@ -157,7 +157,7 @@ def _notes(groups: Sequence[ForestGroup], forest: Forest) -> list[str]:
     """Return what the marks mean, in lines that fit the figure."""
     seeds = _range([row.num_pairs for group in groups for row in group.rows])
     text = (
-        f"{metric_words(forest.value).capitalize()}. Points: mean of the paired differences over "
+        f"{heading(forest.value)}. Points: mean of the paired differences over "
         f"{seeds} {'seed' if seeds == '1' else 'seeds'}. Lines: Student-t 95 % interval of a "
         f"single comparison. {_tested(groups)}"
     )

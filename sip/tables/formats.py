@@ -44,7 +44,7 @@ def _frame(grid: TextGrid) -> "pd.DataFrame":
         return f"**{escaped}**" if text.bold else escaped
 
     rows = [[shown(text) for text in row] for row in grid.rows]
-    return pd.DataFrame(rows, columns=[escape_markdown(text) for text in grid.header])
+    return pd.DataFrame(rows, columns=list(map(escape_markdown, grid.header)))
 
 
 def long_form(document: Document, metric: str) -> "pd.DataFrame":

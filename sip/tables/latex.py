@@ -4,22 +4,11 @@ import re
 from collections.abc import Iterable, Sequence
 
 from sip.core.text import escape_latex
-from sip.records.varied import key_words
 from sip.tables.document import Document, Text, TextGrid
-from sip.tables.points import metric_words
 
 # Characters that fit in \small, Times: a column of 3.3 in, a page of 6.9 in.
 COLUMN, PAGE = 52, 106
 GAP = 2  # characters between two columns
-HEADS = {
-    "num_train": "training images",
-    "unet_evaluations": "U-Net evaluations",
-    "seconds/train": "training, s",
-    "seconds/generate": "generation, s",
-    "seconds/total": "total, s",
-}
-METRIC = re.compile(r"(test|val|train|generated)/\w+")
-KEY = re.compile(r"[A-Za-z_][\w./@]*")
 MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 
 
@@ -47,9 +36,7 @@ def latex(document: Document) -> str:
 def _float(document: Document, grid: TextGrid, label: str, notes: Sequence[str]) -> str:
     width = _width(grid)
     kind = "table" if width <= COLUMN else "table*"
-    title = grid.title[:1].upper() + grid.title[1:]
-    if grid.title != document.title:
-        title = f"{document.title}. {title}"
+    title = grid.title if grid.title == document.title else f"{document.title}. {grid.title}"
     tabular = _tabular(grid)
     if width > PAGE:
         tabular = f"\\resizebox{{\\linewidth}}{{!}}{{%\n{tabular}}}"
@@ -74,7 +61,7 @@ def _tabular(grid: TextGrid) -> str:
     texts = 2 if grid.compares else 1  # columns of names; numbers are to the right
     align = "l" * texts + "r" * (len(grid.header) - texts)
     rows = [_row(map(_cell, row)) for row in grid.rows]
-    head = _row(_in_text(_head(name)) for name in grid.header)
+    head = _row(map(_in_text, grid.header))
     lines = ["\\toprule", head, "\\midrule", *rows, "\\bottomrule"]
     return "\n".join([f"\\begin{{tabular}}{{{align}}}", *lines, "\\end{tabular}"])
 
@@ -92,23 +79,14 @@ def _in_text(text: str) -> str:
     return MINUS.sub("$-$", escape_latex(text))
 
 
-def _head(keys: str) -> str:
-    """Return the head of a column in words: "noise rate" for "prompts.noise_rate"."""
-    if keys in HEADS:
-        return HEADS[keys]
-    if METRIC.fullmatch(keys):
-        return metric_words(keys)
-    return ", ".join(key_words(key) if KEY.fullmatch(key) else key for key in keys.split(", "))
-
-
 def _width(grid: TextGrid) -> int:
     """Return the width of a table in characters."""
-    rows = [[_head(name) for name in grid.header], *([text.text for text in r] for r in grid.rows)]
+    rows = [grid.header, *([text.text for text in r] for r in grid.rows)]
     return sum(max(map(len, column)) + GAP for column in zip(*rows, strict=True))
 
 
 def _label(document: Document, grid: TextGrid) -> str:
     """Return the label of a float, such as "tab:arms-resnet-mini-differences"."""
-    title = re.sub(r"^\w+: ", "", grid.title) if grid.title != document.title else ""
+    title = re.sub(r"^[^:]+: ", "", grid.title) if grid.title != document.title else ""
     words = re.findall(r"[a-z0-9]+", f"{document.title} {title}".lower())
     return f"tab:{'-'.join(words)}"

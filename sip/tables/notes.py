@@ -11,15 +11,15 @@ from sip.tables.claims import ClaimResult
 from sip.tables.layout import AUTO, MEAN, NONE, PARTS, SEPARATOR, TableLayout
 from sip.tables.numbers import p_text, value_text
 from sip.tables.selected import Choice, Setting, choose
+from sip.tables.words import heading, metric_name
 
 SOURCE = "arXiv 2302.02070, mean over its seven data sets"
 
 
 def value_note(layout: TableLayout) -> str:
     """Return what a cell holds."""
-    unit = ", in %" if layout.value.startswith(("test/top", "val/top")) else ""
     return (
-        f"{layout.value}{unit}: mean ± half-width of the Student-t 95 % interval over seeds "
+        f"{heading(layout.value)}: mean ± half-width of the Student-t 95 % interval over seeds "
         "(number of seeds); no interval below 3 seeds."
     )
 
@@ -121,7 +121,7 @@ def comparison_notes(
     if not (compared or claims):
         return []
     lines = [
-        f"difference{_points(layout)}: of the row to the one it stands against, paired by seed, "
+        f"Difference{_points(layout)}: of the row to the one it stands against, paired by seed, "
         "between runs tested on the same images; mean ± half-width of the Student-t 95 % "
         "interval (number of pairs)."
     ]
@@ -185,8 +185,8 @@ def diverged_note(runs: Sequence[TrainingRun], layout: TableLayout) -> list[str]
     if not names:
         return []
     return [
-        f"Diverged, {layout.value} is not a number, and left out: {counted(len(names), 'run')} "
-        f"({join_first(names)})."
+        f"Diverged, {metric_name(layout.value)} is not a number, and left out: "
+        f"{counted(len(names), 'run')} ({join_first(names)})."
     ]
 
 

@@ -1,6 +1,5 @@
 """Make the points of a figure of runs: means over seeds with intervals, and Pareto fronts."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from sip.records.varied import named, plain, varied_keys
 from sip.tables.layout import checked, completed, names, where_of
 from sip.tables.query import require_keys, require_metric
 from sip.tables.statistics import Estimate, estimate
+from sip.tables.words import metric_words
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,6 @@ class Figure:
         if values["y_label"] is None:
             values["y_label"] = metric_words(str(values["y"]))
         return checked(cls, values, "figure")
-
-
-def metric_words(name: str) -> str:
-    """Return a metric in words, such as "test top-1, %" for "test/top1"."""
-    part, _, metric = name.partition("/")
-    words = re.sub(r"^top(\d)$", r"top-\1, %", metric).replace("_", " ")
-    return f"{part} {words}".strip()
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sip.core.errors import UserError
+from sip.core.text import counted
 from sip.records.read import TrainingRun
 from sip.records.varied import plain
 from sip.tables.layout import TableLayout
+from sip.tables.words import metric_words
 
 Setting = tuple[str, ...]  # the values of the chosen keys, as tables write them
 NO_PART = "-"  # of a key that plays no part in a run
@@ -45,7 +47,8 @@ class Choice:
         values = ", ".join(stated or self.setting)
         return (
             f"{layout.place_name(*self.place)}: {values}, of {self.num_candidates} settings "
-            f"({layout.select_by} {self.value:.2f} over {self.num_seeds} seeds)"
+            f"({metric_words(layout.select_by)}: {self.value:.2f} over "
+            f"{counted(self.num_seeds, 'seed')})"
         )
 
 

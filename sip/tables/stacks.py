@@ -58,23 +58,20 @@ def stack_of(run: TrainingRun) -> StackCost | None:
     return StackCost(folder.name, steps, float(seconds))
 
 
-def stack_rows(runs: Iterable[TrainingRun], header: Sequence[str]) -> list[list[str]]:
+def stack_rows(runs: Iterable[TrainingRun], keys: Sequence[str]) -> list[list[str]]:
     """Return a row for each stack that runs generated with, if it tells its cost.
 
     Args:
         runs: Runs of a table.
-        header: The table's; the row's seconds stand below "seconds/total", its optimiser steps
-            below "steps".
+        keys: Those of the table's columns after the first one; the row's seconds stand below
+            "seconds/total", its optimiser steps below "steps".
     """
     stacks = {stack.name: stack for stack in map(stack_of, runs) if stack is not None}
     rows = []
     for name, stack in sorted(stacks.items()):
-        values = {
-            header[0]: f"(training the stack {name}, once for all)",
-            "steps": f"{stack.steps:,}",
-            "seconds/total": f"{stack.seconds:,.0f}",
-        }
-        rows.append([values.get(column, NOTHING) for column in header])
+        values = {"steps": f"{stack.steps:,}", "seconds/total": f"{stack.seconds:,.0f}"}
+        title = f"(training the stack {name}, once for all)"
+        rows.append([title, *(values.get(key, NOTHING) for key in keys)])
     return rows
 
 

@@ -41,11 +41,11 @@ def test_what_was_swept_is_rows_and_columns(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     made = table(tmp_path)
     assert list(made.grids[0].header) == [
-        "prompts.noise_rate",
+        "Noise rate",
         "guidance constant 7.5",
         "guidance quadratic",
     ]
-    assert made.grids[0].title == "backbone: resnet50, columns: prompts/guidance"
+    assert made.grids[0].title == "Backbone: resnet50, columns: guidance"
     assert rows(made) == ["noise rate 0.3", "noise rate 0.7"]
     assert {one.against for one in made.compared} == {"0.3"}
     assert (
@@ -74,7 +74,7 @@ def test_a_grid_with_few_runs_is_rows(tmp_path: Path) -> None:
             write_run(tmp_path, "sip", 0, config=config, overrides=typed,
                       choices={"prompts/guidance": rule if num == 1 else "sigmoid"})  # fmt: skip
     made = table(tmp_path)
-    assert list(made.grids[0].header)[0] == "prompts.noise_rate, prompts/guidance"
+    assert list(made.grids[0].header)[0] == "Noise rate, guidance"
     assert len(rows(made)) == 6
 
 
@@ -100,14 +100,14 @@ def test_arms_by_data_sets(tmp_path: Path) -> None:
         for arm in ("none", "sip", "cutmix"):
             write_run(tmp_path, arm, 0, dataset=dataset)
     made = table(tmp_path)
-    assert list(made.grids[0].header) == ["augmentation", "digits", "dtd"]
+    assert list(made.grids[0].header) == ["Augmentation", "digits", "dtd"]
     assert rows(made) == ["none", "cutmix", "sip"]
 
 
 def test_stated_rows_get_the_rest_as_columns(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     made = table(tmp_path, "table.rows=prompts/guidance")
-    assert list(made.grids[0].header) == ["prompts/guidance", "noise rate 0.3", "noise rate 0.7"]
+    assert list(made.grids[0].header) == ["Guidance", "noise rate 0.3", "noise rate 0.7"]
     assert rows(made) == ["guidance constant 7.5", "guidance quadratic"]
 
 

@@ -98,7 +98,7 @@ def test_a_column_for_each_base_compares_within_it(tmp_path: Path) -> None:
         for arm in ("none", "sip"):
             write_arm(tmp_path, arm, base)
     made = table(tmp_path)
-    assert list(made.grids[0].header) == ["augmentation", "base none", "base crop"]
+    assert list(made.grids[0].header) == ["Augmentation", "base none", "base crop"]
     assert rows(made) == ["none", "sip"] and not made.warnings
     mixed = table(tmp_path, "table.columns=null")
     assert (

@@ -66,14 +66,14 @@ def test_each_claim_is_a_paired_t_test_and_holm_is_over_the_claims_only(table: D
 
 def test_the_rest_has_no_p_and_no_bold_and_no_difference_is_there_twice(table: Document) -> None:
     claims, arms, differences = table.grids
-    assert [grid.header[-1] for grid in (claims, differences)] == ["p (Holm)", "difference"]
+    assert [grid.header[-1] for grid in (claims, differences)] == ["p (Holm)", "Difference"]
     assert any("*" in text for row in fields(table) for text in row)
     assert not any(
         "*" in text for number in (1, 2) for row in fields(table, number) for text in row
     )
     rows = {row[0] for row in fields(table, 2)}
     assert rows == set(ARMS) - {"none", "sip"}
-    assert "val/top1" in arms.header
+    assert "Validation top-1, %" in arms.header
     text = markdown(table)
     assert "Confirmatory: 3 claims fixed before the runs" in text and "McNemar" not in text
 
@@ -107,7 +107,12 @@ def test_a_claim_without_its_rows_is_named_and_counts_in_the_correction(tmp_path
     float_of_claims = latex(table).split("\\end{table")[0]
     shown = [line for line in float_of_claims.splitlines() if "& not run & " in line]
     assert len(shown) == 2 and "SIP + X \\textgreater{} X" in shown[1]
-    for part in ("Confirmatory: 3 claims", "Bold:", "test/top1, in", "difference, in points"):
+    for part in (
+        "Confirmatory: 3 claims",
+        "Bold:",
+        "Test top-1, \\%: mean",
+        "Difference, in points",
+    ):
         assert part in float_of_claims
     assert float_of_claims.count("not computed, since") == 2
     file = write(table, "test/top1", tmp_path / "table")[1]

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_gain_of_half_a_doubling_is_half_a_doubling(folder: Path) -> None:
     table = document(select_runs(folder), layout("table=shots"))
     grid = next(n for n, one in enumerate(table.grids) if "quivalent shots" in one.title)
-    assert list(table.grids[grid].header) == ["augmentation", "1", "2", "4", "8"]
+    assert list(table.grids[grid].header) == ["Augmentation", "1", "2", "4", "8"]
     rows = {row[0]: row[1:] for row in fields(table, grid)}
     assert rows["sip"] == ["1.4 ± 0.0 (3)", "2.8 ± 0.0 (3)", "5.7 ± 0.0 (3)", "> 8.0 (3)"]
     assert rows["cutmix"][0] == "8.0 ± 0.0 (3)"

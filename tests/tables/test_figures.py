@@ -227,8 +227,8 @@ def test_colours_stay_apart_for_the_colour_blind() -> None:
     ("overrides", "label"),
     [
         ([], "test top-1, %"),
-        (["figure.y=val/top1"], "val top-1, %"),
-        (["figure.y=test/mean_per_class"], "test mean per class"),
+        (["figure.y=val/top1"], "validation top-1, %"),
+        (["figure.y=test/mean_per_class"], "test mean per class, %"),
         (["figure.y_label=mine"], "mine"),
     ],
 )

@@ -42,8 +42,8 @@ def test_the_cost_table_has_a_row_for_the_stack(tmp_path: Path, stack: Path) -> 
     row = [field.text for field in made.grids[0].rows[-1]]
     values = dict(zip(made.grids[0].header, row, strict=True))
     assert row[0] == "(training the stack cifar10-tiny, once for all)"
-    assert (values["steps"], values["seconds/total"]) == ("1,000", "1,000")  # the judge is no part
-    assert values["test/top1"] == "-"
+    assert (values["Steps"], values["Total, s"]) == ("1,000", "1,000")  # the judge is no part
+    assert values["Test top-1, %"] == "-"
     assert "training the stack cifar10-tiny" in markdown(made)
 
 

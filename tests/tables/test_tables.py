@@ -63,7 +63,7 @@ def two_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_mean_column_is_of_seeds_that_all_columns_have(two_sets: Path) -> None:
     table = made(two_sets, "table=main")
     by_name = {row[0]: row for row in fields(table)}
-    assert list(table.grids[0].header) == ["augmentation", "digits", "dtd", "mean"]
+    assert list(table.grids[0].header) == ["Augmentation", "digits", "dtd", "mean"]
     assert list(by_name) == ["none", "randaugment", "sip", "sip_randaugment"]
     assert by_name["sip"][2:] == ["missing", "missing"]
     assert by_name["randaugment"][3].strip("*").endswith("(4)")
@@ -339,11 +339,7 @@ def test_cost_counts_generation_by_whichever_run(tmp_path: Path) -> None:
     write_run(tmp_path, "sip", 0, generation_seconds=30.0)
     table = made(tmp_path, "table=cost")
     row = dict(zip(table.grids[0].header, fields(table)[0], strict=True))
-    assert (row["seconds/generate"], row["seconds/train"], row["seconds/total"]) == (
-        "30",
-        "10",
-        "40",
-    )
+    assert (row["Generation, s"], row["Training, s"], row["Total, s"]) == ("30", "10", "40")
 
 
 def test_what_plays_no_part_in_a_run_is_no_value_of_it(tmp_path: Path) -> None:
@@ -377,7 +373,7 @@ def test_validation_chooses_and_test_cannot(tmp_path: Path) -> None:
     first = made(tmp_path, "table=selected")
     chosen = [note for note in first.notes if note.startswith("Chosen on validation")]
     assert len(chosen) == 1 and "prompts.noise_rate=0.5" in chosen[0]
-    assert ", of 3 settings (val/top1 61.00 over 3 seeds)" in chosen[0]
+    assert ", of 3 settings (validation top-1, %: 61.00 over 3 seeds)" in chosen[0]
     files = sorted(tmp_path.glob("*/summary.json"))
     texts = [json.loads(file.read_text()) for file in files]
     for _ in range(5):
@@ -526,7 +522,7 @@ def test_latex_of_few_columns_fits_one_column_of_a_paper(tmp_path: Path) -> None
         "tab:arms-resnet50", "tab:arms-resnet50-differences",
         "tab:arms-vit", "tab:arms-vit-differences",
     ]  # fmt: skip
-    assert "augmentation & test top-1, \\%" in tex
+    assert "Augmentation & Test top-1, \\%" in tex
 
 
 @pytest.mark.skipif(
