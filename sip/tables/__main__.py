@@ -69,8 +69,8 @@ def _points(config: "DictConfig", output: Path, damaged: list[str]) -> list[Path
     from sip.tables.points import Figure
 
     figure = Figure.of(config.figure)
-    runs = _selected(config, figure.where, damaged)
-    if not any(run.metric(figure.x) is not None or run.value(figure.x) for run in runs):
+    runs = _selected(config, figure.where, damaged, figure.y)
+    if all(run.metric(figure.x) is None and run.value(figure.x) is None for run in runs):
         print(f"figure skipped: none of {len(runs)} runs has {figure.x}")
         return []
     return draw(runs, figure, output)
@@ -85,7 +85,7 @@ def _forest(config: "DictConfig", output: Path, damaged: list[str]) -> list[Path
     forest = Forest.of(config.figure)
     if forest.csv is not None:
         return draw_forest(read_groups(Path(forest.csv), forest), forest, output)
-    runs = _selected(config, forest.where, damaged)
+    runs = _selected(config, forest.where, damaged, forest.value)
     groups = forest_groups(runs, forest, names(config.experiment) or ())
     for line in dict.fromkeys(line for group in groups for line in group.confounded):
         say("warning", line)
@@ -102,14 +102,22 @@ def _sheet(config: "DictConfig", output: Path, damaged: list[str]) -> list[Path]
 
 
 def _selected(
-    config: "DictConfig", where: "Mapping[str, Any]", damaged: list[str]
+    config: "DictConfig",
+    where: "Mapping[str, Any]",
+    damaged: list[str],
+    metric: str | None = None,
 ) -> "list[TrainingRun]":
-    """Return the runs of a figure."""
+    """Return the runs of a figure; those whose metric it leaves out are named."""
+    from sip.core.progress import say
     from sip.tables.layout import names
-    from sip.tables.query import select_runs
+    from sip.tables.query import diverged, select_runs, unmeasured
 
     experiments = names(config.experiment) or ()
-    return select_runs(Path(config.runs), experiments, where, damaged, "figure")
+    runs = select_runs(Path(config.runs), experiments, where, damaged, "figure")
+    if metric is not None:
+        for line in [*diverged(runs, metric), *unmeasured(runs, metric)]:
+            say("warning", line)
+    return runs
 
 
 def main() -> None:

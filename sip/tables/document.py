@@ -19,7 +19,6 @@ from sip.tables.notes import (
     claim_notes,
     comparison_notes,
     control_note,
-    diverged_note,
     gain_notes,
     generator_note,
     machine_notes,
@@ -30,7 +29,7 @@ from sip.tables.notes import (
     value_note,
 )
 from sip.tables.numbers import p_text, value_text
-from sip.tables.query import matching, require_keys, require_metric
+from sip.tables.query import diverged, matching, require_keys, require_metric, unmeasured
 from sip.tables.runs_file import read_runs
 from sip.tables.selected import Choice, select
 from sip.tables.stacks import stack_rows
@@ -71,7 +70,8 @@ class Document:
     Attributes:
         grids: A block's claims, its values, then its comparisons.
         notes: What applies to all of the table, a line each.
-        warnings: Those of the notes that say that a comparison is not what it seems.
+        warnings: Those of the notes that say that a comparison is not what it seems; and which runs
+            lack the metric.
         comparison_notes: What applies to the comparisons.
         family_notes: Those of the notes without which claims cannot be read; none without a family.
         commands: What fills the gaps: name -> command.
@@ -119,8 +119,11 @@ def document(
     require_metric(runs, layout.value)
     stated = layout.rows
     layout = resolved(layout, runs, experiments)
-    runs = [r for r in runs if layout.has_place(r) and r.metric(layout.value) is not None]
-    return _document(runs, layout, stated, experiments, "")
+    runs = [run for run in runs if layout.has_place(run)]
+    measured = [run for run in runs if run.metric(layout.value) is not None]
+    result = _document(measured, layout, stated, experiments, "")
+    result.warnings += unmeasured(runs, layout.value)
+    return result
 
 
 def recomputed(file: Path, layout: TableLayout, experiments: Sequence[str] = ()) -> Document:
@@ -168,7 +171,7 @@ def _document(
     result.experiments = tuple(experiments)
     result.notes += [
         *budget_notes(found, layout),
-        *diverged_note(runs, layout),
+        *diverged(runs, layout.value),
         *generator_note(found),
     ]
     result.notes += [*unfinished_note(used), runs_note(used, source)]

@@ -124,11 +124,12 @@ def _draw_front(axis: Any, here: Sequence[Point], better: Any) -> None:
 def _log(axis: Any, xs: Sequence[float], own: bool) -> None:
     """Make x logarithmic, with the values' own ticks or with those of 1, 2 and 5.
 
-    Measured values within a factor of 5 keep the linear axis: they would have one tick or none.
+    Measured values within a factor of 5 keep the linear axis: they would have one tick or none. So
+    does 0, which has no place on a logarithmic one.
     """
     from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
 
-    if not own and max(xs) < 5 * min(xs):
+    if not xs or xs[0] <= 0 or (not own and xs[-1] < 5 * xs[0]):
         return
     axis.set_xscale("log")
     if own:

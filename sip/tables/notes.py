@@ -1,6 +1,5 @@
 """Notes below a table: what its numbers mean, and how far to trust them."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +10,7 @@ from sip.tables.claims import ClaimResult
 from sip.tables.layout import AUTO, MEAN, NONE, PARTS, SEPARATOR, TableLayout
 from sip.tables.numbers import p_text, value_text
 from sip.tables.selected import Choice, Setting, choose
-from sip.tables.words import heading, metric_name
+from sip.tables.words import heading
 
 SOURCE = "arXiv 2302.02070, mean over its seven data sets"
 
@@ -173,21 +172,6 @@ def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[st
             line += f"; the paper reports {layout.quoted[block]:+.2f} ({SOURCE})"
         lines.append(line + ".")
     return lines
-
-
-def diverged_note(runs: Sequence[TrainingRun], layout: TableLayout) -> list[str]:
-    """Return a note on the runs whose metric is not a number."""
-    names = []
-    for run in runs:
-        value = run.metric(layout.value)
-        if value is not None and not math.isfinite(value):
-            names.append(run.folder.name)
-    if not names:
-        return []
-    return [
-        f"Diverged, {metric_name(layout.value)} is not a number, and left out: "
-        f"{counted(len(names), 'run')} ({join_first(names)})."
-    ]
 
 
 def machine_notes(machines: Mapping[tuple[str, str], int]) -> list[str]:

@@ -1,5 +1,6 @@
 """Make the points of a figure of runs: means over seeds with intervals, and Pareto fronts."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -82,7 +83,7 @@ class Point:
 def points(runs: Iterable[TrainingRun], figure: Figure) -> list[Point]:
     """Group runs into points, in the order of panels, series and x.
 
-    Series name further keys in which runs differ.
+    Series name further keys in which runs differ. Runs whose metric is not a number are left out.
 
     Raises:
         UserError: A key or metric is in no run, x is no number, or two runs are of one point and
@@ -97,7 +98,8 @@ def points(runs: Iterable[TrainingRun], figure: Figure) -> list[Point]:
     figure = replace(figure, series=(*figure.series, *varied_keys(runs, swept_keys(runs), known)))
     groups: dict[tuple[str, ...], dict[int, TrainingRun]] = defaultdict(dict)
     for run in runs:
-        if run.metric(figure.y) is None or (is_metric and run.metric(figure.x) is None):
+        numbers = [run.metric(figure.y), *([run.metric(figure.x)] if is_metric else [])]
+        if any(number is None or not math.isfinite(number) for number in numbers):
             continue
         name = named(run, [key for key in figure.points if key not in figure.series])
         x = "" if is_metric else plain(run.value(figure.x))

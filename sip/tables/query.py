@@ -1,13 +1,16 @@
 """Choose finished runs by their values; check that keys and metrics exist."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sip.config.words import near_names
+from sip.config.words import near_names, with_value
 from sip.core.errors import UserError
+from sip.core.text import counted, join_first
 from sip.records.read import SHORT, TrainingRun, runs_of
 from sip.records.varied import known_keys, plain
+from sip.tables.words import metric_name
 
 KINDS = (
     "it must be a key of summary.json, a group such as prompts/guidance, or a key of config.yaml"
@@ -87,3 +90,31 @@ def require_metric(runs: Iterable[TrainingRun], name: str) -> None:
     if all(run.metric(name) is None for run in runs):
         known = sorted({*SHORT, *(key for run in runs for key in run.summary.metrics)})
         raise UserError(f"tables: no run has the metric {name!r}; there are {', '.join(known)}")
+
+
+def diverged(runs: Iterable[TrainingRun], metric: str) -> list[str]:
+    """Return a line on the runs whose metric is not a number; they are left out."""
+    values = {run.folder.name: run.metric(metric) for run in runs}
+    names = [n for n, value in values.items() if value is not None and not math.isfinite(value)]
+    if not names:
+        return []
+    return [
+        f"Diverged, {metric_name(metric)} is not a number, and left out: "
+        f"{counted(len(names), 'run')} ({join_first(names)})."
+    ]
+
+
+def unmeasured(runs: Iterable[TrainingRun], metric: str) -> list[str]:
+    """Return a line on the runs without a metric of val or test; they are left out.
+
+    Arms that generate nothing have no metric of generated images: that is as it must be.
+    """
+    lacking = [run for run in runs if run.metric(metric) is None]
+    if not lacking or not metric.startswith(("val/", "test/")):
+        return []
+    command = with_value("python -m sip.evaluate runs={}", str(lacking[0].folder.parent))
+    return [
+        f"Without {metric_name(metric)}, and left out: {counted(len(lacking), 'run')} "
+        f"({join_first([run.folder.name for run in lacking])}); {command} computes all metrics "
+        "that their classes allow."
+    ]

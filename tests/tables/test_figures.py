@@ -13,6 +13,7 @@ from PIL import Image
 
 from sip.core.errors import UserError
 from sip.core.paths import conf_folder
+from sip.tables.__main__ import task
 from sip.tables.figures import COLOURS, MARKERS, draw, make
 from sip.tables.points import Figure, Point, front, points
 from sip.tables.query import select_runs
@@ -167,6 +168,46 @@ def test_seconds_within_a_factor_of_five_are_on_a_linear_axis(
     assert axis.get_xscale() == scale
     labels = [label.get_text() for label in axis.get_xticklabels() if label.get_text()]
     assert len(labels) > 1
+
+
+def test_zero_keeps_the_linear_axis(tmp_path: Path) -> None:
+    for arm, seconds in {"none": 0.0, "sip": 5.0, "sip_cutmix": 60.0}.items():
+        write_run(tmp_path, arm, 0, metrics={"toy/seconds": seconds})
+    figure = figure_of("figure=cost", "figure.x=toy/seconds")
+    (axis,) = make(points(select_runs(tmp_path), figure), figure).axes
+    assert axis.get_xscale() == "linear"
+    figure = figure_of("figure=cost", "figure.x=prompts.noise_rate", "+figure.where.seed=0")
+    write_run(tmp_path / "level", "none", 0)
+    write_run(tmp_path / "level", "sip", 0, backbone="vit")
+    make(points(select_runs(tmp_path / "level"), figure), figure)  # a panel of level lines only
+
+
+def test_diverged_and_unmeasured_runs_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    runs = tmp_path / "runs"
+    for seed, value in enumerate([0.5, float("inf"), 1.5]):
+        write_run(runs, "sip", seed, metrics={"test/nll": value})
+    write_run(runs, "sip", 3)  # of an older version
+    figure = figure_of("figure=noise_rate", "figure.y=test/nll")
+    (point,) = points(select_runs(runs), figure)
+    assert (point.y.mean, point.y.num) == (pytest.approx(1.0), 2)
+    where = [f"runs={runs}", f"output={tmp_path}/figure.png"]
+    for more in (["figure=noise_rate", "figure.y=test/nll"], ["table.value=test/nll"]):
+        task(composed(*where, *more, name="tables"))
+        text = "".join(capsys.readouterr())
+        assert "Diverged, test negative log-likelihood is not a number, and left out: 1 run" in text
+        assert "Without test negative log-likelihood, and left out: 1 run (resnet50-sip-" in text
+        assert f"; python -m sip.evaluate runs={runs} computes all metrics that" in text
+
+
+def test_a_value_of_zero_is_a_place_on_the_axis(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_run(tmp_path / "runs", "sip", 0, config={"prompts.label_weight": 0.0})
+    shape = ["figure=noise_rate", "figure.x=prompts.label_weight", f"output={tmp_path}/a.png"]
+    task(composed(f"runs={tmp_path}/runs", *shape, name="tables"))
+    assert capsys.readouterr().out == f"figure: {tmp_path}/a.png\n"
 
 
 def at(x: float, y: float) -> Point:
