@@ -125,6 +125,11 @@ class TableLayout:
                 "table.select_by: must be a metric of the validation part of which more is better, "
                 f"such as val/top1, got {self.select_by}; nothing is chosen on test"
             )
+        if self.equivalent and self.value.replace("test/", "val/") in LOWER_IS_BETTER:
+            raise UserError(
+                "table.value: must be a metric of which more is better with table.equivalent=true, "
+                f"got {self.value}; set table.equivalent=false"
+            )
 
     @classmethod
     def of(cls, node: DictConfig) -> "TableLayout":

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from sip.core.text import counted, join_first
 from sip.records.read import IN_PERCENT, TrainingRun
 from sip.tables.cells import Comparison, Place, TableCell, compare
-from sip.tables.claims import ClaimResult
+from sip.tables.claims import JOIN, ClaimResult
 from sip.tables.layout import AUTO, MEAN, NONE, PARTS, SEPARATOR, TableLayout
 from sip.tables.numbers import p_text, value_text
 from sip.tables.selected import Choice, Setting, choose
-from sip.tables.words import heading
+from sip.tables.words import heading, metric_name
 
+QUOTED = "test/top1"  # metric of the published gains
 SOURCE = "arXiv 2302.02070, mean over its seven data sets"
 
 
@@ -103,13 +104,14 @@ def tuning_notes(
         nums[block, row] = max(nums.get((block, row), 1), choice.num_candidates)
     lines = []
     for claim in claims:
-        arm, against = nums.get((claim.block, claim.arm)), nums.get((claim.block, claim.against))
-        if arm and against and arm > against:
-            lines.append(
-                f"Unequal tuning: claim {claim.name}: validation chose "
-                f"{layout.row_name(claim.arm)} from {counted(arm, 'setting')}, "
-                f"{layout.row_name(claim.against)} from {against}; give both as many."
-            )
+        for row, other in zip(claim.arm.split(JOIN), claim.against.split(JOIN), strict=False):
+            arm, against = nums.get((claim.block, row)), nums.get((claim.block, other))
+            if arm and against and arm > against:
+                lines.append(
+                    f"Unequal tuning: claim {claim.name}: validation chose "
+                    f"{layout.row_name(row)} from {counted(arm, 'setting')}, "
+                    f"{layout.row_name(other)} from {against}; give both as many."
+                )
     return list(dict.fromkeys(lines))
 
 
@@ -146,7 +148,7 @@ def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[st
     """Return the gain over the best baseline and the published one, a line per block."""
     if layout.arm is None:
         return []
-    lines = []
+    lines, metric = [], metric_name(layout.value)
     for block in sorted({block for block, _, _ in found}):
         columns = {column for b, _, column in found if b == block}
         column = MEAN if MEAN in columns else min(columns)
@@ -165,10 +167,11 @@ def gain_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[st
         ours = value_text(compared.difference.estimate, "+")
         line = (
             f"{block}: {layout.row_name(layout.arm)} against the best baseline on validation "
-            f"({layout.row_name(best.row)}), {layout.column_name(column)}: {ours} "
-            f"points, p {p_text(compared.difference.p_value)}"
+            f"({layout.row_name(best.row)}), {layout.column_name(column) or metric}: {ours}"
+            f"{' points' if layout.value.endswith(IN_PERCENT) else ''}, "
+            f"p before correction {p_text(compared.difference.p_value)}"
         )
-        if block in layout.quoted:
+        if block in layout.quoted and layout.value == QUOTED:
             line += f"; the paper reports {layout.quoted[block]:+.2f} ({SOURCE})"
         lines.append(line + ".")
     return lines

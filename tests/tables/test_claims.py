@@ -147,6 +147,18 @@ def test_an_arm_that_was_tuned_more_than_its_baseline_is_said(
     assert [note for note in again.notes if note.startswith("Unequal tuning: ")] == notes
 
 
+def test_unequal_tuning_within_a_pooled_claim_is_said(tmp_path: Path) -> None:
+    for rate in (0.3, 0.5):
+        write_arms(tmp_path, {"sip_randaugment": 0.7}, 3, config={RATE: rate})
+    config = {MAGNITUDE: 5}
+    write_arms(tmp_path, {"randaugment": 0.6}, 3, config=config)
+    write_arms(tmp_path, {"cutmix": 0.6, "sip_cutmix": 0.7}, 3)
+    pooled = "{claim: a, arm: [sip_cutmix, sip_randaugment], against: [cutmix, randaugment]}"
+    notes = made(tmp_path, "table.control=null", f"table.family=[{pooled}]").notes
+    (note,) = [note for note in notes if note.startswith("Unequal tuning: ")]
+    assert "validation chose sip_randaugment from 2 settings, randaugment from 1;" in note
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

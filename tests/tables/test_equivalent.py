@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sip.core.errors import UserError
 from sip.tables.document import document
 from sip.tables.query import select_runs
 from tests.tables.made_up import write_run
@@ -58,6 +59,12 @@ def test_seeds_beyond_both_ends_of_the_curve_have_no_number(tmp_path: Path) -> N
             write_run(tmp_path, "sip", seed, accuracy + gain, config=config, shots=shots)
     table = document(select_runs(tmp_path), layout("table=shots"))
     assert fields(table, len(table.grids) - 1)[0][1:] == ["-", "-"]
+
+
+def test_a_metric_of_which_less_is_better_has_no_equivalent_shots() -> None:
+    for metric in ("test/nll", "val/ece"):
+        with pytest.raises(UserError, match=f"^table.value: must be .* got {metric}; set table.eq"):
+            layout("table=shots", f"table.value={metric}")
 
 
 def test_one_point_is_no_curve(tmp_path: Path) -> None:

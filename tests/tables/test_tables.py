@@ -313,6 +313,14 @@ def test_the_papers_gain_is_next_to_ours_with_its_source(tmp_path: Path) -> None
     notes = [note for note in made(tmp_path, "table=main").notes if "best baseline" in note]
     assert "(cutmix)" in notes[1] and "the paper reports +1.72 (arXiv 2302.02070" in notes[1]
     assert "the paper" not in notes[0]
+    assert re.search(r", digits: \+2\.\d+ ± .* points, p before correction ", notes[1])
+    one = ["table=main", "table.columns=null", "+table.where.backbone=resnet50"]
+    (note,) = [note for note in made(tmp_path, *one).notes if "best baseline" in note]
+    assert "(cutmix), test top-1: +2" in note
+    (note,) = [n for n in made(tmp_path, *one, "table.value=val/top1").notes if "best base" in n]
+    assert "points" in note and "the paper" not in note
+    (note,) = [n for n in made(tmp_path, *one, "table.value=steps").notes if "best base" in n]
+    assert "points" not in note
 
 
 def test_the_best_baseline_is_that_of_the_seeds_that_all_have(tmp_path: Path) -> None:
