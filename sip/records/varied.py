@@ -19,6 +19,7 @@ WITHOUT_EFFECT = (
 LAST = "profile"  # only gives values to other keys
 # Last words of keys that say where data come from or go to, whatever the recipe.
 OF_THE_MACHINE = ("seed", "root", "download", "index", "storage", "max_failed")
+OF_SEED = "${seed}"  # in what is typed: the value goes with the run's seed
 AMBIGUOUS = ("name", "model", "weights", "revision", "size", "scale")  # last words of a key
 MAX_LEAVES, MAX_DEPTH = 10_000, 20  # keys of a configuration
 
@@ -130,7 +131,18 @@ def _typed(runs: Sequence[TrainingRun], first: Sequence[str]) -> list[str]:
     """Return the keys that people set, the more telling ones first."""
     typed = [key_of(text) for run in runs for text in run.summary.overrides]
     typed = [key for key in typed if key.rpartition(".")[2] not in OF_THE_MACHINE]
-    return _with_effect(dict.fromkeys([*NAMED, BASE, *first, *typed]))
+    keys, of_seeds = [*NAMED, BASE, *first, *typed], _of_seeds(runs)
+    return _with_effect(dict.fromkeys(key for key in keys if key not in of_seeds))
+
+
+def _of_seeds(runs: Sequence[TrainingRun]) -> set[str]:
+    """Return the keys that go with the seed in all runs, as `dataset.split_seed='${seed}'`."""
+    bound = [{key_of(text) for text in run.summary.overrides if OF_SEED in text} for run in runs]
+    return {
+        key
+        for key in set[str]().union(*bound)
+        if all(key in keys or run.value(key) is None for run, keys in zip(runs, bound, strict=True))
+    }
 
 
 def _others(runs: Sequence[TrainingRun]) -> list[str]:

@@ -224,7 +224,9 @@ def _changes(key: str, value: str, donor: TrainingRun | None) -> list[str]:
     """Return the overrides that set a key, as a run with that value wrote them, if there is one."""
     if key == "augmentation":  # its summary name is that of its parts, not that of a preset
         return _augmentation(value, donor)
-    return [f"{key}={value}"]
+    exact = donor.value(key) if donor else None
+    is_rounded = isinstance(exact, float) and float(value) != exact  # tables write six digits
+    return [f"{key}={exact!r}" if is_rounded else f"{key}={value}"]
 
 
 def _augmentation(arm: str, donor: TrainingRun | None) -> list[str]:

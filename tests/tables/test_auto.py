@@ -195,6 +195,23 @@ def test_what_nobody_typed_counts_only_if_it_tells_runs_apart(tmp_path: Path) ->
     assert "images.num_steps" in varied_keys(select_runs(tmp_path))
 
 
+def test_what_goes_with_the_seed_is_no_row(tmp_path: Path) -> None:
+    key = "dataset.split_seed"
+    for seed in range(3):
+        for arm in ("none", "sip"):
+            own = {key: seed, **({"images.lora": f"a{seed}"} if arm == "sip" else {})}
+            typed = [
+                f"{name}={str(value).replace(str(seed), '${seed}')}" for name, value in own.items()
+            ]
+            write_run(tmp_path, arm, seed, ids=f"t{seed}", config=own,
+                      overrides=(f"augmentation={arm}", *typed))  # fmt: skip
+    made = table(tmp_path)
+    assert rows(made) == ["none", "sip"] and made.compared[0].difference.estimate.num == 3
+    for seed in (0, 1):  # of one split, whatever the seed
+        write_run(tmp_path, "cutmix", seed, ids="t0", config={key: 0}, overrides=(f"{key}=0",))
+    assert varied_keys(select_runs(tmp_path)) == ["augmentation", key]
+
+
 def test_diverged_and_damaged_runs_are_left_out_and_noted(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path, "none", seed, 0.7)

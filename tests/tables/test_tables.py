@@ -152,6 +152,18 @@ def test_a_filling_command_keeps_settings_below_a_key_that_stays(tmp_path: Path)
     assert words <= set(shlex.split(line))
 
 
+def test_a_filling_command_has_the_exact_value(tmp_path: Path) -> None:
+    rate = 0.5496714153011233
+    for value, seeds in ((rate, (0,)), (0.3, (0, 1))):
+        for seed in seeds:
+            given = ["augmentation=sip", f"prompts.noise_rate={value}", f"seed={seed}"]
+            config = {"prompts.noise_rate": value}
+            write_run(tmp_path, "sip", seed, config=config, overrides=given)
+    ((name, line),) = made(tmp_path).commands
+    assert name == "resnet50 × noise rate 0.549671: lacks seed 1"
+    assert f"prompts.noise_rate={rate}" in shlex.split(line)
+
+
 def test_a_difference_is_bold_only_where_its_interval_leaves_out_0(tmp_path: Path) -> None:
     write_arms(tmp_path, {"none": 0.7, "sip": 0.9})
     for seed, accuracy in enumerate([0.6, 0.95, 0.7, 0.8, 0.66]):
