@@ -205,13 +205,14 @@ def _ladder(
 
 
 def environment(runs: Sequence[NamedRun]) -> dict[str, list[str]]:
-    """Return library, platform or commit -> the versions that runs were made with."""
+    """Return library, platform, commit or machine -> those that runs were made with."""
     facts: dict[str, dict[str, None]] = {}
     for run in runs:
         summary = run.record.summary
         commit = (summary.commit or "not recorded")[:12]
         for name, value in {
             **summary.versions, "platform": summary.platform, "commit": commit,
+            "machine": summary.machine.line() if summary.machine else "not recorded",
             **{f"weights of {name}": used.line() for name, used in summary.weights.items()},
         }.items():  # fmt: skip
             facts.setdefault(name, {})[value] = None

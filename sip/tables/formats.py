@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sip.core.files import write_atomically
 from sip.core.text import escape_markdown, one_line
 from sip.tables.cells import Comparison
 from sip.tables.document import Document, Text, TextGrid
@@ -98,9 +99,9 @@ def write(document: Document, metric: str, path: Path) -> list[Path]:
     if path.suffix in SUFFIXES:
         path = path.with_suffix("")
     files = [path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES]
-    files[0].write_text(markdown(document))
-    long_form(document, metric).to_csv(files[1], index=False, float_format="%g")
-    files[2].write_text(latex(document))
+    numbers = long_form(document, metric).to_csv(index=False, float_format="%g")
+    for file, text in zip(files, (markdown(document), numbers, latex(document)), strict=True):
+        write_atomically(file, text)
     if document.runs and document.layout is not None:
         files.append(
             write_rows(run_rows(document.runs, document.layout, document.experiments), path)

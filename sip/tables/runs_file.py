@@ -133,7 +133,7 @@ def write_predictions(runs: Sequence[TrainingRun], path: Path) -> Path | None:
         num_test=np.array([len(bits) for bits in right]),
         right=np.concatenate([np.packbits(bits.astype(bool)) for bits in right]),
     )
-    file.write_bytes(stream.getvalue())
+    write_atomically(file, stream.getvalue())
     return file
 
 

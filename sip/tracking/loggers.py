@@ -61,7 +61,7 @@ def join_curves(folder: Path) -> None:
     rows: list[dict[str, Any]] = []
     for file in [*parts, folder / CURVES]:
         with file.open(newline="") as opened:
-            newer = list(csv.DictReader(opened))
+            newer = [row for row in csv.DictReader(opened) if _is_whole(row)]
         first = min((int(row["step"]) for row in newer), default=0)
         rows = [row for row in rows if int(row["step"]) < first] + newer
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -70,6 +70,11 @@ def join_curves(folder: Path) -> None:
     write_atomically(folder / CURVES, "\n".join(lines) + "\n")
     for part in parts:
         part.unlink()
+
+
+def _is_whole(row: Mapping[str, str | None]) -> bool:
+    """Return whether a row has all its columns: a start that was killed may have cut its last."""
+    return None not in row.values() and (row.get("step") or "").isdigit()
 
 
 def _parts(folder: Path) -> list[Path]:

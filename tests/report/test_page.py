@@ -22,7 +22,7 @@ from sip.report.runs import NamedRun
 from sip.tables.__main__ import task as tables
 from sip.tables.sheets import Sheet, grid
 from tests.composing import composed
-from tests.records.made_up import training_summary
+from tests.records.made_up import MACHINE, training_summary
 from tests.report.conftest import write_page
 from tests.report.made_up import CAPTION, HARM, SEED, make_run
 
@@ -178,6 +178,27 @@ def test_a_diverged_run_and_a_missing_baseline_are_on_the_page(tmp_path: Path) -
     assert "diverged</span> sip, seed 1: the test accuracy is not a number." in text
     assert "No run without augmentation is here; differences are to the first arm." in text
     assert "augmentation=none backbone=resnet50 experiment=trial seed=0,1,2</pre>" in text
+
+
+def test_a_difference_over_fewer_seeds_than_the_arm_has_says_so(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(tmp_path, "sip", seed)
+        make_run(tmp_path, "sip_cutmix", seed)
+    for seed in range(2):
+        make_run(tmp_path, "none", seed)
+    text = write_page(tmp_path).read_text()
+    assert text.count("<small> of 2 seeds</small>") == 2
+    make_run(tmp_path, "none", 2)
+    assert "</small>" in text and " seeds</small>" not in write_page(tmp_path).read_text()
+
+
+def test_machines_are_part_of_the_environment(tmp_path: Path) -> None:
+    make_run(tmp_path, "none", 0)
+    make_run(tmp_path, "sip", 0, machine=replace(MACHINE, threads=2))
+    make_run(tmp_path, "sip", 1, machine=None)
+    section = write_page(tmp_path).read_text().partition('<section id="environment"')[2]
+    for text in ("AMD EPYC, AVX2, 1 thread", "AMD EPYC, AVX2, 2 threads", "not recorded"):
+        assert text in section
 
 
 def test_damaged_runs_are_a_line_each_and_do_not_prevent_the_page(

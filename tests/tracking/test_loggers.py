@@ -285,6 +285,18 @@ def test_parts_are_joined_and_the_later_start_counts(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
 
 
+def test_a_line_that_a_kill_cut_is_left_out(tmp_path: Path) -> None:
+    for cut in ("20,a2", "20", ""):  # the last one of "20,a20,"
+        write_curve(tmp_path, range(0, 20, 10), "a")
+        with (tmp_path / "metrics.csv").open("a") as file:
+            file.write(cut)
+        keep_curves(tmp_path, resumes=True)
+        write_curve(tmp_path, range(20, 40, 10), "b")
+        join_curves(tmp_path)
+        rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
+        assert [row["loss"] for row in rows] == ["a0", "a10", "b20", "b30"]
+
+
 def test_a_fresh_start_deletes_the_curves_of_an_unfinished_one(tmp_path: Path) -> None:
     write_curve(tmp_path, range(3), "a")
     keep_curves(tmp_path, resumes=True)
