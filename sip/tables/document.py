@@ -15,6 +15,7 @@ from sip.tables.claims import JOIN, ClaimResult, claim_results, missing_notes
 from sip.tables.equivalent import Equivalent, equivalents
 from sip.tables.layout import MEAN, TableLayout
 from sip.tables.missing import gaps, together
+from sip.tables.mixed import mixed_notes
 from sip.tables.notes import (
     claim_notes,
     comparison_notes,
@@ -169,7 +170,10 @@ def _document(
     used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
     result.runs = list(candidates)
     result.experiments = tuple(experiments)
+    mixed = mixed_notes(found, layout)
+    result.warnings += mixed
     result.notes += [
+        *mixed,
         *budget_notes(found, layout),
         *diverged(runs, layout.value),
         *generator_note(found),

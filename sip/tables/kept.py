@@ -42,6 +42,7 @@ class RunRow:
         threads: Threads of torch; None if the run did not record its machine.
         libraries: Versions.
         keys: Keys of the table's blocks, rows and columns, and the metric that chooses.
+        unlike: Entries of the recipe that should be those of other runs (`sip.tables.mixed`).
     """
 
     block: str
@@ -80,6 +81,7 @@ class RunRow:
     accelerator: str
     libraries: str
     keys: str
+    unlike: str = ""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -119,12 +121,14 @@ class KeptRun(RunRecord[TrainingSummary]):
         numbers: Metric -> value, in the unit of the table.
         stored: Split -> predictions; the ids are one hash of all, and of val nothing else.
         stack: As in `RunRow`.
+        unlike: Key -> value.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     stored: Mapping[str, Predictions] = field(default_factory=dict)
     stack: str = ""
+    unlike: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -148,6 +152,7 @@ class KeptRun(RunRecord[TrainingSummary]):
             also | own,
             predictions,
             row.stack,
+            _values(row.unlike),
         )  # fmt: skip
 
     @cached_property

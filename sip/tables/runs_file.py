@@ -35,7 +35,10 @@ OPTIONAL = ("val", "test", "threads", "shots", "fraction")  # empty if there is 
 
 
 def run_rows(
-    runs: Sequence[TrainingRun], layout: TableLayout, experiments: Sequence[str] = ()
+    runs: Sequence[TrainingRun],
+    layout: TableLayout,
+    experiments: Sequence[str] = (),
+    unlike: Mapping[Path, Mapping[str, str]] | None = None,
 ) -> list[RunRow]:
     """Return the rows of the runs of a table, candidates of a choice and diverged runs too.
 
@@ -43,8 +46,13 @@ def run_rows(
         runs: Runs that have the table's metric.
         layout: Layout of the table, with what was chosen from the runs.
         experiments: Those that the table is of; a run's rows list them first.
+        unlike: Folder of a run -> entries of its recipe that should be those of other runs.
     """
-    rows = [_row(run, layout, experiments) for run in runs]
+    entries = unlike or {}
+    rows = [
+        replace(_row(run, layout, experiments), unlike=_pairs(entries.get(run.folder, {})))
+        for run in runs
+    ]
     return sorted(rows, key=lambda r: (r.block, r.row, r.column, r.setting, r.seed))
 
 
