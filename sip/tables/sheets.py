@@ -19,7 +19,7 @@ from sip.core.uri import place_of
 from sip.records.files import ListedImage, listed_image
 from sip.records.read import TrainingRun
 from sip.records.varied import plain
-from sip.tables.layout import completed, where_of
+from sip.tables.layout import checked, completed, where_of
 from sip.tables.query import require_keys
 
 Setting = tuple[str, str]  # value of the outer key, of the inner one
@@ -66,7 +66,7 @@ class Sheet:
         values = completed(node, "figure", "sheet")
         values.pop("kind")
         values["where"] = where_of(values["where"], "figure")
-        return cls(**values)
+        return checked(cls, values, "figure")
 
     def setting_of(self, run: TrainingRun) -> Setting:
         """Return the place of a run's images on the sheet."""

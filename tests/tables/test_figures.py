@@ -297,6 +297,22 @@ def test_a_setting_that_plays_no_part_is_no_place_on_an_axis(tmp_path: Path) -> 
     assert levels == {"sip": 0.5, "sip_txt2img": None, "sip_retrieved": None}
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("figure.outer=null", "figure.outer: must be a valid string, got null"),
+        ("figure.seed=first", "figure.seed: must be a valid integer, .*, got 'first'"),
+        ("figure.title=[a]", "figure.title: must be a valid string, got "),
+        ("figure.originals=0", "figure.originals: must be a whole number >= 1, got 0"),
+        ("figure.orignals=2", "figure.orignals: no such key; did you mean originals"),
+    ],
+)
+def test_a_wrong_value_of_a_sheet_is_one_line(override: str, message: str) -> None:
+    override = f"+{override}" if "orignals" in override else override
+    with pytest.raises(UserError, match=message):
+        Sheet.of(composed("figure=sheet", override, name="tables").figure)
+
+
 def test_a_sheet_names_the_rule_and_its_scales(tmp_path: Path) -> None:
     sheet = Sheet.of(composed("figure=sheet", name="tables").figure)
     config = {"prompts.guidance": {"a": 4.0, "b": 2.0}}
