@@ -202,7 +202,7 @@ def read_groups(file: Path, forest: Forest) -> list[ForestGroup]:
     try:
         with file.open(newline="", encoding="utf-8") as stream:
             lines = list(csv.DictReader(stream))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"figure.csv: must be a table's CSV, got {file} ({error})") from error
     if missing := sorted(set(NEEDED) - {*(lines[0] if lines else ())}):
         raise UserError(

@@ -10,6 +10,8 @@ import csv
 import hashlib
 import io
 import shlex
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -225,7 +227,7 @@ def read_rows(file: Path) -> list[RunRow]:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg'].lower()}"
         raise _no_file(file, reason) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise _no_file(file, str(error)) from error
     return rows
 
@@ -236,13 +238,13 @@ def _read_predictions(file: Path) -> dict[str, dict[str, Predictions]]:
     if not place.is_file():
         return {}
     try:
-        with np.load(place, allow_pickle=False) as found:
+        with place.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
             names, nums, bits = found["fingerprint"].tolist(), found["num_test"], found["right"]
             hashes = zip(found["test_ids"].tolist(), found["val_ids"].tolist(), strict=True)
         ends = np.cumsum(-(-nums // 8))
         if len(names) != len(nums) or (len(ends) and ends[-1] != len(bits)):
             raise ValueError("its numbers of images do not fit its bits")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _no_file(place, str(error)) from error
     runs = {}
     parts = np.split(bits, ends[:-1])

@@ -157,6 +157,14 @@ def test_what_is_no_such_file_is_one_line(chosen, tmp_path: Path) -> None:
     refused("x_runs.csv", f"{head}\n{first}\n{first}\n", "two runs of cutmix, seed 0")
     (tmp_path / "x_runs.csv").write_text(whole)
     refused("x_predictions.npz", "no zip", "x_predictions.npz")
+    content = (chosen[0] / "table_predictions.npz").read_bytes()
+    for cut in (content[:-9], content[:100] + b"x" * 300 + content[400:]):  # a download that broke
+        (tmp_path / "x_predictions.npz").write_bytes(cut)
+        with pytest.raises(UserError, match="^from: must be the files .*x_predictions.npz"):
+            recomputed(tmp_path / "x_runs.csv", layout())
+    (tmp_path / "x_predictions.npz").unlink()
+    refused("x_runs.csv", f"{head}\n{'x' * 200_000}", "field larger than field limit")
+    (tmp_path / "x_runs.csv").write_text(whole)
     with pytest.raises(UserError, match=r"^from: no such file .*none_runs.csv; .* x_runs.csv$"):
         recomputed(tmp_path / "none_runs.csv", layout())
     with pytest.raises(UserError, match=r"no such file .*; name a table's \.\._runs.csv$"):
