@@ -17,6 +17,7 @@ from sip.report.ladder import ClassLadder, ladders, rates_of
 from sip.report.results import ArmGroup, QualityRow, groups, quality
 from sip.report.runs import NamedRun
 from sip.report.thumbnails import Thumbnails, file_address
+from sip.tables.numbers import interval_text
 from sip.tables.statistics import Estimate
 from sip.tables.words import FEATURES, heading
 
@@ -227,14 +228,12 @@ def describe(row: QualityRow) -> tuple[str, str]:
 
 def number(value: Estimate) -> str:
     """Return mean and half width of an interval."""
-    text = f"{value.mean:.2f}"
-    return text if value.half_width is None else f"{text} ± {value.half_width:.2f}"
+    return interval_text(value.mean, value.half_width)
 
 
 def signed(value: Estimate) -> str:
     """Return mean and half width of a difference, with its sign."""
-    text = f"{value.mean:+.2f}".replace("-", "−")
-    return text if value.half_width is None else f"{text} ± {value.half_width:.2f}"
+    return interval_text(value.mean, value.half_width, "+").replace("-", "−")
 
 
 def measure(value: float | None) -> str:

@@ -225,6 +225,8 @@ def generator_note(found: Mapping[Place, TableCell]) -> list[str]:
 
 def runs_note(runs: Sequence[TrainingRun], source: str) -> str:
     """Return which runs the table is made from; `source` names the file that they are read from."""
+    if not runs:
+        return f"0 runs{source}: there is nothing to show."
     commits = sorted({str(run.summary.commit)[:10] for run in runs})
     of = _experiments([{name for name in run.summary.experiments if name} for run in runs])
     return (

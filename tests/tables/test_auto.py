@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 from sip.core.errors import UserError
 from sip.records.varied import in_words, key_words, named, varied_keys
 from sip.tables.document import Document, document
+from sip.tables.formats import markdown
+from sip.tables.latex import latex
 from sip.tables.layout import TableLayout
 from sip.tables.points import Figure
 from sip.tables.query import select_runs
@@ -222,6 +224,9 @@ def test_diverged_and_damaged_runs_are_left_out_and_noted(tmp_path: Path) -> Non
     (note,) = [note for note in made.notes if note.startswith("Diverged")]
     assert folder.name in note and "1 run" in note
     assert dict(made.found["resnet50", "sip", ""].values) == {1: pytest.approx(90)}
+    alone = table(tmp_path, "+table.where.augmentation=sip", "+table.where.seed=0")
+    assert not alone.grids and "0 runs: there is nothing to show." in alone.notes
+    assert "commit" not in markdown(alone) and "Diverged" in latex(alone) + markdown(alone)
     (folder / "summary.json").write_text('{"kind": "train", "seed": [1]}')
     damaged: list[str] = []
     assert len(select_runs(tmp_path, damaged=damaged)) == 4
