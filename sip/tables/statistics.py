@@ -62,7 +62,8 @@ class Difference:
 
     Attributes:
         estimate: Mean difference, treated minus control, with its interval.
-        p_value: p-value of the paired t-test; None for fewer than 3 pairs.
+        p_value: p-value of the paired t-test, or of the sign-flip test if all differences are
+            equal; None for fewer than 3 pairs.
     """
 
     estimate: Estimate
@@ -71,6 +72,9 @@ class Difference:
 
 def paired_difference(treated: Sequence[float], control: Sequence[float]) -> Difference:
     """Compare two arms seed by seed.
+
+    Equal differences, which few test images make likely, have no t: their p-value is that of the
+    sign-flip test, the chance that all have one sign.
 
     Raises:
         ValueError: The arms have different numbers of seeds.
@@ -85,7 +89,8 @@ def paired_difference(treated: Sequence[float], control: Sequence[float]) -> Dif
     if result.half_width is None:
         return Difference(result, None)
     if max(differences) - min(differences) < 1e-9:  # no spread: scipy's t is 0/0 or infinite
-        return Difference(result, 1.0 if abs(result.mean) < 1e-9 else 0.0)
+        p_value = 1.0 if abs(result.mean) < 1e-9 else 2.0 ** (1 - result.num)
+        return Difference(result, p_value)
     return Difference(result, float(stats.ttest_rel(treated, control).pvalue))
 
 

@@ -71,7 +71,13 @@ def test_interval_of_a_difference_covers_93_to_97_percent_at_five_seeds() -> Non
 
 def test_no_spread_is_told_without_a_division_by_zero() -> None:
     assert paired_difference([0.5] * 3, [0.5] * 3).p_value == 1.0
-    assert paired_difference([0.75] * 3, [0.5] * 3).p_value == 0.0
+    for num in (3, 5, 8):
+        treated, control = np.full(num, 0.75), np.full(num, 0.5)
+        flipped = stats.permutation_test(
+            (treated, control), lambda a, b: np.mean(a - b), permutation_type="samples"
+        )
+        result = paired_difference(treated.tolist(), control.tolist())
+        assert result.p_value == pytest.approx(flipped.pvalue)  # 0.25 of 3: nothing is proved
 
 
 def test_holm_is_that_of_statsmodels() -> None:
