@@ -1,7 +1,6 @@
 """Adapt a generator: what is learnt, the training, and the run folder that `images.lora` takes."""
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ from omegaconf import DictConfig
 from sip.adapt.data import Learnt, Spans, rows_key
 from sip.adapt.method import DreamboothLora, Method, TextualInversion
 from sip.config.build import build
-from sip.config.provenance import choice, command_line
+from sip.config.provenance import choice, recorded
 from sip.core.component import refuse
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
@@ -284,9 +283,9 @@ class Adaptation:
 
 def _command(folder: Path) -> str:
     """Return the command that generates with an adapter, from the same images."""
-    given = command_line()["overrides"]
-    words = [word for word in given if not key_of(word).startswith("method")]
-    return shlex.join(["python", "-m", "sip.generate", *words, f"images.lora={folder}"])
+    given = recorded()
+    words = [word for word in given.overrides if not key_of(word).startswith("method")]
+    return given.line("generate", [*words, f"images.lora={folder}"])
 
 
 def _sheet(key: str) -> str:

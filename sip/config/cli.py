@@ -9,6 +9,7 @@ and SIGTERM.
 import functools
 import importlib
 import os
+import shlex
 import signal
 import sys
 import time
@@ -25,7 +26,7 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
-from sip.config import guard, plugins, sweep
+from sip.config import guard, plugins, provenance, sweep
 from sip.config.command import Command, one_line
 from sip.config.interpreter import check_interpreter, own_module
 from sip.config.output import Output, is_read
@@ -70,6 +71,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
     sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # Hydra wants its options first
     debug = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in command.overrides
     os.environ.pop(sweep.VARIABLE, None)  # of a sweep whose job started this process
+    os.environ[provenance.OPTIONS] = shlex.join(command.options)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, in place of printing and exiting
     job = Job(task, command.flags)
     run = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(job)
@@ -100,6 +102,7 @@ def main(task: Task, config_name: str = "config", conf: Path | None = None) -> N
         sys.exit(2)
     finally:
         sweep.end()
+        os.environ.pop(provenance.OPTIONS, None)
     is_read()
     if failed := getattr(sys.stdout, "error", None):
         _say(f"error: stdout cannot be written ({failed.strerror}); the work itself is done")
@@ -217,7 +220,7 @@ class Job:
         except Exception as error:
             reason = _reason(error, config)
             _say(f"error in {where}: {reason}")
-            sweep.add(number, failed=f"{where}: {reason}")
+            sweep.add(number, failed=where, reason=reason, stderr=sweep.stderr())
             raise ReportedError from None
         sweep.add(number, seconds=time.time() - started)
         return result

@@ -8,7 +8,7 @@ import re
 import string
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from sip.config import guard, plugins
+from sip.config.provenance import OPTION, SEARCHED
 from sip.config.words import OPEN_GROUPS, by_meaning, for_shell, in_quotes, no_such, with_value
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
@@ -34,8 +35,6 @@ IS_THERE = re.compile(
 SEVERAL = re.compile(r"Ambiguous value for argument '([^=]+)=(.*?)'\n", re.DOTALL)
 NOT_OVERRIDDEN = re.compile(r"Could not override '([^']+)'")
 PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)
-SEARCHED = re.compile(r"\+*hydra\.searchpath=(.*)")
-PLACES = re.compile(r"(?:file://)?([^\s,\[\]'\"]+)")  # of [file://a,b]
 # Mappings whose keys are the user's own: any may be added.
 OPEN = ("prompt_names", "arguments", "extra", "lora", "where")
 OPENED = re.compile(rf"(?:\w+\.)*(?:{'|'.join(OPEN)})(?:\.[^=]+)?=")
@@ -62,6 +61,7 @@ class Command:
         overrides: The arguments that are no options, such as `key=value`.
         unknown: Options that Hydra does not have.
         given: Folders of configurations that it adds to SIP's own.
+        options: What says where they are, as typed: the option and its value one after the other.
         is_plain: Nothing in it can ask for a multirun.
 
     Args:
@@ -76,10 +76,13 @@ class Command:
         self.config_name = config_name
         # With shell completion they are its commands, not keys.
         self.overrides: list[str] = [] if parsed.shell_completion else parsed.overrides
-        path = next(
-            (o for o in self.overrides if o.lstrip("+").startswith("hydra.searchpath=")), ""
-        )
-        places = [place.removeprefix("file://") for place in PLACES.findall(path.partition("=")[2])]
+        path = next((o for o in self.overrides if o.lstrip("+").startswith(SEARCHED)), "")
+        value = _value(self.for_hydra(path.lstrip("+")))
+        listed = value if isinstance(value, list) else [value or ""]
+        places = [str(place).removeprefix("file://") for place in listed]
+        typed = {name: getattr(parsed, f"config_{name}") for name in ("path", "name", "dir")}
+        pairs = [(f"{OPTION}{name}", value) for name, value in typed.items() if value is not None]
+        self.options = [*chain(*pairs), *([path.lstrip("+")] if path else [])]
         given = (parsed.config_dir, parsed.config_path, *places, *plugins.folders())
         # SIP's own folder is read in any case, and is no stranger's.
         self.given = [

@@ -1,23 +1,33 @@
 """The command line, the chosen presets and the versions of the current job."""
 
+import os
 import platform
+import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sip import __version__
+from sip.config import guard
 from sip.core.machine import this_machine
 
 # The configuration, with the node `hydra`, of a job that `sip.api` runs in a program of somebody's
 # own; None on a command line, whose job Hydra knows.
 own_job: ContextVar[DictConfig | None] = ContextVar("own_job", default=None)
+# Environment variable, which launchers pass on: what of this command line says where configurations
+# are, as typed.
+OPTIONS = "SIP_OPTIONS"
+VARIABLE = re.compile(r"\w+=")  # of the environment, in front of a command
+OPTION, SEARCHED = "--config-", "hydra.searchpath="
 LIBRARIES = ("torch", "diffusers", "transformers", "timm", "pytorch-lightning")
 
 
@@ -31,6 +41,53 @@ def choice(group: str) -> str:
     return str(command_line()["choices"].get(group, "custom")).split("/")[-1]
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A command line in parts, as it is recorded and printed.
+
+    Attributes:
+        variables: What the shell sets for it: the packages of one's own, `SIP_TRUSTED=my_package`.
+        options: What says where configurations are, such as `--config-dir my_conf`.
+        overrides: `key=value`, as typed.
+    """
+
+    variables: Sequence[str] = ()
+    options: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, text: str | None) -> Self:
+        """Return the parts of a command that `line` gave; none of None."""
+        words = shlex.split(text or "")
+        variables = list(takewhile(VARIABLE.match, words))
+        rest = words[len(variables) + 3 :]  # behind python -m MODULE
+        num = 0
+        while rest[num : num + 1] and rest[num].startswith((OPTION, SEARCHED)):
+            num += 2 if rest[num].startswith(OPTION) else 1
+        return cls(variables, rest[:num], rest[num:])
+
+    def line(self, module: str, overrides: Iterable[str]) -> str:
+        """Return the command line of a module that sees the same configurations and classes.
+
+        Args:
+            module: Name of the module below `sip`.
+            overrides: What it sets, and further options such as "-m".
+        """
+        line = shlex.join(["python", "-m", f"sip.{module}", *self.options, *overrides])
+        return " ".join([*self.variables, line])
+
+
+def recorded() -> Recorded:
+    """Return the parts of the command line of this job; all empty outside of Hydra."""
+    names = ",".join(prefix.removesuffix(".") for prefix in guard.own_prefixes())
+    variables = [f"{guard.VARIABLE}={names}"] if names else []
+    if (job := _hydra()) is None:
+        return Recorded(variables)
+    own = own_job.get() is not None  # its overrides say where configurations are
+    options = [] if own else shlex.split(os.environ.get(OPTIONS, ""))
+    return Recorded(variables, options, list(job.overrides.task))
+
+
 def command(job_name: str | None = None) -> str | None:
     """Return the command line that runs this job by itself; None outside of Hydra.
 
@@ -39,7 +96,8 @@ def command(job_name: str | None = None) -> str | None:
     """
     if (job := _hydra()) is None:
         return None
-    return shlex.join(["python", "-m", f"sip.{job_name or job.job.name}", *job.overrides.task])
+    parts = recorded()
+    return parts.line(job_name or job.job.name, parts.overrides)
 
 
 def command_line() -> dict[str, Any]:

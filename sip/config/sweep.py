@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +30,8 @@ class Sweep:
         cached: Numbers of the jobs whose run was finished before.
         started: Unix time.
         finished: Job number -> seconds.
-        failed: Job number -> one line: which job, and why it failed.
+        failed: Job number -> one line: which job; and why it failed, if the job has said it in a
+            log of its own, as jobs of SLURM do.
     """
 
     keys: tuple[str, ...] = ()
@@ -53,7 +55,7 @@ class Sweep:
             cached=frozenset(head["cached"]),
             started=head["started"],
             finished={line["job"]: line["seconds"] for line in lines if "seconds" in line},
-            failed={line["job"]: line["failed"] for line in lines if "failed" in line},
+            failed={line["job"]: _of_failed(line) for line in lines if "failed" in line},
         )
 
     def position(self, number: int) -> str:
@@ -96,13 +98,29 @@ def end() -> None:
 
 
 def add(number: int, **result: Any) -> None:
-    """Add the result of a job: `seconds` if it is finished, else `failed`, one line.
+    """Add the result of a job.
 
-    One write per line: jobs that run side by side do not mix theirs.
+    It is `seconds` if the job is finished; else `failed`, which job in one line, with the `reason`
+    and the `stderr` on which that was said. One write per line: jobs that run side by side do not
+    mix theirs.
     """
     if file := os.environ.get(VARIABLE):
         with Path(file).open("a") as lines:
             lines.write(json.dumps({"job": number} | result) + "\n")
+
+
+def stderr() -> list[int] | None:
+    """Return what tells this process's stderr from another one; None if it is closed."""
+    with suppress(OSError):
+        file = os.fstat(2)
+        return [file.st_dev, file.st_ino]
+    return None
+
+
+def _of_failed(line: dict[str, Any]) -> str:
+    """Return which job failed, and why, if that was not said where this process says it."""
+    is_said = line["stderr"] == stderr()
+    return line["failed"] if is_said else f"{line['failed']}: {line['reason']}"
 
 
 def leave(plan: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -30,9 +31,9 @@ LATEX = {
 MARKDOWN = {"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "[": "\\[", "]": "\\]"}
 TAG = re.compile(r"<(?=\S)")  # start of a possible HTML tag
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # terminals obey some; LaTeX reads none
-ABSOLUTE = re.compile(r"(/|~|[A-Za-z]:[\\/]|\\\\)")  # start of an absolute path
+ABSOLUTE = re.compile(r"(file://|/|~|[A-Za-z]:[\\/]|\\\\)")  # start of an absolute path
 OBJECT = re.compile(r"\s*<[\w.]+( object)? at 0x[0-9a-fA-F]+>")  # of Python's default repr
-PATH_IN_TEXT = re.compile(r"(?:(?<=[\s=\[({,'\"])|^)(?:~?/|[A-Za-z]:[\\/])[^\s,'\"\])}]*")
+PATH_IN_TEXT = re.compile(r"(?:(?<=[\s=\[({,'\"])|^)(?:file://|~?/|[A-Za-z]:[\\/])[^\s,'\"\])}]*")
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -112,6 +113,18 @@ def without_paths(text: str) -> str:
     URLs stay as they are.
     """
     return PATH_IN_TEXT.sub(lambda match: _last_part(match[0]), text)
+
+
+def command_without_paths(command: str) -> str:
+    """Cut absolute paths in a command line as `without_paths` does, those with blanks too."""
+    return shlex.join(map(_word_without_paths, shlex.split(command)))
+
+
+def _word_without_paths(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals:
+        return _last_part(word) if ABSOLUTE.match(word) else word
+    return f"{key}={_last_part(value) if ABSOLUTE.match(value) else without_paths(value)}"
 
 
 def values_without_paths(value: Any) -> Any:

@@ -78,6 +78,11 @@ def place_of(text: str | os.PathLike[str] | Uri, key: str = "paths.store") -> Pl
     scheme, parts = match[1].lower(), urlsplit(text)
     got = f"a URI of {scheme}:// with"
     if scheme == "file":
+        if parts.netloc not in ("", "localhost") or not parts.path:
+            raise UserError(
+                f"{key}: must be a whole path behind file://, as in file:///data/store, got {got} "
+                "another machine or no path; write a relative folder without file://"
+            )
         return Path(unquote(parts.path))
     if scheme not in SCHEMES:
         names = ", ".join(f"{name}://" for name in SCHEMES)

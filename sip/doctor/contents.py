@@ -1,7 +1,6 @@
 """What the chosen configuration reads: weights and data. Nothing is downloaded."""
 
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -131,12 +130,12 @@ def _of_prompts(config: "DictConfig", survey: "Survey") -> Iterator[Finding]:
 
 def _download(name: str, profile: str) -> str:
     """Return the command that downloads a data set, to where the command line wants it."""
-    from sip.config.provenance import command_line
+    from sip.config.provenance import recorded
 
     chosen = [f"profile={profile}", f"dataset={name}"]
-    given = [text for text in command_line()["overrides"] if OF_DATA.match(text.lstrip("+"))]
-    rest = ["dataset.download=true", "plan=true"]
-    return shlex.join(["python", "-m", "sip.generate", *chosen, *given, *rest])
+    line = recorded()
+    given = [text for text in line.overrides if OF_DATA.match(text.lstrip("+"))]
+    return line.line("generate", [*chosen, *given, "dataset.download=true", "plan=true"])
 
 
 def _is_chosen(group: str) -> bool:

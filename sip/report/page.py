@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sip.core.errors import UserError
-from sip.core.text import counted, without_paths
+from sip.core.text import command_without_paths, counted, without_paths
 from sip.records.balance import ClassBalance, balance_line, balance_of
 from sip.report.charts import Scale
 from sip.report.confusion import confusions
@@ -75,7 +75,7 @@ def page(
         command: The command that made this page.
         full_paths: Commands hold the folders of this machine.
     """
-    public = str if full_paths else without_paths
+    public = str if full_paths else command_without_paths
     found = groups(runs, experiments)
     warnings += filter(None, (group.confounded for group in found))
     warnings += [line for group in found for line in group.unlike]

@@ -1,13 +1,12 @@
 """The folder of a stack, what is in it, and the command that trains with the stack."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from sip.config.provenance import choice, command_line
+from sip.config.provenance import choice, command_line, recorded
 from sip.stack.sources import grammar_of
 
 GRAMMAR = "grammar.json"
@@ -34,7 +33,7 @@ def training_command(config: DictConfig) -> str | None:
         kept += [
             f"profile.{name}={config.image_size}" for name in ("image_size", "generation_size")
         ]
-    return shlex.join(["python", "-m", "sip.train", *kept, "augmentation=sip"])
+    return recorded().line("train", [*kept, "augmentation=sip"])
 
 
 def reports_of(folder: Path) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from sip.config.provenance import Recorded
 from sip.core.errors import UserError
 from sip.core.progress import say
 from sip.core.text import key_of
@@ -77,7 +77,7 @@ def run_label(summary: Mapping[str, Any], time: float) -> str:
         summary: What the run's `summary.json` holds.
         time: When the run ended, s since 1970.
     """
-    words = shlex.split(summary.get("command") or "")
+    words = Recorded.of(summary.get("command")).overrides
     typed = [word.lstrip("+") for word in words if "=" in word]
     shown = [word for word in typed if not key_of(word).startswith(NOT_SHOWN)]
     pairs = (word.partition("=") for word in shown)

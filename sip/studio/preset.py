@@ -1,12 +1,12 @@
 """A command line as a preset, for a file of one's own in `my_conf/exp`."""
 
-import shlex
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sip.config.command import Command
+from sip.config.provenance import Recorded
 from sip.core.paths import conf_folder
 
 PRESETS = "exp"  # group
@@ -18,7 +18,7 @@ def preset(command: str) -> str:
     Args:
         command: As `Run.command` gives it: `python -m sip.generate key=value ...`.
     """
-    words = [Command.for_hydra(word) for word in shlex.split(command)[3:]]
+    words = [Command.for_hydra(word) for word in Recorded.of(command).overrides]
     added: list[Any] = []
     defaults: list[Any] = []  # Hydra wants these behind what is added
     values: dict[str, Any] = {}

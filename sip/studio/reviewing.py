@@ -1,7 +1,6 @@
 """Review: the images of a run in an order, and decisions that are saved one by one."""
 
 import math
-import shlex
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sip.api.run import Run, RunImage
+from sip.config.provenance import Recorded
 from sip.core.csv_table import csv_text
 from sip.core.errors import UserError, not_one_of
 from sip.core.files import plain_disk_errors, write_atomically
@@ -147,16 +147,14 @@ class ReviewedRun:
         own filter rejected has no decision, and is dropped.
         """
         folder, summary = self.run.folder, self.run.record.summary
-        words = [w for w in shlex.split(str(self.run.command))[3:] if not _is_replaced(w)]
+        recorded = Recorded.of(self.run.command)
+        words = [word for word in recorded.overrides if not _is_replaced(word)]
         if not any(word.startswith("augmentation=") for word in words):
             words.append("augmentation=sip")
         used = ["filter=review", f"filter.file={folder}"]
         used += ["filter.undecided=drop"] if summary.filter else []
-        lines = (
-            ["sip.export", f"run={folder}", "review=keep", "output=reviewed"],
-            ["sip.train", *words, *used],
-        )
-        return "\n".join(shlex.join(["python", "-m", *line]) for line in lines)
+        export = Recorded().line("export", [f"run={folder}", "review=keep", "output=reviewed"])
+        return f"{export}\n{recorded.line('train', [*words, *used])}"
 
     def counts(self) -> dict[str, int]:
         """Return how many images are accepted, rejected and undecided."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from sip.config.provenance import Recorded
 from sip.records.read import GENERATION, TrainingRun
 from sip.records.summary import BASE
 from sip.records.varied import plain
@@ -138,7 +139,8 @@ class CellCommand:
         given = [*self.overrides, *(f"experiment={name}" for name in own[:1])]
         listed = ",".join(map(str, seeds))
         several = ["-m"] if "," in listed else []
-        return shlex.join(["python", "-m", "sip.train", *several, *given, f"seed={listed}"])
+        recorded = Recorded.of(self.nearest.summary.command)
+        return recorded.line("train", [*several, *given, f"seed={listed}"])
 
 
 def _as_in(
@@ -192,10 +194,16 @@ def together(filled: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
             left = [row for row, place in zip(left, places, strict=True) if place != at]
             values = [others[at].partition("=")[2] for _, others in joined]
             words = [*words[:at], ",".join([words[at], *values]), *words[at + 1 :]]
-            words = words if "-m" in words[3:] else [*words[:3], "-m", *words[3:]]
+            end = _end_of_program(words)
+            words = words if "-m" in words[end:] else [*words[:end], "-m", *words[end:]]
             name = "; ".join([name, *(name for name, _ in joined)])
         result.append((name, shlex.join(words)))
     return result if len(result) == len(filled) else together(result)
+
+
+def _end_of_program(words: Sequence[str]) -> int:
+    """Return where the arguments of `python -m sip.train` begin; variables may stand before it."""
+    return words.index("python") + 3
 
 
 def _differs(words: Sequence[str], others: Sequence[str]) -> int | None:
@@ -206,6 +214,8 @@ def _differs(words: Sequence[str], others: Sequence[str]) -> int | None:
     if len(places) != 1:
         return None
     (at,) = places
+    if at < _end_of_program(words):
+        return None
     one, other = PLAIN.fullmatch(words[at]), PLAIN.fullmatch(others[at])
     return at if one and other and one[1] == other[1] != "seed" else None
 

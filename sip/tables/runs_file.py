@@ -21,7 +21,7 @@ import numpy as np
 
 from sip.core.errors import UserError, ValueRefusedError
 from sip.core.files import write_atomically
-from sip.core.text import join_first, without_paths
+from sip.core.text import command_without_paths, join_first
 from sip.records.read import Predictions, TrainingRun
 from sip.records.varied import plain
 from sip.tables.kept import EMPTY, SEVERAL, KeptRun, RunRow
@@ -95,7 +95,7 @@ def _row(run: TrainingRun, layout: TableLayout, experiments: Sequence[str]) -> R
         experiments=SEVERAL.join(sorted(asked, key=lambda name: name not in experiments)),
         commit=summary.commit or "",
         choices=_pairs({k: v for k, v in summary.choices.items() if k.startswith("augmentation")}),
-        overrides=shlex.join(map(without_paths, summary.overrides)),
+        overrides=command_without_paths(shlex.join(summary.overrides)),
         stack=stack.text if stack else "",
         processor=machine.processor if machine else "",
         instructions=machine.instructions if machine else "",

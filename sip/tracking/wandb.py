@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import WandbLogger
 from sip.config.provenance import environment
 from sip.core.image_io import read_rgb
 from sip.core.spread import spread
-from sip.core.text import values_without_paths, without_paths
+from sip.core.text import command_without_paths, values_without_paths
 from sip.pipeline.stored import StoredImage
 from sip.tracking.safely import SafeLogging, Safely
 
@@ -83,7 +83,7 @@ def start_run(
         str(key): values_without_paths(value) for key, value in values.items() if key != "paths"
     }
     made_by = environment()
-    made_by["command"] = without_paths(made_by["command"] or "")
+    made_by["command"] = command_without_paths(made_by["command"] or "")
     run = wandb.init(
         name=name,
         dir=str(folder),

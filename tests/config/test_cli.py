@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -60,6 +61,9 @@ def task(config):
 
     if config.mode == "user" or config.seed == 13:
         raise UserError("expected good, got bad; do better")
+    if config.mode == "command":
+        from sip.config.provenance import command
+        print(command())
     if config.mode == "bug":
         raise ValueError("a bug")
     if config.mode == "escape":
@@ -220,6 +224,32 @@ def test_a_folder_of_ones_own_adds_choices(toy: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("launcher", [None, "basic", "joblib"])
+def test_the_recorded_command_finds_the_same_configurations(
+    toy: Path, tmp_path: Path, launcher: str | None
+) -> None:
+    """As typed: a folder's place on this machine is nobody's business."""
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", exc_type=ImportError)
+    folder = tmp_path / "my conf" / "stage"
+    folder.mkdir(parents=True)
+    (folder / "own.yaml").write_text("noise_rate: 0.9\n")
+    (folder.parent / "mine.yaml").write_text("defaults: [config, _self_]\nseed: 5\n")
+    sweep = [] if launcher is None else ["-m", f"hydra/launcher={launcher}"]
+    sweep += ["hydra.launcher.n_jobs=1"] if launcher == "joblib" else []
+    given = ["mode=command", "--config-dir", "my conf", "-cn", "mine", "stage=own"]
+    code, out, err = run(toy, tmp_path, *given, *sweep, SIP_TRUSTED=" b, a.c")
+    options = "--config-name mine --config-dir 'my conf'"
+    command = f"SIP_TRUSTED=b,a.c python -m sip.toyjob {options} mode=command stage=own"
+    assert (code, out) == (0, f"{command}\nseed 5 noise 0.9\n"), err
+    words = shlex.split(command)[4:]
+    assert run(toy, tmp_path, *words, SIP_TRUSTED="b,a.c") == (0, out, "")
+    where = "hydra.searchpath=[my conf]"
+    code, out, err = run(toy, tmp_path, "mode=command", "stage=own", where, SIP_OPTIONS="--old")
+    assert out.startswith(f"python -m sip.toyjob '{where}' mode=command stage=own\n"), err
+    assert run(toy, tmp_path, "mode=command")[1].startswith("python -m sip.toyjob mode=command\n")
+
+
 def test_a_file_that_would_never_be_read_is_refused(toy: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine" / "stage" / "blip.yaml"
     file.parent.mkdir(parents=True)
@@ -323,6 +353,7 @@ def test_a_job_of_a_multirun_fails_alone(toy: Path, tmp_path: Path, launcher: st
         f"sweep        job {n}/3: seed={seed}" for n, seed in enumerate((1, 13, 2), start=1)
     ]
     assert "error in job 2/3: seed=13: expected good, got bad; do better" in lines
+    assert err.count("do better") == 1 and lines[-1] == "  job 2/3: seed=13"
     assert "with overrides" not in err
     assert "Traceback" not in err
     assert [file.name for file in tmp_path.iterdir()] == ["runs"]

@@ -205,16 +205,20 @@ ATTACKS = {
 }
 
 
-@pytest.mark.parametrize("option", ["--config-dir=evil", "--config-d=evil", "searchpath"])
+@pytest.mark.parametrize(
+    "option",
+    ["--config-dir=an evil", "--config-d=an evil", "hydra.searchpath=[file://{}/an evil]"]
+    + ["+hydra.searchpath=['an evil']"],
+)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_ends_in_one_line_and_does_nothing(
     tmp_path: Path, name: str, option: str
 ) -> None:
-    write(tmp_path / "evil", ATTACKS[name])
-    given = f"hydra.searchpath=[file://{tmp_path}/evil]" if option == "searchpath" else option
+    write(tmp_path / "an evil", ATTACKS[name])
+    given = option.format(tmp_path)
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "KAGGLE_KEY": "0" * 32}
     command = [sys.executable, "-m", "sip.generate", given, "+exp=x", "plan=true"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and "exp/x.yaml: must " in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["evil"]
+    assert [path.name for path in tmp_path.iterdir()] == ["an evil"]

@@ -1,6 +1,7 @@
 """Counts, durations and sizes; escaped texts stay texts in Markdown, LaTeX and images of tables."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sip.core.text import (
     CONTROL,
     LATEX,
+    command_without_paths,
     counted,
     escape_latex,
     escape_markdown,
@@ -89,11 +91,22 @@ def test_class_names_are_no_formulas_in_images(tmp_path: Path) -> None:
         ("a=[/x/y,/x/z] 'b=/x/my'", "a=[y,z] 'b=my'"),
         ("/a/b/c.png: broken", "c.png: broken"),
         (r"root=C:\data\pets ~/w/x", "root=pets x"),
+        ("a=[file:///x/my] file://y/z", "a=[my] z"),
         ("https://example.org/a and/or 3/4 runs/x", "https://example.org/a and/or 3/4 runs/x"),
     ],
 )
 def test_absolute_paths_lose_their_place(text: str, told: str) -> None:
     assert without_paths(text) == told
+
+
+def test_commands_lose_the_place_of_paths_with_blanks_too() -> None:
+    words = ["A=b", "python", "-m", "sip.train", "--config-dir", "/home/John Doe/my conf", "-m"]
+    words += ["dataset.root=/home/John Doe/my pets", "paths.data=[/a/b,file:///c/d]", "~a.b"]
+    words += ["prompts.template='a {label}, b'", "paths.store=s3://bucket/a b", "runs=my/own runs"]
+    cut = ["A=b", "python", "-m", "sip.train", "--config-dir", "my conf", "-m"]
+    cut += ["dataset.root=my pets", "paths.data=[b,d]", *words[9:]]
+    assert shlex.split(command_without_paths(shlex.join(words))) == cut
+    assert command_without_paths("") == ""
 
 
 def test_values_are_cut_to_their_last_part_at_any_depth() -> None:

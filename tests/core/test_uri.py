@@ -18,9 +18,11 @@ def test_a_uri_is_joined_like_a_path() -> None:
     assert place_of(place) is place and place.absolute() is place
 
 
-@pytest.mark.parametrize("text", ["store", "/a/store", "file:///a/store", "odd:name/s3:/x"])
+@pytest.mark.parametrize(
+    "text", ["store", "/a/store", "file:///a/store", "file://localhost/a", "odd:name/s3:/x"]
+)
 def test_what_is_no_uri_of_a_store_is_a_folder(text: str) -> None:
-    assert place_of(text) == Path(text.removeprefix("file://"))
+    assert place_of(text) == Path(text.removeprefix("file://").removeprefix("localhost"))
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,9 @@ def test_what_is_no_uri_of_a_store_is_a_folder(text: str) -> None:
         ("s3://bucket/a?access_key=K&secret_key=hunter2", "must be only bucket and prefix"),
         ("gs://bucket/a#hunter2", "must be only bucket and prefix"),
         ("https://hunter2@server/bucket", "must be a folder or a place in an object store"),
+        ("file://hunter2/store", "must be a whole path behind file://, as in file:///data/store"),
+        ("file://hunter2", "must be a whole path behind file://"),
+        ("file://", "must be a whole path behind file://"),
         ("s3://", "must have a bucket"),
         ("s3:///a", "must have a bucket"),
         ("s3://bucket/../other", "must have a bucket and a prefix of plain names"),

@@ -129,6 +129,10 @@ def test_every_job_is_checked_before_the_first_one(tmp_path: Path) -> None:
     found = refused("generate", "images.num_steps=10,0", "prompts.noise_rate=0.5,0.01", *runs)
     reasons = [reason.partition(":")[0] for reason in found]
     assert reasons == ["prompts.noise_rate", "images.num_steps"]
+    ladder = ("augmentation=sip_adaptive", "prompts/verdict=zero_shot,agreement", *runs)
+    (reason,) = refused("generate", *ladder)
+    assert reason.startswith("prompts.verdict: must be one that needs no classifier in sip.generat")
+    assert not refused("train", *ladder)
 
 
 def test_a_mistyped_key_of_a_sweep_is_one_line(tmp_path: Path) -> None:
@@ -147,11 +151,11 @@ def jobs(tmp_path: Path) -> Iterator[Path]:
 
 def test_jobs_say_how_far_a_sweep_is(jobs: Path) -> None:
     sweep.add(0, seconds=1.0)
-    sweep.add(2, failed="b")
-    sweep.add(1, failed="a")
+    sweep.add(2, failed="b", reason="no", stderr=sweep.stderr())
+    sweep.add(1, failed="a", reason="of its own log", stderr=[1, 2])
     now = sweep.Sweep.read()
     assert now is not None and now.position(2) == "job 3/12"
-    assert list(now.failed.values()) == ["a", "b"] and list(now.finished) == [0]
+    assert list(now.failed.values()) == ["a: of its own log", "b"] and list(now.finished) == [0]
     assert now.times(now.started + 20) == "20 s elapsed, about 1 min left"  # 8 of 10 s, not cached
     sweep.end()
     assert sweep.Sweep.read() is None and not jobs.exists()

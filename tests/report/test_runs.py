@@ -42,6 +42,11 @@ def test_a_baseline_that_is_missing_has_its_command(tmp_path: Path) -> None:
     assert sorted(words[4:]) == [
         "augmentation=none", "backbone=resnet50", "experiment=nxg", "seed=0,1,2",
     ]  # fmt: skip
+    for file in (tmp_path / "runs").glob("*/summary.json"):
+        started = "A=b python -m sip.train --config-dir x"
+        file.write_text(file.read_text().replace("python -m sip.train", started))
+    (group,) = groups(find_runs(tmp_path / "runs", ["nxg"], None, []), ["nxg"])
+    assert str(group.baseline_command).startswith("A=b python -m sip.train --config-dir x -m ")
     for seed in range(2):
         make_run(tmp_path, "none", seed)
     (group,) = groups(find_runs(tmp_path / "runs", (), None, []))

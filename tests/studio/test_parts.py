@@ -15,7 +15,8 @@ from sip.studio.parts import or_error, run_choices
 def write_run(folder: Path, age: int, **changed: Any) -> None:
     folder.mkdir(parents=True)
     command = (
-        "python -m sip.generate dataset=csv paths.runs=/a prompts.noise_rate=0.2 prompts/guidance=x"
+        "SIP_TRUSTED=mine python -m sip.generate --config-dir a=b dataset=csv paths.runs=/a "
+        "prompts.noise_rate=0.2 prompts/guidance=x"
     )
     summary = {"num_generated": 3, "dataset": "csv", "fingerprint": "0123456789"}
     (folder / "summary.json").write_text(json.dumps(summary | {"command": command} | changed))

@@ -98,6 +98,18 @@ def test_the_commands_use_the_review(run: ReviewedRun, monkeypatch: pytest.Monke
     assert {prompt.image_id for prompt in prompts} <= ids and prompts
 
 
+def test_the_commands_find_what_the_command_of_the_run_found(
+    run: ReviewedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = "SIP_TRUSTED=mine python -m sip.generate --config-dir my_conf dataset=mine filter=none"
+    monkeypatch.setattr(type(run.run), "command", typed)
+    train = run.commands().splitlines()[1]
+    assert train.startswith(
+        "SIP_TRUSTED=mine python -m sip.train --config-dir my_conf dataset=mine augmentation=sip "
+        "filter=review filter.file="
+    )
+
+
 def test_windows_do_not_overwrite_each_other(run: ReviewedRun) -> None:
     other = ReviewedRun(run.run.folder)
     first, second = (item.image.id for item in run.items[:2])

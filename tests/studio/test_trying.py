@@ -121,7 +121,8 @@ def test_a_preset_takes_the_presets_of_its_command(tmp_path: Path) -> None:
     words = ["profile=embedded", "+exp=quick", "images.num_steps=2"]
     file = tmp_path / "exp" / "mine.yaml"
     file.parent.mkdir()
-    file.write_text(preset(shlex.join(["python", "-m", "sip.generate", *words])))
+    program = ["SIP_TRUSTED=mine", "python", "-m", "sip.generate", "--config-dir", "my_conf"]
+    file.write_text(preset(shlex.join([*program, *words])))
     with (
         job("generate", words) as typed,
         job("generate", [f"hydra.searchpath=[file://{tmp_path}]", "+exp=mine"]) as read,

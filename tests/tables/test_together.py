@@ -23,6 +23,15 @@ def test_a_single_run_becomes_a_sweep_only_with_another() -> None:
     assert both == [("a; b", f"{START} -m augmentation=none,sip seed=3")]
 
 
+def test_configurations_of_ones_own_stay_in_front() -> None:
+    start = "SIP_TRUSTED=mine python -m sip.train"
+    alone = [("a", f"{start} --config-dir my_conf augmentation=none seed=3")]
+    both = together([*alone, ("b", f"{start} --config-dir my_conf augmentation=sip seed=3")])
+    assert both == [("a; b", f"{start} -m --config-dir my_conf augmentation=none,sip seed=3")]
+    other = ("b", alone[0][1].replace("mine", "other"))
+    assert together([*alone, other]) == [*alone, other]
+
+
 def test_other_seeds_other_keys_and_lists_stay_apart() -> None:
     filled = [
         ("a", f"{START} augmentation=none seed=3"),
