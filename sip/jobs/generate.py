@@ -57,7 +57,7 @@ from sip.pipeline.streaming import stream
 from sip.prompts.base import Prompt
 from sip.prompts.rows import check_format, write_rows
 from sip.records.read import read_config
-from sip.records.summary import GenerationSummary, StageCounts
+from sip.records.summary import GenerationSummary, StageCounts, no_sheet
 from sip.records.write import (
     NUM_PAIRS,
     NUM_REJECTED,
@@ -128,10 +128,7 @@ class Generation:
         self.dataset = build(config.dataset)
         self.no_device = without_device(config) if config.plan else ""
         self.offline = Offline(config)
-        if self.offline.verdict is not None and "control" in self.offline.verdict.reads:
-            rule = "one that needs no classifier in sip.generate"
-            fix = "choose prompts/verdict=zero_shot, or run sip.train"
-            raise refuse("prompts.verdict", rule, type(self.offline.verdict).__name__, fix)
+        self.offline.check_without_training()
         if self.offline.filter is not None and "control" in self.offline.filter.reads:
             say("filter", "needs a classifier: sip.train applies it, here every image is kept")
             self.offline.filter = None
@@ -385,7 +382,7 @@ class Generation:
                 "seconds": ", ".join(f"{r.stage} {r.seconds:.1f}" for r in summary.stages),
                 "images in": str(folder),
                 "list and provenance": str(self.folder / "images.parquet"),
-                "contact sheet": str(sheet) if sheet else "none: nothing was generated",
+                "contact sheet": str(sheet) if sheet else no_sheet(summary.unet_evaluations),
                 **({"as a data set": export} if summary.num_generated else {}),
             }
         )

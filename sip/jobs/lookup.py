@@ -110,6 +110,7 @@ class Checks:
         Devices.of(config.trainer)
         Runtime.of(config.runtime)
         components = Components(config)
+        components.check_without_training()
         self._once(components.recipe(), components.check)
         return False
 

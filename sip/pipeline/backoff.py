@@ -61,7 +61,7 @@ def settle(
         control: Finds or trains the control, if the verdict reads it.
     """
     backoff = offline.writer.backoff
-    if backoff is None:
+    if backoff is None or not prompts:
         offline.generate(prompts, stages)
         return Settled(prompts, prompts)
     rows = StageLog()  # of all rungs

@@ -132,6 +132,17 @@ class Components:
             raise refuse("images.balance", rule, True, "add or remove rows")
         self.generator.check([trial_prompt(rate) for rate in self.writer.noise_rates])
 
+    def check_without_training(self) -> None:
+        """Check that verdicts on images need no classifier: `sip.generate` trains none.
+
+        Raises:
+            ValueRefusedError: It does.
+        """
+        if self.verdict is not None and "control" in self.verdict.reads:
+            rule = "one that needs no classifier in sip.generate"
+            fix = "choose prompts/verdict=zero_shot, or run sip.train"
+            raise refuse("prompts.verdict", rule, type(self.verdict).__name__, fix)
+
     def _check_mixed(self) -> None:
         """Check that images of another class than their original's are on the way between both.
 

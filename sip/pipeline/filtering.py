@@ -13,7 +13,7 @@ from sip.core.progress import say
 from sip.core.spill import Spilled
 from sip.core.stages import StageLog
 from sip.core.tars import read_checked
-from sip.core.text import join_first
+from sip.core.text import counted, join_first
 from sip.filter.base import Candidate, FilterCounts, Verdict
 from sip.pipeline.offline import Offline
 from sip.pipeline.stored import StoredImage
@@ -112,7 +112,7 @@ def verdicts(
     good = [image for image in generated if image.is_ok]
     found = judge(offline, chosen, good, class_names, stages, "filter", control)
     if found:
-        _report(chosen, good, found)
+        _report(good, found)
     return found
 
 
@@ -219,21 +219,21 @@ def _check_file(one: Candidate) -> None:
     read_checked(one.path, one.sha256)
 
 
-def _report(chosen: "Filter", images: Sequence[StoredImage], found: Sequence[Verdict]) -> None:
-    """Print which classes have no generated image left.
+def _report(images: Sequence[StoredImage], found: Sequence[Verdict]) -> None:
+    """Print why images were rejected, and which classes have none left.
 
     Raises:
         UserError: None has.
     """
     counts = FilterCounts.of(found)
+    if not counts.kept:
+        first = found[0].detail or found[0].reason
+        raise UserError(
+            f"filter: must keep some of {counted(len(found), 'generated image')}, got none "
+            f"({counts.reasons_text}; the first: {first}); loosen filter.*, or use filter=none"
+        )
     if counts.rejected:
         say("filter", f"rejected: {counts.reasons_text}")
-    if not counts.kept:
-        raise UserError(
-            f"filter={chosen.recipe()['class'].split('.')[-2]}: expected some of the "
-            f"{len(found):,} generated images to be kept, all were rejected "
-            f"({counts.reasons_text}); loosen filter.*, or use filter=none"
-        )
     prompts = [image.prompt for image in images]
     names = {one.label: one.class_name for one in prompts}
     pairs = zip(prompts, found, strict=True)

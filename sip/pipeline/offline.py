@@ -8,7 +8,8 @@ prompts is in its fingerprint. Every stage is asked for rows: the store has them
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 from omegaconf import DictConfig
@@ -40,6 +41,8 @@ from sip.scores.base import ToEmbed, ToScore
 from sip.store.fill import Filled, fill
 from sip.store.repair import check_retry
 from sip.store.stage import StageStore, Store
+
+Row = TypeVar("Row")
 
 
 class Offline(Components):
@@ -128,6 +131,12 @@ class Offline(Components):
         if isinstance(counts, Equal):
             prompts = self.writer.write(samples, captions, scores, counts.num)
             return self.generator.completed(prompts, samples)
+        if getattr(self.writer, "per_original", False):  # a large class needs few of each
+            written = (
+                self.writer.write([one], _row(captions, n), _row(scores, n), counts[one.sample_id])
+                for n, one in enumerate(samples)
+            )
+            return self.generator.completed(Spilled(chain.from_iterable(written)), samples)
         most = max(counts[sample.sample_id] for sample in samples)
         prompts = self.writer.write(samples, captions, scores, most)
         if any(prompt.variant >= counts[prompt.sample_id] for prompt in prompts):
@@ -361,6 +370,11 @@ class Offline(Components):
     def column(self, name: StageName, keys: Iterable[str], column: str) -> Spilled[Any]:
         """Return one column of a stage, row by row."""
         return Spilled(row[column] for row in self.stage(name).each(keys, [column]))
+
+
+def _row(rows: Sequence[Row] | None, number: int) -> list[Row] | None:
+    """Return one row as a list; None of none."""
+    return None if rows is None else [rows[number]]
 
 
 def score_keys(samples: Sequence[Sample], captions: Sequence[Sequence[str]]) -> Sequence[str]:

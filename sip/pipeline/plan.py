@@ -133,10 +133,10 @@ class Plan:
         """
         if self.bytes_needed > self.bytes_free:
             needed, free = format_bytes(self.bytes_needed), format_bytes(self.bytes_free)
+            images = counted(self.to_generate, "image")
             raise UserError(
-                f"{store}: about {needed} are needed for {self.to_generate:,} "
-                f"images, {free} are free; make room, or set paths.store or a "
-                "smaller images.format"
+                f"paths.store: must have about {needed} free for {images}, got {free} in {store}; "
+                "delete what is not needed, or set another paths.store or a smaller images.format"
             )
 
 

@@ -92,7 +92,7 @@ class LadderCounts:
             (rate,) = self.by_rate
             line += (
                 f" (these are the images of augmentation=sip prompts.noise_rate={rate:g} "
-                "prompts.vary_captions=true)"
+                "with the same prompts.vary_captions)"
             )
         if self.starts:
             starts = Counter(self.starts.values())

@@ -249,7 +249,8 @@ class PromptTable(LabelCaption):
         caption, similarity = chosen
         scale = row.guidance_scale
         if scale is None:
-            scale = guidance_scale(rule, sample, similarity)
+            place = f"{sample.sample_id} of class {sample.class_name}"
+            scale = guidance_scale(rule, place, similarity)
         target = sample.class_name if row.target is None else row.target
         shown = replace(sample, class_name=target)
         spans = self._filled(shown, caption) if row.spans is None else row.spans

@@ -15,6 +15,7 @@ from sip.prompts.base import Backoff, Prompt, Span, ranked_captions
 from sip.prompts.guidance.base import GuidanceRule, fitted
 from sip.prompts.weighting.base import Weighting
 
+COSINES = [number / 20 for number in range(21)]  # at which a guidance rule is tried at first
 Spans = tuple[Span, ...]
 Chosen = tuple[str | None, float | None]  # a caption and its cosine; None if they are not read
 
@@ -39,16 +40,18 @@ class Writer(Component, ABC):
     weighting: Part[Weighting] = ignored()
 
     def __post_init__(self) -> None:
-        """Refuse a guidance rule that lacks a part of the protocol; before costly work.
+        """Refuse a guidance rule that lacks a part of the protocol, or fails; before costly work.
 
         Raises:
             ValueRefusedError: It has no `recipe`, no `needs_similarity`, or cannot be called.
+            UserError: It gives no guidance scale for any cosine in [0, 1].
         """
         parts = ("recipe", "needs_similarity", "__call__")
         if lacking := [part for part in parts if not hasattr(self.guidance, part)]:
             rule = "a rule with recipe(), needs_similarity and __call__(similarity)"
             fix = f"add {' and '.join(lacking)}, or derive it from sip.core.component.Component"
             raise refuse("guidance", rule, name_of(self.guidance), fix)
+        _try_out(self.guidance)
 
     @property
     def noise_rates(self) -> tuple[float, ...]:
@@ -149,7 +152,8 @@ class Writer(Component, ABC):
             chosen: Sequence[Chosen] = [(None, None)] * per_sample
             if of_samples is not None:
                 chosen = self.choose(next(of_samples), per_sample)
-            scales = {pair: guidance_scale(rule, sample, pair[1]) for pair in chosen}
+            place = f"{sample.sample_id} of class {sample.class_name}"
+            scales = {pair: guidance_scale(rule, place, pair[1]) for pair in chosen}
             texts = self.spans(sample, [caption for caption, _ in chosen], prepared)
             for variant, ((caption, similarity), spans) in enumerate(
                 zip(chosen, texts, strict=True)
@@ -177,14 +181,32 @@ def name_of(rule: GuidanceRule) -> str:
     return f"{type(rule).__module__}.{type(rule).__qualname__}"
 
 
-def guidance_scale(rule: GuidanceRule, sample: Sample, similarity: float | None) -> float:
+def _try_out(rule: GuidanceRule) -> None:
+    """Refuse a rule that gives no guidance scale for any cosine. Raises as `guidance_scale`."""
+    similarities: list[float | None] = [*COSINES] if rule.needs_similarity else [None]
+    rule = fitted(rule, COSINES)
+    errors = []
+    for similarity in similarities:
+        try:
+            guidance_scale(rule, "any image", similarity)
+            return
+        except UserError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def guidance_scale(rule: GuidanceRule, place: str, similarity: float | None) -> float:
     """Return the guidance scale of an image, to three decimals.
+
+    Args:
+        rule: The rule.
+        place: The image in words, for the message.
+        similarity: Cosine in [-1, 1] of the image with its caption; None if the rule needs none.
 
     Raises:
         UserError: The rule fails, or gives NaN, infinity, less than 0 or no number: the image would
             be generated without guidance.
     """
-    place = f"{sample.sample_id} of class {sample.class_name}"
     try:
         scale: Any = rule(similarity)
     except Exception as error:  # of a rule of the user's own

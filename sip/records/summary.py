@@ -171,7 +171,7 @@ class TrainingSummary(Summary):
         best_step, best_epoch: Position of the checkpoint that validation chose.
         val_accuracy, test_accuracy: The metrics "val/top1" and "test/top1", in [0, 1].
         generation_seconds: Device time of the generated images, whichever run computed them.
-        contact_sheet: File name; None if nothing was generated.
+        contact_sheet: File name; None if no generated image was kept.
         overrides, choices: What the command line set, and the choice of every group.
         remarks: What is odd about the data set (`sip.dataset.remarks`), a line each.
         unread: Facts of prompts that play no part in the images, as of `sip.images.base.Generator`.
@@ -279,8 +279,17 @@ class TrainingSummary(Summary):
             "store": str(store) if self.num_generated else "not used",
             "contact sheet": str(folder / self.contact_sheet)
             if self.contact_sheet
-            else "none: nothing was generated",
+            else no_sheet(evaluations),
         }
+
+
+def no_sheet(evaluations: int) -> str:
+    """Return why a run has no contact sheet, in words.
+
+    Args:
+        evaluations: U-Net forward passes for images, which were rejected then.
+    """
+    return f"none: {'no image was kept' if evaluations else 'nothing was generated'}"
 
 
 def arm() -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sip.classifier.estimate import StepTimes
 from sip.jobs import training
 from sip.jobs.train import train
 from sip.jobs.train_job import TrainJob
@@ -27,8 +28,9 @@ def plan(folder: Path, *overrides: str, unmeasured: str | None = "no weights") -
 
 def test_steps_and_evaluations_are_counted_and_the_time_is_measured(tmp_path: Path) -> None:
     made = plan(tmp_path, "augmentation=randaugment", unmeasured=None)
-    assert (made.steps, made.validations, made.num_val, made.num_test) == (40, 2, 160, 477)
-    assert made.seconds is not None and 0 < made.seconds < 600
+    run = made.trainings["the run"]
+    assert (run.steps, made.validations, made.num_val, made.num_test) == (40, 2, 160, 477)
+    assert run.seconds is not None and 0 < run.seconds < 600
     assert made.lines()["time to train"].endswith(" s, by a short measurement")
     assert not (tmp_path / "runs").exists()
 
@@ -42,9 +44,35 @@ def test_what_is_not_measured_says_why(tmp_path: Path) -> None:
 
 def test_passes_count_the_images_that_are_still_to_be_generated(tmp_path: Path) -> None:
     epochs = ["classifier.budget=epochs", "classifier.epochs=3", "classifier.batch_size=10"]
-    assert plan(tmp_path, *epochs).steps == 3  # of 10 images
-    made = plan(tmp_path, *epochs, "augmentation=sip", "images.per_sample=4")
-    assert (made.steps, made.validations) == (15, 3)  # of 50
+    assert plan(tmp_path, *epochs).trainings["the run"].steps == 3  # of 10 images
+    arm = [*epochs, "augmentation=sip", "images.per_sample=4"]
+    made = plan(tmp_path, *arm)
+    assert (made.trainings["the run"].steps, made.validations) == (15, 3)  # of 50
+    made = plan(tmp_path, *arm, "train.baseline=true")
+    assert made.lines()["optimiser steps"] == "15 for the run, 3 for its baseline, of 10 images"
+    assert [rows.steps for rows in made.work] == [15, 3]
+    sifted = plan(tmp_path, *arm, "filter=similarity")
+    assert sifted.lines()["optimiser steps"] == "at most 15, of 10 images"
+    assert [rows.exact for rows in sifted.work] == [False]
+    assert plan(tmp_path, *arm[3:], "filter=similarity").work[0].exact  # a budget of steps
+
+
+def test_the_time_of_a_baseline_is_that_of_its_own_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def times(*_: object) -> StepTimes:
+        measured.append(1)
+        return StepTimes(step=1.0, evaluate=0.0, decode=0.0, change=0.0)
+
+    monkeypatch.setattr("sip.classifier.estimate.measure_steps", times)
+    epochs = ["classifier.budget=epochs", "classifier.epochs=3", "classifier.batch_size=10"]
+    arm = ["augmentation=sip", "images.per_sample=4", "train.baseline=true"]
+    made = plan(tmp_path, *epochs, *arm, unmeasured=None)
+    assert [one.seconds for one in made.trainings.values()] == [15.0, 3.0]
+    assert made.lines()["time to train"] == "about 18 s, by a short measurement"
+    assert len(measured) == 1
 
 
 def test_a_cached_run_and_its_baseline_are_told_apart(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from sip.pipeline.rungs import Tried
 from sip.pipeline.starts import start_rates
 from sip.pipeline.stored import StoredImage
 from sip.prompts.base import Backoff, Prompt
+from sip.records.read import read_summary
 from tests.composing import composed
 from tests.kills import contents
 from tests.pipeline.made_up import TRAINING, stored
@@ -205,6 +206,8 @@ def test_a_verdict_that_accepts_nothing_leaves_the_arm_as_none(
     other, plain = trained(config(folder, "augmentation=none"))
     assert (summary["num_generated"], summary["contact_sheet"]) == (0, None)
     assert summary["unet_evaluations"] == none[0]["unet_evaluations"] > 0
+    shown = read_summary(run / "summary.json").rows(run, folder / "store")
+    assert shown["contact sheet"] == "none: no image was kept"
     assert summary["generation_seconds"] > 0 and (run / "rejected.png").is_file()
     first, second = (pd.read_parquet(place / "predictions.parquet") for place in (run, plain))
     pd.testing.assert_frame_equal(first, second)
@@ -356,8 +359,18 @@ def test_a_failed_image_goes_down_too_and_each_starts_at_its_own_rate(tmp_path: 
     alone = settle(offline, prompts[1:2], ["cat"], StageLog()).counts  # type: ignore[arg-type]
     assert alone is not None and alone.line() == (
         "1 of 1 at 0.9; 0 left out (these are the images of augmentation=sip "
-        "prompts.noise_rate=0.9 prompts.vary_captions=true)"
+        "prompts.noise_rate=0.9 with the same prompts.vary_captions)"
     )
+
+
+def test_a_ladder_of_no_prompt_says_that_all_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Offline, "prompts", lambda *_: ([], {}))  # no original has a caption
+    job = Generation(config(tmp_path, *ALL))
+    with pytest.raises(UserError, match="^images: 20 of 20 images failed \\(20 unreadable\\)"):
+        job.run()
+    assert (job.folder / "summary.json").is_file()
 
 
 LEARNED = (*SOME, "dataset.shots=3", "images.per_sample=1", "prompts.learn=1")

@@ -1,6 +1,7 @@
 """The plan against what a job then does, from whatever is there."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sip.pipeline.known import KnownRows
 from sip.pipeline.plan import Plan, make_plan
 from sip.pipeline.rows import known_images
 from sip.pipeline.trial import Trials
+from sip.prompts.writer import Writer
 from sip.store.fill import fill
 from sip.weights.missing import MissingWeightsError
 from tests.kills import Generation, configuration
@@ -178,7 +180,8 @@ def test_one_image_is_an_image_and_no_evaluations_are_named_of_none() -> None:
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     plan = Plan(0, 0, 10, 0, 0, 100, True, 1.0, 2_000_000, 1_000_000, 1)
-    with pytest.raises(UserError, match="about 2 MB are needed for 10 images, 1 MB are free"):
+    said = "^paths.store: must have about 2 MB free for 10 images, got 1 MB in "
+    with pytest.raises(UserError, match=said):
         plan.check_space(tmp_path)
 
 
@@ -237,7 +240,9 @@ def test_evaluations_are_counted_the_same_without_the_model(job: Generation) -> 
             assert gone.num_evaluations(rows) == here.num_evaluations(rows)
 
 
-def test_a_balanced_job_generates_what_it_plans(tmp_path: Path) -> None:
+def test_a_balanced_job_generates_what_it_plans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = configuration(tmp_path)
     config.images.balance = True
     job = Generation(config)
@@ -251,6 +256,21 @@ def test_a_balanced_job_generates_what_it_plans(tmp_path: Path) -> None:
     labels = [prompt.label for prompt in prompts]
     assert {labels.count(label) for label in range(10)} == {4}
     assert len({prompt.image_id for prompt in prompts}) == 40
+    counts, written, write = job.offline.num_images(samples), [], Writer.write
+
+    def counted(
+        self: Writer, samples: Sequence, captions: list, scores: list, num: int
+    ) -> Sequence:
+        written.append(len(samples) * num)
+        return write(self, samples, captions, scores, num)
+
+    monkeypatch.setattr(Writer, "write", counted)
+    again, known = job.offline.prompts(samples, StageLog())
+    assert list(again) == list(prompts) and sum(written) == 40  # none for nothing
+    pairs = [zip(*known[sample.sample_id], strict=True) for sample in samples]
+    captions, cosines = zip(*pairs, strict=True)
+    most = job.offline.writer.write(samples, captions, cosines, 4)
+    assert list(again) == [one for one in most if one.variant < counts[one.sample_id]]
     assert job.offline.failures(prompts[:0], samples[-1:]) == {"unreadable": 2}
     plain = Generation(configuration(tmp_path))
     assert plain.offline.recipe() != job.offline.recipe()

@@ -1,11 +1,14 @@
 """What all writers check: numbers that are not finite end the run, in one line."""
 
+from typing import Any
+
 import pytest
 
 from sip.core.errors import UserError
 from sip.prompts.base import Prompt, Span, ranked_captions
 from sip.prompts.guidance.constant import Constant
 from sip.prompts.guidance.linear import Linear
+from sip.prompts.guidance.quadratic import Quadratic
 from tests.prompts.test_label_caption import CAPTIONS, COSINES, SAMPLES, make
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -16,21 +19,49 @@ class Own:
 
     needs_similarity = True
 
-    def __init__(self, scale: object) -> None:
-        self.scale = scale
+    def __init__(self, scale: object, usual: object = 1.0) -> None:
+        self.scale, self.usual = scale, usual
 
     def recipe(self) -> dict:
         return {"class": "own"}
 
     def __call__(self, similarity: float | None) -> float:
-        return self.scale  # type: ignore[return-value]
+        return self.scale if similarity == 0.32 else self.usual  # type: ignore[return-value]
 
 
 class Failing(Own):
     """A rule with a bug."""
 
     def __call__(self, similarity: float | None) -> float:
-        raise ZeroDivisionError("division\nby zero")
+        if similarity == 0.32 or self.usual is None:
+            raise ZeroDivisionError("division\nby zero")
+        return 1.0
+
+
+class Unread(Own):
+    """A rule that reads no similarity."""
+
+    needs_similarity = False
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (Own(NAN, NAN), "Own must give a finite number for any image, got nan for similarity 0.0"),
+        (Own(1.0, -1), "Own must give a number of 0 or more for any image, got -1 for similar"),
+        (Failing(0, None), "Failing must give a number for any image, got ZeroDivisionError: divi"),
+        (
+            Unread(0, "7"),
+            "Unread must give a finite number for any image, got '7' for similarity N",
+        ),
+        (Quadratic(1.0, 0.0, -2.0, "quantile"), "Quadratic must give a number of 0 or more for an"),
+    ],
+)
+def test_a_guidance_rule_that_never_gives_a_number_is_refused_when_built(
+    rule: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^prompts.guidance: [\w.]+\.{message}"):
+        make(guidance=rule)
 
 
 @pytest.mark.parametrize("scale", [NAN, INFINITY, None, "7"])
