@@ -150,25 +150,19 @@ def paired_bootstrap(
     """Return the percentile interval of the accuracy's difference, in points.
 
     Images are resampled with replacement, each with its results of all seeds and of both arms, so
-    that the seeds' common part is not counted twice.
+    that the seeds' common part is not counted twice. How often images of each difference are taken
+    is multinomial, which is quicker than to take them one by one.
 
     Args:
         treated, control: A seed each, (images,) bool, same order of seeds and images.
         seed: Seed of the resampling.
     """
     difference = np.mean(treated, axis=0) - np.mean(control, axis=0)  # (images,)
-    if np.ptp(difference) == 0:
-        return 100 * float(difference[0]), 100 * float(difference[0])
-    result = stats.bootstrap(
-        (100 * difference,),
-        np.mean,
-        n_resamples=NUM_RESAMPLES,
-        batch=max(1, 10**7 // len(difference)),
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    values, counts = np.unique(difference, return_counts=True)
+    num, rng = len(difference), np.random.default_rng(seed)
+    means = rng.multinomial(num, counts / num, NUM_RESAMPLES) @ values / num
+    low, high = np.quantile(100 * means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def mcnemar(treated: np.ndarray, control: np.ndarray) -> float:

@@ -115,7 +115,18 @@ def test_bootstrap_is_scipys_paired_one() -> None:
         n_resamples=NUM_RESAMPLES,
         rng=np.random.default_rng(7),
     ).confidence_interval
-    assert paired_bootstrap([treated], [control]) == pytest.approx(tuple(expected), abs=0.4)
+    assert paired_bootstrap([treated], [control]) == pytest.approx(tuple(expected), abs=0.25)
+
+
+def test_bootstrap_of_several_seeds_takes_images_and_not_results() -> None:
+    rng = np.random.default_rng(9)
+    arms = [[flips(rng, 200)[arm] for _ in range(3)] for arm in (0, 1)]
+    difference = 100 * (np.mean(arms[0], axis=0) - np.mean(arms[1], axis=0))
+    expected = stats.bootstrap(
+        (difference,), np.mean, method="percentile", n_resamples=20_000, rng=rng
+    ).confidence_interval
+    assert paired_bootstrap(*arms) == pytest.approx(tuple(expected), abs=0.3)
+    assert paired_bootstrap(arms[0], arms[0]) == (0.0, 0.0)
 
 
 def test_bootstrap_over_images_covers_the_true_difference() -> None:
