@@ -12,7 +12,7 @@ from sip.metrics.base import MetricRow
 from sip.report.runs import CONTROL, NamedRun, is_baseline
 from sip.tables.cells import UnlikeError, same_images
 from sip.tables.layout import SEPARATOR, TableLayout
-from sip.tables.missing import CellCommand
+from sip.tables.missing import CellCommand, placed
 from sip.tables.statistics import (
     LEVEL,
     Difference,
@@ -183,7 +183,7 @@ def _baseline_command(runs: Sequence[NamedRun], experiments: Sequence[str]) -> s
     """Return the command of the runs without augmentation, with the seeds of the others."""
     place = (runs[0].record.summary.backbone, CONTROL, "")
     seeds = sorted({run.record.summary.seed for run in runs})
-    command = CellCommand.of(place, [run.record for run in runs], BASELINE)
+    command = CellCommand.of(place, placed([run.record for run in runs], BASELINE), BASELINE)
     return command.command(seeds, experiments)
 
 

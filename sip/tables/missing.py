@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from sip.config.provenance import Recorded
 from sip.records.read import GENERATION, TrainingRun
@@ -20,6 +20,27 @@ from sip.tables.cells import Place, TableCell
 from sip.tables.layout import MEAN, NONE, SEPARATOR, TableLayout
 
 PLAIN = re.compile(r"([\w./@+]+)=[\w.+/-]+")  # an override with a value that a sweep can list
+
+
+class Placed(NamedTuple):
+    """A run with its place in a table, and its values of the table's keys."""
+
+    run: TrainingRun
+    place: Place
+    values: Mapping[str, str]
+
+
+def placed(runs: Iterable[TrainingRun], layout: TableLayout) -> list[Placed]:
+    """Return the runs of a table with their places."""
+    keys = [key for key in (layout.block, *layout.rows, layout.columns) if key]
+    return [
+        Placed(
+            run,
+            (layout.block_of(run), layout.row_of(run), layout.column_of(run)),
+            {key: plain(run.value(key)) for key in keys},
+        )
+        for run in runs
+    ]
 
 
 @dataclass(frozen=True)
@@ -54,7 +75,7 @@ def gaps(
     experiments: Sequence[str] = (),
 ) -> list[Gap]:
     """Return the gaps of a table: its blocks' rows times their columns, times the seeds found."""
-    runs, result = list(runs), []
+    there, result = placed(runs, layout), []
     whole = {place: cell for place, cell in found.items() if place[2] != MEAN}
     for block in sorted({block for block, _, _ in whole}):
         here = [place for place in whole if place[0] == block]
@@ -65,7 +86,7 @@ def gaps(
                 lacks = sorted(seeds - set(cell.values) if cell else seeds)
                 if not lacks:
                     continue
-                made = CellCommand.of((block, row, column), runs, layout)
+                made = CellCommand.of((block, row, column), there, layout)
                 if cell is not None or made.is_possible():
                     done = made.command(lacks, experiments)
                     result.append(Gap(made.place, tuple(lacks), cell is None, done))
@@ -89,13 +110,12 @@ class CellCommand:
     overrides: Sequence[str]
 
     @classmethod
-    def of(cls, place: Place, runs: Sequence[TrainingRun], layout: TableLayout) -> Self:
+    def of(cls, place: Place, runs: Sequence[Placed], layout: TableLayout) -> Self:
         """Return how a cell of a table of these runs is filled."""
 
-        def near(run: TrainingRun) -> tuple[bool, bool, bool, int]:
-            places = layout.block_of(run), layout.row_of(run), layout.column_of(run)
-            block, row, column = (a == b for a, b in zip(places, place, strict=True))
-            return row, block, column, -run.summary.seed  # an arm has most settings
+        def near(one: Placed) -> tuple[bool, bool, bool, int]:
+            block, row, column = (a == b for a, b in zip(one.place, place, strict=True))
+            return row, block, column, -one.run.summary.seed  # an arm has most settings
 
         wanted = _wanted(place, layout)
         nearest = max(runs, key=near)
@@ -103,17 +123,17 @@ class CellCommand:
         names = {"seed", "experiment", "sweep"}
         for key, value in wanted.items():
             if value != "-":
-                donors = [run for run in runs if plain(run.value(key)) == value]
-                own = _changes(key, value, donors[0] if donors else None)
+                donors = (one.run for one in runs if one.values[key] == value)
+                own = _changes(key, value, next(donors, None))
                 changes += own
-                if plain(nearest.value(key)) != value:  # else its settings below the key stay
+                if nearest.values[key] != value:  # else its settings below the key stay
                     names |= set(map(_name, own))
         stated = set(map(_path, changes))
-        given = _as_in(place, nearest, runs, layout, set(wanted))
+        given = _as_in(place, nearest, runs, set(wanted))
         kept = [t for t in given if _path(t) not in stated and not _replaced(_name(t), names)]
         if place[1].split(SEPARATOR)[0] == NONE:  # settings of the generation are without effect
             kept = [text for text in kept if re.split("[./@]", _name(text))[0] not in GENERATION]
-        return cls(place, wanted, nearest, [*kept, *changes])
+        return cls(place, wanted, nearest.run, [*kept, *changes])
 
     def is_possible(self) -> bool:
         """Return whether the configuration takes the command."""
@@ -143,37 +163,28 @@ class CellCommand:
         return recorded.line("train", [*several, *given, f"seed={listed}"])
 
 
-def _as_in(
-    place: Place,
-    nearest: TrainingRun,
-    runs: Sequence[TrainingRun],
-    layout: TableLayout,
-    keys: set[str],
-) -> list[str]:
+def _as_in(place: Place, nearest: Placed, runs: Sequence[Placed], keys: set[str]) -> list[str]:
     """Return the overrides of a run with those that the runs of a cell's block and column share.
 
     They take the place of those that the runs of its own block and column share, such as
     `classifier=probe` with one backbone only. `keys` are the cell's own.
     """
     own, theirs = (
-        [run for run in runs if (layout.block_of(run), layout.column_of(run)) == there]
-        for there in (
-            (place[0], place[2]),
-            (layout.block_of(nearest), layout.column_of(nearest)),
-        )
+        [one for one in runs if one.place[::2] == there]
+        for there in (place[::2], nearest.place[::2])
     )
-    given = list(nearest.summary.overrides)
-    if not own or len({layout.row_of(run) for run in theirs}) < 2:  # else it may be the row's
+    given = list(nearest.run.summary.overrides)
+    if not own or len({one.place[1] for one in theirs}) < 2:  # else it may be the row's
         return given
     shared, left = _shared(own), _shared(theirs)
     kept = [text for text in given if text in shared or text not in left]
-    added = [text for text in own[0].summary.overrides if text in shared - {*given}]
+    added = [text for text in own[0].run.summary.overrides if text in shared - {*given}]
     return [*kept, *(text for text in added if not _replaced(_name(text), keys))]
 
 
-def _shared(runs: Sequence[TrainingRun]) -> set[str]:
+def _shared(runs: Sequence[Placed]) -> set[str]:
     """Return the overrides that all runs have."""
-    return set.intersection(*(set(run.summary.overrides) for run in runs))
+    return set.intersection(*(set(one.run.summary.overrides) for one in runs))
 
 
 def together(filled: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
