@@ -198,7 +198,7 @@ class Offline(Components):
         self.generator.examine(new)
 
     def foresee(self, samples: Sequence[Sample]) -> None:
-        """Check, before captions are made, what would end the work after them.
+        """Check, before captions or scores are made, what would end the work after them.
 
         Raises:
             UserError: The adapter is another model's, the model reads no whole class name, or a
@@ -363,6 +363,8 @@ class Offline(Components):
     ) -> Sequence[list[float]]:
         """Return the cosines of each sample's candidates; none if it cannot be read."""
         keys = score_keys(samples, captions)
+        if any(self.stage("scores").missing(keys)):  # captions may have been there, or be stated
+            self.foresee(samples)
         self._fill("scores", ByKey(keys, Joined(ToScore, keys, samples, captions)), stages)
         self.models.drop("scores")
         return self.column("scores", keys, "similarities")

@@ -230,7 +230,7 @@ def make_plan(
     rows = ByKey((prompt.image_id for prompt in ladders.rungs), ladders.rungs)
     to_make = partial(stage.lacks, retry_failed=offline.retry_failed)
     offline.examine(prompts)
-    if known.to_caption:
+    if known.coming:
         offline.foresee(samples)
     first: Container[str] = rows
     if ladders.needed is not None:

@@ -53,6 +53,18 @@ def test_from_nothing_to_all(job: Generation, capsys: pytest.CaptureFixture) -> 
     assert done.exact and done.evaluations == done.bytes_needed == done.seconds == 0
 
 
+def test_a_class_name_that_is_cut_is_refused_before_scores_too(job: Generation) -> None:
+    """Captions may be there already, or be stated by the data set."""
+    samples = job.samples()[:3]
+    job.offline._captions(samples, StageLog())
+    named = [replace(sample, class_name="odd word " * 40) for sample in samples]
+    with pytest.raises(UserError, match="must have the class name within the 32 tokens"):
+        make_plan(job.offline, named, unmeasured="a test")
+    with pytest.raises(UserError, match="must have the class name within the 32 tokens"):
+        job.offline.prompts(named, StageLog())
+    assert not list(job.offline.stage("scores").folder.glob("shards/*"))
+
+
 def test_an_original_that_is_there_twice_is_planned_once(job: Generation) -> None:
     samples = job.samples()
     twice = [*samples, replace(samples[0], sample_id="copy", path="/copy.png")]
