@@ -286,15 +286,14 @@ def test_parts_are_joined_and_the_later_start_counts(tmp_path: Path) -> None:
 
 
 def test_a_line_that_a_kill_cut_is_left_out(tmp_path: Path) -> None:
-    for cut in ("20,a2", "20", ""):  # the last one of "20,a20,"
-        write_curve(tmp_path, range(0, 20, 10), "a")
-        with (tmp_path / "metrics.csv").open("a") as file:
-            file.write(cut)
+    head, curves = "epoch,step,loss\n", tmp_path / "metrics.csv"
+    for cut in ("0", "0,1", "0,19"):  # of "0,19,0.5", as in the order of Lightning's columns
+        curves.write_text(f"{head}0,0,0.7\n0,9,0.6\n{cut}")
         keep_curves(tmp_path, resumes=True)
-        write_curve(tmp_path, range(20, 40, 10), "b")
+        curves.write_text(f"{head}0,29,0.4\n")
         join_curves(tmp_path)
-        rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
-        assert [row["loss"] for row in rows] == ["a0", "a10", "b20", "b30"]
+        rows = list(csv.DictReader(curves.read_text().splitlines()))
+        assert [row["step"] for row in rows] == ["0", "9", "29"]
 
 
 def test_a_fresh_start_deletes_the_curves_of_an_unfinished_one(tmp_path: Path) -> None:
