@@ -27,7 +27,7 @@ declare -A RANDAUGMENT=(
   [resnet_mini]="1 9"
   [vit]="3 5"
   [clip_vit]="1 5"
-  [cifar10]="2 14"
+  [cifar10]="3 14"
 )
 
 declare -A PARTS=( # pages of several sweeps
@@ -162,9 +162,11 @@ cifar10() { # photographs; the committed stack is for the copy that it was train
   local probe="backbone=lite0 classifier=probe augmentation/base=none train.baseline=false"
   read -r operations magnitude <<<"${RANDAUGMENT[cifar10]}"
   local tuned="$sample.num_ops=$operations $sample.magnitude=$magnitude"
+  local many="$cifar $MINI classifier.steps=3000 train.baseline=false dataset.shots=500 $STRONG"
   # shellcheck disable=SC2086
   {
     sweep cifar10 +sweep=randaugment_candidates $mini $sample.num_ops=1,2
+    sweep cifar10 --multirun "seed=range(5)" $mini augmentation=randaugment $sample.num_ops=2,3,4 $sample.magnitude=14,20
     sweep cifar10 +sweep=sip_candidates $mini images.per_sample=1,4
     sweep cifar10 +sweep=confirmatory $mini ${SIP[cifar10]} \
       augmentation=none,cutmix,moex,sip,sip_cutmix,sip_moex,retrieved
@@ -174,6 +176,11 @@ cifar10() { # photographs; the committed stack is for the copy that it was train
     sweep cifar10_probe --multirun "seed=range(20)" $cifar $probe ${SIP[cifar10]} augmentation=none
     sweep cifar10_probe --multirun "seed=range(20)" $cifar $probe $STRONG augmentation=sip images.per_sample=1,4
     sweep cifar10_probe --multirun "seed=range(20)" $cifar $probe ${SIP[cifar10]} augmentation=sip filter=zero_shot
+    sweep cifar10_shots --multirun "seed=range(5)" $mini augmentation=none dataset.shots=50,100,200,400
+    sweep cifar10_shots --multirun "seed=range(5)" $mini ${SIP[cifar10]} augmentation=sip,retrieved
+    sweep cifar10_shots --multirun "seed=range(5)" $mini ${SIP[cifar10]} $tuned augmentation=randaugment
+    sweep cifar10_500 --multirun "seed=range(5)" $many augmentation=none,sip,retrieved
+    sweep cifar10_500 --multirun "seed=range(5)" $many $tuned augmentation=randaugment,sip_randaugment
     sweep cifar10 --multirun "seed=range(20)" $mini ${SIP[cifar10]} augmentation=txt2img,real_guidance
     sweep cifar10 --multirun "seed=range(20)" $mini images.per_sample=4 augmentation=sip_adaptive
   }
@@ -185,7 +192,7 @@ cifar10() { # photographs; the committed stack is for the copy that it was train
     table.validation=true "table.title=Noise rate and images per original of SIP"
   table cifar10 cifar10 candidates_randaugment +table.where.backbone=resnet_mini \
     +table.where.augmentation=randaugment "+table.where.seed=[0,1,2,3,4]" "table.rows=[$sample.num_ops,$sample.magnitude]" \
-    "table.control='2, 14'" "table.family=[]" table.validation=true \
+    "table.control='3, 14'" "table.family=[]" table.validation=true \
     "table.title=Operations and magnitude of RandAugment"
   table cifar10 cifar10 probe table=confirmatory +table.where.backbone=lite0 \
     "table.family=[{claim: 'SIP > none', arm: sip, against: none}]" "table.title=A linear probe of ImageNet lite0"
@@ -196,6 +203,9 @@ cifar10() { # photographs; the committed stack is for the copy that it was train
     "table.select=[prompts.noise_rate,images.per_sample]" "table.family=[]" table.validation=true \
     "table.title=SIP against other prompts and text to image"
   table cifar10 cifar10_upper upper
+  table cifar10 cifar10_shots shots table=shots
+  table cifar10 cifar10_500 shots_500 table.rows=augmentation table.control=sip "table.family=[]" \
+    table.validation=true "table.title=500 images a class"
   table cifar10 cifar10 generated table=generated +table.where.backbone=resnet_mini \
     "table.select=[prompts.noise_rate,images.per_sample,$sample.num_ops,$sample.magnitude]"
   table cifar10 cifar10 arms figure=forest figure.csv=experiments/cifar10/claims.csv

@@ -103,7 +103,7 @@ def in_words(values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
 def key_words(key: str) -> str:
     """Return a key in words: "noise rate" for `prompts.noise_rate`."""
     parts = re.split(r"[./@]", key)
-    is_inner = "/" not in key and len(parts) > 2
+    is_inner = "/" not in key and len(parts) > 2 and parts[-2] != "arguments"
     words = parts[-2:] if is_inner or parts[-1] in AMBIGUOUS else parts[-1:]
     return " ".join(words).replace("_", " ")
 

@@ -48,6 +48,7 @@ def make(found: Sequence[Point], figure: Figure) -> Any:
     width = PANEL_WIDTH * len(panels) + legend_width * columns
     canvas = Canvas(figsize=(width, PANEL_HEIGHT + 0.3), layout="constrained")
     axes = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    has_front = False
     for axis, panel in zip(axes, panels, strict=True):
         here = [point for point in found if point.panel == panel]
         for number, name in enumerate(looks):
@@ -55,7 +56,7 @@ def make(found: Sequence[Point], figure: Figure) -> Any:
             mine = [p for p in here if p.series == name]
             _draw_series(axis, mine, looks[name], shapes, figure, next_to)
         if figure.pareto:
-            _draw_front(axis, [p for p in here if p.x is not None], figure.pareto)
+            has_front |= _draw_front(axis, [p for p in here if p.x is not None], figure.pareto)
         if figure.log_x:
             _log(axis, sorted({p.x for p in here if p.x is not None}), own=not figure.points)
         axis.set_xlabel(figure.x_label)
@@ -63,7 +64,7 @@ def make(found: Sequence[Point], figure: Figure) -> Any:
     axes[0].set_ylabel(figure.y_label)
     canvas.suptitle(figure.title, x=0.01, horizontalalignment="left")
     level = {point.series for point in found if point.x is None}
-    _legend(canvas, looks, shapes, level, figure, columns)
+    _legend(canvas, looks, shapes, level, has_front, columns)
     return canvas
 
 
@@ -113,12 +114,13 @@ def _draw_series(
     axis.autoscale_view()
 
 
-def _draw_front(axis: Any, here: Sequence[Point], better: Any) -> None:
-    """Draw the Pareto front as steps."""
+def _draw_front(axis: Any, here: Sequence[Point], better: Any) -> bool:
+    """Draw the Pareto front as steps; return whether there is a line, which takes two points."""
     best = front(here, better)
     where = "pre" if better == "max" else "post"
     xs, ys = [point.x for point in best], [point.y.mean for point in best]
     axis.step(xs, ys, where=where, color="0.4", linestyle=":", zorder=1)
+    return len(best) > 1
 
 
 def _log(axis: Any, xs: Sequence[float], own: bool) -> None:
@@ -146,7 +148,7 @@ def _legend(
     looks: dict[str, dict[str, Any]],
     shapes: dict[str, str],
     level: set[str],
-    figure: Figure,
+    has_front: bool,
     columns: int,
 ) -> None:
     """Put one legend to the right of the panels."""
@@ -162,7 +164,7 @@ def _legend(
         Line2D([], [], color="0.3", marker=marker, linestyle="", label=name)
         for name, marker in shapes.items()
     ]
-    if figure.pareto:
+    if has_front:
         handles.append(Line2D([], [], color="0.4", linestyle=":", label="Pareto front"))
     canvas.legend(handles=handles, loc="outside right upper", frameon=False, ncols=columns)
 

@@ -62,10 +62,15 @@ OPTIONS = {
     ),
     "cifar10/candidates_randaugment": (
         "table.rows=[augmentation.sample.arguments.num_ops,augmentation.sample.arguments.magnitude]",
-        *("table.control='2, 14'", "table.family=[]", "table.validation=true"),
+        *("table.control='3, 14'", "table.family=[]", "table.validation=true"),
         "table.title=Operations and magnitude of RandAugment",
     ),
     "cifar10/upper": (),
+    "cifar10/shots": ("table=shots",),
+    "cifar10/shots_500": (
+        *("table.rows=augmentation", "table.control=sip", "table.family=[]"),
+        *("table.validation=true", "table.title=500 images a class"),
+    ),
     "cifar10/paradigms": (
         *("table.rows=augmentation", "table.select=[prompts.noise_rate,images.per_sample]"),
         *("table.control=sip", "table.family=[]", "table.validation=true"),

@@ -163,6 +163,7 @@ def test_a_setting_has_one_name() -> None:
     assert in_words({"prompts/guidance": "none", "seed": None}, config) == ["guidance none"]
     words = {"prompts.noise_rate": "noise rate", "profile.diffusion.model": "diffusion model"}
     words |= {"captions.sampling": "sampling", "backbone.name": "backbone name"}
+    words |= {"augmentation.sample.arguments.num_ops": "num ops"}
     assert {key: key_words(key) for key in words} == words
 
 

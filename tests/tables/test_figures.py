@@ -232,6 +232,13 @@ def test_the_front_is_what_no_point_beats(better: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("xs", "is_named"), [((0.1, 0.2), True), ((0.2,), False)])
+def test_a_front_of_one_point_is_no_line_and_not_in_the_legend(xs: Any, is_named: bool) -> None:
+    found = [at(x, 1 - x) for x in xs]
+    (legend,) = make(found, figure_of("figure=tradeoff")).legends
+    assert ("Pareto front" in [text.get_text() for text in legend.get_texts()]) == is_named
+
+
 def test_series_name_all_that_differs(tmp_path: Path) -> None:
     for shots in (1, 2):
         write_run(tmp_path, "sip", 0, config={"dataset.shots": shots})
