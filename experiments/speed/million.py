@@ -21,8 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-os.environ["SIP_TRUSTED"] = "experiments"
+from unittest.mock import patch
 
 from sip.classifier.data import SplitData
 from sip.classifier.loading import Loading
@@ -178,9 +177,10 @@ def _memory(name: str) -> int:
 
 @contextmanager
 def configured(num: int, folder: Path) -> Iterator["DictConfig"]:
-    """Give the configuration of a job with the stand-ins."""
+    """Give the configuration of a job with the stand-ins, which may be built meanwhile."""
     places = [f"paths.{name}={folder / name}" for name in ("store", "runs", "data")]
-    with job("generate", [*SETTINGS, *places]) as config:
+    trusted = patch.dict(os.environ, SIP_TRUSTED="experiments")
+    with trusted, job("generate", [*SETTINGS, *places]) as config:
         root = str(folder / "originals")
         config.dataset = {"_target_": f"{HERE}.Repeated", "root": root, "num": num, "side": SIDE}
         config.captions = {"_target_": f"{HERE}.Captions"}

@@ -16,6 +16,7 @@ from tests.docs.test_commands import CONF, check, check_all
 SETTING = re.compile(r"(?<![\w./{}=+'\"-])\+?[a-z_]+(?:[./][a-z_]+)*=[^\s;,'\")]+")
 FORMS = {"key=value"}  # says what a setting looks like
 GAPS = {  # a message's command with gaps, and what fills them
+    "python -m sip.evaluate runs={}": ["runs"],
     "python -m sip.export format=onnx run={} output=model.onnx": ["runs/a"],
     "python -m sip.export run={} format=image_folder output=FOLDER": ["runs/a"],
     "python -m sip.stack.build {} size={}": ["profile=own dataset.root=images", "tiny"],

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
+from sip.config.provenance import Recorded
 from sip.core.errors import UserError
 from sip.core.extras import install_extras
 from sip.core.threads import num_cores
@@ -394,8 +395,8 @@ def test_the_download_goes_where_the_command_line_says(
 ) -> None:
     given = [f"paths.data={tmp_path}", "dataset=dtd", "dataset.shots=2", "augmentation=sip"]
     given += ["all=true", "dataset.download=false", "+paths.cache=/x"]
-    written = {"overrides": given, "choices": {}}
-    monkeypatch.setattr("sip.config.provenance.command_line", lambda: written)
+    line = Recorded(overrides=given)
+    monkeypatch.setattr("sip.config.provenance.recorded", lambda: line)
     (data,) = contents.data(config("dataset=dtd", f"paths.data={tmp_path}"))
     assert data.command == (
         f"python -m sip.generate profile=embedded dataset=custom paths.data={tmp_path} "
