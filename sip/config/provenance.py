@@ -59,8 +59,8 @@ class Recorded:
     def of(cls, text: str | None) -> Self:
         """Return the parts of a command that `line` gave; none of None."""
         words = shlex.split(text or "")
-        variables = list(takewhile(VARIABLE.match, words))
-        rest = words[len(variables) + 3 :]  # behind python -m MODULE
+        end = end_of_program(words)
+        variables, rest = words[: end - 3], words[end:]
         num = 0
         while rest[num : num + 1] and rest[num].startswith((OPTION, SEARCHED)):
             num += 2 if rest[num].startswith(OPTION) else 1
@@ -75,6 +75,11 @@ class Recorded:
         """
         line = shlex.join(["python", "-m", f"sip.{module}", *self.options, *overrides])
         return " ".join([*self.variables, line])
+
+
+def end_of_program(words: Sequence[str]) -> int:
+    """Return where the arguments of `python -m MODULE` begin; variables may stand before it."""
+    return len(list(takewhile(VARIABLE.match, words))) + 3
 
 
 def recorded() -> Recorded:

@@ -81,7 +81,7 @@ def _learnt(job: TrainJob) -> dict[str, tuple[str, str, Iterable[str]]]:
     if weights := job.config.backbone.get("weights"):
         models.append(str(weights))
     if stacks := learnt_by_stacks(models):
-        of = f"the stack {' and '.join(stacks)}"
+        of = f"the stack {' and '.join(folder.name for folder in stacks)}"
         found["stack"] = (of, "train it on the same parts", set().union(*stacks.values()))
     adapter = getattr(job.components.generator, "adapter", None) if job.components else None
     if adapter and adapter.record and adapter.record.learnt:

@@ -14,8 +14,8 @@ from sip.tables.cells import Comparison, Place, TableCell, cells, comparisons
 from sip.tables.claims import JOIN, ClaimResult, claim_results, missing_notes
 from sip.tables.equivalent import Equivalent, equivalents
 from sip.tables.layout import MEAN, TableLayout
-from sip.tables.missing import gaps, together
-from sip.tables.mixed import mixed_notes
+from sip.tables.missing import gaps, placed, together
+from sip.tables.mixed import Entries, mixed_notes, unlike_entries
 from sip.tables.notes import (
     claim_notes,
     comparison_notes,
@@ -80,6 +80,7 @@ class Document:
         found, compared, claims: What the grids show, in full.
         names: Row -> its name in words, as far as it has another one.
         runs: Those of run folders, candidates of a choice and diverged ones too.
+        unlike: Folder of a run -> entries of its recipe that should be those of other runs.
         experiments: Those that the runs were selected by.
         layout: With what was chosen from the runs.
     """
@@ -97,6 +98,7 @@ class Document:
     names: Mapping[str, str] = field(default_factory=dict)
     claims: list[ClaimResult] = field(default_factory=list)
     runs: list[TrainingRun] = field(default_factory=list)
+    unlike: dict[Path, Entries] = field(default_factory=dict)
     experiments: tuple[str, ...] = ()
     layout: TableLayout | None = None
 
@@ -163,14 +165,16 @@ def _document(
         runs, choices = select(runs, layout)
     found = cells(runs, layout)
     require_rows(found, layout)
-    lacking = gaps(found, runs, layout, experiments)
-    lacking += rows_to_run(found, runs, layout, experiments, {gap.place for gap in lacking})
+    there = placed(runs, layout)
+    lacking = gaps(found, there, layout, experiments)
+    lacking += rows_to_run(found, there, layout, experiments, {gap.place for gap in lacking})
     empty = {gap.place for gap in lacking if gap.whole}
     result = _assembled(found, layout, rows_note(stated, layout.rows), choices, empty)
     used = [run for cell in found.values() for _, run in sorted(cell.runs.items())]
     result.runs = list(candidates)
     result.experiments = tuple(experiments)
-    mixed = mixed_notes(found, layout)
+    result.unlike = unlike_entries(found)
+    mixed = mixed_notes(result.unlike, found, layout)
     result.warnings += mixed
     result.notes += [
         *mixed,

@@ -8,7 +8,6 @@ from sip.core.text import escape_markdown, one_line
 from sip.tables.cells import Comparison
 from sip.tables.document import Document, Text, TextGrid
 from sip.tables.latex import latex
-from sip.tables.mixed import unlike_entries
 from sip.tables.runs_file import run_rows, write_predictions, write_rows
 from sip.tables.statistics import Difference
 
@@ -106,12 +105,7 @@ def write(document: Document, metric: str, path: Path) -> list[Path]:
     if document.runs and document.layout is not None:
         files.append(
             write_rows(
-                run_rows(
-                    document.runs,
-                    document.layout,
-                    document.experiments,
-                    unlike_entries(document.found),
-                ),
+                run_rows(document.runs, document.layout, document.experiments, document.unlike),
                 path,
             )
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from sip.config.provenance import Recorded
+from sip.config.provenance import Recorded, end_of_program
 from sip.records.read import GENERATION, TrainingRun
 from sip.records.summary import BASE
 from sip.records.varied import plain
@@ -70,12 +70,12 @@ class Gap:
 
 def gaps(
     found: Mapping[Place, TableCell],
-    runs: Iterable[TrainingRun],
+    runs: Sequence[Placed],
     layout: TableLayout,
     experiments: Sequence[str] = (),
 ) -> list[Gap]:
     """Return the gaps of a table: its blocks' rows times their columns, times the seeds found."""
-    there, result = placed(runs, layout), []
+    result = []
     whole = {place: cell for place, cell in found.items() if place[2] != MEAN}
     for block in sorted({block for block, _, _ in whole}):
         here = [place for place in whole if place[0] == block]
@@ -86,7 +86,7 @@ def gaps(
                 lacks = sorted(seeds - set(cell.values) if cell else seeds)
                 if not lacks:
                     continue
-                made = CellCommand.of((block, row, column), there, layout)
+                made = CellCommand.of((block, row, column), runs, layout)
                 if cell is not None or made.is_possible():
                     done = made.command(lacks, experiments)
                     result.append(Gap(made.place, tuple(lacks), cell is None, done))
@@ -205,16 +205,11 @@ def together(filled: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
             left = [row for row, place in zip(left, places, strict=True) if place != at]
             values = [others[at].partition("=")[2] for _, others in joined]
             words = [*words[:at], ",".join([words[at], *values]), *words[at + 1 :]]
-            end = _end_of_program(words)
+            end = end_of_program(words)
             words = words if "-m" in words[end:] else [*words[:end], "-m", *words[end:]]
             name = "; ".join([name, *(name for name, _ in joined)])
         result.append((name, shlex.join(words)))
     return result if len(result) == len(filled) else together(result)
-
-
-def _end_of_program(words: Sequence[str]) -> int:
-    """Return where the arguments of `python -m sip.train` begin; variables may stand before it."""
-    return words.index("python") + 3
 
 
 def _differs(words: Sequence[str], others: Sequence[str]) -> int | None:
@@ -225,7 +220,7 @@ def _differs(words: Sequence[str], others: Sequence[str]) -> int | None:
     if len(places) != 1:
         return None
     (at,) = places
-    if at < _end_of_program(words):
+    if at < end_of_program(words):
         return None
     one, other = PLAIN.fullmatch(words[at]), PLAIN.fullmatch(others[at])
     return at if one and other and one[1] == other[1] != "seed" else None

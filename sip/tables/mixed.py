@@ -59,10 +59,11 @@ def unlike_entries(found: Mapping[Place, TableCell]) -> dict[Path, Entries]:
     return result
 
 
-def mixed_notes(found: Mapping[Place, TableCell], layout: TableLayout) -> list[str]:
-    """Return a line on what `unlike_entries` finds, with the rows of each value."""
+def mixed_notes(
+    unlike: Mapping[Path, Entries], found: Mapping[Place, TableCell], layout: TableLayout
+) -> list[str]:
+    """Return a line on what `unlike_entries` has found, with the rows of each value."""
     rows: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    unlike = unlike_entries(found)
     for (_, row, _), cell in found.items():
         for run in cell.runs.values():
             for key, value in unlike.get(run.folder, {}).items():

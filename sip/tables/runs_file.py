@@ -39,8 +39,8 @@ OPTIONAL = ("val", "test", "threads", "shots", "fraction")  # empty if there is 
 def run_rows(
     runs: Sequence[TrainingRun],
     layout: TableLayout,
-    experiments: Sequence[str] = (),
-    unlike: Mapping[Path, Mapping[str, str]] | None = None,
+    experiments: Sequence[str],
+    unlike: Mapping[Path, Mapping[str, str]],
 ) -> list[RunRow]:
     """Return the rows of the runs of a table, candidates of a choice and diverged runs too.
 
@@ -50,9 +50,8 @@ def run_rows(
         experiments: Those that the table is of; a run's rows list them first.
         unlike: Folder of a run -> entries of its recipe that should be those of other runs.
     """
-    entries = unlike or {}
     rows = [
-        replace(_row(run, layout, experiments), unlike=_pairs(entries.get(run.folder, {})))
+        replace(_row(run, layout, experiments), unlike=_pairs(unlike.get(run.folder, {})))
         for run in runs
     ]
     return sorted(rows, key=lambda r: (r.block, r.row, r.column, r.setting, r.seed))

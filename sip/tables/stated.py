@@ -11,10 +11,9 @@ from hydra.core.object_type import ObjectType
 from sip.config.words import near_names
 from sip.core.errors import UserError
 from sip.core.text import join_first
-from sip.records.read import TrainingRun
 from sip.tables.cells import Place, TableCell
 from sip.tables.layout import AUTO, PARTS, SEPARATOR, TableLayout
-from sip.tables.missing import CellCommand, Gap, placed
+from sip.tables.missing import CellCommand, Gap, Placed
 from sip.tables.possible import initialized
 
 ARM = "augmentation"
@@ -50,7 +49,7 @@ def require_rows(found: Mapping[Place, TableCell], layout: TableLayout) -> None:
 
 def rows_to_run(
     found: Mapping[Place, TableCell],
-    runs: Sequence[TrainingRun],
+    runs: Sequence[Placed],
     layout: TableLayout,
     experiments: Sequence[str],
     known: Collection[Place],
@@ -59,7 +58,6 @@ def rows_to_run(
     names = [name for claim in layout.family or () for name in (*claim.arm, *claim.against)]
     if layout.control not in (None, AUTO, PARTS):
         names.append(layout.control)
-    there = placed(runs, layout) if names else []
     for block in sorted({block for block, _, _ in found}):
         here = {place: cell for place, cell in found.items() if place[0] == block and cell.runs}
         rows = {row for _, row, _ in here}
@@ -72,7 +70,7 @@ def rows_to_run(
                 place = block, name, column
                 if place in known:
                     continue
-                command = CellCommand.of(place, there, layout).command(seeds, experiments)
+                command = CellCommand.of(place, runs, layout).command(seeds, experiments)
                 yield Gap(place, seeds, True, command)
 
 

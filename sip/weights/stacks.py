@@ -58,9 +58,8 @@ def pool_remarks(models: Iterable[str], pool: Iterable[tuple[str, int]]) -> list
     images, remarks = list(pool), []
     for folder, made_from in _stacks(models):
         learnt = made_from.get("images")
-        if made_from.get("part") != "pretrain" or not isinstance(learnt, str):
-            continue
-        if (folder / LEARNT).is_file():
+        is_listed = (folder / LEARNT).is_file()
+        if is_listed or made_from.get("part") != "pretrain" or not isinstance(learnt, str):
             continue
         if learnt != (own := name_of_pool(images, bool(made_from.get("labels")))):
             remarks.append(
@@ -71,14 +70,14 @@ def pool_remarks(models: Iterable[str], pool: Iterable[tuple[str, int]]) -> list
     return remarks
 
 
-def learnt_by_stacks(models: Iterable[str]) -> dict[str, set[str]]:
-    """Return name -> content hashes of its training images, of each stack that lists them.
+def learnt_by_stacks(models: Iterable[str]) -> dict[Path, set[str]]:
+    """Return folder -> content hashes of its training images, of each stack that lists them.
 
     Args:
         models: As in `stack_remarks`.
     """
     return {
-        folder.name: set((folder / LEARNT).read_text(encoding="utf-8").split())
+        folder: set((folder / LEARNT).read_text(encoding="utf-8").split())
         for folder, _ in _stacks(models)
         if (folder / LEARNT).is_file()
     }

@@ -8,7 +8,7 @@ import pytest
 from sip.core.stages import StageLog
 from sip.jobs.splits import load_splits
 from sip.jobs.train_job import TrainJob
-from sip.weights.stacks import LEARNT, name_of_pool, pool_remarks
+from sip.weights.stacks import LEARNT, learnt_by_stacks, name_of_pool, pool_remarks
 from tests.composing import composed
 
 POOL = [("aa", 0), ("bb", 1), ("cc", 1)]
@@ -76,3 +76,10 @@ def test_a_stack_that_is_not_used_does_not_count(tmp_path: Path) -> None:
     config = composed("augmentation=none", f"images.model={folder}/diffusion")
     _, shared = load_splits(TrainJob(config), StageLog())
     assert "exact_stack" not in shared["val"]
+
+
+def test_two_stacks_of_one_name_are_both_read(tmp_path: Path) -> None:
+    models = [str(stack(tmp_path / place / "tiny")) for place in "ab"]
+    for place, sha256 in zip("ab", ("aa", "bb"), strict=True):
+        (tmp_path / place / "tiny" / LEARNT).write_text(f"{sha256}\n")
+    assert list(learnt_by_stacks(models).values()) == [{"aa"}, {"bb"}]
